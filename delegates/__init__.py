@@ -1,0 +1,1 @@
+"""Delegates that come with tflgpu: CUDA, OpenCL, and the bridge to native ones."""

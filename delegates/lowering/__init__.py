@@ -1,0 +1,1 @@
+"""Node -> kernel launches, one file a family, named as in tflgpu/ops."""

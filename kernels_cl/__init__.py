@@ -1,0 +1,1 @@
+"""OpenCL kernels: prelude.clh and one .cl a stem."""

@@ -1,0 +1,1 @@
+"""CUDA kernels: prelude.cuh and one .cu a stem."""

@@ -1,0 +1,1 @@
+"""TensorFlow Lite models from Python, on the CPU and the GPU."""

@@ -1,0 +1,1 @@
+"""Element-wise operators: one output element from the input elements at its place."""

@@ -1,0 +1,191 @@
+"""How an operator is registered, checked, shaped, prepared and run on the CPU.
+
+An operator is registered in one of four ways, from the plainest to the fastest:
+
+`function`  `(node, *inputs) -> output or outputs`: allocates its result. Required where a shape is known only by running.
+`view`      `(node, x) -> a NumPy view of x`: movement. The CPU copies the view, the GPUs read its strides.
+`alias`     `(node) -> the output's shape`: the same bytes under another shape; the output shares the input's storage.
+`kernel`    `(node, inputs, outputs) -> step`: a factory, called once a shape. All shape arithmetic, packing of weights and
+            scratch allocation happen here; the step it returns takes nothing, reads `inputs`, fills `outputs` in place.
+
+A `stateful` operator takes a `Runtime` besides (as `function(node, runtime, *inputs)`, `kernel(node, inputs, outputs,
+runtime)`, `shape(node, runtime)`), is never folded, and keeps its order among the others that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tflgpu.graph import DTYPES, Array, Node, Shape, TensorSpec
+
+Step = Callable[[], None]
+ShapeRule = Callable[..., "Sequence[Shape]"]
+
+
+class OpError(RuntimeError):
+    """An operator cannot be prepared or run; the text is TensorFlow Lite's where it has one."""
+
+
+class UnsupportedType(OpError, ValueError):
+    """An element type that an operator does not take. Also a RuntimeError, as TensorFlow Lite raises it."""
+
+
+class NeedsValue(Exception):
+    """A shape depends on the value of a tensor that is not constant: it is known when that tensor has been computed."""
+
+    def __init__(self, spec: TensorSpec):
+        super().__init__(f"the value of {spec}")
+        self.spec = spec
+
+
+class Subgraph(Protocol):
+    """A graph that a control-flow operator can run. One instance a graph of the model, shared by all its callers."""
+
+    inputs: tuple[TensorSpec, ...]
+
+    def outputs_for(self, shapes: Sequence[Shape]) -> list[TensorSpec | None]:
+        """The outputs' specs for inputs of these shapes; None for an output whose shape is known only by running."""
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs' values, as arrays of the subgraph's own that the next run overwrites."""
+
+
+class Runtime(Protocol):
+    """What a stateful operator may touch: the other graphs of the model, and the state that all of them share."""
+
+    state: dict[Any, Any]
+    """Variables, tables, random generators, by a key of the operator's choosing, e.g. ("variable", container, name)."""
+
+    def subgraph(self, index: int) -> Subgraph: ...
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operator as registered. `types` are what its input at `typed_input` may be."""
+
+    name: str
+    version: int
+    types: frozenset[str]
+    typed_input: int
+    shape: ShapeRule | None
+    run: Callable[..., Any]
+    style: str
+    stateful: bool
+
+    def check_type(self, node: Node) -> None:
+        """Raises UnsupportedType where the node's main input is of a type that this operator does not take."""
+        spec = node.optional(self.typed_input)
+        if self.types and spec is not None and spec.type not in self.types:
+            raise UnsupportedType(
+                f"{self.name} version {node.version}: input {self.typed_input} of type {spec.type} is not supported; "
+                f"supported: {', '.join(sorted(self.types))}. "
+            )
+
+
+OPS: dict[str, Op] = {}
+"""Every builtin operator by its name in the schema, and every custom operator by its custom name."""
+
+
+def _registrar(style: str) -> Callable[..., Any]:
+    def register(
+        name: str,
+        *,
+        version: int = 1,
+        types: str = "",
+        typed_input: int = 0,
+        shape: ShapeRule | None = None,
+        stateful: bool = False,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def add(run: Callable[..., Any]) -> Callable[..., Any]:
+            accepted = frozenset(types.split())
+            if name in OPS or not accepted <= DTYPES.keys():
+                raise TypeError(f"operator {name}: registered twice, or with unknown types {accepted - DTYPES.keys()}")
+            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, stateful)
+            return run
+
+        return add
+
+    return register
+
+
+function = _registrar("function")
+view = _registrar("view")
+alias = _registrar("alias")
+kernel = _registrar("kernel")
+
+
+def require(condition: object, message: str) -> None:
+    """Raises OpError(message) unless condition holds."""
+    if not condition:
+        raise OpError(message)
+
+
+def value(spec: TensorSpec | None) -> Array:
+    """The value of a tensor that a shape depends on. Raises NeedsValue where it is not known yet."""
+    if spec is None:
+        raise OpError("a tensor that gives the output's shape is absent. ")
+    if spec.data is None:
+        raise NeedsValue(spec)
+    return spec.data
+
+
+def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array], runtime: Runtime) -> Step:
+    """The node as a callable over fixed storage. Raises OpError where it cannot be prepared."""
+    op = OPS[node.op]
+    extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
+    if op.style == "kernel":
+        step: Step = op.run(node, tuple(inputs), tuple(outputs), *extra)
+        return step
+    if op.style in ("view", "alias"):
+        x, y = inputs[0], outputs[0]
+        assert x is not None
+        moved = x.reshape(y.shape) if op.style == "alias" else op.run(node, x)
+        if np.may_share_memory(moved, x) or moved.size == 0:
+            return lambda: np.copyto(y, moved)
+        return lambda: np.copyto(y, op.run(node, x))
+
+    def call() -> None:
+        results = op.run(node, *extra, *inputs)
+        for out, result in zip(outputs, results if isinstance(results, tuple) else (results,), strict=True):
+            out[...] = result
+
+    return call
+
+
+def evaluate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> tuple[Array, ...]:
+    """The node's outputs in fresh arrays, of whatever shape they come in. For folding and for dynamic outputs."""
+    op = OPS[node.op]
+    extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
+    if op.style == "function":
+        results = op.run(node, *extra, *inputs)
+        results = results if isinstance(results, tuple) else (results,)
+        return tuple(np.asarray(r, s.dtype) for r, s in zip(results, node.outputs, strict=True))
+    outputs = tuple(np.zeros(spec.shape, spec.dtype) for spec in node.outputs)
+    prepare(node, inputs, outputs, runtime)()
+    return outputs
+
+
+def output_shapes(node: Node, runtime: Runtime) -> Sequence[Shape] | None:
+    """The shapes of the node's outputs, or None where only running it can tell.
+
+    Raises NeedsValue where a shape waits for an input's value, OpError where the inputs do not fit.
+    """
+    op = OPS[node.op]
+    if op.style == "view":
+        # np.empty is never touched, so that it costs address space and no memory.
+        x = node.input(0)
+        return [op.run(node, np.empty(x.shape, x.dtype)).shape]
+    if op.style == "alias":
+        return [op.run(node)]
+    if op.shape is None:
+        return None
+    return op.shape(node, runtime) if op.stateful else op.shape(node)
+
+
+def supported() -> Mapping[str, Op]:
+    """Every registered operator, sorted by name."""
+    return dict(sorted(OPS.items()))

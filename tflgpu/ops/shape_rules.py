@@ -1,0 +1,54 @@
+"""How an output's shape follows from the inputs' where many operators share the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tflgpu.graph import Node, Shape
+from tflgpu.ops.registry import OpError
+
+
+def same_as_input(node: Node) -> list[Shape]:
+    """Every output has the shape of the first input."""
+    return [node.input(0).shape] * len(node.outputs)
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape that all of `shapes` broadcast to, NumPy's rule. Raises OpError with TensorFlow Lite's text."""
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(s)) + s for s in shapes]
+    out = tuple(next((d for d in dims if d != 1), 1) for dims in zip(*padded, strict=True))
+    if any(d not in (1, o) for s in padded for d, o in zip(s, out, strict=True)):
+        text = " and ".join("[" + ",".join(map(str, s)) + "]" for s in shapes)
+        raise OpError(f"Given shapes, {text}, are not broadcastable. ")
+    return out
+
+
+def broadcast_inputs(node: Node) -> list[Shape]:
+    """The output has the shape that all inputs broadcast to."""
+    return [broadcast(*(spec.shape for spec in node.inputs if spec is not None))]
+
+
+def normalized_axis(axis: int, rank: int) -> int:
+    """`axis` counted from the front. Raises OpError where it is out of range."""
+    if not -rank <= axis < rank:
+        raise OpError(f"axis {axis} is out of range for rank {rank}. ")
+    return axis % rank if rank else 0
+
+
+def window_size(size: int, window: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:
+    """Output size and padding before, for a window sliding over `size` elements with padding "SAME" or "VALID"."""
+    effective = (window - 1) * dilation + 1
+    if stride <= 0 or dilation <= 0:
+        raise OpError(f"stride {stride} and dilation {dilation} must be positive. ")
+    out = -(-size // stride) if padding == "SAME" else (size + stride - effective) // stride
+    out = max(out, 0)
+    return out, max(0, (out - 1) * stride + effective - size) // 2
+
+
+def elements(shape: Sequence[int]) -> int:
+    """The number of elements of a shape, in unbounded integers."""
+    n = 1
+    for d in shape:
+        n *= int(d)
+    return n

@@ -1,1 +1,17 @@
-"""TensorFlow Lite models from Python, on the CPU and the GPU."""
+"""TensorFlow Lite models from Python, on the CPU and the GPU: a drop-in for `tf.lite.Interpreter`."""
+
+from tflgpu.custom import custom_op
+from tflgpu.delegate import Delegate, Unsupported, load_delegate
+from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps, OpResolverType, SignatureRunner
+
+__all__ = [
+    "Delegate",
+    "Interpreter",
+    "InterpreterWithCustomOps",
+    "OpResolverType",
+    "SignatureRunner",
+    "Unsupported",
+    "custom_op",
+    "load_delegate",
+]
+__version__ = "0.1.0"

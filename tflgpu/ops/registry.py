@@ -1,12 +1,12 @@
 """How an operator is registered, checked, shaped, prepared and run on the CPU.
 
-An operator is registered in one of four ways, from the plainest to the fastest:
+An operator is registered in one of four styles, from the plainest to the fastest:
 
-`function`  `(node, *inputs) -> output or outputs`: allocates its result. Required where a shape is known only by running.
+`function`  `(node, *inputs) -> output or outputs`: allocates its result. Required where only running tells a shape.
 `view`      `(node, x) -> a NumPy view of x`: movement. The CPU copies the view, the GPUs read its strides.
-`alias`     `(node) -> the output's shape`: the same bytes under another shape; the output shares the input's storage.
-`kernel`    `(node, inputs, outputs) -> step`: a factory, called once a shape. All shape arithmetic, packing of weights and
-            scratch allocation happen here; the step it returns takes nothing, reads `inputs`, fills `outputs` in place.
+`alias`     `(node) -> the output's shape`: the same bytes under another shape, in the input's storage where it can be.
+`kernel`    `(node, inputs, outputs) -> step`: a factory, called once a shape. All shape arithmetic, packing of
+            weights and scratch allocation happen here; the step takes nothing, reads inputs and fills outputs.
 
 A `stateful` operator takes a `Runtime` besides (as `function(node, runtime, *inputs)`, `kernel(node, inputs, outputs,
 runtime)`, `shape(node, runtime)`), is never folded, and keeps its order among the others that are.
@@ -60,6 +60,9 @@ class Runtime(Protocol):
     state: dict[Any, Any]
     """Variables, tables, random generators, by a key of the operator's choosing, e.g. ("variable", container, name)."""
 
+    ops: Mapping[str, Op]
+    """The operators of this interpreter: the registered ones and its own custom ones."""
+
     def subgraph(self, index: int) -> Subgraph: ...
 
 
@@ -75,6 +78,7 @@ class Op:
     run: Callable[..., Any]
     style: str
     stateful: bool
+    custom: bool = False
 
     def check_type(self, node: Node) -> None:
         """Raises UnsupportedType where the node's main input is of a type that this operator does not take."""
@@ -99,12 +103,13 @@ def _registrar(style: str) -> Callable[..., Any]:
         typed_input: int = 0,
         shape: ShapeRule | None = None,
         stateful: bool = False,
+        custom: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def add(run: Callable[..., Any]) -> Callable[..., Any]:
             accepted = frozenset(types.split())
             if name in OPS or not accepted <= DTYPES.keys():
                 raise TypeError(f"operator {name}: registered twice, or with unknown types {accepted - DTYPES.keys()}")
-            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, stateful)
+            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, stateful, custom)
             return run
 
         return add
@@ -135,7 +140,7 @@ def value(spec: TensorSpec | None) -> Array:
 
 def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array], runtime: Runtime) -> Step:
     """The node as a callable over fixed storage. Raises OpError where it cannot be prepared."""
-    op = OPS[node.op]
+    op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
     if op.style == "kernel":
         step: Step = op.run(node, tuple(inputs), tuple(outputs), *extra)
@@ -158,7 +163,7 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
 
 def evaluate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> tuple[Array, ...]:
     """The node's outputs in fresh arrays, of whatever shape they come in. For folding and for dynamic outputs."""
-    op = OPS[node.op]
+    op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
     if op.style == "function":
         results = op.run(node, *extra, *inputs)
@@ -174,7 +179,7 @@ def output_shapes(node: Node, runtime: Runtime) -> Sequence[Shape] | None:
 
     Raises NeedsValue where a shape waits for an input's value, OpError where the inputs do not fit.
     """
-    op = OPS[node.op]
+    op = runtime.ops[node.op]
     if op.style == "view":
         # np.empty is never touched, so that it costs address space and no memory.
         x = node.input(0)

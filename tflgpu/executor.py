@@ -1,0 +1,164 @@
+"""Runs the graphs of a model: each keeps a plan for its present input shapes, and all share one session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegate import Delegate
+from tflgpu.graph import Array, Graph, Model, Shape, TensorSpec
+from tflgpu.memory import Tensor, host_array, nbytes
+from tflgpu.ops.registry import Op
+from tflgpu.partition import Part
+from tflgpu.plan import PLANS_KEPT, Observer, Plan, refuse_beyond_memory
+
+
+class Session:
+    """What the graphs of one interpreter share: the model, the delegates, the state; the Runtime of its operators."""
+
+    def __init__(
+        self,
+        model: Model,
+        ops: Mapping[str, Op],
+        delegates: Sequence[Delegate] = (),
+        preserve_all_tensors: bool = False,
+        observe: Observer | None = None,
+    ):
+        self.ops = ops
+        self.delegates = tuple(delegates)
+        self.preserve_all_tensors = preserve_all_tensors
+        self.observe = observe
+        self.state: dict[Any, Any] = {}
+        self.graphs = [GraphRunner(self, graph) for graph in model.graphs]
+
+    def subgraph(self, index: int) -> GraphRunner:
+        return self.graphs[index]
+
+
+class GraphRunner:
+    """One graph of the model in use: its present input shapes, its tensors, and the plan that runs it."""
+
+    def __init__(self, session: Session, graph: Graph):
+        self._session = session
+        self.graph = graph
+        self.specs = list(graph.tensors)
+        self.plan: Plan | None = None
+        self._ran: Plan | None = None
+        self._kept: dict[tuple[Shape, ...], Plan] = {}
+        self._variables: dict[int, Tensor] = {}
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return tuple(self.specs[i] for i in self.graph.inputs)
+
+    @property
+    def ready(self) -> bool:
+        return self.plan is not None
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts of the present plan, and of those behind dynamic nodes as far as they have run."""
+        parts, plan = [], self.plan
+        while plan is not None:
+            parts += plan.parts
+            plan = plan.ran_into
+        return parts
+
+    def resize(self, index: int, shape: Shape) -> None:
+        """Gives an input another shape, from the next `allocate` on. The same shape changes nothing."""
+        if self.specs[index].shape != shape:
+            self.specs[index] = replace(self.specs[index], shape=shape)
+            self.plan = None
+
+    def allocate(self) -> None:
+        """Makes the plan for the present input shapes; nothing where there is one. Raises RuntimeError."""
+        if self.plan is not None:
+            return
+        shapes = tuple(spec.shape for spec in self.inputs)
+        if shapes not in self._kept:
+            while len(self._kept) >= PLANS_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[shapes] = self._prepared()
+        plan = self._kept[shapes]
+        self._keep_inputs(plan)
+        self.plan = self._ran = plan
+        self.specs = list(plan.specs)
+        self.reset_variables()
+
+    def _prepared(self) -> Plan:
+        made = {spec.index for node in self.graph.nodes for spec in node.outputs}
+        specs = [base if base.index in made else self.specs[base.index] for base in self.graph.tensors]
+        storage = dict(self._variable_tensors(specs))
+        for index in self.graph.inputs:
+            if specs[index].data is None and index not in storage:
+                refuse_beyond_memory(nbytes(specs[index]), str(specs[index]))
+                storage[index] = Tensor(specs[index], host_array(specs[index]))
+        return Plan(self._session, self.graph, self.graph.nodes, specs, storage)
+
+    def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:
+        for spec in specs:
+            known = self._variables.get(spec.index)
+            if spec.is_variable and (known is None or known.spec.shape != spec.shape):
+                refuse_beyond_memory(nbytes(spec), str(spec))
+                self._variables[spec.index] = Tensor(spec, host_array(spec))
+        return self._variables
+
+    def _keep_inputs(self, plan: Plan) -> None:
+        """Inputs whose shape did not change keep their values."""
+        before = self._ran
+        for index in self.graph.inputs if before is not None and before is not plan else ():
+            old, new = before.storage.get(index), plan.storage.get(index)
+            if old is not None and new is not None and old is not new and old.host.shape == new.host.shape:
+                np.copyto(new.write(), old.read())
+
+    def reset_variables(self) -> None:
+        """Sets every variable tensor to zero: the zero point where it is quantized."""
+        for tensor in self._variables.values():
+            quantization = tensor.spec.quantization
+            tensor.write().fill(0 if quantization is None else int(quantization.zero_point[0]))
+
+    def invoke(self) -> None:
+        """Runs the plan; the outputs are at the host when it returns. Raises RuntimeError, naming the node."""
+        plan = self.plan
+        if plan is None:
+            raise RuntimeError("Invoke called on model that is not ready.")
+        self._ran = last = plan.run()
+        if last is not plan:
+            self.specs = list(last.specs)
+        for index in self.graph.outputs:
+            last.storage[index].read()
+
+    def tensor(self, index: int) -> Tensor | None:
+        """The tensor's storage, a constant's value, or None while there is neither."""
+        found = self._ran.storage.get(index) if self._ran is not None else None
+        spec = self.specs[index]
+        if found is None and spec.data is not None:
+            return Tensor(spec, spec.data)
+        return found
+
+    def outputs_for(self, shapes: Sequence[Shape]) -> list[TensorSpec | None]:
+        """The outputs' specs for inputs of these shapes; None for one whose shape is known only by running."""
+        self._allocate_for(shapes)
+        assert self.plan is not None
+        known = self.plan.storage
+        return [self.plan.specs[i] if i in known else None for i in self.graph.outputs]
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs' values, in arrays of the graph's own that its next run overwrites."""
+        self._allocate_for([np.shape(x) for x in inputs])
+        assert self.plan is not None
+        own = {id(self.plan.storage[index].host) for index in self.graph.inputs}
+        values = [x.copy() if id(x) in own else x for x in inputs]  # a loop may hand back the graph's own arrays
+        for index, x in zip(self.graph.inputs, values, strict=True):
+            np.copyto(self.plan.storage[index].write(), x)
+        self.invoke()
+        assert self._ran is not None
+        return [self._ran.storage[index].read() for index in self.graph.outputs]
+
+    def _allocate_for(self, shapes: Sequence[Shape]) -> None:
+        for index, shape in zip(self.graph.inputs, shapes, strict=True):
+            self.resize(index, tuple(shape))
+        self.allocate()

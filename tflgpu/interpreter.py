@@ -1,0 +1,338 @@
+"""The drop-in for `tf.lite.Interpreter` and `ai_edge_litert.interpreter.Interpreter`: same methods, same errors."""
+
+from __future__ import annotations
+
+import enum
+import os
+import threading
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tflgpu import details
+from tflgpu.delegate import Delegate
+from tflgpu.executor import GraphRunner, Session
+from tflgpu.graph import Array, Signature
+from tflgpu.loader import check_operators, load
+from tflgpu.memory import Loans
+from tflgpu.ops.registry import OPS, Op
+from tflgpu.plan import Observer
+from tflgpu.report import delegation_report
+from tflgpu.values import from_caller, to_caller
+
+_VIEW_ALIVE = """There is at least 1 reference to internal data
+      in the interpreter in the form of a numpy array or slice. Be sure to
+      only hold the function returned from tensor() if you are using raw
+      data access."""
+
+
+@enum.unique
+class OpResolverType(enum.Enum):
+    """Which kernels TensorFlow Lite would use. All are one here: the reference's integers, at full speed."""
+
+    AUTO = 0
+    BUILTIN = 1
+    BUILTIN_REF = 2
+    BUILTIN_WITHOUT_DEFAULT_DELEGATES = 3
+
+
+class Interpreter:
+    """Runs a TensorFlow Lite model.
+
+    >>> interpreter = Interpreter(model_path="model.tflite")  # doctest: +SKIP
+    >>> interpreter.allocate_tensors()  # doctest: +SKIP
+    >>> interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)  # doctest: +SKIP
+    >>> interpreter.invoke()  # doctest: +SKIP
+    >>> y = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])  # doctest: +SKIP
+
+    model_path: the file, which is mapped and not copied; or model_content: its bytes.
+    experimental_delegates: from `load_delegate`; the first that can take a node gets it.
+    num_threads: an int >= 1; checked and kept. NumPy's BLAS decides its own threads.
+    experimental_op_resolver_type: checked; see OpResolverType.
+    experimental_preserve_all_tensors: every tensor keeps memory of its own, so that `get_tensor` works on all of them.
+    The other experimental arguments steer XNNPACK in TensorFlow Lite; they are taken and have no effect here.
+
+    Raises ValueError for arguments or a model that cannot be used, with TensorFlow Lite's texts.
+    An interpreter serves one thread at a time: a call during another thread's raises RuntimeError.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        model_content: bytes | None = None,
+        experimental_delegates: Sequence[Delegate] | None = None,
+        num_threads: int | None = None,
+        experimental_op_resolver_type: OpResolverType = OpResolverType.AUTO,
+        experimental_preserve_all_tensors: bool = False,
+        experimental_disable_delegate_clustering: bool = False,
+        experimental_default_delegate_latest_features: bool = False,
+        experimental_compress_quantization_zero_points: bool = False,
+        experimental_disable_delegate_node_fusion: bool = False,
+        experimental_force_delegate_node_profiling: bool = False,
+        *,
+        _ops: Mapping[str, Op] = OPS,
+        _observe: Observer | None = None,
+    ):
+        if not isinstance(experimental_op_resolver_type, OpResolverType):
+            raise ValueError(f"Unrecognized passed in op resolver type: {experimental_op_resolver_type}")
+        if num_threads is not None:
+            if not isinstance(num_threads, int):
+                raise ValueError("type of num_threads should be int")
+            if num_threads < 1:
+                raise ValueError("num_threads should >= 1")
+        if model_path is not None and model_content is not None:
+            raise ValueError("Can't both provide `model_path` and `model_content`")
+        if not model_path and not model_content:
+            raise ValueError("`model_path` or `model_content` must be specified.")
+        self._model = load(path=model_path, content=model_content)
+        check_operators(self._model, _ops)
+        self._delegates = details.checked_delegates(experimental_delegates)
+        self._session = Session(self._model, _ops, self._delegates, experimental_preserve_all_tensors, _observe)
+        self._graphs = self._session.graphs
+        self._loans = Loans()
+        self._busy = threading.Lock()
+
+    def allocate_tensors(self) -> None:
+        """Prepares the model for the present input shapes. Raises RuntimeError where a node cannot be prepared."""
+        with self._exclusive():
+            self._graphs[0].allocate()
+
+    def invoke(self) -> None:
+        """Runs the model; its outputs can be read when this returns. Raises RuntimeError, naming the node."""
+        with self._exclusive():
+            self._graphs[0].invoke()
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        self._ensure_safe()
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("This interpreter is running in another thread; give each thread an interpreter.")
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+    def get_input_details(self) -> list[dict[str, Any]]:
+        """One dict an input, in the model's order: name, index, shape, shape_signature, dtype, quantization, …"""
+        graph = self._graphs[0]
+        return [details.of_tensor(graph.specs[i]) for i in graph.graph.inputs]
+
+    def get_output_details(self) -> list[dict[str, Any]]:
+        """One dict an output, as `get_input_details`. A dynamic output has its real shape after `invoke`."""
+        graph = self._graphs[0]
+        return [details.of_tensor(graph.specs[i]) for i in graph.graph.outputs]
+
+    def get_tensor_details(self, subgraph_index: int = 0) -> list[dict[str, Any]]:
+        """One dict a tensor of a subgraph. Raises ValueError where there is no such subgraph."""
+        if not 0 <= subgraph_index < len(self._graphs):
+            raise ValueError(
+                f"subgraph_index is out of range: {subgraph_index} for the model, "
+                f"which has {len(self._graphs)} subgraphs."
+            )
+        found = []
+        for spec in self._graphs[subgraph_index].specs:
+            try:
+                found.append(details.of_tensor(spec))
+            except ValueError:  # a type that NumPy cannot name is left out, as in TensorFlow Lite
+                continue
+        return found
+
+    def set_tensor(self, tensor_index: int, value: Any) -> None:
+        """Copies value into a tensor. Raises ValueError where type, rank, a dimension or the index does not fit."""
+        self._set_tensor(self._graphs[0], int(tensor_index), value)
+
+    def _set_tensor(self, graph: GraphRunner, index: int, value: Any) -> None:
+        spec = details.tensor_at(graph, index)
+        array = from_caller(value, spec)
+        tensor = graph.tensor(index)
+        if tensor is None or tensor.host.shape != spec.shape:
+            raise ValueError("Cannot set tensor: Tensor is unallocated. Try calling allocate_tensors() first")
+        if not tensor.host.flags.writeable:
+            raise ValueError(f"Cannot set tensor: {spec} is a constant of the model.")
+        np.copyto(tensor.write(), array)
+
+    def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
+        """A copy of a tensor's value. Raises ValueError where there is none yet, or no such tensor."""
+        index, graph = int(tensor_index), self._graph_at(int(subgraph_index))
+        spec = details.tensor_at(graph, index)
+        tensor = graph.tensor(index)
+        if tensor is None:
+            if graph.ready and index in graph.graph.outputs:
+                return to_caller(np.empty((0,), spec.dtype), spec)
+            raise ValueError("Tensor data is null. Run allocate_tensors() first")
+        return to_caller(tensor.read().copy(), spec)
+
+    def tensor(self, tensor_index: int) -> Callable[[], Array]:
+        """A function that returns a view of a tensor's memory, for use without copies.
+
+        While such a view is alive, `invoke`, `allocate_tensors` and `resize_tensor_input` raise RuntimeError: hold the
+        function, which always gives the present memory, and not the view.
+        """
+        index, graph = int(tensor_index), self._graphs[0]
+
+        def view() -> Array:
+            spec = details.tensor_at(graph, index)
+            tensor = graph.tensor(index)
+            if tensor is None:
+                raise ValueError("Tensor data is null. Run allocate_tensors() first")
+            if spec.dtype == object:
+                raise ValueError(f"{spec} has no fixed memory to view; use get_tensor() and set_tensor().")
+            tensor.read()
+            return self._loans.lend(tensor.write() if tensor.host.flags.writeable else tensor.host)
+
+        return view
+
+    def resize_tensor_input(self, input_index: int, tensor_size: Any, strict: bool = False) -> None:
+        """Gives an input another shape, from the next `allocate_tensors` on.
+
+        strict: only dimensions that the model's shape signature leaves open (-1) may change. Raises ValueError for a
+        shape that is not one-dimensional, RuntimeError for one that the tensor cannot take.
+        """
+        shape = np.array(tensor_size, dtype=np.int32)
+        if shape.ndim != 1:
+            raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
+        with self._exclusive():
+            self._resize(self._graphs[0], int(input_index), shape, strict)
+
+    def _resize(self, graph: GraphRunner, index: int, shape: Array, strict: bool) -> None:
+        size = tuple(int(d) for d in shape)
+        details.check_resize(graph, index, size, strict)
+        graph.resize(index, size)
+
+    def reset_all_variables(self) -> None:
+        """Sets every variable tensor of every subgraph to zero (its zero point where it is quantized)."""
+        with self._exclusive():
+            for graph in self._graphs:
+                graph.reset_variables()
+
+    def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
+        """{signature key: {"inputs": names, "outputs": names}}, sorted by name."""
+        return {
+            key: {"inputs": sorted(signature.inputs), "outputs": sorted(signature.outputs)}
+            for key, signature in sorted(self._model.signatures.items())
+        }
+
+    def get_signature_runner(self, signature_key: str | None = None) -> SignatureRunner:
+        """A callable for one signature; without a key, for the model's only one. Raises ValueError otherwise."""
+        if signature_key is None:
+            keys = list(self._model.signatures)
+            if len(keys) != 1:
+                raise ValueError(
+                    f"SignatureDef signature_key is None and model has {len(keys)} Signatures. "
+                    "None is only allowed when the model has 1 SignatureDef"
+                )
+            signature_key = keys[0]
+        return SignatureRunner(interpreter=self, signature_key=signature_key)
+
+    def num_subgraphs(self) -> int:
+        """The number of subgraphs of the model."""
+        return len(self._graphs)
+
+    def delegation_report(self) -> str:
+        """Which node runs where, why not on a delegate, and what crosses. Raises RuntimeError before allocation."""
+        if not any(graph.ready for graph in self._graphs):
+            raise RuntimeError("There is no delegation to report before allocate_tensors().")
+        return delegation_report([part for graph in self._graphs for part in graph.parts], self._delegates)
+
+    def _graph_at(self, index: int) -> GraphRunner:
+        if not 0 <= index < len(self._graphs):
+            raise ValueError(f"Invalid subgraph index {index} exceeds max subgraph index {len(self._graphs) - 1}")
+        return self._graphs[index]
+
+    def _get_tensor_details(self, tensor_index: int, subgraph_index: int) -> dict[str, Any]:
+        return details.of_tensor(details.tensor_at(self._graph_at(int(subgraph_index)), int(tensor_index)))
+
+    def _get_op_details(self, op_index: int) -> dict[str, Any]:
+        """index, op_name, inputs, outputs, operand_types, result_types of one node of the main subgraph."""
+        return details.of_node(self._graphs[0], int(op_index))
+
+    def _get_ops_details(self) -> list[dict[str, Any]]:
+        """`_get_op_details` of every node: the model's, then one named DELEGATE for each part that is delegated."""
+        return [self._get_op_details(i) for i in range(details.node_count(self._graphs[0]))]
+
+    def _safe_to_run(self) -> bool:
+        """Whether no view of the interpreter's memory is alive."""
+        return not self._loans
+
+    def _ensure_safe(self) -> None:
+        if not self._safe_to_run():
+            raise RuntimeError(_VIEW_ALIVE)
+
+
+CustomOpRegisterer = Callable[[MutableMapping[str, Op]], None]
+
+
+class InterpreterWithCustomOps(Interpreter):
+    """An Interpreter with custom operators of its own.
+
+    custom_op_registerers: functions that put operators into the mapping they are given, by custom name; or the
+    `Op`s that `tflgpu.custom_op` returns. An operator for every interpreter is registered by `custom_op` alone.
+    """
+
+    def __init__(self, custom_op_registerers: Sequence[CustomOpRegisterer | Op] | None = None, **arguments: Any):
+        own: dict[str, Op] = {}
+        for registerer in custom_op_registerers or ():
+            if isinstance(registerer, Op):
+                own[registerer.name] = registerer
+            elif callable(registerer):
+                registerer(own)
+            else:
+                raise ValueError(f"Custom ops must be given as functions or Op, not {type(registerer).__name__}")
+        super().__init__(**arguments, _ops=ChainMap(own, OPS))
+
+
+class SignatureRunner:
+    """Runs one signature of a model: keyword arguments by name in, a dict of results out.
+
+    State (variables, tables) is the interpreter's. Made by `Interpreter.get_signature_runner`.
+    """
+
+    def __init__(self, interpreter: Interpreter | None = None, signature_key: str | None = None):
+        if not interpreter:
+            raise ValueError("None interpreter provided.")
+        if not signature_key:
+            raise ValueError("None signature_key provided.")
+        signatures = interpreter._model.signatures
+        if signature_key not in signatures:
+            raise ValueError(f'Invalid signature_key provided: "{signature_key}".')
+        self._interpreter = interpreter
+        self._signature: Signature = signatures[signature_key]
+        self._graph = interpreter._graphs[self._signature.graph]
+
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        """Results by name. Each argument's shape becomes the input's. Raises ValueError for wrong names or types."""
+        wanted = self._signature.inputs
+        if len(inputs) != len(wanted):
+            raise ValueError(
+                "Invalid number of inputs provided for running a SignatureDef, "
+                f"expected {len(wanted)} vs provided {len(inputs)}"
+            )
+        interpreter, graph = self._interpreter, self._graph
+        for name in inputs:
+            if name not in wanted:
+                raise ValueError(f"Invalid Input name ({name}) for SignatureDef")
+        with interpreter._exclusive():
+            for name, array in inputs.items():
+                interpreter._resize(graph, wanted[name], np.array(array.shape, dtype=np.int32), False)
+            graph.allocate()
+            for name, array in inputs.items():
+                interpreter._set_tensor(graph, wanted[name], array)
+            graph.invoke()
+        return {
+            name: interpreter.get_tensor(index, self._signature.graph)
+            for name, index in sorted(self._signature.outputs.items())
+        }
+
+    def get_input_details(self) -> dict[str, dict[str, Any]]:
+        """Input name -> tensor details, as `Interpreter.get_input_details`."""
+        return self._details(self._signature.inputs)
+
+    def get_output_details(self) -> dict[str, dict[str, Any]]:
+        """Output name -> tensor details, as `Interpreter.get_output_details`."""
+        return self._details(self._signature.outputs)
+
+    def _details(self, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+        return {name: details.of_tensor(self._graph.specs[index]) for name, index in sorted(names.items())}

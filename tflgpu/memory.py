@@ -1,0 +1,143 @@
+"""Where a tensor's current value is, the copies that keep it readable, who may see it, and the arena."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from tflgpu.graph import Array, TensorSpec
+
+ALIGNMENT = 64
+"""Bytes: a cache line, and the widest vector of a CPU."""
+
+
+class Place(Protocol):
+    """A device that can hold tensors, other than the host."""
+
+    def allocate(self, nbytes: int) -> Any: ...
+
+    def upload(self, buffer: Any, host: Array) -> None:
+        """Copies host into buffer. Returns once host may be changed; the device may still be copying."""
+
+    def download(self, buffer: Any, host: Array) -> None:
+        """Copies buffer into host. Returns once host is filled."""
+
+
+HOST = "host"
+
+
+class Tensor:
+    """One tensor's storage: host memory, device buffers, and which of them are current.
+
+    Reading at a place makes that place current too; writing at a place leaves it the only current one. The host
+    array is never rebound, so that whoever was shown it always sees the present value.
+    """
+
+    __slots__ = ("buffers", "current", "host", "spec")
+
+    def __init__(self, spec: TensorSpec, host: Array):
+        self.spec = spec
+        self.host = host
+        self.buffers: dict[Place, Any] = {}
+        self.current: set[Place | str] = {HOST}
+
+    def read(self, place: Place | str = HOST) -> Any:
+        """The value at `place`, copied there first if it is stale."""
+        if place not in self.current:
+            if HOST not in self.current:
+                source = next(iter(self.current))
+                assert not isinstance(source, str)
+                source.download(self.buffers[source], self.host)
+                self.current.add(HOST)
+            if not isinstance(place, str):
+                place.upload(self._buffer(place), self.host)
+                self.current.add(place)
+        return self.host if isinstance(place, str) else self._buffer(place)
+
+    def write(self, place: Place | str = HOST) -> Any:
+        """Storage at `place` for a whole new value; every other copy becomes stale."""
+        self.current = {place}
+        return self.host if isinstance(place, str) else self._buffer(place)
+
+    def _buffer(self, place: Place) -> Any:
+        if place not in self.buffers:
+            self.buffers[place] = place.allocate(max(self.host.nbytes, 1))
+        return self.buffers[place]
+
+
+class Loan:
+    """Stands at the end of the base chain of a view that was lent out: alive while any view or slice of it is."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "host")
+
+    def __init__(self, host: Array):
+        self.host = host
+        self.__array_interface__ = host.__array_interface__
+
+
+class Loans:
+    """The views of an interpreter's memory that its caller still holds."""
+
+    def __init__(self) -> None:
+        self._alive: weakref.WeakSet[Loan] = weakref.WeakSet()
+
+    def lend(self, host: Array) -> Array:
+        """A writable view of host that counts as alive until it and every view of it are gone; copies do not count."""
+        loan = Loan(host)
+        self._alive.add(loan)
+        return np.asarray(loan)
+
+    def __bool__(self) -> bool:
+        return len(self._alive) > 0
+
+
+def aligned_empty(nbytes: int, alignment: int = ALIGNMENT) -> Array:
+    """nbytes of uninitialised memory, as uint8, that starts at a multiple of alignment."""
+    block = np.empty(nbytes + alignment, np.uint8)
+    start = -block.ctypes.data % alignment
+    return block[start : start + nbytes]
+
+
+def host_array(spec: TensorSpec) -> Array:
+    """Zeroed host memory for a tensor."""
+    if spec.dtype == object:
+        empty = np.empty(spec.shape, object)
+        empty.fill(b"")
+        return empty
+    array = aligned_empty(nbytes(spec)).view(spec.dtype).reshape(spec.shape)
+    array.fill(0)
+    return array
+
+
+def nbytes(spec: TensorSpec) -> int:
+    """Bytes of a tensor's host memory, in unbounded integers."""
+    return math.prod(spec.shape) * spec.dtype.itemsize
+
+
+def arena(
+    sizes: Mapping[int, int], live: Mapping[int, tuple[int, int]], alignment: int = ALIGNMENT
+) -> tuple[dict[int, int], int]:
+    """Byte offsets at which no two tensors whose lives [first, last] overlap do, and the arena's size in bytes.
+
+    Greedy by size: the largest first, each into the lowest gap among those placed that live with it.
+    """
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; kept sorted
+    offsets: dict[int, int] = {}
+    for key in sorted(sizes, key=lambda k: (-sizes[k], live[k])):
+        first, last = live[key]
+        size = -(-sizes[key] // alignment) * alignment
+        start = 0
+        for low, high, other_first, other_last in placed:
+            if other_first > last or first > other_last:
+                continue
+            if start + size <= low:
+                break
+            start = max(start, high)
+        placed.append((start, start + size, first, last))
+        placed.sort()
+        offsets[key] = start
+    return offsets, max((end for _, end, _, _ in placed), default=0)

@@ -1,0 +1,253 @@
+"""A stretch of a graph prepared to run: storage for every tensor, and one callable for every node or delegated part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from tflgpu.delegate import Delegate
+from tflgpu.graph import Array, Graph, Node, Shape, TensorSpec
+from tflgpu.memory import Tensor, aligned_empty, arena, host_array, nbytes
+from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, output_shapes, prepare
+from tflgpu.partition import Part, partition
+from tflgpu.shapes import failed, infer_stage, shaped, with_specs
+
+PLANS_KEPT = 4
+"""Plans kept after a dynamic node, by the shapes that came out of it (and a graph, by its input shapes)."""
+
+Observer = Callable[["Part | Node", Step], Step]
+"""Given what a step runs, returns the step to run in its place: how a profiler watches."""
+
+
+class Session(Runtime, Protocol):
+    """What a plan needs of the interpreter that it runs in."""
+
+    @property
+    def delegates(self) -> tuple[Delegate, ...]: ...
+    @property
+    def preserve_all_tensors(self) -> bool: ...
+    @property
+    def observe(self) -> Observer | None: ...
+
+
+class Plan:
+    """The steps up to the next node that must wait for a value, and what follows it.
+
+    Where the shape of a node's output is known only at run time, preparation stops there and resumes in `run` after
+    that node; what was prepared then is kept by the shapes that came.
+
+    specs: what is known of all the graph's tensors when these steps run. storage: theirs, by index, as far as they
+    have any: not the constants, nor what lives only inside a delegate's part.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        graph: Graph,
+        nodes: Sequence[Node],
+        specs: list[TensorSpec],
+        storage: Mapping[int, Tensor],
+    ):
+        self._session = session
+        self._graph = graph
+        self.specs = specs
+        self.storage = dict(storage)
+        stage = infer_stage(nodes, specs, session)
+        self.waiting = stage.waiting
+        self._following: dict[tuple[Shape, ...], Plan] = {}
+        self.ran_into: Plan | None = None
+        whole = replace(graph, tensors=tuple(specs), nodes=stage.nodes)
+        self.parts = partition(whole, session.delegates) if session.delegates else _on_the_cpu(stage.nodes)
+        self._crossing = {i for part in self.parts if part.owner is not None for i in part.inputs | part.outputs}
+        self.arena_nbytes = self._place()
+        self._steps: list[Step] = []
+        self._made_by: list[Node] = []
+        for part in self.parts:
+            if part.owner is None:
+                for node in part.nodes:
+                    self._prepare_node(node)
+            else:
+                self._prepare_part(part, part.owner)
+        for index in graph.outputs:
+            if index not in self.storage and not self._waits_for(index):
+                self._store(specs[index])
+
+    def run(self) -> Plan:
+        """Runs these steps and all that follow. Returns the last plan, whose storage has the outputs."""
+        position = 0
+        try:
+            for position, step in enumerate(self._steps):  # noqa: B007 (names the failing node below)
+                step()
+        except Exception as error:
+            raise failed(self._made_by[position], "invoke", error) from error
+        if not self.waiting:
+            return self
+        self.ran_into = self._run_waiting()
+        return self.ran_into.run()
+
+    def _waits_for(self, index: int) -> bool:
+        return any(spec.index == index for node in self.waiting for spec in node.outputs)
+
+    def _store(self, spec: TensorSpec) -> Tensor:
+        """Gives the tensor storage of its own; a constant's is its value, not copied."""
+        refuse_beyond_memory(nbytes(spec), str(spec))
+        tensor = Tensor(spec, host_array(spec) if spec.data is None else spec.data)
+        self.storage[spec.index] = tensor
+        return tensor
+
+    def _place(self) -> int:
+        """Storage for all that the nodes write. Returns the size in bytes of the arena that holds most of it."""
+        order = [node for part in self.parts for node in part.nodes]
+        inside = {
+            spec.index
+            for part in self.parts
+            if part.owner is not None
+            for node in part.nodes
+            for spec in node.outputs
+            if spec.index not in part.outputs
+        }
+        first = {s.index: at for at, node in enumerate(order) for s in node.outputs if s.index not in inside}
+        last = dict(first)
+        for at, node in enumerate(order):
+            last.update({s.index: at for s in node.inputs if s is not None and s.index in first})
+        apart = self._tensors_apart()
+        for index in first.keys() & apart:
+            if index not in self.storage:
+                self._store(self.specs[index])
+        sizes = {i: nbytes(self.specs[i]) for i in first if i not in apart}
+        offsets, total = arena(sizes, {i: (first[i], last[i]) for i in sizes})
+        refuse_beyond_memory(total, f"the activations of graph {self._graph.index}")
+        block = aligned_empty(total)
+        for i, offset in offsets.items():
+            spec = self.specs[i]
+            self.storage[i] = Tensor(spec, block[offset : offset + sizes[i]].view(spec.dtype).reshape(spec.shape))
+        return total
+
+    def _tensors_apart(self) -> set[int]:
+        """Tensors that do not share the arena: they outlive this plan, cross to a delegate, or are not plain bytes."""
+        if self._session.preserve_all_tensors:
+            return set(range(len(self.specs)))
+        apart = {spec.index for spec in self.specs if spec.is_variable or spec.dtype == object}
+        later = {spec.index for node in self.waiting for spec in node.inputs if spec is not None}
+        return apart | later | self._crossing | set(self._graph.outputs)
+
+    def _prepare_part(self, part: Part, owner: Delegate) -> None:
+        boundary = {
+            i: self.storage[i] if i in self.storage else self._store(self.specs[i])
+            for i in part.inputs | part.outputs
+            if self.specs[i].data is None
+        }
+        try:
+            step = owner.compile(part, boundary)
+        except Exception as error:
+            raise failed(part.nodes[0], "prepare", error) from error
+        self._add(part, part.nodes[0], step)
+
+    def _prepare_node(self, node: Node) -> None:
+        outputs = [self.storage[spec.index].host for spec in node.outputs]
+        try:
+            step = prepare(node, [self._array(spec) for spec in node.inputs], outputs, self._session)
+        except Exception as error:
+            raise failed(node, "prepare", error) from error
+        self._add(node, node, self._synchronized(step, node))
+
+    def _add(self, what: Part | Node, node: Node, step: Step) -> None:
+        observe = self._session.observe
+        self._steps.append(step if observe is None else observe(what, step))
+        self._made_by.append(node)
+
+    def _array(self, spec: TensorSpec | None) -> Array | None:
+        if spec is None:
+            return None
+        if spec.data is not None and not spec.is_variable:
+            return spec.data
+        if spec.index not in self.storage:  # never written: zeros, as in TensorFlow Lite
+            self._store(spec)
+        return self.storage[spec.index].host
+
+    def _synchronized(self, step: Step, node: Node) -> Step:
+        """The step, with what a delegate may hold of its tensors brought to the host before it."""
+        reads = [
+            self.storage[s.index]
+            for s in node.inputs
+            if s is not None and s.index in self._crossing & self.storage.keys()
+        ]
+        writes = [self.storage[s.index] for s in node.outputs if s.index in self._crossing]
+        if not reads and not writes:
+            return step
+
+        def synchronized() -> None:
+            for tensor in reads:
+                tensor.read()
+            for tensor in writes:
+                tensor.write()
+            step()
+
+        return synchronized
+
+    def _run_waiting(self) -> Plan:
+        """Runs the node that waited, and returns the plan behind it, prepared for the shapes that came."""
+        base = self.waiting[0]
+        try:
+            node = with_specs(base, self._with_values(base))
+            inputs = [self._array(spec) for spec in node.inputs]
+            shapes = self._shapes(node)
+            results = evaluate(node, inputs, self._session) if shapes is None else ()
+            node = shaped(node, [result.shape for result in results] if shapes is None else shapes)
+        except Exception as error:
+            raise failed(base, "invoke", error) from error
+        plan = self._behind(node)
+        outputs = [plan.storage[spec.index].write() for spec in node.outputs]
+        try:
+            if shapes is not None:
+                prepare(node, inputs, outputs, self._session)()
+            for out, result in zip(outputs, results, strict=False):
+                out[...] = result
+        except Exception as error:
+            raise failed(base, "invoke", error) from error
+        return plan
+
+    def _shapes(self, node: Node) -> Sequence[Shape] | None:
+        try:
+            return output_shapes(node, self._session)
+        except NeedsValue:
+            return None
+
+    def _with_values(self, node: Node) -> list[TensorSpec]:
+        """The specs, those of the node's inputs with their present values as data."""
+        specs = list(self.specs)
+        for spec in node.inputs:
+            if spec is not None and specs[spec.index].data is None and spec.index in self.storage:
+                specs[spec.index] = replace(specs[spec.index], data=self.storage[spec.index].read())
+        return specs
+
+    def _behind(self, node: Node) -> Plan:
+        """The plan of what follows the waiting node, whose outputs' shapes are now known."""
+        key = tuple(spec.shape for spec in node.outputs)
+        if key not in self._following:
+            while len(self._following) >= PLANS_KEPT:
+                del self._following[next(iter(self._following))]
+            specs = list(self.specs)
+            storage = dict(self.storage)
+            for spec in node.outputs:
+                refuse_beyond_memory(nbytes(spec), str(spec))
+                specs[spec.index] = spec
+                storage[spec.index] = Tensor(spec, host_array(spec))
+            self._following[key] = Plan(self._session, self._graph, self.waiting[1:], specs, storage)
+        return self._following[key]
+
+
+def _on_the_cpu(nodes: tuple[Node, ...]) -> list[Part]:
+    return [Part(None, nodes, frozenset(), frozenset())] if nodes else []
+
+
+def refuse_beyond_memory(needed: int, what: str) -> None:
+    """Raises RuntimeError where `what` needs more bytes than the machine has."""
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # no sysconf on Windows
+        available = 1 << 40
+    if needed > available:
+        raise RuntimeError(f"{what} needs {needed:,} bytes; this machine has {available:,}. ")

@@ -1,0 +1,129 @@
+"""Shape inference: nodes and the shapes of what they read -> the same nodes with every shape that can be known.
+
+What is constant is computed at once, so that chains of SHAPE, GATHER, PACK that only make shapes disappear.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tflgpu.graph import Array, Node, Shape, TensorSpec
+from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
+
+MAX_ELEMENTS = 2**40
+"""A tensor of more elements is a mistake or an attack; refused before anything is allocated for it."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Stage:
+    """nodes: those whose shapes are known before any of them runs, constants folded away.
+
+    waiting: the nodes from the first whose outputs' shapes must wait for a value, in order; none in a static graph.
+    """
+
+    nodes: tuple[Node, ...]
+    waiting: tuple[Node, ...]
+
+
+def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime) -> Stage:
+    """Infers nodes in order until one must wait for a value, writing what is known of the tensors into specs.
+
+    specs: all tensors of the graph by index, the ones that the nodes read already known. Raises RuntimeError, with the
+    node's number and name, where inputs do not fit.
+    """
+    known: list[Node] = []
+    for position, base in enumerate(nodes):
+        node = with_specs(base, specs)
+        try:
+            _operator(node, runtime).check_type(node)
+            node = shaped(node, output_shapes(node, runtime))
+        except (NeedsValue, _OnlyByRunning):
+            return Stage(tuple(known), tuple(nodes[position:]))
+        except Exception as error:
+            raise failed(node, "prepare", error) from error
+        folded = _fold(node, runtime)
+        for spec in folded or node.outputs:
+            specs[spec.index] = spec
+        if folded is None:
+            known.append(node)
+    return Stage(tuple(known), ())
+
+
+def _operator(node: Node, runtime: Runtime) -> Op:
+    if node.op in runtime.ops:
+        return runtime.ops[node.op]
+    if node.op.startswith("Flex"):
+        raise OpError(
+            "Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter. "
+            "Make sure you apply/link the Flex delegate before inference. "
+        )
+    raise OpError(
+        f"Encountered unresolved custom op: {node.op}.\n"
+        f"See instructions: https://www.tensorflow.org/lite/guide/ops_custom "
+    )
+
+
+class _OnlyByRunning(Exception):
+    """The shapes of a node's outputs are known only by running it."""
+
+
+def with_specs(node: Node, specs: Sequence[TensorSpec]) -> Node:
+    """The node over the present specs of its tensors."""
+    return replace(
+        node,
+        inputs=tuple(None if spec is None else specs[spec.index] for spec in node.inputs),
+        outputs=tuple(specs[spec.index] for spec in node.outputs),
+        intermediates=tuple(specs[spec.index] for spec in node.intermediates),
+    )
+
+
+def shaped(node: Node, shapes: Sequence[Shape] | None) -> Node:
+    """The node with its outputs' shapes set. Raises OpError for a shape that no tensor can have."""
+    if shapes is None:
+        raise _OnlyByRunning
+    for shape in shapes:
+        if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
+            raise OpError(f"output shape {list(shape)}: BytesRequired number of elements overflowed.\n")
+    outputs = tuple(
+        spec if spec.shape == shape else replace(spec, shape=tuple(int(d) for d in shape))
+        for spec, shape in zip(node.outputs, shapes, strict=True)
+    )
+    return replace(node, outputs=outputs)
+
+
+def _fold(node: Node, runtime: Runtime) -> tuple[TensorSpec, ...] | None:
+    """The outputs as constants where every input is one, or None.
+
+    SHAPE and RANK need no value. A node that fails is left to fail when it runs, as in TensorFlow Lite.
+    """
+    if runtime.ops[node.op].stateful or any(spec.is_variable for spec in node.outputs):
+        return None
+    by_shape_alone = node.op in ("SHAPE", "RANK")
+    if not by_shape_alone and not all(spec is None or spec.data is not None for spec in node.inputs):
+        return None
+    inputs = [
+        None if spec is None else np.empty(spec.shape, spec.dtype) if by_shape_alone else spec.data
+        for spec in node.inputs
+    ]
+    try:
+        values = evaluate(node, inputs, runtime)
+    except OpError:
+        return None
+    return tuple(replace(spec, data=_read_only(v), shape=v.shape) for spec, v in zip(node.outputs, values, strict=True))
+
+
+def _read_only(array: Array) -> Array:
+    array = np.ascontiguousarray(array) if array.ndim else array
+    array.flags.writeable = False
+    return array
+
+
+def failed(node: Node, what: str, error: Exception) -> RuntimeError:
+    """The RuntimeError that TensorFlow Lite raises for a node that failed to prepare or to invoke."""
+    text = str(error) or type(error).__name__
+    kind = type(error) if isinstance(error, OpError) else RuntimeError
+    return kind(f"{text}{'' if text[-1:].isspace() else ' '}Node number {node.index} ({node.op}) failed to {what}.")

@@ -1,0 +1,85 @@
+"""Arrays as callers give and get them, and as kernels see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tflgpu.graph import Array, TensorSpec
+
+
+def caller_dtype(spec: TensorSpec) -> np.dtype[Any]:
+    """The dtype under which a tensor is shown. Raises ValueError where NumPy has none (bfloat16 without ml_dtypes)."""
+    if spec.type == "STRING":
+        return np.dtype(np.bytes_)
+    if spec.type == "BFLOAT16":
+        try:
+            return np.dtype("bfloat16")
+        except TypeError:
+            raise ValueError("Invalid data-type for array: import ml_dtypes to use bfloat16 tensors") from None
+    if spec.type in ("RESOURCE", "VARIANT"):
+        return np.dtype(object)
+    if spec.type.startswith("FLOAT8"):
+        return np.dtype(np.int8)
+    return spec.dtype
+
+
+def to_caller(array: Array, spec: TensorSpec) -> Array:
+    """A kernel's array as `get_tensor` returns it."""
+    if spec.type == "STRING":
+        if array.ndim == 0:
+            return np.array(array[()], dtype=np.bytes_)
+        return array
+    return array.astype(object) if spec.type == "RESOURCE" else array.view(caller_dtype(spec))
+
+
+def from_caller(value: Any, spec: TensorSpec) -> Array:
+    """What `set_tensor` was given, checked, as kernels see it. Raises ValueError with TensorFlow Lite's texts."""
+    array = np.asarray(value)
+    got, want = type_name(array.dtype), spec.type
+    if got != want and not (want in ("INT4", "INT2") and got == "INT8") and not (want == "UINT4" and got == "UINT8"):
+        raise ValueError(
+            f"Cannot set tensor: Got value of type {got} but expected type {want} for input {spec.index}, "
+            f"name: {spec.name} "
+        )
+    if array.ndim != len(spec.shape):
+        raise ValueError(
+            f"Cannot set tensor: Dimension mismatch. Got {array.ndim} but expected {len(spec.shape)} "
+            f"for input {spec.index}."
+        )
+    for axis, (d, expected) in enumerate(zip(array.shape, spec.shape, strict=True)):
+        if d != expected:
+            raise ValueError(
+                f"Cannot set tensor: Dimension mismatch. Got {d} but expected {expected} "
+                f"for dimension {axis} of input {spec.index}."
+            )
+    if want == "STRING":
+        return _bytes(array)
+    if want == "BFLOAT16":
+        return array.view(np.uint16)
+    return array
+
+
+def type_name(dtype: np.dtype[Any]) -> str:
+    """The schema's name of a caller's dtype, NOTYPE for one that it does not have."""
+    if dtype.kind in "SUO":
+        return "STRING"
+    if dtype.name == "bfloat16":
+        return "BFLOAT16"
+    name = {"bool": "BOOL"}.get(dtype.name, dtype.name.upper())
+    known = ("FLOAT", "INT", "UINT", "BOOL", "COMPLEX")
+    return name if name.startswith(known) and dtype.isnative else "NOTYPE"
+
+
+def _bytes(array: Array) -> Array:
+    """Strings of any NumPy kind as an object array of bytes (UTF-8)."""
+    out = np.empty(array.shape, object)
+    for place in np.ndindex(array.shape):
+        item = array[place]
+        if isinstance(item, str):
+            item = item.encode()
+        if not isinstance(item, bytes):
+            raise ValueError(f"PyBytes_AsStringAndSize() failed: a string tensor cannot hold {type(item).__name__}.")
+        out[place] = bytes(item)
+    return out

@@ -83,14 +83,17 @@ class HybridMatrix:
     """Weights (n, k) of 8-bit codes, onto which quantized rows are accumulated: MatrixBatchVectorMultiplyAccumulate.
 
     weights: int8, or uint8 whose bits are read as int8, as TensorFlow Lite does. scale: float32 (1,) or (n,).
+    keep: as IntegerMatrix's.
     exact: False follows the x86 dot product, which takes a weight of -128 in the columns below depth rounded down to 16
     as +128 against a negative code; True does not (kernels that go through another multiplication).
     """
 
-    def __init__(self, weights: Array, scale: Array, rows: int, asymmetric: bool, exact: bool = False):
+    def __init__(
+        self, weights: Array, scale: Array, rows: int, asymmetric: bool, exact: bool = False, keep: bool = False
+    ):
         weights = weights.view(np.int8)
-        n, k = weights.shape
-        self._matrix = IntegerMatrix(weights, rows, n, k)
+        n = len(weights)
+        self._matrix = IntegerMatrix(weights, rows)
         self._scale = np.asarray(scale, np.float32).reshape(1, -1)
         self._row_scale = np.empty((rows, self._scale.size), np.float32)
         self._sum = np.empty((rows, n), np.float32)
@@ -121,5 +124,5 @@ def _flipped_weights(weights: Array) -> tuple[Array, Array | None]:
 
 
 def weight_scale(weights: TensorSpec) -> Array:
-    """The scales (1,) or (n,) of quantized weights. Raises RuntimeError where they have none."""
-    return np.asarray([weights.scale], np.float32) if weights.quantization is None else weights.quantization.scale
+    """The scales (1,) or (n,) of quantized weights, float32; 0 where they have none, as TensorFlow Lite takes it."""
+    return np.zeros(1, np.float32) if weights.quantization is None else weights.quantization.scale

@@ -7,56 +7,44 @@ import numpy as np
 from tflgpu.graph import Array
 
 KEPT = 1 << 16
-"""Weights of up to so many elements keep a float32 copy (256 KiB); larger ones are converted block by block at each
-product, which costs about 0.1 ns an element and keeps an interpreter's memory near that of its model."""
+"""Weights of up to so many elements keep a float copy (256 KiB in float32); larger ones are converted block by block at
+each product, about 0.1 ns an element, which keeps an interpreter's memory near that of its model."""
+
+_FLOAT32_EXACT = 1 << 24
+"""float32 holds every integer up to here."""
 
 
 class IntegerMatrix:
     """Weights (n, k) of integer codes, as the right side of exact products: codes (rows, k) times weights transposed.
 
-    largest: the largest magnitude among the codes. 8-bit codes (largest <= 255) are multiplied in float32, in pieces of k
-    whose sums stay within 2^24; wider ones in float64, whose 2^53 no tensor here reaches.
-    weights: None where they are not constant; each call of `multiply` is given them then.
+    largest: the largest magnitude among the codes. 8-bit codes and weights (largest <= 255) are multiplied in float32, in
+    pieces of k whose sums stay within 2^24; wider ones in float64, whose 2^53 no tensor here reaches.
     """
 
-    def __init__(self, weights: Array | None, rows: int, n: int, k: int, largest: int = 128):
-        self._weights = weights
-        self._dtype = np.dtype(np.float32 if largest <= 255 else np.float64)
-        self._piece = k if self._dtype == np.float64 else self._exact_piece(weights, k, largest)
+    def __init__(self, weights: Array, rows: int, largest: int = 128):
+        n, k = weights.shape
+        wide = largest > 255 or weights.dtype.itemsize > 1
+        self.dtype = np.dtype(np.float64 if wide else np.float32)
+        self._piece = k if wide else _exact_piece(weights, largest)
         whole = self._piece >= k
-        self.product = np.zeros((rows, n), self._dtype if whole else np.float64)
+        self.product = np.zeros((rows, n), self.dtype if whole else np.float64)
         self._partial = None if whole else np.empty((rows, n), np.float32)
+        self._weights = weights
+        self._kept = weights.astype(self.dtype) if weights.size <= KEPT else None
         self._block = max(1, KEPT // max(k, 1))
-        self._kept: Array | None = None
-        if weights is not None and weights.size <= KEPT:
-            self._kept = weights.astype(self._dtype)
-        else:
-            self._scratch = np.empty((min(self._block, n), k), self._dtype)
+        self._scratch = np.empty((min(self._block, n), k), self.dtype) if self._kept is None else None
 
-    @staticmethod
-    def _exact_piece(weights: Array | None, k: int, largest: int) -> int:
-        """How many of the k columns can be summed at once in float32 without rounding."""
-        if largest * 128 * k <= 1 << 24:
-            return k
-        if weights is not None:
-            # A float32 product with ones is exact enough a bound: it errs by less than 2^-12 of it.
-            total = max(int(np.abs(row, dtype=np.int16).sum(dtype=np.int64)) for row in weights) if len(weights) else 0
-            if largest * total <= 1 << 24:
-                return k
-        return max(1, (1 << 24) // (largest * 128))
-
-    def multiply(self, codes: Array, weights: Array | None = None) -> Array:
-        """codes (rows, k), of this matrix's float dtype, times weights transposed: `product` (rows, n), overwritten."""
+    def multiply(self, codes: Array) -> Array:
+        """codes (rows, k), of this matrix's `dtype`, times weights transposed: `product` (rows, n), overwritten."""
         if self._kept is not None:
             self._columns(codes, self._kept, self.product, self._partial)
             return self.product
-        source = self._weights if weights is None else weights
-        assert source is not None
-        n = source.shape[0]
+        assert self._scratch is not None
+        n = len(self._weights)
         for start in range(0, n, self._block):
             stop = min(start + self._block, n)
             block = self._scratch[: stop - start]
-            np.copyto(block, source[start:stop])
+            np.copyto(block, self._weights[start:stop])
             partial = None if self._partial is None else self._partial[:, start:stop]
             self._columns(codes, block, self.product[:, start:stop], partial)
         return self.product
@@ -70,3 +58,18 @@ class IntegerMatrix:
             piece = slice(start, start + self._piece)
             np.matmul(codes[:, piece], block[:, piece].T, out=partial)
             np.add(product, partial, out=product)
+
+
+def exact_depth(largest: int, largest_weight: int) -> int:
+    """How many products of codes and weights of these magnitudes float32 can add up without rounding."""
+    return max(1, _FLOAT32_EXACT // max(1, largest * largest_weight))
+
+
+def _exact_piece(weights: Array, largest: int) -> int:
+    n, k = weights.shape
+    depth = exact_depth(largest, 255 if weights.dtype == np.uint8 else 128)
+    if depth >= k:
+        return k
+    block = max(1, KEPT // max(k, 1))
+    sums = (np.abs(weights[i : i + block], dtype=np.int16).sum(axis=1, dtype=np.int64) for i in range(0, n, block))
+    return k if all(int(s.max()) * largest <= _FLOAT32_EXACT for s in sums) else depth

@@ -93,7 +93,7 @@ class HybridMatrix:
     ):
         weights = weights.view(np.int8)
         n = len(weights)
-        self._matrix = IntegerMatrix(weights, rows)
+        self._matrix = IntegerMatrix(weights, rows, keep=keep)
         self._scale = np.asarray(scale, np.float32).reshape(1, -1)
         self._row_scale = np.empty((rows, self._scale.size), np.float32)
         self._sum = np.empty((rows, n), np.float32)

@@ -19,9 +19,10 @@ class IntegerMatrix:
 
     largest: the largest magnitude among the codes. 8-bit codes and weights (largest <= 255) are multiplied in float32, in
     pieces of k whose sums stay within 2^24; wider ones in float64, whose 2^53 no tensor here reaches.
+    keep: keeps a float copy of weights of any size, for products that are taken many times an invoke (recurrence).
     """
 
-    def __init__(self, weights: Array, rows: int, largest: int = 128):
+    def __init__(self, weights: Array, rows: int, largest: int = 128, keep: bool = False):
         n, k = weights.shape
         wide = largest > 255 or weights.dtype.itemsize > 1
         self.dtype = np.dtype(np.float64 if wide else np.float32)
@@ -30,7 +31,7 @@ class IntegerMatrix:
         self.product = np.zeros((rows, n), self.dtype if whole else np.float64)
         self._partial = None if whole else np.empty((rows, n), np.float32)
         self._weights = weights
-        self._kept = weights.astype(self.dtype) if weights.size <= KEPT else None
+        self._kept = weights.astype(self.dtype) if keep or weights.size <= KEPT else None
         self._block = max(1, KEPT // max(k, 1))
         self._scratch = np.empty((min(self._block, n), k), self.dtype) if self._kept is None else None
 

@@ -55,6 +55,10 @@ class GraphRunner:
         return tuple(self.specs[i] for i in self.graph.inputs)
 
     @property
+    def output_count(self) -> int:
+        return len(self.graph.outputs)
+
+    @property
     def ready(self) -> bool:
         return self.plan is not None
 

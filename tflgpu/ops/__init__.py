@@ -1,4 +1,7 @@
 """What each operator means on the CPU: its shapes, its types, its arithmetic. Importing this registers them all."""
 
 # One line a family.
+from tflgpu.ops import control as control
 from tflgpu.ops import elementwise as elementwise
+from tflgpu.ops import hash_table as hash_table
+from tflgpu.ops import variables as variables

@@ -3,7 +3,8 @@
 An operator is registered in one of four styles, from the plainest to the fastest:
 
 `function`  `(node, *inputs) -> output or outputs`: allocates its result. Required where only running tells a shape.
-`view`      `(node, x) -> a NumPy view of x`: movement. The CPU copies the view, the GPUs read its strides.
+`view`      `(node, x) -> a NumPy view of x`: movement. The CPU copies the view, the GPUs read its strides. Without a
+            shape rule the output has the view's shape; with one, its elements are the view's in row-major order.
 `alias`     `(node) -> the output's shape`: the same bytes under another shape, in the input's storage where it can be.
 `kernel`    `(node, inputs, outputs) -> step`: a factory, called once a shape. All shape arithmetic, packing of
             weights and scratch allocation happen here; the step takes nothing, reads inputs and fills outputs.
@@ -15,7 +16,7 @@ runtime)`, `shape(node, runtime)`), is never folded, and keeps its order among t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,7 +46,10 @@ class NeedsValue(Exception):
 class Subgraph(Protocol):
     """A graph that a control-flow operator can run. One instance a graph of the model, shared by all its callers."""
 
-    inputs: tuple[TensorSpec, ...]
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def output_count(self) -> int: ...
 
     def outputs_for(self, shapes: Sequence[Shape]) -> list[TensorSpec | None]:
         """The outputs' specs for inputs of these shapes; None for an output whose shape is known only by running."""
@@ -148,10 +152,14 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     if op.style in ("view", "alias"):
         x, y = inputs[0], outputs[0]
         assert x is not None
-        moved = x.reshape(y.shape) if op.style == "alias" else op.run(node, x)
+        try:
+            moved = x.reshape(y.shape) if op.style == "alias" else op.run(node, x)
+        except NeedsValue:  # the shape is known, but not yet where the elements come from
+            return lambda: _copy(op.run(_with_values(node, inputs), x), y)
+        y = y.reshape(moved.shape)
         if np.may_share_memory(moved, x) or moved.size == 0:
             return lambda: np.copyto(y, moved)
-        return lambda: np.copyto(y, op.run(node, x))
+        return lambda: _copy(op.run(node, x), y)
 
     def call() -> None:
         results = op.run(node, *extra, *inputs)
@@ -159,6 +167,16 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
             out[...] = result
 
     return call
+
+
+def _copy(moved: Array, y: Array) -> None:
+    np.copyto(y.reshape(moved.shape), moved)
+
+
+def _with_values(node: Node, inputs: Sequence[Array | None]) -> Node:
+    """The node with what its inputs hold now as their data."""
+    specs = zip(node.inputs, inputs, strict=True)
+    return replace(node, inputs=tuple(s if s is None or s.data is not None else replace(s, data=a) for s, a in specs))
 
 
 def evaluate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> tuple[Array, ...]:
@@ -180,7 +198,7 @@ def output_shapes(node: Node, runtime: Runtime) -> Sequence[Shape] | None:
     Raises NeedsValue where a shape waits for an input's value, OpError where the inputs do not fit.
     """
     op = runtime.ops[node.op]
-    if op.style == "view":
+    if op.style == "view" and op.shape is None:
         # np.empty is never touched, so that it costs address space and no memory.
         x = node.input(0)
         return [op.run(node, np.empty(x.shape, x.dtype)).shape]

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Checks everything, from a fresh clone with nothing installed but Python: lint, types, tests, and the wheel in use.
+# Everything it installs goes into .venv (or $TFLGPU_VENV); PYTHON names the interpreter to build it with.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${TFLGPU_VENV:-.venv}
+step() { printf '\n== %s\n' "$1"; }
+
+step "environment in $venv"
+[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+
+step "ruff";        "$venv/bin/ruff" check
+step "ruff format"; "$venv/bin/ruff" format --check
+step "mypy";        "$venv/bin/mypy"
+step "pytest";      "$venv/bin/python" -m pytest --numprocesses 2 "$@"
+
+step "the wheel, installed in an environment of its own"
+clean=$(mktemp -d)
+trap 'rm -rf "$clean"' EXIT
+"$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$clean" .
+"${PYTHON:-python3}" -m venv "$clean/venv"
+"$clean/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$clean"/tflgpu-*.whl
+(cd "$clean" && "$clean/venv/bin/python" - < "$OLDPWD/ci/check_wheel.py")
+step "all passed"

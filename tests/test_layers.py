@@ -1,0 +1,88 @@
+"""The direction in which modules may import one another, read from their sources."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Lowest first: a module may import those of its own line and of the lines above it.
+LAYERS = [
+    {"graph"},
+    {"fixed_point", "schema", "schema_options"},
+    {"verifier", "ops"},
+    {"shapes", "loader", "builder", "memory", "custom"},
+    {"delegate"},
+    {"partition"},
+    {"report", "plan"},
+    {"executor", "values"},
+    {"details"},
+    {"interpreter"},
+    {"__init__"},
+    {"profile"},
+    {"cli", "conformance", "__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a source imports, at any depth but for type checking alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def core_modules() -> list[Path]:
+    return sorted((ROOT / "tflgpu").rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    parts = path.relative_to(ROOT / "tflgpu").parts
+    return parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_core_imports_point_down(path):
+    own = layer_of(path)
+    assert own in LEVEL, f"{own} has no layer: give it one"
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "tflgpu" or len(parts) == 1 or parts[1] not in LEVEL:
+            continue
+        assert LEVEL[parts[1]] <= LEVEL[own], f"{path.name} imports {name}, which stands above it"
+
+
+@pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_core_never_imports_delegates(path):
+    assert not any(name.startswith(("tflgpu.delegates", "delegates")) for name in imported(path))
+
+
+@pytest.mark.parametrize("binding, only", [("cupy", "cuda.py"), ("pyopencl", "opencl.py")])
+def test_one_file_imports_each_binding(binding, only):
+    users = {
+        path.name
+        for folder in ("tflgpu", "delegates")
+        for path in (ROOT / folder).rglob("*.py")
+        if any(name.split(".")[0] == binding for name in imported(path))
+    }
+    assert users <= {only}
+
+
+def test_import_touches_no_driver_and_no_extra():
+    code = (
+        "import sys, tflgpu; "
+        "print(sorted(m for m in ('cupy', 'pyopencl', 'rich', 'typer', 'tflgpu.delegates') if m in sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

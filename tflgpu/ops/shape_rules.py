@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tflgpu.graph import Node, Shape
 from tflgpu.ops.registry import OpError
@@ -52,3 +52,13 @@ def elements(shape: Sequence[int]) -> int:
     for d in shape:
         n *= int(d)
     return n
+
+
+def sized(dimensions: Iterable[int]) -> Shape:
+    """Dimensions that came out of a tensor's value, as a shape. Raises OpError where no tensor can have it."""
+    shape = tuple(int(d) for d in dimensions)
+    if any(d < 0 for d in shape):
+        raise OpError(f"output shape {list(shape)} has a negative dimension. ")
+    if elements(shape) >= 2**31:
+        raise OpError(f"output shape {list(shape)}: BytesRequired number of elements overflowed.\n")
+    return shape

@@ -1,0 +1,183 @@
+"""Accumulators to codes: the rescaling at the end of integer convolutions and matrix products.
+
+`codes` is the plain meaning. `Requantizer` gives the same integers from float accumulators that BLAS left, in seven
+passes over float64 scratch: a product of an accumulator and a multiplier has few enough bits to be exact there wherever
+the result is not clamped anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflgpu.fixed_point import mbqm, mbqm64, quantize_multipliers, wrap
+from tflgpu.graph import Array, TensorSpec
+from tflgpu.ops.fused_activation import quantized_range
+from tflgpu.ops.registry import Step
+
+
+@dataclass(frozen=True, eq=False)
+class Rescale:
+    """code = clamp(accumulator * multiplier * 2^(exponent - 31) + zero_point, lo, hi).
+
+    multiplier, exponent: (n,), one for each channel. wide: by mbqm64, from 64-bit accumulators; else by mbqm, from 32-bit
+    ones, which wrap.
+    """
+
+    multiplier: Array
+    exponent: Array
+    zero_point: int
+    lo: int
+    hi: int
+    dtype: np.dtype
+    wide: bool = False
+
+
+def rescale(factors: Array, channels: int, output: TensorSpec, activation: str, wide: bool = False) -> Rescale:
+    """The Rescale to `output` by the real factors (1,) or (channels,), in double."""
+    multiplier, exponent = quantize_multipliers(factors)
+    shape = (channels,)
+    return Rescale(
+        np.broadcast_to(multiplier, shape),
+        np.broadcast_to(exponent, shape),
+        output.zero_point,
+        *quantized_range(activation, output),
+        output.dtype,
+        wide,
+    )
+
+
+def codes(accumulators: Array, scaling: Rescale) -> Array:
+    """accumulators (..., n), integers of any width: their codes."""
+    acc = np.asarray(accumulators).astype(np.int64)
+    if scaling.wide:
+        scaled = mbqm64(acc, scaling.multiplier, scaling.exponent)
+    else:
+        scaled = mbqm(wrap(acc), scaling.multiplier, scaling.exponent)
+    shifted = scaled.astype(np.int64) + scaling.zero_point
+    return np.clip(shifted, scaling.lo, scaling.hi).astype(scaling.dtype)
+
+
+def exact_in_float64(scaling: Rescale, largest: int) -> bool:
+    """Whether accumulators of magnitude up to `largest` are rescaled in float64 to the same codes.
+
+    What is not clamped is below 2^(bits + 1) and a multiple of 2^(exponent - 31) (2^(exponent - 15) if wide): it is exact
+    where these are at most 52 bits apart. And nothing may wrap.
+    """
+    bits = 8 * scaling.dtype.itemsize + 2
+    lowest, highest = int(scaling.exponent.min(initial=0)), int(scaling.exponent.max(initial=0))
+    if scaling.wide:
+        return bits + 15 - lowest <= 52 and largest < 1 << 47 and highest < 8
+    return bits + 31 - lowest <= 52 and largest << max(highest, 0) < 1 << 31
+
+
+def fold(rows: int, n: int) -> int:
+    """How many rows of n are taken together, so that what is one a channel is not read in pieces too short for SIMD."""
+    together = 1
+    for factor in (2, 2, 2, 2, 2, 2, 2, 3, 5, 7):
+        if n * together >= 512:
+            break
+        if rows % (together * factor) == 0:
+            together *= factor
+    return together
+
+
+class Requantizer:
+    """Float accumulators (rows, n) plus a bias to codes (rows, n), at most `rows` at a time.
+
+    bias: (n,) integers. largest: a bound on the magnitude of accumulator plus bias.
+    """
+
+    def __init__(self, scaling: Rescale, rows: int, bias: Array, largest: int):
+        self._scaling = scaling
+        self._n = scaling.multiplier.size
+        self._exact = exact_in_float64(scaling, largest)
+        self._bias = np.asarray(bias, np.int64)
+        self._tiled: dict[int, tuple[Array, ...]] = {}
+        if not self._exact:
+            return
+        size = rows * self._n
+        signed = scaling.dtype.kind == "i"
+        self._code = np.empty(size, np.dtype(f"u{scaling.dtype.itemsize}"))
+        # Codes are made non-negative, so that cutting towards zero is rounding down.
+        self._offset = (1 << (8 * scaling.dtype.itemsize - 1)) if signed else 0
+        self._positive = scaling.lo >= scaling.zero_point
+        self._x, self._t = np.empty(size, np.float64), np.empty(size if self._needs_sign() else 0, np.float64)
+
+    def _needs_sign(self) -> bool:
+        return not self._positive and not self._scaling.wide
+
+    def set_bias(self, bias: Array) -> None:
+        """Replaces the bias by another of the same bound."""
+        self._bias[...] = bias
+        for together, (tiled, *_) in self._tiled.items():
+            tiled[...] = np.tile(self._bias, together)
+
+    def _constants(self, together: int) -> tuple[Array, ...]:
+        """bias, scale and half of the first rounding's step for each channel, `together` times."""
+        if together not in self._tiled:
+            s = self._scaling
+            m, e = s.multiplier.astype(np.int64), s.exponent.astype(np.int64)
+            if s.wide:
+                m = np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
+                scale, half_step = np.ldexp(m.astype(np.float64), e - 15), np.zeros(m.size)
+            else:
+                scale = np.ldexp(m.astype(np.float64), e - 31)
+                half_step = np.where(e < 0, np.ldexp(0.5, e), 0.0)
+            bias = self._bias.astype(np.float64)
+            self._tiled[together] = tuple(np.tile(a, together) for a in (bias, scale, half_step))
+        return self._tiled[together]
+
+    def bind(self, accumulators: Array, out: Array) -> Step:
+        """A step that turns what is then in accumulators (rows, n), both C-contiguous, into codes in out (rows, n)."""
+        if not self._exact:
+            return lambda: np.copyto(out, codes(np.rint(accumulators).astype(np.int64) + self._bias, self._scaling))
+        together = fold(len(out), self._n)
+        bias, scale, half_step = self._constants(together)
+        shape = (len(out) // together, together * self._n)
+        acc = accumulators.reshape(shape)
+        x, code = self._x[: out.size].reshape(shape), self._code[: out.size].reshape(shape)
+        bits = out.view(code.dtype).reshape(shape)
+        shift = float(self._scaling.zero_point + self._offset) + 0.5
+        lo, hi = np.float64(self._scaling.lo + self._offset), np.float64(self._scaling.hi + self._offset)
+        sign = code.dtype.type(self._offset)
+        round_to_sign = self._signed_rounding(x, shape, half_step) if self._needs_sign() else None
+        up = shift + half_step if self._positive else np.float64(shift)
+
+        def step() -> None:
+            np.add(acc, bias, x)
+            np.multiply(x, scale, x)
+            if round_to_sign is not None:
+                round_to_sign()
+            np.add(x, up, x)
+            x.clip(lo, hi, x)
+            code[...] = x
+            np.bitwise_xor(code, sign, bits)
+
+        return step
+
+    def _signed_rounding(self, x: Array, shape: tuple[int, int], half_step: Array) -> Step:
+        """A step that moves x away from zero by half of the first rounding's step.
+
+        mbqm rounds x * 2^-e to an integer and that times 2^e again, halves of the second away from zero. Both are one
+        rounding down of x + 1/2, moved by half a step up where x >= 0 and down where x < 0. Nearer to zero than that
+        half step everything is rounded to 0, so that a clamp can stand for the sign.
+        """
+        t = self._t[: x.size].reshape(shape)
+        minus = -half_step
+        if half_step.min() == half_step.max():
+            low, high = np.float64(minus[0]), np.float64(half_step[0])
+
+            def step() -> None:
+                x.clip(low, high, t)
+                np.add(x, t, x)
+
+        else:
+
+            def step() -> None:
+                np.minimum(x, half_step, t)
+                np.maximum(t, minus, t)
+                np.add(x, t, x)
+
+        return step

@@ -1,7 +1,12 @@
 """What each operator means on the CPU: its shapes, its types, its arithmetic. Importing this registers them all."""
 
 # One line a family.
+from tflgpu.ops import batch_matmul as batch_matmul
 from tflgpu.ops import control as control
 from tflgpu.ops import elementwise as elementwise
+from tflgpu.ops import embedding as embedding
+from tflgpu.ops import fully_connected as fully_connected
 from tflgpu.ops import hash_table as hash_table
+from tflgpu.ops import random as random
+from tflgpu.ops import sparse as sparse
 from tflgpu.ops import variables as variables

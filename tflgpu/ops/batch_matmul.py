@@ -1,0 +1,157 @@
+"""BATCH_MATMUL: matrices x (..., m, k) times y (..., k, n), the leading dimensions broadcast; adj_x and adj_y transpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tflgpu.fixed_point import mbqm, mbqm64, quantize_multiplier
+from tflgpu.graph import Array, Node, Shape
+from tflgpu.ops.hybrid import RowQuantizer, weight_scale
+from tflgpu.ops.integer_matmul import exact_depth
+from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.shape_rules import broadcast, elements
+
+_TYPES = {
+    ("FLOAT32", "FLOAT32", "FLOAT32"),
+    ("FLOAT16", "FLOAT16", "FLOAT16"),
+    ("FLOAT32", "INT8", "FLOAT32"),
+    ("INT8", "INT8", "INT8"),
+    ("INT8", "INT8", "INT32"),
+    ("INT16", "INT16", "INT16"),
+    ("INT16", "INT8", "INT16"),
+}
+
+
+def _shape(node: Node) -> list[Shape]:
+    x, y = node.input(0).shape, node.input(1).shape
+    for shape in (x, y):
+        require(2 <= len(shape) <= 5, f"BATCH_MATMUL takes 2 to 5 dimensions, not {len(shape)}. ")
+    m, k = x[-2:][::-1] if node.options.adj_x else x[-2:]
+    inner, n = y[-2:][::-1] if node.options.adj_y else y[-2:]
+    require(k == inner, f"accum_dim_lhs != accum_dim_rhs ({k} != {inner})")
+    return [(*broadcast(x[:-2], y[:-2]), m, n)]
+
+
+@kernel("BATCH_MATMUL", version=4, types="FLOAT32 FLOAT16 INT8 INT16", shape=_shape)
+def batch_matmul(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
+    """A step for any of the types, x (..., m, k) and y (..., k, n) given as views after adj_x and adj_y."""
+    x, y = inputs
+    assert x is not None and y is not None
+    types = (node.input(0).type, node.input(1).type, node.outputs[0].type)
+    require(types in _TYPES, f"BATCH_MATMUL of {types[0]} and {types[1]} into {types[2]} is not supported. ")
+    x = x.swapaxes(-1, -2) if node.options.adj_x else x
+    y = y.swapaxes(-1, -2) if node.options.adj_y else y
+    out = outputs[0]
+    if types[0] == "FLOAT32":
+        return _hybrid(node, x, y, out) if types[1] == "INT8" else lambda: _multiply(x, y, out)
+    if types[0] == "FLOAT16":
+        # Only XNNPACK has it: products in float32, rounded at the end.
+        return lambda: np.copyto(out, np.matmul(x.astype(np.float32), y.astype(np.float32)), casting="same_kind")
+    return _quantized(node, x, y, out)
+
+
+def _multiply(x: Array, y: Array, out: Array) -> None:
+    np.matmul(x, y, out=out)
+
+
+def _product(node: Node, x: Array, y: Array, zeros: tuple[int, int]) -> Callable[[], Array]:
+    """A callable that returns sum (x - zero)(y - zero) over k, exactly, in one float array that it overwrites.
+
+    8-bit codes are multiplied in float32, in pieces of k that stay exact, and the pieces added in float64.
+    """
+    k = x.shape[-1]
+    wide = x.dtype.itemsize > 1
+    dtype = np.dtype(np.float64 if wide else np.float32)
+    piece = k if wide else exact_depth(255 if zeros[0] else 128, 255 if zeros[1] else 128)
+    shape = node.outputs[0].shape
+    whole = piece >= k
+    total = np.zeros(shape, dtype if whole else np.float64)
+    part = total if whole else np.empty(shape, dtype)
+    left, right = np.empty(x.shape, dtype), np.empty(y.shape, dtype)
+
+    def multiply() -> Array:
+        np.subtract(x, dtype.type(zeros[0]), out=left, dtype=dtype)
+        np.subtract(y, dtype.type(zeros[1]), out=right, dtype=dtype)
+        if whole:
+            np.matmul(left, right, out=total)
+            return total
+        total.fill(0)
+        for start in range(0, k, piece):
+            np.matmul(left[..., start : start + piece], right[..., start : start + piece, :], out=part)
+            np.add(total, part, out=total)
+        return total
+
+    return multiply
+
+
+def _quantized(node: Node, x: Array, y: Array, out: Array) -> Step:
+    left, right, output = node.input(0), node.input(1), node.outputs[0]
+    if output.type == "INT32":
+        # The raw codes, whatever their zero points.
+        multiply = _product(node, x, y, (0, 0))
+        return lambda: np.copyto(out, multiply(), casting="unsafe")
+    zeros = (left.zero_point, right.zero_point)
+    if left.type == "INT16":
+        require(zeros == (0, 0) and output.zero_point == 0, "int16 needs zero points of 0. ")
+    m, e = quantize_multiplier(float(left.scale * right.scale) / float(output.scale))
+    limits, zero = np.iinfo(out.dtype), output.zero_point
+    multiply = _product(node, x, y, zeros)
+    rescale = mbqm64 if left.type == "INT16" else mbqm
+
+    def step() -> None:
+        out[...] = np.clip(rescale(multiply().astype(np.int64), m, e) + zero, limits.min, limits.max)
+
+    return step
+
+
+def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
+    """x is quantized row by row at run time. y: int8 codes, quantized as a whole or by its n columns."""
+    m, k = x.shape[-2:]
+    n = y.shape[-1]
+    batches, scale_of, weight_of = _indices(node, x.shape, y.shape)
+    quantize = RowQuantizer(elements(x.shape[:-1]), k, node.options.asymmetric_quantize_inputs)
+    scale = weight_scale(node.input(1))
+    require(scale.size == 1 or scale.size >= n, f"{scale.size} scales for {n} columns. ")
+    scale = scale[:n]
+    left = quantize.codes.reshape(x.shape)
+    right = np.empty(y.shape, np.float32)
+    piece = exact_depth(128, 128)
+    grouped = (*batches, -1, n)
+
+    def step() -> None:
+        quantize(np.ascontiguousarray(x).reshape(-1, k))
+        np.copyto(right, y)
+        if k <= piece:
+            np.matmul(left, right, out=out)
+            total = out
+        else:
+            total = np.matmul(left.astype(np.float64), right).astype(np.float32)
+        total = total.reshape(grouped)
+        rows = total.shape[-2]
+        if quantize.asymmetric:
+            sums = right.sum(axis=-2, dtype=np.float64).astype(np.float32).reshape(-1, n)[weight_of][..., None, :]
+            offsets = quantize.zero_points.reshape(-1, rows)[scale_of][..., None]
+            # In float32, then truncated to an integer.
+            total = np.trunc(total - sums * offsets)
+        factor = quantize.scales.reshape(-1, rows)[scale_of][..., None] * scale
+        np.multiply(factor, total, out=out.reshape(grouped))
+
+    return step
+
+
+def _indices(node: Node, x: Shape, y: Shape) -> tuple[Shape, Array, Array]:
+    """How TensorFlow Lite walks the batches: their shape (3 dimensions), which group of scales and which sums each uses.
+
+    A quirk: it moves on by one group a step in any of the dimensions, so that with two of them the scales and row sums
+    of other batches are taken. Before that, matrices that share one right side are made into one of more rows.
+    """
+    if not node.options.adj_x and len(x) > 2 and len(y) > 2 and y[-3] == 1:
+        x, y = (*x[:-3], x[-3] * x[-2], x[-1]), (*y[:-3], *y[-2:])
+    x, y = (1,) * (5 - len(x)) + x, (1,) * (5 - len(y)) + y
+    batches = broadcast(x[:3], y[:3])
+    steps = np.indices(batches)
+    scale_of = sum(step * (size > 1) for step, size in zip(steps, x[:3], strict=True))
+    weight_of = sum(step * (size > 1) for step, size in zip(steps, y[:3], strict=True))
+    return batches, np.asarray(scale_of), np.asarray(weight_of)

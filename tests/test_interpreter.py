@@ -1,0 +1,381 @@
+"""The interpreter's behaviour: each test runs on LiteRT's Interpreter as well as on ours."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+import tflgpu
+from tflgpu.builder import ModelBuilder
+
+
+@pytest.fixture(params=["tflgpu", "litert"])
+def api(request):
+    return tflgpu if request.param == "tflgpu" else pytest.importorskip("ai_edge_litert.interpreter")
+
+
+def add_model(shape=(2, 3), signature=None, shape_signature=None):
+    """z = (x + y) * x, two nodes."""
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", shape, shape_signature=shape_signature)
+    y = g.input("y", "FLOAT32", shape, shape_signature=shape_signature)
+    t = g.tensor("t", "FLOAT32", shape)
+    z = g.tensor("z", "FLOAT32", shape)
+    g.node("ADD", [x, y], [t])
+    g.node("MUL", [t, x], [z])
+    g.outputs(z)
+    for key in signature or ():
+        m.signature(key, g, inputs={"b": x, "a": y}, outputs={"out": z})
+    return m.build()
+
+
+def allocated(api, data=None, **arguments):
+    interpreter = api.Interpreter(model_content=data or add_model(), **arguments)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+ONES = np.ones((2, 3), np.float32)
+
+
+def test_runs(api):
+    it = allocated(api)
+    it.set_tensor(0, ONES * 2)
+    it.set_tensor(1, ONES * 3)
+    assert it.invoke() is None
+    np.testing.assert_array_equal(it.get_tensor(it.get_output_details()[0]["index"]), ONES * 10)
+
+
+@pytest.mark.parametrize(
+    "arguments, error, text",
+    [
+        ({}, ValueError, "`model_path` or `model_content` must be specified."),
+        ({"model_content": b""}, ValueError, "`model_path` or `model_content` must be specified."),
+        ({"model_path": "a", "model_content": b"b"}, ValueError, "Can't both provide `model_path` and `model_content`"),
+        ({"model_path": "/no/such"}, ValueError, "Could not open '/no/such'.The model allocation is null/empty"),
+        ({"model_content": b"not a model at all"}, ValueError, "The model is not a valid Flatbuffer buffer"),
+        ({"model_content": "text"}, TypeError, ""),
+        ({"num_threads": "1"}, ValueError, "type of num_threads should be int"),
+        ({"num_threads": 0}, ValueError, "num_threads should >= 1"),
+        ({"experimental_op_resolver_type": 5}, ValueError, "Unrecognized passed in op resolver type: 5"),
+    ],
+)
+def test_constructor_refuses(api, arguments, error, text):
+    if "model_content" not in arguments and "model_path" not in arguments and arguments:
+        arguments = {"model_content": add_model(), **arguments}
+    with pytest.raises(error) as caught:
+        api.Interpreter(**arguments)
+    assert text in str(caught.value)
+
+
+def test_newer_version_is_refused_in_the_constructor(api):
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [1])
+    y = g.tensor("y", "FLOAT32", [1])
+    g.node("RELU", [x], [y], version=99)
+    g.outputs(y)
+    with pytest.raises(ValueError, match="Didn't find op for builtin opcode 'RELU' version '99'"):
+        api.Interpreter(model_content=m.build())
+
+
+def test_missing_custom_op_is_named_at_allocation(api):
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [1])
+    y = g.tensor("y", "FLOAT32", [1])
+    g.custom("Foo", [x], [y], options=b"")
+    g.outputs(y)
+    it = api.Interpreter(model_content=m.build())
+    with pytest.raises(RuntimeError, match=r"(?s)unresolved custom op: Foo.*Node number 0 \(Foo\) failed to prepare"):
+        it.allocate_tensors()
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (
+            np.ones((2, 3)),
+            "Cannot set tensor: Got value of type FLOAT64 but expected type FLOAT32 for input 0, name: x ",
+        ),
+        ([[1, 2, 3], [4, 5, 6]], "Got value of type INT64 but expected type FLOAT32"),
+        (np.array(["a"]), "Got value of type STRING but expected type FLOAT32"),
+        (np.ones(3, np.float32), "Cannot set tensor: Dimension mismatch. Got 1 but expected 2 for input 0."),
+        (np.ones((2, 4), np.float32), "Dimension mismatch. Got 4 but expected 3 for dimension 1 of input 0."),
+    ],
+)
+def test_set_tensor_refuses(api, value, text):
+    it = allocated(api)
+    with pytest.raises(ValueError) as caught:
+        it.set_tensor(0, value)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("index", [99, -1])
+def test_tensor_index_out_of_range(api, index):
+    it = allocated(api)
+    for call in (lambda: it.get_tensor(index), lambda: it.set_tensor(index, ONES)):
+        with pytest.raises(ValueError, match=f"Invalid tensor index {index} exceeds max tensor index"):
+            call()
+
+
+def test_subgraph_index_out_of_range(api):
+    it = allocated(api)
+    with pytest.raises(ValueError, match="Invalid subgraph index 5"):
+        it.get_tensor(0, 5)
+    with pytest.raises(ValueError, match="subgraph_index is out of range: 5 for the model, which has 1 subgraphs"):
+        it.get_tensor_details(5)
+
+
+def test_before_allocation(api):
+    it = api.Interpreter(model_content=add_model())
+    with pytest.raises(RuntimeError, match="Invoke called on model that is not ready."):
+        it.invoke()
+    with pytest.raises(ValueError, match="Tensor data is null. Run allocate_tensors"):
+        it.get_tensor(0)
+    with pytest.raises(ValueError, match="Tensor is unallocated. Try calling allocate_tensors"):
+        it.set_tensor(0, ONES)
+
+
+def test_input_keeps_its_value_and_non_contiguous_arrays_are_taken(api):
+    it = allocated(api)
+    wide = np.arange(12, dtype=np.float32).reshape(2, 6)
+    it.set_tensor(0, wide[:, ::2])
+    it.set_tensor(1, ONES)
+    it.invoke()
+    np.testing.assert_array_equal(it.get_tensor(0), wide[:, ::2])
+
+
+def test_get_tensor_is_a_copy(api):
+    it = allocated(api)
+    it.set_tensor(0, ONES)
+    first = it.get_tensor(0)
+    first[...] = 7
+    np.testing.assert_array_equal(it.get_tensor(0), ONES)
+
+
+def test_view_shows_and_writes_the_memory(api):
+    it = allocated(api)
+    it.tensor(0)()[...] = 4
+    it.tensor(1)()[...] = 1
+    it.invoke()
+    np.testing.assert_array_equal(it.tensor(it.get_output_details()[0]["index"])(), ONES * 20)
+
+
+@pytest.mark.parametrize("call", ["invoke", "allocate_tensors", "resize"])
+def test_live_view_refuses(api, call):
+    it = allocated(api)
+    view = it.tensor(0)()[1:]
+    with pytest.raises(RuntimeError, match="There is at least 1 reference to internal data"):
+        it.resize_tensor_input(0, [5, 3]) if call == "resize" else getattr(it, call)()
+    del view
+    gc.collect()
+    it.allocate_tensors()
+    it.invoke()
+
+
+def test_resize_shows_at_once_and_needs_allocation(api):
+    it = allocated(api)
+    for index in (0, 1):
+        it.resize_tensor_input(index, [5, 3])
+    assert it.get_input_details()[0]["shape"].tolist() == [5, 3]
+    with pytest.raises(RuntimeError, match="Invoke called on model that is not ready."):
+        it.invoke()
+    it.allocate_tensors()
+    assert it.get_output_details()[0]["shape"].tolist() == [5, 3]
+
+
+def test_failed_allocation_can_be_mended(api):
+    it = allocated(api)
+    it.resize_tensor_input(0, [5, 7])
+    with pytest.raises(RuntimeError):
+        it.allocate_tensors()
+    it.resize_tensor_input(0, [2, 3])
+    it.allocate_tensors()
+    it.set_tensor(0, ONES)
+    it.set_tensor(1, ONES)
+    it.invoke()
+    np.testing.assert_array_equal(it.get_tensor(it.get_output_details()[0]["index"]), ONES * 2)
+
+
+@pytest.mark.parametrize(
+    "arguments, error, text",
+    [
+        ((0, [[1, 2]]), ValueError, "Shape should be 1D instead of 2."),
+        ((0, [-4]), RuntimeError, "BytesRequired number of elements overflowed."),
+        ((99, [1]), RuntimeError, "was not true"),
+        ((0, [2, 4], True), RuntimeError, "Attempting to resize dimension 1 of tensor 0 with value 3 to 4."),
+        ((0, [2], True), RuntimeError, "(2 != 1)"),
+    ],
+)
+def test_resize_refuses(api, arguments, error, text):
+    it = allocated(api)
+    with pytest.raises(error) as caught:
+        it.resize_tensor_input(*arguments)
+        it.allocate_tensors()
+    assert text in str(caught.value)
+
+
+def test_strict_resize_follows_the_signature(api):
+    it = allocated(api, add_model(shape_signature=(-1, 3)))
+    assert it.get_input_details()[0]["shape_signature"].tolist() == [-1, 3]
+    it.resize_tensor_input(0, [4, 3], strict=True)
+    with pytest.raises(RuntimeError, match="ResizeInputTensorStrict only allows mutating unknown dimensions"):
+        it.resize_tensor_input(0, [4, 5], strict=True)
+
+
+def test_details_have_the_same_keys_in_the_same_order(api):
+    it = allocated(api)
+    d = it.get_input_details()[0]
+    assert list(d) == [
+        "name", "index", "shape", "shape_signature", "dtype", "quantization", "quantization_parameters",
+        "sparsity_parameters",
+    ]  # fmt: skip
+    assert list(d["quantization_parameters"]) == ["scales", "zero_points", "quantized_dimension", "block_size"]
+    assert d["dtype"] is np.float32 and d["quantization"] == (0.0, 0) and d["sparsity_parameters"] == {}
+    assert d["shape"].dtype == np.int32 and it.get_tensor_details()[2]["name"] == "t"
+
+
+def test_op_details(api):
+    it = allocated(api)
+    details = it._get_ops_details()[:2]
+    assert [d["op_name"] for d in details] == ["ADD", "MUL"]
+    assert details[0]["inputs"].tolist() == [0, 1] and details[0]["operand_types"] == [np.float32] * 2
+
+
+def test_preserve_all_tensors_keeps_intermediates(api):
+    it = allocated(api, experimental_preserve_all_tensors=True, **reference(api))
+    it.set_tensor(0, ONES * 2)
+    it.set_tensor(1, ONES * 3)
+    it.invoke()
+    np.testing.assert_array_equal(it.get_tensor(2), ONES * 5)
+
+
+def reference(api):
+    return {"experimental_op_resolver_type": api.OpResolverType.BUILTIN_REF}
+
+
+def test_signatures(api):
+    it = api.Interpreter(model_content=add_model(signature=["run"]))
+    assert it.get_signature_list() == {"run": {"inputs": ["a", "b"], "outputs": ["out"]}}
+    runner = it.get_signature_runner()
+    np.testing.assert_array_equal(runner(a=ONES, b=ONES * 2)["out"], ONES * 6)
+    np.testing.assert_array_equal(runner(a=np.ones(4, np.float32), b=np.ones(4, np.float32))["out"], np.full(4, 2.0))
+    assert list(runner.get_input_details()) == ["a", "b"] and runner.get_output_details()["out"]["name"] == "z"
+
+
+@pytest.mark.parametrize(
+    "inputs, error, text",
+    [
+        ({}, ValueError, "expected 2 vs provided 0"),
+        ({"a": ONES, "z": ONES}, ValueError, "Invalid Input name (z) for SignatureDef"),
+        ({"a": [1.0], "b": ONES}, AttributeError, "shape"),
+    ],
+)
+def test_signature_runner_refuses(api, inputs, error, text):
+    runner = api.Interpreter(model_content=add_model(signature=["run"])).get_signature_runner("run")
+    with pytest.raises(error) as caught:
+        runner(**inputs)
+    assert text in str(caught.value)
+
+
+def test_signature_runner_needs_a_key_that_is_there(api):
+    it = api.Interpreter(model_content=add_model())
+    assert it.get_signature_list() == {}
+    with pytest.raises(ValueError, match="signature_key is None and model has 0 Signatures"):
+        it.get_signature_runner()
+    with pytest.raises(ValueError, match='Invalid signature_key provided: "no".'):
+        it.get_signature_runner("no")
+
+
+def passing_through():
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [2])
+    y = g.tensor("y", "FLOAT32", [2])
+    g.node("NEG", [x], [y])
+    g.outputs(x, y)
+    return m.build()
+
+
+def test_an_input_that_is_an_output(api):
+    it = allocated(api, passing_through())
+    it.set_tensor(0, np.array([1, -2], np.float32))
+    it.invoke()
+    assert [it.get_tensor(d["index"]).tolist() for d in it.get_output_details()] == [[1, -2], [-1, 2]]
+
+
+def test_model_path_may_be_a_path_object(api, tmp_path):
+    path = tmp_path / "add.tflite"
+    path.write_bytes(add_model())
+    it = api.Interpreter(model_path=path)
+    it.allocate_tensors()
+    assert it.num_subgraphs() == 1
+
+
+def test_no_delegate_is_an_attribute_error(api):
+    with pytest.raises(AttributeError):
+        api.Interpreter(model_content=add_model(), experimental_delegates=[object()])
+
+
+def test_a_constant_cannot_be_overwritten_silently():
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [2])
+    c = g.constant("c", np.array([1, 2], np.float32))
+    y = g.tensor("y", "FLOAT32", [2])
+    g.node("ADD", [x, c], [y])
+    g.outputs(y)
+    it = allocated(tflgpu, m.build())
+    with pytest.raises(ValueError, match="constant"):
+        it.set_tensor(c, np.zeros(2, np.float32))
+    np.testing.assert_array_equal(it.get_tensor(c), [1, 2])
+
+
+def test_one_interpreter_a_thread_gives_each_its_own_results():
+    data, results = add_model((64, 64)), {}
+
+    def work(k):
+        it = allocated(tflgpu, data)
+        it.set_tensor(0, np.full((64, 64), k, np.float32))
+        it.set_tensor(1, np.full((64, 64), 1, np.float32))
+        for _ in range(50):
+            it.invoke()
+        results[k] = it.get_tensor(it.get_output_details()[0]["index"])
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for k in range(4):
+        np.testing.assert_array_equal(results[k], np.full((64, 64), (k + 1) * k))
+
+
+def test_a_second_thread_in_one_interpreter_is_told():
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait(node, x):
+        inside.set()
+        assert go_on.wait(10)
+        return x
+
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [2])
+    y = g.tensor("y", "FLOAT32", [2])
+    g.custom("Waits", [x], [y], options=b"")
+    g.outputs(y)
+    op = tflgpu.custom_op("Waits", wait, lambda node: [node.input(0).shape], register=False)
+    it = tflgpu.InterpreterWithCustomOps(custom_op_registerers=[op], model_content=m.build())
+    it.allocate_tensors()
+    thread = threading.Thread(target=it.invoke)
+    thread.start()
+    assert inside.wait(10)
+    with pytest.raises(RuntimeError, match="running in another thread"):
+        it.invoke()
+    go_on.set()
+    thread.join()
+    it.invoke()

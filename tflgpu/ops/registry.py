@@ -23,7 +23,8 @@ import numpy as np
 
 from tflgpu.graph import DTYPES, Array, Node, Shape, TensorSpec
 
-Step = Callable[[], None]
+Step = Callable[[], object]
+"""What runs one node or part: it takes nothing, and what it returns is ignored."""
 ShapeRule = Callable[..., "Sequence[Shape]"]
 
 

@@ -1,4 +1,4 @@
-"""BATCH_MATMUL: matrices x (..., m, k) times y (..., k, n), the leading dimensions broadcast; adj_x and adj_y transpose."""
+"""BATCH_MATMUL: x (..., m, k) times y (..., k, n), leading dimensions broadcast; adj_x and adj_y transpose."""
 
 from __future__ import annotations
 
@@ -108,8 +108,7 @@ def _quantized(node: Node, x: Array, y: Array, out: Array) -> Step:
 
 def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
     """x is quantized row by row at run time. y: int8 codes, quantized as a whole or by its n columns."""
-    m, k = x.shape[-2:]
-    n = y.shape[-1]
+    k, n = y.shape[-2:]
     batches, scale_of, weight_of = _indices(node, x.shape, y.shape)
     quantize = RowQuantizer(elements(x.shape[:-1]), k, node.options.asymmetric_quantize_inputs)
     scale = weight_scale(node.input(1))
@@ -142,7 +141,7 @@ def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
 
 
 def _indices(node: Node, x: Shape, y: Shape) -> tuple[Shape, Array, Array]:
-    """How TensorFlow Lite walks the batches: their shape (3 dimensions), which group of scales and which sums each uses.
+    """How TensorFlow Lite walks the batches: their shape (3 dimensions), which scales and which sums each uses.
 
     A quirk: it moves on by one group a step in any of the dimensions, so that with two of them the scales and row sums
     of other batches are taken. Before that, matrices that share one right side are made into one of more rows.

@@ -1,11 +1,11 @@
-"""Rows of a table found by index, key or hash: EMBEDDING_LOOKUP, EMBEDDING_LOOKUP_SPARSE, HASHTABLE_LOOKUP, LSH_PROJECTION."""
+"""EMBEDDING_LOOKUP, EMBEDDING_LOOKUP_SPARSE, HASHTABLE_LOOKUP, LSH_PROJECTION: found by index, key or hash."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tflgpu.ops.farmhash import fingerprint64
 from tflgpu.graph import BITS, DTYPES, Array, Node, Shape
+from tflgpu.ops.farmhash import fingerprint64
 from tflgpu.ops.registry import OpError, function, require, value
 from tflgpu.ops.shape_rules import elements
 
@@ -111,7 +111,7 @@ def embedding_lookup_sparse(
     out = np.zeros((buckets, size), np.float32)
     strides = np.array([elements(lead[i + 1 :]) for i in range(len(lead))], np.int64)
     places = indices[:, :-1].astype(np.int64) @ strides if lead else np.zeros(len(ids), np.int64)
-    inside = (0 <= places) & (places < buckets)
+    inside = (places >= 0) & (places < buckets)
     # A run ends where the place changes: a place met again later is divided again, as in TensorFlow Lite.
     starts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))
     for start, stop in zip(starts, [*starts[1:], len(places)], strict=True):

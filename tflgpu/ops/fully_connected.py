@@ -1,4 +1,4 @@
-"""FULLY_CONNECTED: rows of the input times weights (units, depth) transposed, plus bias (units), through an activation."""
+"""FULLY_CONNECTED: rows of x times weights (units, depth) transposed, plus bias (units), through an activation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _CLIPPING = frozenset({"NONE", "RELU", "RELU6", "RELU_N1_TO_1"})
 # (input, output) to the weights that go with them.
 _TYPES: dict[tuple[str, str], frozenset[str]] = {
     ("FLOAT32", "FLOAT32"): _NARROW | {"FLOAT32", "UINT8"},
-    ("FLOAT16", "FLOAT16"): _NARROW | {"FLOAT16"},
+    ("FLOAT16", "FLOAT16"): frozenset({"FLOAT16", "INT4", "INT2"}),
     ("UINT8", "UINT8"): frozenset({"UINT8"}),
     ("UINT8", "INT16"): frozenset({"UINT8"}),
     ("INT8", "INT8"): _NARROW,
-    ("INT8", "INT16"): frozenset({"INT8"}),
+    ("INT8", "INT16"): _NARROW,
     ("INT16", "INT16"): _NARROW | {"INT16"},
 }
 
@@ -38,7 +38,7 @@ def _shape(node: Node) -> list[Shape]:
     units, depth = weights.shape
     workspace = [spec.shape for spec in node.outputs[1:]]
     if node.options.keep_num_dims:
-        require(x.shape and x.shape[-1] == depth or not depth, f"{x} has not the {depth} columns of the weights. ")
+        require((x.shape and x.shape[-1] == depth) or not depth, f"{x} has not the {depth} columns of the weights. ")
         return [(*x.shape[:-1], units), *workspace]
     rows = elements(x.shape) // depth if depth else elements(x.shape[:-1])
     return [(rows, units), *workspace]
@@ -245,11 +245,15 @@ def _quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Arra
     """The reference rescales in double, not in fixed point."""
     spec, output, weight_spec = node.input(0), node.outputs[0], node.input(1)
     zero, lo, hi = _codes(node)
+    scales = weight_scale(weight_spec)
     if spec.type == "INT8" and output.type == "INT16":
-        # TensorFlow Lite goes through its uint8 kernel, which takes the bits of both for unsigned.
+        # TensorFlow Lite goes through its uint8 kernel, which takes the bits of both for unsigned, and the scale of
+        # weights quantized by rows for 0. Of packed weights it reads beyond the end.
+        require(weight_spec.type == "INT8" or scales.size > 1, f"INT8 with {weight_spec.type} into INT16 is undefined. ")
         x, weights = x.view(np.uint8), weights.view(np.uint8)
+        scales = scales if scales.size == 1 else np.zeros(1, np.float32)
     accumulate = _accumulator(node, x, weights, bias)
-    scale = float(spec.scale) * weight_scale(weight_spec).astype(np.float64) / float(output.scale)
+    scale = float(spec.scale) * scales.astype(np.float64) / float(output.scale)
     half = np.empty(y.shape, np.float64)
 
     def step() -> None:

@@ -17,8 +17,8 @@ _FLOAT32_EXACT = 1 << 24
 class IntegerMatrix:
     """Weights (n, k) of integer codes, as the right side of exact products: codes (rows, k) times weights transposed.
 
-    largest: the largest magnitude among the codes. 8-bit codes and weights (largest <= 255) are multiplied in float32, in
-    pieces of k whose sums stay within 2^24; wider ones in float64, whose 2^53 no tensor here reaches.
+    largest: the largest magnitude among the codes. 8-bit codes and weights (largest <= 255) are multiplied in float32,
+    in pieces of k whose sums stay within 2^24; wider ones in float64, whose 2^53 no tensor here reaches.
     keep: keeps a float copy of weights of any size, for products that are taken many times an invoke (recurrence).
     """
 

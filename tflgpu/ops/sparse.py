@@ -12,8 +12,8 @@ from tflgpu.ops.shape_rules import elements
 def dense_values(spec: TensorSpec) -> Array:
     """The value of a constant in its dense shape: as it is, or expanded where it is sparse. Raises OpError.
 
-    A sparse constant is a tree (TACO): the levels of `dim_metadata`, in traversal order, are the tensor's dimensions and
-    then those of the blocks into which the dimensions of `block_map` are cut; its leaves, in order, are the values.
+    A sparse constant is a tree (TACO): the levels of `dim_metadata`, in traversal order, are the tensor's dimensions
+    and then those of the blocks into which the dimensions of `block_map` are cut; its leaves, in order, are the values.
     """
     require(spec.data is not None, f"{spec} must be constant. ")
     values = spec.data
@@ -27,7 +27,7 @@ def dense_values(spec: TensorSpec) -> Array:
     levels = _leaves(spec.sparsity.dim_metadata, elements(spec.shape))
     require(len(levels[0]) == values.size, f"{spec} has {values.size} values for {len(levels[0])} places. ")
     place = _coordinates(spec, spec.sparsity, levels)
-    inside = all(bool(((0 <= c) & (c < size)).all()) for c, size in zip(place, spec.shape, strict=True))
+    inside = all(bool(((c >= 0) & (c < size)).all()) for c, size in zip(place, spec.shape, strict=True))
     require(inside, f"a value of {spec} lies outside its shape. ")
     out[tuple(place)] = values.reshape(-1)
     return out
@@ -49,7 +49,7 @@ def _leaves(metadata: tuple[DimensionMetadata, ...], limit: int) -> list[Array]:
     for level in metadata:
         if level.format == "DENSE":
             size = level.dense_size
-            require(0 <= size and len(parents) * size <= limit, "a sparse tensor has more places than its shape. ")
+            require(size >= 0 and len(parents) * size <= limit, "a sparse tensor has more places than its shape. ")
             kept = np.repeat(np.arange(len(parents)), size)
             index = np.tile(np.arange(size, dtype=np.int64), len(parents))
             parents = parents[kept] * size + index

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
-from tflgpu.graph import BITS, DTYPES, Sparsity
-from tflgpu.schema import BUILTIN_OPERATORS, ENUMS, IDENTIFIER, OPTIONS_OF, SCALARS, TABLES, UNIONS, VERSION, Field
+from tflgpu.constants import encode
+from tflgpu.flatbuffer_writer import Values, serialize
+from tflgpu.graph import DTYPES, Sparsity
+from tflgpu.schema import BUILTIN_OPERATORS, OPTIONS_OF, UNIONS, VERSION
 
 Numbers = float | int | Sequence[float] | Sequence[int] | npt.NDArray[Any]
-Values = dict[str, Any]
-"""A table's fields by name. Left out or None: absent. A union is (name of its table, its values)."""
 
-_TYPE_OF = {str(dtype): name for name, dtype in reversed(list(DTYPES.items()))}
-_TYPE_OF.update(
-    {"bfloat16": "BFLOAT16", "float8_e4m3fn": "FLOAT8_E4M3FN", "float8_e5m2": "FLOAT8_E5M2"}
-    | {"uint16": "UINT16", "uint8": "UINT8", "int32": "INT32", "int8": "INT8", "int4": "INT4", "uint4": "UINT4"}
-)
+# By the dtype's name, those of ml_dtypes too; where several types look alike in NumPy, the schema's first.
+_TYPE_OF = {str(dtype): name for name, dtype in reversed(list(DTYPES.items()))} | {
+    name: name.upper() for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2", "int4", "int2", "uint4")
+}
 _NARROW_INDICES = {"uint8": "Uint8Vector", "uint16": "Uint16Vector"}
 
 
@@ -57,17 +54,17 @@ class ModelBuilder:
     def build(self, *, external: bool = False) -> bytes:
         """The file. external: constants and custom options lie behind the FlatBuffer, as in files over 2 GB."""
         if not external:
-            return _serialize(self._values(None))
+            return serialize(self._values(None))
         payloads = [content for content in self._buffers if content is not None]
         payloads += [node["custom_options"] for g in self.graphs for node in g.nodes if "custom_options" in node]
-        root = _serialize(self._values([2] * len(payloads)))
+        root = serialize(self._values([2] * len(payloads)))
         places = []
         tail = bytearray()
         for content in payloads:
             tail += bytes(-(len(root) + len(tail)) % 16)
             places.append(len(root) + len(tail))
             tail += content
-        return _serialize(self._values(places)) + bytes(tail)
+        return serialize(self._values(places)) + bytes(tail)
 
     def _buffer(self, content: bytes) -> int:
         self._buffers.append(content)
@@ -220,29 +217,6 @@ class GraphBuilder:
         return values
 
 
-def encode(array: npt.NDArray[Any], type: str) -> bytes:
-    """The elements as a buffer holds them: little endian, strings by offsets, narrow integers packed."""
-    if type == "STRING":
-        return _encode_strings([s.encode() if isinstance(s, str) else bytes(s) for s in array.ravel().tolist()])
-    dtype = DTYPES[type]
-    same_bits = array.dtype.itemsize == dtype.itemsize and array.dtype.kind not in "bifuc"
-    little = dtype.newbyteorder("<")
-    flat = np.ascontiguousarray(array.ravel().view(dtype) if same_bits else array.ravel().astype(little)).astype(little)
-    if type not in BITS:
-        return flat.tobytes()
-    bits = BITS[type]
-    per_byte = 8 // bits
-    codes = np.zeros(-(-flat.size // per_byte) * per_byte, np.uint8)
-    codes[: flat.size] = flat.view(np.uint8) & (2**bits - 1)
-    shifted = codes.reshape(-1, per_byte) << np.arange(0, 8, bits, dtype=np.uint8)
-    return np.bitwise_or.reduce(shifted, axis=1).astype(np.uint8).tobytes()
-
-
-def _encode_strings(strings: list[bytes]) -> bytes:
-    ends = np.cumsum([0, *map(len, strings)], dtype=np.int64) + 4 * (len(strings) + 2)
-    return struct.pack(f"<{len(ends) + 1}i", len(strings), *ends.tolist()) + b"".join(strings)
-
-
 def _sparsity_values(sparsity: Sparsity) -> Values:
     def indices(array: npt.NDArray[Any] | None) -> tuple[str, Values] | None:
         if array is None:
@@ -262,83 +236,3 @@ def _sparsity_values(sparsity: Sparsity) -> Values:
             for d in sparsity.dim_metadata
         ],
     }
-
-
-def _serialize(model: Values) -> bytes:
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(_write_table(builder, "Model", model), file_identifier=IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def _write_table(builder: Any, name: str, values: Values) -> int:
-    """Writes a table, its parts first; where it lies. Raises TypeError for a field that the schema has not."""
-    unknown = values.keys() - {field.name for field in TABLES[name]}
-    if unknown:
-        known = ", ".join(field.name for field in TABLES[name])
-        raise TypeError(f"{name} has no field {', '.join(sorted(unknown))}; it has: {known}")
-    parts = {
-        field.name: _write_part(builder, field, values[field.name])
-        for field in TABLES[name]
-        if field.kind not in ("scalar", "enum") and values.get(field.name) is not None
-    }
-    builder.StartObject(TABLES[name][-1].slot + 1 if TABLES[name] else 0)
-    for field in TABLES[name]:
-        value = values.get(field.name)
-        if value is None:
-            continue
-        if field.name in parts:
-            if field.kind == "union":
-                builder.PrependUint8Slot(field.slot - 1, UNIONS[field.type].index(value[0]), 0)
-            builder.PrependUOffsetTRelativeSlot(field.slot, parts[field.name], 0)
-        else:
-            _PREPEND[_base(field.type)](
-                builder, field.slot, _number(field.type, value), _number(field.type, field.default)
-            )
-    return int(builder.EndObject())
-
-
-def _write_part(builder: Any, field: Field, value: Any) -> int:
-    if field.kind == "string":
-        return int(builder.CreateString(value))
-    if field.kind == "table":
-        return _write_table(builder, field.type, value)
-    if field.kind == "union":
-        return _write_table(builder, *value)
-    if field.type in TABLES:
-        places = [_write_table(builder, field.type, element) for element in value]
-        builder.StartVector(4, len(places), 4)
-        for place in reversed(places):
-            builder.PrependUOffsetTRelative(place)
-        return int(builder.EndVector())
-    if isinstance(value, bytes):
-        content, count = value, len(value)
-    else:
-        dtype = np.dtype("<" + np.dtype(SCALARS[_base(field.type)]).str[1:])
-        array = np.array([_number(field.type, v) for v in value] if field.type in ENUMS else value, dtype)
-        content, count = array.tobytes(), array.size
-    width = struct.calcsize(SCALARS[_base(field.type)])
-    builder.StartVector(width, count, max(width, field.align))
-    builder.head = builder.Head() - len(content)
-    builder.Bytes[builder.Head() : builder.Head() + len(content)] = content
-    return int(builder.EndVector())
-
-
-def _base(type_: str) -> str:
-    return ENUMS[type_].base if type_ in ENUMS else type_
-
-
-def _number(type_: str, value: Any) -> Any:
-    """An enum's name as its number; numbers stay."""
-    return ENUMS[type_].codes[value] if isinstance(value, str) else value
-
-
-_PREPEND = {
-    "bool": flatbuffers.Builder.PrependBoolSlot,
-    "byte": flatbuffers.Builder.PrependInt8Slot,
-    "ubyte": flatbuffers.Builder.PrependUint8Slot,
-    "int": flatbuffers.Builder.PrependInt32Slot,
-    "uint": flatbuffers.Builder.PrependUint32Slot,
-    "long": flatbuffers.Builder.PrependInt64Slot,
-    "ulong": flatbuffers.Builder.PrependUint64Slot,
-    "float": flatbuffers.Builder.PrependFloat32Slot,
-}

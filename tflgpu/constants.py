@@ -1,8 +1,9 @@
-"""The values of constant tensors: dense, packed 4- and 2-bit, sparse, strings, as they lie in a file."""
+"""The values of constant tensors as they lie in a file: dense, packed 4- and 2-bit, sparse, strings."""
 
 from __future__ import annotations
 
 import math
+import struct
 from itertools import pairwise
 from typing import Any
 
@@ -31,8 +32,6 @@ def decode(raw: Array, type_: str, shape: Shape, sparsity: Sparsity | None, budg
     """
     if type_ == "STRING":
         return _strings(raw, shape, budget)
-    if type_ in ("RESOURCE", "VARIANT"):
-        raise ValueError(f"a constant of type {type_} has no value")
     count = math.prod(shape) if sparsity is None else count_sparse(shape, sparsity)
     bits = BITS.get(type_)
     dtype = DTYPES[type_]
@@ -84,6 +83,29 @@ def _strings(raw: Array, shape: Shape, budget: Budget) -> Array:
     shaped: Array = value.reshape(shape)
     shaped.flags.writeable = False
     return shaped
+
+
+def encode(array: Array, type: str) -> bytes:
+    """The bytes that `decode` reads as these elements."""
+    if type == "STRING":
+        return _encode_strings([s.encode() if isinstance(s, str) else bytes(s) for s in array.ravel().tolist()])
+    dtype = DTYPES[type]
+    same_bits = array.dtype.itemsize == dtype.itemsize and array.dtype.kind not in "bifuc"
+    little = dtype.newbyteorder("<")
+    flat = np.ascontiguousarray(array.ravel().view(dtype) if same_bits else array.ravel().astype(little)).astype(little)
+    if type not in BITS:
+        return flat.tobytes()
+    bits = BITS[type]
+    per_byte = 8 // bits
+    codes = np.zeros(-(-flat.size // per_byte) * per_byte, np.uint8)
+    codes[: flat.size] = flat.view(np.uint8) & (2**bits - 1)
+    shifted = codes.reshape(-1, per_byte) << np.arange(0, 8, bits, dtype=np.uint8)
+    return np.bitwise_or.reduce(shifted, axis=1).astype(np.uint8).tobytes()
+
+
+def _encode_strings(strings: list[bytes]) -> bytes:
+    ends = np.cumsum([0, *map(len, strings)], dtype=np.int64) + 4 * (len(strings) + 2)
+    return struct.pack(f"<{len(ends) + 1}i", len(strings), *ends.tolist()) + b"".join(strings)
 
 
 def read_sparsity(table: Table) -> Sparsity:

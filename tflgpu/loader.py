@@ -187,15 +187,26 @@ _OPTIONS = {name: _plan_options(name) for name in set(OPTIONS_OF.values())}
 
 
 def _check_order(nodes: Iterable[Node], tensors: Sequence[TensorSpec], inputs: Sequence[int], graph: int) -> None:
-    """Raises ValueError for a node that reads a tensor which nothing gives before it."""
-    known = {t.index for t in tensors if t.data is not None or t.is_variable}.union(inputs)
+    """Raises ValueError where a node reads what nothing gave before it, or writes what is not its own.
+
+    TensorFlow Lite computes with whatever memory holds there; only an empty tensor needs no one to write it.
+    """
+    giver = {t.index: "a constant" for t in tensors if t.data is not None}
+    giver |= dict.fromkeys(inputs, "a subgraph input")
     for node in nodes:
         for spec in node.inputs:
-            if spec is not None and spec.index not in known:
+            if spec is not None and spec.index not in giver and not spec.is_variable and 0 not in spec.shape:
                 raise ValueError(
                     f"Input tensor {spec.index} to op {node.index} ({node.op}) is not produced (subgraph {graph})"
                 )
-        known.update(spec.index for spec in node.outputs)
+        for spec in node.outputs:
+            if spec.index in giver:
+                raise ValueError(
+                    f"Output tensor {spec.index} to op {node.index} ({node.op}) is {giver[spec.index]} "
+                    f"(subgraph {graph})"
+                )
+            if not spec.is_variable:
+                giver[spec.index] = f"an output from another op, {node.index}"
 
 
 def called_graphs(node: Node) -> list[int]:

@@ -105,7 +105,7 @@ def _tensor(index: int, table: Table, buffers: Buffers) -> TensorSpec:
     if table.external_buffer:
         raise ValueError(f"its data are in external buffer {table.external_buffer}: external files are not supported")
     sparsity = data = None
-    if raw is not None:
+    if raw is not None and type_ not in ("RESOURCE", "VARIANT"):
         if table.is_variable:
             raise ValueError(
                 f"Tensor {index} is a variable tensor with buffer or external buffer. It's not supported now.\n"

@@ -79,7 +79,9 @@ class Generator:
 def _generator(node: Node, runtime: Runtime) -> Generator:
     key = ("generator", node.op, node.outputs[0].index, node.outputs[0].name)
     if key not in runtime.state:
-        runtime.state[key] = Generator(int(node.options.seed), int(node.options.seed2))
+        # TensorFlow Lite keeps the seeds in 32 bits, whatever the model says.
+        seed, seed2 = np.array([node.options.seed, node.options.seed2], np.int64).astype(np.int32).tolist()
+        runtime.state[key] = Generator(seed, seed2)
     found: Generator = runtime.state[key]
     return found
 
@@ -149,7 +151,7 @@ def multinomial(node: Node, runtime: Runtime, logits: Array, samples: Array) -> 
 
 def _declared(node: Node, runtime: Runtime) -> list[Shape]:
     state, drawn = node.input(0), node.outputs[1]
-    allowed = (2,) if node.options.algorithm == "RNG_THREEFRY" else (2, 3)
+    allowed = (2,) if node.options.algorithm == "THREEFRY" else (2, 3)
     require(len(state.shape) == 1 and state.shape[0] in allowed, f"the initial state of {node.op} cannot be {state}. ")
     require(drawn.type in ("INT32", "INT64", "UINT32", "UINT64"), f"Unsupported output data type: {drawn.type}")
     return [state.shape, drawn.shape]
@@ -162,10 +164,10 @@ def stablehlo_rng_bit_generator(node: Node, runtime: Runtime, state: Array) -> t
     spec = node.outputs[1]
     words = int(np.prod(spec.shape)) * spec.dtype.itemsize // 4
     counter = int(state[1])
-    if node.options.algorithm == "RNG_THREEFRY":
+    if node.options.algorithm == "THREEFRY":
         groups = -(-words // 2)
         bits = threefry_2x32(key, _counters(counter, groups, 2))
-    elif node.options.algorithm in ("RNG_PHILOX", "RNG_DEFAULT"):
+    elif node.options.algorithm in ("PHILOX", "DEFAULT"):
         groups = -(-words // 4)
         # Upstream counts in the low 64 bits only; the high ones are the state's third word, or its key.
         counters = np.empty((groups, 4), np.uint32)

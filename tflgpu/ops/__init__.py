@@ -11,12 +11,15 @@ from tflgpu.ops import fully_connected as fully_connected
 from tflgpu.ops import hash_table as hash_table
 from tflgpu.ops import indexing as indexing
 from tflgpu.ops import joins as joins
+from tflgpu.ops import lstm as lstm
 from tflgpu.ops import movement as movement
 from tflgpu.ops import padding as padding
 from tflgpu.ops import random as random
+from tflgpu.ops import rnn as rnn
 from tflgpu.ops import shape as shape
 from tflgpu.ops import sparse as sparse
 from tflgpu.ops import stablehlo_indexing as stablehlo_indexing
 from tflgpu.ops import strided_slice as strided_slice
 from tflgpu.ops import strings as strings
+from tflgpu.ops import svdf as svdf
 from tflgpu.ops import variables as variables

@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.padding import Placement, placed
 from tflgpu.ops.registry import Step, kernel, require, value
-from tflgpu.ops.shape import FIXED_SIZE
+from tflgpu.ops.shape import FIXED_SIZE, part
 from tflgpu.ops.shape_rules import sized
 
 
@@ -97,7 +97,7 @@ def batch_to_space_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
         return lambda: np.copyto(parts, blocks_of_x)
     whole = np.empty((n, *(d * b for d, b in zip(x.shape[1:-1], block, strict=True)), c), x.dtype)
     parts = _split(whole, block)
-    kept = whole[(slice(None), *(slice(a, a + d) for (a, _), d in zip(crops, y.shape[1:-1], strict=True)))]
+    kept = part(whole, [slice(None), *(slice(a, a + d) for (a, _), d in zip(crops, y.shape[1:-1], strict=True))])
 
     def step() -> None:
         np.copyto(parts, blocks_of_x)

@@ -42,8 +42,8 @@ def _matrix_set_diag_shape(node: Node) -> list[Shape]:
     x, new = node.input(0).shape, node.input(1).shape
     require(len(x) >= 2, "MATRIX_SET_DIAG takes a matrix or more. ")
     require_same_type(node, 0, 1)
-    # Only the count matters, as in TensorFlow Lite.
-    fits = elements(new) == elements((*x[:-2], min(x[-2:])))
+    # Longer ones are read from their start on, whatever their shape, as in TensorFlow Lite.
+    fits = elements(new) >= elements((*x[:-2], min(x[-2:])))
     require(fits, f"MATRIX_SET_DIAG: a diagonal of {list(new)} does not fit {list(x)}. ")
     return [x]
 
@@ -53,7 +53,7 @@ def matrix_set_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array
     """The matrices x (..., rows, columns) with `diagonal` (..., min(rows, columns)) in place of their own."""
     x, y = inputs[0], outputs[0]
     target = _diagonal(y)
-    new = inputs[1].reshape(target.shape)
+    new = inputs[1].reshape(-1)[: target.size].reshape(target.shape)
 
     def step() -> None:
         np.copyto(y, x)

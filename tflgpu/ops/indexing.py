@@ -250,7 +250,7 @@ def reverse_sequence(node: Node, x: Array, lengths: Array) -> Array:
     """x with the first lengths[b] elements along seq_dim in reverse order, for every b along batch_dim."""
     require_index_type(node, 1)
     seq, batch = int(node.options.seq_dim), int(node.options.batch_dim)
-    require(0 <= seq < x.ndim and 0 <= batch < x.ndim and seq != batch, f"REVERSE_SEQUENCE: {seq} and {batch} of {x.ndim}. ")
+    require(0 <= seq < x.ndim and 0 <= batch < x.ndim and seq != batch, f"REVERSE_SEQUENCE by {seq}, {batch}. ")
     require(lengths.shape == (x.shape[batch],), f"REVERSE_SEQUENCE takes {x.shape[batch]} lengths. ")
     require(not np.any(lengths > x.shape[seq]), "seq_lengths[i] <= SizeOfDimension(input, seq_dim) was not true. ")
     places = np.arange(x.shape[seq], dtype=np.int64)

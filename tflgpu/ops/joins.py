@@ -8,7 +8,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.registry import Step, kernel, require, value
-from tflgpu.ops.shape import require_index_type, require_same_type
+from tflgpu.ops.shape import part, require_index_type, require_same_type
 from tflgpu.ops.shape_rules import normalized_axis, sized
 
 
@@ -23,6 +23,13 @@ def _require_equal_quantization(node: Node) -> None:
     if specs[0].type in ("INT8", "UINT8", "INT16"):
         same = len({_quantization(spec) for spec in specs}) == 1
         require(same, f"{node.op}: inputs and outputs must be quantized with the same scale and zero point. ")
+
+
+def _between(x: Array, axis: int, sizes: Sequence[int]) -> list[Array]:
+    """x in parts of these sizes along axis, one after another, as views."""
+    ends = np.cumsum(sizes).tolist()
+    before = [slice(None)] * axis
+    return [part(x, [*before, slice(end - size, end)]) for size, end in zip(sizes, ends, strict=True)]
 
 
 def _concatenation_shape(node: Node) -> list[Shape]:
@@ -63,10 +70,7 @@ def concatenation(node: Node, inputs: Sequence[Array], outputs: Sequence[Array])
     tables = [_rescaling_table(node, spec) for spec in node.inputs] if y.dtype == np.uint8 else []
     if all(table is None for table in tables):
         return lambda: np.concatenate(parts, axis, out=y)
-    ends = np.cumsum([x.shape[axis] for x in parts]).tolist()
-    targets = [
-        y[(slice(None),) * axis + (slice(end - x.shape[axis], end),)] for x, end in zip(parts, ends, strict=True)
-    ]
+    targets = _between(y, axis, [x.shape[axis] for x in parts])
 
     def step() -> None:
         for target, x, table in zip(targets, parts, tables, strict=True):
@@ -148,7 +152,7 @@ def unpack(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Ste
     """x taken apart along `axis`: one output an index, without that dimension."""
     x = inputs[0]
     axis = normalized_axis(int(node.options.axis), x.ndim)
-    return _copies(outputs, [x[(slice(None),) * axis + (i, ...)] for i in range(x.shape[axis])])
+    return _copies(outputs, [part(x, [*[slice(None)] * axis, i]) for i in range(x.shape[axis])])
 
 
 # float16 is XNNPACK's addition; the reference resolver refuses it.
@@ -178,11 +182,7 @@ def split(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step
 
 
 def _split(x: Array, axis: int, outputs: Sequence[Array]) -> Step:
-    ends = np.cumsum([y.shape[axis] for y in outputs]).tolist()
-    parts = [
-        x[(slice(None),) * axis + (slice(end - y.shape[axis], end),)] for y, end in zip(outputs, ends, strict=True)
-    ]
-    return _copies(outputs, parts)
+    return _copies(outputs, _between(x, axis, [y.shape[axis] for y in outputs]))
 
 
 def _split_v_shape(node: Node) -> list[Shape]:

@@ -5,11 +5,13 @@ Where no view has the output's shape (blocks, tiles), the view has more dimensio
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import OpError, require, value, view
-from tflgpu.ops.shape import FIXED_SIZE, require_index_type
+from tflgpu.ops.shape import FIXED_SIZE, part, require_index_type
 from tflgpu.ops.shape_rules import same_as_input, sized
 
 
@@ -53,13 +55,13 @@ def slice_(node: Node, x: Array) -> Array:
     """`size` elements of x from `begin` in every dimension; a size of -1 goes to the end."""
     begins, sizes = value(node.input(1)).tolist(), value(node.input(2)).tolist()
     ends = [d if s == -1 else b + s for b, s, d in zip(begins, sizes, x.shape, strict=True)]
-    require(
-        all(0 <= b <= e <= d for b, e, d in zip(begins, ends, x.shape, strict=True)), "Invalid begin and size."
-    )
-    part = x[(*map(slice, begins, ends), ...)]
+    require(all(0 <= b <= e <= d for b, e, d in zip(begins, ends, x.shape, strict=True)), "Invalid begin and size.")
+    found = part(x, map(slice, begins, ends))
     wanted = node.outputs[0].shape
-    require(x.ndim == 0 or part.shape == wanted, f"SLICE gives {list(part.shape)}, but its output is {list(wanted)}. ")
-    return part
+    require(
+        x.ndim == 0 or found.shape == wanted, f"SLICE gives {list(found.shape)}, but its output is {list(wanted)}. "
+    )
+    return found
 
 
 @view("REVERSE_V2", version=4, types="FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 INT32 INT64 BOOL", shape=same_as_input)
@@ -72,7 +74,7 @@ def reverse_v2(node: Node, x: Array) -> Array:
     require(all(-x.ndim <= axis < x.ndim for axis in axes), "axes[i] >= 0 && axes[i] < rank was not true. ")
     axes = sorted(axis % x.ndim for axis in axes)
     # TensorFlow Lite reverses neighbouring dimensions only.
-    require(all(b == a + 1 for a, b in zip(axes, axes[1:], strict=False)), "Non-contiguous `axes` not supported")
+    require(all(b == a + 1 for a, b in pairwise(axes)), "Non-contiguous `axes` not supported")
     return np.flip(x, tuple(axes)) if axes else x
 
 
@@ -133,7 +135,7 @@ BLOCK_TYPES = "FLOAT32 FLOAT16 INT8 UINT8 INT32 INT64"
 
 @view("SPACE_TO_DEPTH", version=2, types=BLOCK_TYPES, shape=_space_to_depth_shape)
 def space_to_depth(node: Node, x: Array) -> Array:
-    """x (n, h, w, c) with every block of b x b pixels made one: (n, h/b, w/b, b b c), here as (n, h/b, w/b, b, b, c)."""
+    """x (n, h, w, c) with every block of b x b pixels made one: (n, h/b, w/b, b b c), as (n, h/b, w/b, b, b, c)."""
     n, oh, ow, _ = _space_to_depth_shape(node)[0]
     b, c = _block_size(node), x.shape[3]
     return x.reshape(n, oh, b, ow, b, c).transpose(0, 1, 3, 2, 4, 5)

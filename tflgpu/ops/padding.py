@@ -9,7 +9,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.registry import Step, kernel, require, value
-from tflgpu.ops.shape import FIXED_SIZE, require_index_type, require_same_type
+from tflgpu.ops.shape import FIXED_SIZE, part, require_index_type, require_same_type
 from tflgpu.ops.shape_rules import sized
 
 SMALL_NBYTES = 1 << 14
@@ -42,16 +42,16 @@ class Placement:
 def placed(y: Array, x: Array, placements: Sequence[Placement]) -> tuple[Array, Array]:
     """The part of y, which is x padded, that comes from x, and the part of x that goes there: two views."""
     pairs = [p.slices(d) for p, d in zip(placements, x.shape, strict=True)]
-    return y[(*(a for a, _ in pairs), ...)], x[(*(b for _, b in pairs), ...)]
+    return part(y, (a for a, _ in pairs)), part(x, (b for _, b in pairs))
 
 
 def borders(y: Array, inner: Sequence[slice]) -> list[Array]:
     """The parts of y outside of `inner`, as views: before and after in each dimension, no element twice."""
     found: list[Array] = []
-    for axis, (part, size) in enumerate(zip(inner, y.shape, strict=True)):
-        for edge in (slice(0, part.start), slice(part.stop, size)):
+    for axis, (middle, size) in enumerate(zip(inner, y.shape, strict=True)):
+        for edge in (slice(0, middle.start), slice(middle.stop, size)):
             if edge.stop > edge.start:
-                found.append(y[(*inner[:axis], edge)])
+                found.append(part(y, [*inner[:axis], edge]))
     return found
 
 
@@ -107,7 +107,7 @@ def _pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -
     filler = _filler(node, inputs)
     starts = [before for before, _ in _paddings(node, PADDING_TYPES)]
     inner = [slice(a, a + d) for a, d in zip(starts, x.shape, strict=True)]
-    middle = y[(*inner, ...)]
+    middle = part(y, inner)
     edges = [y] if y.nbytes <= SMALL_NBYTES else borders(y, inner)
 
     def step() -> None:
@@ -135,9 +135,7 @@ def _mirror_pad_shape(node: Node) -> list[Shape]:
     for old, new in zip(x.shape, _paddings(node, ("INT32", "INT64")), strict=True):
         require(min(new) >= 0, "MirrorPad paddings must be non-negative.")
         most = old - _mirror_offset(node)
-        require(
-            max(new) <= most, f"MirrorPad paddings {new} must be no greater than {most} for a dimension of {old}. "
-        )
+        require(max(new) <= most, f"MirrorPad paddings {new} must be no greater than {most} for a dimension of {old}. ")
     pairs = _paddings(node, ("INT32", "INT64"))
     return [sized(d + before + after for d, (before, after) in zip(x.shape, pairs, strict=True))]
 
@@ -156,7 +154,7 @@ def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) ->
     offset = _mirror_offset(node)
     paddings = _paddings(node, ("INT32", "INT64"))
     inner = [slice(before, before + d) for (before, _), d in zip(paddings, x.shape, strict=True)]
-    copies = [(y[(*inner, ...)], x)]
+    copies = [(part(y, inner), x)]
     # One dimension after another, each over what the earlier ones have already mirrored.
     for axis, ((before, after), d) in enumerate(zip(paddings, x.shape, strict=True)):
         rest = inner[axis + 1 :]
@@ -165,8 +163,8 @@ def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) ->
             (after, before + d, before + d - offset - after),
         ):
             if count:
-                mirrored = y[(*[slice(None)] * axis, slice(source, source + count), *rest)]
-                target = y[(*[slice(None)] * axis, slice(at, at + count), *rest)]
+                mirrored = part(y, [*[slice(None)] * axis, slice(source, source + count), *rest])
+                target = part(y, [*[slice(None)] * axis, slice(at, at + count), *rest])
                 copies.append((target, np.flip(mirrored, axis)))
 
     def step() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import OpError, Step, alias, function, kernel, require, value
 from tflgpu.ops.shape_rules import elements, normalized_axis, sized
 
-# Every type whose elements take a whole number of bytes up to eight: kernels that switch on an element's size take them.
+# Types whose elements take 1, 2, 4 or 8 bytes: TensorFlow Lite's kernels that only look at the size take all of them.
 FIXED_SIZE = (
     "FLOAT32 FLOAT16 BFLOAT16 FLOAT64 INT8 UINT8 INT16 UINT16 INT32 UINT32 INT64 UINT64 BOOL COMPLEX64 "
     "FLOAT8_E4M3FN FLOAT8_E5M2"
@@ -31,6 +32,12 @@ def require_same_type(node: Node, *positions: int) -> None:
     """Raises OpError where the inputs at `positions` are not all of one type."""
     types = [node.input(p).type for p in positions]
     require(len(set(types)) == 1, f"{node.op} inputs {list(positions)} must be of one type, not {', '.join(types)}. ")
+
+
+def part(x: Array, index: Iterable[Any]) -> Array:
+    """x at an index that names no elements by number, always as a view: of a single element too."""
+    whole: tuple[Any, ...] = (*index, ...)
+    return x[whole]
 
 
 def _rank_shape(node: Node) -> list[Shape]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def stablehlo_gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Arra
     return step
 
 
-COMPUTATIONS = {
+COMPUTATIONS: dict[str, Callable[[Array, Array], Array]] = {
     "update": lambda old, new: new,
     "add": np.add,
     "multiply": np.multiply,

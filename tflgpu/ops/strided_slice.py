@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import require, value, view
-from tflgpu.ops.shape import FIXED_SIZE, require_index_type
+from tflgpu.ops.shape import FIXED_SIZE, part, require_index_type
 
 NEW, FULL = -1, -2
 """Entries of `entries` that take nothing from begin, end and strides: a new dimension of size 1, and a whole one."""
@@ -97,8 +97,11 @@ def _check(node: Node) -> None:
     specs = [node.input(i) for i in (1, 2, 3)]
     for i in (1, 2, 3):
         require_index_type(node, i, ("INT32",))
-    same = all(len(spec.shape) == 1 and spec.shape == specs[0].shape for spec in specs)
-    require(same, "STRIDED_SLICE takes begin, end and strides as vectors of one length. ")
+    require(all(len(spec.shape) == 1 for spec in specs), "STRIDED_SLICE takes begin, end and strides as vectors. ")
+    require(specs[0].shape == specs[1].shape, "NumElements(op_context.begin) != NumElements(op_context.end) ")
+    # More than the input has dimensions are ignored, as in TensorFlow Lite; strides may then be fewer.
+    used = max(entries(node, len(node.input(0).shape)), default=-1)
+    require(used < specs[2].shape[0], f"STRIDED_SLICE has {specs[2].shape[0]} strides, but {used + 1} are used. ")
     require(specs[0].shape[0] <= 31, "StridedSlice op only supports up to 31 indices.")
 
 
@@ -148,7 +151,7 @@ def _shape_without_bounds(node: Node, x: Sequence[int]) -> Shape | None:
 @view("STRIDED_SLICE", version=8, types=FIXED_SIZE + " STRING", shape=_shape)
 def strided_slice(node: Node, x: Array) -> Array:
     """x read from begin to end by strides (int32 vectors, inputs 1 to 3), negative indices counting from the end."""
-    part = x[(*_indices(node), ...)]
+    found = part(x, _indices(node))
     wanted = _shape(node)[0]
-    require(part.shape == wanted, f"STRIDED_SLICE gives {list(part.shape)}, but its output is {list(wanted)}. ")
-    return part
+    require(found.shape == wanted, f"STRIDED_SLICE gives {list(found.shape)}, but its output is {list(wanted)}. ")
+    return found

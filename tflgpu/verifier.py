@@ -18,7 +18,7 @@ from tflgpu.schema import ENUMS, IDENTIFIER, SCALARS, TABLES, UNIONS, Field
 INVALID = "The model is not a valid Flatbuffer buffer"
 MAX_TABLES = 1_000_000
 MAX_BYTES_PER_BYTE = 8
-SLACK_BYTES = 1 << 20
+SLACK_BYTES = 1 << 16
 
 Table = SimpleNamespace
 """A table as read, by field name; None for what is absent. A union `u` has the name of its table in `u_type`."""

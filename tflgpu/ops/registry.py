@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tflgpu.graph import DTYPES, Array, Node, Shape, TensorSpec
+from tflgpu.graph import DTYPES, Array, Graph, Node, Shape, TensorSpec
 
 Step = Callable[[], object]
 """What runs one node or part: it takes nothing, and what it returns is ignored."""
@@ -47,6 +47,8 @@ class NeedsValue(Exception):
 class Subgraph(Protocol):
     """A graph that a control-flow operator can run. One instance a graph of the model, shared by all its callers."""
 
+    @property
+    def graph(self) -> Graph: ...
     @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...
     @property

@@ -161,8 +161,8 @@ def _level_sizes(shape: Shape, sparsity: Sparsity) -> list[int]:
     if sorted(order[:rank]) != list(range(rank)) or sorted(order[rank:]) != list(range(rank, len(order))):
         raise ValueError(f"traversal order {list(order)} must permute {rank} dimensions, then {blocks} of the blocks")
     sizes = [*shape, *[0] * blocks]
-    for level, mapped, dimension in zip(order[rank:], sparsity.block_map, sparsity.dim_metadata[rank:], strict=True):
-        block = dimension.dense_size
+    for level, dimension in zip(order[rank:], sparsity.dim_metadata[rank:], strict=True):
+        mapped, block = sparsity.block_map[level - rank], dimension.dense_size
         if block <= 0 or not 0 <= mapped < rank or sizes[mapped] % block:
             raise ValueError(f"blocks of {block} do not divide dimension {mapped} of {list(shape)}")
         sizes[level] = block

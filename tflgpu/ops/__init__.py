@@ -1,9 +1,13 @@
 """What each operator means on the CPU: its shapes, its types, its arithmetic. Importing this registers them all."""
 
 # One line a family.
+from tflgpu.ops import activations as activations
+from tflgpu.ops import arithmetic as arithmetic
 from tflgpu.ops import audio as audio
 from tflgpu.ops import batch_matmul as batch_matmul
 from tflgpu.ops import blocks as blocks
+from tflgpu.ops import cast as cast
+from tflgpu.ops import comparison as comparison
 from tflgpu.ops import control as control
 from tflgpu.ops import conv as conv
 from tflgpu.ops import depthwise as depthwise
@@ -13,6 +17,7 @@ from tflgpu.ops import elementwise as elementwise
 from tflgpu.ops import embedding as embedding
 from tflgpu.ops import fft as fft
 from tflgpu.ops import fully_connected as fully_connected
+from tflgpu.ops import hadamard as hadamard
 from tflgpu.ops import hash_table as hash_table
 from tflgpu.ops import indexing as indexing
 from tflgpu.ops import joins as joins
@@ -21,6 +26,7 @@ from tflgpu.ops import mediapipe as mediapipe
 from tflgpu.ops import movement as movement
 from tflgpu.ops import normalization as normalization
 from tflgpu.ops import padding as padding
+from tflgpu.ops import quantize as quantize
 from tflgpu.ops import random as random
 from tflgpu.ops import reduce as reduce
 from tflgpu.ops import reduce_window as reduce_window

@@ -1,0 +1,183 @@
+"""Windows that slide over images: their geometry, and the padded rows that convolutions and pools read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from tflgpu.graph import Array, Node
+from tflgpu.ops.registry import require
+from tflgpu.ops.shape_rules import window_size
+
+Copy = tuple[Array, "Array | float | int"]
+"""What to copy where: `destination[...] = source`."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """kh x kw taps, strides and dilations down and across, oh x ow places, and the padding above and to the left."""
+
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    dh: int
+    dw: int
+    oh: int
+    ow: int
+    top: int
+    left: int
+
+    @property
+    def taps(self) -> int:
+        return self.kh * self.kw
+
+    @property
+    def columns(self) -> int:
+        """Columns of input, padding included, that a row of places touches."""
+        return (self.ow - 1) * self.sw + (self.kw - 1) * self.dw + 1
+
+    def rows(self, places: int) -> int:
+        """Rows of input that `places` rows of places touch."""
+        return (places - 1) * self.sh + (self.kh - 1) * self.dh + 1
+
+    def inside(self, h: int, w: int) -> bool:
+        """Whether no place touches padding of an image of h x w."""
+        return self.top == self.left == 0 and self.rows(self.oh) <= h and self.columns <= w
+
+
+def sliding(h: int, w: int, kh: int, kw: int, strides: tuple[int, int], padding: str, dh: int = 1, dw: int = 1) -> Window:
+    """The window of kh x kw over h x w with padding "SAME" or "VALID". Raises OpError where nothing fits."""
+    sh, sw = strides
+    require(kh > 0 and kw > 0, "filter_size > 0 was not true. ")
+    oh, top = window_size(h, kh, sh, dh, padding)
+    ow, left = window_size(w, kw, sw, dw, padding)
+    return Window(kh, kw, sh, sw, dh, dw, oh, ow, top, left)
+
+
+def of_convolution(node: Node, h: int, w: int, kh: int, kw: int) -> Window:
+    """The window of a node with the options of CONV_2D or DEPTHWISE_CONV_2D."""
+    o = node.options
+    require(o.stride_h > 0 and o.stride_w > 0, "params->stride_height > 0 was not true. ")
+    dh, dw = o.dilation_h_factor, o.dilation_w_factor
+    require(dh > 0 and dw > 0, "params->dilation_height_factor > 0 was not true. ")
+    return sliding(h, w, kh, kw, (o.stride_h, o.stride_w), o.padding, dh, dw)
+
+
+class PaddedRows:
+    """Rows of an image as windows want them: padded, converted to dtype, in scratch that is filled block by block.
+
+    `data` is (rows, phases, columns, c * repeat): the columns of phase p are p, p + phases, p + 2 phases ... of the padded
+    image; with as many phases as the stride, what one tap reads lies together. repeat: every channel so many times.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        x_shape: tuple[int, ...],
+        places: int,
+        dtype: np.dtype,
+        pad: float = 0,
+        phases: int = 1,
+        repeat: int = 1,
+    ):
+        self.window, self.pad, self.phases, self.repeat = window, pad, phases, repeat
+        self.h, self.w, self.c = x_shape[1:]
+        columns = -(-window.columns // phases)
+        self.data = np.full((window.rows(places), phases, columns, self.c * repeat), pad, dtype)
+
+    def copies(self, image: Array, first: int, places: int) -> list[Copy]:
+        """What fills `data` for the rows of places from `first` on, from image (h, w, c)."""
+        start = first * self.window.sh - self.window.top
+        stop = start + self.window.rows(places)
+        above, below = max(0, -start), max(0, stop - self.h)
+        rows = stop - start
+        copies: list[Copy] = []
+        if above:
+            copies.append((self.data[: min(above, rows)], self.pad))
+        if below:
+            copies.append((self.data[max(rows - below, 0) : rows], self.pad))
+        source = image[max(start, 0) : max(min(stop, self.h), 0)]
+        if len(source) == 0:
+            return copies
+        target = self.data[above : above + len(source)]
+        for phase in range(self.phases):
+            columns = self._columns(phase)
+            if columns:
+                to, off, count = columns
+                part = source[:, off :: self.phases][:, :count]
+                copies.append((self._target(target[:, phase, to : to + count]), self._repeated(part)))
+        return copies
+
+    def _columns(self, phase: int) -> tuple[int, int, int] | None:
+        """(first column of the phase, first column of the image, how many) that the image gives to a phase."""
+        left, stride = self.window.left, self.phases
+        to = max(0, -(-(left - phase) // stride))
+        off = phase + to * stride - left
+        count = min(self.data.shape[2] - to, -(-(self.w - off) // stride))
+        return (to, off, count) if count > 0 else None
+
+    def _target(self, columns: Array) -> Array:
+        return columns.reshape(*columns.shape[:2], self.c, self.repeat) if self.repeat > 1 else columns
+
+    def _repeated(self, columns: Array) -> Array:
+        return columns[..., None] if self.repeat > 1 else columns
+
+    def taps(self, places: int, phase: int) -> tuple[Array, slice] | None:
+        """What the taps of one phase read: (kh, taps, places, ow * c) over `data`, and which taps across those are.
+
+        None where no tap falls on the phase.
+        """
+        win = self.window
+        across = [j for j in range(win.kw) if j * win.dw % win.sw == phase]
+        if not across:
+            return None
+        row, _, column, item = self.data.strides
+        each = across[1] - across[0] if len(across) > 1 else 1
+        shape = (win.kh, len(across), places, win.ow * self.data.shape[3])
+        strides = (win.dh * row, each * win.dw // win.sw * column, win.sh * row, item)
+        corner = self.data[:, phase, across[0] * win.dw // win.sw :]
+        return as_strided(corner, shape, strides, writeable=False), slice(across[0], across[-1] + 1, each)
+
+
+def patches(image: Array, window: Window, places: int, first: int = 0) -> Array:
+    """image (rows, columns, c), no padding: (places, ow, kh, kw, c), what each window sees, as a view."""
+    row, column, item = image.strides
+    return as_strided(
+        image[first * window.sh :],
+        (places, window.ow, window.kh, window.kw, image.shape[2]),
+        (window.sh * row, window.sw * column, window.dh * row, window.dw * column, item),
+        writeable=False,
+    )
+
+
+def blocks(window: Window, elements_per_row: int, limit: int) -> list[tuple[int, int]]:
+    """(first, places): rows of places in even blocks of at most about `limit` elements, at least a row each."""
+    if window.oh == 0:
+        return []
+    most = max(1, limit // max(1, elements_per_row))
+    count = -(-window.oh // most)
+    size = -(-window.oh // count)
+    return [(first, min(size, window.oh - first)) for first in range(0, window.oh, size)]
+
+
+def positions(window: Window, h: int, w: int) -> Iterator[tuple[int, int, slice, slice, slice, slice]]:
+    """For every tap: (i, j, rows of places, columns of places, rows of input, columns of input) where it is inside."""
+    for i in range(window.kh):
+        oy, iy = _inside(i * window.dh - window.top, window.sh, window.oh, h)
+        for j in range(window.kw):
+            ox, ix = _inside(j * window.dw - window.left, window.sw, window.ow, w)
+            yield i, j, oy, ox, iy, ix
+
+
+def _inside(offset: int, stride: int, places: int, size: int) -> tuple[slice, slice]:
+    """The places p with 0 <= p * stride + offset < size, and the inputs they touch."""
+    first = max(0, -(offset // stride))
+    last = min(places, -(-(size - offset) // stride))
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + offset
+    return slice(first, last), slice(start, (last - 1) * stride + offset + 1, stride)

@@ -99,14 +99,15 @@ def test_long_int8_products_are_summed_in_exact_pieces(types: tuple[str, str, st
     same(data, np.full(shapes[0], 127, np.int8), np.full(shapes[1], -128, np.int8))
 
 
-@pytest.mark.parametrize("shapes", SHAPES)
+@pytest.mark.parametrize(
+    ("shapes", "asymmetric"),
+    # With a fifth dimension of weights, upstream reads sums of rows that it never computed.
+    [(s, asymmetric) for s in SHAPES for asymmetric in (False, True) if not (asymmetric and len(s[1]) == 5)],
+)
 @pytest.mark.parametrize("adjoint", ADJOINTS)
-@pytest.mark.parametrize("asymmetric", [False, True])
 def test_hybrid_products_follow_the_reference_even_to_its_wrong_scales(
     shapes: tuple[Shape, Shape], adjoint: tuple[bool, bool], asymmetric: bool
 ) -> None:
-    if asymmetric and len(shapes[1]) == 5:
-        pytest.skip("upstream reads row sums that it never computed")
     random = np.random.default_rng(3)
     weights = values(random, "INT8", swapped(shapes[1], adjoint[1]))
     types = ("FLOAT32", "INT8", "FLOAT32")

@@ -152,7 +152,7 @@ def test_int8_into_int16_reads_codes_as_unsigned(per_channel: bool) -> None:
     ("bias", "option"), [("INT64", "FLOAT32"), ("INT64", "INT64"), ("INT32", "INT32"), (None, "FLOAT32")]
 )
 def test_int16_layers_follow_the_reference(weight_type: str, per_channel: bool, bias: str | None, option: str) -> None:
-    kind = {"bias": bias, "per_channel": per_channel, "quantized_bias_type": option}
+    kind: dict[str, Any] = {"bias": bias, "per_channel": per_channel, "quantized_bias_type": option}
     same(*quantized("INT16", weight_type, "INT16", zeros=(0, 0, 0), **kind))
 
 
@@ -168,7 +168,7 @@ def test_an_int32_bias_without_its_option_is_read_as_the_builtin_resolver_reads_
     ("bias", "option"), [("INT32", "FLOAT32"), ("INT64", "FLOAT32"), ("INT64", "INT64"), (None, "FLOAT32")]
 )
 def test_int16_weights_are_rescaled_in_fixed_point(per_channel: bool, bias: str | None, option: str) -> None:
-    kind = {"bias": bias, "per_channel": per_channel, "quantized_bias_type": option, "y_scale": 0.9}
+    kind: dict[str, Any] = {"bias": bias, "per_channel": per_channel, "quantized_bias_type": option, "y_scale": 0.9}
     data, x = quantized("INT16", "INT16", "INT16", zeros=(0, 0, 0), **kind)
     same(data, x)
 

@@ -99,7 +99,7 @@ class HybridMatrix:
         self._sum = np.empty((rows, n), np.float32)
         self._asymmetric = asymmetric
         self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float64) if asymmetric else None
-        self._flipped, self._flips = _flipped_weights(weights) if not exact else (np.empty(0, np.intp), None)
+        self._flipped, self._flips = _flipped_weights(weights[:, :0] if exact else weights)
 
     def accumulate(self, quantized: RowQuantizer, out: Array) -> None:
         """out (rows, n) float32 += scales of rows and weights * (codes - zero points) times weights transposed."""

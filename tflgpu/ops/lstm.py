@@ -106,7 +106,8 @@ def bidirectional_lstm_shapes(node: Node) -> Sequence[Shape]:
 @kernel("BIDIRECTIONAL_SEQUENCE_LSTM", version=3, types="FLOAT32", shape=bidirectional_lstm_shapes)
 def bidirectional_sequence_lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """A cell forward and one backward in time. An auxiliary input without weights is the backward cell's input."""
-    x, aux, time_major = inputs[0], node.optional(39) and inputs[39], node.options.time_major
+    x, time_major = inputs[0], node.options.time_major
+    aux = inputs[39] if node.optional(39) is not None else None
     assert x is not None
     settings = _settings(node)
 

@@ -39,12 +39,10 @@ def _at(node: Node, inputs: Sequence[Array | None], position: int) -> Tensor:
 
 
 def _layer(node: Node, inputs: Sequence[Array | None], first: int, aux: int | None = None) -> _Layer:
-    layer = _Layer(
-        *(_at(node, inputs, first + i) for i in range(4)),
-        aux_weights=_at(node, inputs, aux) if aux is not None and node.optional(aux) is not None else None,
-    )
-    weights = [layer.weights, layer.recurrent, *([] if layer.aux_weights is None else [layer.aux_weights])]
-    check_weights(node.input(0), weights)
+    weights, recurrent, bias, hidden = (_at(node, inputs, first + i) for i in range(4))
+    aux_weights = _at(node, inputs, aux) if aux is not None and node.optional(aux) is not None else None
+    layer = _Layer(weights, recurrent, bias, hidden, aux_weights)
+    check_weights(node.input(0), [weights, recurrent, *([] if aux_weights is None else [aux_weights])])
     n = layer.weights.spec.shape[0]
     require(layer.recurrent.spec.shape == (n, n), f"{layer.recurrent.spec} must have the shape {[n, n]}. ")
     require(layer.bias.spec.shape == (n,) and layer.bias.spec.type == "FLOAT32", f"{layer.bias.spec} must be {[n]}. ")

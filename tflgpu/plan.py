@@ -58,7 +58,9 @@ class Plan:
         self.waiting = stage.waiting
         self._following: dict[tuple[Shape, ...], Plan] = {}
         self.ran_into: Plan | None = None
-        whole = replace(graph, tensors=tuple(specs), nodes=stage.nodes)
+        self._read_later = {spec.index for node in self.waiting for spec in node.inputs if spec is not None}
+        leaving = tuple({*graph.outputs, *self._read_later})
+        whole = replace(graph, tensors=tuple(specs), nodes=stage.nodes, outputs=leaving)
         self.parts = partition(whole, session.delegates) if session.delegates else _on_the_cpu(stage.nodes)
         self._crossing = {i for part in self.parts if part.owner is not None for i in part.inputs | part.outputs}
         self.arena_nbytes = self._place()
@@ -130,8 +132,7 @@ class Plan:
         if self._session.preserve_all_tensors:
             return set(range(len(self.specs)))
         apart = {spec.index for spec in self.specs if spec.is_variable or spec.dtype == object}
-        later = {spec.index for node in self.waiting for spec in node.inputs if spec is not None}
-        return apart | later | self._crossing | set(self._graph.outputs)
+        return apart | self._read_later | self._crossing | set(self._graph.outputs)
 
     def _prepare_part(self, part: Part, owner: Delegate) -> None:
         boundary = {

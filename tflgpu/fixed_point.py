@@ -36,14 +36,25 @@ def saturate(x: Array, width: int = 32) -> Array:
 
 def round_half_away(x: Array) -> Array:
     """x rounded to whole numbers, halves away from zero, in x's floating type."""
-    whole = np.trunc(x)
-    return whole + np.copysign((np.abs(x - whole) >= 0.5).astype(x.dtype), x)
+    # The number below one half: one half itself would take the number below it up to 1.
+    x = np.asarray(x)
+    rounded: Array = np.trunc(x + np.copysign(np.nextafter(x.dtype.type(0.5), x.dtype.type(0)), x))
+    return rounded
 
 
 def to_int32(x: Array) -> Array:
     """A float cut towards zero to int32. NaN and what does not fit become INT32_MIN, as on x86."""
     fits = np.abs(x) < 2.0**31
     return np.where(fits, x, x.dtype.type(INT32_MIN)).astype(np.int32)
+
+
+def log2_if_power_of_two(scale: np.float32) -> int | None:
+    """The exponent of a scale that is a power of two to within 0.1 %, or None."""
+    if not scale > 0:
+        return None
+    exponent = np.log(np.float32(scale)) * (np.float32(1) / np.log(np.float32(2)))
+    rounded = round_half_away(exponent)
+    return int(rounded) if abs(exponent - rounded) < np.float32(1e-3) else None
 
 
 def quantize_multiplier(multiplier: float) -> tuple[int, int]:
@@ -73,7 +84,8 @@ def srdhm(a: Integers, b: Integers, width: int = 32) -> Array:
 
 
 def _srdhm(a: Array, b: Array | int, width: int = 32) -> Array:
-    product = (a * b + (1 << (width - 2))) >> (width - 1)
+    product: Array = a * b
+    product = (product + (1 << (width - 2))) >> (width - 1)
     # Only lowest * lowest exceeds.
     return np.minimum(product, (1 << (width - 1)) - 1)
 
@@ -100,27 +112,39 @@ def mbqm(x: Integers, m: Integers, e: Integers) -> Array:
     return _int32(_rdbp(_srdhm(shifted, int64(m)), np.maximum(-e, 0)))
 
 
-def mbqm_in_place(x: Array, scratch: Array, m: Integers, e: Integers) -> Array:
-    """mbqm on an int64 array x that holds int32 values, without temporaries. scratch: int64 of x's shape. Returns x.
+def rescaler(m: Integers, e: Integers) -> Callable[[Array, Array], None]:
+    """mbqm in place: f(x, scratch) for int64 arrays x, holding int32 values, and scratch of the same shape.
 
-    The last dimensions of m and e broadcast to x's. m must not be -2^31.
+    m and e broadcast to x; m must not be -2^31. Everything that depends on them alone is computed here.
     """
     m, e = int64(m), int64(e)
     left, right = np.maximum(e, 0), np.maximum(-e, 0)
-    if left.any():
-        np.left_shift(x, left, out=x)
-        np.copyto(x, x.astype(np.int32))
-    np.multiply(x, m, out=x)
-    np.add(x, np.int64(1 << 30), out=x)
-    np.right_shift(x, np.int64(31), out=x)
-    if right.any():
-        # Towards minus infinity for what is negative: halves go away from zero.
-        np.right_shift(x, np.int64(63), out=scratch)
-        if not right.all():
-            np.multiply(scratch, right > 0, out=scratch)
-        np.add(x, scratch, out=x)
-        np.add(x, (np.int64(1) << right) >> 1, out=x)
-        np.right_shift(x, right, out=x)
+    any_left, any_right, all_right = bool(left.any()), bool(right.any()), bool(right.all())
+    up, sign_bit, shift31 = np.array(1 << 30), np.array(63), np.array(31)
+    half, shifted = (np.int64(1) << right) >> 1, (right > 0).astype(np.int64)
+
+    def rescale(x: Array, scratch: Array) -> None:
+        if any_left:
+            np.left_shift(x, left, out=x)
+            np.copyto(x, x.astype(np.int32))
+        np.multiply(x, m, out=x)
+        np.add(x, up, out=x)
+        np.right_shift(x, shift31, out=x)
+        if any_right:
+            # One less for what is negative: halves go away from zero.
+            np.right_shift(x, sign_bit, out=scratch)
+            if not all_right:
+                np.multiply(scratch, shifted, out=scratch)
+            np.add(x, scratch, out=x)
+            np.add(x, half, out=x)
+            np.right_shift(x, right, out=x)
+
+    return rescale
+
+
+def mbqm_in_place(x: Array, scratch: Array, m: Integers, e: Integers) -> Array:
+    """rescaler(m, e) applied to x, which is returned."""
+    rescaler(m, e)(x, scratch)
     return x
 
 
@@ -149,7 +173,7 @@ def clz32(x: Integers) -> Array:
 
 
 def _half_sum(a: Array, b: Array | int) -> Array:
-    total = a + b
+    total: Array = a + b
     return np.where(total >= 0, (total + 1) >> 1, -((1 - total) >> 1))
 
 
@@ -311,9 +335,9 @@ def lut_int8(
 
 def lut_int16(
     f: Callable[[Array], Array],
-    input_scale: float,
+    input_scale: float | np.floating[Any],
     input_zero_point: int,
-    output_scale: float,
+    output_scale: float | np.floating[Any],
     output_zero_point: int,
     dtype: npt.DTypeLike = np.float32,
 ) -> Array:

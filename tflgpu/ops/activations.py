@@ -1,0 +1,226 @@
+"""Activation functions: float32, float16 and bfloat16 in place, 8-bit codes by table, 16-bit codes in fixed point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tflgpu import fixed_point as fp
+from tflgpu.graph import Array, Node
+from tflgpu.ops import code_maps
+from tflgpu.ops.cache_blocks import blocked
+from tflgpu.ops.elementwise import binary_shape, unary
+from tflgpu.ops.erf import erfc_exactly, erfc_of_positive
+from tflgpu.ops.lookup import CodeMap
+from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.sigmoid_table import SIGMOID
+
+_F = np.float32
+
+
+def _clamped(lo: float, hi: float) -> Callable[[Array, Array], None]:
+    low, high = np.array(lo, _F), np.array(hi, _F)
+
+    def clamp(x: Array, y: Array) -> None:
+        np.maximum(x, low, out=y)
+        np.minimum(y, high, out=y)
+
+    return clamp
+
+
+def relu(x: Array, y: Array) -> None:
+    np.maximum(x, _F(0), out=y)
+
+
+def leaky_relu(node: Node) -> Callable[[Array, Array], None]:
+    alpha = np.array(node.options.alpha, _F)
+    pick = np.maximum if alpha <= 1 else np.minimum
+
+    def leaky(x: Array, y: Array) -> None:
+        np.multiply(x, alpha, out=y)
+        pick(x, y, out=y)
+
+    return leaky
+
+
+def elu(x: Array, y: Array) -> None:
+    np.minimum(x, _F(0), out=y)
+    np.expm1(y, out=y)
+    np.copyto(y, x, where=x >= 0)
+
+
+def hard_swish(x: Array, y: Array) -> None:
+    np.add(x, _F(3), out=y)
+    np.maximum(y, _F(0), out=y)
+    np.minimum(y, _F(6), out=y)
+    np.multiply(x, y, out=y)
+    np.divide(y, _F(6), out=y)
+
+
+def logistic(x: Array, y: Array) -> None:
+    """exp(x) / (1 + exp(x)), which keeps its precision for negative x; from 17 on it is 1."""
+    np.minimum(x, _F(17), out=y)
+    np.exp(y, out=y)
+    np.divide(y, y + _F(1), out=y)
+
+
+def gelu(x: Array, y: Array) -> None:
+    """x / 2 * erfc(-x / sqrt(2))."""
+    z = np.abs(x)
+    np.multiply(z, _F(np.sqrt(0.5)), out=z)
+    erfc_of_positive(z, y, np.empty_like(y))
+    np.multiply(y, _F(0.5), out=y)
+    np.copyto(y, _F(1) - y, where=x > 0)
+    np.multiply(y, x, out=y)
+    # Far out the product is 0 * -inf; the limit is 0.
+    np.copyto(y, _F(0), where=np.isneginf(x))
+
+
+def gelu_approximate(x: Array, y: Array) -> None:
+    """x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x³)))."""
+    np.multiply(x, x, out=y)
+    np.multiply(y, _F(0.044715), out=y)
+    np.add(y, _F(1), out=y)
+    np.multiply(y, x, out=y)
+    np.multiply(y, _F(np.sqrt(2 / np.pi)), out=y)
+    np.tanh(y, out=y)
+    np.add(y, _F(1), out=y)
+    np.multiply(y, x, out=y)
+    np.multiply(y, _F(0.5), out=y)
+
+
+def _gelu_of_codes(node: Node) -> CodeMap:
+    # Tables follow the reference to the rounding of each operation.
+    def exact(x: Array) -> Array:
+        return _F(0.5) * x * erfc_exactly(x * _F(-np.sqrt(0.5)))
+
+    def approximate(x: Array) -> Array:
+        root = _F(np.sqrt(2 / np.pi))
+        inner = root * (x + _F(0.044715) * x * x * x)
+        return _F(0.5) * x * (_F(1) + np.tanh(inner.astype(np.float64)).astype(_F))
+
+    return code_maps.table_of(approximate if node.options.approximate else exact, node)
+
+
+def _sigmoid_argument(node: Node, exact_shifts: tuple[int, ...]) -> Callable[[Array], Array]:
+    """int16 codes to multiples of 1 / (24 * 512), as the table wants them: multiplied and rounded."""
+    x, y = node.input(0), node.outputs[0]
+    code_maps.require_symmetric(x, y)
+    require(fp.log2_if_power_of_two(y.scale) == -15, "output_scale_log2_rounded != -kOutputFractionalBits. ")
+    exponent = fp.log2_if_power_of_two(x.scale)
+    if exponent is not None and 12 + exponent in exact_shifts:
+        multiplier, shift = 3 << (12 + exponent), 0
+    else:
+        real, shift = float(x.scale) * 4096.0 * 3.0, 0
+        while real <= 32767.0 / 2.0 and shift <= 30:
+            real, shift = real * 2.0, shift + 1
+        multiplier = int(real)
+    half = (1 << shift) >> 1
+    return lambda codes: (codes.astype(np.int64) * multiplier + half) >> shift
+
+
+def _interpolated(v: Array, bits: int, last: int) -> Array:
+    """The table at |v| / 2^bits, linearly, scaled by 2^bits; `last` from where the table ends."""
+    magnitude = np.abs(v)
+    place = magnitude >> bits
+    low = np.minimum(place, 254)
+    value = (SIGMOID[low] << bits) + (magnitude & ((1 << bits) - 1)) * (SIGMOID[low + 1] - SIGMOID[low])
+    return np.where(place >= 255, last, value)
+
+
+def _logistic_of_codes(node: Node) -> CodeMap:
+    y = node.outputs[0]
+    if y.type != "INT16":
+        require(y.scale == _F(1 / 256), "output->params.scale == 1. / 256 was not true. ")
+        # In double and rounded: the reference's exp is exact to the last bit nearly everywhere.
+        return code_maps.table_of(lambda x: _F(1) / (_F(1) + np.exp(-x.astype(np.float64)).astype(_F)), node)
+    require(y.scale == _F(1 / 32768), "output->params.scale == 1. / 32768 was not true. ")
+    argument = _sigmoid_argument(node, exact_shifts=(0,))
+
+    def of_codes(codes: Array) -> Array:
+        v = argument(codes)
+        r = _interpolated(v, 9, 0x7FFF << 10)
+        return (np.where(v >= 0, r + 512, (1 << 25) - r + 511) >> 10).astype(np.int16)
+
+    return CodeMap(of_codes)
+
+
+def _tanh_of_codes(node: Node) -> CodeMap:
+    if node.outputs[0].type != "INT16":
+        return code_maps.table_of(lambda x: np.tanh(x.astype(np.float64)).astype(_F), node)
+    argument = _sigmoid_argument(node, exact_shifts=(0, 1))
+
+    def of_codes(codes: Array) -> Array:
+        v = argument(codes)
+        r = _interpolated(v, 8, 0xFFFF << 8)
+        return (np.where(v >= 0, r - (1 << 23) + 128, -r + (1 << 23) + 127) >> 8).astype(np.int16)
+
+    return CodeMap(of_codes)
+
+
+def _elu_of_codes(node: Node) -> CodeMap:
+    f = np.expm1
+    return code_maps.table_of(lambda x: np.where(x < 0, f(np.minimum(x, _F(0)).astype(np.float64)), x), node)
+
+
+def _relu_codes(lo: float, hi: float | None) -> Callable[[Node], CodeMap]:
+    return lambda node: code_maps.rescaled(node, lo, hi)
+
+
+_8BIT = "INT8 UINT8"
+unary("RELU", relu, f"FLOAT32 INT16 {_8BIT}", 3, codes=_relu_codes(0, None))
+unary("RELU6", _clamped(0, 6), f"FLOAT32 INT16 {_8BIT}", 3, codes=_relu_codes(0, 6))
+unary("RELU_N1_TO_1", _clamped(-1, 1), f"FLOAT32 {_8BIT}", codes=_relu_codes(-1, 1))
+unary("RELU_0_TO_1", _clamped(0, 1), f"FLOAT32 {_8BIT}", codes=_relu_codes(0, 1))
+unary("LEAKY_RELU", leaky_relu, f"FLOAT32 INT16 {_8BIT}", 2, codes=code_maps.leaky_relu, of_node=True)
+unary("ELU", elu, "FLOAT32 INT8", codes=_elu_of_codes)
+unary(
+    "GELU",
+    lambda node: gelu_approximate if node.options.approximate else gelu,
+    f"FLOAT32 FLOAT16 INT16 {_8BIT}",
+    3,
+    codes=_gelu_of_codes,
+    of_node=True,
+)
+unary("HARD_SWISH", hard_swish, f"FLOAT32 {_8BIT}", codes=code_maps.hard_swish)
+unary("LOGISTIC", logistic, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_logistic_of_codes)
+unary("TANH", np.tanh, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_tanh_of_codes)
+
+
+@kernel("PRELU", types=f"FLOAT32 INT16 {_8BIT}", shape=binary_shape)
+def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
+    """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 codes take an int8 alpha."""
+    x, alpha, y = node.input(0), node.input(1), node.outputs[0]
+    require(x.shape == y.shape, "HaveSameShapes(input, output) was not true. ")
+    want = "INT8" if x.type == "INT16" else x.type
+    require(alpha.type == want, f"PRELU: alpha of type {alpha.type} for {x.type}; supported: {want}. ")
+    if x.type == "FLOAT32":
+        return blocked(_prelu_float, inputs, outputs[0], scratch=[_F])
+    m1, e1 = fp.quantize_multiplier(float(x.scale / y.scale))
+    m2, e2 = fp.quantize_multiplier(float(x.scale * alpha.scale / y.scale))
+    rescale, rescale_product = fp.rescaler(m1, e1), fp.rescaler(m2, e2)
+    limits = np.iinfo(y.dtype)
+    x_zero, alpha_zero, y_zero = (np.int64(spec.zero_point) for spec in (x, alpha, y))
+
+    def codes(a: Array, b: Array, out: Array, v: Array, product: Array, scratch: Array) -> None:
+        np.subtract(a, x_zero, out=v)
+        np.subtract(b, alpha_zero, out=product)
+        np.multiply(product, v, out=product)
+        negative = v < 0
+        rescale(v, scratch)
+        rescale_product(product, scratch)
+        np.copyto(v, product, where=negative)
+        np.add(v, y_zero, out=v)
+        np.maximum(v, limits.min, out=v)
+        np.minimum(v, limits.max, out=v)
+        np.copyto(out, v, casting="unsafe")
+
+    return blocked(codes, inputs, outputs[0], scratch=[np.int64] * 3)
+
+
+def _prelu_float(x: Array, alpha: Array, y: Array, scratch: Array) -> None:
+    np.minimum(x, _F(0), out=scratch)
+    np.multiply(scratch, alpha, out=scratch)
+    np.maximum(x, _F(0), out=y)
+    np.add(y, scratch, out=y)

@@ -1,0 +1,277 @@
+"""ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE: numbers in place, codes in fixed point or by a table of all their pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflgpu import fixed_point as fp
+from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.ops.cache_blocks import blocked
+from tflgpu.ops.code_maps import is_quantized, require_symmetric
+from tflgpu.ops.elementwise import InPlace, binary_shape, require_same_types
+from tflgpu.ops.fused_activation import float_range, quantized_range
+from tflgpu.ops.lookup import all_codes
+from tflgpu.ops.registry import OpError, Step, kernel, require
+
+TABLE_FROM = 4096
+"""Elements from which a table of all pairs of 8-bit codes is worth its preparation, which takes a millisecond."""
+
+_I64 = np.int64
+
+ToCommonScale = Callable[[Array, Array, Array], None]
+
+
+@dataclass(frozen=True)
+class PairMap:
+    """What an operator does to two codes: compute(a, b, out, *scratch) with scratch int64 arrays of their shape."""
+
+    compute: InPlace
+    scratch: int
+
+
+def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
+    """f, then the activation's clamp. Integers without activation need none, complex numbers have none."""
+    if dtype.kind == "c":
+        require(activation == "NONE", "Activation is not allowed for COMPLEX64 input.")
+        return f
+    if dtype.kind in "iu" and activation not in ("RELU", "RELU6", "RELU_N1_TO_1"):
+        return f
+    lo, hi = (np.array(bound) for bound in float_range(activation, dtype))
+
+    def clamped(a: Array, b: Array, y: Array) -> None:
+        f(a, b, y)
+        np.maximum(y, lo, out=y)
+        np.minimum(y, hi, out=y)
+
+    return clamped
+
+
+def pairs_step(pairs: PairMap, inputs: Sequence[Array], y: Array) -> Step:
+    """A step that fills y with the map of the inputs' codes, by a table of all pairs where that pays."""
+    if any(x.dtype.itemsize > 1 for x in inputs) or y.size < TABLE_FROM:
+        return blocked(pairs.compute, inputs, y, scratch=[_I64] * pairs.scratch)
+    first, second = (all_codes(x.dtype) for x in inputs)
+    table = np.empty((256, 256), y.dtype)
+    blocked(pairs.compute, [first[:, None], second[None, :]], table, scratch=[_I64] * pairs.scratch)()
+    flat = table.reshape(-1)
+
+    def look_up(a: Array, b: Array, out: Array, index: Array) -> None:
+        np.multiply(a, np.uint16(256), out=index, dtype=np.uint16)
+        np.bitwise_or(index, b, out=index)
+        np.take(flat, index, out=out, mode="clip")
+
+    return blocked(look_up, [x.view(np.uint8) for x in inputs], y, scratch=[np.uint16], limit=1 << 16)
+
+
+def _store(zero_point: int, lo: int, hi: int) -> Callable[[Array, Array], None]:
+    """f(v, y): v + zero_point, clamped, as y; overwrites v."""
+    zero, low, high = np.array(zero_point, _I64), np.array(lo, _I64), np.array(hi, _I64)
+
+    def store(v: Array, y: Array) -> None:
+        np.add(v, zero, out=v)
+        np.maximum(v, low, out=v)
+        np.minimum(v, high, out=v)
+        np.copyto(y, v, casting="unsafe")
+
+    return store
+
+
+def _at_common_scale(specs: Sequence[TensorSpec], bits: int) -> tuple[float, list[ToCommonScale]]:
+    """Twice the larger scale, and what takes each input's codes to 2^-bits of that: f(codes, out, scratch)."""
+    scales = [spec.scale for spec in specs]
+    require(all(s > 0 for s in scales), f"scales {scales} must be positive. ")
+    twice = float(np.float32(2) * max(scales))
+
+    def scaled(spec: TensorSpec) -> ToCommonScale:
+        rescale = fp.rescaler(*fp.quantize_multiplier(float(spec.scale) / twice))
+        zero_point, shift = np.array(spec.zero_point, _I64), np.array(bits, _I64)
+
+        def to_common(codes: Array, out: Array, scratch: Array) -> None:
+            np.subtract(codes, zero_point, out=out)
+            np.left_shift(out, shift, out=out)
+            rescale(out, scratch)
+
+        return to_common
+
+    return twice, [scaled(spec) for spec in specs]
+
+
+def _sum_of_codes(node: Node, f: np.ufunc) -> PairMap:
+    """ADD and SUB: both inputs at a common scale with 20 (8-bit) or 15 (16-bit) more bits, f, and to the output's."""
+    y = node.outputs[0]
+    bits = 15 if y.type == "INT16" else 20
+    specs = [node.input(0), node.input(1)]
+    twice, (scale_a, scale_b) = _at_common_scale(specs, bits)
+    real = twice / float(np.float32(1 << bits) * y.scale)
+    require(node.op != "ADD" or real < 1, "ADD: the output's scale is too small for the inputs' scales. ")
+    rescale = fp.rescaler(*fp.quantize_multiplier(real))
+    store = _store(y.zero_point, *quantized_range(node.options.fused_activation_function, y))
+
+    def compute(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array) -> None:
+        scale_a(a, u, scratch)
+        scale_b(b, v, scratch)
+        f(u, v, out=u)
+        rescale(u, scratch)
+        store(u, out)
+
+    return PairMap(compute, 3)
+
+
+def _sum_at_powers_of_two(node: Node, f: np.ufunc) -> PairMap | None:
+    """The int16 sum where all scales are powers of two and the option allows it, else None."""
+    x1, x2, y = node.input(0), node.input(1), node.outputs[0]
+    exponents = [fp.log2_if_power_of_two(spec.scale) for spec in (x1, x2, y)]
+    if not node.options.pot_scale_int16 or None in exponents:
+        return None
+    shift1, shift2 = (e - exponents[2] for e in exponents[:2])  # type: ignore[operator]
+    require(shift1 == 0 or shift2 == 0, "data->input1_shift == 0 || data->input2_shift == 0 was not true. ")
+    require(shift1 <= 0 and shift2 <= 0, "data->input1_shift <= 0 was not true. ")
+    lo, hi = quantized_range(node.options.fused_activation_function, y)
+
+    def compute(a: Array, b: Array, out: Array, u: Array) -> None:
+        total = fp.saturate(f(fp.rdbp(a, -shift1), fp.rdbp(b, -shift2), dtype=_I64), 16)
+        np.copyto(out, np.clip(total, lo, hi, out=u), casting="unsafe")
+
+    return PairMap(compute, 1)
+
+
+def _sum(node: Node, f: np.ufunc) -> PairMap:
+    specs = (node.input(0), node.input(1), node.outputs[0])
+    require_symmetric(*specs)
+    by_shifts = _sum_at_powers_of_two(node, f) if specs[2].type == "INT16" else None
+    return by_shifts or _sum_of_codes(node, f)
+
+
+def _product(node: Node) -> PairMap:
+    x1, x2, y = node.input(0), node.input(1), node.outputs[0]
+    lo, hi = quantized_range(node.options.fused_activation_function, y)
+    if x1.type == "INT16" and y.type != "INT16":
+        return _product_of_fractions(y.zero_point, lo, hi)
+    require_symmetric(x1, x2, y)
+    rescale = fp.rescaler(*fp.quantize_multiplier(float(x1.scale * x2.scale / y.scale)))
+    z1, z2 = np.array(x1.zero_point, _I64), np.array(x2.zero_point, _I64)
+    store = _store(y.zero_point, lo, hi)
+
+    def compute(a: Array, b: Array, out: Array, u: Array, v: Array) -> None:
+        np.subtract(a, z1, out=u)
+        np.subtract(b, z2, out=v)
+        np.multiply(u, v, out=u)
+        rescale(u, v)
+        store(u, out)
+
+    return PairMap(compute, 2)
+
+
+def _product_of_fractions(zero_point: int, lo: int, hi: int) -> PairMap:
+    """int16 inputs as fractions of 1, the 8-bit output as its upper half: no scale is looked at."""
+
+    def compute(a: Array, b: Array, out: Array) -> None:
+        value = fp.rdbp(fp.srdhm(a, b, 16), 8).astype(_I64) + zero_point
+        np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
+
+    return PairMap(compute, 0)
+
+
+def _leading_sign_bits(x: Array) -> Array:
+    """Bits after the sign bit that equal it, of int32 values."""
+    return fp.clz32(np.where(x < 0, ~x, x)).astype(_I64) - 1
+
+
+def _quotient(node: Node) -> PairMap:
+    x1, x2, y = node.input(0), node.input(1), node.outputs[0]
+    m, e = fp.quantize_multiplier(float(x1.scale / (x2.scale * y.scale)))
+    lo, hi = quantized_range(node.options.fused_activation_function, y)
+
+    def compute(a: Array, b: Array, out: Array) -> None:
+        v1, v2 = a.astype(_I64) - x1.zero_point, b.astype(_I64) - x2.zero_point
+        v1, v2 = np.where(v2 < 0, -v1, v1), np.abs(v2)
+        inverse, bits = fp.get_reciprocal(np.maximum(v2, 1), 31)
+        headroom = _leading_sign_bits(v1)
+        shift = e - bits.astype(_I64) - headroom
+        value = fp.mbqm(fp.mbqm(v1, inverse, headroom), m, np.maximum(shift, -62))
+        # The reference shifts by more than 31 there, which C leaves undefined; the quotient is 0.
+        value = np.where(shift < -31, 0, value).astype(_I64) + y.zero_point
+        np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
+
+    return PairMap(compute, 0)
+
+
+def _difference_squared(node: Node) -> PairMap:
+    specs = [node.input(0), node.input(1)]
+    y = node.outputs[0]
+    twice, (scale_a, scale_b) = _at_common_scale(specs, 7)
+    rescale = fp.rescaler(*fp.quantize_multiplier(twice * twice / float(np.float32(1 << 14) * y.scale)))
+    limits = np.iinfo(y.dtype)
+    store = _store(y.zero_point, int(limits.min), int(limits.max))
+
+    def compute(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array) -> None:
+        scale_a(a, u, scratch)
+        scale_b(b, v, scratch)
+        np.subtract(u, v, out=u)
+        np.multiply(u, u, out=u)
+        rescale(u, scratch)
+        store(u, out)
+
+    return PairMap(compute, 3)
+
+
+def _whole_quotient(a: Array, b: Array, y: Array) -> None:
+    # Exact in double; through int64, so that INT32_MIN / -1 wraps.
+    np.copyto(y, np.divide(a, b, dtype=np.float64).astype(_I64), casting="unsafe")
+
+
+def _squared_difference(a: Array, b: Array, y: Array) -> None:
+    np.subtract(a, b, out=y)
+    np.multiply(y, y, out=y)
+
+
+def _refusing_zeros(step: Step, b: Array, zero: int) -> Step:
+    """The step, before which b must have no element that stands for zero."""
+
+    def check_and_step() -> None:
+        if (b == zero).any():
+            raise OpError("data[i] != zero_point was not true. ")
+        step()
+
+    return check_and_step
+
+
+def _division(node: Node, step: Step, b: Array) -> Step:
+    spec = node.input(1)
+    if node.op != "DIV" or spec.type == "FLOAT32":
+        return step
+    quantization = spec.quantization
+    require(quantization is None or not quantization.per_channel, "Div only supports per-tensor quantization. ")
+    return _refusing_zeros(step, b, 0 if quantization is None else spec.zero_point)
+
+
+def _arithmetic(
+    name: str, version: int, types: str, f: Callable[[np.dtype], InPlace], codes: Callable[[Node], PairMap]
+) -> None:
+    def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
+        require_same_types(node)
+        x, y = node.input(0), node.outputs[0]
+        narrowing = name == "MUL" and x.type == "INT16" and y.type in ("INT8", "UINT8")
+        require(y.type == x.type or narrowing, f"{name}: output {y.type} for inputs {x.type} is not supported. ")
+        if is_quantized(x) or narrowing or (name == "SUB" and x.type == "INT16"):
+            step = pairs_step(codes(node), inputs, outputs[0])
+        else:
+            activation = getattr(node.options, "fused_activation_function", None)
+            dtype = x.dtype
+            step = blocked(f(dtype) if activation is None else plain(f(dtype), activation, dtype), inputs, outputs[0])
+        return _division(node, step, inputs[1])
+
+    kernel(name, version=version, types=types, shape=binary_shape)(prepare)
+
+
+_CODES = "INT8 UINT8 INT16"
+_arithmetic("ADD", 6, f"FLOAT32 FLOAT16 INT32 INT64 {_CODES}", lambda _: np.add, lambda n: _sum(n, np.add))
+_arithmetic("SUB", 5, f"FLOAT32 INT32 INT64 {_CODES}", lambda _: np.subtract, lambda n: _sum(n, np.subtract))
+_arithmetic("MUL", 8, f"FLOAT32 FLOAT16 INT32 UINT32 INT64 COMPLEX64 {_CODES}", lambda _: np.multiply, _product)
+_arithmetic(
+    "DIV", 2, f"FLOAT32 INT32 {_CODES}", lambda dtype: np.divide if dtype.kind == "f" else _whole_quotient, _quotient
+)
+_arithmetic("SQUARED_DIFFERENCE", 2, "FLOAT32 INT32 INT8", lambda _: _squared_difference, _difference_squared)

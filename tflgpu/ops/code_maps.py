@@ -1,0 +1,166 @@
+"""Quantized unary operators as functions of the code, from the scales and zero points of a node's input and output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tflgpu import fixed_point as fp
+from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.ops.lookup import CodeMap
+from tflgpu.ops.registry import require
+
+RealFunction = Callable[[Array], Array]
+
+
+def is_quantized(spec: TensorSpec) -> bool:
+    """Whether spec holds codes: 8-bit types always do, 16-bit ones where they have quantization parameters."""
+    return spec.type in ("INT8", "UINT8") or (spec.type == "INT16" and spec.quantization is not None)
+
+
+def require_symmetric(*specs: TensorSpec) -> None:
+    """Raises OpError unless all that are 16-bit have zero point 0."""
+    for spec in specs:
+        require(spec.type != "INT16" or spec.zero_point == 0, f"{spec.name} params.zero_point != 0. ")
+
+
+def clamp(codes: Array, spec: TensorSpec) -> Array:
+    limits = np.iinfo(spec.dtype)
+    return np.clip(codes, limits.min, limits.max).astype(spec.dtype)
+
+
+def table_of(f: RealFunction, node: Node) -> CodeMap:
+    """The tables that the reference makes of a real function: one entry a code, or 513 with lines between."""
+    x, y = node.input(0), node.outputs[0]
+    require_symmetric(x, y)
+    scales = x.scale, x.zero_point, y.scale, y.zero_point
+    if x.type == "INT16":
+        steps = fp.lut_int16(f, *scales)
+        return CodeMap(lambda codes: fp.lut_int16_lookup(steps, codes))
+    entries = fp.lut_int8(f, *scales, dtype=x.dtype)
+    return CodeMap(lambda codes: entries[codes.view(np.uint8)])
+
+
+def rescaled(node: Node, lo: float | None = None, hi: float | None = None) -> CodeMap:
+    """The input's codes at the output's scale, clamped to the reals lo and hi: RELU and its kin."""
+    x, y = node.input(0), node.outputs[0]
+    require_symmetric(x, y)
+    m, e = fp.quantize_multiplier(float(x.scale / y.scale))
+    limits = np.iinfo(y.dtype)
+    lowest = limits.min if lo is None else max(limits.min, y.zero_point + _code(lo, y))
+    highest = limits.max if hi is None else min(limits.max, y.zero_point + _code(hi, y))
+
+    def relu(codes: Array) -> Array:
+        value = fp.mbqm(codes.astype(np.int64) - x.zero_point, m, e) + np.int32(y.zero_point)
+        return np.minimum(np.maximum(value, np.int32(lowest)), np.int32(highest)).astype(y.dtype)
+
+    return CodeMap(relu)
+
+
+def _code(real: float, spec: TensorSpec) -> int:
+    return int(fp.to_int32(fp.round_half_away(np.asarray(np.float32(real) / spec.scale, np.float32))))
+
+
+def leaky_relu(node: Node) -> CodeMap:
+    x, y = node.input(0), node.outputs[0]
+    require_symmetric(x, y)
+    alpha = np.float32(node.options.alpha)
+    m1, e1 = fp.quantize_multiplier(float(x.scale / y.scale))
+    m2, e2 = fp.quantize_multiplier(float(x.scale * alpha / y.scale))
+    sign = -1 if m2 < 0 else 1
+
+    def leaky(codes: Array) -> Array:
+        v = codes.astype(np.int64) - x.zero_point
+        value = np.where(v >= 0, fp.mbqm(v, m1, e1), sign * fp.mbqm(v, abs(m2), e2))
+        return clamp(value + y.zero_point, y)
+
+    return CodeMap(leaky)
+
+
+def absolute(node: Node) -> CodeMap:
+    x, y = node.input(0), node.outputs[0]
+    require_symmetric(x, y)
+    m, e = fp.quantize_multiplier(float(x.scale / y.scale))
+    rescale = x.scale != y.scale
+
+    def absolute_value(codes: Array) -> Array:
+        value = np.abs(codes.astype(np.int64) - x.zero_point)
+        return clamp((fp.mbqm(value, m, e) if rescale else value) + y.zero_point, y)
+
+    return CodeMap(absolute_value)
+
+
+def exponential(node: Node) -> CodeMap:
+    # In double and rounded: the reference's exp is exact to the last bit nearly everywhere.
+    return table_of(lambda x: np.exp(x.astype(np.float64)).astype(np.float32), node)
+
+
+def logarithm(node: Node) -> CodeMap:
+    y = node.outputs[0]
+    # log of what is not positive is the least number that the output can hold.
+    least = np.float32(np.iinfo(y.dtype).min - y.zero_point) * y.scale
+
+    def log(x: Array) -> Array:
+        positive = np.where(x <= 0, np.float32(1), x).astype(np.float64)
+        return np.where(x <= 0, least, np.log(positive).astype(np.float32))
+
+    return table_of(log, node)
+
+
+def square_root(node: Node) -> CodeMap:
+    x, y = node.input(0), node.outputs[0]
+    require_symmetric(x, y)
+
+    def root(codes: Array) -> Array:
+        real = x.scale * np.maximum(codes.astype(np.int64) - x.zero_point, 0).astype(np.float32)
+        # Cut, not rounded.
+        return clamp(fp.to_int32(np.sqrt(real) / y.scale).astype(np.int64) + y.zero_point, y)
+
+    return CodeMap(root, x.zero_point, "Sqrt is only defined for non-negative values")
+
+
+def reciprocal_square_root(node: Node) -> CodeMap:
+    x, y = node.input(0), node.outputs[0]
+    message = "Rsqrt is only defined for positive values"
+    if x.type == "INT16":
+        largest = np.float32(32767) * y.scale
+        f = table_of(lambda r: np.where(r <= 0, largest, np.float32(1) / np.sqrt(np.where(r <= 0, largest, r))), node)
+        return CodeMap(f.function, x.zero_point, message)
+    m, e = fp.quantize_multiplier(1.0 / float(np.sqrt(x.scale) * y.scale))
+
+    def rsqrt(codes: Array) -> Array:
+        v = codes.astype(np.int64) - x.zero_point
+        root, shift = fp.inv_sqrt_multiplier(np.maximum(v, 1))
+        # 20 bits keep the integers large between the two.
+        value = fp.mbqm(fp.mbqm(np.ones_like(v), root, shift + 20), m, e - 20)
+        return np.where(v == 0, 127, clamp(value.astype(np.int64) + y.zero_point, y)).astype(y.dtype)
+
+    return CodeMap(rsqrt, x.zero_point, message)
+
+
+def _int16_multiplier(scale: float) -> tuple[int, int]:
+    m, e = fp.quantize_multiplier(scale)
+    return (32767 if m >= 2**31 - 1 - 2**15 else (m + 2**15) >> 16), e
+
+
+def hard_swish(node: Node) -> CodeMap:
+    x, y = node.input(0), node.outputs[0]
+    fine = np.float32(1 / 128) * x.scale
+    om, oe = _int16_multiplier(float(fine / y.scale))
+    rm, re = _int16_multiplier(float(fine / (np.float32(3) / np.float32(32768))))
+    require(oe <= 0, "params->output_multiplier_exponent <= 0 was not true. ")
+
+    def swish(codes: Array) -> Array:
+        h = fp.wrap((codes.astype(np.int64) - x.zero_point) << 7, 16)
+        value = fp.srdhm(h, om, 16).astype(np.int64)
+        gate = fp.sat_shl(h, re - 1, 16) if re > 0 else h
+        gate = fp.srdhm(gate, rm, 16).astype(np.int64)
+        gate = fp.sat_shl(gate, re if re < 0 else min(re, 1), 16).astype(np.int64)
+        gate = fp.wrap((gate + 32768) >> 1, 16)
+        # Here the high half of the product is cut towards zero, unlike above.
+        product = gate * value
+        product = np.minimum(np.where(product >= 0, product >> 15, -((-product) >> 15)), 32767)
+        return clamp(fp.rdbp(product, -oe).astype(np.int64) + y.zero_point, y)
+
+    return CodeMap(swish)

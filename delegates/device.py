@@ -1,0 +1,71 @@
+"""What the delegates need of a device, and what a lowering may ask about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tflgpu.delegates.launch import Dialect
+
+from tflgpu.graph import Array
+
+Call = Callable[[], None]
+
+
+class CompileError(RuntimeError):
+    """A kernel's text did not compile; the message holds the compiler's log and the numbered text."""
+
+
+@dataclass(frozen=True)
+class DeviceLimits:
+    """What lowering may choose by.
+
+    max_block: work-items in a block. alignment: bytes at which a slice of a buffer may start. double: whether the
+    device computes in float64. exact_division: whether it rounds float32 quotients and roots correctly. cpu: whether it
+    is a CPU, which wants wide vectors, few work-items and no local memory. vector: floats in the widest vector that is
+    safe there. units: compute units. precision: "fp32", "tf32" or "fp16".
+    """
+
+    max_block: int = 256
+    local_bytes: int = 32768
+    alignment: int = 256
+    double: bool = True
+    exact_division: bool = True
+    half: bool = False
+    cpu: bool = False
+    vector: int = 8
+    units: int = 1
+    precision: str = "fp32"
+
+
+class Device(Protocol):
+    """One device and one in-order queue on it. Also a Place of tflgpu.memory. Identity is equality."""
+
+    name: str
+    limits: DeviceLimits
+    dialect: Dialect
+
+    def allocate(self, nbytes: int) -> Any:
+        """A buffer of uninitialised memory."""
+
+    def slice(self, buffer: Any, offset: int, nbytes: int) -> Any:
+        """A buffer that is nbytes of another from offset on, a multiple of limits.alignment."""
+
+    def upload(self, buffer: Any, host: Array) -> None:
+        """Copies host into buffer. Returns once host may be changed; the device may still be copying."""
+
+    def download(self, buffer: Any, host: Array) -> None:
+        """Copies buffer into host once everything before has run. Returns once host is filled."""
+
+    def kernel(self, text: str, name: str) -> Any:
+        """The kernel of that name in the program text, compiled once a text. Raises CompileError."""
+
+    def bind(self, kernel: Any, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
+        """The kernel as a call that launches it with these buffers and NumPy scalars and returns at once."""
+
+    def sequence(self, calls: Sequence[Call]) -> Call:
+        """The calls as one call; a device that can record and replay does so here."""
+
+    def synchronize(self) -> None:
+        """Returns when everything launched has run. Raises RuntimeError for what failed meanwhile."""

@@ -1,0 +1,162 @@
+"""A delegate for any Device: a node is taken if it can be lowered, a part becomes one list of launches ready to go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from tflgpu.delegates.device import Call, Device
+from tflgpu.delegates.fuse import fused
+from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, Share, Temp, source
+from tflgpu.delegates.lowering import lower
+from tflgpu.delegates.lowering.movement import copy
+
+from tflgpu.delegate import Limits
+from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.memory import Tensor, arena
+from tflgpu.partition import Part
+
+
+class GpuDelegate:
+    """Runs parts of graphs on a device."""
+
+    def __init__(self, name: str, device: Device, limits: Limits):
+        self.name = name
+        self.device = device
+        self.limits = limits
+
+    def check(self, node: Node) -> None:
+        """Raises Unsupported where the node cannot be lowered: lowering it is the test."""
+        lower(node, self.device.limits)
+
+    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        """The part as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
+        device = self.device
+        reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
+        writes = [tensors[i] for i in sorted(part.outputs)]
+        run = device.sequence(_Compilation(device, part, tensors).calls())
+
+        def step() -> None:
+            for tensor in reads:
+                tensor.read(device)
+            run()
+            for tensor in writes:
+                tensor.write(device)
+
+        return step
+
+    def __repr__(self) -> str:
+        return f"{self.name} delegate on {self.device.name}"
+
+
+class _Compilation:
+    """One part on its way to being a list of calls."""
+
+    def __init__(self, device: Device, part: Part, tensors: Mapping[int, Tensor]):
+        self.device = device
+        self.specs = _specs(part.nodes)
+        self.boundary = {
+            index: tensors[index] for index in part.inputs | part.outputs if self.specs[index].data is None
+        }
+        self.groups = [self._own(lower(node, device.limits)) for node in fused(part)]
+        self.roots = self._roots()
+        self.constants: dict[int, Any] = {}
+        self.places = self._arena()
+
+    def calls(self) -> list[Call]:
+        return [self._call(launch) for group in self.groups for launch in group if isinstance(launch, Launch)]
+
+    def _own(self, lowered: Sequence[Launch | Share]) -> list[Launch | Share]:
+        """A shared output that leaves the part is copied, since its storage is not the part's to choose."""
+        leaves = [isinstance(step, Share) and step.output in self.boundary for step in lowered]
+        return [
+            copy(self.specs[step.input], self.specs[step.output]) if leaving and isinstance(step, Share) else step
+            for step, leaving in zip(lowered, leaves, strict=True)
+        ]
+
+    def _roots(self) -> dict[int, int]:
+        """For each tensor that shares another's storage, the tensor that has it."""
+        roots: dict[int, int] = {}
+        for group in self.groups:
+            for step in group:
+                if isinstance(step, Share):
+                    roots[step.output] = roots.get(step.input, step.input)
+        return roots
+
+    def _key(self, argument: Argument) -> int | None:
+        """Whose storage in the arena an argument needs, or None where it has storage elsewhere."""
+        if isinstance(argument, Temp):
+            return -1 - id(argument)
+        if isinstance(argument, Ref):
+            root = self.roots.get(argument.tensor, argument.tensor)
+            if root not in self.boundary and self.specs[root].data is None:
+                return root
+        return None
+
+    def _arena(self) -> dict[int, Any]:
+        """Buffers for all that lives inside the part, each in place of others that are dead by then."""
+        sizes: dict[int, int] = {}
+        live: dict[int, tuple[int, int]] = {}
+        for time, group in enumerate(self.groups):
+            for argument in (a for step in group if isinstance(step, Launch) for a in step.args):
+                key = self._key(argument)
+                if key is not None:
+                    sizes[key] = max(argument.nbytes if isinstance(argument, Temp) else nbytes(self.specs[key]), 1)
+                    live[key] = (live.get(key, (time, time))[0], time)
+        offsets, total = arena(sizes, live, self.device.limits.alignment)
+        if not offsets:
+            return {}
+        whole = self.device.allocate(total)
+        return {key: self.device.slice(whole, offset, sizes[key]) for key, offset in offsets.items()}
+
+    def _call(self, launch: Launch) -> Call:
+        if 0 in launch.threads:
+            return _nothing
+        kernel = self.device.kernel(source(launch, self.device.dialect), launch.name)
+        return self.device.bind(kernel, [self._argument(a) for a in launch.args], launch.grid, launch.block)
+
+    def _argument(self, argument: Argument) -> Any:
+        if isinstance(argument, np.generic):
+            return argument
+        key = self._key(argument)
+        if key is not None:
+            return self.places[key]
+        if isinstance(argument, Ref):
+            root = self.roots.get(argument.tensor, argument.tensor)
+            if root in self.boundary:
+                return self._buffer(self.boundary[root])
+            data = self.specs[root].data
+            assert data is not None
+            return self._constant(data)
+        assert isinstance(argument, (Packed, np.ndarray))
+        return self._constant(argument)
+
+    def _buffer(self, tensor: Tensor) -> Any:
+        if self.device not in tensor.buffers:
+            tensor.buffers[self.device] = self.device.allocate(max(tensor.host.nbytes, 1))
+        return tensor.buffers[self.device]
+
+    def _constant(self, value: Packed | Array) -> Any:
+        if id(value) not in self.constants:
+            array = np.ascontiguousarray(value.make() if isinstance(value, Packed) else value)
+            buffer = self.device.allocate(max(array.nbytes, 1))
+            if array.nbytes:
+                self.device.upload(buffer, array)
+            # Kept beside its buffer, so that no other value can come to have its id.
+            self.constants[id(value)] = (buffer, value)
+        return self.constants[id(value)][0]
+
+
+def _specs(nodes: Sequence[Node]) -> dict[int, TensorSpec]:
+    return {spec.index: spec for node in nodes for spec in (*node.inputs, *node.outputs) if spec is not None}
+
+
+def nbytes(spec: TensorSpec) -> int:
+    """Bytes of a tensor on the device."""
+    return math.prod(spec.shape) * spec.dtype.itemsize
+
+
+def _nothing() -> None:
+    pass

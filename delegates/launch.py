@@ -1,0 +1,106 @@
+"""What a device must run for one node, said without naming the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+import numpy as np
+
+from tflgpu.graph import Array
+
+MAX_ELEMENTS = 2**31 - 1
+"""Kernels index with int; a tensor of more elements stays on the CPU."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The device address of a graph tensor, by its index."""
+
+    tensor: int
+
+
+@dataclass(frozen=True, eq=False)
+class Temp:
+    """Device memory that lives during one node's launches only. Two Temps are the same memory if the same object."""
+
+    nbytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A constant made by calling `make`, which happens when a part is compiled and not when a node is checked."""
+
+    make: Callable[[], Array]
+
+
+Argument = Ref | Temp | Packed | Array | np.generic
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """One kernel call.
+
+    kernel: file stem and function name, "softmax.softmax". args, in the kernel's parameter order: a Ref or a Temp is a
+    device buffer, a NumPy scalar goes by value, an array or Packed is uploaded once when the part is compiled.
+    threads: work-items in all, rounded up to whole blocks; none is run where any is 0.
+    """
+
+    kernel: str
+    args: tuple[Argument, ...]
+    threads: tuple[int, ...]
+    block: tuple[int, ...] = (64,)
+    defines: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        return self.kernel.split(".")[0]
+
+    @property
+    def name(self) -> str:
+        return self.kernel.split(".")[1]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Blocks along each dimension."""
+        return tuple(-(-t // b) for t, b in zip(self.threads, self.block, strict=True))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A tensor whose bytes are another's: no kernel runs."""
+
+    output: int
+    input: int
+
+
+Lowered = list[Launch | Share]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Where a device's kernels are: the package, the suffix of its files, and the file that comes before them."""
+
+    package: str
+    suffix: str
+    prelude: str
+
+
+def source(launch: Launch, dialect: Dialect) -> str:
+    """The complete program text: prelude, the launch's defines, shared.h, the kernel file."""
+    folder = files(dialect.package)
+    defines = [f"#define {key} {value}" for key, value in sorted(launch.defines.items())]
+    return "\n".join(
+        [
+            folder.joinpath(dialect.prelude).read_text(),
+            *defines,
+            files("tflgpu.delegates").joinpath("shared.h").read_text(),
+            folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text(),
+        ]
+    )
+
+
+def numbered(text: str) -> str:
+    """The text with line numbers, for a compiler's complaint."""
+    return "\n".join(f"{number:4} {line}" for number, line in enumerate(text.splitlines(), 1))

@@ -1,0 +1,197 @@
+"""Convolutions: plain, grouped, depthwise and transposed, of floats and of codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.lowering.index import index, standin
+from tflgpu.delegates.lowering.movement import move
+from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
+
+from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.ops.fused_activation import float_range
+from tflgpu.ops.requantize import rescale
+from tflgpu.ops.window import Window, of_convolution, sliding
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """One convolution: x (n, h, w, c) with weights (kh, kw, c / groups, oc) as `packed`, which `weights` become.
+
+    transposed: x is scattered where a plain convolution would gather; window is then that of the output over x.
+    """
+
+    x: TensorSpec
+    weights: TensorSpec
+    bias: TensorSpec | None
+    out: TensorSpec
+    packed: Argument
+    before: Lowered
+    groups: int
+    window: Window
+    activation: str
+    bias_type: str
+    transposed: bool = False
+
+
+@lowers("CONV_2D")
+def conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
+    """Weights (oc, kh, kw, c / groups)."""
+    x, weights = node.input(0), node.input(1)
+    _, kh, kw, channels = weights.shape
+    require(channels > 0 and x.shape[3] % channels == 0, f"{channels} channels of weights for {x.shape[3]} of input")
+    window = of_convolution(node, x.shape[1], x.shape[2], kh, kw)
+    packed, before = turned(weights, (1, 2, 3, 0))
+    return lowered(
+        Convolution(
+            x,
+            weights,
+            node.optional(2),
+            node.outputs[0],
+            packed,
+            before,
+            x.shape[3] // channels,
+            window,
+            node.options.fused_activation_function,
+            node.options.quantized_bias_type,
+        ),
+        limits,
+    )
+
+
+@lowers("DEPTHWISE_CONV_2D")
+def depthwise_conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
+    """Weights (1, kh, kw, c * multiplier)."""
+    x, weights = node.input(0), node.input(1)
+    _, kh, kw, oc = weights.shape
+    require(x.shape[3] > 0 and oc % x.shape[3] == 0, f"{oc} channels of weights for {x.shape[3]} of input")
+    window = of_convolution(node, x.shape[1], x.shape[2], kh, kw)
+    return lowered(
+        Convolution(
+            x,
+            weights,
+            node.optional(2),
+            node.outputs[0],
+            Ref(weights.index),
+            [],
+            x.shape[3],
+            window,
+            node.options.fused_activation_function,
+            "INT64",
+        ),
+        limits,
+    )
+
+
+@lowers("TRANSPOSE_CONV")
+def transpose_conv(node: Node, limits: DeviceLimits) -> Lowered:
+    """Inputs: the output's shape, weights (oc, kh, kw, c), x, bias. The window is taken over the output."""
+    constant(node.input(0), "an output shape")
+    weights, x, out, o = node.input(1), node.input(2), node.outputs[0], node.options
+    _, kh, kw, _ = weights.shape
+    require(out.shape[3] == weights.shape[0] and x.shape[3] == weights.shape[3], "channels that do not fit")
+    window = sliding(out.shape[1], out.shape[2], kh, kw, (o.stride_h, o.stride_w), o.padding)
+    packed, before = turned(weights, (1, 2, 3, 0))
+    activation = getattr(o, "fused_activation_function", "NONE")
+    bias_type = getattr(o, "quantized_bias_type", "FLOAT32")
+    return lowered(
+        Convolution(x, weights, node.optional(3), out, packed, before, 1, window, activation, bias_type, True), limits
+    )
+
+
+def turned(weights: TensorSpec, order: tuple[int, ...]) -> tuple[Argument, Lowered]:
+    """The weights with their dimensions in another order, and the launches that this takes where not constant."""
+    data = weights.data
+    if data is not None:
+        return Packed(lambda: data.transpose(order)), []
+    base = standin(weights.shape, weights.dtype)
+    temp = Temp(size(weights) * weights.dtype.itemsize)
+    moved = index(base.transpose(order), base)
+    return temp, [move(Ref(weights.index), temp, size(weights), bits_type(weights), moved)]
+
+
+INTEGERS = {("INT8", "INT8"), ("INT8", "INT4"), ("UINT8", "UINT8"), ("INT16", "INT8"), ("INT16", "INT4")}
+
+
+def lowered(c: Convolution, limits: DeviceLimits) -> Lowered:
+    """The launch of the generic kernel, after what turns computed weights."""
+    types = (c.x.type, c.weights.type)
+    if types == ("FLOAT32", "FLOAT32") and c.out.type == "FLOAT32":
+        return [*c.before, _float(c, limits)]
+    require(types in INTEGERS and c.out.type == c.x.type, f"{types[0]} input with {types[1]} weights to {c.out.type}")
+    return [*c.before, _integer(c, limits)]
+
+
+def _sizes(c: Convolution) -> list[np.int32]:
+    (_, h, w, channels), (_, oh, ow, oc) = c.x.shape, c.out.shape
+    win = c.window
+    sizes = (h, w, channels, oh, ow, oc, win.kh, win.kw, c.groups, win.sh, win.sw, win.dh, win.dw, win.top, win.left)
+    return [i32(size(c.out)), *map(i32, sizes)]
+
+
+def _launch(c: Convolution, kernel: str, args: tuple[Any, ...], defines: dict[str, object]) -> Launch:
+    if c.transposed:
+        defines["TRANSPOSED"] = 1
+    return Launch(f"conv.{kernel}", args, (size(c.out),), defines=defines)
+
+
+def bias_argument(bias: TensorSpec | None, channels: int, dtype: str) -> Argument:
+    """The bias, or zeros where there is none."""
+    if bias is None:
+        return np.zeros(max(channels, 1), dtype)
+    require(bias.dtype == np.dtype(dtype), f"a bias of {bias.type}")
+    require(size(bias) == channels, f"a bias of {size(bias)} for {channels} channels")
+    return Ref(bias.index)
+
+
+def _float(c: Convolution, limits: DeviceLimits) -> Launch:
+    low, high = float_range(c.activation)
+    bias = bias_argument(c.bias, c.out.shape[3], "f4")
+    args = (Ref(c.x.index), c.packed, bias, Ref(c.out.index), *_sizes(c), low, high)
+    return _launch(c, "conv_float", args, {"FLOAT": 1})
+
+
+def factors(x: TensorSpec, weights: TensorSpec, out: TensorSpec) -> Array:
+    """The real factors from accumulators to codes, one or one a channel: in float32 where uint8, else in double."""
+    require(all(s.quantization is not None for s in (x, weights, out)), "a tensor without quantization parameters")
+    assert weights.quantization is not None
+    scales = weights.quantization.scale
+    if x.type == "UINT8":
+        return np.atleast_1d(np.float64(x.scale * weights.scale) / np.float64(out.scale))
+    return np.float64(x.scale) * scales.astype(np.float64) / np.float64(out.scale)
+
+
+def _integer(c: Convolution, limits: DeviceLimits) -> Launch:
+    x, weights, out = c.x, c.weights, c.out
+    # 64-bit sums, unless the option says that the bias, and so the sum, is of 32.
+    wide = x.type == "INT16" and c.bias_type != "INT32"
+    channels = out.shape[3]
+    scaling = rescale(factors(x, weights, out), channels, out, c.activation, wide)
+    assert weights.quantization is not None
+    weight_zero = weights.zero_point if x.type == "UINT8" else 0
+    require(x.type == "UINT8" or not weights.quantization.zero_point.any(), "weights with a zero point")
+    args = (
+        Ref(x.index),
+        c.packed,
+        bias_argument(c.bias, channels, "i8" if wide else "i4"),
+        np.ascontiguousarray(scaling.multiplier),
+        np.ascontiguousarray(scaling.exponent),
+        Ref(out.index),
+        *_sizes(c),
+        i32(x.zero_point),
+        i32(weight_zero),
+        i32(scaling.zero_point),
+        i32(scaling.lo),
+        i32(scaling.hi),
+    )
+    defines = {
+        "T": c_type(x, limits),
+        "W_T": c_type(replace(weights, type="INT8") if weights.type == "INT4" else weights, limits),
+        "ACC_T": "i64" if wide else "i32",
+        "RESCALE": "mbqm64" if wide else "mbqm",
+    }
+    return _launch(c, "conv_integer", args, defines)

@@ -1,0 +1,342 @@
+"""Element-wise operators: one row an operator, in the C that every device compiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering.index import broadcast_index
+from tflgpu.delegates.lowering.registry import (
+    BITS_TYPES,
+    C_TYPES,
+    RUNTIME,
+    bits_type,
+    c_float,
+    c_type,
+    constant,
+    i32,
+    lowers,
+    require,
+    size,
+)
+
+from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.ops.fused_activation import float_range
+from tflgpu.ops.registry import evaluate
+
+FLOAT_UNARY = {
+    "ABS": "fabs(x)",
+    "CEIL": "ceil(x)",
+    "COS": "cos(x)",
+    "ELU": "x < 0.0f ? expm1(x) : x",
+    "EXP": "exp(x)",
+    "FLOOR": "floor(x)",
+    "HARD_SWISH": "x * clamp_f32(x + 3.0f, 0.0f, 6.0f) / 6.0f",
+    "LOG": "log(x)",
+    "LOGISTIC": "x > 16.619047164916992f ? 1.0f : x < -9.0f ? exp(x) : 1.0f / (1.0f + exp(-x))",
+    "NEG": "-x",
+    "RELU": "x < 0.0f ? 0.0f : x",
+    "RELU6": "clamp_f32(x, 0.0f, 6.0f)",
+    "RELU_0_TO_1": "clamp_f32(x, 0.0f, 1.0f)",
+    "RELU_N1_TO_1": "clamp_f32(x, -1.0f, 1.0f)",
+    "ROUND": "rint(x)",
+    "RSQRT": "1.0f / sqrt(x)",
+    "SIGN": "x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x == 0.0f ? 0.0f : x",
+    "SIN": "sin(x)",
+    "SQRT": "sqrt(x)",
+    "SQUARE": "x * x",
+    "TANH": "tanh(x)",
+}
+
+GELU = {
+    False: "0.5f * x * erfc(-x * 0.70710678118654752f)",
+    True: "0.5f * x * (1.0f + tanh(0.79788456080286536f * (x + 0.044715f * x * x * x)))",
+}
+"""By the option `approximate`."""
+
+INTEGER_UNARY = {
+    "ABS": "x < 0 ? (T)-(UT)x : x",
+    "NEG": "(T)-(UT)x",
+    "RELU": "x < 0 ? 0 : x",
+    "SIGN": "(x > 0) - (x < 0)",
+    "SQUARE": "(T)((UT)x * (UT)x)",
+}
+"""T is the element type and UT the unsigned one of its size, in which overflow wraps."""
+
+FLOAT_BINARY = {
+    "ADD": "x + y",
+    "ATAN2": "atan2(x, y)",
+    "DIV": "x / y",
+    "MUL": "x * y",
+    "POW": "pow(x, y)",
+    "PRELU": "x >= 0.0f ? x : x * y",
+    "SQUARED_DIFFERENCE": "(x - y) * (x - y)",
+    "SUB": "x - y",
+}
+
+INTEGER_BINARY = {
+    "ADD": "(T)((UT)x + (UT)y)",
+    "BITWISE_XOR": "x ^ y",
+    "MUL": "(T)((UT)x * (UT)y)",
+    "SQUARED_DIFFERENCE": "(T)(((UT)x - (UT)y) * ((UT)x - (UT)y))",
+    "SUB": "(T)((UT)x - (UT)y)",
+}
+
+ANY_BINARY = {
+    "MAXIMUM": "x > y ? x : y",
+    "MINIMUM": "x < y ? x : y",
+    "EQUAL": "x == y",
+    "GREATER": "x > y",
+    "GREATER_EQUAL": "x >= y",
+    "LESS": "x < y",
+    "LESS_EQUAL": "x <= y",
+    "NOT_EQUAL": "x != y",
+}
+"""The same for floats and plain integers. A NaN in a maximum is what comes of the comparison."""
+
+COMPARISONS = ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
+
+LOGICAL = {"LOGICAL_AND": "(x != 0) & (y != 0)", "LOGICAL_OR": "(x != 0) | (y != 0)"}
+
+FUSING = ("ADD", "SUB", "MUL", "DIV")
+"""Operators whose result is clamped to a fused activation's range; a float even for NONE, to finite values."""
+
+UNSIGNED = {"i8": "u8", "i16": "u16", "i32": "u32", "i64": "u64"}
+
+
+def elementwise(expression: str, inputs: tuple[TensorSpec, ...], out: TensorSpec, limits: DeviceLimits) -> Launch:
+    """out = expression of x (, y, z), each broadcast to out's shape."""
+    kernel = ("unary", "binary", "ternary")[len(inputs) - 1]
+    defines: dict[str, object] = {"EXPR": f"({expression})", "OUT_T": c_type(out, limits)}
+    for letter, spec in zip("XYZ", inputs, strict=False):
+        name = c_type(spec, limits)
+        defines |= {f"{letter}_T": name, f"{letter}_AT": broadcast_index(spec.shape, out.shape)}
+    args = (*(Ref(spec.index) for spec in inputs), Ref(out.index), i32(size(out)))
+    name = c_type(inputs[0], limits)
+    if "UT)" in expression:
+        defines |= {"T": name, "UT": UNSIGNED.get(name, name)}
+    return Launch(f"elementwise.{kernel}", args, (size(out),), defines=defines)
+
+
+@lowers(*FLOAT_UNARY, "GELU", "LEAKY_RELU", "LOGICAL_NOT")
+def unary(node: Node, limits: DeviceLimits) -> Lowered:
+    """One input, one output of its shape."""
+    x, out = node.input(0), node.outputs[0]
+    if narrow(x) and node.op != "LOGICAL_NOT":
+        return [table(node)]
+    if node.op == "LOGICAL_NOT":
+        return [elementwise("x == 0", (x,), out, limits)]
+    if x.type in ("INT32", "INT64") and node.op in INTEGER_UNARY:
+        return [elementwise(INTEGER_UNARY[node.op], (x,), out, limits)]
+    require(x.type == "FLOAT32" and out.type == "FLOAT32", f"{node.op} of {x.type}")
+    if node.op == "GELU":
+        expression = GELU[bool(node.options.approximate)]
+    elif node.op == "LEAKY_RELU":
+        expression = f"x > 0.0f ? x : x * {c_float(node.options.alpha)}"
+    else:
+        expression = FLOAT_UNARY[node.op]
+    return [elementwise(expression, (x,), out, limits)]
+
+
+@lowers(*(FLOAT_BINARY | INTEGER_BINARY | ANY_BINARY))
+def binary(node: Node, limits: DeviceLimits) -> Lowered:
+    """Two inputs that broadcast."""
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    if any(spec.quantization is not None and narrow(spec) for spec in (x, y)):
+        return [quantized_binary(node, limits)]
+    require(x.type == y.type, f"{node.op} of {x.type} and {y.type}")
+    if x.type == "BOOL":
+        require(node.op in ("EQUAL", "NOT_EQUAL"), f"{node.op} of BOOL")
+        return [elementwise(f"(x != 0) {ANY_BINARY[node.op][2:4]} (y != 0)", (x, y), out, limits)]
+    rows = ANY_BINARY | (FLOAT_BINARY if x.dtype.kind == "f" else INTEGER_BINARY)
+    require(
+        x.type in ("FLOAT32", "INT32", "INT64") or (x.dtype.kind in "iu" and node.op in (*ANY_BINARY, "BITWISE_XOR")),
+        f"{node.op} of {x.type}",
+    )
+    require(node.op in rows, f"{node.op} of {x.type}")
+    expression = rows[node.op]
+    if node.op in FUSING:
+        expression = activated(expression, node.options.fused_activation_function, x)
+    return [elementwise(expression, (x, y), out, limits)]
+
+
+def activated(expression: str, activation: str, spec: TensorSpec) -> str:
+    """The expression clamped to an activation's range."""
+    low, high = float_range(activation, spec.dtype)
+    if spec.dtype.kind == "f":
+        return f"clamp_f32({expression}, {c_float(float(low))}, {c_float(float(high))})"
+    if activation not in ("RELU", "RELU6", "RELU_N1_TO_1"):
+        return expression
+    return f"clamp_{C_TYPES[spec.dtype]}({expression}, {int(low)}, {int(high)})"
+
+
+@lowers(*LOGICAL)
+def logical(node: Node, limits: DeviceLimits) -> Lowered:
+    """Of bytes, of which any that is not 0 is true."""
+    return [elementwise(LOGICAL[node.op], (node.input(0), node.input(1)), node.outputs[0], limits)]
+
+
+@lowers("ADD_N")
+def add_n(node: Node, limits: DeviceLimits) -> Lowered:
+    """The sum of the inputs, from the first on."""
+    out, first = node.outputs[0], node.input(0)
+    require(first.type in ("FLOAT32", "INT32", "INT64"), f"ADD_N of {first.type}")
+    rows = FLOAT_BINARY if first.dtype.kind == "f" else INTEGER_BINARY
+    total, launches = first, []
+    for spec in node.inputs[1:]:
+        assert spec is not None
+        launches.append(elementwise(rows["ADD"], (total, spec), out, limits))
+        total = out
+    return [*launches] or [elementwise("x", (first,), out, limits)]
+
+
+@lowers("SELECT", "SELECT_V2")
+def select(node: Node, limits: DeviceLimits) -> Lowered:
+    """x's element where the condition holds, else y's; SELECT's condition of rank 1 chooses whole rows."""
+    condition, x, y = node.input(0), node.input(1), node.input(2)
+    out = node.outputs[0]
+    if node.op == "SELECT" and len(condition.shape) == 1 and len(out.shape) > 1:
+        condition = replace(condition, shape=condition.shape + (1,) * (len(out.shape) - 1))
+    bits = bits_type(out)
+    defines = {
+        "EXPR": "(x ? y : z)",
+        "X_T": "u8",
+        "Y_T": bits,
+        "Z_T": bits,
+        "OUT_T": bits,
+        "X_AT": broadcast_index(condition.shape, out.shape),
+        "Y_AT": broadcast_index(x.shape, out.shape),
+        "Z_AT": broadcast_index(y.shape, out.shape),
+    }
+    args = (Ref(condition.index), Ref(x.index), Ref(y.index), Ref(out.index), i32(size(out)))
+    return [Launch("elementwise.ternary", args, (size(out),), defines=defines)]
+
+
+def narrow(spec: TensorSpec) -> bool:
+    """Whether all the values that an element can have fit into a table."""
+    return spec.dtype.itemsize <= 2 and spec.dtype != np.bool_
+
+
+def table(node: Node) -> Launch:
+    """An operator of one narrow input as a table of every code's result, computed by the CPU's operator."""
+    x, out = node.input(0), node.outputs[0]
+    require(x.quantization is None or not x.quantization.per_channel, "quantization by channel")
+    require(out.quantization is None or not out.quantization.per_channel, "quantization by channel")
+    codes = all_codes(x)
+    of_codes = replace(
+        node, inputs=(replace(x, shape=codes.shape), *node.inputs[1:]), outputs=(replace(out, shape=codes.shape),)
+    )
+
+    def make() -> Array:
+        with np.errstate(all="ignore"):
+            return evaluate(of_codes, [codes, *(s.data if s is not None else None for s in node.inputs[1:])], RUNTIME)[
+                0
+            ]
+
+    # Made here too, since an operator may refuse some codes, which only running it can tell.
+    made = Packed(make) if x.dtype.itemsize == 2 and node.op not in RAISING else make()
+    return lookup(x, made, out)
+
+
+RAISING = ("LOG", "RSQRT", "SQRT")
+"""Operators of narrow inputs that refuse some values."""
+
+
+def lookup(x: TensorSpec, entries: Argument, out: TensorSpec) -> Launch:
+    """out = entries[the code of x, as an unsigned number]."""
+    defines = {"X_T": BITS_TYPES[x.dtype.itemsize], "OUT_T": bits_type(out)}
+    return Launch("lut.lut", (Ref(x.index), entries, Ref(out.index), i32(size(out))), (size(out),), defines=defines)
+
+
+def all_codes(spec: TensorSpec) -> Array:
+    """Every value of an 8- or 16-bit type, in the order of its bits."""
+    return np.arange(1 << 8 * spec.dtype.itemsize, dtype=f"u{spec.dtype.itemsize}").view(spec.dtype)
+
+
+def quantized_binary(node: Node, limits: DeviceLimits) -> Launch:
+    """An operator of two 8-bit inputs as a table of every pair's result, computed by the CPU's operator."""
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.dtype.itemsize == y.dtype.itemsize == 1, f"{node.op} of quantized {x.type} and {y.type}")
+    require(node.op not in ("DIV", "FLOOR_DIV", "FLOOR_MOD"), "division, which must refuse zeros")
+    require(
+        not any(s.quantization is not None and s.quantization.per_channel for s in (x, y)), "quantization by channel"
+    )
+    shape = (256, 256)
+    pairs = replace(
+        node,
+        inputs=(replace(x, shape=shape, data=None), replace(y, shape=shape, data=None)),
+        outputs=(replace(out, shape=shape),),
+    )
+
+    def make() -> Array:
+        left = np.ascontiguousarray(np.broadcast_to(all_codes(x)[:, None], shape))
+        right = np.ascontiguousarray(np.broadcast_to(all_codes(y), shape))
+        return evaluate(pairs, [left, right], RUNTIME)[0]
+
+    defines = {
+        "OUT_T": bits_type(out),
+        "X_AT": broadcast_index(x.shape, out.shape),
+        "Y_AT": broadcast_index(y.shape, out.shape),
+    }
+    args = (Ref(x.index), Ref(y.index), Packed(make), Ref(out.index), i32(size(out)))
+    return Launch("lut.lut2", args, (size(out),), defines=defines)
+
+
+@lowers("QUANTIZE", "DEQUANTIZE", "CAST")
+def converted(node: Node, limits: DeviceLimits) -> Lowered:
+    """Between element types, with or without a scale."""
+    x, out = node.input(0), node.outputs[0]
+    if narrow(x) or x.type == "BOOL":
+        return [table(node)]
+    if node.op == "QUANTIZE":
+        return [quantize(x, out, limits)]
+    require(node.op == "CAST", f"{node.op} of {x.type}")
+    return [cast(x, out, limits)]
+
+
+def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
+    """Codes of floats: x / scale rounded half away from zero, plus the zero point, clamped."""
+    require(x.type == "FLOAT32" and out.type in ("INT8", "UINT8", "INT16"), f"QUANTIZE of {x.type} to {out.type}")
+    require(out.quantization is not None and not out.quantization.per_channel, "quantization by channel")
+    require(limits.exact_division, "a device that does not divide floats exactly")
+    kind = np.iinfo(out.dtype)
+    rounded = f"to_i32(round_away(x / {c_float(float(out.scale))}))"
+    expression = f"clamp_i64((i64){rounded} + {out.zero_point}, {kind.min}, {kind.max})"
+    return elementwise(expression, (x,), out, limits)
+
+
+def cast(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
+    """Plain conversion: floats saturate towards zero, a NaN becomes the largest; integers wrap; bool is not 0."""
+    if out.type == "BOOL":
+        return elementwise("x != 0", (x,), out, limits)
+    require(out.dtype.kind in "iuf" and out.type not in ("FLOAT16", "INT4", "INT2", "UINT4"), f"CAST to {out.type}")
+    target = c_type(out, limits)
+    if x.dtype.kind == "f" and out.dtype.kind != "f":
+        kind = np.iinfo(out.dtype)
+        low, high = f"({float(kind.min).hex()})", f"({float(int(kind.max) + 1).hex()})"
+        if not limits.double:
+            low, high = low.replace(")", "f)"), high.replace(")", "f)")
+        largest, smallest = f"({target}){kind.max}{'u' if kind.min == 0 else ''}l", f"({target})(-{kind.max}l - 1)"
+        smallest = "0" if kind.min == 0 else smallest
+        return elementwise(f"x < {high} ? (x < {low} ? {smallest} : ({target})x) : {largest}", (x,), out, limits)
+    return elementwise(f"({target})x", (x,), out, limits)
+
+
+@lowers("FLOOR_DIV", "FLOOR_MOD")
+def floor_division(node: Node, limits: DeviceLimits) -> Lowered:
+    """Only by constants without a zero, which the CPU's operator refuses."""
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.type in ("FLOAT32", "INT32"), f"{node.op} of {x.type}")
+    if node.op == "FLOOR_DIV" or x.dtype.kind != "f":
+        require(np.all(constant(y, "a divisor") != 0), "a divisor of zero")
+    if node.op == "FLOOR_DIV":
+        require(limits.double, "a device without double precision")
+        return [elementwise("floor((f64)x / (f64)y)", (x, y), out, limits)]
+    remainder = "fmod(x, y)" if x.dtype.kind == "f" else "(x % y)"
+    return [
+        elementwise(
+            f"{remainder} != 0 && ((y < 0) != ({remainder} < 0)) ? {remainder} + y : {remainder}", (x, y), out, limits
+        )
+    ]

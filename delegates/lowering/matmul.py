@@ -1,0 +1,163 @@
+"""FULLY_CONNECTED and BATCH_MATMUL: rows times columns, of floats and of codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering.conv import bias_argument
+from tflgpu.delegates.lowering.index import broadcast_index
+from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+
+from tflgpu.fixed_point import quantize_multiplier
+from tflgpu.graph import Node, TensorSpec
+from tflgpu.ops.fused_activation import float_range, quantized_range
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """x (m, k) times y (k, n), for every batch. Steps: elements from one to the next row and column of each matrix.
+
+    x_batch, y_batch: C for where matrix `b` begins.
+    """
+
+    x: Argument
+    y: Argument
+    out: TensorSpec
+    m: int
+    n: int
+    k: int
+    x_steps: tuple[int, int]
+    y_steps: tuple[int, int]
+    x_batch: str = "0"
+    y_batch: str = "0"
+
+    @property
+    def sizes(self) -> tuple[np.int32, ...]:
+        return tuple(map(i32, (size(self.out), self.m, self.n, self.k, *self.x_steps, *self.y_steps)))
+
+    def launch(self, kernel: str, args: tuple[Any, ...], defines: dict[str, object]) -> Launch:
+        defines |= {"X_BATCH": f"({self.x_batch})", "Y_BATCH": f"({self.y_batch})"}
+        return Launch(f"matmul.{kernel}", args, (size(self.out),), defines=defines)
+
+
+@lowers("FULLY_CONNECTED")
+def fully_connected(node: Node, limits: DeviceLimits) -> Lowered:
+    """Rows of x times weights (units, depth) transposed, plus bias."""
+    x, weights, bias, out = node.input(0), node.input(1), node.optional(2), node.outputs[0]
+    require(node.options.weights_format == "DEFAULT", "shuffled weights")
+    units, depth = weights.shape
+    require(depth > 0, "weights without columns")
+    if weights.data is not None:
+        data, steps = weights.data, (units, 1)
+        y: Argument = Packed(lambda: data.T)
+    else:
+        y, steps = Ref(weights.index), (1, depth)
+    rows = size(out) // units if units else 0
+    product = Product(Ref(x.index), y, out, rows, units, depth, (depth, 1), steps)
+    types = (x.type, weights.type, out.type)
+    if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
+        return [_float(product, bias_argument(bias, units, "f4"), node.options.fused_activation_function)]
+    require(types in _SCALED, f"{types[0]} input with {types[1]} weights to {types[2]}")
+    return [_scaled(product, node, bias, limits)]
+
+
+_SCALED = {("INT8", "INT8", "INT8"), ("INT8", "INT4", "INT8"), ("UINT8", "UINT8", "UINT8"), ("INT16", "INT8", "INT16")}
+
+
+def _float(p: Product, bias: Argument, activation: str | None) -> Launch:
+    low, high = float_range(activation) if activation else (np.float32(-np.inf), np.float32(np.inf))
+    return p.launch("matmul_float", (p.x, p.y, bias, Ref(p.out.index), *p.sizes, low, high), {"FLOAT": 1})
+
+
+def _scaled(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimits) -> Launch:
+    """FULLY_CONNECTED of codes, rescaled in double as the reference does."""
+    x, weights, out = node.input(0), node.input(1), node.outputs[0]
+    require(limits.double, "a device without double precision")
+    require(all(s.quantization is not None for s in (x, weights, out)), "a tensor without quantization parameters")
+    assert weights.quantization is not None
+    wide = x.type == "INT16"
+    dtype = "i8" if wide and (bias is None or bias.type == "INT64") else "i4"
+    scales = float(x.scale) * weights.quantization.scale.astype(np.float64) / float(out.scale)
+    low, high = quantized_range(node.options.fused_activation_function, out)
+    args = (
+        p.x,
+        p.y,
+        bias_argument(bias, p.n, dtype),
+        np.ascontiguousarray(np.broadcast_to(scales, (p.n,))),
+        Ref(out.index),
+        *p.sizes,
+        i32(x.zero_point),
+        i32(0 if weights.quantization.per_channel else weights.zero_point),
+        i32(out.zero_point),
+        i32(low),
+        i32(high),
+    )
+    return p.launch("matmul_scaled", args, _types(x, weights, out, limits, wide, dtype) | {"SCALED": 1})
+
+
+def _types(
+    x: TensorSpec, y: TensorSpec, out: TensorSpec, limits: DeviceLimits, wide: bool, bias: str
+) -> dict[str, object]:
+    return {
+        "X_T": c_type(x, limits),
+        "Y_T": c_type(replace(y, type="INT8") if y.type in ("INT4", "INT2") else y, limits),
+        "OUT_T": c_type(out, limits),
+        "ACC_T": "i64" if wide else "i32",
+        "BIAS_T": "i64" if bias == "i8" else "i32",
+    }
+
+
+@lowers("BATCH_MATMUL")
+def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
+    """x (..., m, k) times y (..., k, n), leading dimensions broadcast."""
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    m, n = out.shape[-2:]
+    k = x.shape[-2] if node.options.adj_x else x.shape[-1]
+    batches = out.shape[:-2]
+    product = Product(
+        Ref(x.index),
+        Ref(y.index),
+        out,
+        m,
+        n,
+        k,
+        (1, m) if node.options.adj_x else (k, 1),
+        (1, k) if node.options.adj_y else (n, 1),
+        f"{broadcast_index(x.shape[:-2], batches, 'b')} * {m * k}",
+        f"{broadcast_index(y.shape[:-2], batches, 'b')} * {k * n}",
+    )
+    types = (x.type, y.type, out.type)
+    if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
+        return [_float(product, np.zeros(n, np.float32), None)]
+    wide = x.type == "INT16"
+    defines = _types(x, y, out, limits, wide, "i8" if wide else "i4")
+    bias = np.zeros(n, np.int64 if wide else np.int32)
+    if types == ("INT8", "INT8", "INT32"):
+        multipliers, exponents = np.full(n, 1 << 30, np.int32), np.ones(n, np.int32)
+        kind, zeros = np.iinfo(np.int32), (0, 0, 0)
+        ends = (int(kind.min), int(kind.max))
+    else:
+        require(types in _FIXED, f"{types[0]} times {types[1]} to {types[2]}")
+        multiplier, exponent = quantize_multiplier(float(x.scale * y.scale) / float(out.scale))
+        multipliers, exponents = np.full(n, multiplier, np.int32), np.full(n, exponent, np.int32)
+        codes = np.iinfo(out.dtype)
+        ends, zeros = (int(codes.min), int(codes.max)), (x.zero_point, y.zero_point, out.zero_point)
+    defines["RESCALE"] = "PLAIN" if out.type == "INT32" else "mbqm64" if wide else "mbqm"
+    args = (
+        product.x,
+        product.y,
+        bias,
+        multipliers,
+        exponents,
+        Ref(out.index),
+        *product.sizes,
+        *map(i32, (*zeros, *ends)),
+    )
+    return [product.launch("matmul_fixed", args, defines)]
+
+
+_FIXED = {("INT8", "INT8", "INT8"), ("INT16", "INT16", "INT16"), ("INT16", "INT8", "INT16")}

@@ -1,0 +1,161 @@
+"""Operators that only move elements: their NumPy view, as an index expression."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering.index import index, is_view, standin
+from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, constant, i32, lowers, require, size, style
+
+from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.ops.registry import OPS, evaluate
+
+
+def move(x: Argument, out: Argument, n: int, bits: str, x_at: str = "(i)", out_at: str = "(i)") -> Launch:
+    """out[out_at] = x[x_at] for every i < n."""
+    defines = {"T": bits, "X_AT": x_at, "OUT_AT": out_at}
+    return Launch("movement.move", (x, out, i32(n)), (n,), defines=defines)
+
+
+def copy(x: TensorSpec, out: TensorSpec) -> Launch:
+    """out's bytes become x's."""
+    return move(Ref(x.index), Ref(out.index), size(out), bits_type(out))
+
+
+def fill(out: TensorSpec, value: Array) -> Launch:
+    """Every element of out becomes the one element of value."""
+    return Launch(
+        "movement.move",
+        (np.ascontiguousarray(value, out.dtype).reshape(1), Ref(out.index), i32(size(out))),
+        (size(out),),
+        defines={"T": bits_type(out), "X_AT": "(0)", "OUT_AT": "(i)"},
+    )
+
+
+def take(x: TensorSpec, out: TensorSpec, table: Packed) -> Launch:
+    """out[i] = x[table[i]]; table holds int32."""
+    args = (Ref(x.index), table, Ref(out.index), i32(size(out)))
+    return Launch("movement.take", args, (size(out),), defines={"T": bits_type(out)})
+
+
+@style("view")
+def view(node: Node, limits: DeviceLimits) -> Lowered:
+    """What the CPU's operator returns as a view of a stand-in; what it copies goes through a table of indices."""
+    x, out = node.input(0), node.outputs[0]
+    base = standin(x.shape, x.dtype)
+    moved = OPS[node.op].run(node, base)
+    if is_view(moved, base):
+        return [move(Ref(x.index), Ref(out.index), size(out), bits_type(out), index(moved, base))]
+    return [take(x, out, Packed(lambda: OPS[node.op].run(node, _positions(x))))]
+
+
+def _positions(x: TensorSpec) -> Array:
+    return np.arange(size(x), dtype=np.int32).reshape(x.shape)
+
+
+@lowers("MIRROR_PAD", "REVERSE_SEQUENCE", "TILE", "BROADCAST_TO", "REVERSE_V2")
+def rearranged(node: Node, limits: DeviceLimits) -> Lowered:
+    """Wherever constants say what goes where: the CPU's operator, run on the elements' positions."""
+    x, out = node.input(0), node.outputs[0]
+    if node.op in OPS and OPS[node.op].style == "view":
+        return view(node, limits)
+    for spec in node.inputs[1:]:
+        constant(spec, "an input besides the first")
+    moved = replace(
+        node,
+        inputs=(replace(x, type="INT32", quantization=None), *node.inputs[1:]),
+        outputs=(replace(out, type="INT32", quantization=None),),
+    )
+    others = [spec.data if spec is not None else None for spec in node.inputs[1:]]
+    return [take(x, out, Packed(lambda: evaluate(moved, [_positions(x), *others], RUNTIME)[0]))]
+
+
+@lowers("PAD", "PADV2")
+def pad(node: Node, limits: DeviceLimits) -> Lowered:
+    """x (…) with paddings (rank, 2) around it: the padding value everywhere, then x over it."""
+    x, out = node.input(0), node.outputs[0]
+    paddings = constant(node.input(1), "paddings").reshape(-1, 2).tolist()
+    if (wanted := node.optional(2)) is not None:
+        value = constant(wanted, "a padding value")
+    else:
+        value = np.array(out.zero_point if out.quantization is not None else 0, out.dtype)
+    if not size(out):
+        return []
+    base = standin(out.shape, out.dtype)
+    inner = base[tuple(slice(before, before + n) for (before, _), n in zip(paddings, x.shape, strict=True))]
+    moved = [move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=index(inner, base))] if size(x) else []
+    return [fill(out, value), *moved]
+
+
+@lowers("CONCATENATION")
+def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
+    """The inputs one after another along an axis."""
+    out = node.outputs[0]
+    require(node.options.fused_activation_function == "NONE", "a fused activation")
+    base = standin(out.shape, out.dtype)
+    axis = node.options.axis % len(out.shape)
+    launches: Lowered = []
+    start = 0
+    for x in node.inputs:
+        assert x is not None
+        require(x.type == out.type, f"inputs of types {x.type} and {out.type}")
+        require(out.type != "UINT8" or _same_codes(x, out), "inputs that are rescaled")
+        piece = base[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)]
+        start += x.shape[axis]
+        launches.append(move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=index(piece, base)))
+    return launches
+
+
+def _same_codes(x: TensorSpec, y: TensorSpec) -> bool:
+    if x.quantization is None or y.quantization is None:
+        return x.quantization is y.quantization
+    return bool(x.scale == y.scale and x.zero_point == y.zero_point)
+
+
+@lowers("PACK")
+def pack(node: Node, limits: DeviceLimits) -> Lowered:
+    """The inputs one after another along a new axis."""
+    out = node.outputs[0]
+    base = standin(out.shape, out.dtype)
+    axis = node.options.axis % len(out.shape)
+    return [
+        move(
+            Ref(x.index),
+            Ref(out.index),
+            size(x),
+            bits_type(out),
+            out_at=index(base[(slice(None),) * axis + (k,)], base),
+        )
+        for k, x in enumerate(node.inputs)
+        if x is not None
+    ]
+
+
+@lowers("UNPACK")
+def unpack(node: Node, limits: DeviceLimits) -> Lowered:
+    """Each output is x at one index of an axis."""
+    x = node.input(0)
+    base = standin(x.shape, x.dtype)
+    axis = node.options.axis % len(x.shape)
+    return [
+        move(Ref(x.index), Ref(out.index), size(out), bits_type(out), index(base[(slice(None),) * axis + (k,)], base))
+        for k, out in enumerate(node.outputs)
+    ]
+
+
+@lowers("SPLIT", "SPLIT_V")
+def split(node: Node, limits: DeviceLimits) -> Lowered:
+    """The outputs are x cut along an axis."""
+    x = node.input(1 if node.op == "SPLIT" else 0)
+    axis = int(constant(node.input(0 if node.op == "SPLIT" else 2), "an axis").reshape(-1)[0]) % len(x.shape)
+    base = standin(x.shape, x.dtype)
+    launches: Lowered = []
+    start = 0
+    for out in node.outputs:
+        piece = base[(slice(None),) * axis + (slice(start, start + out.shape[axis]),)]
+        start += out.shape[axis]
+        launches.append(move(Ref(x.index), Ref(out.index), size(out), bits_type(out), index(piece, base)))
+    return launches

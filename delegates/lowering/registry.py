@@ -1,0 +1,154 @@
+"""How an operator's lowering is registered, and the checks that all share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import MAX_ELEMENTS, Lowered, Share
+
+from tflgpu.delegate import Unsupported
+from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.ops.registry import OPS, OpError
+
+Lowering = Callable[[Node, DeviceLimits], Lowered]
+
+LOWERINGS: dict[str, Lowering] = {}
+"""How each operator is lowered, by its name."""
+
+RUNTIME: Any = SimpleNamespace(state={}, ops=OPS)
+"""What the CPU's operators get when a lowering calls them to make a table."""
+
+
+def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
+    """Registers `(node, limits) -> [Launch or Share]`, which raises Unsupported, as the lowering of these operators."""
+
+    def register(lowering: Lowering) -> Lowering:
+        for op in ops:
+            if op in LOWERINGS:
+                raise TypeError(f"{op} has two lowerings")
+            LOWERINGS[op] = lowering
+        return lowering
+
+    return register
+
+
+def require(condition: object, reason: str) -> None:
+    """Raises Unsupported(reason) unless condition holds."""
+    if not condition:
+        raise Unsupported(reason)
+
+
+def lower(node: Node, limits: DeviceLimits) -> Lowered:
+    """The kernel calls that compute node. Raises Unsupported, saying why, where no kernel can."""
+    op = OPS.get(node.op)
+    specs = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
+    lowering = LOWERINGS.get(node.op)
+    if lowering is None and op is not None:
+        lowering = _BY_STYLE.get(op.style)
+    require(lowering is not None, f"no kernel for {node.op}")
+    assert lowering is not None
+    for spec in specs:
+        _require_plain(spec)
+    require(any(spec.data is None for spec in node.inputs if spec is not None), "all its inputs are constants")
+    try:
+        return lowering(node, limits)
+    except OpError as error:
+        raise Unsupported(f"the CPU's kernel reports: {str(error).strip()}") from error
+
+
+def _require_plain(spec: TensorSpec) -> None:
+    require(spec.dtype != object, f"a tensor of type {spec.type}")
+    require(math.prod(spec.shape) <= MAX_ELEMENTS, f"{spec} has more elements than a 32-bit index reaches")
+    require(spec.sparsity is None, "a sparse constant")
+    require(not spec.is_variable, "a variable tensor")
+
+
+_BY_STYLE: dict[str, Lowering] = {}
+
+
+def style(name: str) -> Callable[[Lowering], Lowering]:
+    """Registers the lowering of all operators of one style of tflgpu.ops.registry that have none of their own."""
+
+    def register(lowering: Lowering) -> Lowering:
+        _BY_STYLE[name] = lowering
+        return lowering
+
+    return register
+
+
+@style("alias")
+def alias(node: Node, limits: DeviceLimits) -> Lowered:
+    """The same bytes under another shape."""
+    return [Share(node.outputs[0].index, node.input(0).index)]
+
+
+C_TYPES = {
+    np.dtype(dtype): name
+    for name, dtype in {
+        "i8": np.int8,
+        "u8": np.uint8,
+        "i16": np.int16,
+        "u16": np.uint16,
+        "i32": np.int32,
+        "u32": np.uint32,
+        "i64": np.int64,
+        "u64": np.uint64,
+        "f32": np.float32,
+        "f64": np.float64,
+    }.items()
+} | {np.dtype(np.bool_): "u8"}
+"""The kernels' name of each element type that they compute with."""
+
+BITS_TYPES = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
+"""The type that moves elements of so many bytes about."""
+
+
+def c_type(spec: TensorSpec, limits: DeviceLimits) -> str:
+    """The kernels' name of a tensor's element type. Raises Unsupported where the device does not compute with it."""
+    require(spec.dtype in C_TYPES, f"arithmetic on {spec.type}")
+    require(spec.dtype != np.float64 or limits.double, "a device without double precision")
+    return C_TYPES[spec.dtype]
+
+
+def bits_type(spec: TensorSpec) -> str:
+    """The unsigned type of the size of a tensor's elements."""
+    require(spec.dtype.itemsize in BITS_TYPES, f"elements of {spec.dtype.itemsize} bytes")
+    return BITS_TYPES[spec.dtype.itemsize]
+
+
+def c_float(value: float) -> str:
+    """A float32 as a C literal, exact."""
+    v = float(np.float32(value))
+    if math.isnan(v):
+        return "NAN"
+    if math.isinf(v):
+        return "INFINITY" if v > 0 else "(-INFINITY)"
+    return f"({v.hex()}f)"
+
+
+def i32(value: Any) -> np.int32:
+    """A kernel's integer argument. Raises Unsupported where it does not fit."""
+    require(-(2**31) <= int(value) < 2**31, f"a size of {value}")
+    return np.int32(int(value))
+
+
+def f32(value: Any) -> np.float32:
+    """A kernel's float argument."""
+    return np.float32(value)
+
+
+def size(spec: TensorSpec) -> int:
+    """Elements of a tensor."""
+    return math.prod(spec.shape)
+
+
+def constant(spec: TensorSpec | None, what: str) -> Array:
+    """The value of an input that must be constant. Raises Unsupported naming it."""
+    require(spec is not None and spec.data is not None, f"{what} that is not constant")
+    assert spec is not None and spec.data is not None
+    return spec.data

@@ -1,0 +1,196 @@
+"""OpenCL, through pyopencl: the only file that imports it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyopencl as cl
+from tflgpu.delegates.device import Call, CompileError, DeviceLimits
+from tflgpu.delegates.gpu import GpuDelegate
+from tflgpu.delegates.launch import Dialect, numbered
+from tflgpu.delegates.pocl import name_the_cpu
+
+from tflgpu.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
+from tflgpu.graph import Array
+
+OPTIONS: Mapping[str, Option] = LIMIT_OPTIONS | {
+    "device": Option("", str, "a number, or words of the platform's and device's names, e.g. gpu, cpu, NVIDIA, PoCL"),
+    "precision": Option("fp32", one_of("fp32"), "arithmetic of floats: fp32"),
+    "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
+    "autotune": Option(False, boolean, "measure kernel variants when a part is compiled"),
+    "profile": Option(False, boolean, "time each kernel"),
+}
+
+
+def load(options: Mapping[str, Any]) -> GpuDelegate:
+    """The OpenCL delegate. Raises ValueError for options that it does not know, and where no device fits."""
+    read = read_options("opencl", options, OPTIONS)
+    device = OpenClDevice(find_device(read["device"]), cache_folder(read["cache_dir"]), read["profile"])
+    return GpuDelegate("opencl", device, read_limits(read))
+
+
+def find_device(wanted: str) -> cl.Device:
+    """The first device, GPUs before others, whose names have every word of wanted. Raises ValueError if none has."""
+    try:
+        devices = [device for platform in cl.get_platforms() for device in platform.get_devices()]
+    except cl.Error as error:
+        raise ValueError(
+            f"opencl delegate: no OpenCL platform ({error}). Install a driver, or PoCL for the CPU: pip install pocl"
+        ) from error
+    devices.sort(key=lambda device: not device.type & cl.device_type.GPU)
+    listing = [describe(device) for device in devices]
+    if wanted.isdigit():
+        if int(wanted) < len(devices):
+            return devices[int(wanted)]
+    else:
+        for device, text in zip(devices, listing, strict=True):
+            if all(word.lower() in text.lower() for word in wanted.split()):
+                return device
+    raise ValueError(f"opencl delegate: no device {wanted!r}; found: {'; '.join(listing) or 'none'}")
+
+
+def describe(device: cl.Device) -> str:
+    """A device in words: kind, name, platform, version."""
+    kind = "gpu" if device.type & cl.device_type.GPU else "cpu" if device.type & cl.device_type.CPU else "accelerator"
+    return f"{kind} {device.name.strip()} ({device.platform.name.strip()}, {device.version.strip()})"
+
+
+def cache_folder(option: str) -> Path | None:
+    """Where compiled programs are kept: option, or the user's cache folder; None for "none"."""
+    if option:
+        return None if option.lower() == "none" else Path(option)
+    if sys.platform == "win32":
+        root = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
+    elif sys.platform == "darwin":
+        root = os.path.expanduser("~/Library/Caches")
+    else:
+        root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(root) / "tflgpu" / "opencl"
+
+
+class OpenClDevice:
+    """One OpenCL device with one in-order queue. Satisfies device.Device."""
+
+    dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh")
+
+    def __init__(self, device: cl.Device, cache: Path | None = None, profile: bool = False):
+        self.name = describe(device)
+        name_the_cpu(device.int_ptr, device.version)
+        self.limits = limits_of(device)
+        self._device = device
+        self._context = cl.Context([device])
+        flags = cl.command_queue_properties.PROFILING_ENABLE if profile else 0
+        self.queue = cl.CommandQueue(self._context, properties=flags)
+        self._cache = cache
+        self._build_options = ["-cl-std=CL1.2"]
+        if self.limits.exact_division:
+            self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
+        self._programs: dict[str, cl.Program] = {}
+
+    def allocate(self, nbytes: int) -> cl.Buffer:
+        try:
+            return cl.Buffer(self._context, cl.mem_flags.READ_WRITE, nbytes)
+        except cl.Error as error:
+            raise MemoryError(f"{nbytes} bytes on {self.name}: {error}") from error
+
+    def slice(self, buffer: cl.Buffer, offset: int, nbytes: int) -> cl.Buffer:
+        return buffer.get_sub_region(offset, nbytes)
+
+    def upload(self, buffer: cl.Buffer, host: Array) -> None:
+        if host.nbytes:
+            cl.enqueue_copy(self.queue, buffer, np.ascontiguousarray(host), is_blocking=True)
+
+    def download(self, buffer: cl.Buffer, host: Array) -> None:
+        if host.nbytes:
+            cl.enqueue_copy(self.queue, host, buffer, is_blocking=True)
+
+    def kernel(self, text: str, name: str) -> cl.Kernel:
+        if text not in self._programs:
+            self._programs[text] = self._build(text, name)
+        return cl.Kernel(self._programs[text], name)
+
+    def bind(self, kernel: cl.Kernel, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
+        kernel.set_args(*args)
+        queue, enqueue = self.queue, cl.enqueue_nd_range_kernel
+        whole, local = tuple(g * b for g, b in zip(grid, block, strict=True)), tuple(block)
+
+        def call() -> None:
+            enqueue(queue, kernel, whole, local)
+
+        # The kernel holds its buffers' handles, and the call must keep the Python objects that own them.
+        call.args = args  # type: ignore[attr-defined]
+        return call
+
+    def sequence(self, calls: Sequence[Call]) -> Call:
+        fixed, flush = tuple(calls), self.queue.flush
+
+        def run() -> None:
+            for call in fixed:
+                call()
+            flush()
+
+        return run
+
+    def synchronize(self) -> None:
+        self.queue.finish()
+
+    def _build(self, text: str, name: str) -> cl.Program:
+        path = self._cached(text)
+        if path is not None and path.exists():
+            try:
+                return cl.Program(self._context, [self._device], [path.read_bytes()]).build(cache_dir=False)
+            except cl.Error:
+                path.unlink(missing_ok=True)  # written by another version of the driver, or cut short
+        try:
+            program = cl.Program(self._context, text).build(self._build_options, cache_dir=False)
+        except cl.RuntimeError as error:
+            raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
+        if path is not None:
+            _keep(path, program.get_info(cl.program_info.BINARIES)[0])
+        return program
+
+    def _cached(self, text: str) -> Path | None:
+        if self._cache is None:
+            return None
+        key = "\n".join([self.name, self._device.driver_version, *self._build_options, text])
+        return self._cache / (hashlib.sha256(key.encode()).hexdigest() + ".bin")
+
+
+def _keep(path: Path, binary: bytes) -> None:
+    """Writes the file whole or not at all; a cache that cannot be written is none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_bytes(binary)
+        draft.replace(path)
+    except OSError:
+        pass
+
+
+def rounds_divisions(device: cl.Device) -> bool:
+    """Whether the device can round float32 quotients and square roots correctly."""
+    return bool(device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT)
+
+
+def limits_of(device: cl.Device) -> DeviceLimits:
+    """What lowering may choose by on this device."""
+    cpu = bool(device.type & cl.device_type.CPU)
+    # PoCL 3.0's LLVM crashes on float16 vectors where the CPU has AVX-512.
+    narrow = "PoCL 3.0" in device.platform.version or not cpu
+    return DeviceLimits(
+        max_block=min(device.max_work_group_size, 256),
+        local_bytes=device.local_mem_size,
+        alignment=max(device.mem_base_addr_align // 8, 64),
+        double="cl_khr_fp64" in device.extensions,
+        exact_division=rounds_divisions(device),
+        half="cl_khr_fp16" in device.extensions,
+        cpu=cpu,
+        vector=8 if narrow else 16,
+        units=device.max_compute_units,
+    )

@@ -1,0 +1,63 @@
+// C that OpenCL and CUDA both compile: the fixed-point arithmetic of tflgpu/fixed_point.py, and activations.
+
+// Product of a and b, doubled, its high word; ties go up, and only INT32_MIN squared saturates.
+FN i32 srdhm(i32 a, i32 b) {
+    if (a == b && a == (-2147483647 - 1)) return 2147483647;
+    return (i32)(((i64)a * b + ((i64)1 << 30)) >> 31);
+}
+
+// x / 2^n, ties away from zero.
+FN i32 rdbp(i32 x, i32 n) {
+    i32 mask = (i32)(((i64)1 << n) - 1);
+    i32 threshold = (mask >> 1) + (x < 0);
+    return (x >> n) + ((x & mask) > threshold);
+}
+
+// x * m * 2^(e - 31); the left shift wraps.
+FN i32 mbqm(i32 x, i32 m, i32 e) {
+    i32 left = e > 0 ? e : 0;
+    return rdbp(srdhm((i32)((u32)x << left), m), left - e);
+}
+
+// The same of a 64-bit x, with 15 bits of the multiplier and one rounding up.
+FN i32 mbqm64(i64 x, i32 m, i32 e) {
+    i64 m16 = m < 0x7FFF0000 ? (m + (1 << 15)) >> 16 : 0x7FFF;
+    return (i32)((x * m16 + ((i64)1 << (14 - e))) >> (15 - e));
+}
+
+FN i32 clamp_i32(i32 x, i32 low, i32 high) { return x < low ? low : x > high ? high : x; }
+
+FN i64 clamp_i64(i64 x, i64 low, i64 high) { return x < low ? low : x > high ? high : x; }
+
+// NaN stays, as std::min(std::max(x, low), high) keeps it.
+FN f32 clamp_f32(f32 x, f32 low, f32 high) { x = x < low ? low : x; return high < x ? high : x; }
+
+// Half away from zero, as std::round; no f32 of 2^23 or more has a fraction.
+FN f32 round_away(f32 x) {
+    f32 t = trunc(x);
+    return fabs(x - t) >= 0.5f ? t + (x < 0 ? -1.0f : 1.0f) : t;
+}
+
+// NaN and what lies outside become INT32_MIN, as x86 converts.
+FN i32 to_i32(f32 x) { return x >= -2147483648.0f && x < 2147483648.0f ? (i32)x : (-2147483647 - 1); }
+
+FN i32 half_sum(i32 a, i32 b) {
+    i64 sum = (i64)a + b;
+    return (i32)((sum + (sum >= 0 ? 1 : -1)) / 2);
+}
+
+// x * 2^n, saturating.
+FN i32 sat_shl(i32 x, i32 n) {
+    return (i32)clamp_i64((i64)x << n, -2147483647 - (i64)1, 2147483647);
+}
+
+// 1 / (1 + a), all in Q0.31, for a in [0, 1], by three steps of Newton's method in Q2.29.
+FN i32 one_over_one_plus_x(i32 a) {
+    i32 mean = half_sum(a, 2147483647);
+    i32 x = 1515870810 + srdhm(mean, -1010580540);
+    for (i32 step = 0; step < 3; step++) {
+        i32 rest = (1 << 29) - srdhm(mean, x);
+        x = x + sat_shl(srdhm(x, rest), 2);
+    }
+    return sat_shl(x, 1);
+}

@@ -1,0 +1,69 @@
+// out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights (kh, kw, c / groups, oc), plus bias (oc). One work-item an
+// output, channels fastest. TRANSPOSED: as the gradient of a convolution with this window, whose input is out.
+
+// Runs BODY for every tap (ky, kx) with its input pixel (iy, ix).
+#ifdef TRANSPOSED
+#define TAPS(BODY)                                                                                                     \
+    for (i32 ky = 0; ky < kh; ky++) {                                                                                  \
+        i32 iy = oy + top - ky * dilation_h;                                                                           \
+        if (iy < 0 || iy % stride_h || iy / stride_h >= h) continue;                                                   \
+        iy /= stride_h;                                                                                                \
+        for (i32 kx = 0; kx < kw; kx++) {                                                                              \
+            i32 ix = ox + left - kx * dilation_w;                                                                      \
+            if (ix < 0 || ix % stride_w || ix / stride_w >= w) continue;                                               \
+            ix /= stride_w;                                                                                            \
+            BODY                                                                                                       \
+        }                                                                                                              \
+    }
+#else
+#define TAPS(BODY)                                                                                                     \
+    for (i32 ky = 0; ky < kh; ky++) {                                                                                  \
+        i32 iy = oy * stride_h - top + ky * dilation_h;                                                                \
+        if (iy < 0 || iy >= h) continue;                                                                               \
+        for (i32 kx = 0; kx < kw; kx++) {                                                                              \
+            i32 ix = ox * stride_w - left + kx * dilation_w;                                                           \
+            if (ix < 0 || ix >= w) continue;                                                                           \
+            BODY                                                                                                       \
+        }                                                                                                              \
+    }
+#endif
+
+// Where the pixel's channels and the tap's weights of this output's group begin, and how many there are.
+#define PIXEL (x + ((image * h + iy) * w + ix) * c + group * depth)
+#define TAP (weights + (ky * kw + kx) * depth * oc + o)
+
+#define PLACE                                                                                                          \
+    i32 i = get_global_id(0);                                                                                          \
+    if (i >= size) return;                                                                                             \
+    i32 o = i % oc, ox = i / oc % ow, oy = i / oc / ow % oh, image = i / oc / ow / oh;                                 \
+    i32 depth = c / groups, group = o / (oc / groups);
+
+#ifdef FLOAT
+kernel void conv_float(global const f32* x, global const f32* weights, global const f32* bias, global f32* out,
+                       i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h,
+                       i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
+    PLACE
+    f32 acc = 0;
+    TAPS({
+        global const f32* pixel = PIXEL;
+        global const f32* tap = TAP;
+        for (i32 k = 0; k < depth; k++) acc += pixel[k] * tap[k * oc];
+    })
+    out[i] = clamp_f32(acc + bias[o], low, high);
+}
+#else
+kernel void conv_integer(global const T* x, global const W_T* weights, global const ACC_T* bias,
+                         global const i32* multipliers, global const i32* exponents, global T* out, i32 size, i32 h,
+                         i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w,
+                         i32 dilation_h, i32 dilation_w, i32 top, i32 left, i32 x_zero, i32 weight_zero, i32 out_zero,
+                         i32 low, i32 high) {
+    PLACE
+    ACC_T acc = bias[o];
+    TAPS({
+        global const T* pixel = PIXEL;
+        global const W_T* tap = TAP;
+        for (i32 k = 0; k < depth; k++) acc += (pixel[k] - x_zero) * (tap[k * oc] - weight_zero);
+    })
+    out[i] = clamp_i32(RESCALE(acc, multipliers[o], exponents[o]) + out_zero, low, high);
+}
+#endif

@@ -1,0 +1,13 @@
+// lut: out[i] = table[x[i]].  lut2: out[i] = table[256 * x + y], of the bytes at X_AT and Y_AT.  For i < n.
+
+#ifdef X_T
+kernel void lut(global const X_T* x, global const OUT_T* table, global OUT_T* out, i32 n) {
+    i32 i = get_global_id(0);
+    if (i < n) out[i] = table[x[i]];
+}
+#else
+kernel void lut2(global const u8* x, global const u8* y, global const OUT_T* table, global OUT_T* out, i32 n) {
+    i32 i = get_global_id(0);
+    if (i < n) out[i] = table[256 * x[X_AT] + y[Y_AT]];
+}
+#endif

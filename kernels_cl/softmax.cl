@@ -1,0 +1,81 @@
+// softmax: out[r] = softmax(beta * x[r]) over rows of `depth`, or its LOGARITHM; one block of WIDTH work-items a row.
+// softmax_codes: the same of 8-bit codes, in fixed point; exps[d] is exp of minus d codes. One work-item a row.
+
+#ifdef WIDTH
+#if WIDTH > 1
+f32 block_max(f32 v, local f32* partial) {
+    i32 t = get_local_id(0);
+    partial[t] = v;
+    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (t < s) partial[t] = partial[t] < partial[t + s] ? partial[t + s] : partial[t];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    v = partial[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return v;
+}
+
+f32 block_sum(f32 v, local f32* partial) {
+    i32 t = get_local_id(0);
+    partial[t] = v;
+    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (t < s) partial[t] += partial[t + s];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    v = partial[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return v;
+}
+#else
+#define block_max(v, partial) (v)
+#define block_sum(v, partial) (v)
+#endif
+
+kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
+#if WIDTH > 1
+    local f32 partial[WIDTH];
+#endif
+    i32 t = get_local_id(0);
+    x += get_group_id(0) * depth;
+    out += get_group_id(0) * depth;
+
+    f32 top = -FLT_MAX;
+    for (i32 c = t; c < depth; c += WIDTH) top = top < x[c] ? x[c] : top;
+    top = block_max(top, partial);
+
+    f32 sum = 0;
+    for (i32 c = t; c < depth; c += WIDTH) sum += exp(beta * (x[c] - top));
+    sum = block_sum(sum, partial);
+
+#ifdef LOGARITHM
+    f32 log_sum = log(sum);
+    for (i32 c = t; c < depth; c += WIDTH) out[c] = x[c] - top - log_sum;
+#else
+    for (i32 c = t; c < depth; c += WIDTH) out[c] = exp(beta * (x[c] - top)) / sum;
+#endif
+}
+#else
+kernel void softmax_codes(global const X_T* x, global const i32* exps, global OUT_T* out, i32 rows, i32 depth, i32 bits,
+                          i32 low, i32 high) {
+    i32 r = get_global_id(0);
+    if (r >= rows) return;
+    x += r * depth;
+    out += r * depth;
+
+    i32 top = x[0];
+    for (i32 c = 1; c < depth; c++) top = top < x[c] ? x[c] : top;
+
+    i32 sum = 0;
+    for (i32 c = 0; c < depth; c++) sum += rdbp(exps[top - x[c]], 12);
+
+    i32 headroom = CLZ(sum);
+    i32 reciprocal = one_over_one_plus_x((i32)(((u32)sum << headroom) - 0x80000000u));
+    i32 shift = 12 - headroom + 31 - bits;
+    for (i32 c = 0; c < depth; c++) {
+        i64 scaled = shift > 31 ? 0 : rdbp(srdhm(reciprocal, exps[top - x[c]]), shift);
+        out[c] = clamp_i64(scaled + low, low, high);
+    }
+}
+#endif

@@ -29,14 +29,32 @@ def read(node: Node) -> dict[str, Any]:
 
 
 def _plain(ref: flexbuffers.Ref, limit: int) -> Any:
-    if ref.IsMap or ref.IsBlob:
+    # Neither ref.IsAnyVector nor ref.Value, which fail in the library. A vector's elements are taken one level deep:
+    # nested vectors may share their parts and so stand for exponentially many values.
+    if ref.IsMap:
         return None
-    if ref.IsAnyVector:
-        # One level only: nested vectors may share their parts and so stand for exponentially many values.
-        elements = ref.AsVector if ref.IsVector else ref.AsTypedVector if ref.IsTypedVector else ref.AsFixedTypedVector
-        _require_length(elements, limit)
-        return [None if e.IsAnyVector or e.IsMap else e.Value for e in (elements[i] for i in range(len(elements)))]
-    return ref.Value
+    if ref.IsVector:
+        elements = ref.AsVector
+    elif ref.IsTypedVector:
+        elements = ref.AsTypedVector
+    elif ref.IsFixedTypedVector:
+        elements = ref.AsFixedTypedVector
+    else:
+        return _scalar(ref)
+    _require_length(elements, limit)
+    return [_scalar(elements[i]) for i in range(len(elements))]
+
+
+def _scalar(ref: flexbuffers.Ref) -> bool | int | float | str | None:
+    if ref.IsBool:
+        return bool(ref.AsBool)
+    if ref.IsInt:
+        return int(ref.AsInt)
+    if ref.IsFloat:
+        return float(ref.AsFloat)
+    if ref.IsString:
+        return str(ref.AsString)
+    return str(ref.AsKey) if ref.IsKey else None
 
 
 def _require_length(container: Any, limit: int) -> None:

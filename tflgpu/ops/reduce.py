@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,30 @@ def _ignoring(f: Callable[..., Any], *args: object, **kwargs: object) -> None:
         f(*args, **kwargs)
 
 
+Factory = Callable[[Node, tuple[Array, ...], tuple[Array, ...]], Step]
+
+
+def in_float32(run: Factory) -> Factory:
+    """The kernel, taking FLOAT16 too: through float32, as XNNPACK does; the other kernels refuse it."""
+
+    @wraps(run)
+    def factory(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
+        if node.input(0).type != "FLOAT16":
+            return run(node, inputs, outputs)
+        x, y = np.empty(inputs[0].shape, np.float32), np.empty(outputs[0].shape, np.float32)
+        narrow = run(node, (x, *inputs[1:]), (y,))
+
+        def step() -> None:
+            np.copyto(x, inputs[0])
+            narrow()
+            with np.errstate(over="ignore"):
+                np.copyto(outputs[0], y, casting="unsafe")
+
+        return step
+
+    return factory
+
+
 def _scales(node: Node) -> tuple[TensorSpec, TensorSpec]:
     x, y = node.input(0), node.outputs[0]
     require(
@@ -120,7 +145,8 @@ def _clamped_into(out: Array, codes: Array) -> None:
     np.copyto(out, np.clip(codes, limits.min, limits.max), casting="unsafe")
 
 
-@kernel("MEAN", version=3, types="FLOAT32 INT32 INT64 INT8 UINT8 INT16", shape=reduced_shape)
+@kernel("MEAN", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16", shape=reduced_shape)
+@in_float32
 def mean(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The mean: of floats, of integers cut towards zero, of codes in fixed point. Of nothing: NaN, 0 for integers."""
     r = reduction(node, inputs, outputs)
@@ -168,7 +194,8 @@ def _mean_of_codes(node: Node, r: Reduction) -> Step:
     return step
 
 
-@kernel("SUM", version=2, types="FLOAT32 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@kernel("SUM", version=2, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@in_float32
 def sum(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The sum, wrapping in the tensor's own type; of codes in float32."""
     r = reduction(node, inputs, outputs)
@@ -258,13 +285,15 @@ def _extreme(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...], 
     return step
 
 
-@kernel("REDUCE_MAX", version=3, types="FLOAT32 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@kernel("REDUCE_MAX", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@in_float32
 def reduce_max(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The greatest element; of nothing, the least finite number of the type."""
     return _extreme(node, inputs, outputs, largest=True)
 
 
-@kernel("REDUCE_MIN", version=3, types="FLOAT32 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@kernel("REDUCE_MIN", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@in_float32
 def reduce_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The least element; of nothing, the greatest finite number of the type."""
     return _extreme(node, inputs, outputs, largest=False)

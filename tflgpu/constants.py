@@ -127,7 +127,8 @@ def read_sparsity(table: Table) -> Sparsity:
 
 
 def _indices(vector: Any) -> Array | None:
-    return None if vector is None else vector.values
+    """As int32, whatever width the file chose, so that nobody computes with bytes."""
+    return None if vector is None or vector.values is None else vector.values.astype(np.int32, copy=False)
 
 
 def count_sparse(shape: Shape, sparsity: Sparsity) -> int:

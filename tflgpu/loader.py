@@ -45,7 +45,7 @@ def _map(path: str) -> Any:
 def check_operators(model: Model, ops: Mapping[str, Op] = OPS) -> None:
     """Raises ValueError for a builtin operator, or a version of one, that is not among `ops`."""
     for op, version in sorted({(n.op, n.version) for g in model.graphs for n in g.nodes if not n.is_custom}):
-        if op not in ops or version > ops[op].version:
+        if op not in ops or not 1 <= version <= ops[op].version:
             known = f"versions up to {ops[op].version} are supported" if op in ops else "it is not supported"
             raise ValueError(
                 f"Didn't find op for builtin opcode '{op}' version '{version}'. "

@@ -133,10 +133,9 @@ class _Reader:
             if field.kind == "union":
                 type_offset = _u16(self.view, vtable + place - 2)[0] if place <= length else 0
                 defaults[field.name + "_type"] = None
-                if not type_offset:
-                    continue
-                present.append((field.name + "_type", _union_type(field.type), type_offset))
-                read = _union(field.type, type_offset - offset)
+                if type_offset:
+                    present.append((field.name + "_type", _union_type(field.type), type_offset))
+                read = _union(field.type, type_offset - offset) if type_offset else _no_union
             if offset:
                 present.append((field.name, read, offset))
         return defaults, present
@@ -191,10 +190,16 @@ def _union(type_: str, type_distance: int) -> _Read:
     members = dict(enumerate(UNIONS[type_]))
 
     def read(reader: _Reader, position: int) -> Any:
+        place = reader.target(position)
         member = members.get(_byte(reader, position + type_distance))
-        return member and reader.table(member, reader.target(position))
+        return member and reader.table(member, place)
 
     return read
+
+
+def _no_union(reader: _Reader, position: int) -> None:
+    """A union's table without its type: checked to be somewhere, as TensorFlow Lite does, and left."""
+    reader.target(position)
 
 
 def _tables(type_: str) -> _Read:

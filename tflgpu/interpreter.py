@@ -111,7 +111,9 @@ class Interpreter:
         if not self._busy.acquire(blocking=False):
             raise RuntimeError("This interpreter is running in another thread; give each thread an interpreter.")
         try:
-            yield
+            # Infinities, NaN and wrapping integers are results, not faults; NumPy would warn of each.
+            with np.errstate(all="ignore"):
+                yield
         finally:
             self._busy.release()
 

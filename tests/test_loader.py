@@ -94,6 +94,13 @@ def _opcode_index(index):
     return model.build()
 
 
+def _output_index(index):
+    model, graph, _ = _graph()
+    graph.tensor("y", "FLOAT32", [2])
+    graph.outputs(index)
+    return model.build()
+
+
 def _signature(graph_index, tensor):
     model, graph, _ = _graph()
     graph.index = graph_index
@@ -156,6 +163,7 @@ REFUSED = {
     "output index": (_node([0, 0], [-1]), "Invalid tensor index -1 in node outputs. The subgraph has 4 tensors\n"),
     "overlap": (_node([0, 1], [1]), "Tensor 1 is both input 1 and output 0\n"),
     "not produced": (_node([0, 1], [2]), "Input tensor 1 to op 0 (ADD) is not produced"),
+    "no output": (_output_index(1), "Output tensor 1 of subgraph 0 is not produced"),
     "writes constant": (_node([0, 0], [3]), "Output tensor 3 to op 0 (ADD) is a constant"),
     "writes input": (_node([3, 3], [0]), "Output tensor 0 to op 0 (ADD) is a subgraph input"),
     "enum": (_node([0, 0], [1], fused_activation_function=77), "fused_activation_function 77 has no meaning"),

@@ -102,7 +102,7 @@ def _graph(index: int, raw: Table, codes: Sequence[tuple[str, int, bool]], buffe
     _check_indices(inputs, len(tensors), "inputs", index)
     _check_indices(outputs, len(tensors), "outputs", index)
     nodes = tuple(_node(i, node, codes, tensors, buffers, index) for i, node in enumerate(raw.operators or ()))
-    _check_order(nodes, tensors, inputs, index)
+    _check_order(nodes, tensors, inputs, outputs, index)
     return Graph(index, raw.name or "", tensors, nodes, inputs, outputs)
 
 
@@ -186,7 +186,9 @@ def _plan_options(name: str) -> _OptionsPlan:
 _OPTIONS = {name: _plan_options(name) for name in set(OPTIONS_OF.values())}
 
 
-def _check_order(nodes: Iterable[Node], tensors: Sequence[TensorSpec], inputs: Sequence[int], graph: int) -> None:
+def _check_order(
+    nodes: Iterable[Node], tensors: Sequence[TensorSpec], inputs: Sequence[int], outputs: Sequence[int], graph: int
+) -> None:
     """Raises ValueError where a node reads what nothing gave before it, or writes what is not its own.
 
     TensorFlow Lite computes with whatever memory holds there; only an empty tensor needs no one to write it.
@@ -207,6 +209,9 @@ def _check_order(nodes: Iterable[Node], tensors: Sequence[TensorSpec], inputs: S
                 )
             if not spec.is_variable:
                 giver[spec.index] = f"an output from another op, {node.index}"
+    for i in outputs:
+        if i not in giver and not tensors[i].is_variable and 0 not in tensors[i].shape:
+            raise ValueError(f"Output tensor {i} of subgraph {graph} is not produced")
 
 
 def called_graphs(node: Node) -> list[int]:

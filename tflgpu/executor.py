@@ -113,16 +113,19 @@ class GraphRunner:
     def _keep_inputs(self, plan: Plan) -> None:
         """Inputs whose shape did not change keep their values."""
         before = self._ran
-        for index in self.graph.inputs if before is not None and before is not plan else ():
+        if before is None or before is plan:
+            return
+        for index in self.graph.inputs:
             old, new = before.storage.get(index), plan.storage.get(index)
             if old is not None and new is not None and old is not new and old.host.shape == new.host.shape:
                 np.copyto(new.write(), old.read())
 
     def reset_variables(self) -> None:
-        """Sets every variable tensor to zero: the zero point where it is quantized."""
+        """Sets every variable tensor to zeros: in int8 to the zero point; other types not, as in TensorFlow Lite."""
         for tensor in self._variables.values():
             quantization = tensor.spec.quantization
-            tensor.write().fill(0 if quantization is None else int(quantization.zero_point[0]))
+            at_zero_point = tensor.spec.type == "INT8" and quantization is not None and not quantization.per_channel
+            tensor.write().fill(tensor.spec.zero_point if at_zero_point else 0)
 
     def invoke(self) -> None:
         """Runs the plan; the outputs are at the host when it returns. Raises RuntimeError, naming the node."""

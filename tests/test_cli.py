@@ -1,0 +1,111 @@
+"""The command line, on the digits models of examples/."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+from typer.testing import CliRunner
+
+from tflgpu.cli.app import app
+
+DIGITS = Path(__file__).parent.parent / "examples" / "digits"
+FLOAT32 = str(DIGITS / "digits_float32.tflite")
+INT8 = str(DIGITS / "digits_int8.tflite")
+
+
+def told(*arguments, status=0):
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_run_summarises_the_output():
+    text = told("run", FLOAT32)
+    assert "softmax" in text and "float32" in text and "[1, 10]" in text
+
+
+def test_run_takes_files_and_saves_outputs(tmp_path):
+    image = np.random.default_rng(0).random((1, 8, 8, 1), np.float32)
+    np.save(tmp_path / "image.npy", image)
+    np.savez(tmp_path / "both.npz", image=image, other=image)
+    for given in ("image.npy", "both.npz"):
+        told("run", FLOAT32, "--input", str(tmp_path / given), "--output", str(tmp_path / "out.npz"))
+        (probabilities,) = np.load(tmp_path / "out.npz").values()
+        assert probabilities.shape == (1, 10) and abs(probabilities.sum() - 1) < 1e-5
+
+
+def test_run_takes_an_image(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(tmp_path / "image.png")
+    for model in (FLOAT32, INT8):
+        assert "[1, 10]" in told("run", model, "--input", f"image={tmp_path / 'image.png'}")
+
+
+def test_the_same_seed_gives_the_same_outputs(tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        told("run", INT8, "--seed", seed, "--output", str(tmp_path / f"{name}.npz"))
+    a, b, c = (next(iter(np.load(tmp_path / f"{name}.npz").values())) for name in "abc")
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def test_inspect_as_json_counts_what_is_in_the_model():
+    facts = json.loads(told("inspect", FLOAT32, "--json"))
+    assert facts["ops"]["CONV_2D"] == 3 and facts["ops"]["DEPTHWISE_CONV_2D"] == 2
+    assert facts["inputs"][0]["shape"] == [1, 8, 8, 1] and facts["inputs"][0]["shape_signature"] == [-1, 8, 8, 1]
+    # 64 places: 9*16, then 9*16 + 16*32; 16 places: 9*32 + 32*64; the dense layer.
+    assert facts["macs"] == 64 * (9 * 16 + 9 * 16 + 16 * 32) + 16 * (9 * 32 + 32 * 64) + 640
+    assert facts["signatures"] == {"classify": {"inputs": ["image"], "outputs": ["probabilities"]}}
+
+
+def test_inspect_shows_every_node():
+    text = told("inspect", INT8)
+    assert text.count("CONV_2D") >= 5 and "million multiply-accumulates" in text
+
+
+def test_benchmark_takes_the_flags_of_benchmark_model(tmp_path):
+    csv, trace = tmp_path / "profile.csv", tmp_path / "trace.json"
+    text = told(
+        "benchmark", FLOAT32, "--num_runs=3", "--min_secs=0", "--warmup_min_secs=0", "--num_threads=1",
+        "--input_layer=image", "--input_layer_shape=2,8,8,1", "--input_layer_value_range=image,0,1",
+        "--enable_op_profiling", f"--profiling_output_csv_file={csv}", f"--trace={trace}",
+    )  # fmt: skip
+    assert "3 runs" in text and "99th percentile" in text and "3 CONV_2D" in text
+    assert len(csv.read_text().splitlines()) == 1 + 10
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert len(events) == 30 and {e["cat"] for e in events} >= {"CONV_2D", "SOFTMAX"}
+
+
+def test_compare_with_litert():
+    pytest.importorskip("ai_edge_litert")
+    assert "equal" in told("compare", INT8)
+    assert "differs" not in told("compare", FLOAT32, "--against", "litert")
+
+
+def test_compare_names_the_first_node_that_differs():
+    pytest.importorskip("ai_edge_litert")
+    # No float agrees within nothing at all with one summed in another order.
+    text = told("compare", FLOAT32, "--rtol", "0", "--atol", "0", status=1)
+    assert "first diverging node: 0 CONV_2D" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (("run", FLOAT32, "-d", "nonesuch"), "nonesuch"),
+        (("run", FLOAT32, "-i", "wrong=x.npy"), "no input wrong"),
+        (("run", FLOAT32, "-i", "no_such_file.npy"), "no_such_file.npy"),
+        (("compare", FLOAT32, "--against", "magic"), "--against takes cpu"),
+        (("benchmark", FLOAT32, "--input_layer=x", "--input_layer_shape=1"), "no input 'x'"),
+    ],
+)
+def test_errors_are_one_message(arguments, text):
+    output = told(*arguments, status=1)
+    assert "error:" in output and text in output and "Traceback" not in output
+
+
+def test_doctor_says_what_is_there():
+    text = told("doctor")
+    assert "numpy" in text and "opencl" in text and "cuda" in text

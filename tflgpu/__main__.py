@@ -1,0 +1,5 @@
+"""`python -m tflgpu`: the command line."""
+
+from tflgpu.cli import main
+
+main()

@@ -1,0 +1,16 @@
+"""The command line: run, inspect, benchmark, compare, doctor. Its libraries are the extra `tflgpu[cli]`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the command that the arguments name. Exits with 2 where typer and rich are not installed."""
+    try:
+        from tflgpu.cli.app import app
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("typer", "rich", "click"):
+            raise
+        sys.exit(f"The tflgpu command needs {missing.name}: pip install 'tflgpu[cli]'")
+    app()

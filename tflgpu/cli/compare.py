@@ -1,0 +1,151 @@
+"""`tflgpu compare`: a model on two runtimes, output by output and node by node."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from tflgpu.cli.models import (
+    DelegateOptions,
+    Delegates,
+    Inputs,
+    ModelPath,
+    Seed,
+    console,
+    feed,
+    inputs_for,
+    loaded,
+    opened,
+    outputs_of,
+    told_plainly,
+)
+from tflgpu.graph import Array
+
+_RESOLVERS = {
+    "litert": "BUILTIN",
+    "litert-ref": "BUILTIN_REF",
+    "litert-builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+}
+
+
+@told_plainly
+def compare(
+    model: ModelPath,
+    against: Annotated[
+        str, typer.Option(help="litert (with XNNPACK), litert-ref, litert-builtin, or cpu: ours with no delegate.")
+    ] = "litert-ref",
+    inputs: Inputs = None,
+    seed: Seed = 0,
+    rtol: Annotated[float, typer.Option(help="Relative difference that floats may have.")] = 1e-4,
+    atol: Annotated[float, typer.Option(help="Absolute difference that floats may have.")] = 1e-4,
+    delegate: Delegates = None,
+    delegate_option: DelegateOptions = None,
+) -> None:
+    """Run a model here and elsewhere and show where they differ; the exit status is 1 where an output does."""
+    interpreter = opened(model, loaded(delegate, delegate_option))
+    arrays = inputs_for(interpreter, inputs, seed)
+    with console.status("running both"):
+        mine = ran(interpreter, arrays)
+        theirs = ran(other(str(model), against, False), arrays)
+    table = Table("output", "type", "shape", "differing", "largest difference", "")
+    verdicts = []
+    for name, got in outputs_of(mine).items():
+        want = outputs_of(theirs)[name]
+        verdicts.append(row(table, name, got, want, rtol, atol))
+    console.print(table)
+    if all(verdicts):
+        return
+    with console.status("looking for the first node that differs"):
+        found = first_difference(
+            ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True), arrays),
+            ran(other(str(model), against, True), arrays),
+            rtol,
+            atol,
+        )
+    console.print(found or "No node of the main graph differs in what both runtimes keep.", markup=False)
+    raise typer.Exit(1)
+
+
+def other(model: str, against: str, preserve: bool) -> Any:
+    """The interpreter to compare with. Raises ValueError for a name that is none, or LiteRT missing."""
+    if against == "cpu":
+        import tflgpu
+
+        return tflgpu.Interpreter(model_path=model, experimental_preserve_all_tensors=preserve)
+    if against not in _RESOLVERS:
+        raise ValueError(f"--against takes cpu, {', '.join(_RESOLVERS)}, not {against!r}")
+    try:
+        litert = importlib.import_module("ai_edge_litert.interpreter")
+    except ModuleNotFoundError as missing:
+        raise ValueError("comparing with LiteRT needs it: pip install 'tflgpu[interop]'") from missing
+    # XNNPACK hides what lies inside its parts, so the nodes are compared without it.
+    resolver = _RESOLVERS["litert-builtin" if preserve and against == "litert" else against]
+    return litert.Interpreter(
+        model_path=model,
+        experimental_op_resolver_type=getattr(litert.OpResolverType, resolver),
+        experimental_preserve_all_tensors=preserve,
+    )
+
+
+def ran(interpreter: Any, arrays: list[Array]) -> Any:
+    feed(interpreter, arrays)
+    interpreter.invoke()
+    return interpreter
+
+
+def differing(got: Array, want: Array, rtol: float, atol: float) -> Array:
+    """Where two arrays of one shape differ: floats by more than atol + rtol * |want|, all others at all."""
+    if got.dtype.kind in "fc":
+        with np.errstate(invalid="ignore", over="ignore"):
+            return ~np.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
+    return np.asarray(got != want)
+
+
+def row(table: Table, name: str, got: Array, want: Array, rtol: float, atol: float) -> bool:
+    """Adds an output's row; whether it agrees."""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        table.add_row(name, f"{got.dtype} / {want.dtype}", f"{got.shape} / {want.shape}", "", "", "[red]differs[/]")
+        return False
+    wrong = differing(got, want, rtol, atol)
+    numeric = got.dtype.kind in "fiub"
+    largest = f"{_distance(got, want):.4g}" if numeric and got.size else ""
+    verdict = "[red]differs[/]" if wrong.any() else "[green]equal[/]" if largest in ("", "0") else "[green]close[/]"
+    table.add_row(name, str(got.dtype), str(list(got.shape)), f"{wrong.sum():,} of {got.size:,}", largest, verdict)
+    return not wrong.any()
+
+
+def _distance(got: Array, want: Array) -> float:
+    with np.errstate(invalid="ignore"):
+        return float(np.nanmax(np.abs(got.astype(np.float64) - want.astype(np.float64)), initial=0.0))
+
+
+def first_difference(mine: Any, theirs: Any, rtol: float, atol: float) -> str | None:
+    """The first node, in the model's order, with an output that differs; None where there is none to be seen."""
+    read: Callable[[Any, int], Array | None] = _value
+    for node in mine._get_ops_details():
+        if node["op_name"] == "DELEGATE":
+            continue
+        for index in node["outputs"]:
+            got, want = read(mine, int(index)), read(theirs, int(index))
+            if got is None or want is None:
+                continue
+            if got.shape != want.shape or differing(got, want, rtol, atol).any():
+                return f"first diverging node: {node['index']} {node['op_name']}, output tensor {index}: " + (
+                    f"largest difference {_distance(got, want):.4g}"
+                    if got.shape == want.shape and got.dtype.kind in "fiub"
+                    else f"{got.dtype} {got.shape} against {want.dtype} {want.shape}"
+                )
+    return None
+
+
+def _value(interpreter: Any, index: int) -> Array | None:
+    """A tensor's value, None where the runtime does not keep it (inside a delegate's part)."""
+    try:
+        return np.asarray(interpreter.get_tensor(index))
+    except (ValueError, RuntimeError):
+        return None

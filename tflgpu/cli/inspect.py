@@ -1,0 +1,158 @@
+"""`tflgpu inspect`: what is in a model, what running it takes, and where a delegate would run it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from tflgpu.cli.models import (
+    DelegateOptions,
+    Delegates,
+    ModelPath,
+    console,
+    loaded,
+    opened,
+    quantity,
+    told_plainly,
+)
+from tflgpu.cost import macs
+from tflgpu.executor import GraphRunner
+from tflgpu.graph import Node, TensorSpec
+from tflgpu.interpreter import Interpreter
+from tflgpu.loader import load
+from tflgpu.memory import nbytes
+
+
+@told_plainly
+def inspect(
+    model: ModelPath,
+    delegate: Delegates = None,
+    delegate_option: DelegateOptions = None,
+    nodes: Annotated[bool, typer.Option("--nodes/--no-nodes", help="List every node.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+) -> None:
+    """Show a model's inputs, outputs, signatures, nodes, memory, and with --delegate where each node runs."""
+    interpreter = opened(model, loaded(delegate, delegate_option))
+    interpreter.allocate_tensors()
+    facts = described(model, interpreter)
+    if as_json:
+        # Not rich: no wrapping, no colours in what programs read.
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    console.print(f"[bold]{model.name}[/]  {quantity(facts['bytes'])}  {facts['description']}")
+    for which in ("inputs", "outputs"):
+        console.print(tensor_table(which, facts[which]))
+    for key, signature in facts["signatures"].items():
+        console.print(f"signature {key}: {', '.join(signature['inputs'])} -> {', '.join(signature['outputs'])}")
+    for graph in facts["graphs"]:
+        show_graph(graph, nodes)
+    console.print(
+        f"{facts['macs'] / 1e6:,.2f} million multiply-accumulates; constants {quantity(facts['constant_bytes'])}, "
+        f"activations {quantity(facts['activation_bytes'])} in an arena of {quantity(facts['arena_bytes'])}"
+    )
+    if delegate:
+        console.print(interpreter.delegation_report(), highlight=False, markup=False)
+
+
+def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
+    """Everything that `inspect` shows, as data."""
+    model = load(path=path)
+    graphs = [described_graph(graph) for graph in interpreter._graphs]
+    main = interpreter._graphs[0]
+    ready = [graph.plan for graph in interpreter._graphs if graph.plan is not None]
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "description": model.description,
+        "inputs": [described_tensor(main.specs[i]) for i in main.graph.inputs],
+        "outputs": [described_tensor(main.specs[i]) for i in main.graph.outputs],
+        "signatures": interpreter.get_signature_list(),
+        "metadata": {name: len(content) for name, content in model.metadata.items()},
+        "graphs": graphs,
+        "ops": dict(Counter(n["op"] for g in graphs for n in g["nodes"]).most_common()),
+        "macs": sum(g["macs"] for g in graphs),
+        "constant_bytes": sum(g["constant_bytes"] for g in graphs),
+        "activation_bytes": sum(g["activation_bytes"] for g in graphs),
+        "arena_bytes": sum(plan.arena_nbytes for plan in ready),
+        "delegated": [
+            {"delegate": part.owner.name, "nodes": [n.index for n in part.nodes]}
+            for part in main.parts
+            if part.owner is not None
+        ],
+    }
+
+
+def described_graph(graph: GraphRunner) -> dict[str, Any]:
+    specs = graph.specs
+    constants = [base for base in graph.graph.tensors if base.data is not None]
+    made = {spec.index for node in graph.graph.nodes for spec in node.outputs}
+    return {
+        "name": graph.graph.name,
+        "nodes": [described_node(node, specs) for node in graph.graph.nodes],
+        "macs": sum(macs(node, specs) for node in graph.graph.nodes),
+        "constant_bytes": sum(spec.data.nbytes for spec in constants if spec.data is not None),
+        "activation_bytes": sum(nbytes(specs[i]) for i in made | set(graph.graph.inputs)),
+    }
+
+
+def described_node(node: Node, specs: list[TensorSpec]) -> dict[str, Any]:
+    return {
+        "index": node.index,
+        "op": node.op,
+        "version": node.version,
+        "inputs": [None if s is None else described_tensor(specs[s.index]) for s in node.inputs],
+        "outputs": [described_tensor(specs[s.index]) for s in node.outputs],
+        "options": {k: str(v) for k, v in vars(node.options).items()},
+        "macs": macs(node, specs),
+    }
+
+
+def described_tensor(spec: TensorSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {"index": spec.index, "name": spec.name, "type": spec.type, "shape": list(spec.shape)}
+    if spec.shape_signature is not None:
+        found["shape_signature"] = list(spec.shape_signature)
+    if spec.quantization is not None:
+        q = spec.quantization
+        found["quantization"] = (
+            f"{len(q.scale)} scales on axis {q.axis}"
+            if q.per_channel
+            else f"{spec.scale:.6g} * (code - {spec.zero_point})"
+        )
+    return found
+
+
+def tensor_table(title: str, tensors: list[dict[str, Any]]) -> Table:
+    table = Table("index", "name", "type", "shape", "signature", "quantization", title=title, title_justify="left")
+    for t in tensors:
+        signature = str(t.get("shape_signature", ""))
+        table.add_row(str(t["index"]), t["name"], t["type"], str(t["shape"]), signature, t.get("quantization", ""))
+    return table
+
+
+def show_graph(graph: dict[str, Any], nodes: bool) -> None:
+    histogram = Counter(node["op"] for node in graph["nodes"]).most_common()
+    console.print(
+        f"graph {graph['name']!r}: {len(graph['nodes'])} nodes; " + ", ".join(f"{n} {op}" for op, n in histogram)
+    )
+    if not nodes:
+        return
+    table = Table("node", "op", "version", "inputs", "outputs", "MACs")
+    for node in graph["nodes"]:
+        table.add_row(
+            str(node["index"]),
+            node["op"],
+            str(node["version"]),
+            " ".join("-" if t is None else _short(t) for t in node["inputs"]),
+            " ".join(map(_short, node["outputs"])),
+            f"{node['macs']:,}" if node["macs"] else "",
+        )
+    console.print(table)
+
+
+def _short(tensor: dict[str, Any]) -> str:
+    return f"{tensor['type'].lower()}{tensor['shape']}".replace(" ", "")

@@ -1,0 +1,181 @@
+"""What the subcommands share: opening a model with delegates, and inputs for it from files or at random."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import typer
+from rich.console import Console
+
+import tflgpu
+from tflgpu.graph import Array
+from tflgpu.plan import Observer
+
+console = Console()
+errors = Console(stderr=True)
+
+ModelPath = Annotated[Path, typer.Argument(help="The .tflite file.", exists=True, dir_okay=False)]
+Delegates = Annotated[
+    list[str] | None, typer.Option("--delegate", "-d", help="opencl, cuda, an entry point or a library; repeatable.")
+]
+DelegateOptions = Annotated[
+    list[str] | None, typer.Option("--delegate-option", "-o", help="key=value for the delegates; repeatable.")
+]
+Threads = Annotated[int | None, typer.Option("--num-threads", "--num_threads", help="Checked and kept; see the docs.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", help="FILE or NAME=FILE: .npy, .npz, an image, or raw bytes; repeatable, in order."),
+]
+Seed = Annotated[int, typer.Option(help="Of the random inputs that stand in for those not given.")]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def told_plainly(command: Command) -> Command:
+    """The command, its expected errors printed as one message with exit status 1."""
+
+    @functools.wraps(command)
+    def wrapper(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            errors.print("[bold red]error:[/]", end=" ")
+            errors.print(str(error).strip(), markup=False, highlight=False)
+            raise typer.Exit(1) from error
+
+    return wrapper  # type: ignore[return-value]
+
+
+def key_values(pairs: Iterable[str] | None, what: str) -> dict[str, str]:
+    """key=value pairs as a dict. Raises ValueError for one without a sign of equality."""
+    found = {}
+    for pair in pairs or ():
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise ValueError(f"{what} takes key=value, not {pair!r}")
+        found[key] = value
+    return found
+
+
+def loaded(names: Sequence[str] | None, options: Iterable[str] | None) -> list[tflgpu.Delegate]:
+    """The delegates by name, all with the same options."""
+    values = key_values(options, "--delegate-option")
+    return [tflgpu.load_delegate(name, values) for name in names or ()]
+
+
+def opened(
+    model: Path,
+    delegates: Sequence[tflgpu.Delegate] = (),
+    threads: int | None = None,
+    observe: Observer | None = None,
+    preserve_all_tensors: bool = False,
+) -> tflgpu.Interpreter:
+    """An interpreter of the model, not yet allocated."""
+    return tflgpu.Interpreter(
+        model_path=model,
+        experimental_delegates=list(delegates),
+        num_threads=threads,
+        experimental_preserve_all_tensors=preserve_all_tensors,
+        _observe=observe,
+    )
+
+
+def inputs_for(interpreter: Any, given: Sequence[str] | None, seed: int, ranges: Mapping[str, Any] = {}) -> list[Array]:
+    """One array an input, in order: from the files given, by position or name, and random where none is."""
+    details = interpreter.get_input_details()
+    files: dict[str, Path] = {}
+    for position, text in enumerate(given or ()):
+        name, sign, path = text.partition("=")
+        if not sign:
+            if position >= len(details):
+                raise ValueError(f"the model has {len(details)} inputs; {text!r} is one too many")
+            name, path = details[position]["name"], text
+        files[name] = Path(path)
+    unknown = set(files) - {d["name"] for d in details} - {Path(p).name for p in files}
+    if unknown:
+        raise ValueError(f"no input {', '.join(sorted(unknown))}; the inputs are {[d['name'] for d in details]}")
+    generator = np.random.default_rng(seed)
+    return [
+        from_file(files[d["name"]], d) if d["name"] in files else at_random(d, generator, ranges.get(d["name"]))
+        for d in details
+    ]
+
+
+def from_file(path: Path, details: Mapping[str, Any]) -> Array:
+    """An input's value: .npy; .npz, by the input's name or its only array; an image, scaled; or raw bytes."""
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path, allow_pickle=False))
+    if path.suffix == ".npz":
+        arrays = np.load(path, allow_pickle=False)
+        key = details["name"] if details["name"] in arrays.files else arrays.files[0]
+        if key != details["name"] and len(arrays.files) > 1:
+            raise ValueError(f"{path} has {arrays.files}, none of them named {details['name']!r}")
+        return np.asarray(arrays[key])
+    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"):
+        return from_image(path, details)
+    return np.fromfile(path, details["dtype"]).reshape(details["shape"])
+
+
+def from_image(path: Path, details: Mapping[str, Any]) -> Array:
+    """An image as an input of shape (1, h, w, c): pixels 0 to 255 as codes, or scaled to [0, 1] for floats."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as missing:
+        raise ValueError(f"reading {path} needs Pillow: pip install 'tflgpu[cli]'") from missing
+    shape = [int(d) for d in details["shape"]]
+    if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3, 4):
+        raise ValueError(f"input {details['name']} of shape {shape} takes no image; that needs (1, h, w, 1, 3 or 4)")
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[shape[3]]
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert(mode).resize((shape[2], shape[1]))).reshape(shape)
+    if details["dtype"] is np.uint8:
+        return pixels
+    scaled = pixels.astype(np.float32) / 255
+    scale, zero_point = details["quantization"]
+    if scale:
+        limits = np.iinfo(details["dtype"])
+        return np.clip(np.round(scaled / scale) + zero_point, limits.min, limits.max).astype(details["dtype"])
+    return scaled.astype(details["dtype"])
+
+
+def at_random(details: Mapping[str, Any], generator: np.random.Generator, within: Any = None) -> Array:
+    """A random input: floats in [-1, 1) or `within` (low, high), 8- and 16-bit codes over their range, ids below 2."""
+    shape, dtype = tuple(int(d) for d in details["shape"]), np.dtype(details["dtype"])
+    if dtype.kind in "SO":
+        return np.full(shape, b"tflgpu", object)
+    if dtype.kind == "b":
+        return generator.integers(0, 2, shape).astype(bool)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        low, high = within or ((limits.min, limits.max) if dtype.itemsize <= 2 else (0, 1))
+        return generator.integers(int(low), int(high), shape, endpoint=True).astype(dtype)
+    low, high = within or (-1.0, 1.0)
+    return generator.uniform(low, high, shape).astype(dtype)
+
+
+def feed(interpreter: Any, arrays: Sequence[Array]) -> None:
+    """Resizes where shapes differ, allocates, and sets the inputs."""
+    for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
+        if tuple(details["shape"]) != array.shape:
+            interpreter.resize_tensor_input(details["index"], array.shape)
+    interpreter.allocate_tensors()
+    for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
+        interpreter.set_tensor(details["index"], array)
+
+
+def outputs_of(interpreter: Any) -> dict[str, Array]:
+    """Name -> value of every output."""
+    return {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
+
+
+def quantity(nbytes: float) -> str:
+    """Bytes in a unit that fits."""
+    for unit in ("B", "KiB", "MiB"):
+        if nbytes < 1024:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:.1f} GiB"

@@ -1,0 +1,64 @@
+"""`tflgpu run`: one invoke, its outputs saved or summarised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from tflgpu.cli.models import (
+    DelegateOptions,
+    Delegates,
+    Inputs,
+    ModelPath,
+    Seed,
+    Threads,
+    console,
+    feed,
+    inputs_for,
+    loaded,
+    opened,
+    outputs_of,
+    told_plainly,
+)
+from tflgpu.graph import Array
+
+
+@told_plainly
+def run(
+    model: ModelPath,
+    inputs: Inputs = None,
+    seed: Seed = 0,
+    output: Annotated[Path | None, typer.Option("--output", help="Save the outputs here, as .npz.")] = None,
+    delegate: Delegates = None,
+    delegate_option: DelegateOptions = None,
+    num_threads: Threads = None,
+) -> None:
+    """Run a model once. Inputs that are not given are random, by --seed."""
+    interpreter = opened(model, loaded(delegate, delegate_option), num_threads)
+    with console.status(f"running {model.name}"):
+        feed(interpreter, inputs_for(interpreter, inputs, seed))
+        interpreter.invoke()
+    if delegate:
+        console.print(interpreter.delegation_report().splitlines()[0])
+    results = outputs_of(interpreter)
+    if output:
+        np.savez(output, **results)  # type: ignore[arg-type]
+        console.print(f"{len(results)} outputs in {output}")
+    else:
+        console.print(summary(results))
+
+
+def summary(arrays: dict[str, Array]) -> Table:
+    """A row an array: name, type, shape, extremes, mean, and the first values."""
+    table = Table("output", "type", "shape", "min", "max", "mean", "begins")
+    for name, array in arrays.items():
+        numeric = array.dtype.kind in "fiub" and array.size
+        extremes = [f"{f(array):.6g}" for f in (np.min, np.max)] if numeric else ["", ""]
+        mean = f"{np.mean(array, dtype=np.float64):.6g}" if numeric else ""
+        begins = np.array2string(array.ravel()[:4], precision=4, separator=", ").strip("[]")
+        table.add_row(name, str(array.dtype), str(list(array.shape)), *extremes, mean, begins)
+    return table

@@ -42,6 +42,7 @@ def integer_lstm(node: Node, cell: Cell, settings: Settings, over: Sequences) ->
 
     def step() -> None:
         product(x_rows, before_rows)
+        np.clip(before_rows, -32768, 32767, out=before_rows)
         for z, y in times:
             inner.advance(z)
             y[...] = inner.output
@@ -191,7 +192,7 @@ class _IntegerCell:
 
 
 class _Product:
-    """codes (rows, k) int8 times weights transposed, plus biases, rescaled by column and clamped to int16: int64."""
+    """codes (rows, k) of int8 times weights transposed, plus biases, rescaled by column: int64."""
 
     def __init__(self, weights: Array, biases: Array, multipliers: tuple[Array, Array], rows: int, keep: bool = True):
         self._matrix = IntegerMatrix(weights, rows, keep=keep)
@@ -209,7 +210,6 @@ class _Product:
         if self._wraps:
             np.copyto(out, wrap(out))
         mbqm_in_place(out, self._scratch, self._m, self._e)
-        np.clip(out, -32768, 32767, out=out)
 
 
 class _Peephole:

@@ -58,9 +58,12 @@ def log2_if_power_of_two(scale: np.float32) -> int | None:
 
 
 def quantize_multiplier(multiplier: float) -> tuple[int, int]:
-    """(m, e) with multiplier ~ m * 2^(e-31) and 2^30 <= |m| < 2^31; (0, 0) for what is 0 or below 2^-32."""
+    """(m, e) with multiplier ~ m * 2^(e-31) and 2^30 <= |m| < 2^31; (0, 0) for what is 0 or below 2^-32.
+
+    Also for NaN and infinities, which tensors without scales give, as on x86.
+    """
     if not math.isfinite(multiplier):
-        raise ValueError(f"a rescaling factor of {multiplier}")
+        return 0, 0
     fraction, e = math.frexp(multiplier)
     # floor(|.| + 0.5) is exact: the product has at most 53 bits, of which 22 lie behind the point.
     m = int(math.copysign(math.floor(abs(fraction) * 2.0**31 + 0.5), fraction))

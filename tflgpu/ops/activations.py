@@ -169,12 +169,12 @@ def _relu_codes(lo: float, hi: float | None) -> Callable[[Node], CodeMap]:
 
 
 _8BIT = "INT8 UINT8"
-unary("RELU", relu, f"FLOAT32 INT16 {_8BIT}", 3, codes=_relu_codes(0, None))
-unary("RELU6", _clamped(0, 6), f"FLOAT32 INT16 {_8BIT}", 3, codes=_relu_codes(0, 6))
-unary("RELU_N1_TO_1", _clamped(-1, 1), f"FLOAT32 {_8BIT}", codes=_relu_codes(-1, 1))
-unary("RELU_0_TO_1", _clamped(0, 1), f"FLOAT32 {_8BIT}", codes=_relu_codes(0, 1))
-unary("LEAKY_RELU", leaky_relu, f"FLOAT32 INT16 {_8BIT}", 2, codes=code_maps.leaky_relu, of_node=True)
-unary("ELU", elu, "FLOAT32 INT8", codes=_elu_of_codes)
+unary("RELU", relu, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, codes=_relu_codes(0, None))
+unary("RELU6", _clamped(0, 6), f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, codes=_relu_codes(0, 6))
+unary("RELU_N1_TO_1", _clamped(-1, 1), f"FLOAT32 FLOAT16 {_8BIT}", codes=_relu_codes(-1, 1))
+unary("RELU_0_TO_1", _clamped(0, 1), f"FLOAT32 FLOAT16 {_8BIT}", codes=_relu_codes(0, 1))
+unary("LEAKY_RELU", leaky_relu, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 2, codes=code_maps.leaky_relu, of_node=True)
+unary("ELU", elu, "FLOAT32 FLOAT16 INT8", codes=_elu_of_codes)
 unary(
     "GELU",
     lambda node: gelu_approximate if node.options.approximate else gelu,
@@ -183,29 +183,30 @@ unary(
     codes=_gelu_of_codes,
     of_node=True,
 )
-unary("HARD_SWISH", hard_swish, f"FLOAT32 {_8BIT}", codes=code_maps.hard_swish)
+unary("HARD_SWISH", hard_swish, f"FLOAT32 FLOAT16 {_8BIT}", codes=code_maps.hard_swish)
 unary("LOGISTIC", logistic, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_logistic_of_codes)
 unary("TANH", np.tanh, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_tanh_of_codes)
 
 
-@kernel("PRELU", types=f"FLOAT32 INT16 {_8BIT}", shape=binary_shape)
+@kernel("PRELU", types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape)
 def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 codes take an int8 alpha."""
     x, alpha, y = node.input(0), node.input(1), node.outputs[0]
     require(x.shape == y.shape, "HaveSameShapes(input, output) was not true. ")
-    want = "INT8" if x.type == "INT16" else x.type
-    require(alpha.type == want, f"PRELU: alpha of type {alpha.type} for {x.type}; supported: {want}. ")
-    if x.type == "FLOAT32":
-        return blocked(_prelu_float, inputs, outputs[0], scratch=[_F])
-    m1, e1 = fp.quantize_multiplier(float(x.scale / y.scale))
-    m2, e2 = fp.quantize_multiplier(float(x.scale * alpha.scale / y.scale))
-    rescale, rescale_product = fp.rescaler(m1, e1), fp.rescaler(m2, e2)
+    alphas = ("INT8", "INT16") if x.type == "INT16" else (x.type,)
+    require(alpha.type in alphas, f"PRELU: alpha of type {alpha.type} for {x.type}; supported: {', '.join(alphas)}. ")
+    if x.dtype.kind == "f":
+        return blocked(_prelu_float, inputs, outputs[0], scratch=[x.dtype])
+    scale, x_zero = code_maps.scale_and_zero_point(x)
+    alpha_scale, alpha_zero = code_maps.scale_and_zero_point(alpha)
+    y_scale, y_zero = code_maps.scale_and_zero_point(y)
+    rescale = fp.rescaler(*fp.quantize_multiplier(float(scale / y_scale)))
+    rescale_product = fp.rescaler(*fp.quantize_multiplier(float(scale * alpha_scale / y_scale)))
     limits = np.iinfo(y.dtype)
-    x_zero, alpha_zero, y_zero = (np.int64(spec.zero_point) for spec in (x, alpha, y))
 
     def codes(a: Array, b: Array, out: Array, v: Array, product: Array, scratch: Array) -> None:
-        np.subtract(a, x_zero, out=v)
-        np.subtract(b, alpha_zero, out=product)
+        np.subtract(a, np.int64(x_zero), out=v)
+        np.subtract(b, np.int64(alpha_zero), out=product)
         np.multiply(product, v, out=product)
         negative = v < 0
         rescale(v, scratch)
@@ -220,7 +221,8 @@ def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Ste
 
 
 def _prelu_float(x: Array, alpha: Array, y: Array, scratch: Array) -> None:
-    np.minimum(x, _F(0), out=scratch)
+    zero = x.dtype.type(0)
+    np.minimum(x, zero, out=scratch)
     np.multiply(scratch, alpha, out=scratch)
-    np.maximum(x, _F(0), out=y)
+    np.maximum(x, zero, out=y)
     np.add(y, scratch, out=y)

@@ -10,7 +10,7 @@ import numpy as np
 from tflgpu import fixed_point as fp
 from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
-from tflgpu.ops.code_maps import is_quantized, require_symmetric
+from tflgpu.ops.code_maps import require_symmetric, scale_and_zero_point
 from tflgpu.ops.elementwise import InPlace, binary_shape, require_same_types
 from tflgpu.ops.fused_activation import float_range, quantized_range
 from tflgpu.ops.lookup import all_codes
@@ -149,15 +149,16 @@ def _product(node: Node) -> PairMap:
     x1, x2, y = node.input(0), node.input(1), node.outputs[0]
     lo, hi = quantized_range(node.options.fused_activation_function, y)
     if x1.type == "INT16" and y.type != "INT16":
-        return _product_of_fractions(y.zero_point, lo, hi)
+        return _product_of_fractions(scale_and_zero_point(y)[1], lo, hi)
     require_symmetric(x1, x2, y)
-    rescale = fp.rescaler(*fp.quantize_multiplier(float(x1.scale * x2.scale / y.scale)))
-    z1, z2 = np.array(x1.zero_point, _I64), np.array(x2.zero_point, _I64)
-    store = _store(y.zero_point, lo, hi)
+    (s1, z1), (s2, z2), (s, z) = map(scale_and_zero_point, (x1, x2, y))
+    rescale = fp.rescaler(*fp.quantize_multiplier(float(s1 * s2 / s)))
+    zero1, zero2 = np.array(z1, _I64), np.array(z2, _I64)
+    store = _store(z, lo, hi)
 
     def compute(a: Array, b: Array, out: Array, u: Array, v: Array) -> None:
-        np.subtract(a, z1, out=u)
-        np.subtract(b, z2, out=v)
+        np.subtract(a, zero1, out=u)
+        np.subtract(b, zero2, out=v)
         np.multiply(u, v, out=u)
         rescale(u, v)
         store(u, out)
@@ -182,18 +183,19 @@ def _leading_sign_bits(x: Array) -> Array:
 
 def _quotient(node: Node) -> PairMap:
     x1, x2, y = node.input(0), node.input(1), node.outputs[0]
-    m, e = fp.quantize_multiplier(float(x1.scale / (x2.scale * y.scale)))
+    (s1, z1), (s2, z2), (s, z) = map(scale_and_zero_point, (x1, x2, y))
+    m, e = fp.quantize_multiplier(float(s1 / (s2 * s)))
     lo, hi = quantized_range(node.options.fused_activation_function, y)
 
     def compute(a: Array, b: Array, out: Array) -> None:
-        v1, v2 = a.astype(_I64) - x1.zero_point, b.astype(_I64) - x2.zero_point
+        v1, v2 = a.astype(_I64) - z1, b.astype(_I64) - z2
         v1, v2 = np.where(v2 < 0, -v1, v1), np.abs(v2)
         inverse, bits = fp.get_reciprocal(np.maximum(v2, 1), 31)
         headroom = _leading_sign_bits(v1)
         shift = e - bits.astype(_I64) - headroom
         value = fp.mbqm(fp.mbqm(v1, inverse, headroom), m, np.maximum(shift, -62))
         # The reference shifts by more than 31 there, which C leaves undefined; the quotient is 0.
-        value = np.where(shift < -31, 0, value).astype(_I64) + y.zero_point
+        value = np.where(shift < -31, 0, value).astype(_I64) + z
         np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
 
     return PairMap(compute, 0)
@@ -241,11 +243,11 @@ def _refusing_zeros(step: Step, b: Array, zero: int) -> Step:
 
 def _division(node: Node, step: Step, b: Array) -> Step:
     spec = node.input(1)
-    if node.op != "DIV" or spec.type == "FLOAT32":
+    if node.op != "DIV" or spec.dtype.kind == "f":
         return step
     quantization = spec.quantization
     require(quantization is None or not quantization.per_channel, "Div only supports per-tensor quantization. ")
-    return _refusing_zeros(step, b, 0 if quantization is None else spec.zero_point)
+    return _refusing_zeros(step, b, scale_and_zero_point(spec)[1])
 
 
 def _arithmetic(
@@ -256,7 +258,10 @@ def _arithmetic(
         x, y = node.input(0), node.outputs[0]
         narrowing = name == "MUL" and x.type == "INT16" and y.type in ("INT8", "UINT8")
         require(y.type == x.type or narrowing, f"{name}: output {y.type} for inputs {x.type} is not supported. ")
-        if is_quantized(x) or narrowing or (name == "SUB" and x.type == "INT16"):
+        # Without scales ADD and MUL take int16 for plain numbers, ADD by its input's and MUL by its output's.
+        decides = {"ADD": x, "MUL": y}.get(name)
+        number = x.type == y.type == "INT16" and decides is not None and decides.quantization is None
+        if x.type in ("INT8", "UINT8", "INT16") and not number:
             step = pairs_step(codes(node), inputs, outputs[0])
         else:
             activation = getattr(node.options, "fused_activation_function", None)
@@ -269,9 +274,13 @@ def _arithmetic(
 
 _CODES = "INT8 UINT8 INT16"
 _arithmetic("ADD", 6, f"FLOAT32 FLOAT16 INT32 INT64 {_CODES}", lambda _: np.add, lambda n: _sum(n, np.add))
-_arithmetic("SUB", 5, f"FLOAT32 INT32 INT64 {_CODES}", lambda _: np.subtract, lambda n: _sum(n, np.subtract))
+_arithmetic("SUB", 5, f"FLOAT32 FLOAT16 INT32 INT64 {_CODES}", lambda _: np.subtract, lambda n: _sum(n, np.subtract))
 _arithmetic("MUL", 8, f"FLOAT32 FLOAT16 INT32 UINT32 INT64 COMPLEX64 {_CODES}", lambda _: np.multiply, _product)
 _arithmetic(
-    "DIV", 2, f"FLOAT32 INT32 {_CODES}", lambda dtype: np.divide if dtype.kind == "f" else _whole_quotient, _quotient
+    "DIV",
+    2,
+    f"FLOAT32 FLOAT16 INT32 {_CODES}",
+    lambda dtype: np.divide if dtype.kind == "f" else _whole_quotient,
+    _quotient,
 )
-_arithmetic("SQUARED_DIFFERENCE", 2, "FLOAT32 INT32 INT8", lambda _: _squared_difference, _difference_squared)
+_arithmetic("SQUARED_DIFFERENCE", 2, "FLOAT32 FLOAT16 INT32 INT8", lambda _: _squared_difference, _difference_squared)

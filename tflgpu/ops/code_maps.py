@@ -14,15 +14,18 @@ from tflgpu.ops.registry import require
 RealFunction = Callable[[Array], Array]
 
 
-def is_quantized(spec: TensorSpec) -> bool:
-    """Whether spec holds codes: 8-bit types always do, 16-bit ones where they have quantization parameters."""
-    return spec.type in ("INT8", "UINT8") or (spec.type == "INT16" and spec.quantization is not None)
+def scale_and_zero_point(spec: TensorSpec) -> tuple[np.float32, int]:
+    """Those of the tensor, or 0 and 0 where it has none: TensorFlow Lite computes with these then."""
+    if spec.quantization is None or not spec.quantization.scale.size:
+        return np.float32(0), 0
+    return spec.scale, spec.zero_point
 
 
 def require_symmetric(*specs: TensorSpec) -> None:
     """Raises OpError unless all that are 16-bit have zero point 0."""
     for spec in specs:
-        require(spec.type != "INT16" or spec.zero_point == 0, f"{spec.name} params.zero_point != 0. ")
+        zero_point = scale_and_zero_point(spec)[1]
+        require(spec.type != "INT16" or zero_point == 0, f"{spec.name} params.zero_point != 0 ({zero_point}). ")
 
 
 def clamp(codes: Array, spec: TensorSpec) -> Array:
@@ -34,7 +37,7 @@ def table_of(f: RealFunction, node: Node) -> CodeMap:
     """The tables that the reference makes of a real function: one entry a code, or 513 with lines between."""
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
-    scales = x.scale, x.zero_point, y.scale, y.zero_point
+    scales = *scale_and_zero_point(x), *scale_and_zero_point(y)
     if x.type == "INT16":
         steps = fp.lut_int16(f, *scales)
         return CodeMap(lambda codes: fp.lut_int16_lookup(steps, codes))
@@ -46,34 +49,36 @@ def rescaled(node: Node, lo: float | None = None, hi: float | None = None) -> Co
     """The input's codes at the output's scale, clamped to the reals lo and hi: RELU and its kin."""
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
-    m, e = fp.quantize_multiplier(float(x.scale / y.scale))
+    (x_scale, x_zero), (y_scale, y_zero) = scale_and_zero_point(x), scale_and_zero_point(y)
+    m, e = fp.quantize_multiplier(float(x_scale / y_scale))
     limits = np.iinfo(y.dtype)
-    lowest = limits.min if lo is None else max(limits.min, y.zero_point + _code(lo, y))
-    highest = limits.max if hi is None else min(limits.max, y.zero_point + _code(hi, y))
+    lowest = limits.min if lo is None else max(limits.min, y_zero + _steps(lo, y_scale))
+    highest = limits.max if hi is None else min(limits.max, y_zero + _steps(hi, y_scale))
 
     def relu(codes: Array) -> Array:
-        value = fp.mbqm(codes.astype(np.int64) - x.zero_point, m, e) + np.int32(y.zero_point)
+        value = fp.mbqm(codes.astype(np.int64) - x_zero, m, e) + np.int32(y_zero)
         return np.minimum(np.maximum(value, np.int32(lowest)), np.int32(highest)).astype(y.dtype)
 
     return CodeMap(relu)
 
 
-def _code(real: float, spec: TensorSpec) -> int:
-    return int(fp.to_int32(fp.round_half_away(np.asarray(np.float32(real) / spec.scale, np.float32))))
+def _steps(real: float, scale: np.float32) -> int:
+    return int(fp.to_int32(fp.round_half_away(np.asarray(np.float32(real) / scale, np.float32))))
 
 
 def leaky_relu(node: Node) -> CodeMap:
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
     alpha = np.float32(node.options.alpha)
-    m1, e1 = fp.quantize_multiplier(float(x.scale / y.scale))
-    m2, e2 = fp.quantize_multiplier(float(x.scale * alpha / y.scale))
+    (x_scale, x_zero), (y_scale, y_zero) = scale_and_zero_point(x), scale_and_zero_point(y)
+    m1, e1 = fp.quantize_multiplier(float(x_scale / y_scale))
+    m2, e2 = fp.quantize_multiplier(float(x_scale * alpha / y_scale))
     sign = -1 if m2 < 0 else 1
 
     def leaky(codes: Array) -> Array:
-        v = codes.astype(np.int64) - x.zero_point
+        v = codes.astype(np.int64) - x_zero
         value = np.where(v >= 0, fp.mbqm(v, m1, e1), sign * fp.mbqm(v, abs(m2), e2))
-        return clamp(value + y.zero_point, y)
+        return clamp(value + y_zero, y)
 
     return CodeMap(leaky)
 
@@ -146,13 +151,14 @@ def _int16_multiplier(scale: float) -> tuple[int, int]:
 
 def hard_swish(node: Node) -> CodeMap:
     x, y = node.input(0), node.outputs[0]
-    fine = np.float32(1 / 128) * x.scale
-    om, oe = _int16_multiplier(float(fine / y.scale))
+    (x_scale, x_zero), (y_scale, y_zero) = scale_and_zero_point(x), scale_and_zero_point(y)
+    fine = np.float32(1 / 128) * x_scale
+    om, oe = _int16_multiplier(float(fine / y_scale))
     rm, re = _int16_multiplier(float(fine / (np.float32(3) / np.float32(32768))))
     require(oe <= 0, "params->output_multiplier_exponent <= 0 was not true. ")
 
     def swish(codes: Array) -> Array:
-        h = fp.wrap((codes.astype(np.int64) - x.zero_point) << 7, 16)
+        h = fp.wrap((codes.astype(np.int64) - x_zero) << 7, 16)
         value = fp.srdhm(h, om, 16).astype(np.int64)
         gate = fp.sat_shl(h, re - 1, 16) if re > 0 else h
         gate = fp.srdhm(gate, rm, 16).astype(np.int64)
@@ -161,6 +167,6 @@ def hard_swish(node: Node) -> CodeMap:
         # Here the high half of the product is cut towards zero, unlike above.
         product = gate * value
         product = np.minimum(np.where(product >= 0, product >> 15, -((-product) >> 15)), 32767)
-        return clamp(fp.rdbp(product, -oe).astype(np.int64) + y.zero_point, y)
+        return clamp(fp.rdbp(product, -oe).astype(np.int64) + y_zero, y)
 
     return CodeMap(swish)

@@ -75,7 +75,9 @@ def unary(
     def prepare(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
         x = node.input(0)
         _require_output(node, x.type)
-        if codes is not None and code_maps.is_quantized(x):
+        # ABS alone takes int16 numbers that are no codes.
+        plain = x.type not in ("INT8", "UINT8", "INT16") or (name == "ABS" and x.quantization is None)
+        if codes is not None and not plain:
             return codes_step(codes(node), inputs[0], outputs[0])
         function: InPlace = f(node) if of_node else f  # type: ignore[assignment]
         return blocked(_for_type(function, x), inputs, outputs[0])
@@ -103,21 +105,22 @@ def zero(x: Array, y: Array) -> None:
     y[...] = 0
 
 
+# float16 is wider here than in TensorFlow Lite's own kernels: its default interpreter runs all of these by XNNPACK.
 UNARY_ROWS: dict[str, Row] = {
-    "ABS": Row(np.absolute, "FLOAT32 INT32 INT8 INT16", 5, code_maps.absolute),
-    "CEIL": Row(np.ceil, "FLOAT32"),
+    "ABS": Row(np.absolute, "FLOAT32 FLOAT16 INT32 INT8 INT16", 5, code_maps.absolute),
+    "CEIL": Row(np.ceil, "FLOAT32 FLOAT16"),
     "COS": Row(np.cos, "FLOAT32 FLOAT16", 2),
-    "EXP": Row(np.exp, "FLOAT32 INT8 INT16", 2, code_maps.exponential),
+    "EXP": Row(np.exp, "FLOAT32 FLOAT16 INT8 INT16", 2, code_maps.exponential),
     "FLOOR": Row(np.floor, "FLOAT32 FLOAT16 BFLOAT16"),
-    "LOG": Row(np.log, "FLOAT32 INT8 INT16", 2, code_maps.logarithm),
+    "LOG": Row(np.log, "FLOAT32 FLOAT16 INT8 INT16", 2, code_maps.logarithm),
     "LOGICAL_NOT": Row(np.logical_not, "BOOL"),
     "NEG": Row(np.negative, "FLOAT32 FLOAT16 BFLOAT16 INT8 INT16 INT32 INT64"),
     "ROUND": Row(np.rint, "FLOAT32 FLOAT16 BFLOAT16"),
-    "RSQRT": Row(rsqrt, "FLOAT32 INT8 INT16", 3, code_maps.reciprocal_square_root),
+    "RSQRT": Row(rsqrt, "FLOAT32 FLOAT16 INT8 INT16", 3, code_maps.reciprocal_square_root),
     "SIGN": Row(np.sign, "FLOAT32 FLOAT64 INT32", 2),
     "SIN": Row(np.sin, "FLOAT32 FLOAT16", 2),
-    "SQRT": Row(np.sqrt, "FLOAT32 INT8 INT16", 2, code_maps.square_root),
-    "SQUARE": Row(np.square, "FLOAT32"),
+    "SQRT": Row(np.sqrt, "FLOAT32 FLOAT16 INT8 INT16", 2, code_maps.square_root),
+    "SQUARE": Row(np.square, "FLOAT32 FLOAT16"),
     "ZEROS_LIKE": Row(zero, "FLOAT32 INT32 INT64"),
 }
 

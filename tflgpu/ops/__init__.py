@@ -10,9 +10,11 @@ from tflgpu.ops import cast as cast
 from tflgpu.ops import comparison as comparison
 from tflgpu.ops import control as control
 from tflgpu.ops import conv as conv
+from tflgpu.ops import conv_3d as conv_3d
 from tflgpu.ops import depthwise as depthwise
 from tflgpu.ops import detection as detection
 from tflgpu.ops import diagonal as diagonal
+from tflgpu.ops import dilate as dilate
 from tflgpu.ops import elementwise as elementwise
 from tflgpu.ops import embedding as embedding
 from tflgpu.ops import fft as fft
@@ -26,6 +28,7 @@ from tflgpu.ops import mediapipe as mediapipe
 from tflgpu.ops import movement as movement
 from tflgpu.ops import normalization as normalization
 from tflgpu.ops import padding as padding
+from tflgpu.ops import pool as pool
 from tflgpu.ops import quantize as quantize
 from tflgpu.ops import random as random
 from tflgpu.ops import reduce as reduce
@@ -41,4 +44,6 @@ from tflgpu.ops import stablehlo_indexing as stablehlo_indexing
 from tflgpu.ops import strided_slice as strided_slice
 from tflgpu.ops import strings as strings
 from tflgpu.ops import svdf as svdf
+from tflgpu.ops import transpose_conv as transpose_conv
+from tflgpu.ops import unpool as unpool
 from tflgpu.ops import variables as variables

@@ -22,13 +22,14 @@ BIASES = {"UINT8": ("INT32",), "INT8": ("INT32",), "INT16": ("INT32", "INT64"), 
 class Run:
     """Some rows of sums: what to copy first, and the step that computes them.
 
-    rows: which of the output's rows (b * oh * ow). image: which image of the batch they are of.
+    rows: which of the output's rows (b * oh * ow). image: which image of the batch they are of. sums: where they are then.
     """
 
     copies: tuple[Copy, ...]
     product: Step
     rows: slice
     image: int
+    sums: Array
 
 
 class Sums(Protocol):
@@ -183,13 +184,20 @@ def is_constant(spec: TensorSpec | None) -> bool:
 
 
 def float_convolution(
-    node: Node, x: Array, bias: Array | None, out: Array, window: Window, sums: Sums, constant_bias: bool
+    node: Node,
+    x: Array,
+    bias: Array | None,
+    out: Array,
+    window: Window,
+    sums: Sums,
+    constant_bias: bool,
+    activation: str | None = None,
 ) -> Step:
     """Of float32 by float32."""
     flat = out.reshape(-1, sums.oc)
-    finish = FloatBias(bias, node.options.fused_activation_function)
+    finish = FloatBias(bias, node.options.fused_activation_function if activation is None else activation)
     runs = sums.runs(x, window, 0.0, lambda rows: flat[rows], per_image=False, large=True)
-    bound = [(run.copies, run.product, finish.bind(flat[run.rows])) for run in runs]
+    bound = [(run.copies, run.product, finish.bind(run.sums)) for run in runs]
     before = [] if sums.constant else [sums.load]
     return execute(before if constant_bias else [*before, finish.load], bound)
 
@@ -230,7 +238,7 @@ def integer_convolution(
     runs = sums.runs(x, window, float(zero_point), target, per_image=False, large=False)
     size = max(run.rows.stop - run.rows.start for run in runs)
     finish = Requantizer(scaling, size, offsets(), sums.bound + most_bias)
-    bound = [(run.copies, run.product, finish.bind(target(run.rows), flat[run.rows])) for run in runs]
+    bound = [(run.copies, run.product, finish.bind(run.sums, flat[run.rows])) for run in runs]
     before: list[Step] = [] if sums.constant else [sums.load]
     if before or not constant_bias:
         before.append(lambda: finish.set_bias(offsets()))

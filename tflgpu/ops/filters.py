@@ -121,10 +121,11 @@ class Filters:
         self, x: Array, window: Window, pad: float, target: Callable[[slice], Array], per_image: bool, large: bool
     ) -> list[Run]:
         """The convolution of x (b, h, w, c) in blocks of rows; see `convolution.Sums`."""
-        return [
-            Run(tuple(copies), self.bind(matrix, target(rows)), rows, image)
-            for copies, matrix, rows, image in _patch_blocks(x, window, self, pad, per_image, large)
-        ]
+        runs = []
+        for copies, matrix, rows, image in _patch_blocks(x, window, self, pad, per_image, large):
+            sums = target(rows)
+            runs.append(Run(tuple(copies), self.bind(matrix, sums), rows, image, sums))
+        return runs
 
     def _scratch(self, n: int) -> Array:
         if not hasattr(self, "_converted") or len(self._converted) < n:

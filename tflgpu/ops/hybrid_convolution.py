@@ -66,11 +66,10 @@ def hybrid_convolution(
     before: list[Step] = [] if sums.constant else [sums.load]
     if not constant_bias:
         before.append(finish.load)
-    target = scratch_rows(sums)
     bound = []
-    for run in sums.runs(image, window, 0.0, target, per_image=True, large=False):
+    for run in sums.runs(image, window, 0.0, scratch_rows(sums), per_image=True, large=False):
         scaled = flat[run.rows]
-        scale = _scaling(target(run.rows), scaled, image_scale[run.image], rule)
+        scale = _scaling(run.sums, scaled, image_scale[run.image], rule)
         bound.append((run.copies, run.product, in_turn([scale, finish.bind(scaled)])))
     return execute([*before, quantize], bound)
 

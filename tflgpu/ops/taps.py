@@ -84,8 +84,9 @@ class Taps:
                 copies = [one for one in padded.copies(x[image], first, places) if not alone or one[1] is not pad]
                 start = (image * window.oh + first) * window.ow
                 rows = slice(start, start + places * window.ow)
-                product = self._bind(padded, places, together, target(rows), partial)
-                runs.append(Run(tuple(copies), product, rows, image))
+                sums = target(rows)
+                product = self._bind(padded, places, together, sums, partial)
+                runs.append(Run(tuple(copies), product, rows, image, sums))
         return runs
 
     def _bind(self, padded: PaddedRows, places: int, together: int, out: Array, partial: Array) -> Step:

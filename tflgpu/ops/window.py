@@ -167,13 +167,13 @@ def blocks(window: Window, elements_per_row: int, limit: int) -> list[tuple[int,
 def positions(window: Window, h: int, w: int) -> Iterator[tuple[int, int, slice, slice, slice, slice]]:
     """For every tap: (i, j, rows of places, columns of places, rows of input, columns of input) where it is inside."""
     for i in range(window.kh):
-        oy, iy = _inside(i * window.dh - window.top, window.sh, window.oh, h)
+        oy, iy = inside(i * window.dh - window.top, window.sh, window.oh, h)
         for j in range(window.kw):
-            ox, ix = _inside(j * window.dw - window.left, window.sw, window.ow, w)
+            ox, ix = inside(j * window.dw - window.left, window.sw, window.ow, w)
             yield i, j, oy, ox, iy, ix
 
 
-def _inside(offset: int, stride: int, places: int, size: int) -> tuple[slice, slice]:
+def inside(offset: int, stride: int, places: int, size: int) -> tuple[slice, slice]:
     """The places p with 0 <= p * stride + offset < size, and the inputs they touch."""
     first = max(0, -(offset // stride))
     last = min(places, -(-(size - offset) // stride))

@@ -1,0 +1,143 @@
+"""AVERAGE_POOL_2D, MAX_POOL_2D and L2_POOL_2D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tflgpu.graph import Array, Node, Shape
+from tflgpu.ops.convolution import in_turn
+from tflgpu.ops.fused_activation import float_range, quantized_range
+from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.window import Window, positions, sliding
+
+CODES = "UINT8 INT8 INT16"
+
+
+def window_of(node: Node) -> Window:
+    """The window of a node with the options of a 2-D pool."""
+    o = node.options
+    x = node.input(0)
+    require(len(x.shape) == 4, f"NumDimensions(input) != 4 ({len(x.shape)} != 4)")
+    require(node.outputs[0].type == x.type, f"input->type != output->type ({x.type} != {node.outputs[0].type})")
+    require(o.stride_h > 0 and o.stride_w > 0, "params->stride_height > 0 was not true.")
+    return sliding(*x.shape[1:3], o.filter_height, o.filter_width, (o.stride_h, o.stride_w), o.padding)
+
+
+def _shape(node: Node) -> list[Shape]:
+    window = window_of(node)
+    b, _, _, c = node.input(0).shape
+    return [(b, window.oh, window.ow, c)]
+
+
+def _limits(node: Node) -> tuple[np.generic | int, np.generic | int]:
+    activation, output = node.options.fused_activation_function, node.outputs[0]
+    return float_range(activation) if output.type == "FLOAT32" else quantized_range(activation, output)
+
+
+@kernel("MAX_POOL_2D", version=3, types=f"FLOAT32 {CODES}", shape=_shape)
+def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
+    """The largest of each window of x (b, h, w, c). NaN is never the largest; neither is padding."""
+    x, out, window = inputs[0], outputs[0], window_of(node)
+    assert x is not None
+    # Windows are taken apart into rows and columns: fewer steps, and the first go over whole rows.
+    least = float_range("NONE")[0] if out.dtype.kind == "f" else np.iinfo(out.dtype).min
+    lo, hi = (out.dtype.type(limit) for limit in _limits(node))
+    largest = np.fmax if out.dtype.kind == "f" else np.maximum
+    b, h, w, c = x.shape
+    rows = np.empty((window.oh, w, c), x.dtype)
+    taps = list(positions(window, h, w))
+    down = [(rows[oy], iy) for _, j, oy, _, iy, _ in taps if j == 0]
+    across = [(rows[:, ix], ox) for i, _, _, ox, _, ix in taps if i == 0]
+
+    def step() -> None:
+        for image, result in zip(x, out, strict=True):
+            rows.fill(least)
+            for target, iy in down:
+                largest(target, image[iy], target)
+            result.fill(least)
+            for source, ox in across:
+                part = result[:, ox]
+                largest(part, source, part)
+        out.clip(lo, hi, out)
+
+    return step
+
+
+def _counts(window: Window, h: int, w: int) -> Array:
+    """How many pixels of the image each window has: (oh, ow, 1). Raises OpError where one has none."""
+    counts = np.zeros((window.oh, window.ow, 1), np.int64)
+    for _, _, oy, ox, _, _ in positions(window, h, w):
+        counts[oy, ox] += 1
+    require(counts.all(), "a window of the pool lies outside of the image. ")
+    return counts
+
+
+def _summing(x: Array, window: Window, sums: Array, prepare: Callable[[Array], Array] = lambda part: part) -> Step:
+    """A step that adds up the windows of x into sums (b, oh, ow, c), tap by tap in the order of the filter."""
+    taps = list(positions(window, *x.shape[1:3]))
+    if window.oh == window.ow == 1:
+        rows, columns = (slice(0, max(tap[axis].stop for tap in taps)) for axis in (4, 5))
+        whole = x[:, rows, columns]
+        return lambda: prepare(whole).sum(axis=(1, 2), dtype=sums.dtype, out=sums[:, 0, 0])
+    pairs = [(sums[:, oy, ox], x[:, iy, ix]) for _, _, oy, ox, iy, ix in taps]
+
+    def step() -> None:
+        sums.fill(0)
+        for target, source in pairs:
+            np.add(target, prepare(source), target)
+
+    return step
+
+
+@kernel("AVERAGE_POOL_2D", version=3, types=f"FLOAT32 {CODES}", shape=_shape)
+def average_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
+    """The mean of each window of x (b, h, w, c), padding left out. Of codes: halves away from the code 0."""
+    x, out, window = inputs[0], outputs[0], window_of(node)
+    assert x is not None
+    if out.size == 0:
+        return lambda: None
+    lo, hi = _limits(node)
+    counts = _counts(window, *x.shape[1:3])
+    if out.dtype.kind == "f":
+        divisors = counts.astype(out.dtype)
+
+        def mean() -> None:
+            np.divide(out, divisors, out)
+            out.clip(lo, hi, out)
+
+        return in_turn([_summing(x, window, out), mean])
+    sums, means = np.zeros(out.shape, np.int32), np.empty(out.shape, np.float64)
+    half, divisors = (counts // 2).astype(np.float64), counts.astype(np.float64)
+    halves = np.empty_like(means)
+    low, high = np.float64(lo), np.float64(hi)
+
+    def rounded_mean() -> None:
+        means[...] = sums
+        np.copysign(half, means, halves)
+        np.add(means, halves, means)
+        np.divide(means, divisors, means)
+        means.clip(low, high, means)
+        # Cut towards zero, as C divides integers.
+        out[...] = means
+
+    return in_turn([_summing(x, window, sums), rounded_mean])
+
+
+@kernel("L2_POOL_2D", version=1, types="FLOAT32", shape=_shape)
+def l2_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
+    """The root of the mean square of each window of x (b, h, w, c), padding left out."""
+    x, out, window = inputs[0], outputs[0], window_of(node)
+    assert x is not None
+    if out.size == 0:
+        return lambda: None
+    lo, hi = _limits(node)
+    divisors = _counts(window, *x.shape[1:3]).astype(np.float32)
+
+    def root() -> None:
+        np.divide(out, divisors, out)
+        np.sqrt(out, out)
+        out.clip(lo, hi, out)
+
+    return in_turn([_summing(x, window, out, np.square), root])

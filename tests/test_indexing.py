@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from examples import FIXED_SIZE, example, model_of, refused_by_both, same_as_litert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, one_op, tflgpu_run
+from single_op import FIXED_SIZE, example, model_of, refused_by_both, same_as_litert
 
 from tflgpu.builder import ModelBuilder
 
 derandomized = settings(max_examples=30, derandomize=True, deadline=None)
 sizes = st.sampled_from([1, 2, 3, 5])
-GATHERED = "FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 INT32 INT64 BOOL".split()
+GATHERED = ["FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT16", "INT32", "INT64", "BOOL"]
 INDICES = {"INT16": np.int16, "INT32": np.int32, "INT64": np.int64}
 
 
@@ -98,7 +98,7 @@ def scatter(at, updates, type, shape):
     return one_op("SCATTER_ND", inputs, [spec(type, ())])
 
 
-@pytest.mark.parametrize("type", "FLOAT32 INT8 UINT8 INT32 INT64 BOOL".split())
+@pytest.mark.parametrize("type", ["FLOAT32", "INT8", "UINT8", "INT32", "INT64", "BOOL"])
 @pytest.mark.parametrize("at", [[[1], [3], [0]], [[1], [3], [1]]])
 def test_scatter_nd_of_every_type_adds_at_the_same_index(type, at):
     at, updates = np.array(at, np.int32), example(type, (3, 2))
@@ -140,7 +140,7 @@ def sparse_to_dense(at, type, values, shape, index_type="INT32"):
     )
 
 
-@pytest.mark.parametrize("type", "FLOAT32 INT8 UINT8 INT32 INT64".split())
+@pytest.mark.parametrize("type", ["FLOAT32", "INT8", "UINT8", "INT32", "INT64"])
 @pytest.mark.parametrize("index_type", ["INT32", "INT64"])
 @pytest.mark.parametrize(
     ("at", "shape"), [(2, [4]), ([1, 3, 1], [4]), ([[0, 1], [2, 3], [0, 1]], [3, 4]), ([[0, 1, 0, 2]], [1, 2, 1, 3])]
@@ -159,12 +159,14 @@ def test_sparse_to_dense_outside_is_refused(at):
 
 
 def one_hot(at, type, depth, axis, index_type="INT32", on=3, off=1):
-    values = [spec(type, (), value=np.array(v, np.dtype("bool" if type == "BOOL" else type.lower()))) for v in (on, off)]
+    values = [
+        spec(type, (), value=np.array(v, np.dtype("bool" if type == "BOOL" else type.lower()))) for v in (on, off)
+    ]
     inputs = [spec(index_type, at.shape), np.array(depth, np.int32), *values]
     return one_op("ONE_HOT", inputs, [spec(type, ())], axis=axis)
 
 
-@pytest.mark.parametrize("type", "FLOAT32 INT8 UINT8 INT32 INT64 BOOL".split())
+@pytest.mark.parametrize("type", ["FLOAT32", "INT8", "UINT8", "INT32", "INT64", "BOOL"])
 @pytest.mark.parametrize("axis", [-1, 0, 1])
 @pytest.mark.parametrize("index_type", ["INT32", "INT64"])
 def test_one_hot_of_every_type(type, axis, index_type):
@@ -216,7 +218,7 @@ def test_an_update_that_does_not_fit_is_refused(shape):
     refused_by_both(update_slice(x, update, "FLOAT32"), x, update, np.array([0, 0], np.int32), match="does not fit")
 
 
-@pytest.mark.parametrize("type", "FLOAT32 UINT8 INT16 INT32 INT64".split())
+@pytest.mark.parametrize("type", ["FLOAT32", "UINT8", "INT16", "INT32", "INT64"])
 @pytest.mark.parametrize("lengths_type", ["INT32", "INT64"])
 @pytest.mark.parametrize(("seq", "batch"), [(1, 0), (0, 1), (2, 0), (0, 2), (1, 2)])
 def test_reverse_sequence_of_every_type(type, lengths_type, seq, batch):
@@ -237,7 +239,7 @@ def test_reverse_sequence_beyond_the_input_is_refused():
 
 
 # The types for which TensorFlow Lite's kernel has a case; it takes all others for float32.
-DIAGONALS = "FLOAT32 INT8 UINT8 INT16 INT32 INT64".split()
+DIAGONALS = ["FLOAT32", "INT8", "UINT8", "INT16", "INT32", "INT64"]
 
 
 @pytest.mark.parametrize("type", DIAGONALS)

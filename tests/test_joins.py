@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from examples import example, refused_by_both, same_as_litert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, one_op, tflgpu_run
+from single_op import example, refused_by_both, same_as_litert
 
 derandomized = settings(max_examples=30, derandomize=True, deadline=None)
 sizes = st.sampled_from([1, 2, 3, 5])
-CONCATENATED = "FLOAT32 FLOAT16 BFLOAT16 INT4 INT8 UINT8 INT16 INT32 UINT32 INT64 BOOL".split()
-PACKED = "FLOAT32 INT8 UINT8 INT16 INT32 UINT32 INT64".split()
-UNPACKED = "FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 INT32 BOOL".split()
-SPLIT = "FLOAT32 INT8 UINT8 INT16 INT32 INT64".split()
+CONCATENATED = ["FLOAT32", "FLOAT16", "BFLOAT16", "INT4", "INT8", "UINT8", "INT16", "INT32", "UINT32", "INT64", "BOOL"]
+PACKED = ["FLOAT32", "INT8", "UINT8", "INT16", "INT32", "UINT32", "INT64"]
+UNPACKED = ["FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT16", "INT32", "BOOL"]
+SPLIT = ["FLOAT32", "INT8", "UINT8", "INT16", "INT32", "INT64"]
 
 
 def spec(type, shape, **quantization):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from examples import FIXED_SIZE, example, model_of, refused_by_both, same_as_litert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
+from single_op import FIXED_SIZE, example, model_of, refused_by_both, same_as_litert
 
 derandomized = settings(max_examples=30, derandomize=True, deadline=None)
 sizes = st.sampled_from([1, 2, 3, 5])
@@ -94,7 +94,9 @@ def test_strided_slice_of_every_type(type):
 def test_strided_slice_by_any_masks(data):
     shape = data.draw(st.lists(sizes, min_size=1, max_size=4))
     count = data.draw(st.integers(1, len(shape)))
-    entries = [data.draw(st.tuples(*[st.integers(-6, 6)] * 2, st.sampled_from([1, 1, 2, -1, -2]))) for _ in range(count)]
+    entries = [
+        data.draw(st.tuples(*[st.integers(-6, 6)] * 2, st.sampled_from([1, 1, 2, -1, -2]))) for _ in range(count)
+    ]
     begin, end, ellipsis, new = (data.draw(st.integers(0, 2**count - 1)) for _ in range(4))
     ellipsis = data.draw(st.sampled_from([0, *(1 << i for i in range(count))]))
     new = data.draw(st.sampled_from([0, 0, new])) & ~ellipsis
@@ -116,9 +118,7 @@ def test_strided_slice_between_inputs():
 
 def test_strided_slice_of_a_size_from_an_input():
     x, begin = example("FLOAT32", (5, 6)), ints(1, -5)
-    data = strided_slice(
-        x, "FLOAT32", {"type": "INT32", "shape": (2,)}, ints(3, 4), ints(1, 2), version=8, offset=True
-    )
+    data = strided_slice(x, "FLOAT32", {"type": "INT32", "shape": (2,)}, ints(3, 4), ints(1, 2), version=8, offset=True)
     same_as_litert(data, x, begin, resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
 
 
@@ -142,7 +142,7 @@ def test_strided_slice_refuses_a_stride_of_zero_and_an_index_past_the_end():
         tflgpu_run(strided_slice(x, "FLOAT32", ints(7), ints(8), ints(1), (0, 0, 0, 0, 1)), [x])
 
 
-@pytest.mark.parametrize("type", "FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 INT32 INT64 BOOL".split())
+@pytest.mark.parametrize("type", ["FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT16", "INT32", "INT64", "BOOL"])
 @pytest.mark.parametrize("axes", [(1,), (-1, 1), (0, 1, 2)])
 def test_reverse_v2(type, axes):
     x = example(type, (2, 3, 5))
@@ -186,7 +186,7 @@ def test_blocks_that_do_not_fit_are_refused(op, block):
 @pytest.mark.parametrize("spatial", [1, 2])
 def test_space_to_batch_nd_and_back(spatial, block, paddings):
     block, paddings = block[:spatial], [list(p) for p in paddings[:spatial]]
-    shape = (2, 5, 7)[: 1 + spatial] + (3,)
+    shape = (*(2, 5, 7)[: 1 + spatial], 3)
     for i, b in enumerate(block):
         paddings[i][1] += -(shape[1 + i] + sum(paddings[i])) % b
     x = example("INT16", shape)

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from examples import FIXED_SIZE, example, model_of, refused_by_both, same_as_litert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, one_op, tflgpu_run
+from single_op import FIXED_SIZE, example, model_of, refused_by_both, same_as_litert
 
 from tflgpu.ops.padding import SMALL_NBYTES, Placement, borders
 
 derandomized = settings(max_examples=30, derandomize=True, deadline=None)
 sizes = st.sampled_from([1, 2, 3, 5])
-PADDED = "FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 INT32 INT64 BOOL".split()
+PADDED = ["FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT16", "INT32", "INT64", "BOOL"]
 
 
 @pytest.mark.parametrize("type", PADDED)

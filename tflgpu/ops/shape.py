@@ -47,7 +47,7 @@ def _rank_shape(node: Node) -> list[Shape]:
 @function("SHAPE", version=1, shape=_rank_shape)
 def shape(node: Node, x: Array) -> Array:
     """The shape of x as a vector of int32 or int64. Only x's shape is read, never its elements."""
-    require(node.outputs[0].type in INDICES, f"Unknown shape output data type: {node.outputs[0].type} ")
+    require(node.options.out_type in INDICES, f"Unknown shape output data type: {node.options.out_type} ")
     return np.array(x.shape, node.outputs[0].dtype)
 
 

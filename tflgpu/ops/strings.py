@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.graph import Array, Node
 from tflgpu.ops.registry import function, require
 
-MAX_GRAMS = 1 << 22
+MAX_GRAMS = 1 << 20
 """More n-grams than this in one sentence are refused: their number grows as (max_skip_size + 1) ** ngram_size."""
 
 
@@ -50,13 +50,17 @@ def _words(sentence: bytes) -> list[bytes]:
 
 
 def _grams(count: int, size: int, skip: int) -> Iterator[list[int]]:
-    """All runs of up to `size` of `count` words with at most `skip` between neighbours, longer before their starts."""
+    """All runs of up to `size` of `count` words with at most `skip` between neighbours, longer before their starts.
 
-    def longer(gram: list[int]) -> Iterator[list[int]]:
-        if len(gram) < size:
-            for following in range(gram[-1] + 1, min(gram[-1] + skip + 2, count)):
-                yield from longer([*gram, following])
-        yield gram
+    The list is one and the same, to be read before the next.
+    """
 
     for first in range(count):
-        yield from longer([first])
+        gram, following = [first], first + 1
+        while gram:
+            if len(gram) < size and following < min(gram[-1] + skip + 2, count):
+                gram.append(following)
+                following += 1
+            else:
+                yield gram
+                following = gram.pop() + 1

@@ -8,9 +8,22 @@ import numpy as np
 import pytest
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-FIXED_SIZE = (
-    "FLOAT32 FLOAT16 BFLOAT16 FLOAT64 INT8 UINT8 INT16 UINT16 INT32 UINT32 INT64 UINT64 BOOL COMPLEX64".split()
-)
+FIXED_SIZE = [
+    "FLOAT32",
+    "FLOAT16",
+    "BFLOAT16",
+    "FLOAT64",
+    "INT8",
+    "UINT8",
+    "INT16",
+    "UINT16",
+    "INT32",
+    "UINT32",
+    "INT64",
+    "UINT64",
+    "BOOL",
+    "COMPLEX64",
+]
 
 
 def example(type: str, shape: tuple[int, ...], seed: int = 0) -> Any:
@@ -38,7 +51,7 @@ def example(type: str, shape: tuple[int, ...], seed: int = 0) -> Any:
 
 
 def model_of(op: str, x: Any, type: str, *inputs: Any, outputs: int = 1, **options: Any) -> bytes:
-    """A model of one node: x of a type, further inputs (a tuple (array, type) or an array: constants; a dict: as is)."""
+    """A model of one node: x of a type, further inputs: (array, type) or an array for a constant, or a dict."""
     first = {"type": type, "shape": x.shape}
     ins = [{"value": i[0], "type": i[1]} if isinstance(i, tuple) else i for i in inputs]
     return one_op(op, [first, *ins], [{"type": type, "shape": ()}] * outputs, **options)

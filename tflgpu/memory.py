@@ -95,9 +95,15 @@ class Loans:
         return len(self._alive) > 0
 
 
-def aligned_empty(nbytes: int, alignment: int = ALIGNMENT) -> Array:
-    """nbytes of uninitialised memory, as uint8, that starts at a multiple of alignment."""
-    block = np.empty(nbytes + alignment, np.uint8)
+def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> Array:
+    """nbytes of zeros, as uint8, that start at a multiple of alignment; pages nobody touches cost nothing.
+
+    Raises RuntimeError where there is no such memory.
+    """
+    try:
+        block = np.zeros(nbytes + alignment, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise RuntimeError(f"{nbytes:,} bytes of host memory are not to be had. ") from error
     start = -block.ctypes.data % alignment
     return block[start : start + nbytes]
 
@@ -105,12 +111,8 @@ def aligned_empty(nbytes: int, alignment: int = ALIGNMENT) -> Array:
 def host_array(spec: TensorSpec) -> Array:
     """Zeroed host memory for a tensor."""
     if spec.dtype == object:
-        empty = np.empty(spec.shape, object)
-        empty.fill(b"")
-        return empty
-    array = aligned_empty(nbytes(spec)).view(spec.dtype).reshape(spec.shape)
-    array.fill(0)
-    return array
+        return np.full(spec.shape, b"", object)
+    return aligned_zeros(nbytes(spec)).view(spec.dtype).reshape(spec.shape)
 
 
 def nbytes(spec: TensorSpec) -> int:

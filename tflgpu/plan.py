@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Node, Shape, TensorSpec
-from tflgpu.memory import Tensor, aligned_empty, arena, host_array, nbytes
+from tflgpu.memory import Tensor, aligned_zeros, arena, host_array, nbytes
 from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, output_shapes, prepare
 from tflgpu.partition import Part, partition
 from tflgpu.shapes import failed, infer_stage, shaped, with_specs
@@ -121,7 +121,7 @@ class Plan:
         sizes = {i: nbytes(self.specs[i]) for i in first if i not in apart}
         offsets, total = arena(sizes, {i: (first[i], last[i]) for i in sizes})
         refuse_beyond_memory(total, f"the activations of graph {self._graph.index}")
-        block = aligned_empty(total)
+        block = aligned_zeros(total)
         for i, offset in offsets.items():
             spec = self.specs[i]
             self.storage[i] = Tensor(spec, block[offset : offset + sizes[i]].view(spec.dtype).reshape(spec.shape))

@@ -155,6 +155,7 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     if op.style in ("view", "alias"):
         x, y = inputs[0], outputs[0]
         assert x is not None
+        require(x.dtype == y.dtype, f"{node.op}: the input is {node.input(0).type}, the output {node.outputs[0].type}. ")
         try:
             moved = x.reshape(y.shape) if op.style == "alias" else op.run(node, x)
         except NeedsValue:  # the shape is known, but not yet where the elements come from

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tflgpu.fixed_point import mbqm, mbqm64, quantize_multiplier
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.hybrid import RowQuantizer, weight_scale
 from tflgpu.ops.integer_matmul import exact_depth
 from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.requantize import Requantizer, rescale
 from tflgpu.ops.shape_rules import broadcast, elements
+from tflgpu.ops.workspace import Workspace
+
+BLOCK = 1 << 14
+"""Elements of a quantized product that are made, and rescaled, at a time: they stay in the cache between the two."""
+
+Finish = Callable[[Array, Array], Step]
+"""(sums, where their codes go) -> a step that puts them there."""
 
 _TYPES = {
     ("FLOAT32", "FLOAT32", "FLOAT32"),
@@ -44,6 +51,8 @@ def batch_matmul(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Ar
     x = x.swapaxes(-1, -2) if node.options.adj_x else x
     y = y.swapaxes(-1, -2) if node.options.adj_y else y
     out = outputs[0]
+    if not out.size:
+        return lambda: None
     if types[0] == "FLOAT32":
         return _hybrid(node, x, y, out) if types[1] == "INT8" else lambda: _multiply(x, y, out)
     if types[0] == "FLOAT16":
@@ -56,8 +65,21 @@ def _multiply(x: Array, y: Array, out: Array) -> None:
     np.matmul(x, y, out=out)
 
 
-def _product(node: Node, x: Array, y: Array, zeros: tuple[int, int]) -> Callable[[], Array]:
-    """A callable that returns sum (x - zero)(y - zero) over k, exactly, in one float array that it overwrites.
+def _blocks(x: Array, y: Array, out: Array) -> Iterator[tuple[Array, Array, Array]]:
+    """The product cut along its leading dimensions, or its rows, into products of about BLOCK elements: x, y, out."""
+    batches = out.shape[:-2]
+    x, y = (np.broadcast_to(a, (*batches, *a.shape[-2:])) for a in (x, y))
+    # The first dimension in which a part, all later ones whole, is small enough; the columns stay whole.
+    axis = next((d for d in range(out.ndim - 1) if elements(out.shape[d + 1 :]) <= BLOCK), out.ndim - 2)
+    step = max(1, BLOCK // max(1, elements(out.shape[axis + 1 :])))
+    for lead in np.ndindex(*out.shape[:axis]):
+        for start in range(0, out.shape[axis], step):
+            part = slice(start, start + step)
+            yield x[lead][part], y[lead] if axis == len(batches) else y[lead][part], out[lead][part]
+
+
+def _exact_products(x: Array, y: Array, out: Array, zeros: tuple[int, int], finish: Finish) -> Step:
+    """A step that makes sums (x - zero)(y - zero) over k, exactly, in float, and hands them block by block to `finish`.
 
     8-bit codes are multiplied in float32, in pieces of k that stay exact, and the pieces added in float64.
     """
@@ -65,45 +87,52 @@ def _product(node: Node, x: Array, y: Array, zeros: tuple[int, int]) -> Callable
     wide = x.dtype.itemsize > 1
     dtype = np.dtype(np.float64 if wide else np.float32)
     piece = k if wide else exact_depth(255 if zeros[0] else 128, 255 if zeros[1] else 128)
-    shape = node.outputs[0].shape
-    whole = piece >= k
-    total = np.zeros(shape, dtype if whole else np.float64)
-    part = total if whole else np.empty(shape, dtype)
-    left, right = np.empty(x.shape, dtype), np.empty(y.shape, dtype)
+    blocks = list(_blocks(x, y, out))
+    sizes = [max((b[i].size for b in blocks), default=0) for i in range(3)]
+    total = np.empty(sizes[2], dtype if piece >= k else np.float64)
+    part = np.empty(sizes[2] if piece < k else 0, dtype)
+    workspace = Workspace("batch matmul", ((sizes[0],), dtype), ((sizes[1],), dtype))
+    zero_x, zero_y = (dtype.type(zero) for zero in zeros)
+    bound = []
+    for left, right, target in blocks:
+        product = total[: target.size].reshape(target.shape)
+        partial = part[: target.size].reshape(target.shape) if part.size else None
+        bound.append((left, right, product, partial, finish(product, target)))
 
-    def multiply() -> Array:
-        np.subtract(x, dtype.type(zeros[0]), out=left, dtype=dtype)
-        np.subtract(y, dtype.type(zeros[1]), out=right, dtype=dtype)
-        if whole:
-            np.matmul(left, right, out=total)
-            return total
-        total.fill(0)
-        for start in range(0, k, piece):
-            np.matmul(left[..., start : start + piece], right[..., start : start + piece, :], out=part)
-            np.add(total, part, out=total)
-        return total
+    def step() -> None:
+        lefts, rights = workspace()
+        for left, right, product, partial, done in bound:
+            a, b = lefts[: left.size].reshape(left.shape), rights[: right.size].reshape(right.shape)
+            np.subtract(left, zero_x, out=a, dtype=dtype)
+            np.subtract(right, zero_y, out=b, dtype=dtype)
+            if partial is None:
+                np.matmul(a, b, out=product)
+            else:
+                product.fill(0)
+                for start in range(0, k, piece):
+                    np.matmul(a[..., start : start + piece], b[..., start : start + piece, :], out=partial)
+                    np.add(product, partial, out=product)
+            done()
 
-    return multiply
+    return step
 
 
 def _quantized(node: Node, x: Array, y: Array, out: Array) -> Step:
     left, right, output = node.input(0), node.input(1), node.outputs[0]
+    k, n = y.shape[-2:]
     if output.type == "INT32":
         # The raw codes, whatever their zero points.
-        multiply = _product(node, x, y, (0, 0))
-        return lambda: np.copyto(out, multiply(), casting="unsafe")
+        return _exact_products(x, y, out, (0, 0), lambda acc, to: lambda: np.copyto(to, acc, casting="unsafe"))
     zeros = (left.zero_point, right.zero_point)
-    if left.type == "INT16":
+    wide = left.type == "INT16"
+    if wide:
         require(zeros == (0, 0) and output.zero_point == 0, "int16 needs zero points of 0. ")
-    m, e = quantize_multiplier(float(left.scale * right.scale) / float(output.scale))
-    limits, zero = np.iinfo(out.dtype), output.zero_point
-    multiply = _product(node, x, y, zeros)
-    rescale = mbqm64 if left.type == "INT16" else mbqm
-
-    def step() -> None:
-        out[...] = np.clip(rescale(multiply().astype(np.int64), m, e) + zero, limits.min, limits.max)
-
-    return step
+    factor = float(left.scale * right.scale) / float(output.scale)
+    scaling = rescale(np.array([factor]), n, output, "NONE", wide=wide)
+    largest = k * (1 << 30 if wide else 255 * 255)
+    rows = max((target.size // n for _, _, target in _blocks(x, y, out)), default=0) if n else 0
+    requantizer = Requantizer(scaling, rows, np.zeros(n, np.int64), largest)
+    return _exact_products(x, y, out, zeros, lambda acc, to: requantizer.bind(acc.reshape(-1, n), to.reshape(-1, n)))
 
 
 def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:

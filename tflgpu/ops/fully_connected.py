@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from tflgpu.ops.integer_matmul import IntegerMatrix
 from tflgpu.ops.registry import OpError, Step, kernel, require
 from tflgpu.ops.shape_rules import elements
 from tflgpu.ops.sparse import dense_values
+from tflgpu.ops.workspace import Workspace
 
-_BELOW_HALF = np.nextafter(0.5, 0.0)
+_BELOW_HALF = np.nextafter(np.float64(0.5), np.float64(0))
 _NARROW = frozenset({"INT8", "INT4", "INT2"})
 _QUANTIZED = frozenset({"INT8", "UINT8", "INT16"})
 _CLIPPING = frozenset({"NONE", "RELU", "RELU6", "RELU_N1_TO_1"})
@@ -173,7 +174,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], object]] = {
 
 def _hybrid(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
     rows, asymmetric = len(x), node.options.asymmetric_quantize_inputs
-    quantize = RowQuantizer(rows, x.shape[1], asymmetric)
+    quantize = RowQuantizer(rows, x.shape[1], asymmetric, shared=True)
     matrix = HybridMatrix(weights, weight_scale(node.input(1)), rows, asymmetric)
     activate = _ACTIVATIONS[node.options.fused_activation_function]
     start = np.zeros(1, np.float32) if bias is None else bias
@@ -219,26 +220,33 @@ def _blockwise(node: Node, x: Array, weights: Array, bias: Array | None, y: Arra
     return step
 
 
-def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> Callable[[], Array]:
-    """A callable that returns sum (w - zero point)(x - zero point) + bias, exactly, in float64 (rows, units)."""
+Tiles = Iterator[tuple[slice, slice, Array]]
+
+
+def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tuple[Callable[[], Tiles], int]:
+    """A callable that yields sums (w - zero)(x - zero) + bias, exactly, in float64, by tiles; and the size of a tile."""
     spec, weight_spec = node.input(0), node.input(1)
     assert weight_spec.quantization is not None
     # Weights quantized by rows are symmetric by definition; a zero point of theirs is not read.
     weight_zero = 0 if weight_spec.quantization.per_channel else weight_spec.zero_point
     matrix = IntegerMatrix(weights, len(x), largest=1 << 15 if x.dtype == np.int16 else 255)
-    codes = np.empty(x.shape, matrix.dtype)
+    workspace = Workspace("codes", (x.shape, matrix.dtype))
+    totals = Workspace("totals", ((matrix.tile_size,), np.float64))
     zero = matrix.dtype.type(spec.zero_point)
-    start = np.zeros(1, np.float64) if bias is None else bias.astype(np.float64)
-    total = np.empty(matrix.product.shape, np.float64)
 
-    def accumulate() -> Array:
+    def accumulate() -> Tiles:
+        (codes,), (total,) = workspace(), totals()
         np.subtract(x, zero, out=codes, dtype=codes.dtype)
-        np.add(matrix.multiply(codes), start, out=total)
-        if weight_zero:
-            np.subtract(total, codes.sum(axis=1, keepdims=True, dtype=np.float64) * weight_zero, out=total)
-        return total
+        start = np.zeros(len(weights), np.float64) if bias is None else bias.astype(np.float64)
+        sums = codes.sum(axis=1, keepdims=True, dtype=np.float64) * -weight_zero if weight_zero else None
+        for rows, columns, product in matrix.tiles(codes):
+            tile = total[: product.size].reshape(product.shape)
+            np.add(product, start[columns], out=tile)
+            if sums is not None:
+                np.add(tile, sums[rows], out=tile)
+            yield rows, columns, tile
 
-    return accumulate
+    return accumulate, matrix.tile_size
 
 
 def _quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
@@ -249,24 +257,28 @@ def _quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Arra
     if spec.type == "INT8" and output.type == "INT16":
         # TensorFlow Lite goes through its uint8 kernel, which takes the bits of both for unsigned, and the scale of
         # weights quantized by rows for 0. Of packed weights it reads beyond the end.
-        require(weight_spec.type == "INT8" or scales.size > 1, f"INT8 with {weight_spec.type} into INT16 is undefined. ")
+        require(
+            weight_spec.type == "INT8" or scales.size > 1, f"INT8 with {weight_spec.type} into INT16 is undefined. "
+        )
         x, weights = x.view(np.uint8), weights.view(np.uint8)
         scales = scales if scales.size == 1 else np.zeros(1, np.float32)
-    accumulate = _accumulator(node, x, weights, bias)
-    scale = float(spec.scale) * scales.astype(np.float64) / float(output.scale)
-    half = np.empty(y.shape, np.float64)
+    accumulate, size = _accumulator(node, x, weights, bias)
+    scale = np.broadcast_to(float(spec.scale) * scales.astype(np.float64) / float(output.scale), (len(weights),))
+    low, high = np.float64(lo - zero), np.float64(hi - zero)
+    workspace = Workspace("rounding", ((size,), np.float64), ((size,), np.int32))
 
     def step() -> None:
-        total = accumulate()
-        np.multiply(total, scale, out=total)
-        np.copysign(_BELOW_HALF, total, out=half)
-        np.add(total, half, out=total)
-        np.trunc(total, out=total)
-        if zero:
-            np.add(total, zero, out=total)
-        np.maximum(total, lo, out=total)
-        np.minimum(total, hi, out=total)
-        np.copyto(y, total, casting="unsafe")
+        halves, wholes = workspace()
+        for rows, columns, total in accumulate():
+            half, whole = halves[: total.size].reshape(total.shape), wholes[: total.size].reshape(total.shape)
+            np.multiply(total, scale[columns], out=total)
+            # Away from zero by a half; what is nearer to zero than that stays within 1 of it.
+            total.clip(-_BELOW_HALF, _BELOW_HALF, half)
+            np.add(total, half, out=total)
+            # The clamp may come before the cut to an integer: its bounds are integers.
+            total.clip(low, high, total)
+            np.copyto(whole, total, casting="unsafe")
+            np.add(whole, zero, out=y[rows, columns], casting="unsafe")
 
     return step
 
@@ -291,13 +303,15 @@ def _fixed_point(node: Node, x: Array, weights: Array, bias: Array | None, y: Ar
     if wide and bias is not None and bias.dtype == np.int64 and node.options.quantized_bias_type != "INT64":
         # Where the option does not say so, TensorFlow Lite reads any bias of these as int32.
         bias = bias.view(np.int32)[: len(weights)]
-    accumulate = _accumulator(node, x, weights, bias)
-    m, e = _multipliers(node)
+    accumulate, _ = _accumulator(node, x, weights, bias)
+    m, e = (np.broadcast_to(part, (len(weights),)) for part in _multipliers(node))
     zero, lo, hi = _codes(node)
     rescale = mbqm64 if wide else mbqm
 
     def step() -> None:
-        y[...] = np.clip(rescale(accumulate().astype(np.int64), m, e) + zero, lo, hi)
+        for rows, columns, total in accumulate():
+            scaled = rescale(total.astype(np.int64), m[columns], e[columns])
+            y[rows, columns] = np.clip(scaled + zero, lo, hi)
 
     return step
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tflgpu.graph import Array, TensorSpec
 from tflgpu.ops.integer_matmul import IntegerMatrix
+from tflgpu.ops.workspace import Workspace
 
 _VECTOR = 8
 """Elements the vector body quantizes at a time; it rounds the float just below 0.5 up, the rest as std::round does."""
@@ -17,41 +18,48 @@ _VECTOR = 8
 _BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
+_CHUNK = 1 << 14
+"""Elements that go through all the passes of quantization together, while they are in the cache."""
+
+
 class RowQuantizer:
     """Quantizes rows of float32 to 8-bit codes, each row with its own scale: real = scale * (code - zero_point).
 
     codes (rows, depth) float32, of integer value; scales (rows, 1) float32; zero_points (rows, 1) float32, of integer
-    value, all 0 where symmetric. All are storage of this object, overwritten by each call.
+    value, all 0 where symmetric. They are overwritten by each call.
+    shared: codes is an array that other steps use too: it is to be read after each call, and before the step ends.
     """
 
-    def __init__(self, rows: int, depth: int, asymmetric: bool):
+    def __init__(self, rows: int, depth: int, asymmetric: bool, shared: bool = False):
         self.rows, self.depth, self.asymmetric = rows, depth, asymmetric
-        self.codes = np.zeros((rows, depth), np.float32)
+        self._shared = Workspace("codes", ((rows, depth), np.float32)) if shared else None
+        self.codes = np.zeros((0, depth) if shared else (rows, depth), np.float32)
         self.scales = np.ones((rows, 1), np.float32)
         self.zero_points = np.zeros((rows, 1), np.float32)
         self._half = np.full(depth, 0.5, np.float32)
         self._half[depth - depth % _VECTOR :] = _BELOW_HALF
-        self._signed_half = np.empty((rows, depth), np.float32)
+        width = min(max(depth, 1), _CHUNK)
+        height = max(1, min(rows, _CHUNK // width))
+        self._pieces = [
+            (slice(i, i + height), slice(j, j + width)) for i in range(0, rows, height) for j in range(0, depth, width)
+        ]
+        self._signed_half = np.empty((height, width), np.float32)
 
     def __call__(self, x: Array) -> RowQuantizer:
         """Quantizes x (rows, depth) float32; returns itself."""
+        if self._shared is not None:
+            self.codes = self._shared()[0]
         if x.size:
             (self._quantize_asymmetric if self.asymmetric else self._quantize_symmetric)(x)
         return self
 
     def _quantize_symmetric(self, x: Array) -> None:
         largest = np.maximum(x.max(axis=1, keepdims=True), -x.min(axis=1, keepdims=True))
-        if largest.all():
-            np.divide(largest, np.float32(127), out=self.scales)
-            np.multiply(x, np.float32(127) / largest, out=self.codes)
-        else:
-            empty = largest == 0
-            np.divide(largest, np.float32(127), out=self.scales)
-            self.scales[empty] = 1
-            largest[empty] = 1
-            np.multiply(x, np.float32(127) / largest, out=self.codes)
-        self._round()
-        np.clip(self.codes, -127, 127, out=self.codes)
+        np.divide(largest, np.float32(127), out=self.scales)
+        if not largest.all():
+            self.scales[largest == 0] = 1
+            largest[largest == 0] = 1
+        self._encode(x, np.float32(127) / largest)
 
     def _quantize_asymmetric(self, x: Array) -> None:
         low = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
@@ -67,16 +75,23 @@ class RowQuantizer:
         zero_point[empty] = 0
         self.zero_points[...] = zero_point
         self.scales[...] = scale
-        np.multiply(x, np.float32(1) / self.scales, out=self.codes)
-        self._round()
-        # Rounded first, moved after: the portable code does it the other way round.
-        np.add(self.codes, self.zero_points, out=self.codes)
-        np.clip(self.codes, -128, 127, out=self.codes)
+        self._encode(x, np.float32(1) / self.scales)
 
-    def _round(self) -> None:
-        np.copysign(self._half, self.codes, out=self._signed_half)
-        np.add(self.codes, self._signed_half, out=self.codes)
-        np.trunc(self.codes, out=self.codes)
+    def _encode(self, x: Array, inverse: Array) -> None:
+        for piece in self._pieces:
+            codes = self.codes[piece]
+            np.multiply(x[piece], inverse[piece[0]], out=codes)
+            signed_half = self._signed_half[: codes.shape[0], : codes.shape[1]]
+            np.copysign(self._half[piece[1]], codes, out=signed_half)
+            np.add(codes, signed_half, out=codes)
+            np.trunc(codes, out=codes)
+            if self.asymmetric:
+                # Rounded first, moved after: the portable code does it the other way round.
+                np.add(codes, self.zero_points[piece[0]], out=codes)
+                np.maximum(codes, np.float32(-128), out=codes)
+            else:
+                np.maximum(codes, np.float32(-127), out=codes)
+            np.minimum(codes, np.float32(127), out=codes)
 
 
 class HybridMatrix:
@@ -92,26 +107,32 @@ class HybridMatrix:
         self, weights: Array, scale: Array, rows: int, asymmetric: bool, exact: bool = False, keep: bool = False
     ):
         weights = weights.view(np.int8)
-        n = len(weights)
         self._matrix = IntegerMatrix(weights, rows, keep=keep)
         self._scale = np.asarray(scale, np.float32).reshape(1, -1)
-        self._row_scale = np.empty((rows, self._scale.size), np.float32)
-        self._sum = np.empty((rows, n), np.float32)
-        self._asymmetric = asymmetric
         self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float64) if asymmetric else None
         self._flipped, self._flips = _flipped_weights(weights[:, :0] if exact else weights)
+        size = self._matrix.tile_size
+        self._workspace = Workspace("hybrid", ((size,), np.float32), ((size if asymmetric else 0,), np.float64))
 
     def accumulate(self, quantized: RowQuantizer, out: Array) -> None:
         """out (rows, n) float32 += scales of rows and weights * (codes - zero points) times weights transposed."""
-        product = self._matrix.multiply(quantized.codes)
-        if self._flips is not None:
-            negative = np.minimum(quantized.codes[:, self._flipped], 0).astype(np.float64)
-            product = product + negative @ self._flips
-        if self._weight_sums is not None:
-            product = product - quantized.zero_points * self._weight_sums
-        np.multiply(quantized.scales, self._scale, out=self._row_scale)
-        np.multiply(product, self._row_scale, out=self._sum, dtype=np.float32, casting="same_kind")
-        np.add(out, self._sum, out=out)
+        scaled, moved = self._workspace()
+        for rows, columns, product in self._matrix.tiles(quantized.codes):
+            if self._flips is not None:
+                negative = np.minimum(quantized.codes[rows, self._flipped], 0).astype(np.float64)
+                product = product + negative @ self._flips[:, columns]
+            part = scaled[: product.size].reshape(product.shape)
+            if self._weight_sums is not None:
+                offset = moved[: product.size].reshape(product.shape)
+                np.multiply(quantized.zero_points[rows], self._weight_sums[columns], out=offset)
+                # An exact integer, rounded to float32 once.
+                np.subtract(product, offset, out=part, dtype=np.float64, casting="same_kind")
+            else:
+                np.copyto(part, product, casting="same_kind")
+            scale = self._scale if self._scale.size == 1 else self._scale[:, columns]
+            np.multiply(part, quantized.scales[rows] * scale, out=part)
+            target = out[rows, columns]
+            np.add(target, part, out=target)
 
 
 def _flipped_weights(weights: Array) -> tuple[Array, Array | None]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from tflgpu.graph import Array
+from tflgpu.ops.workspace import Workspace
 
 KEPT = 1 << 16
 """Weights of up to so many elements keep a float copy (256 KiB in float32); larger ones are converted block by block at
 each product, about 0.1 ns an element, which keeps an interpreter's memory near that of its model."""
+
+TILE = 1 << 15
+"""Elements of a product that are made, and finished, at a time: they stay in the cache between the two."""
 
 _FLOAT32_EXACT = 1 << 24
 """float32 holds every integer up to here."""
@@ -28,37 +34,59 @@ class IntegerMatrix:
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self._piece = k if wide else _exact_piece(weights, largest)
         whole = self._piece >= k
-        self.product = np.zeros((rows, n), self.dtype if whole else np.float64)
-        self._partial = None if whole else np.empty((rows, n), np.float32)
+        self.product_dtype = self.dtype if whole else np.dtype(np.float64)
         self._weights = weights
         self._kept = weights.astype(self.dtype) if keep or weights.size <= KEPT else None
-        self._block = max(1, KEPT // max(k, 1))
-        self._scratch = np.empty((min(self._block, n), k), self.dtype) if self._kept is None else None
+        self._columns = n if self._kept is not None else min(n, max(64, KEPT // max(k, 1)))
+        self._rows = max(1, min(rows, TILE // max(self._columns, 1)))
+        self.tile_size = self._rows * self._columns
+        self._workspace = Workspace(
+            "integer matrix",
+            ((self.tile_size,), self.product_dtype),
+            ((0 if whole else self.tile_size,), np.float32),
+            ((0 if self._kept is not None else self._columns, k), self.dtype),
+        )
+        self._product = np.empty((rows, n), self.product_dtype) if self._kept is not None and keep else None
 
     def multiply(self, codes: Array) -> Array:
-        """codes (rows, k), of this matrix's `dtype`, times weights transposed: `product` (rows, n), overwritten."""
-        if self._kept is not None:
-            self._columns(codes, self._kept, self.product, self._partial)
-            return self.product
-        assert self._scratch is not None
-        n = len(self._weights)
-        for start in range(0, n, self._block):
-            stop = min(start + self._block, n)
-            block = self._scratch[: stop - start]
-            np.copyto(block, self._weights[start:stop])
-            partial = None if self._partial is None else self._partial[:, start:stop]
-            self._columns(codes, block, self.product[:, start:stop], partial)
-        return self.product
+        """codes (rows, k) of dtype `dtype` times weights transposed: (rows, n), overwritten by the next call."""
+        if self._product is None:
+            self._product = np.empty((len(codes), len(self._weights)), self.product_dtype)
+        if self._kept is not None and self.product_dtype == self.dtype:
+            return np.matmul(codes, self._kept.T, out=self._product)
+        for rows, columns, tile in self.tiles(codes):
+            self._product[rows, columns] = tile
+        return self._product
 
-    def _columns(self, codes: Array, block: Array, product: Array, partial: Array | None) -> None:
-        if partial is None:
-            np.matmul(codes, block.T, out=product)
+    def tiles(self, codes: Array) -> Iterator[tuple[slice, slice, Array]]:
+        """The product of `multiply` piece by piece: rows, columns, and a contiguous array, valid till the next."""
+        tile, partial, block = self._workspace()
+        n = len(self._weights)
+        for start in range(0, n, self._columns):
+            columns = slice(start, min(start + self._columns, n))
+            width = columns.stop - start
+            if self._kept is None:
+                weights = block[:width]
+                np.copyto(weights, self._weights[columns])
+            else:
+                weights = self._kept
+            for first in range(0, len(codes), self._rows):
+                rows = slice(first, min(first + self._rows, len(codes)))
+                size = (rows.stop - first) * width
+                product = tile[:size].reshape(-1, width)
+                self._multiply(codes[rows], weights.T, product, partial[:size])
+                yield rows, columns, product
+
+    def _multiply(self, codes: Array, weights: Array, product: Array, partial: Array) -> None:
+        if not partial.size:
+            np.matmul(codes, weights, out=product)
             return
+        part = partial.reshape(product.shape)
         product.fill(0)
         for start in range(0, codes.shape[1], self._piece):
             piece = slice(start, start + self._piece)
-            np.matmul(codes[:, piece], block[:, piece].T, out=partial)
-            np.add(product, partial, out=product)
+            np.matmul(codes[:, piece], weights[piece], out=part)
+            np.add(product, part, out=product)
 
 
 def exact_depth(largest: int, largest_weight: int) -> int:

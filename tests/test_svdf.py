@@ -94,7 +94,8 @@ def _slow_svdf_of_int8_state(tensors: list[Array], xs: list[Array], rank: int) -
             for f in range(filters):
                 dot = sum(int(w) * (int(v) + 4) for w, v in zip(feature[f], x[b], strict=True))
                 state[b, f, :-1] = state[b, f, 1:]
-                state[b, f, -1] = np.int8(min(max(int(mbqm(dot, *first)), -128), 127) + 5)
+                # Clamped before the zero point is added, and cut to 8 bits after it.
+                state[b, f, -1] = (min(max(int(mbqm(dot, *first)), -128), 127) + 5 + 128) % 256 - 128
             for u in range(filters // rank):
                 total = int(bias[u])
                 for f in range(u * rank, (u + 1) * rank):

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import Call, Device
 from tflgpu.delegates.fuse import fused
-from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, Share, Temp, source
+from tflgpu.delegates.launch import Argument, Fault, Launch, Packed, Ref, Share, Temp, source
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.movement import copy
 
 from tflgpu.delegate import Limits
 from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.memory import Tensor, arena
+from tflgpu.ops.registry import OpError
 from tflgpu.partition import Part
 
 
@@ -36,7 +37,9 @@ class GpuDelegate:
         device = self.device
         reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
         writes = [tensors[i] for i in sorted(part.outputs)]
-        run = device.sequence(_Compilation(device, part, tensors).calls())
+        compilation = _Compilation(device, part, tensors)
+        run = device.sequence(compilation.calls())
+        check = compilation.fault_check()
 
         def step() -> None:
             for tensor in reads:
@@ -44,6 +47,8 @@ class GpuDelegate:
             run()
             for tensor in writes:
                 tensor.write(device)
+            if check is not None:
+                check()
 
         return step
 
@@ -63,10 +68,41 @@ class _Compilation:
         self.groups = [self._own(lower(node, device.limits)) for node in fused(part)]
         self.roots = self._roots()
         self.constants: dict[int, Any] = {}
+        self.faults: list[Fault] = []
+        self.fault_cells = self._fault_cells()
         self.places = self._arena()
 
     def calls(self) -> list[Call]:
         return [self._call(launch) for group in self.groups for launch in group if isinstance(launch, Launch)]
+
+    def fault_check(self) -> Call | None:
+        """What raises the message of a kernel that found its inputs wrong; None where none can."""
+        if not self.faults:
+            return None
+        device, faults, cells = self.device, self.faults, self.fault_cells
+        found = np.zeros(len(faults) * self._fault_step(), np.int32)
+
+        def check() -> None:
+            device.download(cells, found)
+            if found.any():
+                first = int(np.flatnonzero(found)[0]) // self._fault_step()
+                device.upload(cells, np.zeros_like(found))
+                raise OpError(faults[first].message)
+
+        return check
+
+    def _fault_step(self) -> int:
+        return self.device.limits.alignment // 4
+
+    def _fault_cells(self) -> Any:
+        arguments = [a for group in self.groups for step in group if isinstance(step, Launch) for a in step.args]
+        self.faults.extend(a for a in arguments if isinstance(a, Fault))
+        if not self.faults:
+            return None
+        zeros = np.zeros(len(self.faults) * self._fault_step(), np.int32)
+        cells = self.device.allocate(zeros.nbytes)
+        self.device.upload(cells, zeros)
+        return cells
 
     def _own(self, lowered: Sequence[Launch | Share]) -> list[Launch | Share]:
         """A shared output that leaves the part is copied, since its storage is not the part's to choose."""
@@ -120,6 +156,9 @@ class _Compilation:
     def _argument(self, argument: Argument) -> Any:
         if isinstance(argument, np.generic):
             return argument
+        if isinstance(argument, Fault):
+            place = self.faults.index(argument) * self.device.limits.alignment
+            return self.device.slice(self.fault_cells, place, 4)
         key = self._key(argument)
         if key is not None:
             return self.places[key]

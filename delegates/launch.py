@@ -35,7 +35,14 @@ class Packed:
     make: Callable[[], Array]
 
 
-Argument = Ref | Temp | Packed | Array | np.generic
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """An int on the device that is 0 until a kernel finds the node's inputs wrong; `message` is then raised."""
+
+    message: str
+
+
+Argument = Ref | Temp | Packed | Fault | Array | np.generic
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +95,13 @@ class Dialect:
 
 
 def source(launch: Launch, dialect: Dialect) -> str:
-    """The complete program text: prelude, the launch's defines, shared.h, the kernel file."""
+    """The complete program text: the launch's defines, prelude, shared.h, the kernel file."""
     folder = files(dialect.package)
     defines = [f"#define {key} {value}" for key, value in sorted(launch.defines.items())]
     return "\n".join(
         [
-            folder.joinpath(dialect.prelude).read_text(),
             *defines,
+            folder.joinpath(dialect.prelude).read_text(),
             files("tflgpu.delegates").joinpath("shared.h").read_text(),
             folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text(),
         ]

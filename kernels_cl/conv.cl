@@ -51,6 +51,27 @@ kernel void conv_float(global const f32* x, global const f32* weights, global co
     })
     out[i] = clamp_f32(acc + bias[o], low, high);
 }
+#elif defined(HYBRID)
+kernel void conv_hybrid(global const i8* x, global const i8* weights, global const f32* bias,
+                        global const f32* weight_scales, global const f32* scales, global const i32* zero_points,
+                        global f32* out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw,
+                        i32 groups, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left,
+                        f32 low, f32 high) {
+    PLACE
+    i32 zero_point = zero_points[image];
+    i32 acc = 0;
+    TAPS({
+        global const i8* pixel = PIXEL;
+        global const i8* tap = TAP;
+        for (i32 k = 0; k < depth; k++) acc += (pixel[k] - zero_point) * tap[k * oc];
+    })
+#ifdef ONE_BY_ONE
+    f32 real = (f32)acc * weight_scales[o] * scales[image];
+#else
+    f32 real = (f32)acc * (scales[image] * weight_scales[o]);
+#endif
+    out[i] = clamp_f32(real + bias[o], low, high);
+}
 #else
 kernel void conv_integer(global const T* x, global const W_T* weights, global const ACC_T* bias,
                          global const i32* multipliers, global const i32* exponents, global T* out, i32 size, i32 h,

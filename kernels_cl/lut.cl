@@ -6,8 +6,20 @@ kernel void lut(global const X_T* x, global const OUT_T* table, global OUT_T* ou
     if (i < n) out[i] = table[x[i]];
 }
 #else
+#ifdef FAULT
+kernel void lut2(global const u8* x, global const u8* y, global const OUT_T* table, global OUT_T* out, i32 n,
+                 global i32* fault) {
+#else
 kernel void lut2(global const u8* x, global const u8* y, global const OUT_T* table, global OUT_T* out, i32 n) {
+#endif
     i32 i = get_global_id(0);
-    if (i < n) out[i] = table[256 * x[X_AT] + y[Y_AT]];
+    if (i >= n) return;
+#ifdef FAULT
+    if (FAULT) {
+        *fault = 1;
+        return;
+    }
+#endif
+    out[i] = table[256 * x[X_AT] + y[Y_AT]];
 }
 #endif

@@ -1,5 +1,5 @@
 // out (b, m, n) = x (b, m, k) times y (b, k, n), plus bias (n). One work-item an output.
-// FLOAT clamps; SCALED rescales codes by doubles; otherwise they are rescaled in fixed point.
+// FLOAT clamps; HYBRID has rows of codes with scales of their own; SCALED rescales codes by doubles; otherwise they are rescaled in fixed point.
 
 #define PLACE                                                                                                          \
     i32 i = get_global_id(0);                                                                                          \
@@ -17,6 +17,16 @@ kernel void matmul_float(global const f32* x, global const f32* y, global const 
     f32 acc = 0;
     for (i32 j = 0; j < k; j++) acc += x[j * x_column] * y[j * y_row];
     out[i] = clamp_f32(acc + bias[column], low, high);
+}
+#elif defined(HYBRID)
+kernel void matmul_hybrid(global const i8* x, global const i8* y, global const f32* bias, global const f32* y_scales,
+                          global const f32* scales, global const i32* zero_points, global f32* out, i32 size, i32 m,
+                          i32 n, i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column, f32 low, f32 high) {
+    PLACE
+    i32 zero_point = zero_points[row];
+    i32 acc = 0;
+    for (i32 j = 0; j < k; j++) acc += (x[j * x_column] - zero_point) * y[j * y_row];
+    out[i] = clamp_f32(bias[column] + (f32)acc * (scales[row] * y_scales[column]), low, high);
 }
 #elif defined(SCALED)
 kernel void matmul_scaled(global const X_T* x, global const Y_T* y, global const BIAS_T* bias, global const f64* scales,

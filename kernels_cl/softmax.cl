@@ -2,41 +2,8 @@
 // softmax_codes: the same of 8-bit codes, in fixed point; exps[d] is exp of minus d codes. One work-item a row.
 
 #ifdef WIDTH
-#if WIDTH > 1
-f32 block_max(f32 v, local f32* partial) {
-    i32 t = get_local_id(0);
-    partial[t] = v;
-    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (t < s) partial[t] = partial[t] < partial[t + s] ? partial[t + s] : partial[t];
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    v = partial[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return v;
-}
-
-f32 block_sum(f32 v, local f32* partial) {
-    i32 t = get_local_id(0);
-    partial[t] = v;
-    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (t < s) partial[t] += partial[t + s];
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    v = partial[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return v;
-}
-#else
-#define block_max(v, partial) (v)
-#define block_sum(v, partial) (v)
-#endif
-
 kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
-#if WIDTH > 1
     local f32 partial[WIDTH];
-#endif
     i32 t = get_local_id(0);
     x += get_group_id(0) * depth;
     out += get_group_id(0) * depth;

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.lowering import hybrid
 from tflgpu.delegates.lowering.index import index, standin
 from tflgpu.delegates.lowering.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
 
-from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.graph import Node, TensorSpec
+from tflgpu.ops.convolution import check_quantization, scale_factors
 from tflgpu.ops.fused_activation import float_range
 from tflgpu.ops.requantize import rescale
 from tflgpu.ops.window import Window, of_convolution, sliding
@@ -22,9 +24,11 @@ from tflgpu.ops.window import Window, of_convolution, sliding
 class Convolution:
     """One convolution: x (n, h, w, c) with weights (kh, kw, c / groups, oc) as `packed`, which `weights` become.
 
-    transposed: x is scattered where a plain convolution would gather; window is then that of the output over x.
+    symmetric: the filter's zero points must be 0. transposed: x is scattered where a plain convolution would gather;
+    window is then that of the output over x.
     """
 
+    node: Node
     x: TensorSpec
     weights: TensorSpec
     bias: TensorSpec | None
@@ -35,6 +39,7 @@ class Convolution:
     window: Window
     activation: str
     bias_type: str
+    symmetric: bool = True
     transposed: bool = False
 
 
@@ -48,6 +53,7 @@ def conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
     packed, before = turned(weights, (1, 2, 3, 0))
     return lowered(
         Convolution(
+            node,
             x,
             weights,
             node.optional(2),
@@ -67,11 +73,13 @@ def conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
 def depthwise_conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
     """Weights (1, kh, kw, c * multiplier)."""
     x, weights = node.input(0), node.input(1)
+    require((x.type, weights.type) != ("INT16", "INT4"), "INT16 input with INT4 weights")
     _, kh, kw, oc = weights.shape
     require(x.shape[3] > 0 and oc % x.shape[3] == 0, f"{oc} channels of weights for {x.shape[3]} of input")
     window = of_convolution(node, x.shape[1], x.shape[2], kh, kw)
     return lowered(
         Convolution(
+            node,
             x,
             weights,
             node.optional(2),
@@ -82,6 +90,7 @@ def depthwise_conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
             window,
             node.options.fused_activation_function,
             "INT64",
+            symmetric=False,
         ),
         limits,
     )
@@ -99,7 +108,10 @@ def transpose_conv(node: Node, limits: DeviceLimits) -> Lowered:
     activation = getattr(o, "fused_activation_function", "NONE")
     bias_type = getattr(o, "quantized_bias_type", "FLOAT32")
     return lowered(
-        Convolution(x, weights, node.optional(3), out, packed, before, 1, window, activation, bias_type, True), limits
+        Convolution(
+            node, x, weights, node.optional(3), out, packed, before, 1, window, activation, bias_type, transposed=True
+        ),
+        limits,
     )
 
 
@@ -114,6 +126,7 @@ def turned(weights: TensorSpec, order: tuple[int, ...]) -> tuple[Argument, Lower
     return temp, [move(Ref(weights.index), temp, size(weights), bits_type(weights), moved)]
 
 
+HYBRID = {("FLOAT32", "INT8"), ("FLOAT32", "INT4")}
 INTEGERS = {("INT8", "INT8"), ("INT8", "INT4"), ("UINT8", "UINT8"), ("INT16", "INT8"), ("INT16", "INT4")}
 
 
@@ -122,6 +135,8 @@ def lowered(c: Convolution, limits: DeviceLimits) -> Lowered:
     types = (c.x.type, c.weights.type)
     if types == ("FLOAT32", "FLOAT32") and c.out.type == "FLOAT32":
         return [*c.before, _float(c, limits)]
+    if types in HYBRID and c.out.type == "FLOAT32":
+        return [*c.before, *_hybrid(c, limits)]
     require(types in INTEGERS and c.out.type == c.x.type, f"{types[0]} input with {types[1]} weights to {c.out.type}")
     return [*c.before, _integer(c, limits)]
 
@@ -155,25 +170,14 @@ def _float(c: Convolution, limits: DeviceLimits) -> Launch:
     return _launch(c, "conv_float", args, {"FLOAT": 1})
 
 
-def factors(x: TensorSpec, weights: TensorSpec, out: TensorSpec) -> Array:
-    """The real factors from accumulators to codes, one or one a channel: in float32 where uint8, else in double."""
-    require(all(s.quantization is not None for s in (x, weights, out)), "a tensor without quantization parameters")
-    assert weights.quantization is not None
-    scales = weights.quantization.scale
-    if x.type == "UINT8":
-        return np.atleast_1d(np.float64(x.scale * weights.scale) / np.float64(out.scale))
-    return np.float64(x.scale) * scales.astype(np.float64) / np.float64(out.scale)
-
-
 def _integer(c: Convolution, limits: DeviceLimits) -> Launch:
     x, weights, out = c.x, c.weights, c.out
     # 64-bit sums, unless the option says that the bias, and so the sum, is of 32.
     wide = x.type == "INT16" and c.bias_type != "INT32"
     channels = out.shape[3]
-    scaling = rescale(factors(x, weights, out), channels, out, c.activation, wide)
-    assert weights.quantization is not None
+    check_quantization(c.node, x, weights, c.bias, symmetric_filter=c.symmetric)
+    scaling = rescale(scale_factors(x, weights, c.bias, out, channels), channels, out, c.activation, wide)
     weight_zero = weights.zero_point if x.type == "UINT8" else 0
-    require(x.type == "UINT8" or not weights.quantization.zero_point.any(), "weights with a zero point")
     args = (
         Ref(x.index),
         c.packed,
@@ -195,3 +199,37 @@ def _integer(c: Convolution, limits: DeviceLimits) -> Launch:
         "RESCALE": "mbqm64" if wide else "mbqm",
     }
     return _launch(c, "conv_integer", args, defines)
+
+
+def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
+    """Each image quantized at run time, then summed as integers."""
+    x, channels = c.x, c.out.shape[3]
+    require(not c.transposed, "float input with integer weights")
+    require(c.weights.quantization is not None, "weights without scales")
+    assert c.weights.quantization is not None
+    scale = c.weights.quantization.scale.astype(np.float32)
+    require(scale.size in (1, channels), f"{scale.size} scales for {channels} channels")
+    asymmetric = c.node.op == "DEPTHWISE_CONV_2D" or c.groups > 1 or not bool((scale == scale[0]).all())
+    if not asymmetric:
+        # The x86 build multiplies -128 as +128 in some places where rows are not a multiple of 4.
+        plain = channels % 4 == 0 or int(constant(c.weights, "weights").min(initial=0)) > -128
+        require(plain, "weights of -128 in a hybrid convolution")
+    rows = x.shape[0]
+    quantized = hybrid.quantize_rows(Ref(x.index), rows, size(x) // max(rows, 1), asymmetric, limits)
+    low, high = float_range(c.activation)
+    args = (
+        quantized.codes,
+        c.packed,
+        bias_argument(c.bias, channels, "f4"),
+        np.ascontiguousarray(np.broadcast_to(scale, (channels,))),
+        quantized.scales,
+        quantized.zero_points,
+        Ref(c.out.index),
+        *_sizes(c),
+        low,
+        high,
+    )
+    defines: dict[str, object] = {"HYBRID": 1}
+    if asymmetric and c.node.op == "CONV_2D":
+        defines["ONE_BY_ONE"] = 1
+    return [quantized.launch, _launch(c, "conv_hybrid", args, defines)]

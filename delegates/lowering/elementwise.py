@@ -6,25 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
+from tflgpu.delegates.lowering import quantized
 from tflgpu.delegates.lowering.index import broadcast_index
-from tflgpu.delegates.lowering.registry import (
-    BITS_TYPES,
-    C_TYPES,
-    RUNTIME,
-    bits_type,
-    c_float,
-    c_type,
-    constant,
-    i32,
-    lowers,
-    require,
-    size,
-)
+from tflgpu.delegates.lowering.lut import narrow, table
+from tflgpu.delegates.lowering.registry import bits_type, c_float, c_type, i32, lowers, require, size
 
-from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.graph import Node, TensorSpec
 from tflgpu.ops.fused_activation import float_range
-from tflgpu.ops.registry import evaluate
 
 FLOAT_UNARY = {
     "ABS": "fabs(x)",
@@ -68,7 +57,6 @@ INTEGER_UNARY = {
 FLOAT_BINARY = {
     "ADD": "x + y",
     "ATAN2": "atan2(x, y)",
-    "DIV": "x / y",
     "MUL": "x * y",
     "POW": "pow(x, y)",
     "PRELU": "x >= 0.0f ? x : x * y",
@@ -100,7 +88,7 @@ COMPARISONS = ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_E
 
 LOGICAL = {"LOGICAL_AND": "(x != 0) & (y != 0)", "LOGICAL_OR": "(x != 0) | (y != 0)"}
 
-FUSING = ("ADD", "SUB", "MUL", "DIV")
+FUSING = ("ADD", "SUB", "MUL")
 """Operators whose result is clamped to a fused activation's range; a float even for NONE, to finite values."""
 
 UNSIGNED = {"i8": "u8", "i16": "u16", "i32": "u32", "i64": "u64"}
@@ -142,20 +130,19 @@ def unary(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers(*(FLOAT_BINARY | INTEGER_BINARY | ANY_BINARY))
 def binary(node: Node, limits: DeviceLimits) -> Lowered:
-    """Two inputs that broadcast."""
+    """Two inputs that broadcast: floats, plain integers, or codes, which have their own ways."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
-    if any(spec.quantization is not None and narrow(spec) for spec in (x, y)):
-        return [quantized_binary(node, limits)]
+    if node.op in quantized.BY_PAIRS and quantized.means_codes(node):
+        return [quantized.of_pairs(node)]
+    if node.op in quantized.RESCALING and quantized.means_codes(node):
+        return [quantized.rescaling(node, limits)]
     require(x.type == y.type, f"{node.op} of {x.type} and {y.type}")
     if x.type == "BOOL":
         require(node.op in ("EQUAL", "NOT_EQUAL"), f"{node.op} of BOOL")
         return [elementwise(f"(x != 0) {ANY_BINARY[node.op][2:4]} (y != 0)", (x, y), out, limits)]
     rows = ANY_BINARY | (FLOAT_BINARY if x.dtype.kind == "f" else INTEGER_BINARY)
-    require(
-        x.type in ("FLOAT32", "INT32", "INT64") or (x.dtype.kind in "iu" and node.op in (*ANY_BINARY, "BITWISE_XOR")),
-        f"{node.op} of {x.type}",
-    )
-    require(node.op in rows, f"{node.op} of {x.type}")
+    plain = x.dtype.kind in "iu" and node.op not in ("POW", "PRELU", "ATAN2")
+    require(node.op in rows and (x.type == "FLOAT32" or plain), f"{node.op} of {x.type}")
     expression = rows[node.op]
     if node.op in FUSING:
         expression = activated(expression, node.options.fused_activation_function, x)
@@ -169,7 +156,7 @@ def activated(expression: str, activation: str, spec: TensorSpec) -> str:
         return f"clamp_f32({expression}, {c_float(float(low))}, {c_float(float(high))})"
     if activation not in ("RELU", "RELU6", "RELU_N1_TO_1"):
         return expression
-    return f"clamp_{C_TYPES[spec.dtype]}({expression}, {int(low)}, {int(high)})"
+    return f"clamp_i64({expression}, {int(low)}, {int(high)})"
 
 
 @lowers(*LOGICAL)
@@ -214,76 +201,6 @@ def select(node: Node, limits: DeviceLimits) -> Lowered:
     return [Launch("elementwise.ternary", args, (size(out),), defines=defines)]
 
 
-def narrow(spec: TensorSpec) -> bool:
-    """Whether all the values that an element can have fit into a table."""
-    return spec.dtype.itemsize <= 2 and spec.dtype != np.bool_
-
-
-def table(node: Node) -> Launch:
-    """An operator of one narrow input as a table of every code's result, computed by the CPU's operator."""
-    x, out = node.input(0), node.outputs[0]
-    require(x.quantization is None or not x.quantization.per_channel, "quantization by channel")
-    require(out.quantization is None or not out.quantization.per_channel, "quantization by channel")
-    codes = all_codes(x)
-    of_codes = replace(
-        node, inputs=(replace(x, shape=codes.shape), *node.inputs[1:]), outputs=(replace(out, shape=codes.shape),)
-    )
-
-    def make() -> Array:
-        with np.errstate(all="ignore"):
-            return evaluate(of_codes, [codes, *(s.data if s is not None else None for s in node.inputs[1:])], RUNTIME)[
-                0
-            ]
-
-    # Made here too, since an operator may refuse some codes, which only running it can tell.
-    made = Packed(make) if x.dtype.itemsize == 2 and node.op not in RAISING else make()
-    return lookup(x, made, out)
-
-
-RAISING = ("LOG", "RSQRT", "SQRT")
-"""Operators of narrow inputs that refuse some values."""
-
-
-def lookup(x: TensorSpec, entries: Argument, out: TensorSpec) -> Launch:
-    """out = entries[the code of x, as an unsigned number]."""
-    defines = {"X_T": BITS_TYPES[x.dtype.itemsize], "OUT_T": bits_type(out)}
-    return Launch("lut.lut", (Ref(x.index), entries, Ref(out.index), i32(size(out))), (size(out),), defines=defines)
-
-
-def all_codes(spec: TensorSpec) -> Array:
-    """Every value of an 8- or 16-bit type, in the order of its bits."""
-    return np.arange(1 << 8 * spec.dtype.itemsize, dtype=f"u{spec.dtype.itemsize}").view(spec.dtype)
-
-
-def quantized_binary(node: Node, limits: DeviceLimits) -> Launch:
-    """An operator of two 8-bit inputs as a table of every pair's result, computed by the CPU's operator."""
-    x, y, out = node.input(0), node.input(1), node.outputs[0]
-    require(x.dtype.itemsize == y.dtype.itemsize == 1, f"{node.op} of quantized {x.type} and {y.type}")
-    require(node.op not in ("DIV", "FLOOR_DIV", "FLOOR_MOD"), "division, which must refuse zeros")
-    require(
-        not any(s.quantization is not None and s.quantization.per_channel for s in (x, y)), "quantization by channel"
-    )
-    shape = (256, 256)
-    pairs = replace(
-        node,
-        inputs=(replace(x, shape=shape, data=None), replace(y, shape=shape, data=None)),
-        outputs=(replace(out, shape=shape),),
-    )
-
-    def make() -> Array:
-        left = np.ascontiguousarray(np.broadcast_to(all_codes(x)[:, None], shape))
-        right = np.ascontiguousarray(np.broadcast_to(all_codes(y), shape))
-        return evaluate(pairs, [left, right], RUNTIME)[0]
-
-    defines = {
-        "OUT_T": bits_type(out),
-        "X_AT": broadcast_index(x.shape, out.shape),
-        "Y_AT": broadcast_index(y.shape, out.shape),
-    }
-    args = (Ref(x.index), Ref(y.index), Packed(make), Ref(out.index), i32(size(out)))
-    return Launch("lut.lut2", args, (size(out),), defines=defines)
-
-
 @lowers("QUANTIZE", "DEQUANTIZE", "CAST")
 def converted(node: Node, limits: DeviceLimits) -> Lowered:
     """Between element types, with or without a scale."""
@@ -324,19 +241,45 @@ def cast(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
     return elementwise(f"({target})x", (x,), out, limits)
 
 
-@lowers("FLOOR_DIV", "FLOOR_MOD")
-def floor_division(node: Node, limits: DeviceLimits) -> Lowered:
-    """Only by constants without a zero, which the CPU's operator refuses."""
+DIVISIONS = {"DIV": "Div", "FLOOR_DIV": "FloorDiv", "FLOOR_MOD": "FloorMod"}
+
+
+@lowers("FLOOR_DIV", "FLOOR_MOD", "DIV")
+def division(node: Node, limits: DeviceLimits) -> Lowered:
+    """A divisor of zero is a fault, of integers, and of floats in FLOOR_DIV."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
-    require(x.type in ("FLOAT32", "INT32"), f"{node.op} of {x.type}")
-    if node.op == "FLOOR_DIV" or x.dtype.kind != "f":
-        require(np.all(constant(y, "a divisor") != 0), "a divisor of zero")
-    if node.op == "FLOOR_DIV":
+    if node.op == "DIV" and x.type == "FLOAT32":
+        return [elementwise(activated("x / y", node.options.fused_activation_function, x), (x, y), out, limits)]
+    if node.op == "DIV" and quantized.means_codes(node):
+        return [quantized.of_pairs(node, safe_divisor(y, y.zero_point))]
+    floats = x.type == "FLOAT32"
+    require(x.type == y.type and (floats or x.type in ("INT32", "INT16", "INT8")), f"{node.op} of {x.type}")
+    if node.op == "FLOOR_MOD":
+        rest = "fmod(x, y)" if floats else "(x % y)"
+        expression = f"{rest} != 0 && ((y < 0) != ({rest} < 0)) ? {rest} + y : {rest}"
+        expression = expression if floats else f"y == -1 ? 0 : {expression}"
+    elif node.op == "FLOOR_DIV":
         require(limits.double, "a device without double precision")
-        return [elementwise("floor((f64)x / (f64)y)", (x, y), out, limits)]
-    remainder = "fmod(x, y)" if x.dtype.kind == "f" else "(x % y)"
-    return [
-        elementwise(
-            f"{remainder} != 0 && ((y < 0) != ({remainder} < 0)) ? {remainder} + y : {remainder}", (x, y), out, limits
-        )
-    ]
+        require(floats or x.type == "INT32", f"FLOOR_DIV of {x.type}")
+        expression = "floor((f64)x / (f64)y)"
+    else:
+        require(x.type == "INT32", f"DIV of {x.type}")
+        expression = activated("y == -1 ? (i32)-(u32)x : x / y", node.options.fused_activation_function, x)
+    launch = elementwise(expression, (x, y), out, limits)
+    if floats and node.op == "FLOOR_MOD":
+        return [launch]
+    return [faulting(launch, "y == 0", safe_divisor(y, 0))]
+
+
+def safe_divisor(y: TensorSpec, zero: int) -> Fault | None:
+    """The fault that a divisor equal to zero is, or None where y is a constant without one."""
+    if y.data is not None and not (y.data == zero).any():
+        return None
+    return Fault("Division by 0. ")
+
+
+def faulting(launch: Launch, condition: str, fault: Fault | None) -> Launch:
+    """The launch, with a fault where the condition on x and y holds; the output is then left as it was."""
+    if fault is None:
+        return launch
+    return replace(launch, args=(*launch.args, fault), defines=launch.defines | {"FAULT": f"({condition})"})

@@ -9,8 +9,9 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
 from tflgpu.delegates.lowering.conv import bias_argument
+from tflgpu.delegates.lowering.hybrid import quantize_rows
 from tflgpu.delegates.lowering.index import broadcast_index
-from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import c_type, constant, i32, lowers, require, size
 
 from tflgpu.fixed_point import quantize_multiplier
 from tflgpu.graph import Node, TensorSpec
@@ -61,16 +62,55 @@ def fully_connected(node: Node, limits: DeviceLimits) -> Lowered:
     types = (x.type, weights.type, out.type)
     if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
         return [_float(product, bias_argument(bias, units, "f4"), node.options.fused_activation_function)]
+    if types in _HYBRID:
+        return _hybrid(product, node, bias, limits)
     require(types in _SCALED, f"{types[0]} input with {types[1]} weights to {types[2]}")
     return [_scaled(product, node, bias, limits)]
 
 
-_SCALED = {("INT8", "INT8", "INT8"), ("INT8", "INT4", "INT8"), ("UINT8", "UINT8", "UINT8"), ("INT16", "INT8", "INT16")}
+_HYBRID = {("FLOAT32", kind, "FLOAT32") for kind in ("INT8", "INT4", "INT2")}
+_SCALED = {(kind, weights, kind) for kind in ("INT8", "INT16") for weights in ("INT8", "INT4", "INT2")} | {
+    ("UINT8", "UINT8", "UINT8")
+}
 
 
 def _float(p: Product, bias: Argument, activation: str | None) -> Launch:
     low, high = float_range(activation) if activation else (np.float32(-np.inf), np.float32(np.inf))
     return p.launch("matmul_float", (p.x, p.y, bias, Ref(p.out.index), *p.sizes, low, high), {"FLOAT": 1})
+
+
+HYBRID_RANGES = {
+    "NONE": (-np.inf, np.inf),
+    "RELU": (0.0, np.inf),
+    "RELU6": (0.0, 6.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+}
+
+
+def _hybrid(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimits) -> Lowered:
+    """FULLY_CONNECTED of floats by codes; the rows are quantized at run time."""
+    weights, o = node.input(1), node.options
+    codes = constant(weights, "weights")
+    require(weights.quantization is not None and not weights.quantization.block_size, "scales by block, or none")
+    assert weights.quantization is not None
+    require(o.fused_activation_function in HYBRID_RANGES, f"activation {o.fused_activation_function}")
+    # The x86 build multiplies -128 as +128 in some places.
+    require(p.k < 16 or int(codes.min(initial=0)) > -128, "weights of -128")
+    rows = quantize_rows(p.x, p.m, p.k, o.asymmetric_quantize_inputs, limits)
+    low, high = HYBRID_RANGES[o.fused_activation_function]
+    args = (
+        rows.codes,
+        p.y,
+        bias_argument(bias, p.n, "f4"),
+        np.ascontiguousarray(np.broadcast_to(weights.quantization.scale.astype(np.float32), (p.n,))),
+        rows.scales,
+        rows.zero_points,
+        Ref(p.out.index),
+        *p.sizes,
+        np.float32(low),
+        np.float32(high),
+    )
+    return [rows.launch, p.launch("matmul_hybrid", args, {"HYBRID": 1})]
 
 
 def _scaled(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimits) -> Launch:

@@ -13,7 +13,7 @@ from tflgpu.delegates.launch import MAX_ELEMENTS, Lowered, Share
 
 from tflgpu.delegate import Unsupported
 from tflgpu.graph import Array, Node, TensorSpec
-from tflgpu.ops.registry import OPS, OpError
+from tflgpu.ops.registry import OPS
 
 Lowering = Callable[[Node, DeviceLimits], Lowered]
 
@@ -57,7 +57,7 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
     require(any(spec.data is None for spec in node.inputs if spec is not None), "all its inputs are constants")
     try:
         return lowering(node, limits)
-    except OpError as error:
+    except RuntimeError as error:  # OpError, or a tensor without the quantization parameters it needs
         raise Unsupported(f"the CPU's kernel reports: {str(error).strip()}") from error
 
 
@@ -104,13 +104,16 @@ C_TYPES = {
 } | {np.dtype(np.bool_): "u8"}
 """The kernels' name of each element type that they compute with."""
 
+BITS_ONLY = ("BFLOAT16", "FLOAT8_E4M3FN", "FLOAT8_E5M2", "RESOURCE")
+"""Types that are no numbers to NumPy."""
+
 BITS_TYPES = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
 """The type that moves elements of so many bytes about."""
 
 
 def c_type(spec: TensorSpec, limits: DeviceLimits) -> str:
     """The kernels' name of a tensor's element type. Raises Unsupported where the device does not compute with it."""
-    require(spec.dtype in C_TYPES, f"arithmetic on {spec.type}")
+    require(spec.dtype in C_TYPES and spec.type not in BITS_ONLY, f"arithmetic on {spec.type}")
     require(spec.dtype != np.float64 or limits.double, "a device without double precision")
     return C_TYPES[spec.dtype]
 

@@ -1,0 +1,98 @@
+"""Operators that read at places given by a tensor of indices, which are checked where they are used."""
+
+from __future__ import annotations
+
+import math
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
+from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
+
+from tflgpu.graph import Node
+
+
+@lowers("GATHER")
+def gather(node: Node, limits: DeviceLimits) -> Lowered:
+    """The slices of x at `positions` along an axis; the first batch_dims dimensions are walked in step."""
+    x, positions, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.type != "INT4", "GATHER of INT4")
+    axis = node.options.axis % len(x.shape)
+    batch_dims = node.options.batch_dims % (len(positions.shape) + 1) if node.options.batch_dims else 0
+    if node.options.batch_dims < 0:
+        batch_dims = node.options.batch_dims + len(positions.shape)
+    args = (
+        Ref(x.index),
+        Ref(positions.index),
+        Ref(out.index),
+        i32(size(out)),
+        i32(math.prod(x.shape[batch_dims:axis])),
+        i32(x.shape[axis]),
+        i32(math.prod(positions.shape[batch_dims:])),
+        i32(math.prod(x.shape[axis + 1 :])),
+        Fault("gather index out of bounds"),
+    )
+    defines = {"T": bits_type(out), "INDEX_T": c_type(positions, limits), "AXIS": 1}
+    return [Launch("indexing.gather", args, (size(out),), defines=defines)]
+
+
+@lowers("GATHER_ND")
+def gather_nd(node: Node, limits: DeviceLimits) -> Lowered:
+    """The slices of x at vectors of up to 6 indices."""
+    x, indices, out = node.input(0), node.input(1), node.outputs[0]
+    nd = indices.shape[-1]
+    require(nd <= 6, f"vectors of {nd} indices")
+    require(size(x) > 0, "a tensor without elements")
+    sizes = [*x.shape[:nd], *[1] * (6 - nd)]
+    args = (
+        Ref(x.index),
+        Ref(indices.index),
+        Ref(out.index),
+        i32(size(out)),
+        i32(nd),
+        i32(math.prod(x.shape[nd:])),
+        *map(i32, sizes),
+        Fault("gather_nd index out of bounds"),
+    )
+    defines = {"T": bits_type(out), "INDEX_T": c_type(indices, limits)}
+    return [Launch("indexing.gather_nd", args, (size(out),), defines=defines)]
+
+
+@lowers("ONE_HOT")
+def one_hot(node: Node, limits: DeviceLimits) -> Lowered:
+    """on_value where the new dimension's place is the index, else off_value."""
+    indices, out = node.input(0), node.outputs[0]
+    depth = int(constant(node.input(1), "a depth").reshape(-1)[0])
+    axis = node.options.axis % len(out.shape)
+    inner = math.prod(out.shape[axis + 1 :])
+    args = (
+        Ref(indices.index),
+        Ref(node.input(2).index),
+        Ref(node.input(3).index),
+        Ref(out.index),
+        i32(size(out)),
+        i32(depth),
+        i32(inner),
+    )
+    defines = {"T": bits_type(out), "INDEX_T": c_type(indices, limits), "ONE_HOT": 1}
+    return [Launch("indexing.one_hot", args, (size(out),), defines=defines)]
+
+
+@lowers("EMBEDDING_LOOKUP")
+def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
+    """Rows of x of the output's own type."""
+    rows, x, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.type == out.type, f"rows of {x.type} as {out.type}")
+    depth = math.prod(x.shape[1:])
+    args = (
+        Ref(x.index),
+        Ref(rows.index),
+        Ref(out.index),
+        i32(size(out)),
+        i32(1),
+        i32(x.shape[0]),
+        i32(size(rows)),
+        i32(depth),
+        Fault("Embedding Lookup: index out of bounds. "),
+    )
+    defines = {"T": bits_type(out), "INDEX_T": c_type(rows, limits), "AXIS": 1}
+    return [Launch("indexing.gather", args, (size(out),), defines=defines)]

@@ -1,0 +1,44 @@
+// gather: out (batch, outer, count, inner) = x (batch, outer, rows, inner) at positions (batch, count).
+// gather_nd: out (places, inner) = x (n0, ..., n5, inner) at indices (places, nd).
+// one_hot: out (outer, depth, inner) = on where its middle place is indices (outer, inner), else off.
+// An index that is out of bounds is a fault. One work-item an output.
+
+#if defined(AXIS)
+kernel void gather(global const T* x, global const INDEX_T* positions, global T* out, i32 size, i32 outer, i32 rows,
+                   i32 count, i32 inner, global i32* fault) {
+    i32 i = get_global_id(0);
+    if (i >= size) return;
+    i32 place = i / inner, block = place / count;
+    INDEX_T row = positions[block / outer * count + place % count];
+    if (row < 0 || row >= rows) {
+        *fault = 1;
+        return;
+    }
+    out[i] = x[(block * rows + (i32)row) * inner + i % inner];
+}
+#elif defined(ONE_HOT)
+kernel void one_hot(global const INDEX_T* indices, global const T* on, global const T* off, global T* out, i32 size,
+                    i32 depth, i32 inner) {
+    i32 i = get_global_id(0);
+    if (i >= size) return;
+    i32 place = i / inner % depth;
+    out[i] = indices[i / inner / depth * inner + i % inner] == place ? *on : *off;
+}
+#else
+kernel void gather_nd(global const T* x, global const INDEX_T* indices, global T* out, i32 size, i32 nd, i32 inner,
+                      i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, global i32* fault) {
+    i32 i = get_global_id(0);
+    if (i >= size) return;
+    i32 sizes[6] = {n0, n1, n2, n3, n4, n5};
+    i32 row = 0;
+    indices += i / inner * nd;
+    for (i32 d = 0; d < nd; d++) {
+        if (indices[d] < 0 || indices[d] >= sizes[d]) {
+            *fault = 1;
+            return;
+        }
+        row = row * sizes[d] + (i32)indices[d];
+    }
+    out[i] = x[row * inner + i % inner];
+}
+#endif

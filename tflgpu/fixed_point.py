@@ -345,7 +345,7 @@ def lut_int16(
     dtype: npt.DTypeLike = np.float32,
 ) -> Array:
     """f sampled at 513 places of the int16 range, corrected for the error half-way; dtype is what f is computed in."""
-    real: Callable[[float], Any] = np.dtype(dtype).type
+    real: Callable[[Any], Any] = np.dtype(dtype).type
     s_in, s_out = real(input_scale), real(output_scale)
     low, high = s_in * real(-32768 - input_zero_point), s_in * real(32767 - input_zero_point)
     inverse = real(65536) / (s_out * real(32767 - output_zero_point) - s_out * real(-32768 - output_zero_point))

@@ -19,17 +19,17 @@ from tflgpu.ops.registry import OpError, Step, kernel, require
 TABLE_FROM = 4096
 """Elements from which a table of all pairs of 8-bit codes is worth its preparation, which takes a millisecond."""
 
-_I64 = np.int64
+_I32, _I64 = np.int32, np.int64
 
 ToCommonScale = Callable[[Array, Array, Array], None]
 
 
 @dataclass(frozen=True)
 class PairMap:
-    """What an operator does to two codes: compute(a, b, out, *scratch) with scratch int64 arrays of their shape."""
+    """What an operator does to two codes: compute(a, b, out, *scratch), with scratch arrays of these types."""
 
     compute: InPlace
-    scratch: int
+    scratch: tuple[type, ...] = ()
 
 
 def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
@@ -43,8 +43,7 @@ def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
 
     def clamped(a: Array, b: Array, y: Array) -> None:
         f(a, b, y)
-        np.maximum(y, lo, out=y)
-        np.minimum(y, hi, out=y)
+        y.clip(lo, hi, out=y)
 
     return clamped
 
@@ -52,10 +51,10 @@ def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
 def pairs_step(pairs: PairMap, inputs: Sequence[Array], y: Array) -> Step:
     """A step that fills y with the map of the inputs' codes, by a table of all pairs where that pays."""
     if any(x.dtype.itemsize > 1 for x in inputs) or y.size < TABLE_FROM:
-        return blocked(pairs.compute, inputs, y, scratch=[_I64] * pairs.scratch)
+        return blocked(pairs.compute, inputs, y, scratch=pairs.scratch)
     first, second = (all_codes(x.dtype) for x in inputs)
     table = np.empty((256, 256), y.dtype)
-    blocked(pairs.compute, [first[:, None], second[None, :]], table, scratch=[_I64] * pairs.scratch)()
+    blocked(pairs.compute, [first[:, None], second[None, :]], table, scratch=pairs.scratch)()
     flat = table.reshape(-1)
 
     def look_up(a: Array, b: Array, out: Array, index: Array) -> None:
@@ -66,15 +65,15 @@ def pairs_step(pairs: PairMap, inputs: Sequence[Array], y: Array) -> Step:
     return blocked(look_up, [x.view(np.uint8) for x in inputs], y, scratch=[np.uint16], limit=1 << 16)
 
 
-def _store(zero_point: int, lo: int, hi: int) -> Callable[[Array, Array], None]:
-    """f(v, y): v + zero_point, clamped, as y; overwrites v."""
-    zero, low, high = np.array(zero_point, _I64), np.array(lo, _I64), np.array(hi, _I64)
+def _store(zero_point: int, lo: int, hi: int) -> Callable[[Array, Array, Array], None]:
+    """f(v, y, narrow): v + zero_point, clamped, as y; overwrites v. narrow: an int32 array, faster to clamp than v."""
+    zero, low, high = np.array(zero_point, _I64), np.array(lo, _I32), np.array(hi, _I32)
 
-    def store(v: Array, y: Array) -> None:
+    def store(v: Array, y: Array, narrow: Array) -> None:
         np.add(v, zero, out=v)
-        np.maximum(v, low, out=v)
-        np.minimum(v, high, out=v)
-        np.copyto(y, v, casting="unsafe")
+        np.copyto(narrow, v, casting="unsafe")
+        narrow.clip(low, high, out=narrow)
+        np.copyto(y, narrow, casting="unsafe")
 
     return store
 
@@ -110,14 +109,14 @@ def _sum_of_codes(node: Node, f: np.ufunc) -> PairMap:
     rescale = fp.rescaler(*fp.quantize_multiplier(real))
     store = _store(y.zero_point, *quantized_range(node.options.fused_activation_function, y))
 
-    def compute(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array) -> None:
+    def compute(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array, narrow: Array) -> None:
         scale_a(a, u, scratch)
         scale_b(b, v, scratch)
         f(u, v, out=u)
         rescale(u, scratch)
-        store(u, out)
+        store(u, out, narrow)
 
-    return PairMap(compute, 3)
+    return PairMap(compute, (_I64, _I64, _I64, _I32))
 
 
 def _sum_at_powers_of_two(node: Node, f: np.ufunc) -> PairMap | None:
@@ -135,7 +134,7 @@ def _sum_at_powers_of_two(node: Node, f: np.ufunc) -> PairMap | None:
         total = fp.saturate(f(fp.rdbp(a, -shift1), fp.rdbp(b, -shift2), dtype=_I64), 16)
         np.copyto(out, np.clip(total, lo, hi, out=u), casting="unsafe")
 
-    return PairMap(compute, 1)
+    return PairMap(compute, (_I64,))
 
 
 def _sum(node: Node, f: np.ufunc) -> PairMap:
@@ -156,14 +155,14 @@ def _product(node: Node) -> PairMap:
     zero1, zero2 = np.array(z1, _I64), np.array(z2, _I64)
     store = _store(z, lo, hi)
 
-    def compute(a: Array, b: Array, out: Array, u: Array, v: Array) -> None:
+    def compute(a: Array, b: Array, out: Array, u: Array, v: Array, narrow: Array) -> None:
         np.subtract(a, zero1, out=u)
         np.subtract(b, zero2, out=v)
         np.multiply(u, v, out=u)
         rescale(u, v)
-        store(u, out)
+        store(u, out, narrow)
 
-    return PairMap(compute, 2)
+    return PairMap(compute, (_I64, _I64, _I32))
 
 
 def _product_of_fractions(zero_point: int, lo: int, hi: int) -> PairMap:
@@ -173,7 +172,7 @@ def _product_of_fractions(zero_point: int, lo: int, hi: int) -> PairMap:
         value = fp.rdbp(fp.srdhm(a, b, 16), 8).astype(_I64) + zero_point
         np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
 
-    return PairMap(compute, 0)
+    return PairMap(compute)
 
 
 def _leading_sign_bits(x: Array) -> Array:
@@ -198,7 +197,7 @@ def _quotient(node: Node) -> PairMap:
         value = np.where(shift < -31, 0, value).astype(_I64) + z
         np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
 
-    return PairMap(compute, 0)
+    return PairMap(compute)
 
 
 def _difference_squared(node: Node) -> PairMap:
@@ -209,20 +208,24 @@ def _difference_squared(node: Node) -> PairMap:
     limits = np.iinfo(y.dtype)
     store = _store(y.zero_point, int(limits.min), int(limits.max))
 
-    def compute(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array) -> None:
+    def compute(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array, narrow: Array) -> None:
         scale_a(a, u, scratch)
         scale_b(b, v, scratch)
         np.subtract(u, v, out=u)
         np.multiply(u, u, out=u)
         rescale(u, scratch)
-        store(u, out)
+        store(u, out, narrow)
 
-    return PairMap(compute, 3)
+    return PairMap(compute, (_I64, _I64, _I64, _I32))
 
 
 def _whole_quotient(a: Array, b: Array, y: Array) -> None:
     # Exact in double; through int64, so that INT32_MIN / -1 wraps.
     np.copyto(y, np.divide(a, b, dtype=np.float64).astype(_I64), casting="unsafe")
+
+
+def _division_of(dtype: np.dtype) -> InPlace:
+    return np.divide if dtype.kind == "f" else _whole_quotient
 
 
 def _squared_difference(a: Array, b: Array, y: Array) -> None:
@@ -276,11 +279,5 @@ _CODES = "INT8 UINT8 INT16"
 _arithmetic("ADD", 6, f"FLOAT32 FLOAT16 INT32 INT64 {_CODES}", lambda _: np.add, lambda n: _sum(n, np.add))
 _arithmetic("SUB", 5, f"FLOAT32 FLOAT16 INT32 INT64 {_CODES}", lambda _: np.subtract, lambda n: _sum(n, np.subtract))
 _arithmetic("MUL", 8, f"FLOAT32 FLOAT16 INT32 UINT32 INT64 COMPLEX64 {_CODES}", lambda _: np.multiply, _product)
-_arithmetic(
-    "DIV",
-    2,
-    f"FLOAT32 FLOAT16 INT32 {_CODES}",
-    lambda dtype: np.divide if dtype.kind == "f" else _whole_quotient,
-    _quotient,
-)
+_arithmetic("DIV", 2, f"FLOAT32 FLOAT16 INT32 {_CODES}", _division_of, _quotient)
 _arithmetic("SQUARED_DIFFERENCE", 2, "FLOAT32 FLOAT16 INT32 INT8", lambda _: _squared_difference, _difference_squared)

@@ -18,16 +18,24 @@ _NUMBERS = (
 _PACKED_RANGES = {"INT4": (-8, 7), "INT2": (-2, 1), "UINT4": (0, 15)}
 
 
-def _saturated(x: Array, lo: int, hi: int, dtype: np.dtype) -> Array:
-    """Floats cut towards zero to dtype, clamped to [lo, hi]; NaN gives hi."""
-    inside = (x > lo) & (x < hi)
-    ends = np.where(x <= lo, dtype.type(lo), dtype.type(hi))
-    return np.where(inside, np.where(inside, x, x.dtype.type(0)).astype(dtype), ends)
+def _largest_below(limit: int, dtype: np.dtype) -> np.floating:
+    """The largest number of a floating type that is at most limit."""
+    nearest = dtype.type(limit)
+    return nearest if int(nearest) <= limit else np.nextafter(nearest, dtype.type(0))
 
 
-def _to_integer(dtype: np.dtype, limits: tuple[int, int]) -> InPlace:
+def _to_integer(limits: tuple[int, int]) -> InPlace:
+    """Floats are cut towards zero and clamped to the limits, NaN becomes the upper one; integers wrap."""
+
     def convert(x: Array, y: Array) -> None:
-        np.copyto(y, _saturated(x, *limits, dtype) if x.dtype.kind == "f" else x, casting="unsafe")
+        if x.dtype.kind != "f":
+            np.copyto(y, x, casting="unsafe")
+            return
+        low, high = x.dtype.type(limits[0]), _largest_below(limits[1], x.dtype)
+        inside = x <= high
+        np.copyto(y, x.clip(low, high), casting="unsafe")
+        if not inside.all():
+            np.copyto(y, y.dtype.type(limits[1]), where=~inside)
 
     return convert
 
@@ -46,10 +54,10 @@ def _to_bool(x: Array, y: Array) -> None:
 
 def _converter(target: str, dtype: np.dtype) -> InPlace:
     if target in _PACKED_RANGES:
-        return _to_integer(dtype, _PACKED_RANGES[target])
+        return _to_integer(_PACKED_RANGES[target])
     if dtype.kind in "iu" and target != "BFLOAT16":
         limits = np.iinfo(dtype)
-        return _to_integer(dtype, (limits.min, limits.max))
+        return _to_integer((int(limits.min), int(limits.max)))
     special = {"BFLOAT16": _to_bfloat16, "FLOAT16": _to_float16, "BOOL": _to_bool}
     return special.get(target, lambda x, y: np.copyto(y, x, casting="unsafe"))
 

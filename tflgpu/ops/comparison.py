@@ -36,7 +36,7 @@ def _of_codes(node: Node, f: np.ufunc) -> PairMap:
         scale_b(b, v, scratch)
         f(u, v, out)
 
-    return PairMap(compare, 3)
+    return PairMap(compare, (np.int64,) * 3)
 
 
 def _has_scales(node: Node) -> bool:

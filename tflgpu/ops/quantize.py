@@ -33,7 +33,8 @@ _OUTPUTS = {
 }
 
 # The number below one half: adding one half itself would take the number below it up to 1.
-_HALF = np.nextafter(_F(0.5), _F(0))
+_HALF = np.array(np.nextafter(_F(0.5), _F(0)))
+_SIGN = np.array(1 << 31, np.uint32)
 
 
 def _along_axis(values: Array, spec: TensorSpec) -> Array:
@@ -61,7 +62,7 @@ def _scale_and_zero_point(spec: TensorSpec) -> tuple[Array, Array]:
 
 
 def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
-    """y = the clamped code of x / scale, halves away from zero. NaN gives the lowest code."""
+    """y = the clamped code of x / scale, halves away from zero. NaN, undefined in the reference, gives some code."""
     scale, zero_point = _scale_and_zero_point(spec)
     per_channel = scale.ndim > 0
     require(not per_channel or spec.type in ("INT8", "UINT8", "INT16"), f"{spec} has one scale a channel. ")
@@ -72,10 +73,12 @@ def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
         a, *channel, out, real, half = arrays
         s, low, high, z = channel or (scale, lo, hi, offset)
         np.divide(a, s, out=real)
-        np.copysign(_HALF, real, out=half)
+        # np.copysign, spelt so that it runs on vectors.
+        bits = half.view(np.uint32)
+        np.bitwise_and(real.view(np.uint32), _SIGN, out=bits)
+        np.bitwise_or(bits, _HALF.view(np.uint32), out=bits)
         np.add(real, half, out=real)
-        np.fmax(real, low, out=real)
-        np.minimum(real, high, out=real)
+        real.clip(low, high, out=real)
         np.trunc(real, out=real)
         np.add(real, z, out=real)
         np.copyto(out, real, casting="unsafe")
@@ -162,8 +165,7 @@ def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     inverse = _F(1) / scale
 
     def fake(x: Array, y: Array) -> None:
-        np.maximum(x, lo, out=y)
-        np.minimum(y, hi, out=y)
+        x.clip(lo, hi, out=y)
         np.subtract(y, lo, out=y)
         np.multiply(y, inverse, out=y)
         # Not negative, so that halves go up.

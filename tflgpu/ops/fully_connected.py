@@ -224,7 +224,7 @@ Tiles = Iterator[tuple[slice, slice, Array]]
 
 
 def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tuple[Callable[[], Tiles], int]:
-    """A callable that yields sums (w - zero)(x - zero) + bias, exactly, in float64, by tiles; and the size of a tile."""
+    """A callable that yields sums (w - zero)(x - zero) + bias, in float64, by tiles; and the size of a tile."""
     spec, weight_spec = node.input(0), node.input(1)
     assert weight_spec.quantization is not None
     # Weights quantized by rows are symmetric by definition; a zero point of theirs is not read.
@@ -233,11 +233,15 @@ def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tu
     workspace = Workspace("codes", (x.shape, matrix.dtype))
     totals = Workspace("totals", ((matrix.tile_size,), np.float64))
     zero = matrix.dtype.type(spec.zero_point)
+    bias_spec = node.optional(2)
+    start = np.zeros(len(weights), np.float64) if bias is None else bias.astype(np.float64)
+    bias_varies = bias if bias_spec is not None and bias_spec.data is None else None
 
     def accumulate() -> Tiles:
         (codes,), (total,) = workspace(), totals()
         np.subtract(x, zero, out=codes, dtype=codes.dtype)
-        start = np.zeros(len(weights), np.float64) if bias is None else bias.astype(np.float64)
+        if bias_varies is not None:
+            start[...] = bias_varies
         sums = codes.sum(axis=1, keepdims=True, dtype=np.float64) * -weight_zero if weight_zero else None
         for rows, columns, product in matrix.tiles(codes):
             tile = total[: product.size].reshape(product.shape)

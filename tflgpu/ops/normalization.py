@@ -31,7 +31,7 @@ def _l2_float(x: Array, y: Array) -> Step:
             np.multiply(x, x, out=y)
             np.add.reduce(y, axis=1, keepdims=True, out=norm)
             np.sqrt(norm, out=norm)
-            np.fmax(norm, EPSILON, out=norm)
+            np.maximum(norm, EPSILON, out=norm)
             np.divide(x, norm, out=y)
 
     return step

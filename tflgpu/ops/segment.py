@@ -43,7 +43,13 @@ def _numbered_segments(node: Node) -> list[Shape]:
     require(count.shape in ((), (1,)), f"{count}: the number of segments must be one number. ")
     segments = int(value(count).reshape(-1)[0])
     require(segments >= 0, f"the number of segments is {segments}. ")
+    if ids.data is not None:
+        _require_below(ids.data, segments)
     return [(segments, *data.shape[rank:])]
+
+
+def _require_below(ids: Array, segments: int) -> None:
+    require(ids.max(initial=-1) < segments, "max_index < num_segments_ was not true.")
 
 
 # fmax and fmin, since a NaN never wins there.
@@ -67,7 +73,7 @@ def _unsorted_segment(node: Node, data: Array, ids: Array, count: Array) -> Arra
     ufunc, neutral = UFUNCS[node.op]
     out = np.full(node.outputs[0].shape, neutral(data.dtype), data.dtype)
     flat = ids.reshape(-1)
-    require(flat.max(initial=-1) < len(out), "max_index < num_segments_ was not true.")
+    _require_below(flat, len(out))
     rows = data.reshape(flat.size, *data.shape[ids.ndim :])
     with np.errstate(all="ignore"):
         ufunc.at(out, flat[flat >= 0], rows[flat >= 0])

@@ -61,11 +61,14 @@ def _arg_extreme(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ..
 
 
 def _prefer_numbers(x: Array, axis: int, found: Array, find: Callable[..., Any]) -> None:
-    """The search where there are NaNs: NumPy takes the first of them, TensorFlow Lite none, but for a first element."""
+    """The search where there are NaNs: NumPy takes the first of them, TensorFlow Lite none while there is a number."""
     worst = np.float32(-np.inf if find is np.argmax else np.inf)
-    numbers = np.where(np.isnan(x), worst, x)
+    not_a_number = np.isnan(x)
+    numbers = np.where(not_a_number, worst, x)
     find(numbers, axis=axis, out=found)
-    np.copyto(found, 0, where=np.isnan(x.take(0, axis=axis)))
+    chosen = np.take_along_axis(numbers, np.expand_dims(found, axis), axis)
+    first_number = np.argmin(not_a_number, axis=axis)
+    np.copyto(found, first_number, where=np.squeeze(chosen == worst, axis))
 
 
 def _k(spec: TensorSpec) -> int:
@@ -119,11 +122,20 @@ def where(node: Node, condition: Array) -> Array:
     return np.argwhere(condition).astype(np.int64)
 
 
-@function("BUCKETIZE", types="FLOAT32 FLOAT64 INT32 INT64", shape=same_as_input)
+def _boundaries(node: Node) -> Array:
+    return np.asarray(node.options.boundaries if node.options.boundaries is not None else (), np.float32)
+
+
+def _bucketize_shape(node: Node) -> list[Shape]:
+    boundaries = _boundaries(node)
+    require(np.all(boundaries[1:] >= boundaries[:-1]), "Expected sorted boundaries")
+    return same_as_input(node)
+
+
+@function("BUCKETIZE", types="FLOAT32 FLOAT64 INT32 INT64", shape=_bucketize_shape)
 def bucketize(node: Node, x: Array) -> Array:
     """How many boundaries are not above each element: int32."""
-    boundaries = np.asarray(node.options.boundaries if node.options.boundaries is not None else (), np.float32)
-    require(np.all(boundaries[1:] >= boundaries[:-1]), "Expected sorted boundaries")
+    boundaries = _boundaries(node)
     # An integer is compared with a float32 as a float32.
     x = x if x.dtype == np.float64 else x.astype(np.float32)
     return np.searchsorted(boundaries.astype(x.dtype), x, side="right").astype(np.int32)

@@ -16,6 +16,9 @@ each product, about 0.1 ns an element, which keeps an interpreter's memory near 
 TILE = 1 << 15
 """Elements of a product that are made, and finished, at a time: they stay in the cache between the two."""
 
+_NARROWEST = 128
+"""Rows of large weights that are converted at a time at least: a product of fewer columns is slower in BLAS."""
+
 _FLOAT32_EXACT = 1 << 24
 """float32 holds every integer up to here."""
 
@@ -37,7 +40,7 @@ class IntegerMatrix:
         self.product_dtype = self.dtype if whole else np.dtype(np.float64)
         self._weights = weights
         self._kept = weights.astype(self.dtype) if keep or weights.size <= KEPT else None
-        self._columns = n if self._kept is not None else min(n, max(64, KEPT // max(k, 1)))
+        self._columns = n if self._kept is not None else min(n, max(_NARROWEST, KEPT // max(k, 1)))
         self._rows = max(1, min(rows, TILE // max(self._columns, 1)))
         self.tile_size = self._rows * self._columns
         self._workspace = Workspace(

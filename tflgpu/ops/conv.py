@@ -15,6 +15,7 @@ from tflgpu.ops.convolution import (
     float_convolution,
     integer_convolution,
     is_constant,
+    through_float32,
 )
 from tflgpu.ops.filters import Filters
 from tflgpu.ops.hybrid import weight_scale
@@ -25,6 +26,7 @@ from tflgpu.ops.window import Window, of_convolution
 
 FILTERS = {
     "FLOAT32": ("FLOAT32", *HYBRID_FILTERS),
+    "FLOAT16": ("FLOAT16",),
     "UINT8": ("UINT8",),
     "INT8": ("INT8", "INT4"),
     "INT16": ("INT8", "INT4"),
@@ -41,23 +43,33 @@ def _shape(node: Node) -> list[Shape]:
     require(min(weights.shape) > 0, "filter->dims->data[0] > 0 was not true.")
     require(c % ci == 0, f"input_channel % filter_input_channel != 0 ({c % ci} != 0)")
     require(oc % (c // ci) == 0, f"filter->dims->data[0] % data->groups != 0 ({oc % (c // ci)} != 0)")
-    window = of_convolution(node, h, w, kh, kw)
+    window = of_convolution(node, (h, w), (kh, kw))
     return [(b, window.oh, window.ow, oc)]
 
 
-@kernel("CONV_2D", version=8, types="FLOAT32 UINT8 INT8 INT16", shape=_shape)
+@kernel("CONV_2D", version=8, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape)
 def conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
-    """x (b, h, w, c) convolved with weights (oc, kh, kw, c / groups) plus bias (oc): (b, oh, ow, oc)."""
+    """x (b, h, w, c) convolved with weights (oc, kh, kw, c / groups) plus bias (oc): (b, oh, ow, oc).
+
+    float16 is XNNPACK's alone upstream.
+    """
+    check_types(node, node.input(0), node.input(1), node.input(2), FILTERS)
+    halves = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
+    return halves or _convolution(node, inputs, outputs)
+
+
+def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     x_spec, weights_spec, bias_spec = node.input(0), node.input(1), node.input(2)
-    check_types(node, x_spec, weights_spec, bias_spec, FILTERS)
     x, weights, bias = inputs[:3]
     assert x is not None and weights is not None and bias is not None
-    require(bias.size == len(weights), f"NumElements(bias) != SizeOfDimension(filter, 0) ({bias.size} != {len(weights)})")
-    if x_spec.type != "FLOAT32":
+    require(
+        bias.size == len(weights), f"NumElements(bias) != SizeOfDimension(filter, 0) ({bias.size} != {len(weights)})"
+    )
+    if x.dtype.kind != "f":
         check_quantization(node, x_spec, weights_spec, bias_spec)
     if outputs[0].size == 0:
         return lambda: None
-    window = of_convolution(node, *x.shape[1:3], *weights.shape[1:3])
+    window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
     bias = bias.reshape(-1)
     groups, constant = x.shape[3] // weights.shape[3], is_constant(weights_spec)
 
@@ -68,7 +80,7 @@ def conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
             return Taps(taps, len(weights) // groups, largest, dtype, zero_point, constant)
         return Filters(weights, groups, largest, zero_point, constant, dtype)
 
-    if x_spec.type != "FLOAT32":
+    if x.dtype.kind != "f":
         wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
         specs = (x_spec, weights_spec, bias_spec)
         return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide)

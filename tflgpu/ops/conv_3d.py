@@ -153,7 +153,7 @@ def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], outputs: Seque
     h, w = x.shape[2:4]
     products = np.empty((h, w, int(np.prod(window.taps)), oc), np.float32)
     flat = products.reshape(h * w, -1)
-    taps = list(window.positions(out.shape[1:4]))
+    taps = [(n, p[0], p[1:], t[0], t[1:]) for n, p, t in window.positions(out.shape[1:4])]
     finish = FloatBias(bias, node.options.fused_activation_function)
     finished = finish.bind(out.reshape(-1, oc))
     constant_bias = is_constant(node.optional(3))
@@ -165,11 +165,11 @@ def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], outputs: Seque
         for image, result in zip(x, out, strict=True):
             for z, plane in enumerate(image):
                 np.matmul(plane.reshape(h * w, ic), right, flat)
-                for number, (deep, *places), (z_touched, *touched) in taps:
+                for number, deep, places, z_touched, touched in taps:
                     if deep.start <= z < deep.stop:
                         there = z_touched.start + (z - deep.start) * window.strides[0]
-                        part = result[(there, *touched)]
-                        np.add(part, products[(*places, number)], part)
+                        part = result[there][touched]
+                        np.add(part, products[places][..., number, :], part)
         finished()
 
     return step

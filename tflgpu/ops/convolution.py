@@ -15,14 +15,21 @@ from tflgpu.ops.requantize import Requantizer, fold, rescale
 from tflgpu.ops.window import Copy, Window
 
 HYBRID_FILTERS = ("UINT8", "INT8", "INT4")
-BIASES = {"UINT8": ("INT32",), "INT8": ("INT32",), "INT16": ("INT32", "INT64"), "FLOAT32": ("FLOAT32",)}
+BIASES = {
+    "UINT8": ("INT32",),
+    "INT8": ("INT32",),
+    "INT16": ("INT32", "INT64"),
+    "FLOAT32": ("FLOAT32",),
+    "FLOAT16": ("FLOAT16",),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
     """Some rows of sums: what to copy first, and the step that computes them.
 
-    rows: which of the output's rows (b * oh * ow). image: which image of the batch they are of. sums: where they are then.
+    rows: which of the output's rows (b * oh * ow). image: which image of the batch they are of. sums: where they
+    are then.
     """
 
     copies: tuple[Copy, ...]
@@ -82,6 +89,37 @@ def execute(before: Sequence[Step], runs: Sequence[tuple[tuple[Copy, ...], Step,
                 target[...] = source
             product()
             finish()
+
+    return step
+
+
+def through_float32(
+    make: Callable[[Sequence[Array | None], Sequence[Array]], Step],
+    node: Node,
+    inputs: Sequence[Array | None],
+    outputs: Sequence[Array],
+) -> Step | None:
+    """`make`'s step over float32 copies where an array is float16, or None where none is."""
+    halves = [a is not None and a.dtype == np.float16 for a in inputs]
+    if not any(halves):
+        return None
+    widened = [a.astype(np.float32) if half and a is not None else a for a, half in zip(inputs, halves, strict=True)]
+    results = [np.empty(a.shape, np.float32) if a.dtype == np.float16 else a for a in outputs]
+    inner = make(widened, results)
+    changing = [
+        (wide, narrow)
+        for wide, narrow, spec, half in zip(widened, inputs, node.inputs, halves, strict=True)
+        if half and not is_constant(spec) and wide is not None
+    ]
+    rounded = [(out, result) for out, result in zip(outputs, results, strict=True) if out is not result]
+
+    def step() -> None:
+        for wide, narrow in changing:
+            wide[...] = narrow
+        inner()
+        with np.errstate(over="ignore"):
+            for out, result in rounded:
+                out[...] = result
 
     return step
 

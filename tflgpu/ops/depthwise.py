@@ -13,6 +13,7 @@ from tflgpu.ops.convolution import (
     float_convolution,
     integer_convolution,
     is_constant,
+    through_float32,
 )
 from tflgpu.ops.hybrid_convolution import HybridRule, hybrid_convolution
 from tflgpu.ops.registry import Step, kernel, require
@@ -21,9 +22,10 @@ from tflgpu.ops.window import of_convolution
 
 FILTERS = {
     "FLOAT32": ("FLOAT32", "INT8"),
+    "FLOAT16": ("FLOAT16",),
     "UINT8": ("UINT8",),
     "INT8": ("INT8", "INT4"),
-    "INT16": ("INT8",),
+    "INT16": ("INT8", "INT4"),
 }
 
 
@@ -37,15 +39,23 @@ def _shape(node: Node) -> list[Shape]:
     require(min(kh, kw, oc) > 0, "SizeOfDimension(filter, 1) > 0 was not true.")
     require(one == 1, f"SizeOfDimension(filter, 0) != 1 ({one} != 1)")
     require(oc % c == 0, f"output_channels % input_channels != 0 ({oc % c} != 0)")
-    window = of_convolution(node, h, w, kh, kw)
+    window = of_convolution(node, (h, w), (kh, kw))
     return [(b, window.oh, window.ow, oc)]
 
 
-@kernel("DEPTHWISE_CONV_2D", version=7, types="FLOAT32 UINT8 INT8 INT16", shape=_shape)
+@kernel("DEPTHWISE_CONV_2D", version=7, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape)
 def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
-    """x (b, h, w, c), each channel convolved with its own multiplier of weights (1, kh, kw, c * multiplier) plus bias."""
+    """x (b, h, w, c), each channel convolved with its own multiplier of weights (1, kh, kw, c * multiplier) plus bias.
+
+    float16 is XNNPACK's alone upstream.
+    """
+    check_types(node, node.input(0), node.input(1), node.optional(2), FILTERS)
+    halves = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
+    return halves or _convolution(node, inputs, outputs)
+
+
+def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     x_spec, weights_spec, bias_spec = node.input(0), node.input(1), node.optional(2)
-    check_types(node, x_spec, weights_spec, bias_spec, FILTERS)
     if bias_spec is not None:
         require(bias_spec.shape == weights_spec.shape[3:], "SizeOfDimension(filter, 3) != SizeOfDimension(bias, 0)")
         if x_spec.type == "INT16":
@@ -53,17 +63,17 @@ def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Seque
     x, weights = inputs[0], inputs[1]
     bias = inputs[2] if len(inputs) > 2 else None
     assert x is not None and weights is not None
-    if x_spec.type != "FLOAT32":
+    if x.dtype.kind != "f":
         check_quantization(node, x_spec, weights_spec, bias_spec, symmetric_filter=False)
     if outputs[0].size == 0:
         return lambda: None
-    window = of_convolution(node, *x.shape[1:3], *weights.shape[1:3])
+    window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
     multiplier, kernel_weights = weights.shape[3] // x.shape[3], weights[0]
 
     def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Taps:
         return Taps(kernel_weights, multiplier, largest, dtype, zero_point, is_constant(weights_spec))
 
-    if x_spec.type != "FLOAT32":
+    if x.dtype.kind != "f":
         specs = (x_spec, weights_spec, bias_spec)
         return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide=x_spec.type == "INT16")
     if weights_spec.type == "INT8":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from tflgpu.graph import BITS, DTYPES, Array, Node, Shape
 from tflgpu.ops.registry import Step, kernel, require, value
 

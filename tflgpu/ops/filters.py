@@ -25,8 +25,8 @@ PATCHES = 1 << 18
 class Filters:
     """Weights (oc, ..., ci) as one matrix (k, oc / groups) a group, for products with patches (rows, k).
 
-    Float weights are used as they lie. Integer ones give exact sums: in float32 in pieces of k that stay within 2^24, or
-    in float64. largest: the largest magnitude of a code in the patches; None for floats. zero_point is subtracted.
+    Float weights are used as they lie. Integer ones give exact sums: in float32 in pieces of k that stay within 2^24,
+    or in float64. largest: the largest magnitude of a code in the patches; None for floats. zero_point is subtracted.
     constant: False where the weights' content changes; `load` must be called after each change then.
     """
 
@@ -47,6 +47,7 @@ class Filters:
         self.sums, self.bound = np.zeros(self.oc, np.int64), 0
         self.pieces = [slice(0, self.k)]
         self._kept: Array | None = None
+        self._converted = np.empty((0, self.k), self.dtype)
         if largest is None:
             self._kept = self._weights
         else:
@@ -128,7 +129,7 @@ class Filters:
         return runs
 
     def _scratch(self, n: int) -> Array:
-        if not hasattr(self, "_converted") or len(self._converted) < n:
+        if len(self._converted) < n:
             self._converted = np.empty((n, self.k), self.dtype)
         return self._converted[:n]
 
@@ -158,9 +159,7 @@ Block = tuple["list[Copy]", Array, slice, int]
 """What to copy first, the patches (m, k) or (groups, m, k), the rows of the output, and the image they are of."""
 
 
-def _patch_blocks(
-    x: Array, window: Window, filters: Filters, pad: float, per_image: bool, large: bool
-) -> list[Block]:
+def _patch_blocks(x: Array, window: Window, filters: Filters, pad: float, per_image: bool, large: bool) -> list[Block]:
     """The blocks that cover the convolution of x (b, h, w, c). `x` is read when the copies run."""
     out_limit = (1 << 16 if large else 1 << 15) // max(1, filters.oc)
     least = 2 * ROWS if filters.oc * filters.k > KEPT else ROWS
@@ -201,11 +200,11 @@ def _flat_blocks(flat: Array, dtype: np.dtype, rows: int) -> list[Block]:
     planned: list[Block] = []
     for start in range(0, m, size):
         source = flat[start : start + size]
-        rows = slice(start, start + len(source))
+        part = slice(start, start + len(source))
         if store is None:
-            planned.append(([], source, rows, 0))
+            planned.append(([], source, part, 0))
         else:
-            planned.append(([(store[: len(source)], source)], store[: len(source)], rows, 0))
+            planned.append(([(store[: len(source)], source)], store[: len(source)], part, 0))
     return planned
 
 

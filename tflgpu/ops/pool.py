@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
-from tflgpu.ops.convolution import in_turn
+from tflgpu.ops.convolution import in_turn, through_float32
 from tflgpu.ops.fused_activation import float_range, quantized_range
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.window import Window, positions, sliding
@@ -22,7 +22,7 @@ def window_of(node: Node) -> Window:
     require(len(x.shape) == 4, f"NumDimensions(input) != 4 ({len(x.shape)} != 4)")
     require(node.outputs[0].type == x.type, f"input->type != output->type ({x.type} != {node.outputs[0].type})")
     require(o.stride_h > 0 and o.stride_w > 0, "params->stride_height > 0 was not true.")
-    return sliding(*x.shape[1:3], o.filter_height, o.filter_width, (o.stride_h, o.stride_w), o.padding)
+    return sliding(x.shape[1:3], (o.filter_height, o.filter_width), (o.stride_h, o.stride_w), o.padding)
 
 
 def _shape(node: Node) -> list[Shape]:
@@ -33,7 +33,7 @@ def _shape(node: Node) -> list[Shape]:
 
 def _limits(node: Node) -> tuple[np.generic | int, np.generic | int]:
     activation, output = node.options.fused_activation_function, node.outputs[0]
-    return float_range(activation) if output.type == "FLOAT32" else quantized_range(activation, output)
+    return float_range(activation) if output.dtype.kind == "f" else quantized_range(activation, output)
 
 
 @kernel("MAX_POOL_2D", version=3, types=f"FLOAT32 {CODES}", shape=_shape)
@@ -45,7 +45,7 @@ def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
     least = float_range("NONE")[0] if out.dtype.kind == "f" else np.iinfo(out.dtype).min
     lo, hi = (out.dtype.type(limit) for limit in _limits(node))
     largest = np.fmax if out.dtype.kind == "f" else np.maximum
-    b, h, w, c = x.shape
+    h, w, c = x.shape[1:]
     rows = np.empty((window.oh, w, c), x.dtype)
     taps = list(positions(window, h, w))
     down = [(rows[oy], iy) for _, j, oy, _, iy, _ in taps if j == 0]
@@ -78,7 +78,7 @@ def _summing(x: Array, window: Window, sums: Array, prepare: Callable[[Array], A
     """A step that adds up the windows of x into sums (b, oh, ow, c), tap by tap in the order of the filter."""
     taps = list(positions(window, *x.shape[1:3]))
     if window.oh == window.ow == 1:
-        rows, columns = (slice(0, max(tap[axis].stop for tap in taps)) for axis in (4, 5))
+        rows, columns = slice(0, max(tap[4].stop for tap in taps)), slice(0, max(tap[5].stop for tap in taps))
         whole = x[:, rows, columns]
         return lambda: prepare(whole).sum(axis=(1, 2), dtype=sums.dtype, out=sums[:, 0, 0])
     pairs = [(sums[:, oy, ox], x[:, iy, ix]) for _, _, oy, ox, iy, ix in taps]
@@ -91,9 +91,17 @@ def _summing(x: Array, window: Window, sums: Array, prepare: Callable[[Array], A
     return step
 
 
-@kernel("AVERAGE_POOL_2D", version=3, types=f"FLOAT32 {CODES}", shape=_shape)
+@kernel("AVERAGE_POOL_2D", version=3, types=f"FLOAT32 FLOAT16 {CODES}", shape=_shape)
 def average_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
-    """The mean of each window of x (b, h, w, c), padding left out. Of codes: halves away from the code 0."""
+    """The mean of each window of x (b, h, w, c), padding left out. Of codes: halves away from the code 0.
+
+    float16 is XNNPACK's alone upstream.
+    """
+    halves = through_float32(lambda ins, outs: _average(node, ins, outs), node, inputs, outputs)
+    return halves or _average(node, inputs, outputs)
+
+
+def _average(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     x, out, window = inputs[0], outputs[0], window_of(node)
     assert x is not None
     if out.size == 0:

@@ -21,8 +21,8 @@ from tflgpu.ops.registry import Step
 class Rescale:
     """code = clamp(accumulator * multiplier * 2^(exponent - 31) + zero_point, lo, hi).
 
-    multiplier, exponent: (n,), one for each channel. wide: by mbqm64, from 64-bit accumulators; else by mbqm, from 32-bit
-    ones, which wrap.
+    multiplier, exponent: (n,), one for each channel. wide: by mbqm64, from 64-bit accumulators; else by mbqm, from
+    32-bit ones, which wrap.
     """
 
     multiplier: Array
@@ -62,8 +62,8 @@ def codes(accumulators: Array, scaling: Rescale) -> Array:
 def exact_in_float64(scaling: Rescale, largest: int) -> bool:
     """Whether accumulators of magnitude up to `largest` are rescaled in float64 to the same codes.
 
-    What is not clamped is below 2^(bits + 1) and a multiple of 2^(exponent - 31) (2^(exponent - 15) if wide): it is exact
-    where these are at most 52 bits apart. And nothing may wrap.
+    What is not clamped is below 2^(bits + 1) and a multiple of 2^(exponent - 31) (2^(exponent - 15) if wide): it is
+    exact where these are at most 52 bits apart. And nothing may wrap.
     """
     bits = 8 * scaling.dtype.itemsize + 2
     lowest, highest = int(scaling.exponent.min(initial=0)), int(scaling.exponent.max(initial=0))

@@ -21,8 +21,8 @@ class Taps:
     """Weights (kh, kw, oc) of a depthwise convolution of oc / multiplier channels; a `convolution.Sums`.
 
     A row of places is one long vector (ow * oc), so that each tap is one multiply-add of vectors whatever the number of
-    channels: weights are repeated along the row as far as that pays. largest: the largest magnitude of an image's codes;
-    None for floats. zero_point is subtracted from the weights.
+    channels: weights are repeated along the row as far as that pays. largest: the largest magnitude of an image's
+    codes; None for floats. zero_point is subtracted from the weights.
     """
 
     def __init__(

@@ -16,16 +16,16 @@ from tflgpu.ops.convolution import (
     float_convolution,
     integer_convolution,
     is_constant,
+    through_float32,
 )
 from tflgpu.ops.filters import FLOAT32_EXACT, PATCHES
 from tflgpu.ops.hybrid import weight_scale
 from tflgpu.ops.hybrid_convolution import HybridRule, hybrid_convolution
 from tflgpu.ops.registry import Step, kernel, require, value
-from tflgpu.ops.shape_rules import window_size
 from tflgpu.ops.window import Window, blocks, positions, sliding
 
 FILTERS = {
-    "FLOAT32": ("FLOAT32", "INT8"),
+    "FLOAT32": ("FLOAT32", "FLOAT16", "INT8"),
     "UINT8": ("UINT8",),
     "INT8": ("INT8",),
     "INT16": ("INT8",),
@@ -91,7 +91,7 @@ class Scattered:
 
     def _bind(self, image: Array, window: Window, pad: float, sums: Array) -> Step:
         """A step that scatters the products of image (h, w, ic) over sums (oh, ow, oc)."""
-        h, w, ic = image.shape
+        w, ic = image.shape[1:]
         columns = len(self._matrix)
         parts = blocks(window, w * max(columns, ic), PATCHES)
         rows = max((places for _, places in parts), default=0)
@@ -160,21 +160,31 @@ def _shape(node: Node) -> list[Shape]:
     require(shape[3] == weights.shape[0], f"the output's {shape[3]} channels are not the filter's {weights.shape[0]}. ")
     window = _window(node, shape)
     for axis, places in ((1, window.oh), (2, window.ow)):
-        require(places == x.shape[axis], f"the output shape gives {places} input places on axis {axis}, {x.shape} is it. ")
+        require(
+            places == x.shape[axis], f"the output shape gives {places} input places on axis {axis}, {x.shape} is it. "
+        )
     return [shape]
 
 
 def _window(node: Node, shape: Shape) -> Window:
     """The forward convolution's window, over an output of `shape`."""
     o = node.options
-    return sliding(*shape[1:3], *node.input(1).shape[1:3], (o.stride_h, o.stride_w), o.padding)
+    return sliding(shape[1:3], node.input(1).shape[1:3], (o.stride_h, o.stride_w), o.padding)
 
 
 @kernel("TRANSPOSE_CONV", version=5, types="FLOAT32 UINT8 INT8 INT16", typed_input=2, shape=_shape)
 def transpose_conv(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
-    """The transpose of a convolution with weights (oc, kh, kw, ic): x (b, h, w, ic), bias (oc) -> (b, oh, ow, oc)."""
+    """The transpose of a convolution with weights (oc, kh, kw, ic): x (b, h, w, ic), bias (oc) -> (b, oh, ow, oc).
+
+    A float16 filter is XNNPACK's alone upstream.
+    """
+    check_types(node, node.input(2), node.input(1), node.optional(3), FILTERS)
+    halves = through_float32(lambda ins, outs: _transposed(node, ins, outs), node, inputs, outputs)
+    return halves or _transposed(node, inputs, outputs)
+
+
+def _transposed(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     weights_spec, x_spec, bias_spec = node.input(1), node.input(2), node.optional(3)
-    check_types(node, x_spec, weights_spec, bias_spec, FILTERS)
     if x_spec.type != "FLOAT32":
         check_quantization(node, x_spec, weights_spec, bias_spec, symmetric_filter=False)
     weights, x, bias = inputs[1], inputs[2], inputs[3] if len(inputs) > 3 else None
@@ -219,7 +229,8 @@ def _bias_window(node: Node) -> tuple[Window, tuple[int, int]]:
         pad = max(0, k - (n - 1) % stride - 1) if o.padding == "SAME" else 0
         sizes.append(max(0, stride * (n - 1) + k - pad) if n else 0)
         before.append(pad // 2)
-    window = Window(*weights.shape[1:3], o.stride_h, o.stride_w, 1, 1, *x.shape[1:3], *before)
+    (kh, kw), (h, w), (top, left) = weights.shape[1:3], x.shape[1:3], before
+    window = Window(kh, kw, o.stride_h, o.stride_w, 1, 1, h, w, top, left)
     return window, (sizes[0], sizes[1])
 
 

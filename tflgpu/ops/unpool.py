@@ -53,7 +53,7 @@ def _flexbuffer_options(node: Node) -> SimpleNamespace:
 def _window(node: Node, options: SimpleNamespace) -> Window:
     x = node.input(0)
     require(len(x.shape) == 4, f"NumDimensions(input) != 4 ({len(x.shape)} != 4)")
-    return sliding(*x.shape[1:3], *options.size, options.strides, options.padding)
+    return sliding(x.shape[1:3], options.size, options.strides, options.padding)
 
 
 def _pool_shapes(node: Node) -> list[Shape]:
@@ -122,8 +122,8 @@ def max_unpooling_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequen
     b, h, w, c = x.shape
     _, oh, ow, _ = out.shape
     options = _pool_options(node)
-    (sh, sw), (kh, kw) = options.strides, options.size
-    window = sliding(oh, ow, kh, kw, options.strides, options.padding)
+    (sh, sw), kw = options.strides, options.size[1]
+    window = sliding((oh, ow), options.size, options.strides, options.padding)
     top = np.arange(h, dtype=np.int64)[:, None, None] * sh - window.top
     left = np.arange(w, dtype=np.int64)[:, None] * sw - window.left
     images = np.arange(b, dtype=np.int64)[:, None, None, None] * (oh * ow * c)

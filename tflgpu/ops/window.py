@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,29 +49,36 @@ class Window:
         return self.top == self.left == 0 and self.rows(self.oh) <= h and self.columns <= w
 
 
-def sliding(h: int, w: int, kh: int, kw: int, strides: tuple[int, int], padding: str, dh: int = 1, dw: int = 1) -> Window:
-    """The window of kh x kw over h x w with padding "SAME" or "VALID". Raises OpError where nothing fits."""
-    sh, sw = strides
+def sliding(
+    image: Sequence[int],
+    taps: Sequence[int],
+    strides: Sequence[int],
+    padding: str,
+    dilations: Sequence[int] = (1, 1),
+) -> Window:
+    """The window of taps (kh, kw) over an image (h, w) with padding "SAME" or "VALID". Raises OpError for no taps."""
+    (h, w), (kh, kw), (sh, sw), (dh, dw) = image, taps, strides, dilations
     require(kh > 0 and kw > 0, "filter_size > 0 was not true. ")
     oh, top = window_size(h, kh, sh, dh, padding)
     ow, left = window_size(w, kw, sw, dw, padding)
     return Window(kh, kw, sh, sw, dh, dw, oh, ow, top, left)
 
 
-def of_convolution(node: Node, h: int, w: int, kh: int, kw: int) -> Window:
+def of_convolution(node: Node, image: Sequence[int], taps: Sequence[int]) -> Window:
     """The window of a node with the options of CONV_2D or DEPTHWISE_CONV_2D."""
     o = node.options
     require(o.stride_h > 0 and o.stride_w > 0, "params->stride_height > 0 was not true. ")
-    dh, dw = o.dilation_h_factor, o.dilation_w_factor
-    require(dh > 0 and dw > 0, "params->dilation_height_factor > 0 was not true. ")
-    return sliding(h, w, kh, kw, (o.stride_h, o.stride_w), o.padding, dh, dw)
+    dilations = (o.dilation_h_factor, o.dilation_w_factor)
+    require(min(dilations) > 0, "params->dilation_height_factor > 0 was not true. ")
+    return sliding(image, taps, (o.stride_h, o.stride_w), o.padding, dilations)
 
 
 class PaddedRows:
     """Rows of an image as windows want them: padded, converted to dtype, in scratch that is filled block by block.
 
-    `data` is (rows, phases, columns, c * repeat): the columns of phase p are p, p + phases, p + 2 phases ... of the padded
-    image; with as many phases as the stride, what one tap reads lies together. repeat: every channel so many times.
+    `data` is (rows, phases, columns, c * repeat): the columns of phase p are p, p + phases, p + 2 phases ... of the
+    padded image; with as many phases as the stride, what one tap reads lies together. repeat: every channel so many
+    times.
     """
 
     def __init__(

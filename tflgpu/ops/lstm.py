@@ -10,7 +10,7 @@ from tflgpu.ops.lstm_float import Sequences, Settings, float_lstm
 from tflgpu.ops.lstm_integer import integer_lstm
 from tflgpu.ops.lstm_integer_8bit import integer_8bit_lstm
 from tflgpu.ops.lstm_tensors import BACKWARD, FORWARD, ONE_CELL, Ports, cell_sizes, read_cell
-from tflgpu.ops.recurrent_linear import once_or_each_time
+from tflgpu.ops.recurrent_sequence import once_or_each_time
 from tflgpu.ops.registry import Step, kernel, require
 
 _STATES = (0, 18, 19)

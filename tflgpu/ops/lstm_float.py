@@ -9,7 +9,8 @@ import numpy as np
 
 from tflgpu.graph import Array
 from tflgpu.ops.lstm_tensors import Cell, Gated
-from tflgpu.ops.recurrent_linear import ACTIVATIONS, Tensor, frames, linear, rows_of, sigmoid, state
+from tflgpu.ops.recurrent_linear import Tensor, linear
+from tflgpu.ops.recurrent_sequence import ACTIVATIONS, frames, rows_of, sigmoid, state
 from tflgpu.ops.registry import Step, require
 
 
@@ -91,9 +92,11 @@ class _FloatCell:
         self._peephole = {g: _recovered(w) for g, w in cell.peephole.items()}
         dense = [g for g in self.order if g not in cell.diagonal]
         recurrent = {g: _dense(cell, g) for g in self.order}
-        self._recurrent = linear(_stacked(recurrent, self.order), n_batch, settings.asymmetric) if dense else None
+        self._recurrent = (
+            linear(_stacked(recurrent, self.order), n_batch, settings.asymmetric, often=True) if dense else None
+        )
         self._diagonal = {g: cell.recurrent_weights[g].array for g in sorted(cell.diagonal)}
-        self._project = linear([cell.projection], n_batch, settings.asymmetric) if cell.projection else None
+        self._project = linear([cell.projection], n_batch, settings.asymmetric, often=True) if cell.projection else None
         self._projection_bias = cell.projection_bias.array if cell.projection_bias else np.float32(0)
         self._gates = np.empty((n_batch, self.width), np.float32)
         self.gate = {g: self._gates[:, k * n : (k + 1) * n] for k, g in enumerate(self.order)}

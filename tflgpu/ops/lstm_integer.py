@@ -15,17 +15,17 @@ from tflgpu.fixed_point import (
     gemmlowp_tanh,
     inv_sqrt_multiplier,
     mbqm,
-    mbqm_in_place,
     quantize_multiplier,
     quantize_multipliers,
+    rescaler,
     srdhm,
     wrap,
 )
 from tflgpu.graph import Array, Node, TensorSpec
-from tflgpu.ops.integer_matmul import IntegerMatrix
 from tflgpu.ops.lstm_float import Sequences, Settings
 from tflgpu.ops.lstm_tensors import Cell
-from tflgpu.ops.recurrent_linear import Tensor, frames, rows_of, single_scale, state
+from tflgpu.ops.recurrent_linear import Tensor, exact_product, single_scale
+from tflgpu.ops.recurrent_sequence import frames, rows_of, state
 from tflgpu.ops.registry import Step, require
 
 _BLOCK = 16
@@ -42,7 +42,7 @@ def integer_lstm(node: Node, cell: Cell, settings: Settings, over: Sequences) ->
 
     def step() -> None:
         product(x_rows, before_rows)
-        np.clip(before_rows, -32768, 32767, out=before_rows)
+        clamp(before_rows, *INT16)
         for z, y in times:
             inner.advance(z)
             y[...] = inner.output
@@ -62,9 +62,22 @@ def power_of_two(spec: TensorSpec) -> int:
     return round(exact)
 
 
-def quantized_clip(clip: float, scale: np.float32, limit: int) -> int:
-    """A clip value as a code; 0 for none."""
-    return int(min(np.float32(clip) / scale, np.float32(limit))) if clip > 0 else 0
+Range = tuple[np.int64, np.int64]
+
+INT16: Range = np.int64(-32768), np.int64(32767)
+INT8: Range = np.int64(-128), np.int64(127)
+
+
+def clip_range(clip: float, scale: np.float32, limits: Range) -> Range:
+    """What a real clip value leaves of a type's codes; all of them where it is 0, or less than a code."""
+    code = int(min(np.float32(clip) / scale, np.float32(limits[1]))) if clip > 0 else 0
+    return (np.int64(-code), np.int64(code)) if code > 0 else limits
+
+
+def clamp(x: Array, low: np.int64, high: np.int64) -> None:
+    """np.clip in place, which would ask for the limits of the type each time."""
+    np.maximum(x, low, out=x)
+    np.minimum(x, high, out=x)
 
 
 @functools.cache
@@ -121,7 +134,7 @@ class _IntegerCell:
         self.gate = {g: self._gates[:, j * n : (j + 1) * n] for j, g in enumerate(self.order)}
         self._peephole = {g: _Peephole(cell, g, self._k, self._gate_scale[g], over) for g in cell.peephole}
         self._normal = {g: _LayerNorm(cell, g) for g in cell.layer_norm}
-        self._clip = quantized_clip(settings.cell_clip, single_scale(cell.cell_state.spec), 32767)
+        self._range = clip_range(settings.cell_clip, single_scale(cell.cell_state.spec), INT16)
         self._emit = _Output(node, cell, settings, n_batch)
         self._wide = np.empty((n_batch, n), np.int64)
         self._product = np.empty((n_batch, n), np.int64)
@@ -136,7 +149,6 @@ class _IntegerCell:
             self._biases("input_weights", -self._x.zero_point, with_bias=not self._normal),
             self._multipliers("input_weights", single_scale(self._x)),
             rows,
-            keep=False,
         )
 
     def _stacked(self, group: str) -> Array:
@@ -156,7 +168,7 @@ class _IntegerCell:
         """before (n_batch, width) int64: the gates' part that comes from the input."""
         self._recurrent(self.output, self._gates)
         np.add(self._gates, before, out=self._gates)
-        np.clip(self._gates, -32768, 32767, out=self._gates)
+        clamp(self._gates, *INT16)
         for g in self.order[:-2]:
             self._see(g)
             look_up(self._logistic, self.gate[g], self.gate[g])
@@ -186,18 +198,17 @@ class _IntegerCell:
         # The product itself is cut to 16 bits, not clamped: 2^15 can become -2^15.
         np.copyto(self._product, self._product.astype(np.int16))
         np.add(wide, self._product, out=wide)
-        limit = self._clip if self._clip > 0 else 32767
-        np.clip(wide, -limit if self._clip > 0 else -32768, limit, out=wide)
+        clamp(wide, *self._range)
         np.copyto(self.cell, wide, casting="unsafe")
 
 
 class _Product:
     """codes (rows, k) of int8 times weights transposed, plus biases, rescaled by column: int64."""
 
-    def __init__(self, weights: Array, biases: Array, multipliers: tuple[Array, Array], rows: int, keep: bool = True):
-        self._matrix = IntegerMatrix(weights, rows, keep=keep)
-        self._codes = np.empty((rows, weights.shape[1]), self._matrix.dtype)
-        self._biases, (self._m, self._e) = biases, multipliers
+    def __init__(self, weights: Array, biases: Array, multipliers: tuple[Array, Array], rows: int):
+        self._product, dtype = exact_product(weights, rows)
+        self._codes = np.empty((rows, weights.shape[1]), dtype)
+        self._biases, self._rescale = biases, rescaler(*multipliers)
         # Without large biases no sum leaves 32 bits.
         largest = int(np.abs(biases).max(initial=0)) + (weights.shape[1] << 14)
         self._wraps = largest > 2**31 - 1
@@ -205,11 +216,11 @@ class _Product:
 
     def __call__(self, x: Array, out: Array) -> None:
         np.copyto(self._codes, x)
-        np.copyto(out, self._matrix.multiply(self._codes), casting="unsafe")
+        np.copyto(out, self._product(self._codes), casting="unsafe")
         np.add(out, self._biases, out=out)
         if self._wraps:
             np.copyto(out, wrap(out))
-        mbqm_in_place(out, self._scratch, self._m, self._e)
+        self._rescale(out, self._scratch)
 
 
 class _Peephole:
@@ -239,7 +250,7 @@ class _Peephole:
         if self._blocks.any():
             rescaled = np.where(self._blocks, mbqm_up(product, self._m, self._e), rescaled)
         np.add(gate, rescaled, out=gate)
-        np.clip(gate, -32768, 32767, out=gate)
+        clamp(gate, *INT16)
 
 
 class _LayerNorm:
@@ -274,8 +285,8 @@ class _Output:
     def __init__(self, node: Node, cell: Cell, settings: Settings, n_batch: int):
         hidden, self._zero_point = node.intermediates[4], cell.output_state.spec.zero_point
         scale, self._hidden_zero_point = hidden.scale, hidden.zero_point
-        self._m, self._e = quantize_multiplier(float(np.float32(2.0**-15 / float(scale) * 2.0**-15)))
-        self._clip = quantized_clip(settings.proj_clip, node.outputs[0].scale, 127)
+        self._rescale = rescaler(*quantize_multiplier(float(np.float32(2.0**-15 / float(scale) * 2.0**-15))))
+        self._range = clip_range(settings.proj_clip, node.outputs[0].scale, INT8)
         self._scratch = np.empty((n_batch, cell.n_cell), np.int64)
         self._project: _Product | None = None
         if cell.projection is None:
@@ -289,18 +300,17 @@ class _Output:
         self._projected = np.empty((n_batch, cell.n_output), np.int64)
 
     def __call__(self, product: Array, out: Array) -> None:
-        mbqm_in_place(product, self._scratch, self._m, self._e)
+        self._rescale(product, self._scratch)
         if self._project is None:
             np.add(product, self._hidden_zero_point, out=product)
-            np.clip(product, -128, 127, out=product)
+            clamp(product, *INT8)
             np.copyto(out, product, casting="unsafe")
             return
         # Subtracted, and added back times the weights' sums in the projection's bias (upstream's b/246629213).
         np.subtract(product, self._hidden_zero_point, out=product)
-        np.clip(product, -128, 127, out=product)
+        clamp(product, *INT8)
         projected = self._projected
         self._project(product, projected)
         np.add(projected, self._zero_point, out=projected)
-        limit = self._clip if self._clip > 0 else 127
-        np.clip(projected, -limit if self._clip > 0 else -128, limit, out=projected)
+        clamp(projected, *self._range)
         np.copyto(out, projected, casting="unsafe")

@@ -14,9 +14,10 @@ from tflgpu.fixed_point import mbqm, quantize_multiplier, rdbp, round_half_away,
 from tflgpu.graph import Array, Node
 from tflgpu.ops.integer_matmul import IntegerMatrix
 from tflgpu.ops.lstm_float import Sequences, Settings
-from tflgpu.ops.lstm_integer import effective_scale, quantized_clip
+from tflgpu.ops.lstm_integer import INT8, INT16, clip_range, effective_scale
 from tflgpu.ops.lstm_tensors import Cell
-from tflgpu.ops.recurrent_linear import Tensor, frames, single_scale, state
+from tflgpu.ops.recurrent_linear import Tensor, exact_product, single_scale
+from tflgpu.ops.recurrent_sequence import frames, state
 from tflgpu.ops.registry import Step, require
 
 # For each gate the intermediate tensors of the scales of its sum, its input part and its recurrent part.
@@ -49,17 +50,15 @@ class _Cell8Bit:
         self._sums = {g: _GateSum(node, cell, g, n_batch) for g in _SCALES}
         self._normal = {g: _LayerNorm(cell.layer_norm[g], cell.bias[g]) for g in _SCALES}
         clip = settings.cell_clip if settings.cell_clip < 1 else 0.0
-        self._clip = quantized_clip(clip, single_scale(cell.cell_state.spec), 32767)
+        self._range = clip_range(clip, single_scale(cell.cell_state.spec), INT16)
         self._project = _Projection(node, cell, settings, n_batch)
 
     def advance(self, x: Array) -> None:
         forget, update = _sigmoid(self._gate("f", x)), _tanh(self._gate("c", x), -12)
         kept = rdbp(forget.astype(np.int64) * self.cell, 15)
         admitted = rdbp((32767 - forget.astype(np.int64)) * update, 15)
-        total = np.clip(kept.astype(np.int16).astype(np.int32) + admitted.astype(np.int16), -32768, 32767)
-        if self._clip > 0:
-            total = np.clip(total, -self._clip, self._clip)
-        self.cell[...] = total
+        total = kept.astype(np.int16).astype(np.int64) + admitted.astype(np.int16)
+        self.cell[...] = np.clip(total, *self._range)
         output = _sigmoid(self._gate("o", x))
         hidden = rdbp(output.astype(np.int64) * _tanh(self.cell, -15), 15).astype(np.int16)
         self.output[...] = self._project(hidden)
@@ -72,13 +71,13 @@ class _Rescaled:
     """(codes - zero point) times weights transposed, as int8 codes."""
 
     def __init__(self, weights: Tensor, zero_point: int, scale: np.float32, output_zero_point: int, rows: int):
-        self._matrix = IntegerMatrix(weights.array, rows, keep=True)
+        self._product, self._dtype = exact_product(weights.array, rows)
         self._offset = zero_point * weights.array.sum(axis=1, dtype=np.int64)
         self._m, self._e = quantize_multiplier(float(scale))
         self._output_zero_point = output_zero_point
 
     def __call__(self, codes: Array) -> Array:
-        product = self._matrix.multiply(codes.astype(self._matrix.dtype)).astype(np.int64) - self._offset
+        product = self._product(codes.astype(self._dtype)).astype(np.int64) - self._offset
         return np.clip(mbqm(product, self._m, self._e) + self._output_zero_point, -128, 127)
 
 
@@ -137,13 +136,12 @@ class _Projection:
         self._matrix = IntegerMatrix(weights.array, rows, largest=32768, keep=True)
         self._bias = cell.projection_bias.array.astype(np.int64)
         self._zero_point = h.zero_point
-        self._clip = quantized_clip(settings.proj_clip, single_scale(node.outputs[0]), 127)
+        self._range = clip_range(settings.proj_clip, single_scale(node.outputs[0]), INT8)
 
     def __call__(self, hidden: Array) -> Array:
         product = self._matrix.multiply(hidden.astype(self._matrix.dtype)).astype(np.int64)
         total = mbqm(product + self._bias, self._m, self._e).astype(np.int64) + self._zero_point
-        codes = np.clip(total, -128, 127)
-        return np.clip(codes, -self._clip, self._clip) if self._clip > 0 else codes
+        return np.clip(total, *self._range)
 
 
 @functools.cache

@@ -8,16 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
-from tflgpu.ops.recurrent_linear import (
-    ACTIVATIONS,
-    Tensor,
-    check_weights,
-    frames,
-    linear,
-    once_or_each_time,
-    rows_of,
-    state,
-)
+from tflgpu.ops.recurrent_linear import Tensor, check_weights, linear
+from tflgpu.ops.recurrent_sequence import ACTIVATIONS, frames, once_or_each_time, rows_of, state
 from tflgpu.ops.registry import Step, kernel, require
 
 
@@ -73,7 +65,7 @@ def _walk(
     before = np.empty((*shape[:2], n), np.float32)
     before_rows = rows_of(before)
     products = [(x, linear([w], len(before_rows), asymmetric)) for x, w in sources]
-    recurrent = linear([layer.recurrent], n_batch, asymmetric)
+    recurrent = linear([layer.recurrent], n_batch, asymmetric, often=True)
     times = list(zip(frames(before, time_major, reverse), frames(y, time_major, reverse), strict=True))
     total = np.empty((n_batch, n), np.float32)
 

@@ -8,15 +8,8 @@ import numpy as np
 
 from tflgpu.fixed_point import mbqm, quantize_multiplier, wrap
 from tflgpu.graph import Array, Node, Shape
-from tflgpu.ops.integer_matmul import IntegerMatrix
-from tflgpu.ops.recurrent_linear import (
-    ACTIVATIONS,
-    Tensor,
-    check_weights,
-    linear,
-    once_or_each_time,
-    single_scale,
-)
+from tflgpu.ops.recurrent_linear import Tensor, check_weights, exact_product, linear, single_scale
+from tflgpu.ops.recurrent_sequence import ACTIVATIONS, once_or_each_time
 from tflgpu.ops.registry import OpError, Step, kernel, require
 
 
@@ -57,7 +50,7 @@ def _float_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
     bias, y = inputs[3] if node.optional(3) is not None else None, outputs[0]
     check_weights(node.input(0), [feature])
     require(time.spec.type == feature.spec.type, f"{time.spec} must be of type {feature.spec.type}. ")
-    product = linear([feature], len(x), node.options.asymmetric_quantize_inputs)
+    product = linear([feature], len(x), node.options.asymmetric_quantize_inputs, often=True)
     weights_time = time.array
     if time.spec.type != "FLOAT32":
         # Unsigned codes are read as signed ones, as upstream does.
@@ -101,7 +94,7 @@ def _integer_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[
     scale_1 = np.float32(single_scale(spec) * single_scale(feature.spec)) / state_scale
     scale_2 = np.float32(state_scale * single_scale(time.spec)) / single_scale(out_spec)
     (m1, e1), (m2, e2) = quantize_multiplier(float(scale_1)), quantize_multiplier(float(scale_2))
-    matrix = IntegerMatrix(feature.array, len(x))
+    product, dtype = exact_product(feature.array, len(x))
     offset = spec.zero_point * feature.array.sum(axis=1, dtype=np.int64)
     weights_time = time.array.astype(np.int64)
     bias_codes = np.zeros(y.shape[1], np.int64) if bias is None else bias.astype(np.int64)
@@ -109,8 +102,8 @@ def _integer_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[
     def step() -> None:
         if node.options.fused_activation_function != "RELU":
             raise OpError("an INT8 SVDF must have the activation RELU, which it then does not apply. ")
-        product = matrix.multiply(x.astype(matrix.dtype)).astype(np.int64) - offset
-        newest = np.clip(mbqm(wrap(product), m1, e1), limits.min, limits.max) + state_spec.zero_point
+        dots = product(x.astype(dtype)).astype(np.int64) - offset
+        newest = np.clip(mbqm(wrap(dots), m1, e1), limits.min, limits.max) + state_spec.zero_point
         _remember(state, newest.astype(state.dtype))
         weighted = (state.astype(np.int64) - state_spec.zero_point) * weights_time
         total = wrap(weighted.reshape(len(x), y.shape[1], -1).sum(axis=2) + bias_codes)

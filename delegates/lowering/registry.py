@@ -13,7 +13,7 @@ from tflgpu.delegates.launch import MAX_ELEMENTS, Lowered, Share
 
 from tflgpu.delegate import Unsupported
 from tflgpu.graph import Array, Node, TensorSpec
-from tflgpu.ops.registry import OPS
+from tflgpu.ops.registry import OPS, NeedsValue
 
 Lowering = Callable[[Node, DeviceLimits], Lowered]
 
@@ -57,7 +57,7 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
     require(any(spec.data is None for spec in node.inputs if spec is not None), "all its inputs are constants")
     try:
         return lowering(node, limits)
-    except RuntimeError as error:  # OpError, or a tensor without the quantization parameters it needs
+    except (NeedsValue, RuntimeError) as error:  # OpError, or a tensor without the quantization parameters it needs
         raise Unsupported(f"the CPU's kernel reports: {str(error).strip()}") from error
 
 

@@ -87,10 +87,13 @@ def _check(node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | No
         wanted = ("INT32", "INT64") if integer else (x.type, "FLOAT32")
         require(bias.type in wanted, f"a bias of type {bias.type} is not supported. ")
         require(elements(bias.shape) == weights.shape[0], f"{bias} is not one value for each of {weights.shape[0]}. ")
-    if weights.type in ("INT4", "INT2") and weights.quantization is not None:
-        require(not weights.quantization.zero_point.any(), "Unsupported filter quantization zero-point value.")
-    if weights.quantization is not None and weights.quantization.per_channel and not weights.quantization.block_size:
-        q = weights.quantization
+    q = weights.quantization
+    if q is None or q.block_size:
+        require(x.type not in _QUANTIZED, f"{weights} is not quantized as {x} needs it. ")
+        return
+    if weights.type in ("INT4", "INT2"):
+        require(not q.zero_point.any(), "Unsupported filter quantization zero-point value.")
+    if q.per_channel:
         require(x.type != "UINT8", "per-channel weights need a signed input. ")
         require(q.axis == 0 and q.scale.size == weights.shape[0], "weights must be quantized along their rows. ")
     if x.type in _QUANTIZED:

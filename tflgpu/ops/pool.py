@@ -55,11 +55,11 @@ def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
         for image, result in zip(x, out, strict=True):
             rows.fill(least)
             for target, iy in down:
-                largest(target, image[iy], target)
+                largest(target, image[iy], out=target)
             result.fill(least)
             for source, ox in across:
                 part = result[:, ox]
-                largest(part, source, part)
+                largest(part, source, out=part)
         out.clip(lo, hi, out)
 
     return step

@@ -176,8 +176,8 @@ class Requantizer:
         else:
 
             def step() -> None:
-                np.minimum(x, half_step, t)
-                np.maximum(t, minus, t)
+                np.minimum(x, half_step, out=t)
+                np.maximum(t, minus, out=t)
                 np.add(x, t, x)
 
         return step

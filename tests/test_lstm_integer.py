@@ -14,7 +14,7 @@ from recurrent_models import Spec, assert_same_as_litert, variable
 
 from tflgpu import Interpreter
 from tflgpu.fixed_point import mbqm
-from tflgpu.ops.lstm_integer import mbqm_up, shift_right, table
+from tflgpu.ops.lstm_codes import mbqm_up, shift_right, table
 
 CONFIGURATIONS: list[dict[str, Any]] = [
     {},

@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.fixed_point import quantize_multiplier, rdbp, srdhm, wrap
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.integer_matmul import IntegerMatrix
-from tflgpu.ops.lstm_integer import look_up, mbqm_up, power_of_two, table
+from tflgpu.ops.lstm_codes import look_up, mbqm_up, power_of_two, table
 from tflgpu.ops.recurrent_linear import Tensor, linear, single_scale
 from tflgpu.ops.recurrent_sequence import once_or_each_time, sigmoid
 from tflgpu.ops.registry import Step, require

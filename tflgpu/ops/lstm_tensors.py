@@ -152,5 +152,6 @@ def _check_gates(what: str, tensors: Gated, gates: set[str], or_none: bool = Fal
 
 def _check_tensors(tensors: Gated, shape: Shape, kind: str) -> None:
     for tensor in tensors.values():
+        require(tensor.spec.sparsity is None, f"{tensor.spec}: sparse weights are not supported here. ")
         require(tensor.spec.shape == shape, f"{tensor.spec} must have the shape {list(shape)}. ")
         require(tensor.spec.type == kind, f"{tensor.spec} must be of type {kind}. ")

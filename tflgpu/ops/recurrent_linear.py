@@ -27,6 +27,10 @@ FEW_ROWS = 8
 """Up to so many rows, the scales of a quantization are computed row by row."""
 
 
+# As arrays, which NumPy takes in faster than its scalars.
+_LOWEST_CODE, _HIGHEST_CODE = np.array(-128, np.float32), np.array(127, np.float32)
+
+
 class Tensor(NamedTuple):
     """An input of a node: what is known of it, and its storage."""
 
@@ -42,14 +46,14 @@ class Linear(Protocol):
 def linear(weights: Sequence[Tensor], rows: int, asymmetric: bool, often: bool = False) -> Linear:
     """The product of `rows` rows with all the weights (n_j, k), one above the other. float32, or 8-bit (hybrid).
 
-    often: taken at every time of a sequence, so that the calls count; the results are the same.
+    often: taken at every time of a sequence; it may keep a float copy of the weights.
     """
     matrix = np.concatenate([w.array for w in weights])
     if weights[0].spec.type == "FLOAT32":
         return _float_linear(matrix, rows)
     matrix = matrix.view(np.int8)
     scale = np.repeat([single_scale(w.spec) for w in weights], [len(w.array) for w in weights])
-    if often and rows <= FEW_ROWS and matrix.shape[1] <= _EXACT_DEPTH and matrix.min(initial=0) > -128:
+    if rows <= FEW_ROWS and matrix.shape[1] <= _EXACT_DEPTH and matrix.min(initial=0) > -128:
         return QuickHybrid(matrix, scale, rows, asymmetric)
     quantizer = RowQuantizer(rows, matrix.shape[1], asymmetric)
     hybrid = HybridMatrix(matrix, scale, rows, asymmetric, keep=often)
@@ -130,8 +134,8 @@ class QuickHybrid:
         np.trunc(codes, out=codes)
         if self._asymmetric:
             np.add(codes, self._zero_points, out=codes)
-            np.maximum(codes, np.float32(-128), out=codes)
-            np.minimum(codes, np.float32(127), out=codes)
+            np.maximum(codes, _LOWEST_CODE, out=codes)
+            np.minimum(codes, _HIGHEST_CODE, out=codes)
         product, row_scale = self._product(codes), self._row_scale
         if self._asymmetric:
             # Both sides are exact, so that the difference is rounded once, as an integer made a float would be.

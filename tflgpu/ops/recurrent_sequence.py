@@ -10,6 +10,9 @@ from tflgpu.graph import Array, Node
 from tflgpu.ops.recurrent_linear import Tensor
 from tflgpu.ops.registry import Step, require
 
+_ONE = np.array(1, np.float32)
+"""An array, which NumPy takes in faster than its scalars."""
+
 
 def _relu(x: Array, out: Array) -> None:
     np.maximum(x, np.float32(0), out=out)
@@ -46,7 +49,7 @@ def sigmoid(x: Array) -> None:
     """The logistic function in place. exp overflows to infinity, and the result to 0, where x is very negative."""
     np.negative(x, out=x)
     np.exp(x, out=x)
-    np.add(x, np.float32(1), out=x)
+    np.add(x, _ONE, out=x)
     np.reciprocal(x, out=x)
 
 

@@ -70,14 +70,15 @@ def _walk(
     total = np.empty((n_batch, n), np.float32)
 
     def step() -> None:
-        before_rows[...] = layer.bias.array
-        for x, product in products:
-            product(rows_of(x), before_rows)
-        for z, out in times:
-            np.copyto(total, z)
-            recurrent(hidden, total)
-            activation(total, hidden)
-            out[...] = hidden
+        with np.errstate(over="ignore", invalid="ignore"):
+            before_rows[...] = layer.bias.array
+            for x, product in products:
+                product(rows_of(x), before_rows)
+            for z, out in times:
+                np.copyto(total, z)
+                recurrent(hidden, total)
+                activation(total, hidden)
+                out[...] = hidden
 
     return step
 

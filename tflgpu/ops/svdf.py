@@ -62,7 +62,8 @@ def _float_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
 
     def step() -> None:
         newest.fill(0)
-        product(x, newest)
+        with np.errstate(over="ignore", invalid="ignore"):
+            product(x, newest)
         _remember(state, newest)
         np.multiply(state, weights_time, out=weighted)
         np.sum(by_unit, axis=2, out=y)

@@ -233,12 +233,24 @@ def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tu
     # Weights quantized by rows are symmetric by definition; a zero point of theirs is not read.
     weight_zero = 0 if weight_spec.quantization.per_channel else weight_spec.zero_point
     matrix = IntegerMatrix(weights, len(x), largest=1 << 15 if x.dtype == np.int16 else 255)
-    workspace = Workspace("codes", (x.shape, matrix.dtype))
-    totals = Workspace("totals", ((matrix.tile_size,), np.float64))
     zero = matrix.dtype.type(spec.zero_point)
     bias_spec = node.optional(2)
     start = np.zeros(len(weights), np.float64) if bias is None else bias.astype(np.float64)
     bias_varies = bias if bias_spec is not None and bias_spec.data is None else None
+
+    if matrix.single and not weight_zero and bias_varies is None:
+        own, whole = np.empty(x.shape, matrix.dtype), np.empty((len(x), len(weights)), np.float64)
+        tiles = [(slice(None), slice(None), whole)]
+
+        def accumulate_whole() -> Tiles:
+            np.subtract(x, zero, out=own, dtype=own.dtype)
+            np.add(matrix.multiply(own), start, out=whole)
+            return iter(tiles)
+
+        return accumulate_whole, matrix.tile_size
+
+    workspace = Workspace("codes", (x.shape, matrix.dtype))
+    totals = Workspace("totals", ((matrix.tile_size,), np.float64))
 
     def accumulate() -> Tiles:
         (codes,), (total,) = workspace(), totals()
@@ -272,6 +284,7 @@ def _quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Arra
     accumulate, size = _accumulator(node, x, weights, bias)
     scale = np.broadcast_to(float(spec.scale) * scales.astype(np.float64) / float(output.scale), (len(weights),))
     low, high = np.float64(lo - zero), np.float64(hi - zero)
+    clamp = _clamp_large if y.size > 1024 else _clamp_small
     workspace = Workspace("rounding", ((size,), np.float64), ((size,), np.int32))
 
     def step() -> None:
@@ -280,14 +293,24 @@ def _quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Arra
             half, whole = halves[: total.size].reshape(total.shape), wholes[: total.size].reshape(total.shape)
             np.multiply(total, scale[columns], out=total)
             # Away from zero by a half; what is nearer to zero than that stays within 1 of it.
-            total.clip(-_BELOW_HALF, _BELOW_HALF, half)
+            clamp(total, -_BELOW_HALF, _BELOW_HALF, half)
             np.add(total, half, out=total)
             # The clamp may come before the cut to an integer: its bounds are integers.
-            total.clip(low, high, total)
+            clamp(total, low, high, total)
             np.copyto(whole, total, casting="unsafe")
             np.add(whole, zero, out=y[rows, columns], casting="unsafe")
 
     return step
+
+
+def _clamp_large(x: Array, lo: np.float64, hi: np.float64, out: Array) -> None:
+    x.clip(lo, hi, out)
+
+
+def _clamp_small(x: Array, lo: np.float64, hi: np.float64, out: Array) -> None:
+    """As _clamp_large: two passes, but less of a call."""
+    np.maximum(x, lo, out=out)
+    np.minimum(out, hi, out=out)
 
 
 def _codes(node: Node) -> tuple[int, int, int]:

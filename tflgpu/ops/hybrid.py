@@ -54,7 +54,7 @@ class RowQuantizer:
         return self
 
     def _quantize_symmetric(self, x: Array) -> None:
-        largest = np.maximum(x.max(axis=1, keepdims=True), -x.min(axis=1, keepdims=True))
+        largest = np.maximum.reduce(np.abs(x, out=self.codes), axis=1, keepdims=True)
         np.divide(largest, np.float32(127), out=self.scales)
         if not largest.all():
             self.scales[largest == 0] = 1
@@ -62,8 +62,8 @@ class RowQuantizer:
         self._encode(x, np.float32(127) / largest)
 
     def _quantize_asymmetric(self, x: Array) -> None:
-        low = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
-        high = np.maximum(x.max(axis=1, keepdims=True), np.float32(0))
+        low = np.minimum.reduce(x, axis=1, keepdims=True, initial=np.float32(0))
+        high = np.maximum.reduce(x, axis=1, keepdims=True, initial=np.float32(0))
         # The width is taken in float32, everything after it in double.
         scale = (high - low).astype(np.float64) / 255.0
         empty = scale == 0

@@ -19,6 +19,9 @@ TILE = 1 << 15
 _NARROWEST = 128
 """Rows of large weights that are converted at a time at least: a product of fewer columns is slower in BLAS."""
 
+_SMALL = 1 << 11
+"""Elements of a product up to which the calls that make it cost more than its arithmetic."""
+
 _FLOAT32_EXACT = 1 << 24
 """float32 holds every integer up to here."""
 
@@ -43,6 +46,7 @@ class IntegerMatrix:
         self._columns = n if self._kept is not None else min(n, max(_NARROWEST, KEPT // max(k, 1)))
         self._rows = max(1, min(rows, TILE // max(self._columns, 1)))
         self.tile_size = self._rows * self._columns
+        self._single = rows * n <= self.tile_size <= _SMALL and rows * k <= 4 * _SMALL
         self._workspace = Workspace(
             "integer matrix",
             ((self.tile_size,), self.product_dtype),
@@ -50,6 +54,11 @@ class IntegerMatrix:
             ((0 if self._kept is not None else self._columns, k), self.dtype),
         )
         self._product = np.empty((rows, n), self.product_dtype) if self._kept is not None and keep else None
+
+    @property
+    def single(self) -> bool:
+        """Whether `multiply` is one product of small arrays: then tiles and shared memory are not worth their overhead."""
+        return self._kept is not None and self.product_dtype == self.dtype and self._single
 
     def multiply(self, codes: Array) -> Array:
         """codes (rows, k) of dtype `dtype` times weights transposed: (rows, n), overwritten by the next call."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
 from tflgpu.fixed_point import exp_on_negative_values, get_reciprocal, mbqm, rdbp, srdhm
-from tflgpu.ops.softmax import _rescaling
+from tflgpu.ops.softmax import _rescaling, reciprocals
 
 SCALES = (0.002, 0.05, 0.1, 0.5, 2.0, 30.0)
 # 300: more than a row of codes has values; 40000 rows of 3: more than one block, column by column.
@@ -91,6 +91,14 @@ def test_the_blocked_kernel_equals_the_plain_steps(depth, scale, seed):
     out = {"type": "INT8", "shape": x.shape, "scale": 1 / 256, "zero_point": -128}
     [got] = tflgpu_run(softmax(spec, out), [x])
     want = [plain_softmax_of_a_row(row, 1.0, float(np.float32(scale))) for row in x]
+    np.testing.assert_array_equal(got, want)
+
+
+@settings(max_examples=30, derandomize=True, deadline=None)
+@given(st.lists(st.integers(1 << 19, 2**31 - 1), min_size=1, max_size=12))
+def test_quick_reciprocals_equal_the_plain_ones(sums):
+    column = np.array([sums], np.int32).T
+    got, want = reciprocals(column), get_reciprocal(column, 12)
     np.testing.assert_array_equal(got, want)
 
 

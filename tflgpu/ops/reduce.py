@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.fixed_point import mbqm, mbqm64, quantize_multiplier, round_half_away, to_int32
+from tflgpu.fixed_point import mbqm64, mbqm_in_place, quantize_multiplier, round_half_away, to_int32
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.registry import Step, kernel, require, value
 
@@ -86,10 +86,10 @@ def sum_step(r: Reduction, out: Array) -> Step:
 
 
 def code_sum_step(r: Reduction, out: Array) -> Step:
-    """A step that sums the codes r.x into out (int32)."""
+    """A step that sums the codes r.x into out (int32 or wider)."""
     largest = -int(np.iinfo(r.x.dtype).min) or int(np.iinfo(r.x.dtype).max)
     if r.count * largest >= EXACT_IN_FLOAT32:
-        return lambda: _ignoring(np.add.reduce, r.x, axis=r.axes, dtype=np.int32, out=out)
+        return lambda: _ignoring(np.add.reduce, r.x, axis=r.axes, dtype=out.dtype, out=out)
     # Exact: every partial sum is a whole number below 2^24.
     scratch, sums = np.empty(r.x.shape, np.float32), np.empty(out.shape, np.float32)
     floats = sum_step(Reduction(scratch, r.axes, sums, r.count, r.everything), sums)
@@ -183,13 +183,17 @@ def _mean_of_codes(node: Node, r: Reduction) -> Step:
     # The division by the count goes into the multiplier, with as many bits more as the count has.
     shift = min(r.count.bit_length() - 1, 32, 31 + e)
     m, e = (m << shift) // r.count, e - shift
-    sums = np.empty(r.out.shape, np.int32)
+    sums, scratch = np.empty(r.out.shape, np.int64), np.empty(r.out.shape, np.int64)
     total = code_sum_step(r, sums)
-    offset, zero_point = x.zero_point * r.count, np.int32(y.zero_point)
+    offset, zero_point = np.int64(x.zero_point * r.count), np.int64(y.zero_point)
+    limits = np.iinfo(r.out.dtype)
 
     def step() -> None:
         total()
-        _clamped_into(r.out, mbqm((sums.astype(np.int64) - offset).astype(np.int32), m, e) + zero_point)
+        np.subtract(sums, offset, out=sums)
+        mbqm_in_place(sums, scratch, m, e)
+        np.add(sums, zero_point, out=sums)
+        np.clip(sums, limits.min, limits.max, out=r.out, casting="unsafe")
 
     return step
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
 from tflgpu.fixed_point import (
+    INT32_MAX,
     clz32,
     exp_on_negative_values,
-    get_reciprocal,
     log_x,
     lut_int16,
     lut_int16_lookup,
@@ -129,6 +130,38 @@ def _differences(x: Array, largest: Array, out: Array) -> Array:
     return np.subtract(largest.view(np.uint8), x.view(np.uint8), out=out)
 
 
+IntOrArray = TypeVar("IntOrArray", int, Array)
+
+
+def _reciprocal(mantissa: IntOrArray) -> IntOrArray:
+    """fixed_point.one_over_one_plus_x of a Q0.31 in [0, 1), a Python int or an int64 array, before the last saturation.
+
+    Nothing before that saturates or wraps.
+    """
+    half = (mantissa + 2147483648) >> 1
+    x = 1515870810 + ((half * -1010580540 + 1073741824) >> 31)
+    for _ in range(3):
+        x = x + (((x * (536870912 - ((half * x + 1073741824) >> 31)) + 1073741824) >> 31) << 2)
+    return x << 1
+
+
+FEW = 4
+"""Rows up to which Python's own integers are faster than arrays."""
+
+
+def reciprocals(sums: Array) -> tuple[Array, Array]:
+    """fixed_point.get_reciprocal of sums (rows, 1), Q12.19 from 1 on: (r, bits over unit), both int64."""
+    if len(sums) <= FEW:
+        totals = [int(total) for total in sums[:, 0]]
+        headroom = [32 - total.bit_length() for total in totals]
+        exact = [_reciprocal((total << h) - (1 << 31)) for total, h in zip(totals, headroom, strict=True)]
+        over_unit = [ACCUMULATOR_BITS - h for h in headroom]
+        return np.minimum(np.array([exact], np.int64).T, INT32_MAX), np.array([over_unit], np.int64).T
+    headrooms = 32 - np.frexp(sums.astype(np.float64))[1].astype(np.int64)
+    found = _reciprocal((sums.astype(np.int64) << headrooms) - (1 << 31))
+    return np.minimum(found, INT32_MAX), ACCUMULATOR_BITS - headrooms
+
+
 def _softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
     e, share = _exponentials(*_rescaling(float(np.float32(node.options.beta)), float(node.input(0).scale)))
     limits = np.iinfo(y.dtype)
@@ -136,32 +169,41 @@ def _softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
     depth = x.shape[1]
     block = max(1, min(len(x), BLOCK // depth))
     largest, below = np.empty((block, 1), x.dtype), np.empty((block, depth), np.uint8)
-    shares, wide = np.empty((block, depth), np.int32), np.empty((block, depth), np.int64)
+    place, shares = np.empty((block, depth), np.intp), np.empty((block, depth), np.int32)
+    wide, narrow = np.empty((block, depth), np.int64), np.empty((block, depth), np.int32)
 
     def rows(start: int) -> None:
         n = min(block, len(x) - start)
-        d = _differences(x[start : start + n], largest[:n], below[:n])
-        share.take(d, out=shares[:n], mode="clip")
-        r, over_unit = get_reciprocal(
-            np.add.reduce(shares[:n], axis=1, keepdims=True, dtype=np.int32), ACCUMULATOR_BITS
-        )
+        np.copyto(place[:n], _differences(x[start : start + n], largest[:n], below[:n]))
+        share.take(place[:n], out=shares[:n], mode="clip")
+        r, over_unit = reciprocals(_sums(shares[:n]))
         # The two roundings, by 31 and by `exponent`, of numbers that are not negative are one:
         # floor((floor((a + 2^30) / 2^31) + 2^(exponent-1)) / 2^exponent). From 32 on nothing is left of them.
-        exponent = np.clip(over_unit.astype(np.int64) + 31 - bits, 1, 32)
-        half = np.int64(1 << 30) + (np.int64(1) << (30 + exponent))
-        q = e.take(d, out=wide[:n], mode="clip")
-        np.multiply(q, r.astype(np.int64), out=q)
-        np.add(q, half, out=q)
+        exponent = np.minimum(over_unit + (31 - bits), 32)
+        q = e.take(place[:n], out=wide[:n], mode="clip")
+        np.multiply(q, r, out=q)
+        np.add(q, (np.int64(1 << 30) << exponent) + (1 << 30), out=q)
         np.right_shift(q, exponent + 31, out=q)
-        np.minimum(q, np.int64(limits.max - limits.min), out=q)
-        np.add(q, np.int64(limits.min), out=q)
-        np.copyto(y[start : start + n], q, casting="unsafe")
+        codes = narrow[:n]
+        np.copyto(codes, q, casting="unsafe")
+        np.minimum(codes, limits.max - limits.min, out=codes)
+        np.add(codes, limits.min, out=y[start : start + n], casting="unsafe")
 
     def step() -> None:
         for start in range(0, len(x), block):
             rows(start)
 
     return step
+
+
+def _sums(x: Array) -> Array:
+    """The sum of each row of x (rows, depth), int32: (rows, 1)."""
+    if x.shape[1] > NARROW or x.shape[0] < NARROW:
+        return np.add.reduce(x, axis=1, keepdims=True, dtype=np.int32)
+    total = x[:, :1].copy()
+    for i in range(1, x.shape[1]):
+        np.add(total[:, 0], x[:, i], out=total[:, 0])
+    return total
 
 
 @lru_cache(maxsize=8)

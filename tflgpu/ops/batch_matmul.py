@@ -8,7 +8,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.hybrid import RowQuantizer, weight_scale
-from tflgpu.ops.integer_matmul import exact_depth
+from tflgpu.ops.integer_matmul import exact_depth, largest_code
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.requantize import Requantizer, rescale
 from tflgpu.ops.shape_rules import broadcast, elements
@@ -86,7 +86,7 @@ def _exact_products(x: Array, y: Array, out: Array, zeros: tuple[int, int], fini
     k = x.shape[-1]
     wide = x.dtype.itemsize > 1
     dtype = np.dtype(np.float64 if wide else np.float32)
-    piece = k if wide else exact_depth(255 if zeros[0] else 128, 255 if zeros[1] else 128)
+    piece = k if wide else exact_depth(largest_code(x.dtype, zeros[0]), largest_code(y.dtype, zeros[1]))
     blocks = list(_blocks(x, y, out))
     sizes = [max((b[i].size for b in blocks), default=0) for i in range(3)]
     total = np.empty(sizes[2], dtype if piece >= k else np.float64)
@@ -129,7 +129,7 @@ def _quantized(node: Node, x: Array, y: Array, out: Array) -> Step:
         require(zeros == (0, 0) and output.zero_point == 0, "int16 needs zero points of 0. ")
     factor = float(left.scale * right.scale) / float(output.scale)
     scaling = rescale(np.array([factor]), n, output, "NONE", wide=wide)
-    largest = k * (1 << 30 if wide else 255 * 255)
+    largest = k * largest_code(x.dtype, zeros[0]) * largest_code(y.dtype, zeros[1])
     rows = max((target.size // n for _, _, target in _blocks(x, y, out)), default=0) if n else 0
     requantizer = Requantizer(scaling, rows, np.zeros(n, np.int64), largest)
     return _exact_products(x, y, out, zeros, lambda acc, to: requantizer.bind(acc.reshape(-1, n), to.reshape(-1, n)))

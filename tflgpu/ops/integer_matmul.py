@@ -57,7 +57,7 @@ class IntegerMatrix:
 
     @property
     def single(self) -> bool:
-        """Whether `multiply` is one product of small arrays: then tiles and shared memory are not worth their overhead."""
+        """Whether `multiply` is one product of small arrays, for which tiles and shared memory are overhead."""
         return self._kept is not None and self.product_dtype == self.dtype and self._single
 
     def multiply(self, codes: Array) -> Array:
@@ -99,6 +99,12 @@ class IntegerMatrix:
             piece = slice(start, start + self._piece)
             np.matmul(codes[:, piece], weights[piece], out=part)
             np.add(product, part, out=product)
+
+
+def largest_code(dtype: np.dtype, zero_point: int) -> int:
+    """The largest magnitude of a code of this type less the zero point."""
+    limits = np.iinfo(dtype)
+    return max(int(limits.max) - zero_point, zero_point - int(limits.min))
 
 
 def exact_depth(largest: int, largest_weight: int) -> int:

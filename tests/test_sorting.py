@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
+
+from tflgpu.ops.sorting import _by_columns, _by_rows
 
 NUMPY = {
     "FLOAT32": "f4",
@@ -49,6 +53,20 @@ def test_the_first_of_equals_wins(op, type, axis, index):
     out = np.argmax(x, axis).shape
     data = one_op(op, [spec(type, x.shape), np.array(axis, "i4")], [spec(index, out)], version=2, output_type=index)
     agree(data, [x], "BUILTIN_REF" if type != "BOOL" else OPTIMIZED)
+
+
+@pytest.mark.parametrize("find", [np.argmax, np.argmin])
+@pytest.mark.parametrize("type", ["FLOAT32", "INT32", "INT8", "UINT8"])
+@settings(max_examples=20, derandomize=True, deadline=None)
+@given(st.integers(1, 64), st.integers(1, 60), st.integers(0, 99), st.booleans())
+def test_the_search_by_columns_equals_the_search_by_rows(find, type, depth, rows, seed, with_nan):
+    x = few_values(type, (rows * 100, depth), seed)
+    if type == "FLOAT32":
+        x = np.where(np.random.default_rng(seed).random(x.shape) < (0.3 if with_nan else 0), np.float32(nan), x)
+    by_columns, by_rows = np.empty((2, len(x)), np.int64)
+    _by_columns(x, by_columns, find)()
+    _by_rows(x, by_rows, 1, find)()
+    np.testing.assert_array_equal(by_columns, by_rows)
 
 
 @pytest.mark.parametrize("op", ["ARG_MAX", "ARG_MIN"])

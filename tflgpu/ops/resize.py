@@ -77,77 +77,135 @@ def resize_bilinear(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array,
     x, y = inputs[0], outputs[0]
     if y.size == 0:
         return lambda: None
-    in_floats = y.dtype in (np.float32, np.uint8)
-    taps = float_taps if in_floats else integer_taps
+    floats, mix = (float_taps, _mix_floats) if x.dtype in (np.float32, np.uint8) else (integer_taps, _mix_integers)
     o = node.options
-    rows, columns = (taps(x.shape[i], y.shape[i], o.align_corners, o.half_pixel_centers) for i in (1, 2))
-    blend = _float_blend if in_floats else _integer_blend
-    h = max(1, min(y.shape[1], BLOCK // (y.shape[2] * y.shape[3])))
-    stretches = []
-    for top in range(0, y.shape[1], h):
-        part = slice(top, top + h)
-        some = Taps(rows.low[part], rows.high[part], rows.low_weight[part], rows.high_weight[part])
-        stretches += [blend(x[n], y[n, part], some, columns) for n in range(y.shape[0])]
-
-    def step() -> None:
-        for stretch in stretches:
-            stretch()
-
-    return step
+    rows, columns = (floats(x.shape[i], y.shape[i], o.align_corners, o.half_pixel_centers) for i in (1, 2))
+    steps = [mix(image, out, rows, columns) for image, out in zip(x, y, strict=True)]
+    return steps[0] if len(steps) == 1 else lambda: _each(steps)
 
 
-def _float_blend(x: Array, y: Array, rows: Taps, columns: Taps) -> Step:
-    """y (h, ow, c) from x (ih, iw, c), adding the four products in the reference's order, to the bit."""
-    h, w, c = y.shape
-    top, bottom = (weight.reshape(h, 1, 1) for weight in (rows.low_weight, rows.high_weight))
-    left, right = (weight.reshape(w, 1) for weight in (columns.low_weight, columns.high_weight))
-    upper, lower = np.empty((2, h, *x.shape[1:]), np.float32)
-    product = np.empty((h, w, c), np.float32)
-    total = y if y.dtype == np.float32 else np.empty((h, w, c), np.float32)
+def _each(steps: list[Step]) -> None:
+    for step in steps:
+        step()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Stretch:
+    """Output rows made at once: rows `top` to `bottom` of the output from the input rows in low and high.
+
+    The weights have a dimension more, to spread along a row.
+    """
+
+    top: int
+    bottom: int
+    low: Array | slice
+    high: Array | slice
+    low_weight: Array
+    high_weight: Array
+
+
+def _stretches(rows: Taps, row_elements: int, dtype: np.dtype) -> list[Stretch]:
+    """The output's rows in blocks that stay in the cache; a block of one row needs no copy of its input rows."""
+    height = max(1, BLOCK // max(1, row_elements))
+    found = []
+    for top in range(0, len(rows.low), height):
+        bottom = min(top + height, len(rows.low))
+        low, high = ((t[top:bottom] if bottom > top + 1 else slice(t[top], t[top] + 1)) for t in (rows.low, rows.high))
+        weights = (w[top:bottom, None].astype(dtype) for w in (rows.low_weight, rows.high_weight))
+        found.append(Stretch(top, bottom, low, high, *weights))
+    return found
+
+
+def _spread(columns: Taps, c: int, dtype: np.dtype) -> tuple[Array, Array]:
+    """The columns' weights for every element of a row (ow * c): NumPy is slow over short last dimensions."""
+    left, right = (np.repeat(w.astype(dtype), c) for w in (columns.low_weight, columns.high_weight))
+    return left, right
+
+
+def _mix_floats(x: Array, y: Array, rows: Taps, columns: Taps) -> Step:
+    """y (oh, ow, c) from x (h, w, c) in float32: float32 quickly, uint8 to the bit of the reference."""
+    return _columns_first(x, y, rows, columns) if y.dtype == np.float32 else _as_the_reference(x, y, rows, columns)
+
+
+def _columns_first(x: Array, y: Array, rows: Taps, columns: Taps) -> Step:
+    """Mixes the columns of the input's rows, then those rows: a few ULP from the reference, and far fewer products."""
+    c, (h, w) = x.shape[2], y.shape[:2]
+    left, right = _spread(columns, c, np.dtype(np.float32))
+    wide, other = np.empty((2, len(x), w, c), np.float32)
+    flat, spare, out = wide.reshape(len(x), -1), other.reshape(len(x), -1), y.reshape(h, -1)
+    stretches = _stretches(rows, w * c, np.dtype(np.float32))
+    product = np.empty((stretches[0].bottom, w * c), np.float32)
 
     def step() -> None:
         with np.errstate(all="ignore"):
-            np.multiply(x[rows.low], top, out=upper)
-            np.multiply(x[rows.high], bottom, out=lower)
-            upper.take(columns.low, axis=1, out=total, mode="clip")
-            np.multiply(total, left, out=total)
-            for source, position, weight in (
-                (lower, columns.low, left),
-                (upper, columns.high, right),
-                (lower, columns.high, right),
-            ):
-                source.take(position, axis=1, out=product, mode="clip")
-                np.multiply(product, weight, out=product)
-                np.add(total, product, out=total)
-            if total is not y:
-                np.add(total, np.float32(0.5), out=total)
-                np.copyto(y, total, casting="unsafe")
+            x.take(columns.low, axis=1, out=wide, mode="clip")
+            np.multiply(flat, left, out=flat)
+            x.take(columns.high, axis=1, out=other, mode="clip")
+            np.multiply(spare, right, out=spare)
+            np.add(flat, spare, out=flat)
+            for s in stretches:
+                some, lower = out[s.top : s.bottom], product[: s.bottom - s.top]
+                np.multiply(flat[s.low], s.low_weight, out=some)
+                np.multiply(flat[s.high], s.high_weight, out=lower)
+                np.add(some, lower, out=some)
 
     return step
 
 
-def _integer_blend(x: Array, y: Array, rows: Taps, columns: Taps) -> Step:
-    """y (h, ow, c) from x (ih, iw, c): the sum in 1/2^20, rounded half away from zero."""
-    h, w, c = y.shape
-    wide = np.dtype(np.int32 if x.dtype.itemsize == 1 else np.int64)
-    top, bottom = (weight.reshape(h, 1, 1).astype(wide) for weight in (rows.low_weight, rows.high_weight))
-    left, right = (weight.reshape(w, 1).astype(wide) for weight in (columns.low_weight, columns.high_weight))
-    half, one = wide.type(1 << 19), wide.type(20)
-    product, total = np.empty((2, h, w, c), wide)
+def _as_the_reference(x: Array, y: Array, rows: Taps, columns: Taps) -> Step:
+    """Adds the four products of pixel, row weight and column weight in the reference's order, to the bit."""
+    c, (h, w) = x.shape[2], y.shape[:2]
+    left, right = _spread(columns, c, np.dtype(np.float32))
+    out = y.reshape(h, -1)
+    stretches = _stretches(rows, w * c, np.dtype(np.float32))
+    total, product = np.empty((2, stretches[0].bottom, w * c), np.float32)
 
     def step() -> None:
-        mixed = x[rows.low] * top + x[rows.high] * bottom
-        mixed.take(columns.low, axis=1, out=total, mode="clip")
-        np.multiply(total, left, out=total)
-        mixed.take(columns.high, axis=1, out=product, mode="clip")
-        np.multiply(product, right, out=product)
-        np.add(total, product, out=total)
-        # -1 where the sum is negative: halves then go away from zero.
-        np.right_shift(total, wide.type(8 * wide.itemsize - 1), out=product)
-        np.add(total, product, out=total)
-        np.add(total, half, out=total)
-        np.right_shift(total, one, out=total)
-        np.copyto(y, total, casting="unsafe")
+        before, after = (x.take(p, axis=1, mode="clip").reshape(len(x), -1) for p in (columns.low, columns.high))
+        with np.errstate(all="ignore"):
+            for s in stretches:
+                some, part = total[: s.bottom - s.top], product[: s.bottom - s.top]
+                np.multiply(before[s.low], s.low_weight, out=some)
+                np.multiply(some, left, out=some)
+                for source, position, weight, side in (
+                    (before, s.high, s.high_weight, left),
+                    (after, s.low, s.low_weight, right),
+                    (after, s.high, s.high_weight, right),
+                ):
+                    np.multiply(source[position], weight, out=part)
+                    np.multiply(part, side, out=part)
+                    np.add(some, part, out=some)
+                if y.dtype == np.uint8:
+                    np.add(some, np.float32(0.5), out=some)
+                np.copyto(out[s.top : s.bottom], some, casting="unsafe")
+
+    return step
+
+
+def _mix_integers(x: Array, y: Array, rows: Taps, columns: Taps) -> Step:
+    """y (oh, ow, c) from x (h, w, c): the sum in 1/2^20, exact in any order, rounded half away from zero."""
+    c, (h, w) = x.shape[2], y.shape[:2]
+    dtype = np.dtype(np.int32 if x.dtype.itemsize == 1 else np.int64)
+    left, right = _spread(columns, c, dtype)
+    out = y.reshape(h, -1)
+    stretches = _stretches(rows, w * c, dtype)
+    total, product = np.empty((2, stretches[0].bottom, w * c), dtype)
+    half, sign, point = dtype.type(1 << 19), dtype.type(8 * dtype.itemsize - 1), dtype.type(20)
+
+    def step() -> None:
+        before, after = (x.take(p, axis=1, mode="clip").reshape(len(x), -1) for p in (columns.low, columns.high))
+        wide = before * left
+        np.add(wide, after * right, out=wide)
+        for s in stretches:
+            some, part = total[: s.bottom - s.top], product[: s.bottom - s.top]
+            np.multiply(wide[s.low], s.low_weight, out=some)
+            np.multiply(wide[s.high], s.high_weight, out=part)
+            np.add(some, part, out=some)
+            # -1 where the sum is negative: halves then go away from zero.
+            np.right_shift(some, sign, out=part)
+            np.add(part, half, out=part)
+            np.add(some, part, out=some)
+            np.right_shift(some, point, out=out[s.top : s.bottom], casting="unsafe")
 
     return step
 

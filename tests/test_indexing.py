@@ -61,6 +61,11 @@ def test_gather_outside_of_the_input_is_refused(op, index, constant):
     refused_by_both(data, x, *([] if constant else [at]), match=f"{op.lower()} index out of bounds")
 
 
+def test_a_negative_int16_index_is_refused_where_it_would_fit_as_an_unsigned_one():
+    x, at = example("INT8", (70000,)), np.array([-1], np.int16)
+    refused_by_both(gather(x, "INT8", spec("INT16", at.shape), version=6), x, at, match="out of bounds")
+
+
 def test_gather_of_no_indices_is_empty():
     x, at = example("FLOAT32", (3, 2)), np.zeros((0,), np.int32)
     same_as_litert(gather(x, "FLOAT32", spec("INT32", (1,))), x, at)

@@ -212,6 +212,15 @@ def test_space_to_batch_nd_pads_with_the_zero_point(type):
     same_as_litert(one_op("SPACE_TO_BATCH_ND", [quantized, *rest], [quantized | {"shape": ()}]), x)
 
 
+@pytest.mark.parametrize(("op", "rest"), [("SPACE_TO_BATCH_ND", 0), ("BATCH_TO_SPACE_ND", 0), ("EXPAND_DIMS", None)])
+@pytest.mark.parametrize(("type", "zero_points"), [("INT8", (1, 2)), ("UINT8", (1, 2)), ("INT16", (1, 1))])
+def test_movement_into_another_quantization_is_refused(op, rest, type, zero_points):
+    x = example(type, (4, 4, 4, 1))
+    quantized = [{"type": type, "shape": x.shape, "scale": 0.5, "zero_point": z} for z in zero_points]
+    sizes_of_blocks = [ints(1, 1), np.zeros((2, 2), np.int32)] if rest == 0 else [np.int32(0)]
+    refused_by_both(one_op(op, [quantized[0], *sizes_of_blocks], [quantized[1]]), x)
+
+
 def test_space_to_batch_nd_by_sizes_that_are_inputs():
     x, block, paddings = example("FLOAT32", (1, 4, 4, 1)), ints(2, 2), np.zeros((2, 2), np.int32)
     given_later = {"type": "INT32", "shape": (2,)}, {"type": "INT32", "shape": (2, 2)}

@@ -118,6 +118,13 @@ def test_mirror_pad_by_paddings_that_are_an_input():
     same_as_litert(data, x, paddings)
 
 
+def test_mirror_pad_into_another_quantization_is_refused():
+    x = example("INT8", (3,))
+    quantized = {"type": "INT8", "shape": x.shape, "scale": 0.5, "zero_point": 9}
+    paddings = np.array([[1, 1]], np.int32)
+    refused_by_both(one_op("MIRROR_PAD", [quantized, paddings], [quantized | {"scale": 0.25}], mode="REFLECT"), x)
+
+
 def stablehlo_pad(x, type, filler, rows):
     low, high, interior = ([int(v) for v in column] for column in zip(*rows, strict=True))
     options = {"edge_padding_low": low, "edge_padding_high": high, "interior_padding": interior}

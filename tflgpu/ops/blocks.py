@@ -9,6 +9,7 @@ import numpy as np
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.padding import Placement, placed
 from tflgpu.ops.registry import Step, kernel, require, value
+from tflgpu.ops.same_quantization import require_same_quantization, scale_and_zero_point
 from tflgpu.ops.shape import FIXED_SIZE, part
 from tflgpu.ops.shape_rules import sized
 
@@ -16,6 +17,7 @@ from tflgpu.ops.shape_rules import sized
 def _blocks(node: Node) -> tuple[list[int], list[list[int]]]:
     """block_shape (input 1), and the paddings or crops (input 2) before and after each of the spatial dimensions."""
     rank = len(node.input(0).shape)
+    require_same_quantization(node, (node.input(0), *node.outputs))
     require(3 <= rank <= 4, f"{node.op} takes a tensor of 3 or 4 dimensions, not {node.input(0)}. ")
     spatial = rank - 2
     require(node.input(1).shape == (spatial,), f"{node.op} of rank {rank} takes a block_shape of {spatial} sizes. ")
@@ -68,10 +70,7 @@ def space_to_batch_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
 
 def _zero_point(node: Node) -> int:
     """What stands for zero: the output's zero point for 8-bit types (others have none)."""
-    quantization = node.outputs[0].quantization
-    if quantization is None or quantization.per_channel or node.input(0).type not in ("INT8", "UINT8"):
-        return 0
-    return node.outputs[0].zero_point
+    return scale_and_zero_point(node.outputs[0])[1] if node.input(0).type in ("INT8", "UINT8") else 0
 
 
 def _batch_to_space_shape(node: Node) -> list[Shape]:

@@ -43,12 +43,13 @@ def bounds_check(indices: Array, spec: TensorSpec, size: int, message: str) -> C
         return None
     # As unsigned numbers the negative ones are the largest: one reduction finds both kinds.
     unsigned = indices.view(f"u{indices.dtype.itemsize}")
+    limit = min(size, np.iinfo(indices.dtype).max + 1)
 
     def check() -> None:
-        if unsigned.max() >= size:
+        if int(unsigned.max()) >= limit:
             raise OpError(message)
 
-    return None if spec.data is not None and int(unsigned.max()) < size else check
+    return None if spec.data is not None and int(unsigned.max()) < limit else check
 
 
 @kernel("GATHER", version=8, types=GATHER_TYPES + " INT4", shape=_gather_shape)

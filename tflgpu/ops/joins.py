@@ -8,21 +8,9 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.registry import Step, kernel, require, value
+from tflgpu.ops.same_quantization import require_same_quantization, scale_and_zero_point
 from tflgpu.ops.shape import part, require_index_type, require_same_type
 from tflgpu.ops.shape_rules import normalized_axis, sized
-
-
-def _quantization(spec: TensorSpec) -> tuple[float, int]:
-    """Scale and zero point of the tensor as a whole, zeros where it has none."""
-    q = spec.quantization
-    return (0.0, 0) if q is None or q.scale.size != 1 else (float(spec.scale), spec.zero_point)
-
-
-def _require_equal_quantization(node: Node) -> None:
-    specs = [*(spec for spec in node.inputs if spec is not None), *node.outputs]
-    if specs[0].type in ("INT8", "UINT8", "INT16"):
-        same = len({_quantization(spec) for spec in specs}) == 1
-        require(same, f"{node.op}: inputs and outputs must be quantized with the same scale and zero point. ")
 
 
 def _between(x: Array, axis: int, sizes: Sequence[int]) -> list[Array]:
@@ -49,9 +37,9 @@ def _concatenation_shape(node: Node) -> list[Shape]:
         )
         require(fits, f"CONCATENATION along {axis}: {spec} does not fit {specs[0]}. ")
     if specs[0].type == "INT8":
-        _require_equal_quantization(node)
+        require_same_quantization(node, (*specs, *node.outputs))
     if specs[0].type == "INT16":
-        zero = all(_quantization(spec)[1] == 0 for spec in (*specs, *node.outputs))
+        zero = all(scale_and_zero_point(spec)[1] == 0 for spec in (*specs, *node.outputs))
         require(zero, "CONCATENATION of INT16 takes zero points of 0. ")
     return [sized((*first[:axis], sum(spec.shape[axis] for spec in specs), *first[axis + 1 :]))]
 
@@ -82,7 +70,7 @@ def concatenation(node: Node, inputs: Sequence[Array], outputs: Sequence[Array])
 def _rescaling_table(node: Node, spec: TensorSpec | None) -> Array | None:
     """For every uint8 code of an input the output's code, or None where they are the same."""
     assert spec is not None
-    old, new = _quantization(spec), _quantization(node.outputs[0])
+    old, new = scale_and_zero_point(spec), scale_and_zero_point(node.outputs[0])
     if old == new or node.outputs[0].type != "UINT8":
         return None
     require(new[0] > 0, "CONCATENATION of quantized inputs takes a quantized output. ")
@@ -100,7 +88,7 @@ def _pack_shape(node: Node) -> list[Shape]:
     require_same_type(node, *range(len(specs)))
     first = specs[0].shape
     require(all(spec.shape == first for spec in specs), "PACK takes inputs of one shape. ")
-    _require_equal_quantization(node)
+    require_same_quantization(node, (*specs, *node.outputs))
     axis = normalized_axis(int(node.options.axis), len(first) + 1)
     return [sized((*first[:axis], len(specs), *first[axis:]))]
 
@@ -138,7 +126,7 @@ def _unpack_shape(node: Node) -> list[Shape]:
         count == x.shape[axis] == len(node.outputs),
         f"UNPACK of {x} along {axis} into {count} needs as many outputs, not {len(node.outputs)}. ",
     )
-    _require_equal_quantization(node)
+    require_same_quantization(node, (x, *node.outputs))
     return [(*x.shape[:axis], *x.shape[axis + 1 :])] * count
 
 

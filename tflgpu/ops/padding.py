@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflgpu.graph import Array, Node, Shape, TensorSpec
+from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import Step, kernel, require, value
+from tflgpu.ops.same_quantization import require_same_quantization, scale_and_zero_point
 from tflgpu.ops.shape import FIXED_SIZE, part, require_index_type, require_same_type
 from tflgpu.ops.shape_rules import sized
 
@@ -80,23 +81,16 @@ def _pad_shape(node: Node) -> list[Shape]:
     return [sized(d + before + after for d, (before, after) in zip(x.shape, paddings, strict=True))]
 
 
-def _whole_tensor_quantization(spec: TensorSpec) -> tuple[float, int]:
-    """Scale and zero point of the tensor; zeros where it has none, or one for each channel."""
-    if spec.quantization is None or spec.quantization.per_channel or not spec.quantization.scale.size:
-        return 0.0, 0
-    return float(spec.scale), spec.zero_point
-
-
 def _filler(node: Node, inputs: Sequence[Array | None]) -> Array:
     """What to pad with, an array of no dimensions: input 2, or what stands for zero."""
     x, y = node.input(0), node.outputs[0]
     given = inputs[2] if len(inputs) > 2 else None
     quantized = x.type == "UINT8" or (x.type in ("INT8", "INT16") and x.quantization is not None)
     if given is None:
-        zero = _whole_tensor_quantization(y)[1] if quantized else 0
+        zero = scale_and_zero_point(y)[1] if quantized else 0
         return np.array(zero).astype(y.dtype)
     if quantized:
-        same = _whole_tensor_quantization(node.input(2)) == _whole_tensor_quantization(y)
+        same = scale_and_zero_point(node.input(2)) == scale_and_zero_point(y)
         require(same, f"{node.op}: the value to pad with must be quantized as the output is. ")
     return given.reshape(())
 
@@ -132,6 +126,7 @@ def padv2(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) 
 
 def _mirror_pad_shape(node: Node) -> list[Shape]:
     x = node.input(0)
+    require_same_quantization(node, (x, *node.outputs))
     for old, new in zip(x.shape, _paddings(node, ("INT32", "INT64")), strict=True):
         require(min(new) >= 0, "MirrorPad paddings must be non-negative.")
         most = old - _mirror_offset(node)

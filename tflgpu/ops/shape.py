@@ -9,6 +9,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import OpError, Step, alias, function, kernel, require, value
+from tflgpu.ops.same_quantization import require_same_quantization
 from tflgpu.ops.shape_rules import elements, normalized_axis, sized
 
 # Types whose elements take 1, 2, 4 or 8 bytes: TensorFlow Lite's kernels that only look at the size take all of them.
@@ -107,6 +108,7 @@ def squeeze(node: Node) -> Shape:
 def expand_dims(node: Node) -> Shape:
     """x with a dimension of size 1 put before dimension `axis` (input 1, int32 or int64, one element)."""
     require_index_type(node, 1)
+    require_same_quantization(node, (node.input(0), *node.outputs))
     axis_value = value(node.input(1))
     require(axis_value.size == 1, "EXPAND_DIMS axis must have one element. ")
     old = node.input(0).shape
@@ -119,6 +121,7 @@ def _fill_shape(node: Node) -> list[Shape]:
     dims, filler = node.input(0), node.input(1)
     require(len(dims.shape) == 1 and filler.shape == (), "FILL takes a vector of dimensions and a scalar value. ")
     require(filler.type == node.outputs[0].type, f"FILL of {filler.type} cannot give {node.outputs[0].type}. ")
+    require_same_quantization(node, (filler, *node.outputs))
     wanted = value(dims)
     require(not np.any(wanted < 0), f"Fill dimensions must be >= 0 got {wanted.tolist()}")
     return [sized(wanted)]

@@ -229,7 +229,7 @@ def test_sum_of_many(type):
     same_as_litert(one_op("ADD_N", ins, [{"type": type, "shape": (2, 3)}]), *arrays)
 
 
-SELECTED = "FLOAT32 FLOAT16 FLOAT64 INT8 UINT8 INT16 INT32 UINT32 INT64 BOOL COMPLEX64".split()
+SELECTED = ["FLOAT32", "FLOAT16", "FLOAT64", "INT8", "UINT8", "INT16", "INT32", "UINT32", "INT64", "BOOL", "COMPLEX64"]
 
 
 @pytest.mark.parametrize("type", SELECTED)

@@ -331,9 +331,12 @@ def lut_int8(
     real = np.float32(input_scale) * (codes(dtype).astype(np.int32) - np.int32(input_zero_point)).astype(np.float32)
     with np.errstate(all="ignore"):
         scaled = np.asarray(f(real), np.float32) * (np.float32(1) / np.float32(output_scale))
-        quantized = to_int32(round_half_away(scaled) + np.float32(output_zero_point))
-    limits = np.iinfo(np.dtype(dtype))
-    return np.clip(quantized, limits.min, limits.max).astype(dtype)
+        real_codes = round_half_away(scaled) + np.float32(output_zero_point)
+        limits = np.iinfo(np.dtype(dtype))
+        if limits.min < 0:
+            # Upstream's compiler makes one saturating cast of the cast and the clamp, in which NaN is 0.
+            real_codes = np.clip(np.nan_to_num(real_codes, nan=0.0), limits.min, limits.max)
+        return np.clip(to_int32(real_codes), limits.min, limits.max).astype(dtype)
 
 
 def lut_int16(

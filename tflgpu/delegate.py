@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 from collections.abc import Callable, Mapping
@@ -83,8 +84,7 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
     elif name in BUILT_IN:
         load = _attribute(BUILT_IN[name])
     elif os.path.exists(name) or name.endswith((".so", ".dylib", ".dll")):
-        if not os.path.exists(name) and os.path.dirname(name):
-            raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+        ctypes.CDLL(name)  # raises OSError, with the loader's text, where it cannot be opened
         return _created(name, lambda: _attribute(NATIVE)(name, options))
     else:
         known = ", ".join(sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}))

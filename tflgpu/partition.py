@@ -1,9 +1,9 @@
 """Which delegate runs what: the graph cut into parts that run one after another.
 
-A part is taken from the CPU only where that pays. The cost model, in microseconds, for a graph that is cut into more than
-one part of a delegate: a node costs the CPU 10 and one for each 1000 elements it touches or operations it does; a part
-costs a delegate 60 to enter and leave, 5 a node, and one for each 4000 bytes that cross its boundary. A part that does
-not pay stays on the CPU, but for the largest. Stating min_nodes, only_ops or only_nodes replaces the model.
+A part is taken from the CPU only where that pays. The cost model, in microseconds: a node costs the CPU 10, and one for
+each 1000 elements it touches or operations it does; a part costs a delegate 60 to enter and leave, 5 a node, and one for
+each 4000 bytes that cross its boundary. A part that does not pay stays on the CPU, but for the largest of the main graph.
+Stating min_nodes, only_ops, only_nodes or require_full replaces the model.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _dropped(graph: Graph, parts: Sequence[_Cut], delegates: Sequence[Delegate])
                 reason = f"its part has {len(part.nodes)} nodes, fewer than min_nodes_per_partition {limits.min_nodes}"
             elif limits.max_parts and place >= limits.max_parts:
                 reason = f"the largest {limits.max_parts} parts are taken (max_partitions), and its part is not one"
-            elif place and _model_decides(delegate) and not pays(graph, part.nodes):
+            elif (place or graph.index) and _model_decides(delegate) and not pays(graph, part.nodes):
                 reason = f"its part of {len(part.nodes)} nodes is too little work for the copies and launches it costs"
             else:
                 continue

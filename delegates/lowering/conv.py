@@ -12,12 +12,12 @@ from tflgpu.delegates.lowering import hybrid
 from tflgpu.delegates.lowering.index import index, standin
 from tflgpu.delegates.lowering.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
+from tflgpu.delegates.lowering.window import Window, window
 
 from tflgpu.graph import Node, TensorSpec
 from tflgpu.ops.convolution import check_quantization, scale_factors
 from tflgpu.ops.fused_activation import float_range
 from tflgpu.ops.requantize import rescale
-from tflgpu.ops.window import Window, of_convolution, sliding
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
     x, weights = node.input(0), node.input(1)
     _, kh, kw, channels = weights.shape
     require(channels > 0 and x.shape[3] % channels == 0, f"{channels} channels of weights for {x.shape[3]} of input")
-    window = of_convolution(node, x.shape[1], x.shape[2], kh, kw)
+    over = window(node, x.shape[1], x.shape[2], kh, kw)
     packed, before = turned(weights, (1, 2, 3, 0))
     return lowered(
         Convolution(
@@ -61,7 +61,7 @@ def conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
             packed,
             before,
             x.shape[3] // channels,
-            window,
+            over,
             node.options.fused_activation_function,
             node.options.quantized_bias_type,
         ),
@@ -76,7 +76,7 @@ def depthwise_conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
     require((x.type, weights.type) != ("INT16", "INT4"), "INT16 input with INT4 weights")
     _, kh, kw, oc = weights.shape
     require(x.shape[3] > 0 and oc % x.shape[3] == 0, f"{oc} channels of weights for {x.shape[3]} of input")
-    window = of_convolution(node, x.shape[1], x.shape[2], kh, kw)
+    over = window(node, x.shape[1], x.shape[2], kh, kw)
     return lowered(
         Convolution(
             node,
@@ -87,7 +87,7 @@ def depthwise_conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
             Ref(weights.index),
             [],
             x.shape[3],
-            window,
+            over,
             node.options.fused_activation_function,
             "INT64",
             symmetric=False,
@@ -103,13 +103,13 @@ def transpose_conv(node: Node, limits: DeviceLimits) -> Lowered:
     weights, x, out, o = node.input(1), node.input(2), node.outputs[0], node.options
     _, kh, kw, _ = weights.shape
     require(out.shape[3] == weights.shape[0] and x.shape[3] == weights.shape[3], "channels that do not fit")
-    window = sliding(out.shape[1], out.shape[2], kh, kw, (o.stride_h, o.stride_w), o.padding)
+    over = window(node, out.shape[1], out.shape[2], kh, kw)
     packed, before = turned(weights, (1, 2, 3, 0))
     activation = getattr(o, "fused_activation_function", "NONE")
     bias_type = getattr(o, "quantized_bias_type", "FLOAT32")
     return lowered(
         Convolution(
-            node, x, weights, node.optional(3), out, packed, before, 1, window, activation, bias_type, transposed=True
+            node, x, weights, node.optional(3), out, packed, before, 1, over, activation, bias_type, transposed=True
         ),
         limits,
     )

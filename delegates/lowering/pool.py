@@ -8,10 +8,10 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.window import window
 
 from tflgpu.graph import Node
 from tflgpu.ops.fused_activation import float_range, quantized_range
-from tflgpu.ops.window import sliding
 
 KINDS = {"AVERAGE_POOL_2D": "AVERAGE", "MAX_POOL_2D": "MAXIMUM", "L2_POOL_2D": "ROOT_MEAN_SQUARE"}
 
@@ -23,7 +23,7 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
     require(x.type in ("FLOAT32", "INT8", "UINT8", "INT16") and x.type == out.type, f"{node.op} of {x.type}")
     require(node.op != "L2_POOL_2D" or x.type == "FLOAT32", f"{node.op} of {x.type}")
     _, h, w, c = x.shape
-    window = sliding(h, w, o.filter_height, o.filter_width, (o.stride_h, o.stride_w), o.padding)
+    over = window(node, h, w, o.filter_height, o.filter_width)
     activation = o.fused_activation_function
     low: Any
     high: Any
@@ -34,7 +34,7 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
             *map(np.int32, quantized_range(activation, out) if out.quantization else _codes(out.dtype)),
             "i32",
         )
-    sizes = (h, w, c, window.oh, window.ow, window.kh, window.kw, window.sh, window.sw, window.top, window.left)
+    sizes = (h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.top, over.left)
     args = (Ref(x.index), Ref(out.index), i32(size(out)), *map(i32, sizes), low, high)
     defines: dict[str, object] = {"T": c_type(x, limits), "ACC_T": acc, KINDS[node.op]: 1}
     if node.op == "MAX_POOL_2D":

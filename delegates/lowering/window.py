@@ -1,0 +1,36 @@
+"""Where a window slides over an image, in the numbers that kernels take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tflgpu.delegates.lowering.registry import require
+
+from tflgpu.graph import Node
+from tflgpu.ops.shape_rules import window_size
+
+
+@dataclass(frozen=True)
+class Window:
+    """kh x kw taps, their strides and dilations down and across, oh x ow places, the padding above and to the left."""
+
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    dh: int
+    dw: int
+    oh: int
+    ow: int
+    top: int
+    left: int
+
+
+def window(node: Node, h: int, w: int, kh: int, kw: int) -> Window:
+    """The window of a node with options stride_h, stride_w, padding, and dilations where it has them, over h x w."""
+    o = node.options
+    dh, dw = getattr(o, "dilation_h_factor", 1), getattr(o, "dilation_w_factor", 1)
+    require(min(kh, kw, o.stride_h, o.stride_w, dh, dw) > 0, "a window, stride or dilation that is not positive")
+    oh, top = window_size(h, kh, o.stride_h, dh, o.padding)
+    ow, left = window_size(w, kw, o.stride_w, dw, o.padding)
+    return Window(kh, kw, o.stride_h, o.stride_w, dh, dw, oh, ow, top, left)

@@ -1,0 +1,106 @@
+"""Delegates from outside: loading by name, options, and a delegate of thirty lines in the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import one_op
+
+import tflgpu
+from tflgpu import delegate as delegates
+from tflgpu.delegate import LIMIT_OPTIONS, Limits, Unsupported, load_delegate, read_limits, read_options
+from tflgpu.graph import Node
+from tflgpu.memory import Tensor
+from tflgpu.partition import Part
+
+
+class Negator:
+    """A delegate that runs NEG, in NumPy."""
+
+    name = "negator"
+    limits = Limits()
+
+    def check(self, node: Node) -> None:
+        if node.op != "NEG":
+            raise Unsupported(f"no kernel for {node.op}")
+
+    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        (node,) = part.nodes
+        x, y = tensors[node.input(0).index], tensors[node.outputs[0].index]
+        return lambda: np.negative(x.read(), out=y.write())
+
+
+def load(options: Mapping[str, Any]) -> Negator:
+    """What an entry point names."""
+    read_options("negator", options, LIMIT_OPTIONS)
+    return Negator()
+
+
+SPEC = {"type": "FLOAT32", "shape": [3]}
+
+
+def test_a_python_delegate_runs_its_nodes() -> None:
+    interpreter = tflgpu.Interpreter(model_content=one_op("NEG", [SPEC], [SPEC]), experimental_delegates=[Negator()])
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(0, np.float32([1, -2, 3]))
+    interpreter.invoke()
+    np.testing.assert_array_equal(interpreter.get_tensor(1), np.float32([-1, 2, -3]))
+    assert interpreter.delegation_report().startswith("negator delegate: 1 nodes delegated out of 1 with 1 partition")
+
+
+def test_an_operator_that_the_delegate_refuses_runs_on_the_cpu_and_says_why() -> None:
+    interpreter = tflgpu.Interpreter(model_content=one_op("ABS", [SPEC], [SPEC]), experimental_delegates=[Negator()])
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(0, np.float32([1, -2, 3]))
+    interpreter.invoke()
+    np.testing.assert_array_equal(interpreter.get_tensor(1), np.float32([1, 2, 3]))
+    assert "node 0 ABS stays on the CPU: negator: no kernel for ABS" in interpreter.delegation_report()
+
+
+def test_a_delegate_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("negator", f"{__name__}:load", delegates.ENTRY_POINTS)
+    monkeypatch.setattr(delegates, "entry_points", lambda group: EntryPoints([point]))
+    assert load_delegate("negator").name == "negator"
+
+
+def test_a_missing_library_raises_oserror_with_the_loaders_text() -> None:
+    for name in ("libnope.so", "/nonexistent/libnope.so"):
+        with pytest.raises(OSError, match=f"{name}: cannot open shared object file: No such file or directory"):
+            load_delegate(name)
+
+
+def test_an_unknown_name_is_refused_with_those_known() -> None:
+    with pytest.raises(OSError, match="known: cuda, opencl"):
+        load_delegate("vulkan")
+
+
+def test_an_unknown_option_is_refused_with_the_legal_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown option 'colour'. Legal options: .*max_partitions"):
+        read_options("x", {"colour": "red"}, LIMIT_OPTIONS)
+
+
+@pytest.mark.parametrize("key, value", [("max_partitions", "-1"), ("require_full", "maybe"), ("only_nodes", "a-b")])
+def test_a_bad_value_is_refused_with_the_option_named(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"option {key}='{value}'"):
+        read_options("x", {key: value}, LIMIT_OPTIONS)
+
+
+def test_options_may_be_strings() -> None:
+    given = {"max_partitions": "2", "require_full": "true", "only_ops": "ADD, MUL", "skip_nodes": "0,4-6"}
+    limits = read_limits(read_options("x", given, LIMIT_OPTIONS))
+    assert (limits.max_parts, limits.min_nodes, limits.require_full) == (2, None, True)
+    assert limits.only_ops == {"ADD", "MUL"} and limits.skip_nodes == {0, 4, 5, 6}
+
+
+def test_a_delegate_that_cannot_be_created_raises_valueerror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(options: Mapping[str, Any]) -> Any:
+        raise RuntimeError("no driver")
+
+    monkeypatch.setattr(delegates, "_attribute", lambda where: broken)
+    with pytest.raises(ValueError, match="Failed to load delegate from opencl\nno driver"):
+        load_delegate("opencl")

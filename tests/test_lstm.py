@@ -37,7 +37,8 @@ def lstm_model(kind: str, op: str = "LSTM", seed: int = 0, time_major: bool = Tr
     layer_norm = given.pop("layer_norm", False)
     options = {k: given.pop(k) for k in ("cell_clip", "proj_clip", "asymmetric_quantize_inputs") if k in given}
     options["fused_activation_function"] = given.pop("activation", "TANH")
-    n_batch, n_input, n_cell, n_output = 3, 5, 7, 4 if given.get("projection") else 7
+    n_batch, n_input, n_cell = 3, 5, given.pop("n_cell", 7)
+    n_output = 4 if given.get("projection") else n_cell
     shape: tuple[int, ...] = (n_batch, n_input)
     if op != "LSTM":
         shape = (4, n_batch, n_input) if time_major else (n_batch, 4, n_input)
@@ -61,6 +62,12 @@ def lstm_model(kind: str, op: str = "LSTM", seed: int = 0, time_major: bool = Tr
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8", "UINT8"])
 def test_lstm_keeps_its_state_over_invokes(kind: str, configuration: dict[str, Any]) -> None:
     assert_same_as_litert(*lstm_model(kind, **configuration))
+
+
+@pytest.mark.parametrize("configuration", [{}, {"peephole": True}, {"layer_norm": True, "cifg": True}], ids=str)
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
+def test_a_cell_of_one(kind: str, configuration: dict[str, Any]) -> None:
+    assert_same_as_litert(*lstm_model(kind, n_cell=1, **configuration))
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)

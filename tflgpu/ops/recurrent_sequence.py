@@ -10,8 +10,8 @@ from tflgpu.graph import Array, Node
 from tflgpu.ops.recurrent_linear import Tensor
 from tflgpu.ops.registry import Step, require
 
-_ONE = np.array(1, np.float32)
-"""An array, which NumPy takes in faster than its scalars."""
+# As arrays, which NumPy takes in faster than its scalars.
+_ONE, _MINUS_ONE = np.array(1, np.float32), np.array(-1, np.float32)
 
 
 def _relu(x: Array, out: Array) -> None:
@@ -47,7 +47,8 @@ ACTIVATIONS: Mapping[str, Callable[[Array, Array], None]] = {
 
 def sigmoid(x: Array) -> None:
     """The logistic function in place. exp overflows to infinity, and the result to 0, where x is very negative."""
-    np.negative(x, out=x)
+    # Not np.negative: in place it misreads strided rows of one element (NumPy 2.4).
+    np.multiply(x, _MINUS_ONE, out=x)
     np.exp(x, out=x)
     np.add(x, _ONE, out=x)
     np.reciprocal(x, out=x)

@@ -285,6 +285,15 @@ def test_conv_without_bias_is_refused():
         tflgpu_run(data, [np.zeros((1, 4, 4, 2), F)])
 
 
+@pytest.mark.parametrize("op", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 30000), (30000, 1), (1, 5), (2, 4)])
+def test_windows_far_larger_than_the_image(op, kernel, stride, dilation):
+    g = geometry_of(5, 4, kernel, kernel, stride, dilation, "SAME")
+    for x, bias in (("FLOAT32", "FLOAT32"), ("INT8", "INT32")):
+        same(*layer(op, g, x, x, bias, (3, 3)), atol=1e-5)
+
+
 def test_infinities_become_the_largest_float():
     g = geometry_of(3, 3, 1, 1, 1, 1, "VALID", b=1)
     data, (x,) = layer("CONV_2D", g, "FLOAT32", "FLOAT32", "FLOAT32", (1, 1))

@@ -80,6 +80,13 @@ def test_global_average_follows_the_reference(type):
         assert_same(tflgpu_run(data, [x]), litert(data, [x]), atol=1e-6)
 
 
+@pytest.mark.parametrize(("op", "type"), CASES)
+def test_windows_far_larger_than_the_image(op, type):
+    x = values(np.random.default_rng(1), type, (1, 5, 4, 3))
+    data = pool(op, type, x.shape, (20001, 30000), (3, 1), "SAME", "NONE")
+    assert_same(tflgpu_run(data, [x]), litert(data, [x]), atol=1e-6)
+
+
 def test_nan_is_never_the_largest_and_infinity_is_clamped():
     x = np.array([np.nan, -np.inf, -np.inf, 3, np.inf, np.nan], F).reshape(1, 1, 6, 1)
     data = pool("MAX_POOL_2D", "FLOAT32", x.shape, (1, 2), (1, 2), "VALID", "NONE")

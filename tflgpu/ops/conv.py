@@ -15,6 +15,7 @@ from tflgpu.ops.convolution import (
     float_convolution,
     integer_convolution,
     is_constant,
+    meeting,
     through_float32,
 )
 from tflgpu.ops.filters import Filters
@@ -69,9 +70,11 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
         check_quantization(node, x_spec, weights_spec, bias_spec)
     if outputs[0].size == 0:
         return lambda: None
+    constant = is_constant(weights_spec)
     window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
-    bias = bias.reshape(-1)
-    groups, constant = x.shape[3] // weights.shape[3], is_constant(weights_spec)
+    window, rows, columns = meeting(window, x, constant)
+    weights, bias = weights[:, rows, columns], bias.reshape(-1)
+    groups = x.shape[3] // weights.shape[3]
 
     def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Sums:
         if weights.shape[3] == 1 and groups > 1:

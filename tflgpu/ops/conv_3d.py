@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tflgpu.graph import Array, Node, Shape
-from tflgpu.ops.convolution import FloatBias, is_constant
+from tflgpu.ops.convolution import MAX_PADDED, FloatBias, is_constant
 from tflgpu.ops.filters import PATCHES
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.shape_rules import window_size
-from tflgpu.ops.window import inside
+from tflgpu.ops.window import inside, useful_taps
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,25 @@ class Window3D:
     def touched(self, axis: int) -> int:
         """How many values along an axis the places touch, padding included."""
         return (self.places[axis] - 1) * self.strides[axis] + (self.taps[axis] - 1) * self.dilations[axis] + 1
+
+    def cropped(self, sizes: Sequence[int], constant: bool) -> tuple[Window3D, tuple[slice, ...]]:
+        """The same without the taps that never meet a volume of `sizes`, and which remain; as convolution.meeting."""
+        kept = tuple(
+            useful_taps(k, d, b, s, p, n)
+            for k, d, b, s, p, n in zip(
+                self.taps, self.dilations, self.before, self.strides, self.places, sizes, strict=True
+            )
+        )
+        window = replace(
+            self,
+            taps=tuple(s.stop - s.start for s in kept),
+            before=tuple(b - s.start * d for b, s, d in zip(self.before, kept, self.dilations, strict=True)),
+        )
+        if constant or window == self:
+            return window, kept
+        covered = self.touched(0) * self.touched(1) * self.touched(2)
+        require(covered <= MAX_PADDED, f"a filter that is not constant covers {covered} values with its dilation. ")
+        return self, (slice(None),) * 3
 
     def positions(self, sizes: Sequence[int]) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
         """For every tap: (its number, the places, what they touch) where it lies within `sizes`."""
@@ -81,6 +100,8 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
         return lambda: None
     window = _window(node, x.shape[1:4], weights.shape[:3])
     oc = weights.shape[4]
+    window, kept = window.cropped(x.shape[1:4], is_constant(node.input(1)))
+    weights = weights[kept]
     k = weights.size // oc
     padded = np.zeros((*(window.touched(axis) for axis in range(3)), x.shape[4]), np.float32)
     # Where windows leave out what lies at the end, the padded volume is the smaller one.
@@ -120,8 +141,9 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
 def _overlap(window: Window3D, size: int, axis: int) -> tuple[slice, slice]:
     """Where in the padded volume an axis of `size` values lies, and which of the values."""
     before = window.before[axis]
-    count = min(size, window.touched(axis) - before)
-    return slice(before, before + count), slice(0, count)
+    start, skipped = max(0, before), max(0, -before)
+    count = max(0, min(size - skipped, window.touched(axis) - start))
+    return slice(start, start + count), slice(skipped, skipped + count)
 
 
 def _transpose_shape(node: Node) -> list[Shape]:

@@ -23,6 +23,9 @@ BIASES = {
     "FLOAT16": ("FLOAT16",),
 }
 
+MAX_PADDED = 1 << 26
+"""Values that a filter may cover where it goes far beyond its image."""
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -91,6 +94,19 @@ def execute(before: Sequence[Step], runs: Sequence[tuple[tuple[Copy, ...], Step,
             finish()
 
     return step
+
+
+def meeting(window: Window, x: Array, constant: bool) -> tuple[Window, slice, slice]:
+    """The window without the taps that never meet the image x (b, h, w, c), and which taps remain.
+
+    Weights that are not constant keep all their taps; where that covers far more than the image, it is refused.
+    """
+    cropped, rows, columns = window.cropped(*x.shape[1:3])
+    if constant or cropped == window:
+        return cropped, rows, columns
+    covered = window.rows(1) * window.columns * x.shape[3]
+    require(covered <= MAX_PADDED, f"a filter that is not constant covers {covered} values with its dilation. ")
+    return window, slice(None), slice(None)
 
 
 def through_float32(

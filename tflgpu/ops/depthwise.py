@@ -13,6 +13,7 @@ from tflgpu.ops.convolution import (
     float_convolution,
     integer_convolution,
     is_constant,
+    meeting,
     through_float32,
 )
 from tflgpu.ops.hybrid_convolution import HybridRule, hybrid_convolution
@@ -68,7 +69,8 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
     if outputs[0].size == 0:
         return lambda: None
     window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
-    multiplier, kernel_weights = weights.shape[3] // x.shape[3], weights[0]
+    window, rows, columns = meeting(window, x, is_constant(weights_spec))
+    multiplier, kernel_weights = weights.shape[3] // x.shape[3], weights[0, rows, columns]
 
     def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Taps:
         return Taps(kernel_weights, multiplier, largest, dtype, zero_point, is_constant(weights_spec))

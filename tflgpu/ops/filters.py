@@ -165,7 +165,8 @@ def _patch_blocks(x: Array, window: Window, filters: Filters, pad: float, per_im
     least = 2 * ROWS if filters.oc * filters.k > KEPT else ROWS
     rows = max(least, min(out_limit, PATCHES // max(1, filters.k * filters.groups)))
     b, h, w, c = x.shape
-    if window.taps == window.sh == window.sw == filters.groups == 1 and not per_image and x.flags.c_contiguous:
+    pointwise = window.taps == window.sh == window.sw == filters.groups == 1 and window.inside(h, w)
+    if pointwise and not per_image and x.flags.c_contiguous:
         return _flat_blocks(x.reshape(-1, c), filters.dtype, rows)
     planned: list[Block] = []
     parts = blocks(window, window.ow, rows)

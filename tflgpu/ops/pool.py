@@ -10,19 +10,20 @@ from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.convolution import in_turn, through_float32
 from tflgpu.ops.fused_activation import float_range, quantized_range
 from tflgpu.ops.registry import Step, kernel, require
-from tflgpu.ops.window import Window, positions, sliding
+from tflgpu.ops.window import Window, inside, sliding
 
 CODES = "UINT8 INT8 INT16"
 
 
 def window_of(node: Node) -> Window:
-    """The window of a node with the options of a 2-D pool."""
+    """The window of a node with the options of a 2-D pool, without the taps that never meet the image."""
     o = node.options
     x = node.input(0)
     require(len(x.shape) == 4, f"NumDimensions(input) != 4 ({len(x.shape)} != 4)")
     require(node.outputs[0].type == x.type, f"input->type != output->type ({x.type} != {node.outputs[0].type})")
     require(o.stride_h > 0 and o.stride_w > 0, "params->stride_height > 0 was not true.")
-    return sliding(x.shape[1:3], (o.filter_height, o.filter_width), (o.stride_h, o.stride_w), o.padding)
+    window = sliding(x.shape[1:3], (o.filter_height, o.filter_width), (o.stride_h, o.stride_w), o.padding)
+    return window.cropped(*x.shape[1:3])[0] if 0 not in x.shape[1:3] else window
 
 
 def _shape(node: Node) -> list[Shape]:
@@ -41,15 +42,17 @@ def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
     """The largest of each window of x (b, h, w, c). NaN is never the largest; neither is padding."""
     x, out, window = inputs[0], outputs[0], window_of(node)
     assert x is not None
+    if out.size == 0:
+        return lambda: None
     # Windows are taken apart into rows and columns: fewer steps, and the first go over whole rows.
     least = float_range("NONE")[0] if out.dtype.kind == "f" else np.iinfo(out.dtype).min
     lo, hi = (out.dtype.type(limit) for limit in _limits(node))
     largest = np.fmax if out.dtype.kind == "f" else np.maximum
     h, w, c = x.shape[1:]
     rows = np.empty((window.oh, w, c), x.dtype)
-    taps = list(positions(window, h, w))
-    down = [(rows[oy], iy) for _, j, oy, _, iy, _ in taps if j == 0]
-    across = [(rows[:, ix], ox) for i, _, _, ox, _, ix in taps if i == 0]
+    vertical, horizontal = _axes(window, h, w)
+    down = [(rows[oy], iy) for oy, iy in vertical]
+    across = [(rows[:, ix], ox) for ox, ix in horizontal]
 
     def step() -> None:
         for image, result in zip(x, out, strict=True):
@@ -65,30 +68,47 @@ def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
     return step
 
 
+def _axis_counts(taps: int, stride: int, before: int, places: int, size: int) -> Array:
+    """How many taps each place of one axis has within `size`."""
+    start = np.arange(places, dtype=np.int64) * stride - before
+    return np.minimum(start + taps, size) - np.maximum(start, 0)
+
+
 def _counts(window: Window, h: int, w: int) -> Array:
     """How many pixels of the image each window has: (oh, ow, 1). Raises OpError where one has none."""
-    counts = np.zeros((window.oh, window.ow, 1), np.int64)
-    for _, _, oy, ox, _, _ in positions(window, h, w):
-        counts[oy, ox] += 1
-    require(counts.all(), "a window of the pool lies outside of the image. ")
-    return counts
+    down = _axis_counts(window.kh, window.sh, window.top, window.oh, h)
+    across = _axis_counts(window.kw, window.sw, window.left, window.ow, w)
+    require(down.min() > 0 and across.min() > 0, "a window of the pool lies outside of the image. ")
+    return (down[:, None] * across)[..., None]
 
 
 def _summing(x: Array, window: Window, sums: Array, prepare: Callable[[Array], Array] = lambda part: part) -> Step:
-    """A step that adds up the windows of x into sums (b, oh, ow, c), tap by tap in the order of the filter."""
-    taps = list(positions(window, *x.shape[1:3]))
+    """A step that adds up the windows of x into sums (b, oh, ow, c): first down the rows, then across the columns."""
+    b, h, w, c = x.shape
     if window.oh == window.ow == 1:
-        rows, columns = slice(0, max(tap[4].stop for tap in taps)), slice(0, max(tap[5].stop for tap in taps))
-        whole = x[:, rows, columns]
+        whole = x[:, max(0, -window.top) : window.kh - window.top, max(0, -window.left) : window.kw - window.left]
         return lambda: prepare(whole).sum(axis=(1, 2), dtype=sums.dtype, out=sums[:, 0, 0])
-    pairs = [(sums[:, oy, ox], x[:, iy, ix]) for _, _, oy, ox, iy, ix in taps]
+    rows = np.empty((b, window.oh, w, c), sums.dtype)
+    down, across = _axes(window, h, w)
+    first = [(rows[:, oy], x[:, iy]) for oy, iy in down]
+    second = [(sums[:, :, ox], rows[:, :, ix]) for ox, ix in across]
 
     def step() -> None:
-        sums.fill(0)
-        for target, source in pairs:
+        rows.fill(0)
+        for target, source in first:
             np.add(target, prepare(source), target)
+        sums.fill(0)
+        for target, source in second:
+            np.add(target, source, target)
 
     return step
+
+
+def _axes(window: Window, h: int, w: int) -> tuple[list[tuple[slice, slice]], list[tuple[slice, slice]]]:
+    """(places, pixels) for each tap down the rows, and for each across the columns."""
+    down = [inside(i - window.top, window.sh, window.oh, h) for i in range(window.kh)]
+    across = [inside(j - window.left, window.sw, window.ow, w) for j in range(window.kw)]
+    return down, across
 
 
 @kernel("AVERAGE_POOL_2D", version=3, types=f"FLOAT32 FLOAT16 {CODES}", shape=_shape)

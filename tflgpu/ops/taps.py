@@ -74,7 +74,8 @@ class Taps:
         parts = blocks(window, window.ow * self.oc, BLOCK)
         if not parts or window.ow == 0 or self.oc == 0:
             return []
-        padded = PaddedRows(window, x.shape, parts[0][1], self.accumulator, pad, window.sw, self.multiplier)
+        phases = 1 if window.ow == 1 else window.sw
+        padded = PaddedRows(window, x.shape, parts[0][1], self.accumulator, pad, phases, self.multiplier)
         alone = len(x) * len(parts) == 1
         partial = np.empty(parts[0][1] * window.ow * self.oc, self.accumulator)
         together = fold(window.ow, self.oc)

@@ -53,6 +53,7 @@ def _flexbuffer_options(node: Node) -> SimpleNamespace:
 def _window(node: Node, options: SimpleNamespace) -> Window:
     x = node.input(0)
     require(len(x.shape) == 4, f"NumDimensions(input) != 4 ({len(x.shape)} != 4)")
+    require(min(x.shape[1:3]) > 0, f"an image of {list(x.shape)} has no pixels. ")
     return sliding(x.shape[1:3], options.size, options.strides, options.padding)
 
 
@@ -70,11 +71,12 @@ def _arg_max(x: Array, window: Window) -> tuple[Array, Array]:
     """(maxima, the number of the tap that has it first), (b, oh, ow, c) each; (-FLT_MAX, -1) where none is larger."""
     shape = (len(x), window.oh, window.ow, x.shape[3])
     best, taps = np.full(shape, -FLT_MAX, np.float32), np.full(shape, -1, np.int32)
-    for i, j, oy, ox, iy, ix in positions(window, *x.shape[1:3]):
+    met, rows, columns = window.cropped(*x.shape[1:3])
+    for i, j, oy, ox, iy, ix in positions(met, *x.shape[1:3]):
         seen, part = x[:, iy, ix], best[:, oy, ox]
         larger = seen > part
         np.copyto(part, seen, where=larger)
-        np.copyto(taps[:, oy, ox], np.int32(i * window.kw + j), where=larger)
+        np.copyto(taps[:, oy, ox], np.int32((rows.start + i) * window.kw + columns.start + j), where=larger)
     return best, taps
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -43,6 +43,22 @@ class Window:
     def rows(self, places: int) -> int:
         """Rows of input that `places` rows of places touch."""
         return (places - 1) * self.sh + (self.kh - 1) * self.dh + 1
+
+    def cropped(self, h: int, w: int) -> tuple[Window, slice, slice]:
+        """The same without the rows and columns of taps that never meet an image of h x w, and the taps that remain.
+
+        One remains always. What a window covers is bounded by its image's size then, whatever the dilation.
+        """
+        rows = useful_taps(self.kh, self.dh, self.top, self.sh, self.oh, h)
+        columns = useful_taps(self.kw, self.dw, self.left, self.sw, self.ow, w)
+        window = replace(
+            self,
+            kh=rows.stop - rows.start,
+            kw=columns.stop - columns.start,
+            top=self.top - rows.start * self.dh,
+            left=self.left - columns.start * self.dw,
+        )
+        return window, rows, columns
 
     def inside(self, h: int, w: int) -> bool:
         """Whether no place touches padding of an image of h x w."""
@@ -139,14 +155,14 @@ class PaddedRows:
         None where no tap falls on the phase.
         """
         win = self.window
-        across = [j for j in range(win.kw) if j * win.dw % win.sw == phase]
+        across = [j for j in range(win.kw) if j * win.dw % self.phases == phase]
         if not across:
             return None
         row, _, column, item = self.data.strides
         each = across[1] - across[0] if len(across) > 1 else 1
         shape = (win.kh, len(across), places, win.ow * self.data.shape[3])
-        strides = (win.dh * row, each * win.dw // win.sw * column, win.sh * row, item)
-        corner = self.data[:, phase, across[0] * win.dw // win.sw :]
+        strides = (win.dh * row, each * win.dw // self.phases * column, win.sh * row, item)
+        corner = self.data[:, phase, across[0] * win.dw // self.phases :]
         return as_strided(corner, shape, strides, writeable=False), slice(across[0], across[-1] + 1, each)
 
 
@@ -169,6 +185,14 @@ def blocks(window: Window, elements_per_row: int, limit: int) -> list[tuple[int,
     count = -(-window.oh // most)
     size = -(-window.oh // count)
     return [(first, min(size, window.oh - first)) for first in range(0, window.oh, size)]
+
+
+def useful_taps(taps: int, dilation: int, before: int, stride: int, places: int, size: int) -> slice:
+    """The taps of one axis between the first and the last that some place has within `size`; at least one."""
+    first = max(0, -(((places - 1) * stride - before) // dilation))
+    last = min(taps - 1, (size - 1 + before) // dilation)
+    first = min(first, taps - 1)
+    return slice(first, max(first, last) + 1)
 
 
 def positions(window: Window, h: int, w: int) -> Iterator[tuple[int, int, slice, slice, slice, slice]]:

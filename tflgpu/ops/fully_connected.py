@@ -8,7 +8,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops import fused_activation
-from tflgpu.ops.fully_connected_integer import fixed_point, quantized, shuffled
+from tflgpu.ops.fully_connected_integer import clamp_of, fixed_point, quantized, shuffled
 from tflgpu.ops.hybrid import HybridMatrix, RowQuantizer, weight_scale
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import elements
@@ -129,14 +129,13 @@ def _factory(x: TensorSpec, weights: TensorSpec) -> Factory:
 
 def _float32(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
     lo, hi = fused_activation.float_range(node.options.fused_activation_function)
-    transposed = weights.T
+    transposed, clamp = weights.T, clamp_of(y.size)
 
     def step() -> None:
         np.matmul(x, transposed, out=y)
         if bias is not None:
             np.add(y, bias, out=y)
-        np.maximum(y, lo, out=y)
-        np.minimum(y, hi, out=y)
+        clamp(y, lo, hi, y)
 
     return step
 

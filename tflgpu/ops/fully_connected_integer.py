@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,21 @@ from tflgpu.ops.workspace import Workspace
 _BELOW_HALF = np.nextafter(np.float64(0.5), np.float64(0))
 
 Tiles = Iterator[tuple[slice, slice, Array]]
+Clamp = Callable[[Array, "np.floating[Any]", "np.floating[Any]", Array], object]
+
+
+def _clamp_small(x: Array, lo: np.floating[Any], hi: np.floating[Any], out: Array) -> None:
+    np.maximum(x, lo, out=out)
+    np.minimum(out, hi, out=out)
+
+
+def _clamp_large(x: Array, lo: np.floating[Any], hi: np.floating[Any], out: Array) -> None:
+    x.clip(lo, hi, out)
+
+
+def clamp_of(size: int) -> Clamp:
+    """clamp(x, lo, hi, out): one pass, or two where the call of the one costs more than its work."""
+    return _clamp_large if size > 1024 else _clamp_small
 
 
 def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tuple[Callable[[], Tiles], int]:
@@ -77,7 +93,7 @@ def quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array
     accumulate, size = _accumulator(node, x, weights, bias)
     scale = np.broadcast_to(float(spec.scale) * scales.astype(np.float64) / float(output.scale), (len(weights),))
     low, high = np.float64(lo - zero), np.float64(hi - zero)
-    clamp = _clamp_large if y.size > 1024 else _clamp_small
+    clamp = clamp_of(y.size)
     workspace = Workspace("rounding", ((size,), np.float64), ((size,), np.int32))
 
     def step() -> None:
@@ -94,16 +110,6 @@ def quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array
             np.add(whole, zero, out=y[rows, columns], casting="unsafe")
 
     return step
-
-
-def _clamp_large(x: Array, lo: np.float64, hi: np.float64, out: Array) -> None:
-    x.clip(lo, hi, out)
-
-
-def _clamp_small(x: Array, lo: np.float64, hi: np.float64, out: Array) -> None:
-    """As _clamp_large: two passes, but less of a call."""
-    np.maximum(x, lo, out=out)
-    np.minimum(out, hi, out=out)
 
 
 def _codes(node: Node) -> tuple[int, int, int]:

@@ -92,6 +92,16 @@ def test_int16_products_are_exact_in_64_bits(types: tuple[str, str, str], adjoin
     same(data, *(values(random, t, swapped(s, a)) for t, s, a in zip(types[:2], shapes, adjoint, strict=True)))
 
 
+@pytest.mark.parametrize("shapes", [((3, 101, 7), (7, 203)), ((70, 1, 17, 5), (3, 5, 19)), ((1, 600, 4), (2, 4, 31))])
+@pytest.mark.parametrize("types", [("INT8", "INT8", "INT8"), ("INT16", "INT16", "INT16"), ("INT8", "INT8", "INT32")])
+def test_large_products_are_made_block_by_block_with_the_same_result(
+    shapes: tuple[Shape, Shape], types: tuple[str, str, str]
+) -> None:
+    random = np.random.default_rng(6)
+    data = model(types, shapes, zeros=(5, -3, 7) if types[2] == "INT8" else (0, 0, 0), y_scale=2.0)
+    same(data, *(values(random, t, s) for t, s in zip(types[:2], shapes, strict=True)))
+
+
 @pytest.mark.parametrize("types", [("INT8", "INT8", "INT8"), ("INT8", "INT8", "INT32")])
 def test_long_int8_products_are_summed_in_exact_pieces(types: tuple[str, str, str]) -> None:
     shapes = ((2, 3, 3001), (3001, 2))

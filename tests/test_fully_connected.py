@@ -248,6 +248,29 @@ def test_shuffled_weights_follow_the_reference(rows: int) -> None:
     assert_same(tflgpu_run(data, [x])[:1], litert(data, [x])[:1])
 
 
+@pytest.mark.parametrize("x_type", ["INT8", "UINT8", "INT16", "FLOAT32"])
+def test_large_layers_are_made_tile_by_tile_with_the_same_result(x_type: str) -> None:
+    random = np.random.default_rng(12)
+    rows, depth, units = 131, 233, 301
+    weight_type = "UINT8" if x_type == "UINT8" else "INT8"
+    is_float = x_type == "FLOAT32"
+    zero = {"INT8": -9, "UINT8": 133}.get(x_type, 0)
+    weights = {"type": weight_type, "value": codes(random, weight_type, (units, depth)), "scale": F(0.01)}
+    if x_type == "UINT8":
+        weights["zero_point"] = 120
+    x = {"type": x_type, "shape": [rows, depth]}
+    y: dict[str, Any] = {"type": x_type, "shape": [rows, units]}
+    bias: dict[str, Any] = {"type": {"FLOAT32": "FLOAT32", "INT16": "INT64"}.get(x_type, "INT32")}
+    bias["value"] = random.integers(-999, 999, units).astype(bias["type"].lower())
+    if not is_float:
+        x |= {"scale": F(0.02), "zero_point": zero}
+        y |= {"scale": F(9.0 if x_type == "INT16" else 3.0), "zero_point": zero}
+        bias["scale"] = F(0.02) * F(0.01)
+    data = one_op("FULLY_CONNECTED", [x, weights, bias], [y], version=9, asymmetric_quantize_inputs=True)
+    value = random.standard_normal((rows, depth)).astype(F) if is_float else codes(random, x_type, (rows, depth))
+    same(data, value, rtol=0, atol=0)
+
+
 def test_no_columns_give_zeros() -> None:
     data = one_op(
         "FULLY_CONNECTED",

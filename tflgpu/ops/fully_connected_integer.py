@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -18,15 +17,15 @@ from tflgpu.ops.workspace import Workspace
 _BELOW_HALF = np.nextafter(np.float64(0.5), np.float64(0))
 
 Tiles = Iterator[tuple[slice, slice, Array]]
-Clamp = Callable[[Array, "np.floating[Any]", "np.floating[Any]", Array], object]
+Clamp = Callable[[Array, np.generic, np.generic, Array], object]
 
 
-def _clamp_small(x: Array, lo: np.floating[Any], hi: np.floating[Any], out: Array) -> None:
+def _clamp_small(x: Array, lo: np.generic, hi: np.generic, out: Array) -> None:
     np.maximum(x, lo, out=out)
     np.minimum(out, hi, out=out)
 
 
-def _clamp_large(x: Array, lo: np.floating[Any], hi: np.floating[Any], out: Array) -> None:
+def _clamp_large(x: Array, lo: np.generic, hi: np.generic, out: Array) -> None:
     x.clip(lo, hi, out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -258,7 +259,7 @@ def test_large_layers_are_made_tile_by_tile_with_the_same_result(x_type: str) ->
     weights = {"type": weight_type, "value": codes(random, weight_type, (units, depth)), "scale": F(0.01)}
     if x_type == "UINT8":
         weights["zero_point"] = 120
-    x = {"type": x_type, "shape": [rows, depth]}
+    x: dict[str, Any] = {"type": x_type, "shape": [rows, depth]}
     y: dict[str, Any] = {"type": x_type, "shape": [rows, units]}
     bias: dict[str, Any] = {"type": {"FLOAT32": "FLOAT32", "INT16": "INT64"}.get(x_type, "INT32")}
     bias["value"] = random.integers(-999, 999, units).astype(bias["type"].lower())
@@ -269,6 +270,33 @@ def test_large_layers_are_made_tile_by_tile_with_the_same_result(x_type: str) ->
     data = one_op("FULLY_CONNECTED", [x, weights, bias], [y], version=9, asymmetric_quantize_inputs=True)
     value = random.standard_normal((rows, depth)).astype(F) if is_float else codes(random, x_type, (rows, depth))
     same(data, value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_layers_of_large_integer_weights_take_little_memory_beside_them(hybrid: bool) -> None:
+    size, layers, rows = 512, 12, 64
+    random = np.random.default_rng(13)
+    kind: dict[str, Any] = {"type": "FLOAT32"} if hybrid else {"type": "INT8", "scale": F(0.1)}
+    model = ModelBuilder()
+    graph = model.graph()
+    last = graph.input("x", kind.pop("type"), [rows, size], **kind)
+    for i in range(layers):
+        w = graph.constant(f"w{i}", codes(random, "INT8", (size, size)), scale=F(0.001))
+        y = graph.tensor(f"y{i}", "FLOAT32" if hybrid else "INT8", [rows, size], **kind)
+        graph.node("FULLY_CONNECTED", [last, w, None], [y], version=4)
+        last = y
+    graph.outputs(last)
+    data = model.build()
+    x = np.ones((rows, size), F if hybrid else np.int8)
+    tflgpu_run(data, [x])
+    tracemalloc.start()
+    try:
+        tflgpu_run(data, [x])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Float copies of the weights alone would take four bytes an element.
+    assert peak < layers * size * size
 
 
 def test_no_columns_give_zeros() -> None:

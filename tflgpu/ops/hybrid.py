@@ -110,7 +110,7 @@ class HybridMatrix:
         self._matrix = IntegerMatrix(weights, rows, keep=keep)
         self._scale = np.asarray(scale, np.float32).reshape(1, -1)
         self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float64) if asymmetric else None
-        self._flipped, self._flips = _flipped_weights(weights[:, :0] if exact else weights)
+        self._flipped = _FlippedWeights(weights[:, :0] if exact else weights)
         size = self._matrix.tile_size
         self._workspace = Workspace("hybrid", ((size,), np.float32), ((size if asymmetric else 0,), np.float64))
 
@@ -118,9 +118,8 @@ class HybridMatrix:
         """out (rows, n) float32 += scales of rows and weights * (codes - zero points) times weights transposed."""
         scaled, moved = self._workspace()
         for rows, columns, product in self._matrix.tiles(quantized.codes):
-            if self._flips is not None:
-                negative = np.minimum(quantized.codes[rows, self._flipped], 0).astype(np.float64)
-                product = product + negative @ self._flips[:, columns]
+            if self._flipped:
+                self._flipped.apply(quantized.codes[rows], columns, product)
             part = scaled[: product.size].reshape(product.shape)
             if self._weight_sums is not None:
                 offset = moved[: product.size].reshape(product.shape)
@@ -135,13 +134,28 @@ class HybridMatrix:
             np.add(target, part, out=target)
 
 
-def _flipped_weights(weights: Array) -> tuple[Array, Array | None]:
-    """The columns in which the x86 dot product meets -128, and what a negative code is to be multiplied by there."""
-    body = weights[:, : weights.shape[1] // 16 * 16]
-    if not body.size or int(body.min()) > -128:
-        return np.empty(0, np.intp), None
-    columns = np.flatnonzero((body == -128).any(axis=0))
-    return columns, (body[:, columns] == -128).T * np.float64(256)
+class _FlippedWeights:
+    """Where the x86 dot product meets weights of -128, which it takes as +128 against a negative code."""
+
+    def __init__(self, weights: Array):
+        body = weights[:, : weights.shape[1] // 16 * 16]
+        found = body.size and int(body.min()) == -128
+        rows, self._columns = np.nonzero(body == -128) if found else (np.empty(0, np.intp), np.empty(0, np.intp))
+        self._rows, self._first = np.unique(rows, return_index=True)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def apply(self, codes: Array, columns: slice, product: Array) -> None:
+        """Corrects the product (rows, n of `columns`) of codes (rows, k) in place; it stays exact."""
+        start, stop = np.searchsorted(self._rows, (columns.start, columns.stop))
+        if start == stop:
+            return
+        end = self._first[stop] if stop < len(self._first) else len(self)
+        first = self._first[start]
+        negative = np.minimum(codes[:, self._columns[first:end]], np.float32(0))
+        sums = np.add.reduceat(negative, self._first[start:stop] - first, axis=1, dtype=np.float64)
+        product[:, self._rows[start:stop] - columns.start] += 256 * sums
 
 
 def weight_scale(weights: TensorSpec) -> Array:

@@ -209,8 +209,8 @@ def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Ste
     limits = np.iinfo(y.dtype)
 
     def codes(a: Array, b: Array, out: Array, v: Array, product: Array, scratch: Array) -> None:
-        np.subtract(a, np.int64(x_zero), out=v)
-        np.subtract(b, np.int64(alpha_zero), out=product)
+        np.subtract(a, x_zero, out=v, dtype=np.int64)
+        np.subtract(b, alpha_zero, out=product, dtype=np.int64)
         np.multiply(product, v, out=product)
         negative = v < 0
         rescale(v, scratch)

@@ -89,7 +89,7 @@ def _at_common_scale(specs: Sequence[TensorSpec], bits: int) -> tuple[float, lis
         zero_point, shift = np.array(spec.zero_point, _I64), np.array(bits, _I64)
 
         def to_common(codes: Array, out: Array, scratch: Array) -> None:
-            np.subtract(codes, zero_point, out=out)
+            np.subtract(codes, zero_point, out=out, dtype=np.int64)
             np.left_shift(out, shift, out=out)
             rescale(out, scratch)
 
@@ -156,8 +156,8 @@ def _product(node: Node) -> PairMap:
     store = _store(z, lo, hi)
 
     def compute(a: Array, b: Array, out: Array, u: Array, v: Array, narrow: Array) -> None:
-        np.subtract(a, zero1, out=u)
-        np.subtract(b, zero2, out=v)
+        np.subtract(a, zero1, out=u, dtype=_I64)
+        np.subtract(b, zero2, out=v, dtype=_I64)
         np.multiply(u, v, out=u)
         rescale(u, v)
         store(u, out, narrow)

@@ -21,7 +21,7 @@ def _scaled(spec: TensorSpec) -> Callable[[Array, Array, Array], None]:
     zero_point = np.array(spec.zero_point, np.int64)
 
     def to_real(codes: Array, out: Array, scratch: Array) -> None:
-        np.subtract(codes, zero_point, out=out)
+        np.subtract(codes, zero_point, out=out, dtype=np.int64)
         np.left_shift(out, np.int64(8), out=out)
         rescale(out, scratch)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
+
+from tflgpu.ops.reduction import Reduction, code_sum_step, sum_step
 
 REDUCERS = ("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN")
 NUMPY = {"FLOAT32": "f4", "INT32": "i4", "INT64": "i8", "INT8": "i1", "UINT8": "u1", "INT16": "i2", "BOOL": "?"}
@@ -164,6 +168,19 @@ def test_mean_over_the_middle_of_many_rows(shape):
     agree(model("MEAN", "FLOAT32", shape, [1]), [x], atol=1e-6)
     q = {"scale": 0.1, "zero_point": 4}
     agree(model("MEAN", "INT8", shape, [1], x=q, y=q), [codes("INT8", shape)])
+
+
+@few
+@given(st.integers(1, 3), st.integers(1, 70), st.integers(1, 40), st.sampled_from([0, 1, 2]), st.integers(0, 99))
+def test_sums_by_blas_equal_the_plain_sums(outer, middle, inner, axis, seed):
+    x = codes("INT16", (outer, middle, inner), seed)
+    out = np.empty(np.sum(x, axis).shape, np.int64)
+    r = Reduction(x, (axis,), out, x.shape[axis], False)
+    code_sum_step(r, out)()
+    np.testing.assert_array_equal(out, np.sum(x, axis, dtype=np.int64))
+    real, total = x.astype("f4") / 1000, np.empty(out.shape, "f4")
+    sum_step(replace(r, x=real, out=total), total)()
+    np.testing.assert_allclose(total, np.sum(real, axis, dtype=np.float64), rtol=1e-5, atol=1e-3)
 
 
 def test_sums_of_codes_beyond_the_integers_of_float32():

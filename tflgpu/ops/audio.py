@@ -79,6 +79,9 @@ def mfcc(node: Node, x: Array, rate: Array) -> Array:
     lower, upper, channels, coefficients = _mfcc_options(node)
     sample_rate = int(rate.reshape(-1)[0])
     require(sample_rate > 0, f"the sample rate is {sample_rate}. ")
+    if last_bin(x.shape[2], sample_rate, upper) >= x.shape[2]:
+        # The original then takes no energies at all, and the cosine transform of nothing is 0.
+        return np.zeros((*x.shape[:2], coefficients), np.float32)
     filters = mel_filterbank(x.shape[2], sample_rate, channels, lower, upper)
     with np.errstate(all="ignore"):
         energies = np.sqrt(x.astype(np.float64)) @ filters
@@ -91,15 +94,22 @@ def _mel(hertz: Array | float) -> Array:
     return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
 
 
+def _hertz_per_bin(bins: int, sample_rate: int) -> float:
+    return 0.5 * sample_rate / (bins - 1)
+
+
+def last_bin(bins: int, sample_rate: int, upper: float) -> int:
+    """The bin that the frequency `upper` falls into."""
+    return int(upper / _hertz_per_bin(bins, sample_rate))
+
+
 @lru_cache(maxsize=4)
 def mel_filterbank(bins: int, sample_rate: int, channels: int, lower: float, upper: float) -> Array:
-    """The weights (bins, channels) of triangles evenly spaced in mel. Raises OpError where upper is beyond the bins."""
+    """The weights (bins, channels) of triangles evenly spaced in mel between two frequencies inside the spectrum."""
     mel_low = float(_mel(lower))
     centres = mel_low + (float(_mel(upper)) - mel_low) / (channels + 1) * np.arange(1, channels + 2)
-    hertz_per_bin = 0.5 * sample_rate / (bins - 1)
-    first, last = int(1.5 + lower / hertz_per_bin), int(upper / hertz_per_bin)
-    require(last < bins, f"{bins} bins at {sample_rate} Hz do not reach {upper} Hz. ")
-    used = np.arange(first, last + 1)
+    hertz_per_bin = _hertz_per_bin(bins, sample_rate)
+    used = np.arange(int(1.5 + lower / hertz_per_bin), last_bin(bins, sample_rate, upper) + 1)
     mel = _mel(used * hertz_per_bin)
     # The last centre below each bin (-1: none): the bin is on the falling side of that channel, rising for the next.
     band = np.minimum(np.searchsorted(centres[:channels], mel, side="left"), channels) - 1

@@ -5,9 +5,6 @@ import pytest
 from oracle import assert_same, one_op, tflgpu_run
 from single_op import example, refused_by_both, same_as_litert
 
-from tflgpu.graph import Node, Options, Quantization, TensorSpec
-from tflgpu.ops import lookup
-
 OPTIMIZED = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
 EDGES = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 3.4e38, -3.4e38, 30, -30, 100, -100], np.float32)
 ALPHA = np.float32(0.1)
@@ -224,30 +221,3 @@ def test_large_16_bit_tensors_by_table_are_the_small_ones(op):
     [got] = tflgpu_run(whole, [x])
     for i in (0, 17, 127, 128, 255):
         np.testing.assert_array_equal(got[i], tflgpu_run(row, [x[i]])[0])
-
-
-def node(op, type, output_type, quantization=((0.05, 3), (0.04, -2)), inputs=1, **options):
-    specs = [
-        TensorSpec(i, f"t{i}", t, (2, 3), quantization=Quantization(np.array([q[0]], np.float32), np.array([q[1]])))
-        for i, (t, q) in enumerate(zip([type, output_type], quantization, strict=True))
-    ]
-    return Node(0, op, 1, Options(**options), (specs[0],) * inputs, (specs[1],))
-
-
-@pytest.mark.parametrize("op", ["RELU", "RELU6", "HARD_SWISH", "TANH", "ABS", "EXP", "LOG", "QUANTIZE", "NEG"])
-def test_table_of_a_node_is_what_it_computes(op):
-    table = lookup.lut8(node(op, "INT8", "INT8"))
-    spec = {"type": "INT8", "shape": (256,), "scale": 0.05, "zero_point": 3}
-    data = one_op(op, [spec], [{**spec, "scale": 0.04, "zero_point": -2}], version=1 if op != "QUANTIZE" else 2)
-    np.testing.assert_array_equal(table, tflgpu_run(data, [codes("INT8")])[0])
-
-
-def test_table_of_a_node_that_gives_floats():
-    table = lookup.lut8(node("DEQUANTIZE", "UINT8", "FLOAT32", ((0.5, 10), (1, 0))))
-    np.testing.assert_array_equal(table, (np.arange(256, dtype=np.float32) - 10) / 2)
-
-
-def test_nodes_without_a_table():
-    assert lookup.lut8(node("SQRT", "INT8", "INT8")) is None
-    assert lookup.lut8(node("ADD", "INT8", "INT8", inputs=2, fused_activation_function="NONE")) is None
-    assert lookup.lut8(node("RELU", "INT16", "INT16", ((0.1, 0), (0.1, 0)))) is None

@@ -36,6 +36,7 @@ from tflgpu.ops import reduce_window as reduce_window
 from tflgpu.ops import resize as resize
 from tflgpu.ops import rnn as rnn
 from tflgpu.ops import segment as segment
+from tflgpu.ops import selection as selection
 from tflgpu.ops import shape as shape
 from tflgpu.ops import softmax as softmax
 from tflgpu.ops import sorting as sorting

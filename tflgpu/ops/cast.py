@@ -8,7 +8,6 @@ from tflgpu import bfloat16
 from tflgpu.graph import BITS, Array, Node, Shape
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise import InPlace
-from tflgpu.ops.lookup import UNARY
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import same_as_input
 
@@ -86,9 +85,6 @@ def cast(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
 
     plain = kind not in ("BFLOAT16", "FLOAT16", "COMPLEX64") or kind == target
     return blocked(convert if plain else values_and_convert, inputs, outputs[0])
-
-
-UNARY.add("CAST")
 
 
 def _bitcast_shape(node: Node) -> list[Shape]:

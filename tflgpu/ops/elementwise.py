@@ -12,9 +12,9 @@ from tflgpu.fixed_point import to_int32
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops import code_maps
 from tflgpu.ops.cache_blocks import blocked
-from tflgpu.ops.lookup import UNARY, CodeMap, codes_step
+from tflgpu.ops.lookup import CodeMap, codes_step
 from tflgpu.ops.registry import OpError, Step, kernel, require
-from tflgpu.ops.shape_rules import broadcast, broadcast_inputs, same_as_input
+from tflgpu.ops.shape_rules import broadcast_inputs, same_as_input
 
 InPlace = Callable[..., object]
 """f(*inputs, out): a NumPy ufunc, or a function that fills out as one."""
@@ -82,7 +82,6 @@ def unary(
         function: InPlace = f(node) if of_node else f  # type: ignore[assignment]
         return blocked(_for_type(function, x), inputs, outputs[0])
 
-    UNARY.add(name)
     kernel(name, version=version, types=types, shape=same_as_input)(prepare)
 
 
@@ -296,41 +295,3 @@ def add_n(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array]) -> Step:
             np.add(y, term, out=y)
 
     return blocked(add, inputs, outputs[0])
-
-
-def _select_shape(node: Node) -> list[Shape]:
-    condition, x, y = (node.input(i).shape for i in range(3))
-    declared = node.outputs[0].shape
-    if all(int(np.prod(s)) == 1 for s in (condition, x, y, declared)):
-        return [declared]
-    if condition == x == y:
-        return [x]
-    if node.op == "SELECT_V2":
-        return [broadcast(condition, x, y)]
-    row_wise = condition == () or (len(condition) == 1 and len(x) > 0 and condition[0] == x[0])
-    require(row_wise, "data->has_low_rank_input_condition was not true. ")
-    require(x == y, "HaveSameShapes(input_x, input_y) was not true. ")
-    return [x]
-
-
-def _select(node: Node, inputs: tuple[Array, Array, Array], outputs: tuple[Array]) -> Step:
-    """x where the condition holds, else y. SELECT's condition may also have one entry a row, SELECT_V2 broadcasts."""
-    condition, x, y = inputs
-    (out,) = outputs
-    require(node.input(0).type == "BOOL", f"input_condition->type != kTfLiteBool ({node.input(0).type}). ")
-    require(node.input(1).type == node.input(2).type, f"{node.op}: {node.input(1)} and {node.input(2)} differ. ")
-    if out.size == 1:
-        condition, x, y = (a.reshape(out.shape) for a in inputs)
-    elif node.op == "SELECT" and condition.ndim == 1:
-        condition = condition.reshape(-1, *[1] * (x.ndim - 1))
-
-    def select(c: Array, a: Array, b: Array, result: Array) -> None:
-        np.copyto(result, b)
-        np.copyto(result, a, where=c)
-
-    return blocked(select, (condition, x, y), out)
-
-
-_SELECTED = f"FLOAT32 FLOAT16 BFLOAT16 FLOAT64 COMPLEX64 BOOL {_INTEGERS}"
-for _name, _version in (("SELECT", 4), ("SELECT_V2", 2)):
-    kernel(_name, version=_version, types=_SELECTED, typed_input=1, shape=_select_shape)(_select)

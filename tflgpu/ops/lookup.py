@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from tflgpu.graph import Array, Node
-from tflgpu.ops import registry
+from tflgpu.graph import Array
 from tflgpu.ops.cache_blocks import blocked, in_order
 from tflgpu.ops.registry import OpError, Step
 
@@ -29,10 +28,6 @@ class CodeMap:
     function: Callable[[Array], Array]
     lowest: int | None = None
     message: str = ""
-
-
-UNARY: set[str] = set()
-"""Operators of one input whose output element depends on the input element at its place alone."""
 
 
 def all_codes(dtype: np.dtype) -> Array:
@@ -82,25 +77,3 @@ def _translate_step(table: bytes, x: Array, y: Array) -> Step:
 
     calls = [partial(translate, x[i : i + _CHUNK], target[i : i + _CHUNK]) for i in range(0, x.size, _CHUNK)]
     return in_order(calls)
-
-
-def lut8(node: Node) -> Array | None:
-    """The results of a unary node on all 256 codes of its 8-bit input, indexed by the code's bits.
-
-    None where the node is no such node, or where it refuses some code.
-    """
-    source = node.optional(0)
-    if node.op not in UNARY or len(node.inputs) != 1 or source is None or source.dtype.itemsize != 1:
-        return None
-    if any(spec.quantization is not None and spec.quantization.per_channel for spec in (source, *node.outputs)):
-        return None
-    codes = all_codes(np.dtype(np.uint8)).view(source.dtype)
-    target = replace(node.outputs[0], shape=(256,))
-    result = np.zeros(256, target.dtype)
-    flat = replace(node, inputs=(replace(source, shape=(256,), data=None),), outputs=(target,))
-    try:
-        with np.errstate(all="ignore"):
-            registry.OPS[node.op].run(flat, (codes,), (result,))()
-    except OpError:
-        return None
-    return result

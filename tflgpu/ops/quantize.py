@@ -9,7 +9,7 @@ from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops import custom_options
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.code_maps import require_symmetric
-from tflgpu.ops.lookup import UNARY, CodeMap, codes_step
+from tflgpu.ops.lookup import CodeMap, codes_step
 from tflgpu.ops.registry import OpError, Step, kernel, require
 from tflgpu.ops.shape_rules import same_as_input
 
@@ -115,9 +115,6 @@ def quantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     return codes_step(_requantized(node), inputs[0], outputs[0])
 
 
-UNARY.add("QUANTIZE")
-
-
 def dequantize_step(x: Array, y: Array, spec: TensorSpec) -> Step:
     """A step that fills y with scale * (x - zero_point), rounded once; float16 x is widened."""
     if spec.type == "FLOAT16":
@@ -142,9 +139,6 @@ def dequantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """The reals that codes stand for, per tensor or per channel."""
     require(node.outputs[0].type == "FLOAT32", f"DEQUANTIZE: output {node.outputs[0].type} is not supported. ")
     return dequantize_step(inputs[0], outputs[0], node.input(0))
-
-
-UNARY.add("DEQUANTIZE")
 
 
 @kernel("FAKE_QUANT", version=2, types="FLOAT32", shape=same_as_input)

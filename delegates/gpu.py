@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tflgpu.delegates.device import Call, Device
 from tflgpu.delegates.fuse import fused
 from tflgpu.delegates.launch import Argument, Fault, Launch, Packed, Ref, Share, Temp, source
@@ -14,7 +15,7 @@ from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.movement import copy
 
 from tflgpu.delegate import Limits
-from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, arena
 from tflgpu.ops.registry import OpError
 from tflgpu.partition import Part
@@ -41,19 +42,45 @@ class GpuDelegate:
         run = device.sequence(compilation.calls())
         check = compilation.fault_check()
 
-        def step() -> None:
-            for tensor in reads:
-                tensor.read(device)
-            run()
-            for tensor in writes:
-                tensor.write(device)
-            if check is not None:
-                check()
+        step = between_copies(device, reads, writes, run)
+        if check is None:
+            return step
 
-        return step
+        def checked() -> None:
+            step()
+            check()
+
+        return checked
+
+    def host_array(self, shape: Shape, dtype: npt.DTypeLike) -> Array | None:
+        """Zeroed host memory that the device copies to and from fastest; None where any memory will do."""
+        make = getattr(self.device, "host_array", None)
+        return None if make is None else make(shape, dtype)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the report should say of the device beyond which node runs where."""
+        return getattr(self.device, "notes", ())
 
     def __repr__(self) -> str:
         return f"{self.name} delegate on {self.device.name}"
+
+
+def between_copies(device: Device, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:
+    """run, after what brings the tensors it reads to the device and before what marks its outputs as made there."""
+    part = getattr(device, "part", None)
+    if part is not None:  # a device that makes the copies a part of what it records
+        whole: Call = part(reads, writes, run)
+        return whole
+
+    def step() -> None:
+        for tensor in reads:
+            tensor.read(device)
+        run()
+        for tensor in writes:
+            tensor.write(device)
+
+    return step
 
 
 class _Compilation:

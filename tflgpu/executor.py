@@ -99,7 +99,7 @@ class GraphRunner:
         for index in self.graph.inputs:
             if specs[index].data is None and index not in storage:
                 refuse_beyond_memory(nbytes(specs[index]), str(specs[index]))
-                storage[index] = Tensor(specs[index], host_array(specs[index]))
+                storage[index] = Tensor(specs[index], host_array(specs[index], self._session.delegates))
         return Plan(self._session, self.graph, self.graph.nodes, specs, storage)
 
     def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:

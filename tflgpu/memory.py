@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -108,10 +108,15 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> Array:
     return block[start : start + nbytes]
 
 
-def host_array(spec: TensorSpec) -> Array:
-    """Zeroed host memory for a tensor."""
+def host_array(spec: TensorSpec, delegates: Sequence[Any] = ()) -> Array:
+    """Zeroed host memory for a tensor; for one that may cross to delegates, the memory that one of them copies best."""
     if spec.dtype == object:
         return np.full(spec.shape, b"", object)
+    for delegate in delegates:
+        make = getattr(delegate, "host_array", None)
+        found: Array | None = None if make is None else make(spec.shape, spec.dtype)
+        if found is not None:
+            return found
     return aligned_zeros(nbytes(spec)).view(spec.dtype).reshape(spec.shape)
 
 

@@ -95,7 +95,8 @@ class Plan:
     def _store(self, spec: TensorSpec) -> Tensor:
         """Gives the tensor storage of its own; a constant's is its value, not copied."""
         refuse_beyond_memory(nbytes(spec), str(spec))
-        tensor = Tensor(spec, host_array(spec) if spec.data is None else spec.data)
+        delegates = self._session.delegates if spec.index in self._crossing else ()
+        tensor = Tensor(spec, host_array(spec, delegates) if spec.data is None else spec.data)
         self.storage[spec.index] = tensor
         return tensor
 

@@ -1,0 +1,278 @@
+"""CUDA, through CuPy: the only file that imports it. Its stand-in, cuda_emulator, runs the same kernels on the CPU."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tflgpu.delegates.cuda_graph import BoundaryPart
+from tflgpu.delegates.device import Call, CompileError, DeviceLimits
+from tflgpu.delegates.gpu import GpuDelegate
+from tflgpu.delegates.launch import Dialect, numbered
+
+from tflgpu.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
+from tflgpu.graph import Array, Shape
+from tflgpu.memory import Tensor
+
+OPTIONS: Mapping[str, Option] = LIMIT_OPTIONS | {
+    "device": Option("0", str, "the number of a GPU, or emulator: the kernels run on the CPU, for tests"),
+    "precision": Option(
+        "fp32",
+        one_of("fp32", "tf32", "fp16"),
+        "products of floats: fp32; on tensor cores with operands rounded to tf32 or fp16, summed in float32",
+    ),
+    "graphs": Option(True, boolean, "record a part with its copies as a CUDA graph and replay it"),
+    "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
+    "check": Option(False, boolean, "with the emulator: find races, bad addresses and uninitialised shared memory"),
+}
+
+COMPILER_OPTIONS = ("-std=c++17", "--fmad=false")
+"""A product and a sum round twice, as on the CPU, but where a kernel says fma."""
+
+
+def load(options: Mapping[str, Any]) -> GpuDelegate:
+    """The CUDA delegate. Raises ValueError for options that it does not know, and where there is no such GPU."""
+    read = read_options("cuda", options, OPTIONS)
+    if read["check"] and read["device"] != "emulator":
+        raise ValueError("cuda delegate: option check=True is for device=emulator; on a GPU use compute-sanitizer")
+    if read["device"] == "emulator":
+        from tflgpu.delegates.cuda_emulator import Emulator
+
+        device = CudaDevice(Emulator(emulator_cache(read["cache_dir"]), read["check"]), 0, read["precision"])
+    else:
+        device = CudaDevice(cupy(), ordinal(read["device"]), read["precision"], read["cache_dir"])
+    device.graphs = read["graphs"]
+    return GpuDelegate("cuda", device, read_limits(read))
+
+
+def cupy() -> Any:
+    """The module. Raises ValueError that says what to install where it or the driver is missing."""
+    try:
+        import cupy as module
+    except ImportError as error:
+        raise ValueError(
+            f"cuda delegate: looked for CuPy and found none ({error}). Install it for the driver's CUDA version: "
+            "pip install 'tflgpu[cuda12]' or pip install 'tflgpu[cuda13]'; device=emulator needs neither"
+        ) from error
+    try:
+        count = module.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        raise ValueError(
+            f"cuda delegate: looked for an NVIDIA driver and a GPU with CuPy {module.__version__}; the CUDA runtime "
+            f"says: {error}. Install or update the driver (nvidia-smi shows it); device=emulator needs none"
+        ) from error
+    if not count:
+        raise ValueError("cuda delegate: the NVIDIA driver is there but no GPU; device=emulator needs none")
+    return module
+
+
+def ordinal(text: str) -> int:
+    """The number of a GPU. Raises ValueError for what is none; whether there is such a GPU is seen later."""
+    if not text.isdigit():
+        raise ValueError(f"cuda delegate: option device={text!r}: expected the number of a GPU, e.g. 0, or emulator")
+    return int(text)
+
+
+def emulator_cache(option: str) -> Path | None:
+    """Where the emulator's programs are kept: option, or the user's cache folder; None for "none"."""
+    if option:
+        return None if option.lower() == "none" else Path(option)
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(root) / "tflgpu" / "cuda-emulator"
+
+
+class CudaDevice:
+    """One GPU and one stream on it. Satisfies device.Device; a buffer is a one-dimensional CuPy array of bytes."""
+
+    dialect = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh")
+
+    def __init__(self, cupy: Any, number: int = 0, precision: str = "fp32", cache: str = ""):
+        self._cupy, self._cuda = cupy, cupy.cuda
+        self.runtime = cupy.cuda.runtime
+        self._check_number(number)
+        properties = self.runtime.getDeviceProperties(number)
+        self.name = f"{properties['name'].decode()} (compute capability {properties['major']}.{properties['minor']})"
+        self.limits = DeviceLimits(
+            max_block=256,
+            local_bytes=properties["sharedMemPerBlock"],
+            alignment=256,
+            half=True,
+            units=properties["multiProcessorCount"],
+            precision=precision,
+        )
+        self.graphs = True
+        self.notes: list[str] = []
+        """What the report should say of this device, e.g. that a graph could not be recorded."""
+        self._device = self._cuda.Device(number)
+        with self._device:
+            self.stream = self._cuda.Stream(non_blocking=True)
+            self._pool = self._cuda.MemoryPool()
+        self._cache = cache
+        self._modules: dict[str, Any] = {}
+        self._pinned: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+        self._mirrored: dict[int, int] = {}
+
+    def _check_number(self, number: int) -> None:
+        count = self.runtime.getDeviceCount()
+        if number >= count:
+            names = [self.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
+            found = "; ".join(f"{i}: {name}" for i, name in enumerate(names))
+            raise ValueError(f"cuda delegate: no GPU {number}; found {found}")
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """This device and its stream are CuPy's current ones."""
+        with self._device, self.stream:
+            yield
+
+    def allocate(self, nbytes: int) -> Any:
+        """A buffer from the device's pool. Raises MemoryError that says what was wanted and what is free."""
+        with self.active():
+            try:
+                memory = self._pool.malloc(nbytes)
+            except self._cuda.memory.OutOfMemoryError as error:
+                free, total = self.runtime.memGetInfo()
+                raise MemoryError(
+                    f"{nbytes:,} bytes are wanted on {self.name}, of whose {total:,} bytes {free:,} are free"
+                ) from error
+            buffer = self._cupy.ndarray((nbytes,), "u1", memory)
+        self._mirrored.pop(buffer.data.ptr, None)
+        return buffer
+
+    def slice(self, buffer: Any, offset: int, nbytes: int) -> Any:
+        return buffer[offset : offset + nbytes]
+
+    def upload(self, buffer: Any, host: Array) -> None:
+        """Pinned memory too is read before this returns: nobody says when it changes."""
+        self.copy_in(buffer, np.ascontiguousarray(host))
+        self.stream.synchronize()
+
+    def copy_in(self, buffer: Any, host: Array) -> None:
+        """Puts a copy to the device on the stream."""
+        self._mirrored.pop(buffer.data.ptr, None)
+        if host.nbytes:
+            kind = self.runtime.memcpyHostToDevice
+            with self.active():
+                self.runtime.memcpyAsync(buffer.data.ptr, host.ctypes.data, host.nbytes, kind, self.stream.ptr)
+
+    def download(self, buffer: Any, host: Array) -> None:
+        if host.nbytes and self._mirrored.get(buffer.data.ptr) != host.ctypes.data:
+            self.copy_out(buffer, host)
+        self.synchronize()
+
+    def copy_out(self, buffer: Any, host: Array) -> None:
+        """Puts a copy to the host on the stream."""
+        if host.nbytes:
+            kind = self.runtime.memcpyDeviceToHost
+            with self.active():
+                self.runtime.memcpyAsync(host.ctypes.data, buffer.data.ptr, host.nbytes, kind, self.stream.ptr)
+
+    def mirror(self, buffer: Any, host: Array | None) -> None:
+        """The stream already holds the copy of buffer's coming value to host; None: it does not."""
+        if host is None:
+            self._mirrored.pop(buffer.data.ptr, None)
+        else:
+            self._mirrored[buffer.data.ptr] = host.ctypes.data
+
+    def host_array(self, shape: Shape, dtype: npt.DTypeLike) -> Array | None:
+        """Zeroed pinned memory, which copies run to and from while the host goes on; None where there is none."""
+        count = int(np.prod(shape, dtype=np.int64))
+        nbytes = count * np.dtype(dtype).itemsize
+        if not nbytes:
+            return None
+        try:
+            with self._device:
+                block = np.frombuffer(self._cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+        except Exception:  # the operating system pins no more: pageable memory serves
+            return None
+        array = block.view(dtype).reshape(shape)
+        array.fill(0)
+        self._pinned[array.ctypes.data] = array
+        return array
+
+    def is_pinned(self, host: Array) -> bool:
+        """Whether host is an array that host_array made."""
+        return host.ctypes.data in self._pinned
+
+    def kernel(self, text: str, name: str) -> Any:
+        if text not in self._modules:
+            self._modules[text] = self._cupy.RawModule(code=text, options=COMPILER_OPTIONS, backend="nvrtc")
+        try:
+            with self.active(), _cupy_cache(self._cache):
+                return self._modules[text].get_function(name)
+        except self._cuda.compiler.CompileException as error:
+            raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
+
+    def bind(self, kernel: Any, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
+        fixed = tuple(grid), tuple(block), tuple(args)
+
+        def call() -> None:
+            kernel(*fixed)
+
+        return call
+
+    def sequence(self, calls: Sequence[Call]) -> Call:
+        fixed = tuple(calls)
+
+        def run() -> None:
+            with self.active():
+                for call in fixed:
+                    call()
+
+        return run
+
+    def part(self, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:
+        """run, with the copies that bring what it reads to the device and its results to the host."""
+        return BoundaryPart(self, reads, writes, run).step
+
+    def recorded(self, run: Call) -> Callable[[], None]:
+        """run as a CUDA graph, whose replay this returns. Raises RuntimeError where it cannot be recorded."""
+        with self.active():
+            self.stream.begin_capture()
+            try:
+                run()
+            except BaseException:
+                self._end_failed_capture()
+                raise
+            graph = self.stream.end_capture()
+        device, stream = self._device, self.stream
+
+        def replay() -> None:
+            with device:
+                graph.launch(stream)
+
+        return replay
+
+    def _end_failed_capture(self) -> None:
+        try:
+            self.stream.end_capture()
+        except Exception:  # the capture was already void; what made it so is being raised
+            pass
+
+    def synchronize(self) -> None:
+        with self._device:
+            self.stream.synchronize()
+
+
+@contextmanager
+def _cupy_cache(folder: str) -> Iterator[None]:
+    """CuPy keeps what it compiles in folder; "" is wherever it likes, "none" nowhere on disk."""
+    if not folder:
+        yield
+        return
+    name, value = ("CUPY_CACHE_IN_MEMORY", "1") if folder.lower() == "none" else ("CUPY_CACHE_DIR", folder)
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

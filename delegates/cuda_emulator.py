@@ -1,0 +1,360 @@
+"""A stand-in for CuPy that runs CUDA kernels on the CPU: the very same .cu files, compiled by a C++ compiler.
+
+Has what CudaDevice asks of CuPy and nothing else, under the same names and with the same parameters, so that the device,
+its streams and its graphs are the real ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from tflgpu.graph import Array
+
+HERE = Path(__file__).parent / "emulator"
+MEMORY = 1 << 33
+"""Bytes that the emulated device says it has."""
+
+_lock = threading.RLock()  # there is one set of fibers in a process
+
+
+class CompileException(Exception):
+    """The C++ compiler refused a program; the text is what it said."""
+
+
+class OutOfMemoryError(MemoryError):
+    """More than MEMORY bytes are wanted."""
+
+
+def compiler() -> str:
+    """The C++ compiler: $CXX, g++ or clang++. Raises ValueError where there is none."""
+    for name in (os.environ.get("CXX"), "g++", "clang++"):
+        if name and shutil.which(name):
+            return name
+    raise ValueError(
+        "cuda delegate: device=emulator needs a C++ compiler; looked for $CXX, g++ and clang++ and found none. "
+        "Install one, e.g. apt install g++"
+    )
+
+
+class Emulator:
+    """The namespace that stands for the module `cupy`. check: whether kernels' accesses to memory are watched."""
+
+    def __init__(self, cache: Path | None = None, check: bool = False):
+        self.check = check
+        self.programs = _Programs(cache, check)
+        stream = Stream()
+        self.ndarray = ndarray
+        self.cuda = SimpleNamespace(
+            Device=Device,
+            MemoryPool=MemoryPool,
+            Stream=lambda null=False, non_blocking=False, ptds=False, priority=None: Stream(),
+            alloc_pinned_memory=lambda size: bytearray(size),
+            compiler=SimpleNamespace(CompileException=CompileException),
+            get_current_stream=lambda: stream,
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+            runtime=runtime,
+        )
+
+    def RawModule(self, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc") -> Module:
+        return Module(self.programs, code, options)
+
+
+class ndarray:
+    """Bytes on the device."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str = "u1", memptr: Memory | None = None):
+        assert memptr is not None and dtype == "u1"
+        self.data = memptr
+        self.nbytes = int(np.prod(shape))
+
+    def __getitem__(self, part: slice) -> ndarray:
+        first, last, _ = part.indices(self.nbytes)
+        return ndarray((last - first,), "u1", Memory(self.data.array[first:last]))
+
+
+class Memory:
+    """A place in device memory."""
+
+    def __init__(self, array: Array):
+        self.array = array
+        self.ptr = array.ctypes.data
+
+
+class MemoryPool:
+    """Gives out memory that holds NaN whatever it is taken for."""
+
+    def malloc(self, size: int) -> Memory:
+        if size > MEMORY:
+            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
+        block = np.full(size + 256, 0xFF, np.uint8)
+        start = -block.ctypes.data % 256
+        return Memory(block[start : start + size])
+
+    def free_all_blocks(self) -> None:
+        """Nothing is kept."""
+
+
+class Device:
+    """The only one."""
+
+    def __init__(self, device: int = 0):
+        self.id = device
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class Stream:
+    """Work is done when it is launched, or recorded while a capture is under way."""
+
+    ptr = 0
+    current: Stream | None = None
+
+    def __init__(self) -> None:
+        self.recorded: list[Callable[[], None]] | None = None
+
+    def __enter__(self) -> Stream:
+        self._before, Stream.current = Stream.current, self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        Stream.current = self._before
+
+    def do(self, work: Callable[[], None]) -> None:
+        if self.recorded is None:
+            work()
+        else:
+            self.recorded.append(work)
+
+    def synchronize(self) -> None:
+        if self.recorded is not None:
+            raise RuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+
+    def begin_capture(self, mode: int | None = None) -> None:
+        self.recorded = []
+
+    def end_capture(self) -> Graph:
+        work, self.recorded = self.recorded, None
+        assert work is not None
+        return Graph(work)
+
+
+class Graph:
+    """Recorded work."""
+
+    def __init__(self, work: Sequence[Callable[[], None]]):
+        self._work = tuple(work)
+
+    def launch(self, stream: Stream | None = None) -> None:
+        for work in self._work:
+            work()
+
+
+def _memcpy_async(dst: int, src: int, size: int, kind: int, stream: int) -> None:
+    def copy() -> None:
+        ctypes.memmove(dst, src, size)
+
+    assert Stream.current is not None
+    Stream.current.do(copy)
+
+
+runtime = SimpleNamespace(
+    memcpyHostToDevice=1,
+    memcpyDeviceToHost=2,
+    memcpyAsync=_memcpy_async,
+    getDeviceCount=lambda: 1,
+    getDeviceProperties=lambda device: {
+        "name": f"emulator on {platform.machine()}".encode(),
+        "major": 9,
+        "minor": 0,
+        "multiProcessorCount": 132,
+        "sharedMemPerBlock": 49152,
+    },
+    memGetInfo=lambda: (MEMORY, MEMORY),
+)
+
+
+class Module:
+    """A program, compiled when a kernel is first asked for."""
+
+    def __init__(self, programs: _Programs, code: str, options: tuple[str, ...]):
+        self._programs, self._code, self._options = programs, code, options
+
+    def get_function(self, name: str) -> Kernel:
+        library, path = self._programs.load(self._code, self._options, name)
+        return Kernel(self._programs, library, path, name)
+
+
+class _Programs:
+    """Programs compiled to shared libraries, kept on disk by their text."""
+
+    def __init__(self, cache: Path | None, check: bool):
+        if cache is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="tflgpu-emulator-", ignore_cleanup_errors=True)
+            cache = Path(self._temporary.name)
+        self.cache, self.check = cache, check
+        self._compiler = compiler()
+        self._flags = ["-std=c++17", "-fPIC", "-shared", "-w", "-O2", *_processor_flags()]
+        self._loaded: dict[tuple[str, tuple[str, ...], str], tuple[ctypes.CDLL, Path]] = {}
+        parts = sorted([HERE / "cuda_emulator.h", HERE / "runtime.cpp", *(HERE / "include").iterdir()])
+        self._salt = "\n".join(part.read_text() for part in parts if part.is_file())
+        check_flags = ["-DEMU_CHECK"] if check else []
+        text = (HERE / "runtime.cpp").read_text()
+        built = self._built(text, [*check_flags, "-I", str(HERE)])
+        # Local, and linked to: one process may have the runtime with checks beside that without.
+        self._link = [f"-L{self.cache}", f"-l:{built.name}", "-Wl,-rpath,$ORIGIN"]
+        self.runtime = ctypes.CDLL(str(built))
+        self.runtime.emu_errors.restype = ctypes.c_char_p
+
+    def load(self, code: str, options: tuple[str, ...], name: str) -> tuple[ctypes.CDLL, Path]:
+        """The program's library, which has emu_go_NAME and emu_describe_NAME for the kernel of that name."""
+        key = code, options, name
+        if key not in self._loaded:
+            flags = ["-fvisibility=hidden", "-nostdlib", "-ffp-contract=off", "-fno-strict-aliasing"]
+            flags += [option for option in options if option.startswith("-D")]
+            if self.check:
+                flags += ["-g1", "-O1", "-fsanitize=thread", "-fsanitize=alignment", "-fno-tree-sra"]
+            flags += ["-I", str(HERE), "-I", str(HERE / "include"), "-include", "cuda_emulator.h"]
+            path = self._built(f"{code}\nEMU_KERNEL({name})\n", flags, self._link)
+            self._loaded[key] = ctypes.CDLL(str(path)), path
+        return self._loaded[key]
+
+    def _built(self, text: str, flags: Sequence[str], libraries: Sequence[str] = ()) -> Path:
+        key = "\n".join([self._salt, self._compiler, *self._flags, *flags[: flags.index("-I")], str(self.check), text])
+        path = self.cache / (hashlib.sha256(key.encode()).hexdigest()[:32] + ".so")
+        if path.exists():
+            return path
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.cache) as folder:
+            source, library = Path(folder) / "program.cpp", Path(folder) / "program.so"
+            source.write_text(text)
+            command = [self._compiler, *self._flags, *flags, str(source), "-o", str(library), *libraries]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise CompileException(f"{' '.join(command)}\n{done.stderr[:8000]}")
+            library.replace(path)
+        return path
+
+
+def _processor_flags() -> list[str]:
+    """Fused multiply-add in hardware where there is; without it each one is a call."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    except OSError:
+        return []
+    return ["-march=x86-64-v3"] if {"avx2", "fma", "bmi2", "f16c", "movbe"} <= flags else []
+
+
+class Kernel:
+    """One kernel of a program."""
+
+    def __init__(self, programs: _Programs, library: ctypes.CDLL, path: Path, name: str):
+        self._programs, self._path, self.name = programs, path, name
+        self._go = getattr(library, f"emu_go_{name}")
+        sizes, kinds = (ctypes.c_int * 64)(), (ctypes.c_int * 64)()
+        count = getattr(library, f"emu_describe_{name}")(sizes, kinds)
+        self._parameters = list(zip(sizes[:count], kinds[:count], strict=True))
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0
+    ) -> None:
+        """Launches on the current stream. args: ndarrays and NumPy scalars of exactly the parameters' sizes."""
+        if len(args) != len(self._parameters):
+            raise TypeError(f"{self.name} takes {len(self._parameters)} arguments, not {len(args)}")
+        kept = [self._value(place, a) for place, a in enumerate(args)]
+        launch = _Launch(
+            _three(grid), _three(block), (ctypes.c_void_p * max(len(kept), 1))(*map(ctypes.addressof, kept))
+        )
+        buffers = [(a, kind) for a, (_, kind) in zip(args, self._parameters, strict=True) if isinstance(a, ndarray)]
+
+        def run() -> None:
+            with _lock:
+                if self._programs.check:
+                    self._watch(buffers)
+                errors = self._go(ctypes.byref(launch.struct))
+                if errors:
+                    found = self._programs.runtime.emu_errors().decode(errors="replace")
+                    raise RuntimeError(f"{self.name}: {errors} errors\n{found}")
+
+        run.kept = kept  # type: ignore[attr-defined]
+        assert Stream.current is not None
+        Stream.current.do(run)
+
+    def _value(self, place: int, argument: Any) -> Any:
+        size, kind = self._parameters[place]
+        if isinstance(argument, ndarray) != (kind > 0):
+            raise TypeError(f"{self.name}, argument {place}: {'a pointer' if kind else 'a value'}, not {argument!r}")
+        if isinstance(argument, ndarray):
+            return ctypes.c_void_p(argument.data.ptr)
+        if not isinstance(argument, np.generic) or argument.itemsize != size:
+            raise TypeError(f"{self.name}, argument {place}: {size} bytes, not {argument!r} of {type(argument)}")
+        return (ctypes.c_char * size).from_buffer_copy(argument.tobytes())
+
+    def _watch(self, buffers: Sequence[tuple[ndarray, int]]) -> None:
+        """Tells the runtime which memory the kernel may touch."""
+        region = self._programs.runtime.emu_region
+        self._programs.runtime.emu_regions_clear()
+        for place, (buffer, kind) in enumerate(buffers):
+            name = f"buffer {place} of {self.name}".encode()
+            region(ctypes.c_void_p(buffer.data.ptr), ctypes.c_size_t(buffer.nbytes), kind, name)
+        base = ctypes.cast(self._go, ctypes.c_void_p).value
+        assert base is not None
+        for name, offset, size, kind in _shared(self._path, f"emu_go_{self.name}"):
+            region(ctypes.c_void_p(base + offset), ctypes.c_size_t(size), kind, name.encode())
+
+
+_SHARED, _IMAGE = 3, 4
+_symbols: dict[tuple[Path, str], list[tuple[str, int, int, int]]] = {}
+
+
+def _shared(library: Path, anchor: str) -> list[tuple[str, int, int, int]]:
+    """Name, place after the symbol `anchor`, bytes and kind of each shared array, and of the library's other data."""
+    if (library, anchor) not in _symbols:
+        nm = subprocess.run(["nm", "-S", "-C", str(library)], capture_output=True, text=True, check=True).stdout
+        at = {m[2]: int(m[1], 16) for m in re.finditer(r"^(\w{8,}) (?:\w{8,} )?\w (.+)$", nm, re.M)}
+        sized = re.findall(r"^(\w{8,}) (\w{8,}) [dDbBrR] (.+)$", nm, re.M)
+        first, last, base = at.get("__start_emu_shared", 0), at.get("__stop_emu_shared", 0), at[anchor]
+        _symbols[library, anchor] = [
+            (name.split("::")[-1], int(a, 16) - base, int(n, 16), _SHARED if first <= int(a, 16) < last else _IMAGE)
+            for a, n, name in sized
+        ]
+    return _symbols[library, anchor]
+
+
+class _Launch:
+    """EmuLaunch of cuda_emulator.h."""
+
+    class Struct(ctypes.Structure):
+        _fields_ = [
+            ("grid", ctypes.c_uint * 3),
+            ("block", ctypes.c_uint * 3),
+            ("args", ctypes.c_void_p),
+            ("shared_begin", ctypes.c_void_p),
+            ("shared_end", ctypes.c_void_p),
+        ]
+
+    def __init__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Any):
+        self._args = args
+        three = ctypes.c_uint * 3
+        self.struct = self.Struct(three(*grid), three(*block), ctypes.cast(args, ctypes.c_void_p), None, None)
+
+
+def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return (*sizes, 1, 1, 1)[:3]

@@ -1,0 +1,90 @@
+// out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights (kh, kw, c / groups, oc), plus bias (oc). One thread an
+// output, channels fastest. TRANSPOSED: as the gradient of a convolution with this window, whose input is out.
+
+// Runs BODY for every tap (ky, kx) with its input pixel (iy, ix).
+#ifdef TRANSPOSED
+#define TAPS(BODY)                                                                                                     \
+    for (i32 ky = 0; ky < kh; ky++) {                                                                                  \
+        i32 iy = oy + top - ky * dilation_h;                                                                           \
+        if (iy < 0 || iy % stride_h || iy / stride_h >= h) continue;                                                   \
+        iy /= stride_h;                                                                                                \
+        for (i32 kx = 0; kx < kw; kx++) {                                                                              \
+            i32 ix = ox + left - kx * dilation_w;                                                                      \
+            if (ix < 0 || ix % stride_w || ix / stride_w >= w) continue;                                               \
+            ix /= stride_w;                                                                                            \
+            BODY                                                                                                       \
+        }                                                                                                              \
+    }
+#else
+#define TAPS(BODY)                                                                                                     \
+    for (i32 ky = 0; ky < kh; ky++) {                                                                                  \
+        i32 iy = oy * stride_h - top + ky * dilation_h;                                                                \
+        if (iy < 0 || iy >= h) continue;                                                                               \
+        for (i32 kx = 0; kx < kw; kx++) {                                                                              \
+            i32 ix = ox * stride_w - left + kx * dilation_w;                                                           \
+            if (ix < 0 || ix >= w) continue;                                                                           \
+            BODY                                                                                                       \
+        }                                                                                                              \
+    }
+#endif
+
+// Where the pixel's channels and the tap's weights of this output's group begin, and how many there are.
+#define PIXEL (x + ((image * h + iy) * w + ix) * c + group * depth)
+#define TAP (weights + (ky * kw + kx) * depth * oc + o)
+
+#define PLACE                                                                                                          \
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;                                                                                          \
+    if (i >= size) return;                                                                                             \
+    i32 o = i % oc, ox = i / oc % ow, oy = i / oc / ow % oh, image = i / oc / ow / oh;                                 \
+    i32 depth = c / groups, group = o / (oc / groups);
+
+#ifdef FLOAT
+extern "C" __global__ void conv_float(const f32* __restrict__ x, const f32* __restrict__ weights, const f32* __restrict__ bias, f32* __restrict__ out,
+                       i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h,
+                       i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
+    PLACE
+    f32 acc = 0;
+    TAPS({
+        const f32* pixel = PIXEL;
+        const f32* tap = TAP;
+        for (i32 k = 0; k < depth; k++) acc += pixel[k] * tap[k * oc];
+    })
+    out[i] = clamp_f32(acc + bias[o], low, high);
+}
+#elif defined(HYBRID)
+extern "C" __global__ void conv_hybrid(const i8* __restrict__ x, const i8* __restrict__ weights, const f32* __restrict__ bias,
+                        const f32* __restrict__ weight_scales, const f32* __restrict__ scales, const i32* __restrict__ zero_points,
+                        f32* __restrict__ out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw,
+                        i32 groups, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left,
+                        f32 low, f32 high) {
+    PLACE
+    i32 zero_point = zero_points[image];
+    i32 acc = 0;
+    TAPS({
+        const i8* pixel = PIXEL;
+        const i8* tap = TAP;
+        for (i32 k = 0; k < depth; k++) acc += (pixel[k] - zero_point) * tap[k * oc];
+    })
+#ifdef ONE_BY_ONE
+    f32 real = (f32)acc * weight_scales[o] * scales[image];
+#else
+    f32 real = (f32)acc * (scales[image] * weight_scales[o]);
+#endif
+    out[i] = clamp_f32(real + bias[o], low, high);
+}
+#else
+extern "C" __global__ void conv_integer(const T* __restrict__ x, const W_T* __restrict__ weights, const ACC_T* __restrict__ bias,
+                         const i32* __restrict__ multipliers, const i32* __restrict__ exponents, T* __restrict__ out, i32 size, i32 h,
+                         i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w,
+                         i32 dilation_h, i32 dilation_w, i32 top, i32 left, i32 x_zero, i32 weight_zero, i32 out_zero,
+                         i32 low, i32 high) {
+    PLACE
+    ACC_T acc = bias[o];
+    TAPS({
+        const T* pixel = PIXEL;
+        const W_T* tap = TAP;
+        for (i32 k = 0; k < depth; k++) acc += (pixel[k] - x_zero) * (tap[k * oc] - weight_zero);
+    })
+    out[i] = clamp_i32(RESCALE(acc, multipliers[o], exponents[o]) + out_zero, low, high);
+}
+#endif

@@ -1,0 +1,27 @@
+// l2_normalization: out[r] = x[r] / the root of its sum of squares, over rows of `depth`; a block of WIDTH a row.
+// local_response_normalization: x / (bias + alpha * sum of squares of the channels near by)^beta; one thread an output.
+
+#ifdef WIDTH
+extern "C" __global__ void l2_normalization(const f32* __restrict__ x, f32* __restrict__ out, i32 depth) {
+    __shared__ f32 partial[WIDTH];
+    i32 t = threadIdx.x;
+    x += blockIdx.x * depth;
+    out += blockIdx.x * depth;
+
+    f32 sum = 0;
+    for (i32 c = t; c < depth; c += WIDTH) sum += x[c] * x[c];
+    f32 norm = sqrt(block_sum(sum, partial));
+    norm = norm > 1e-6f ? norm : 1e-6f;
+    for (i32 c = t; c < depth; c += WIDTH) out[c] = x[c] / norm;
+}
+#else
+extern "C" __global__ void local_response_normalization(const f32* __restrict__ x, f32* __restrict__ out, i32 size, i32 depth, i32 radius,
+                                         f32 bias, f32 alpha, f32 beta) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 c = i % depth, first = max(c - radius, 0), last = min(c + radius, depth - 1);
+    f32 sum = 0;
+    for (i32 k = first; k <= last; k++) sum += x[i - c + k] * x[i - c + k];
+    out[i] = x[i] / pow(bias + alpha * sum, beta);
+}
+#endif

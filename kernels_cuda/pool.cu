@@ -1,0 +1,41 @@
+// out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of the kh x kw of x (n, h, w, c) that a window sees,
+// clamped. One thread an output.
+
+extern "C" __global__ void pool(const T* __restrict__ x, T* __restrict__ out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw,
+                 i32 stride_h, i32 stride_w, i32 top, i32 left, ACC_T low, ACC_T high) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 channel = i % c, ox = i / c % ow, oy = i / c / ow % oh, image = i / c / ow / oh;
+    i32 y0 = oy * stride_h - top, x0 = ox * stride_w - left;
+    i32 y1 = min(y0 + kh, h), x1 = min(x0 + kw, w);
+    y0 = max(y0, 0);
+    x0 = max(x0, 0);
+    i32 count = max(y1 - y0, 0) * max(x1 - x0, 0);
+
+#ifdef MAXIMUM
+    ACC_T acc = LOWEST;
+#else
+    ACC_T acc = 0;
+#endif
+    for (i32 iy = y0; iy < y1; iy++)
+        for (i32 ix = x0; ix < x1; ix++) {
+            ACC_T v = x[((image * h + iy) * w + ix) * c + channel];
+#if defined(MAXIMUM)
+            acc = acc < v ? v : acc;
+#elif defined(AVERAGE)
+            acc += v;
+#else
+            acc += v * v;
+#endif
+        }
+#if defined(AVERAGE) && defined(CODES)
+    // The divisor is 0 for no window that padding SAME or VALID makes.
+    acc = count ? (acc > 0 ? acc + count / 2 : acc - count / 2) / count : 0;
+#elif defined(AVERAGE)
+    acc = acc / (f32)count;
+#elif defined(ROOT_MEAN_SQUARE)
+    acc = sqrt(acc / (f32)count);
+#endif
+    acc = acc < low ? low : acc;
+    out[i] = high < acc ? high : acc;
+}

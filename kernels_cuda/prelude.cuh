@@ -1,0 +1,45 @@
+// The words that shared.h and the kernels use beyond CUDA C++.
+typedef signed char i8;
+typedef unsigned char u8;
+typedef short i16;
+typedef unsigned short u16;
+typedef int i32;
+typedef unsigned int u32;
+typedef long long i64;  // long is of 32 bits on Windows
+typedef unsigned long long u64;
+typedef float f32;
+typedef double f64;
+#define FN static __device__ __forceinline__
+#define CLZ(x) __clz((i32)(x))
+#define NAN __int_as_float(0x7fffffff)
+#define INFINITY __int_as_float(0x7f800000)
+#define FLT_MAX 3.402823466e+38f
+
+#ifdef WIDTH
+// Of one value each of the WIDTH threads of a block, for all of them. partial: WIDTH floats.
+FN f32 block_max(f32 v, f32* partial) {
+    i32 t = threadIdx.x;
+    partial[t] = v;
+    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
+        __syncthreads();
+        if (t < s) partial[t] = partial[t] < partial[t + s] ? partial[t + s] : partial[t];
+    }
+    __syncthreads();
+    v = partial[0];
+    __syncthreads();
+    return v;
+}
+
+FN f32 block_sum(f32 v, f32* partial) {
+    i32 t = threadIdx.x;
+    partial[t] = v;
+    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
+        __syncthreads();
+        if (t < s) partial[t] += partial[t + s];
+    }
+    __syncthreads();
+    v = partial[0];
+    __syncthreads();
+    return v;
+}
+#endif

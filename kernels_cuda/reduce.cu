@@ -1,0 +1,48 @@
+// reduce: out[i] = FINISH of the x[X_AT + K_AT], k < count, taken together by COMBINE from INIT on, for i < n.
+// A block of WIDTH threads an output; one thread an output where WIDTH is 1.
+// arg: out[i] = the first k at which x[X_AT + K_AT] is the BETTER of all.
+
+#ifdef BETTER
+extern "C" __global__ void arg(const X_T* __restrict__ x, OUT_T* __restrict__ out, i32 n, i32 count) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    x += X_AT;
+    X_T best = x[0];
+    i32 place = 0;
+    for (i32 k = 1; k < count; k++) {
+        X_T v = x[K_AT];
+        if (v BETTER best) {
+            best = v;
+            place = k;
+        }
+    }
+    out[i] = place;
+}
+#else
+extern "C" __global__ void reduce(const X_T* __restrict__ x, OUT_T* __restrict__ out, i32 n, i32 count, i32 offset, i32 multiplier, i32 exponent,
+                   i32 zero_point, f32 scale, f32 bias) {
+#if WIDTH == 1
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x, t = 0;
+    if (i >= n) return;
+#else
+    i32 i = blockIdx.x, t = threadIdx.x;
+#endif
+    const X_T* from = x + X_AT;
+    ACC_T a = INIT;
+    for (i32 k = t; k < count; k += WIDTH) {
+        X_T v = from[K_AT];
+        a = COMBINE(a, v);
+    }
+#if WIDTH > 1
+    __shared__ ACC_T partial[WIDTH];
+    partial[t] = a;
+    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
+        __syncthreads();
+        if (t < s) partial[t] = COMBINE(partial[t], partial[t + s]);
+    }
+    a = partial[0];
+    if (t > 0) return;
+#endif
+    out[i] = FINISH(a);
+}
+#endif

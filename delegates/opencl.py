@@ -19,7 +19,8 @@ from tflgpu.delegates.pocl import name_the_cpu
 from tflgpu.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
 from tflgpu.graph import Array
 
-OPTIONS: Mapping[str, Option] = LIMIT_OPTIONS | {
+OPTIONS: Mapping[str, Option] = {
+    **LIMIT_OPTIONS,
     "device": Option("", str, "a number, or words of the platform's and device's names, e.g. gpu, cpu, NVIDIA, PoCL"),
     "precision": Option("fp32", one_of("fp32"), "arithmetic of floats: fp32"),
     "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
@@ -85,8 +86,8 @@ class OpenClDevice:
         self.limits = limits_of(device)
         self._device = device
         self._context = cl.Context([device])
-        flags = cl.command_queue_properties.PROFILING_ENABLE if profile else 0
-        self.queue = cl.CommandQueue(self._context, properties=flags)
+        flags: dict[str, Any] = {"properties": cl.command_queue_properties.PROFILING_ENABLE} if profile else {}
+        self.queue = cl.CommandQueue(self._context, **flags)
         self._cache = cache
         self._build_options = ["-cl-std=CL1.2"]
         if self.limits.exact_division:
@@ -144,11 +145,11 @@ class OpenClDevice:
         path = self._cached(text)
         if path is not None and path.exists():
             try:
-                return cl.Program(self._context, [self._device], [path.read_bytes()]).build(cache_dir=False)
+                return cl.Program(self._context, [self._device], [path.read_bytes()]).build(cache_dir=False)  # type: ignore[arg-type]
             except cl.Error:
                 path.unlink(missing_ok=True)  # written by another version of the driver, or cut short
         try:
-            program = cl.Program(self._context, text).build(self._build_options, cache_dir=False)
+            program = cl.Program(self._context, text).build(self._build_options, cache_dir=False)  # type: ignore[arg-type]
         except cl.RuntimeError as error:
             raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
         if path is not None:

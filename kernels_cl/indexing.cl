@@ -1,6 +1,7 @@
 // gather: out (batch, outer, count, inner) = x (batch, outer, rows, inner) at positions (batch, count).
 // gather_nd: out (places, inner) = x (n0, ..., n5, inner) at indices (places, nd).
 // one_hot: out (outer, depth, inner) = on where its middle place is indices (outer, inner), else off.
+// update_slice: out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
 // An index that is out of bounds is a fault. One work-item an output.
 
 #if defined(AXIS)
@@ -15,6 +16,22 @@ kernel void gather(global const T* x, global const INDEX_T* positions, global T*
         return;
     }
     out[i] = x[(block * rows + (i32)row) * inner + i % inner];
+}
+#elif defined(UPDATE)
+kernel void update_slice(global const T* update, global const INDEX_T* start, global T* out, i32 size, i32 empty,
+                         i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, i32 u0, i32 u1, i32 u2, i32 u3, i32 u4,
+                         i32 u5) {
+    i32 i = get_global_id(0);
+    if (i >= size) return;
+    i32 sizes[6] = {n0, n1, n2, n3, n4, n5}, inner[6] = {u0, u1, u2, u3, u4, u5};
+    i32 rest = i, place = 0, below = 1;
+    for (i32 d = 5; d >= 0; d--) {
+        i64 first = d < empty ? 0 : clamp_i64(start[d - empty], 0, sizes[d] - inner[d]);
+        place += ((i32)first + rest % inner[d]) * below;
+        rest /= inner[d];
+        below *= sizes[d];
+    }
+    out[place] = update[i];
 }
 #elif defined(ONE_HOT)
 kernel void one_hot(global const INDEX_T* indices, global const T* on, global const T* off, global T* out, i32 size,

@@ -1,9 +1,9 @@
 """Which delegate runs what: the graph cut into parts that run one after another.
 
 A part is taken from the CPU only where that pays. The cost model, in microseconds: a node costs the CPU 10, and one for
-each 1000 elements it touches or operations it does; a part costs a delegate 60 to enter and leave, 5 a node, and one for
-each 4000 bytes that cross its boundary. A part that does not pay stays on the CPU, but for the largest of the main graph.
-Stating min_nodes, only_ops, only_nodes or require_full replaces the model.
+each 1000 elements it touches or operations it does; a part costs a delegate 60 to enter and leave, 5 a node, and one
+for each 4000 bytes that cross its boundary. A part that does not pay stays on the CPU, but for the largest of the main
+graph. Stating min_nodes, only_ops, only_nodes or require_full replaces the model.
 """
 
 from __future__ import annotations

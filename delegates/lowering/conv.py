@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -148,10 +149,9 @@ def _sizes(c: Convolution) -> list[np.int32]:
     return [i32(size(c.out)), *map(i32, sizes)]
 
 
-def _launch(c: Convolution, kernel: str, args: tuple[Any, ...], defines: dict[str, object]) -> Launch:
-    if c.transposed:
-        defines["TRANSPOSED"] = 1
-    return Launch(f"conv.{kernel}", args, (size(c.out),), defines=defines)
+def _launch(c: Convolution, kernel: str, args: tuple[Any, ...], defines: Mapping[str, object]) -> Launch:
+    transposed = {"TRANSPOSED": 1} if c.transposed else {}
+    return Launch(f"conv.{kernel}", args, (size(c.out),), defines={**defines, **transposed})
 
 
 def bias_argument(bias: TensorSpec | None, channels: int, dtype: str) -> Argument:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
@@ -101,7 +102,7 @@ def elementwise(expression: str, inputs: tuple[TensorSpec, ...], out: TensorSpec
     for letter, spec in zip("XYZ", inputs, strict=False):
         name = c_type(spec, limits)
         defines |= {f"{letter}_T": name, f"{letter}_AT": broadcast_index(spec.shape, out.shape)}
-    args = (*(Ref(spec.index) for spec in inputs), Ref(out.index), i32(size(out)))
+    args: tuple[Any, ...] = (*(Ref(spec.index) for spec in inputs), Ref(out.index), i32(size(out)))
     name = c_type(inputs[0], limits)
     if "UT)" in expression:
         defines |= {"T": name, "UT": UNSIGNED.get(name, name)}
@@ -197,7 +198,7 @@ def select(node: Node, limits: DeviceLimits) -> Lowered:
         "Y_AT": broadcast_index(x.shape, out.shape),
         "Z_AT": broadcast_index(y.shape, out.shape),
     }
-    args = (Ref(condition.index), Ref(x.index), Ref(y.index), Ref(out.index), i32(size(out)))
+    args: tuple[Any, ...] = (Ref(condition.index), Ref(x.index), Ref(y.index), Ref(out.index), i32(size(out)))
     return [Launch("elementwise.ternary", args, (size(out),), defines=defines)]
 
 
@@ -282,4 +283,4 @@ def faulting(launch: Launch, condition: str, fault: Fault | None) -> Launch:
     """The launch, with a fault where the condition on x and y holds; the output is then left as it was."""
     if fault is None:
         return launch
-    return replace(launch, args=(*launch.args, fault), defines=launch.defines | {"FAULT": f"({condition})"})
+    return replace(launch, args=(*launch.args, fault), defines={**launch.defines, "FAULT": f"({condition})"})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
+from tflgpu.delegates.lowering.movement import copy
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
 
 from tflgpu.graph import Node
@@ -20,7 +22,7 @@ def gather(node: Node, limits: DeviceLimits) -> Lowered:
     batch_dims = node.options.batch_dims % (len(positions.shape) + 1) if node.options.batch_dims else 0
     if node.options.batch_dims < 0:
         batch_dims = node.options.batch_dims + len(positions.shape)
-    args = (
+    args: tuple[Any, ...] = (
         Ref(x.index),
         Ref(positions.index),
         Ref(out.index),
@@ -43,7 +45,7 @@ def gather_nd(node: Node, limits: DeviceLimits) -> Lowered:
     require(nd <= 6, f"vectors of {nd} indices")
     require(size(x) > 0, "a tensor without elements")
     sizes = [*x.shape[:nd], *[1] * (6 - nd)]
-    args = (
+    args: tuple[Any, ...] = (
         Ref(x.index),
         Ref(indices.index),
         Ref(out.index),
@@ -64,7 +66,7 @@ def one_hot(node: Node, limits: DeviceLimits) -> Lowered:
     depth = int(constant(node.input(1), "a depth").reshape(-1)[0])
     axis = node.options.axis % len(out.shape)
     inner = math.prod(out.shape[axis + 1 :])
-    args = (
+    args: tuple[Any, ...] = (
         Ref(indices.index),
         Ref(node.input(2).index),
         Ref(node.input(3).index),
@@ -83,7 +85,7 @@ def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
     rows, x, out = node.input(0), node.input(1), node.outputs[0]
     require(x.type == out.type, f"rows of {x.type} as {out.type}")
     depth = math.prod(x.shape[1:])
-    args = (
+    args: tuple[Any, ...] = (
         Ref(x.index),
         Ref(rows.index),
         Ref(out.index),
@@ -96,3 +98,24 @@ def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
     )
     defines = {"T": bits_type(out), "INDEX_T": c_type(rows, limits), "AXIS": 1}
     return [Launch("indexing.gather", args, (size(out),), defines=defines)]
+
+
+@lowers("DYNAMIC_UPDATE_SLICE")
+def dynamic_update_slice(node: Node, limits: DeviceLimits) -> Lowered:
+    """x with `update` over it from `start` on, which is moved so that all of it lies inside."""
+    x, update, start, out = node.input(0), node.input(1), node.input(2), node.outputs[0]
+    require(len(x.shape) <= 6, f"{len(x.shape)} dimensions")
+    empty = 6 - len(x.shape)
+    sizes = [*[1] * empty, *x.shape]
+    inner = [*[1] * empty, *update.shape]
+    args: tuple[Any, ...] = (
+        Ref(update.index),
+        Ref(start.index),
+        Ref(out.index),
+        i32(size(update)),
+        i32(empty),
+        *map(i32, sizes),
+        *map(i32, inner),
+    )
+    defines = {"T": bits_type(out), "INDEX_T": c_type(start, limits), "UPDATE": 1}
+    return [copy(x, out), Launch("indexing.update_slice", args, (size(update),), defines=defines)]

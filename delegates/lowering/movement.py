@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.index import index, is_view, standin
+from tflgpu.delegates.lowering.lut import all_codes
 from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, constant, i32, lowers, require, size, style
 
 from tflgpu.graph import Array, Node, TensorSpec
@@ -56,9 +58,14 @@ def _positions(x: TensorSpec) -> Array:
     return np.arange(size(x), dtype=np.int32).reshape(x.shape)
 
 
-@lowers("MIRROR_PAD", "REVERSE_SEQUENCE", "TILE", "BROADCAST_TO", "REVERSE_V2")
+@lowers(
+    "MIRROR_PAD", "REVERSE_SEQUENCE", "TILE", "BROADCAST_TO", "REVERSE_V2", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"
+)
 def rearranged(node: Node, limits: DeviceLimits) -> Lowered:
-    """Wherever constants say what goes where: the CPU's operator, run on the elements' positions."""
+    """Wherever constants say what goes where: the CPU's operator, run on the elements' positions.
+
+    Positions count from 1, so that what it pads with is 0, which stands for the output's zero point.
+    """
     x, out = node.input(0), node.outputs[0]
     if node.op in OPS and OPS[node.op].style == "view":
         return view(node, limits)
@@ -70,7 +77,10 @@ def rearranged(node: Node, limits: DeviceLimits) -> Lowered:
         outputs=(replace(out, type="INT32", quantization=None),),
     )
     others = [spec.data if spec is not None else None for spec in node.inputs[1:]]
-    return [take(x, out, Packed(lambda: evaluate(moved, [_positions(x), *others], RUNTIME)[0]))]
+    table = Packed(lambda: evaluate(moved, [_positions(x) + np.int32(1), *others], RUNTIME)[0])
+    zero = out.zero_point if out.quantization is not None and not out.quantization.per_channel else 0
+    args = (Ref(x.index), table, np.array([zero]).astype(out.dtype), Ref(out.index), i32(size(out)))
+    return [Launch("movement.take_or", args, (size(out),), defines={"T": bits_type(out), "PADDED": 1})]
 
 
 @lowers("PAD", "PADV2")
@@ -102,11 +112,28 @@ def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
     for x in node.inputs:
         assert x is not None
         require(x.type == out.type, f"inputs of types {x.type} and {out.type}")
-        require(out.type != "UINT8" or _same_codes(x, out), "inputs that are rescaled")
         piece = base[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)]
         start += x.shape[axis]
-        launches.append(move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=index(piece, base)))
+        source: Argument = Ref(x.index)
+        if out.type == "UINT8" and not _same_codes(x, out):
+            source = Temp(max(size(x), 1))
+            launches.append(_rescaled(node, x, source))
+        launches.append(move(source, Ref(out.index), size(x), bits_type(out), out_at=index(piece, base)))
     return launches
+
+
+def _rescaled(node: Node, x: TensorSpec, target: Temp) -> Launch:
+    """The codes of x as codes of the output, by the table that the CPU's operator makes of all of them."""
+    out = node.outputs[0]
+    alone = replace(
+        node,
+        options=SimpleNamespace(**{**vars(node.options), "axis": 0}),
+        inputs=(replace(x, shape=(256,), data=None),),
+        outputs=(replace(out, shape=(256,)),),
+    )
+    table = Packed(lambda: evaluate(alone, [all_codes(x)], RUNTIME)[0])
+    args = (Ref(x.index), table, target, i32(size(x)))
+    return Launch("lut.lut", args, (size(x),), defines={"X_T": "u8", "OUT_T": "u8"})
 
 
 def _same_codes(x: TensorSpec, y: TensorSpec) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
@@ -67,7 +68,7 @@ def of_pairs(node: Node, fault: Fault | None = None) -> Launch:
         "X_AT": broadcast_index(x.shape, out.shape),
         "Y_AT": broadcast_index(y.shape, out.shape),
     }
-    args = (Ref(x.index), Ref(y.index), Packed(make), Ref(out.index), i32(size(out)))
+    args: tuple[Any, ...] = (Ref(x.index), Ref(y.index), Packed(make), Ref(out.index), i32(size(out)))
     if fault is None:
         return Launch("lut.lut2", args, (size(out),), defines=defines)
     zero = int(np.array([y.zero_point]).astype(y.dtype).view("u1")[0])
@@ -94,7 +95,7 @@ def rescaling(node: Node, limits: DeviceLimits) -> Launch:
     defines["SIGN"] = "+" if node.op == "ADD" else "-"
     shifts = _shifts(node, x, y, out)
     if shifts is not None:
-        args = (*start[:4], i32(shifts[0]), i32(shifts[1]), *ends[1:])
+        args: tuple[Any, ...] = (*start[:4], i32(shifts[0]), i32(shifts[1]), *ends[1:])
         return Launch("quantized.shifted_sum", args, (size(out),), defines=defines | {"SHIFTED": 1})
     bits = 15 if out.type == "INT16" else 20
     require(min(x.scale, y.scale) > 0, "a scale that is not positive")

@@ -12,7 +12,9 @@ from tflgpu.delegates.lowering.registry import c_type, constant, f32, i32, lower
 
 from tflgpu.fixed_point import quantize_multiplier
 from tflgpu.graph import Node, TensorSpec
-from tflgpu.ops.reduce import INTEGER_CODES, reduced_axes
+
+INTEGER_CODES = ("INT8", "UINT8", "INT16")
+"""The types whose values may be codes of a quantized tensor."""
 
 WORTH_A_BLOCK = 64
 """Elements of one output from which a block of work-items shares them on a GPU."""
@@ -34,10 +36,11 @@ SUM = "a + v"
 @lowers("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL")
 def reduce(node: Node, limits: DeviceLimits) -> Lowered:
     """x over axes."""
-    constant(node.input(1), "axes")
     x = node.input(0)
     require(size(x) > 0, "a tensor without elements")
-    axes = reduced_axes(node)
+    rank = len(x.shape)
+    given = constant(node.input(1), "axes").reshape(-1).tolist() if rank else []
+    axes = tuple(sorted({axis % rank for axis in given}))
     if x.type in INTEGER_CODES and node.op in ("MEAN", "SUM"):
         return [_codes(node, axes, limits)]
     return [_launch(node, axes, _plain(node, axes, limits), limits)]

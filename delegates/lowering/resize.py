@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
@@ -22,7 +24,7 @@ def resize_nearest_neighbor(node: Node, limits: DeviceLimits) -> Lowered:
         )
 
     _, h, w, c = x.shape
-    args = (
+    args: tuple[Any, ...] = (
         Ref(x.index),
         places(1),
         places(2),
@@ -56,7 +58,7 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
         ]
 
     _, h, w, c = x.shape
-    args = (
+    args: tuple[Any, ...] = (
         Ref(x.index),
         *tables(1),
         *tables(2),

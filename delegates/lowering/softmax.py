@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref
 from tflgpu.delegates.lowering.registry import c_type, f32, i32, lowers, require, size
 
-from tflgpu.fixed_point import exp_on_negative_values, mbqm, quantize_multiplier
+from tflgpu.fixed_point import exp_on_negative_values, lut_int16, lut_int16_lookup, mbqm, quantize_multiplier
 from tflgpu.graph import Array, Node
 
 
@@ -24,11 +25,13 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
     if types == ("FLOAT32", "FLOAT32"):
         width = 1 if limits.cpu else min(limits.max_block, 128)
         beta = node.options.beta if node.op == "SOFTMAX" else 1.0
-        args = (Ref(x.index), Ref(out.index), i32(depth), f32(beta))
+        args: tuple[Any, ...] = (Ref(x.index), Ref(out.index), i32(depth), f32(beta))
         defines: dict[str, object] = {"WIDTH": width}
         if node.op == "LOG_SOFTMAX":
             defines["LOGARITHM"] = 1
         return [Launch("softmax.softmax", args, (rows * width,), (width,), defines)]
+    if types == ("INT16", "INT16") and node.op == "SOFTMAX":
+        return [_softmax_16_bits(node, rows, depth)]
     require(types in _CODES and node.op == "SOFTMAX", f"{node.op} of {x.type} to {out.type}")
     beta, scale = float(np.float32(node.options.beta)), float(x.scale)
     kind = np.iinfo(out.dtype)
@@ -55,3 +58,32 @@ def _exponentials(scale: float) -> Array:
     least = -math.floor(31 * 2.0**26 / 2.0**shift)
     d = -np.arange(256, dtype=np.int64)
     return np.where(d >= least, exp_on_negative_values(mbqm(d, m, shift)), 0).astype(np.int32)
+
+
+def _softmax_16_bits(node: Node, rows: int, depth: int) -> Launch:
+    x, out = node.input(0), node.outputs[0]
+    require(x.zero_point == 0 and out.zero_point == 0, "16-bit codes with a zero point")
+    require(abs(float(out.scale) - 1 / 32768) <= 0.001 / 32768, "an output scale that is not 1/32768")
+    scale = np.float32(x.scale) * np.float32(node.options.beta)
+    args: tuple[Any, ...] = (
+        Ref(x.index),
+        Packed(lambda: _exponentials_16_bits(float(scale))),
+        Packed(_reciprocals),
+        Ref(out.index),
+        i32(rows),
+        i32(depth),
+    )
+    return Launch("softmax.softmax_16_bits", args, (rows,), defines={"SIXTEEN_BITS": 1})
+
+
+def _exponentials_16_bits(scale: float) -> Array:
+    """exp of minus d codes for every d in 0..65535, in Q0.15, int32."""
+    table = lut_int16(np.exp, 10.0 / 65535, 32767, 2.0 / 65535, 0, np.float64)
+    d = -np.arange(65536, dtype=np.int64)
+    places = mbqm(d, *quantize_multiplier(scale / (10.0 / 65535.0))).astype(np.int64) + 32767
+    return lut_int16_lookup(table, np.clip(places, -32768, 32767)).astype(np.int32)
+
+
+def _reciprocals() -> Array:
+    """1 / (1 + x) at 513 places of the int16 range."""
+    return lut_int16(lambda v: 1.0 / (1.0 + v), 1.0 / 65535, -32768, 2.0 / 65535, 0, np.float64)

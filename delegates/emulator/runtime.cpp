@@ -59,7 +59,7 @@ extern "C" const char* emu_errors() { return error_text; }
 // ---- fibers
 static unsigned char* stacks;
 static std::vector<int> idle;
-static int fiber;  // the running one; -1 is whoever called emu_run
+static int fiber = -1;  // the running one; -1 is whoever called emu_run
 #ifdef __x86_64__
 static void *saved[MAX_THREADS + 1], *main_saved;
 extern "C" void emu_switch(void** from, void* to);
@@ -397,6 +397,7 @@ static void check_byte(Region& r, size_t at, bool writes) {
 static void access(void* pointer, int nbytes, bool writes) {
     unsigned char* p = (unsigned char*)pointer;
     if ((size_t)(p - stacks) < STACK * (MAX_THREADS + 1) || fiber < 0) return;
+    if ((size_t)(p - (unsigned char*)&emu_thread) < sizeof emu_thread) return;
     if (errors > 10) abandon();
     Region* r = region_of(p);
     if (!r || p + nbytes > r->begin + r->nbytes) {

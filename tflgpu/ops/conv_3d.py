@@ -12,6 +12,7 @@ from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.convolution import MAX_PADDED, FloatBias, is_constant
 from tflgpu.ops.filters import PATCHES
 from tflgpu.ops.registry import Step, kernel, require, value
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.shape_rules import window_size
 from tflgpu.ops.window import inside, useful_taps
 
@@ -115,7 +116,7 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     right = weights.reshape(k, oc)
     finish = FloatBias(bias, node.options.fused_activation_function)
     rows = max(1, min(oh, PATCHES // max(1, ow * k)))
-    matrix = np.empty((rows * ow, k), np.float32)
+    matrix = scratch("patches", (rows * ow, k), np.float32)
     parts = [
         (matrix[: (stop - first) * ow].reshape(stop - first, ow, *seen.shape[3:]), seen[z, first:stop], z, first, stop)
         for z in range(od)
@@ -173,7 +174,7 @@ def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], outputs: Seque
     *_, oc, ic = weights.shape
     right = weights.reshape(-1, ic).T
     h, w = x.shape[2:4]
-    products = np.empty((h, w, int(np.prod(window.taps)), oc), np.float32)
+    products = scratch("products", (h, w, int(np.prod(window.taps)), oc), np.float32)
     flat = products.reshape(h * w, -1)
     taps = [(n, p[0], p[1:], t[0], t[1:]) for n, p, t in window.positions(out.shape[1:4])]
     finish = FloatBias(bias, node.options.fused_activation_function)

@@ -12,6 +12,7 @@ from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.fused_activation import float_range
 from tflgpu.ops.registry import OpError, Step, require
 from tflgpu.ops.requantize import Requantizer, fold, rescale
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.window import Copy, Window
 
 HYBRID_FILTERS = ("UINT8", "INT8", "INT4")
@@ -227,7 +228,7 @@ def scratch_rows(sums: Sums) -> Callable[[slice], Array]:
     def target(rows: slice) -> Array:
         m = rows.stop - rows.start
         if not store:
-            store.append(np.zeros((m, sums.oc), sums.accumulator))
+            store.append(scratch("sums", (m, sums.oc), sums.accumulator))
         return store[0][:m]
 
     return target

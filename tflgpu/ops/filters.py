@@ -9,6 +9,7 @@ import numpy as np
 from tflgpu.graph import Array
 from tflgpu.ops.convolution import Run, in_turn
 from tflgpu.ops.registry import Step
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.window import Copy, PaddedRows, Window, blocks, patches
 
 KEPT = 1 << 16
@@ -47,7 +48,6 @@ class Filters:
         self.sums, self.bound = np.zeros(self.oc, np.int64), 0
         self.pieces = [slice(0, self.k)]
         self._kept: Array | None = None
-        self._converted = np.empty((0, self.k), self.dtype)
         if largest is None:
             self._kept = self._weights
         else:
@@ -100,7 +100,7 @@ class Filters:
         right = self._scratch(stop - start) if self._kept is None else self._kept[start:stop]
         convert = self._kept is None
         single = len(self.pieces) == 1
-        partial = None if single else np.empty(target.shape, np.float32)
+        partial = None if single else scratch("partial", target.shape, np.float32)
         pairs = [(rows[:, piece], right[:, piece].T) for piece in self.pieces]
 
         def step() -> None:
@@ -129,9 +129,7 @@ class Filters:
         return runs
 
     def _scratch(self, n: int) -> Array:
-        if len(self._converted) < n:
-            self._converted = np.empty((n, self.k), self.dtype)
-        return self._converted[:n]
+        return scratch("weights", (n, self.k), self.dtype)
 
 
 def _pieces(weights: Array, largest: int, limit: int) -> tuple[list[slice], int]:
@@ -176,7 +174,6 @@ def _patch_blocks(x: Array, window: Window, filters: Filters, pad: float, per_im
     padded = None if direct else PaddedRows(window, x.shape, parts[0][1], filters.dtype, pad)
     # Of one block alone, the padding stays as it was made.
     alone = b * len(parts) == 1
-    store = np.empty(0, filters.dtype)
     for image in range(b):
         for first, places in parts:
             copies: list[Copy] = []
@@ -185,7 +182,7 @@ def _patch_blocks(x: Array, window: Window, filters: Filters, pad: float, per_im
             else:
                 copies = [one for one in padded.copies(x[image], first, places) if not alone or one[1] is not pad]
                 seen = patches(padded.data[:, 0], window, places)
-            matrix, store = _as_matrix(seen, filters, copies, store)
+            matrix = _as_matrix(seen, filters, copies)
             start = (image * window.oh + first) * window.ow
             planned.append((copies, matrix, slice(start, start + places * window.ow), image))
     return planned
@@ -197,7 +194,7 @@ def _flat_blocks(flat: Array, dtype: np.dtype, rows: int) -> list[Block]:
     if m == 0:
         return []
     size = -(-m // -(-m // rows))
-    store = None if flat.dtype == dtype else np.empty((size, flat.shape[1]), dtype)
+    store = None if flat.dtype == dtype else scratch("patches", (size, flat.shape[1]), dtype)
     planned: list[Block] = []
     for start in range(0, m, size):
         source = flat[start : start + size]
@@ -209,19 +206,17 @@ def _flat_blocks(flat: Array, dtype: np.dtype, rows: int) -> list[Block]:
     return planned
 
 
-def _as_matrix(seen: Array, filters: Filters, copies: list[Copy], store: Array) -> tuple[Array, Array]:
-    """The matrix of the patches `seen` (places, ow, kh, kw, c): in place where they lie so, else copied to `store`."""
+def _as_matrix(seen: Array, filters: Filters, copies: list[Copy]) -> Array:
+    """The matrix of the patches `seen` (places, ow, kh, kw, c): in place where they lie so, else copied to scratch."""
     m = seen.shape[0] * seen.shape[1]
     groups, k = filters.groups, filters.k
     if groups == 1 and seen.dtype == filters.dtype and _is_matrix(seen):
-        return np.lib.stride_tricks.as_strided(seen, (m, k), (_row_stride(seen), seen.itemsize), writeable=False), store
-    if store.size < groups * m * k:
-        store = np.empty(groups * m * k, filters.dtype)
-    matrix = store[: groups * m * k].reshape(groups, m, k)
+        return np.lib.stride_tricks.as_strided(seen, (m, k), (_row_stride(seen), seen.itemsize), writeable=False)
+    matrix = scratch("patches", (groups, m, k), filters.dtype)
     kh, kw = seen.shape[2:4]
     split = seen.reshape(*seen.shape[:4], groups, -1) if groups > 1 else seen[..., None, :]
     copies.append((matrix.reshape(groups, *seen.shape[:2], kh, kw, -1), split.transpose(4, 0, 1, 2, 3, 5)))
-    return (matrix[0] if groups == 1 else matrix), store
+    return matrix[0] if groups == 1 else matrix
 
 
 def _row_stride(seen: Array) -> int:

@@ -10,6 +10,7 @@ from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.convolution import in_turn, through_float32
 from tflgpu.ops.fused_activation import float_range, quantized_range
 from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.window import Window, inside, sliding
 
 CODES = "UINT8 INT8 INT16"
@@ -49,7 +50,7 @@ def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
     lo, hi = (out.dtype.type(limit) for limit in _limits(node))
     largest = np.fmax if out.dtype.kind == "f" else np.maximum
     h, w, c = x.shape[1:]
-    rows = np.empty((window.oh, w, c), x.dtype)
+    rows = scratch("rows", (window.oh, w, c), x.dtype)
     vertical, horizontal = _axes(window, h, w)
     down = [(rows[oy], iy) for oy, iy in vertical]
     across = [(rows[:, ix], ox) for ox, ix in horizontal]
@@ -88,7 +89,7 @@ def _summing(x: Array, window: Window, sums: Array, prepare: Callable[[Array], A
     if window.oh == window.ow == 1:
         whole = x[:, max(0, -window.top) : window.kh - window.top, max(0, -window.left) : window.kw - window.left]
         return lambda: prepare(whole).sum(axis=(1, 2), dtype=sums.dtype, out=sums[:, 0, 0])
-    rows = np.empty((b, window.oh, w, c), sums.dtype)
+    rows = scratch("rows", (b, window.oh, w, c), sums.dtype)
     down, across = _axes(window, h, w)
     first = [(rows[:, oy], x[:, iy]) for oy, iy in down]
     second = [(sums[:, :, ox], rows[:, :, ix]) for ox, ix in across]
@@ -136,9 +137,9 @@ def _average(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array
             out.clip(lo, hi, out)
 
         return in_turn([_summing(x, window, out), mean])
-    sums, means = np.zeros(out.shape, np.int32), np.empty(out.shape, np.float64)
+    sums, means = scratch("sums", out.shape, np.int32), scratch("scaled", out.shape, np.float64)
     half, divisors = (counts // 2).astype(np.float64), counts.astype(np.float64)
-    halves = np.empty_like(means)
+    halves = scratch("signs", out.shape, np.float64)
     low, high = np.float64(lo), np.float64(hi)
 
     def rounded_mean() -> None:

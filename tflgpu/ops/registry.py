@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tflgpu.graph import DTYPES, Array, Graph, Node, Shape, TensorSpec
+from tflgpu.ops.scratch import sharing
 
 Step = Callable[[], object]
 """What runs one node or part: it takes nothing, and what it returns is ignored."""
@@ -150,12 +151,14 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
     if op.style == "kernel":
-        step: Step = op.run(node, tuple(inputs), tuple(outputs), *extra)
+        with sharing(runtime.state):
+            step: Step = op.run(node, tuple(inputs), tuple(outputs), *extra)
         return step
     if op.style in ("view", "alias"):
         x, y = inputs[0], outputs[0]
         assert x is not None
-        require(x.dtype == y.dtype, f"{node.op}: the input is {node.input(0).type}, the output {node.outputs[0].type}. ")
+        same = f"{node.op}: input {node.input(0).type} and output {node.outputs[0].type} must be of one type. "
+        require(x.dtype == y.dtype, same)
         try:
             moved = x.reshape(y.shape) if op.style == "alias" else op.run(node, x)
         except NeedsValue:  # the shape is known, but not yet where the elements come from

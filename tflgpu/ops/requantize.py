@@ -15,6 +15,7 @@ from tflgpu.fixed_point import mbqm, mbqm64, quantize_multipliers, wrap
 from tflgpu.graph import Array, TensorSpec
 from tflgpu.ops.fused_activation import quantized_range
 from tflgpu.ops.registry import Step
+from tflgpu.ops.scratch import scratch
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +100,12 @@ class Requantizer:
             return
         size = rows * self._n
         signed = scaling.dtype.kind == "i"
-        self._code = np.empty(size, np.dtype(f"u{scaling.dtype.itemsize}"))
+        self._code = scratch("codes", size, f"u{scaling.dtype.itemsize}")
         # Codes are made non-negative, so that cutting towards zero is rounding down.
         self._offset = (1 << (8 * scaling.dtype.itemsize - 1)) if signed else 0
         self._positive = scaling.lo >= scaling.zero_point
-        self._x, self._t = np.empty(size, np.float64), np.empty(size if self._needs_sign() else 0, np.float64)
+        self._x = scratch("scaled", size, np.float64)
+        self._t = scratch("signs", size if self._needs_sign() else 0, np.float64)
 
     def _needs_sign(self) -> bool:
         return not self._positive and not self._scaling.wide

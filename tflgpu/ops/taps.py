@@ -10,6 +10,7 @@ from tflgpu.graph import Array
 from tflgpu.ops.convolution import Run
 from tflgpu.ops.registry import Step
 from tflgpu.ops.requantize import fold
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.window import PaddedRows, Window, blocks
 
 FLOAT32_EXACT = 1 << 24
@@ -77,7 +78,7 @@ class Taps:
         phases = 1 if window.ow == 1 else window.sw
         padded = PaddedRows(window, x.shape, parts[0][1], self.accumulator, pad, phases, self.multiplier)
         alone = len(x) * len(parts) == 1
-        partial = np.empty(parts[0][1] * window.ow * self.oc, self.accumulator)
+        partial = scratch("partial", parts[0][1] * window.ow * self.oc, self.accumulator)
         together = fold(window.ow, self.oc)
         runs = []
         for image in range(len(x)):

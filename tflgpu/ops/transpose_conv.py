@@ -22,6 +22,7 @@ from tflgpu.ops.filters import FLOAT32_EXACT, PATCHES
 from tflgpu.ops.hybrid import weight_scale
 from tflgpu.ops.hybrid_convolution import HybridRule, hybrid_convolution
 from tflgpu.ops.registry import Step, kernel, require, value
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.window import Window, blocks, positions, sliding
 
 FILTERS = {
@@ -95,9 +96,9 @@ class Scattered:
         columns = len(self._matrix)
         parts = blocks(window, w * max(columns, ic), PATCHES)
         rows = max((places for _, places in parts), default=0)
-        products = np.empty((rows, w, window.taps, self.oc), self.accumulator)
+        products = scratch("products", (rows, w, window.taps, self.oc), self.accumulator)
         convert = image.dtype != self.accumulator or pad
-        pixels = np.empty((rows, w, ic), self.accumulator) if convert else None
+        pixels = scratch("pixels", (rows, w, ic), self.accumulator) if convert else None
         zero = self.accumulator.type(pad)
         right = self._matrix.T
         bound = []

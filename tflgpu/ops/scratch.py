@@ -1,0 +1,42 @@
+"""Scratch that the steps of one interpreter share: one step runs at a time, and none finds anything it left there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tflgpu.graph import Array
+
+_shared: ContextVar[dict[str, Array] | None] = ContextVar("scratch", default=None)
+
+
+@contextmanager
+def sharing(state: MutableMapping[Any, Any]) -> Iterator[None]:
+    """Within it, `scratch` gives parts of buffers that are kept in `state`."""
+    token = _shared.set(state.setdefault("scratch", {}))
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def scratch(slot: str, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """An array of any content, for use within a step. Arrays of one slot overlap, those of different slots do not.
+
+    Outside of `sharing` it is nobody else's.
+    """
+    dtype = np.dtype(dtype)
+    buffers = _shared.get()
+    if buffers is None:
+        return np.zeros(shape, dtype)
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    buffer = buffers.get(slot)
+    if buffer is None or buffer.nbytes < nbytes:
+        # Zeros, so that what no one has written yet is at least a number in every type.
+        buffer = buffers[slot] = np.zeros(nbytes, np.uint8)
+    return buffer[:nbytes].view(dtype).reshape(shape)

@@ -10,6 +10,7 @@ from tflgpu.graph import Array, Node
 from tflgpu.ops.convolution import FloatBias, Sums, execute, in_turn, scratch_rows
 from tflgpu.ops.hybrid import RowQuantizer
 from tflgpu.ops.registry import Step
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.window import Window
 
 
@@ -47,9 +48,10 @@ def hybrid_convolution(
     negatives: `sums` has 2 c channels and is given each image's codes and then the negative ones of them, 0 for others.
     """
     quantizer = RowQuantizer(len(x), x[0].size, rule.asymmetric)
+    quantizer.codes = scratch("image", quantizer.codes.shape, np.float32)
     rows, image_scale = x.reshape(len(x), -1), np.empty((len(x), rule.scale.size), np.float32)
     codes = quantizer.codes.reshape(x.shape)
-    image = np.concatenate((codes, codes), axis=3) if negatives else codes
+    image = scratch("negatives", (*x.shape[:3], 2 * x.shape[3]), np.float32) if negatives else codes
 
     def quantize() -> None:
         quantizer(rows)

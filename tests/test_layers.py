@@ -12,9 +12,11 @@ ROOT = Path(__file__).parent.parent
 # Lowest first: a module may import those of its own line and of the lines above it.
 LAYERS = [
     {"graph"},
-    {"fixed_point", "schema", "schema_options"},
-    {"verifier", "ops"},
-    {"shapes", "loader", "builder", "memory", "custom"},
+    {"fixed_point", "bfloat16", "schema", "schema_options"},
+    {"verifier", "constants", "flatbuffer_writer", "ops"},
+    {"memory"},
+    {"shapes", "tensor_loader", "builder", "custom", "cost"},
+    {"loader"},
     {"delegate"},
     {"partition"},
     {"report", "plan"},

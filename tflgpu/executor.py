@@ -10,10 +10,10 @@ import numpy as np
 
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Model, Shape, TensorSpec
-from tflgpu.memory import Tensor, host_array, nbytes
+from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import Op
 from tflgpu.partition import Part
-from tflgpu.plan import PLANS_KEPT, Observer, Plan, refuse_beyond_memory
+from tflgpu.plan import PLANS_KEPT, Observer, Plan
 
 
 class Session:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Node, Shape, TensorSpec
-from tflgpu.memory import Tensor, aligned_zeros, arena, host_array, nbytes
+from tflgpu.memory import Tensor, aligned_zeros, arena, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, output_shapes, prepare
 from tflgpu.partition import Part, partition
 from tflgpu.shapes import failed, infer_stage, shaped, with_specs
@@ -243,13 +242,3 @@ class Plan:
 
 def _on_the_cpu(nodes: tuple[Node, ...]) -> list[Part]:
     return [Part(None, nodes, frozenset(), frozenset())] if nodes else []
-
-
-def refuse_beyond_memory(needed: int, what: str) -> None:
-    """Raises RuntimeError where `what` needs more bytes than the machine has."""
-    try:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # no sysconf on Windows
-        available = 1 << 40
-    if needed > available:
-        raise RuntimeError(f"{what} needs {needed:,} bytes; this machine has {available:,}. ")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
+from tflgpu.memory import nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
 
 MAX_ELEMENTS = 2**40
@@ -109,6 +110,7 @@ def _fold(node: Node, runtime: Runtime) -> tuple[TensorSpec, ...] | None:
         None if spec is None else np.empty(spec.shape, spec.dtype) if by_shape_alone else spec.data
         for spec in node.inputs
     ]
+    refuse_beyond_memory(sum(map(nbytes, node.outputs)), f"{node}, whose inputs are constants,")
     try:
         values = evaluate(node, inputs, runtime)
     except OpError:

@@ -66,6 +66,18 @@ def test_a_negative_int16_index_is_refused_where_it_would_fit_as_an_unsigned_one
     refused_by_both(gather(x, "INT8", spec("INT16", at.shape), version=6), x, at, match="out of bounds")
 
 
+def test_gather_from_nothing_is_refused():
+    x, at = np.zeros((2, 0, 3), np.float32), np.zeros((2, 1), np.int32)
+    refused_by_both(gather(x, "FLOAT32", spec("INT32", at.shape), 1, 1), x, at, match="out of bounds")
+
+
+def test_indexing_into_an_output_of_another_type_is_refused():
+    x, at = example("INT64", (3,)), np.array([1], np.int32)
+    inputs = [spec("INT64", (3,)), spec("INT32", (1,))]
+    with pytest.raises(RuntimeError, match="input of type INT64, but output of type INT32"):
+        tflgpu_run(one_op("GATHER", inputs, [spec("INT32", ())]), [x, at])
+
+
 def test_gather_of_no_indices_is_empty():
     x, at = example("FLOAT32", (3, 2)), np.zeros((0,), np.int32)
     same_as_litert(gather(x, "FLOAT32", spec("INT32", (1,))), x, at)

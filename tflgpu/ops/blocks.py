@@ -10,7 +10,7 @@ from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.padding import Placement, placed
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.same_quantization import require_same_quantization, scale_and_zero_point
-from tflgpu.ops.shape import FIXED_SIZE, part
+from tflgpu.ops.shape import FIXED_SIZE, part, require_output_type
 from tflgpu.ops.shape_rules import sized
 
 
@@ -48,6 +48,7 @@ def _split(x: Array, block: Sequence[int]) -> Array:
 @kernel("SPACE_TO_BATCH_ND", version=4, types=FIXED_SIZE, shape=_space_to_batch_shape)
 def space_to_batch_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (n, h, w, c), padded by the zero point, to (bh bw n, h/bh, w/bw, c): every block's pixels in batches apart."""
+    require_output_type(node)
     x, y = inputs[0], outputs[0]
     block, paddings = _blocks(node)
     if not np.any(paddings):
@@ -87,6 +88,7 @@ def _batch_to_space_shape(node: Node) -> list[Shape]:
 @kernel("BATCH_TO_SPACE_ND", version=4, types=FIXED_SIZE, shape=_batch_to_space_shape)
 def batch_to_space_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (bh bw n, h, w, c) to (n, h bh, w bw, c) with `crops` cut off: the inverse of SPACE_TO_BATCH_ND."""
+    require_output_type(node)
     x, y = inputs[0], outputs[0]
     block, crops = _blocks(node)
     n, c = y.shape[0], y.shape[-1]

@@ -8,7 +8,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import Step, kernel, require
-from tflgpu.ops.shape import FIXED_SIZE, require_same_type
+from tflgpu.ops.shape import FIXED_SIZE, require_output_type, require_same_type
 from tflgpu.ops.shape_rules import elements, sized
 
 
@@ -28,6 +28,7 @@ def _matrix_diag_shape(node: Node) -> list[Shape]:
 @kernel("MATRIX_DIAG", version=1, types=FIXED_SIZE + " INT4", shape=_matrix_diag_shape)
 def matrix_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """Square matrices of zeros (..., n, n) with x (..., n) on their diagonals."""
+    require_output_type(node)
     x, y = inputs[0], outputs[0]
     diagonal = _diagonal(y)
 
@@ -51,6 +52,7 @@ def _matrix_set_diag_shape(node: Node) -> list[Shape]:
 @kernel("MATRIX_SET_DIAG", version=1, types=FIXED_SIZE + " INT4", shape=_matrix_set_diag_shape)
 def matrix_set_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The matrices x (..., rows, columns) with `diagonal` (..., min(rows, columns)) in place of their own."""
+    require_output_type(node)
     x, y = inputs[0], outputs[0]
     target = _diagonal(y)
     new = inputs[1].reshape(-1)[: target.size].reshape(target.shape)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.registry import OpError, Step, function, kernel, require, value
-from tflgpu.ops.shape import FIXED_SIZE, require_index_type, require_same_type
+from tflgpu.ops.shape import FIXED_SIZE, require_index_type, require_output_type, require_same_type
 from tflgpu.ops.shape_rules import elements, normalized_axis, same_as_input, sized
 
 GATHER_INDICES = ("INT32", "INT64", "INT16")
@@ -55,6 +55,7 @@ def bounds_check(indices: Array, spec: TensorSpec, size: int, message: str) -> C
 @kernel("GATHER", version=8, types=GATHER_TYPES + " INT4", shape=_gather_shape)
 def gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The slices of x at `positions` (input 1) along axis; the first batch_dims dimensions are walked in step."""
+    require_output_type(node)
     x, positions, y = inputs[0], inputs[1], outputs[0]
     axis, batch_dims = _dimensions_of_gather(node)
     size = x.shape[axis]
@@ -66,7 +67,7 @@ def gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Ste
         axis_of_rows = axis
     else:
         batch, outer = elements(x.shape[:batch_dims]), elements(x.shape[batch_dims:axis])
-        rows = x.reshape(batch * outer * size, -1)
+        rows = x.reshape(batch * outer * size, elements(x.shape[axis + 1 :]))
         offsets = (np.arange(batch * outer, dtype=np.intp) * size).reshape(batch, outer, 1)
         positions = positions.reshape(batch, 1, -1)
         flat = np.empty((batch, outer, positions.shape[2]), np.intp)
@@ -112,6 +113,7 @@ def flat_indices(indices: Array, shape: Shape, message: str) -> Array:
 @kernel("GATHER_ND", version=6, types=GATHER_TYPES, shape=_gather_nd_shape)
 def gather_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The slices of x at the index vectors `indices` (..., nd), which index the first nd dimensions of x."""
+    require_output_type(node)
     x, indices, y = inputs[0], inputs[1], outputs[0]
     require(x.size or not indices.size, "GATHER_ND of nothing takes no indices. ")
     if not y.size and not indices.size:
@@ -142,6 +144,7 @@ def _scatter_nd_shape(node: Node) -> list[Shape]:
 @function("SCATTER_ND", version=1, types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL", typed_input=1, shape=_scatter_nd_shape)
 def scatter_nd(node: Node, indices: Array, updates: Array, shape: Array) -> Array:
     """Zeros of `shape` with `updates` added at the index vectors `indices` (..., nd); the same index adds again."""
+    require_output_type(node, 1)
     y = np.zeros(node.outputs[0].shape, updates.dtype)
     leading = y.shape[: indices.shape[-1]]
     flat = flat_indices(indices, leading, "scatter_nd index out of bounds").reshape(-1)
@@ -173,6 +176,7 @@ def _sparse_to_dense_shape(node: Node) -> list[Shape]:
 )
 def sparse_to_dense(node: Node, indices: Array, shape: Array, values: Array, default: Array) -> Array:
     """A tensor of `shape` of the default value with `values` at `indices` (count, rank); the last of an index wins."""
+    require_output_type(node, 2)
     y = np.full(node.outputs[0].shape, default.reshape(()), values.dtype)
     vectors = indices.reshape(-1, y.ndim)
     flat = flat_indices(vectors, y.shape, "sparse_to_dense index out of bounds")
@@ -203,6 +207,7 @@ def _one_hot_shape(node: Node) -> list[Shape]:
 @kernel("ONE_HOT", version=1, types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL", typed_input=2, shape=_one_hot_shape)
 def one_hot(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """on_value (input 2) where an index is its place along the new dimension `axis`, else off_value (input 3)."""
+    require_output_type(node, 2)
     y = outputs[0]
     axis = _one_hot_axis(node)
     indices = np.expand_dims(inputs[0], axis)
@@ -232,6 +237,7 @@ def _dynamic_update_slice_shape(node: Node) -> list[Shape]:
 @kernel("DYNAMIC_UPDATE_SLICE", version=6, types=FIXED_SIZE + " INT4", shape=_dynamic_update_slice_shape)
 def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with `update` (input 1) put over it from `start` (input 2), which is moved so that all of it lies inside."""
+    require_output_type(node)
     x, update, start = inputs
     y = outputs[0]
     room = [d - u for d, u in zip(x.shape, update.shape, strict=True)]
@@ -249,6 +255,7 @@ def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[
 @function("REVERSE_SEQUENCE", version=1, types="FLOAT32 UINT8 INT16 INT32 INT64", shape=same_as_input)
 def reverse_sequence(node: Node, x: Array, lengths: Array) -> Array:
     """x with the first lengths[b] elements along seq_dim in reverse order, for every b along batch_dim."""
+    require_output_type(node)
     require_index_type(node, 1)
     seq, batch = int(node.options.seq_dim), int(node.options.batch_dim)
     require(0 <= seq < x.ndim and 0 <= batch < x.ndim and seq != batch, f"REVERSE_SEQUENCE by {seq}, {batch}. ")

@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.same_quantization import require_same_quantization, scale_and_zero_point
-from tflgpu.ops.shape import part, require_index_type, require_same_type
+from tflgpu.ops.shape import part, require_index_type, require_output_type, require_same_type
 from tflgpu.ops.shape_rules import normalized_axis, sized
 
 
@@ -52,6 +52,7 @@ def _concatenation_shape(node: Node) -> list[Shape]:
 )
 def concatenation(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The inputs one after another along `axis`. uint8 inputs are rescaled to the output's quantization."""
+    require_output_type(node)
     y = outputs[0]
     parts = [x.reshape(1) if x.ndim == 0 else x for x in inputs]
     axis = normalized_axis(int(node.options.axis), y.ndim)
@@ -101,6 +102,7 @@ def _pack_shape(node: Node) -> list[Shape]:
 )
 def pack(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The inputs, all of one shape, stacked along a new dimension `axis`."""
+    require_output_type(node)
     y = outputs[0]
     axis = normalized_axis(int(node.options.axis), y.ndim)
     parts = [np.expand_dims(x, axis) for x in inputs]
@@ -138,6 +140,7 @@ def _unpack_shape(node: Node) -> list[Shape]:
 )
 def unpack(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x taken apart along `axis`: one output an index, without that dimension."""
+    require_output_type(node)
     x = inputs[0]
     axis = normalized_axis(int(node.options.axis), x.ndim)
     return _copies(outputs, [part(x, [*[slice(None)] * axis, i]) for i in range(x.shape[axis])])
@@ -166,6 +169,7 @@ def _split_shape(node: Node) -> list[Shape]:
 @kernel("SPLIT", version=5, types=SPLIT_TYPES, typed_input=1, shape=_split_shape)
 def split(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (input 1) in num_splits equal parts along the dimension in input 0."""
+    require_output_type(node, 1)
     return _split(inputs[1], _axis_input(node, 0, inputs[1].ndim), outputs)
 
 
@@ -192,4 +196,5 @@ def _split_v_shape(node: Node) -> list[Shape]:
 @kernel("SPLIT_V", version=3, types=SPLIT_TYPES, shape=_split_v_shape)
 def split_v(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x in parts of the sizes in input 1 (one may be -1: what is left) along the dimension in input 2."""
+    require_output_type(node)
     return _split(inputs[0], _axis_input(node, 2, inputs[0].ndim), outputs)

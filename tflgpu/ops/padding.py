@@ -10,7 +10,7 @@ import numpy as np
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.same_quantization import require_same_quantization, scale_and_zero_point
-from tflgpu.ops.shape import FIXED_SIZE, part, require_index_type, require_same_type
+from tflgpu.ops.shape import FIXED_SIZE, part, require_index_type, require_output_type, require_same_type
 from tflgpu.ops.shape_rules import sized
 
 SMALL_NBYTES = 1 << 14
@@ -115,12 +115,14 @@ def _pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -
 @kernel("PAD", version=6, types=PAD_TYPES, shape=_pad_shape)
 def pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x with zeros (the zero point where quantized) before and after it, as many as `paddings` (input 1) says."""
+    require_output_type(node)
     return _pad(node, inputs, outputs)
 
 
 @kernel("PADV2", version=6, types=PAD_TYPES, shape=_pad_shape)
 def padv2(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x with the value of input 2 before and after it, as many times as `paddings` (input 1) says."""
+    require_output_type(node)
     return _pad(node, inputs, outputs)
 
 
@@ -145,6 +147,7 @@ def _mirror_offset(node: Node) -> int:
 @kernel("MIRROR_PAD", version=3, types=FIXED_SIZE, shape=_mirror_pad_shape)
 def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with its own elements mirrored before and after it, as many as `paddings` (input 1) says."""
+    require_output_type(node)
     x, y = inputs[0], outputs[0]
     offset = _mirror_offset(node)
     paddings = _paddings(node, ("INT32", "INT64"))
@@ -193,6 +196,7 @@ def _stablehlo_pad_shape(node: Node) -> list[Shape]:
 @kernel("STABLEHLO_PAD", version=1, types=FIXED_SIZE, shape=_stablehlo_pad_shape)
 def stablehlo_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with the value of input 1 before, after and between its elements; negative edges cut off."""
+    require_output_type(node)
     x, y = inputs[0], outputs[0]
     filler = inputs[1].reshape(())
     if not y.size:

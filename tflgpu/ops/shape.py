@@ -35,6 +35,13 @@ def require_same_type(node: Node, *positions: int) -> None:
     require(len(set(types)) == 1, f"{node.op} inputs {list(positions)} must be of one type, not {', '.join(types)}. ")
 
 
+def require_output_type(node: Node, position: int = 0) -> None:
+    """Raises OpError where an output is not of the type of the input at `position`, whose elements it is to hold."""
+    for output in node.outputs:
+        kind = node.input(position).type
+        require(output.type == kind, f"{node.op}: input of type {kind}, but output of type {output.type}. ")
+
+
 def part(x: Array, index: Iterable[Any]) -> Array:
     """x at an index that names no elements by number, always as a view: of a single element too."""
     whole: tuple[Any, ...] = (*index, ...)
@@ -130,6 +137,7 @@ def _fill_shape(node: Node) -> list[Shape]:
 @kernel("FILL", version=5, types=FIXED_SIZE + " STRING", typed_input=1, shape=_fill_shape)
 def fill(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """A tensor of shape `dims` (input 0) in which every element is the scalar input 1."""
+    require_output_type(node, 1)
     filler, y = inputs[1], outputs[0]
     return lambda: np.copyto(y, filler)
 
@@ -152,6 +160,7 @@ def _range_shape(node: Node) -> list[Shape]:
 @function("RANGE", version=2, types="FLOAT32 INT32 INT64", shape=_range_shape)
 def range_(node: Node, start: Array, limit: Array, delta: Array) -> Array:
     """start, start + delta, ... below limit. Floats by repeated addition in float32, as in TensorFlow Lite."""
+    require_output_type(node)
     (size,) = node.outputs[0].shape
     if start.dtype != np.float32:
         return start + np.arange(size, dtype=start.dtype) * delta
@@ -170,6 +179,7 @@ def _broadcast_args_shape(node: Node) -> list[Shape]:
 @function("BROADCAST_ARGS", version=1, types="INT32 INT64", shape=_broadcast_args_shape)
 def broadcast_args(node: Node, a: Array, b: Array) -> Array:
     """The shape (a vector) to which tensors of the shapes a and b (vectors) broadcast."""
+    require_output_type(node)
     size = max(a.size, b.size)
     a, b = (np.concatenate([np.ones(size - v.size, v.dtype), v]) for v in (a, b))
     if np.any((a != b) & (a != 1) & (b != 1)):

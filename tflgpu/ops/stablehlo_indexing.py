@@ -9,7 +9,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import OpError, Runtime, Step, Subgraph, kernel, require
-from tflgpu.ops.shape import FIXED_SIZE, require_index_type, require_same_type
+from tflgpu.ops.shape import FIXED_SIZE, require_index_type, require_output_type, require_same_type
 from tflgpu.ops.shape_rules import elements, sized
 
 
@@ -73,6 +73,7 @@ def _gather_dimensions(node: Node) -> tuple[list[int], list[int], list[int], lis
 @kernel("STABLEHLO_GATHER", version=1, types=FIXED_SIZE, shape=lambda node: [_gather_dimensions(node)[4]])
 def stablehlo_gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """Windows of slice_sizes of x, from the index vectors in input 1, moved so that they lie inside of x."""
+    require_output_type(node)
     x, y = inputs[0], outputs[0]
     sizes, kept, targets, offset_dims, _ = _gather_dimensions(node)
     if not y.size:
@@ -140,6 +141,7 @@ def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
 
     Combined by the graph update_computation_subgraph_index: update, add, multiply, maximum or minimum.
     """
+    require_output_type(node)
     options, (x, indices, updates), y = node.options, inputs, outputs[0]
     name = computation(runtime.subgraph(int(options.update_computation_subgraph_index)))
     vectors = _index_vectors(indices, int(options.index_vector_dim))

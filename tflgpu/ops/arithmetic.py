@@ -180,6 +180,15 @@ def _leading_sign_bits(x: Array) -> Array:
     return fp.clz32(np.where(x < 0, ~x, x)).astype(_I64) - 1
 
 
+def _shifted_as_x86(x: Array, n: Array) -> Array:
+    """x / 2^n rounded. By more than 31 bits, which small quotients come to, it is what x86 makes of an int32 shift.
+
+    C leaves that undefined: quotients near 0 come out as 1 or as large numbers. It is the shipped reference's result,
+    to the bit, on all pairs of codes.
+    """
+    return np.where(n < 32, fp.rdbp(x, np.clip(n, 0, 31)), (x >> (n & 31)) + (x >= 0))
+
+
 def _quotient(node: Node) -> PairMap:
     x1, x2, y = node.input(0), node.input(1), node.outputs[0]
     (s1, z1), (s2, z2), (s, z) = map(scale_and_zero_point, (x1, x2, y))
@@ -191,10 +200,8 @@ def _quotient(node: Node) -> PairMap:
         v1, v2 = np.where(v2 < 0, -v1, v1), np.abs(v2)
         inverse, bits = fp.get_reciprocal(np.maximum(v2, 1), 31)
         headroom = _leading_sign_bits(v1)
-        shift = e - bits.astype(_I64) - headroom
-        value = fp.mbqm(fp.mbqm(v1, inverse, headroom), m, np.maximum(shift, -62))
-        # The reference shifts by more than 31 there, which C leaves undefined; the quotient is 0.
-        value = np.where(shift < -31, 0, value).astype(_I64) + z
+        product = fp.srdhm(fp.mbqm(v1, inverse, headroom), m).astype(_I64)
+        value = fp.wrap(_shifted_as_x86(product, bits + headroom - e) + z)
         np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
 
     return PairMap(compute)

@@ -150,6 +150,7 @@ def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
         "narrow_range FakeQuant is not currently supported at runtime. narrow_range is only meant to be applied to "
         "weights, not activations",
     )
+    require(0 < options.num_bits < 32, f"FAKE_QUANT: num_bits is {options.num_bits}; it must be from 1 to 31. ")
     highest = _F((1 << options.num_bits) - 1)
     low, high = _F(options.min), _F(options.max)
     scale = (high - low) / highest

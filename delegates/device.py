@@ -24,7 +24,8 @@ class DeviceLimits:
     max_block: work-items in a block. alignment: bytes at which a slice of a buffer may start. double: whether the
     device computes in float64. exact_division: whether it rounds float32 quotients and roots correctly. cpu: whether it
     is a CPU, which wants wide vectors, few work-items and no local memory. vector: floats in the widest vector that is
-    safe there. units: compute units. precision: "fp32", "tf32" or "fp16".
+    safe there. units: compute units. tiles: whether there are kernels of
+    lowering/tiles.py for it. precision: "fp32", "tf32" or "fp16".
     """
 
     max_block: int = 256
@@ -36,6 +37,7 @@ class DeviceLimits:
     cpu: bool = False
     vector: int = 8
     units: int = 1
+    tiles: bool = False
     precision: str = "fp32"
 
 

@@ -194,4 +194,5 @@ def limits_of(device: cl.Device) -> DeviceLimits:
         cpu=cpu,
         vector=8 if narrow else 16,
         units=device.max_compute_units,
+        tiles=True,
     )

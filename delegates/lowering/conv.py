@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering import hybrid
+from tflgpu.delegates.lowering import hybrid, tiles
 from tflgpu.delegates.lowering.index import index, standin
 from tflgpu.delegates.lowering.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
@@ -134,12 +134,52 @@ INTEGERS = {("INT8", "INT8"), ("INT8", "INT4"), ("UINT8", "UINT8"), ("INT16", "I
 def lowered(c: Convolution, limits: DeviceLimits) -> Lowered:
     """The launch of the generic kernel, after what turns computed weights."""
     types = (c.x.type, c.weights.type)
+    fast = _tiled(c, limits)
+    if fast is not None:
+        return [fast]
     if types == ("FLOAT32", "FLOAT32") and c.out.type == "FLOAT32":
         return [*c.before, _float(c, limits)]
     if types in HYBRID and c.out.type == "FLOAT32":
         return [*c.before, *_hybrid(c, limits)]
     require(types in INTEGERS and c.out.type == c.x.type, f"{types[0]} input with {types[1]} weights to {c.out.type}")
     return [*c.before, _integer(c, limits)]
+
+
+def _tiled(c: Convolution, limits: DeviceLimits) -> Launch | None:
+    """The launch of a fast kernel, or None where there is none for the case."""
+    x, weights, out = c.x, c.weights, c.out
+    types = (x.type, weights.type, out.type)
+    if not limits.tiles or c.transposed or types not in TILED or 0 in out.shape:
+        return None
+    if weights.data is None or (c.bias is not None and c.bias.data is None):
+        return None
+    depthwise = c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3] >= limits.vector and limits.cpu
+    if not depthwise and (c.groups > 1 or c.node.op == "DEPTHWISE_CONV_2D"):
+        return None
+    finish = _finish(c)
+    if depthwise:
+        if weights.type == "UINT8":
+            return None
+        bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
+        return tiles.depthwise_rows(x, weights, bias, out, c.window, finish, limits)
+    matrix = tiles.Matrix(
+        weights.data, weights.zero_point if x.type == "UINT8" else 0, None if c.bias is None else c.bias.data
+    )
+    n, h, w, channels = x.shape
+    return tiles.conv_tiles(x, (n, h, w, channels), matrix, out, c.window, finish, limits)
+
+
+TILED = {("FLOAT32", "FLOAT32", "FLOAT32"), ("INT8", "INT8", "INT8"), ("UINT8", "UINT8", "UINT8")}
+
+
+def _finish(c: Convolution) -> tiles.Finish:
+    if c.x.type == "FLOAT32":
+        low, high = float_range(c.activation)
+        return tiles.Finish(np.float32(low), np.float32(high))
+    check_quantization(c.node, c.x, c.weights, c.bias, symmetric_filter=c.symmetric)
+    channels = c.out.shape[3]
+    scaling = rescale(scale_factors(c.x, c.weights, c.bias, c.out, channels), channels, c.out, c.activation)
+    return tiles.Finish(scaling=scaling, x_zero=c.x.zero_point)
 
 
 def _sizes(c: Convolution) -> list[np.int32]:

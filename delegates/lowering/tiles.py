@@ -1,0 +1,162 @@
+"""Convolutions and matrix products with constant weights as register tiles: the fast kernels of OpenCL devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Packed, Ref
+from tflgpu.delegates.lowering.registry import i32, size
+from tflgpu.delegates.lowering.window import Window
+
+from tflgpu.graph import Array, TensorSpec
+from tflgpu.ops.requantize import Rescale
+
+EXACT = 1 << 24
+"""Sums of whole numbers up to this are exact in float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Constant weights (oc, kh * kw * c) with their zero point, and the bias (oc,), constant too, or None."""
+
+    weights: Array
+    zero_point: int
+    bias: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Finish:
+    """What becomes of the sums: a float clamped to [low, high], or, with `scaling`, codes. x_zero: x's zero point."""
+
+    low: np.float32 | None = None
+    high: np.float32 | None = None
+    scaling: Rescale | None = None
+    x_zero: int = 0
+
+
+C_NAMES = {"FLOAT32": "float", "INT8": "char", "UINT8": "uchar"}
+
+
+def conv_tiles(
+    x: TensorSpec,
+    image: tuple[int, int, int, int],
+    matrix: Matrix,
+    out: TensorSpec,
+    over: Window,
+    finish: Finish,
+    limits: DeviceLimits,
+) -> Launch:
+    """The launch. image: x's shape as (n, h, w, c), which for a matrix product is (1, 1, rows, depth)."""
+    _, h, w, c = image
+    oc = matrix.weights.shape[0]
+    pixels = size(out) // oc
+    lanes, vectors, height = _tile(oc, pixels, limits)
+    nr = lanes * vectors
+    panels = -(-oc // nr)
+    tiles = panels * -(-pixels // height)
+    share = -(-tiles // min(tiles, limits.units * 4)) if limits.cpu else 1
+    depth = over.kh * over.kw * c
+    codes = finish.scaling is not None
+    integer = codes and _largest_sum(matrix, x) > EXACT
+    step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
+    sizes = (tiles, share, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
+    args: list[Argument] = [
+        Ref(x.index),
+        np.full(c, finish.x_zero, x.dtype),
+        Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),
+        Packed(lambda: _bias(matrix, finish, panels * nr)),
+    ]
+    if finish.scaling is not None:
+        args += [_padded(finish.scaling.multiplier, panels * nr), _padded(finish.scaling.exponent, panels * nr)]
+    args += [Ref(out.index), *map(i32, (*sizes, over.top, over.left, step, panel))]
+    if finish.scaling is not None:
+        args += map(i32, (finish.scaling.zero_point, finish.scaling.lo, finish.scaling.hi))
+    else:
+        assert finish.low is not None and finish.high is not None
+        args += [finish.low, finish.high]
+    name = C_NAMES[x.type]
+    defines: dict[str, Any] = {"VW": lanes, "NV": vectors, "MR": height, "X_T": name, "OUT_T": name, "W_T": "float"}
+    defines |= {"ACC": "float", "BIAS_T": "int" if codes else "float"}
+    if integer:
+        defines |= {"ACC": "int", "W_T": "short"}
+    defines |= {"CODES": 1} if codes else {}
+    defines |= {"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1}
+    items = -(-tiles // share)
+    return Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)
+
+
+def _tile(oc: int, pixels: int, limits: DeviceLimits) -> tuple[int, int, int]:
+    """Lanes of a vector, vectors and rows of a tile: as large as registers hold, no larger than the work."""
+    lanes = limits.vector if limits.cpu and oc > 4 else 4
+    vectors = 2 if limits.cpu and oc > lanes else 1
+    if pixels == 1:
+        return lanes, 4 if limits.cpu and oc >= 4 * lanes else vectors, 1
+    rows = 6 if limits.cpu and pixels >= 6 else 4 if pixels >= 4 else 2
+    return lanes, vectors, rows
+
+
+def _largest_sum(matrix: Matrix, x: TensorSpec) -> int:
+    largest = 255 if x.type == "UINT8" else 128
+    rows = matrix.weights.reshape(len(matrix.weights), -1).astype(np.int32) - matrix.zero_point
+    return int(np.abs(rows).sum(axis=1, dtype=np.int64).max(initial=0)) * largest
+
+
+def _panels(matrix: Matrix, nr: int, by_panel: bool, dtype: np.dtype[Any]) -> Array:
+    """Weights (oc, k), less their zero point, as (oc / nr, k, nr) by panel, else as (k, oc), oc padded."""
+    rows = matrix.weights.reshape(len(matrix.weights), -1)
+    oc, k = rows.shape
+    panels = -(-oc // nr)
+    padded = np.zeros((panels * nr, k), dtype)
+    padded[:oc] = rows
+    padded[:oc] -= dtype.type(matrix.zero_point)
+    return padded.reshape(panels, nr, k).transpose(0, 2, 1) if by_panel else padded.T
+
+
+def _bias(matrix: Matrix, finish: Finish, channels: int) -> Array:
+    """The bias, padded; of codes, less what x's zero point adds to the sums."""
+    oc = len(matrix.weights)
+    if finish.scaling is None:
+        return _padded(np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1), channels)
+    sums = matrix.weights.reshape(oc, -1).astype(np.int64).sum(axis=1)
+    sums -= matrix.zero_point * (matrix.weights.size // oc)
+    bias = (0 if matrix.bias is None else matrix.bias.reshape(-1).astype(np.int64)) - finish.x_zero * sums
+    return _padded(bias.astype(np.int32), channels)
+
+
+def _padded(array: Array, length: int) -> Array:
+    out = np.zeros(length, array.dtype)
+    out[: array.size] = array
+    return out
+
+
+def depthwise_rows(
+    x: TensorSpec,
+    weights: TensorSpec,
+    bias: Argument,
+    out: TensorSpec,
+    over: Window,
+    finish: Finish,
+    limits: DeviceLimits,
+) -> Launch:
+    """The launch, for as many outputs as inputs and at least a vector of them."""
+    n, h, w, c = x.shape
+    rows = n * over.oh
+    share = -(-rows // min(rows, limits.units * 4))
+    sizes = (rows, share, h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
+    codes = finish.scaling is not None
+    args: list[Argument] = [Ref(x.index), Ref(weights.index), bias]
+    if finish.scaling is not None:
+        args += [np.ascontiguousarray(finish.scaling.multiplier), np.ascontiguousarray(finish.scaling.exponent)]
+    args += [Ref(out.index), *map(i32, (*sizes, over.top, over.left))]
+    if finish.scaling is not None:
+        args += map(i32, (finish.x_zero, finish.scaling.zero_point, finish.scaling.lo, finish.scaling.hi))
+    else:
+        assert finish.low is not None and finish.high is not None
+        args += [finish.low, finish.high]
+    name = C_NAMES[x.type]
+    defines: dict[str, Any] = {"VW": limits.vector, "X_T": name, "OUT_T": name, "W_T": C_NAMES[weights.type]}
+    defines |= {"ACC": "int", "CODES": 1} if codes else {"ACC": "float"}
+    return Launch("depthwise.depthwise_rows", tuple(args), (-(-rows // share),), (1,), defines | {"ALONE": 1})

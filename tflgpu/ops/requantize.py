@@ -7,7 +7,7 @@ the result is not clamped anyway.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,16 +61,44 @@ def codes(accumulators: Array, scaling: Rescale) -> Array:
 
 
 def exact_in_float64(scaling: Rescale, largest: int) -> bool:
-    """Whether accumulators of magnitude up to `largest` are rescaled in float64 to the same codes.
+    """Whether sums of magnitude up to `largest` get the same codes in float64.
 
-    What is not clamped is below 2^(bits + 1) and a multiple of 2^(exponent - 31) (2^(exponent - 15) if wide): it is
-    exact where these are at most 52 bits apart. And nothing may wrap.
+    What is not clamped is below 2^bits and a multiple of 2^(exponent - 31) (2^(exponent - 15) if wide): where these are
+    at most 53 bits apart, all is exact. Of channels with smaller factors it is tried out. And nothing may wrap.
     """
-    bits = 8 * scaling.dtype.itemsize + 2
-    lowest, highest = int(scaling.exponent.min(initial=0)), int(scaling.exponent.max(initial=0))
+    bits = 8 * scaling.dtype.itemsize
+    exponents = scaling.exponent.astype(np.int64)
+    highest = int(exponents.max(initial=0))
     if scaling.wide:
-        return bits + 15 - lowest <= 52 and largest < 1 << 47 and highest < 8
-    return bits + 31 - lowest <= 52 and largest << max(highest, 0) < 1 << 31
+        return bits + 15 - int(exponents.min(initial=0)) <= 53 and largest < 1 << 47 and highest < 8
+    if largest << max(highest, 0) >= 1 << 31:
+        return False
+    doubtful = np.flatnonzero(bits + 31 - exponents > 53)
+    if doubtful.size and (bits > 8 or int(exponents.min()) < -21):
+        return False
+    parts = np.split(doubtful, range(64, doubtful.size, 64)) if doubtful.size else []
+    return all(_same_at_thresholds(_of_channels(scaling, part), largest) for part in parts)
+
+
+def _of_channels(scaling: Rescale, channels: Array) -> Rescale:
+    return replace(scaling, multiplier=scaling.multiplier[channels], exponent=scaling.exponent[channels])
+
+
+def _same_at_thresholds(scaling: Rescale, largest: int) -> bool:
+    """Whether float64 and integers change from each 8-bit code to the next at the same sum.
+
+    Both rise with the sum, so that they are the same everywhere if they are on both sides of every threshold.
+    """
+    code = np.arange(scaling.lo - scaling.zero_point, scaling.hi - scaling.zero_point + 1, dtype=np.int64)[:, None]
+    right = np.maximum(-scaling.exponent.astype(np.int64), 0)
+    # The least outcome of the first rounding that the second rounds to `code`, then the least sum with that outcome.
+    first = (code << right) - ((1 << right) >> 1) + ((code <= 0) & (right > 0))
+    least = -(-(2 * first - 1) * (1 << 30) // np.maximum(scaling.multiplier.astype(np.int64), 1))
+    ends = np.array([[-largest], [0], [largest]]) + np.zeros_like(least[:1])
+    sums = np.clip(np.concatenate((least - 1, least, ends)), -largest, largest)
+    out = np.empty(sums.shape, scaling.dtype)
+    Requantizer(scaling, len(sums), np.zeros(sums.shape[1]), largest, exact=True).bind(sums.astype(np.float64), out)()
+    return bool((out == codes(sums, scaling)).all())
 
 
 def fold(rows: int, n: int) -> int:
@@ -87,13 +115,14 @@ def fold(rows: int, n: int) -> int:
 class Requantizer:
     """Float accumulators (rows, n) plus a bias to codes (rows, n), at most `rows` at a time.
 
-    bias: (n,) integers. largest: a bound on the magnitude of accumulator plus bias.
+    bias: (n,) integers. largest: a bound on the magnitude of accumulator plus bias. exact: whether to go through
+    float64, if that is known already.
     """
 
-    def __init__(self, scaling: Rescale, rows: int, bias: Array, largest: int):
+    def __init__(self, scaling: Rescale, rows: int, bias: Array, largest: int, exact: bool | None = None):
         self._scaling = scaling
         self._n = scaling.multiplier.size
-        self._exact = exact_in_float64(scaling, largest)
+        self._exact = exact_in_float64(scaling, largest) if exact is None else exact
         self._bias = np.asarray(bias, np.int64)
         self._tiled: dict[int, tuple[Array, ...]] = {}
         if not self._exact:

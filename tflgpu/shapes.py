@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
-from tflgpu.memory import nbytes, refuse_beyond_memory
+from tflgpu.memory import nbytes
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
 
 MAX_ELEMENTS = 2**40
 """A tensor of more elements is a mistake or an attack; refused before anything is allocated for it."""
+
+MAX_FOLDED_GROWTH = 2**28
+"""Bytes by which folding may make constants larger than what they are made of; beyond, nodes run in the arena."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,6 +40,7 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
     node's number and name, where inputs do not fit.
     """
     known: list[Node] = []
+    grown = 0
     for position, base in enumerate(nodes):
         node = with_specs(base, specs)
         try:
@@ -46,11 +50,14 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
             return Stage(tuple(known), tuple(nodes[position:]))
         except Exception as error:
             raise failed(node, "prepare", error) from error
-        folded = _fold(node, runtime)
+        growth = sum(map(nbytes, node.outputs)) - sum(s.data.nbytes for s in node.inputs if s and s.data is not None)
+        folded = _fold(node, runtime) if grown + growth <= MAX_FOLDED_GROWTH else None
         for spec in folded or node.outputs:
             specs[spec.index] = spec
         if folded is None:
             known.append(node)
+        else:
+            grown += max(growth, 0)
     return Stage(tuple(known), ())
 
 
@@ -110,7 +117,6 @@ def _fold(node: Node, runtime: Runtime) -> tuple[TensorSpec, ...] | None:
         None if spec is None else np.empty(spec.shape, spec.dtype) if by_shape_alone else spec.data
         for spec in node.inputs
     ]
-    refuse_beyond_memory(sum(map(nbytes, node.outputs)), f"{node}, whose inputs are constants,")
     try:
         values = evaluate(node, inputs, runtime)
     except OpError:

@@ -76,8 +76,8 @@ def unary(
         x = node.input(0)
         _require_output(node, x.type)
         # ABS alone takes int16 numbers that are no codes.
-        plain = x.type not in ("INT8", "UINT8", "INT16") or (name == "ABS" and x.quantization is None)
-        if codes is not None and not plain:
+        number = name == "ABS" and x.type == "INT16" and x.quantization is None
+        if codes is not None and x.type in ("INT8", "UINT8", "INT16") and not number:
             return codes_step(codes(node), inputs[0], outputs[0])
         function: InPlace = f(node) if of_node else f  # type: ignore[assignment]
         return blocked(_for_type(function, x), inputs, outputs[0])

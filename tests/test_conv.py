@@ -386,3 +386,25 @@ def test_convolution_2d_transpose_bias_scatters_onto_the_bias(padding):
         custom=struct.pack("<5i", padding, 2, 2, 0, 0),
     )
     assert_same(tflgpu_run(data, [x]), [want.astype(F)], atol=1e-5)
+
+
+@pytest.mark.parametrize("x", ["FLOAT32", "INT8", "UINT8", "INT16"])
+def test_depthwise_of_one_channel_follows_the_reference(x):
+    g = geometry_of(12, 9, 5, 4, 2, 1, "SAME", "RELU")
+    types = {"FLOAT32": ("FLOAT32", "FLOAT32"), "UINT8": ("UINT8", "INT32"), "INT16": ("INT8", "INT64")}
+    weights, bias = types.get(x, ("INT8", "INT32"))
+    same(
+        *layer("DEPTHWISE_CONV_2D", g, x, weights, bias, (1, 8), per_channel=x != "UINT8", depth_multiplier=8),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(("filter_type", "version"), [("UINT8", 2), ("INT4", 5), ("INT8", 6)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_hybrid_conv_of_other_filters_follows_the_reference(filter_type, version, groups):
+    per_channel = filter_type != "UINT8"
+    if groups > 1 and not per_channel:
+        return
+    g = geometry_of(6, 7, 3, 3, 1, 2, "SAME")
+    more = {"per_channel": per_channel, "groups": groups, "version": version}
+    same(*layer("CONV_2D", g, "FLOAT32", filter_type, "FLOAT32", (4, 6), **more), atol=1e-4)

@@ -181,6 +181,9 @@ def scale_factors(x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, o
     assert weights.quantization is not None
     scales = weights.quantization.scale
     require(scales.size in (1, oc), f"affine_quantization->scale->size {scales.size} is neither 1 nor {oc}. ")
+    channels = weights.shape[weights.quantization.axis] if scales.size > 1 else oc
+    require(channels == oc, f"the scales are of axis {weights.quantization.axis}, which is not the output's channels. ")
+    require(output.scale > 0, f"{output} has a scale of {output.scale}. ")
     if x.type != "UINT8":
         return np.float64(x.scale) * scales.astype(np.float64) / np.float64(output.scale)
     require(scales.size == 1, "input->type == kTfLiteInt8 || input->type == kTfLiteInt16 was not true.")

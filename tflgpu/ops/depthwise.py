@@ -8,6 +8,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.convolution import (
+    Sums,
     check_quantization,
     check_types,
     float_convolution,
@@ -16,6 +17,7 @@ from tflgpu.ops.convolution import (
     meeting,
     through_float32,
 )
+from tflgpu.ops.filters import Filters
 from tflgpu.ops.hybrid_convolution import HybridRule, hybrid_convolution
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.taps import Taps
@@ -72,7 +74,11 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
     window, rows, columns = meeting(window, x, is_constant(weights_spec))
     multiplier, kernel_weights = weights.shape[3] // x.shape[3], weights[0, rows, columns]
 
-    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Taps:
+    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Sums:
+        if x.shape[3] == 1 and multiplier > 4 and is_constant(weights_spec):
+            # Of one channel alone, it is a convolution; a product of matrices is faster.
+            filters = np.ascontiguousarray(kernel_weights.transpose(2, 0, 1))[..., None]
+            return Filters(filters, 1, largest, zero_point, dtype=dtype)
         return Taps(kernel_weights, multiplier, largest, dtype, zero_point, is_constant(weights_spec))
 
     if x.dtype.kind != "f":

@@ -311,7 +311,10 @@ class Kernel:
         """Tells the runtime which memory the kernel may touch."""
         region = self._programs.runtime.emu_region
         self._programs.runtime.emu_regions_clear()
+        written = {buffer.data.ptr for buffer, kind in buffers if kind == _GLOBAL}
         for place, (buffer, kind) in enumerate(buffers):
+            if kind != _GLOBAL and buffer.data.ptr in written:
+                continue  # read and written in place
             name = f"buffer {place} of {self.name}".encode()
             region(ctypes.c_void_p(buffer.data.ptr), ctypes.c_size_t(buffer.nbytes), kind, name)
         base = ctypes.cast(self._go, ctypes.c_void_p).value
@@ -320,7 +323,7 @@ class Kernel:
             region(ctypes.c_void_p(base + offset), ctypes.c_size_t(size), kind, name.encode())
 
 
-_SHARED, _IMAGE = 3, 4
+_GLOBAL, _SHARED, _IMAGE = 1, 3, 4
 _symbols: dict[tuple[Path, str], list[tuple[str, int, int, int]]] = {}
 
 

@@ -2,7 +2,7 @@
 // channels, kept in registers. A work-item takes `share` tiles one after another.
 // weights: panels of NR = NV * VW channels, each (kh, kw, c, NR); `step` elements from one input channel to the next,
 // `panel` from one panel to the next. zeros: the c values of a pixel in the padding.
-// CODES: sums are rescaled in fixed point; what x's zero point amounts to is in the bias.
+// CODES: sums are rescaled in fixed point, or, with DOUBLES, by doubles; what x's zero point amounts to is in the bias.
 // Only for OpenCL: CUDA has kernels of its own for this.
 
 // Everything is a named variable and nothing an array, which PoCL would keep in memory.
@@ -14,7 +14,11 @@
 #define LOAD(p) CAT(convert_, V)(CAT(vload, VW)(0, p))
 #define NR (VW * NV)
 
-#ifdef CODES
+#if defined(DOUBLES)
+#define SCALES global const f64 *scales,
+#define ENDS i32 out_zero, i32 low, i32 high
+#define FINISH scales, out_zero, low, high
+#elif defined(CODES)
 #define SCALES global const i32 *multipliers, global const i32 *exponents,
 #define ENDS i32 out_zero, i32 low, i32 high
 #define FINISH multipliers, exponents, out_zero, low, high
@@ -65,7 +69,12 @@
     }
 
 FN void store(V acc, global const BIAS_T* bias, global OUT_T* out, i32 n, i32 oc, SCALES ENDS) {
-#ifdef CODES
+#if defined(DOUBLES)
+    ACC sums[VW];
+    CAT(vstore, VW)(acc, 0, sums);
+    for (i32 e = 0; e < VW; e++)
+        if (n + e < oc) out[n + e] = scaled_code((i64)sums[e] + bias[n + e], scales[n + e], out_zero, low, high);
+#elif defined(CODES)
     ACC sums[VW];
     CAT(vstore, VW)(acc, 0, sums);
     for (i32 e = 0; e < VW; e++)

@@ -2,7 +2,7 @@
 // FAULT: when x and y are not to be computed with.
 
 #if defined(Z_AT)
-extern "C" __global__ void ternary(const X_T* __restrict__ xs, const Y_T* __restrict__ ys, const Z_T* __restrict__ zs, OUT_T* __restrict__ out, i32 n) {
+extern "C" __global__ void ternary(const X_T* xs, const Y_T* ys, const Z_T* zs, OUT_T* out, i32 n) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     X_T x = xs[X_AT];
@@ -12,9 +12,9 @@ extern "C" __global__ void ternary(const X_T* __restrict__ xs, const Y_T* __rest
 }
 #elif defined(Y_AT)
 #ifdef FAULT
-extern "C" __global__ void binary(const X_T* __restrict__ xs, const Y_T* __restrict__ ys, OUT_T* __restrict__ out, i32 n, i32* __restrict__ fault) {
+extern "C" __global__ void binary(const X_T* xs, const Y_T* ys, OUT_T* out, i32 n, i32* fault) {
 #else
-extern "C" __global__ void binary(const X_T* __restrict__ xs, const Y_T* __restrict__ ys, OUT_T* __restrict__ out, i32 n) {
+extern "C" __global__ void binary(const X_T* xs, const Y_T* ys, OUT_T* out, i32 n) {
 #endif
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -29,7 +29,7 @@ extern "C" __global__ void binary(const X_T* __restrict__ xs, const Y_T* __restr
     out[i] = EXPR;
 }
 #else
-extern "C" __global__ void unary(const X_T* __restrict__ xs, OUT_T* __restrict__ out, i32 n) {
+extern "C" __global__ void unary(const X_T* xs, OUT_T* out, i32 n) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     X_T x = xs[X_AT];

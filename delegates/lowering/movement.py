@@ -154,7 +154,7 @@ def pack(node: Node, limits: DeviceLimits) -> Lowered:
             Ref(out.index),
             size(x),
             bits_type(out),
-            out_at=index(base[(slice(None),) * axis + (k,)], base),
+            out_at=index(base[(slice(None),) * axis + (k, ...)], base),
         )
         for k, x in enumerate(node.inputs)
         if x is not None
@@ -168,7 +168,7 @@ def unpack(node: Node, limits: DeviceLimits) -> Lowered:
     base = standin(x.shape, x.dtype)
     axis = node.options.axis % len(x.shape)
     return [
-        move(Ref(x.index), Ref(out.index), size(out), bits_type(out), index(base[(slice(None),) * axis + (k,)], base))
+        move(Ref(x.index), Ref(out.index), size(out), bits_type(out), index(base[(slice(None),) * axis + (k, ...)], base))
         for k, out in enumerate(node.outputs)
     ]
 

@@ -140,8 +140,8 @@ def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[str, str]:
     """C for where output i begins in x, and for how much further its k-th element lies."""
     base = standin(x.shape, x.dtype)
     every, first = slice(None), slice(0, 1)
-    kept = base[tuple(first if axis in axes else every for axis in range(base.ndim))]
-    reduced = base[tuple(every if axis in axes else first for axis in range(base.ndim))]
+    kept = base[(*(first if axis in axes else every for axis in range(base.ndim)), ...)]
+    reduced = base[(*(every if axis in axes else first for axis in range(base.ndim)), ...)]
     return index(kept, base), index(reduced, base, "k")
 
 

@@ -1,0 +1,83 @@
+"""The kernels of both dialects: the same functions with the same parameters; every CUDA kernel compiles for every GPU."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from delegate_cases import CASES
+from nvrtc import ARCHITECTURES, Nvrtc
+
+from tflgpu.delegates.cuda import COMPILER_OPTIONS, CudaDevice
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Launch, source
+from tflgpu.delegates.lowering import lower
+from tflgpu.executor import Session
+from tflgpu.loader import load
+from tflgpu.ops.registry import OPS
+
+FOLDERS = {"cl": "tflgpu.kernels_cl", "cu": "tflgpu.kernels_cuda"}
+KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?'}
+ONLY = {"cl": "// Only for OpenCL", "cu": "// Only for CUDA"}
+WORDS = r"\b(?:global|restrict|__restrict__|__global)\b"
+
+REGISTERS = 128
+"""The most that a kernel may use: two blocks of 256 threads then fit a multiprocessor."""
+
+
+def texts(dialect: str) -> dict[str, str]:
+    """The kernel files of a dialect that must have a twin, by stem."""
+    found = {p.name: p.read_text() for p in files(FOLDERS[dialect]).iterdir() if p.name.endswith(f".{dialect}")}
+    return {name.split(".")[0]: text for name, text in found.items() if ONLY[dialect] not in text}
+
+
+def signatures(dialect: str, text: str) -> set[tuple[str, str]]:
+    """Kernel names with their parameters, without the words in which the dialects differ."""
+    found = re.findall(KERNEL[dialect] + r"(\w+)\(([^)]*)\)", text, re.M)
+    return {(name, re.sub(r"\s*\*\s*", "* ", " ".join(re.sub(WORDS, "", rest).split()))) for name, rest in found}
+
+
+def test_both_dialects_have_the_same_files() -> None:
+    assert texts("cl").keys() == texts("cu").keys()
+
+
+@pytest.mark.parametrize("stem", sorted(texts("cl")))
+def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None:
+    assert signatures("cl", texts("cl")[stem]) == signatures("cu", texts("cu")[stem])
+    assert signatures("cu", texts("cu")[stem])
+
+
+def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
+    """What the nodes of a model become."""
+    graph = Session(load(path=None, content=model), OPS).graphs[0]
+    graph.allocate()
+    assert graph.plan is not None
+    nodes = [node for part in graph.plan.parts for node in part.nodes]
+    return [step for node in nodes for step in lower(node, limits) if isinstance(step, Launch)]
+
+
+def variants() -> dict[str, Launch]:
+    """One launch for each kernel and each set of macros that it is compiled with."""
+    found: dict[str, Launch] = {}
+    for case in CASES:
+        for launch in launches(case.model(), DeviceLimits(units=132)):
+            key = f"{launch.kernel} {' '.join(sorted(map(str, launch.defines)))}"
+            found.setdefault(key, launch)
+    return found
+
+
+@pytest.fixture(scope="module")
+def nvrtc() -> Any:
+    return Nvrtc()
+
+
+@pytest.mark.parametrize("launch", [pytest.param(v, id=k) for k, v in variants().items()])
+def test_a_kernel_compiles_for_every_gpu_within_its_registers(launch: Launch, nvrtc: Any) -> None:
+    text = source(launch, CudaDevice.dialect)
+    for architecture in ARCHITECTURES:
+        figures = nvrtc.compile(text, architecture, COMPILER_OPTIONS)[launch.name]
+        assert figures.spilled == 0, f"sm_{architecture} spills {figures.spilled} bytes"
+        assert figures.registers <= REGISTERS, f"sm_{architecture} uses {figures.registers} registers"
+        assert figures.shared <= 48 << 10, f"sm_{architecture} uses {figures.shared} bytes of shared memory"

@@ -35,9 +35,7 @@ kernel void matmul_scaled(global const X_T* x, global const Y_T* y, global const
     PLACE
     ACC_T acc = 0;
     for (i32 j = 0; j < k; j++) acc += (x[j * x_column] - x_zero) * (y[j * y_row] - y_zero);
-    f64 scaled = (f64)((i64)acc + bias[column]) * scales[column];
-    scaled = trunc(scaled + (scaled < 0 ? -0.49999999999999994 : 0.49999999999999994)) + out_zero;
-    out[i] = scaled < low ? low : scaled > high ? high : (i32)scaled;
+    out[i] = scaled_code((i64)acc + bias[column], scales[column], out_zero, low, high);
 }
 #else
 kernel void matmul_fixed(global const X_T* x, global const Y_T* y, global const BIAS_T* bias,

@@ -179,7 +179,7 @@ def _finish(c: Convolution) -> tiles.Finish:
     check_quantization(c.node, c.x, c.weights, c.bias, symmetric_filter=c.symmetric)
     channels = c.out.shape[3]
     scaling = rescale(scale_factors(c.x, c.weights, c.bias, c.out, channels), channels, c.out, c.activation)
-    return tiles.Finish(scaling=scaling, x_zero=c.x.zero_point)
+    return tiles.fixed_point(scaling, c.x.zero_point)
 
 
 def _sizes(c: Convolution) -> list[np.int32]:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering import tiles
 from tflgpu.delegates.lowering.conv import bias_argument
 from tflgpu.delegates.lowering.hybrid import quantize_rows
 from tflgpu.delegates.lowering.index import broadcast_index
 from tflgpu.delegates.lowering.registry import c_type, constant, i32, lowers, require, size
+from tflgpu.delegates.lowering.window import Window
 
 from tflgpu.fixed_point import quantize_multiplier
 from tflgpu.graph import Node, TensorSpec
@@ -60,6 +62,9 @@ def fully_connected(node: Node, limits: DeviceLimits) -> Lowered:
     rows = size(out) // units if units else 0
     product = Product(Ref(x.index), y, out, rows, units, depth, (depth, 1), steps)
     types = (x.type, weights.type, out.type)
+    fast = _tiled(node, rows, limits)
+    if fast is not None:
+        return [fast]
     if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
         return [_float(product, bias_argument(bias, units, "f4"), node.options.fused_activation_function)]
     if types in _HYBRID:
@@ -68,6 +73,34 @@ def fully_connected(node: Node, limits: DeviceLimits) -> Lowered:
     return [_scaled(product, node, bias, limits)]
 
 
+def _tiled(node: Node, rows: int, limits: DeviceLimits) -> Launch | None:
+    """The launch of the fast kernel, or None where there is none for the case."""
+    x, weights, bias, out = node.input(0), node.input(1), node.optional(2), node.outputs[0]
+    if not limits.tiles or weights.data is None or (bias is not None and bias.data is None) or not rows:
+        return None
+    units, depth = weights.shape
+    low: Any
+    high: Any
+    if (x.type, weights.type, out.type) == ("FLOAT32", "FLOAT32", "FLOAT32"):
+        low, high = float_range(node.options.fused_activation_function)
+        finish, zero = tiles.Finish(low, high), 0
+    elif (x.type, weights.type, out.type) in TILED and limits.double:
+        if any(spec.quantization is None for spec in (x, weights, out)):
+            return None
+        assert weights.quantization is not None
+        scales = float(x.scale) * weights.quantization.scale.astype(np.float64) / float(out.scale)
+        low, high = quantized_range(node.options.fused_activation_function, out)
+        rescale = (np.ascontiguousarray(np.broadcast_to(scales, (units,))),)
+        finish = tiles.Finish(low, high, rescale, out.zero_point, x.zero_point)
+        zero = 0 if weights.quantization.per_channel else weights.zero_point
+    else:
+        return None
+    matrix = tiles.Matrix(weights.data, zero, None if bias is None else bias.data)
+    over = Window(1, 1, 1, 1, 1, 1, 1, rows, 0, 0)
+    return tiles.conv_tiles(x, (1, 1, rows, depth), matrix, out, over, finish, limits)
+
+
+TILED = {("INT8", "INT8", "INT8"), ("INT8", "INT4", "INT8"), ("UINT8", "UINT8", "UINT8")}
 _HYBRID = {("FLOAT32", kind, "FLOAT32") for kind in ("INT8", "INT4", "INT2")}
 _SCALED = {(kind, weights, kind) for kind in ("INT8", "INT16") for weights in ("INT8", "INT4", "INT2")} | {
     ("UINT8", "UINT8", "UINT8")

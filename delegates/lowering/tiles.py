@@ -29,12 +29,26 @@ class Matrix:
 
 @dataclass(frozen=True, eq=False)
 class Finish:
-    """What becomes of the sums: a float clamped to [low, high], or, with `scaling`, codes. x_zero: x's zero point."""
+    """What becomes of the sums: clamped to [low, high], after they are made codes where `rescale` is given.
 
-    low: np.float32 | None = None
-    high: np.float32 | None = None
-    scaling: Rescale | None = None
+    rescale: arrays of one value a channel: multipliers and exponents, or scales in double. x_zero: x's zero point.
+    """
+
+    low: Any
+    high: Any
+    rescale: tuple[Array, ...] = ()
+    zero_point: int = 0
     x_zero: int = 0
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        return (i32(self.zero_point), i32(self.low), i32(self.high)) if self.rescale else (self.low, self.high)
+
+
+def fixed_point(scaling: Rescale, x_zero: int) -> Finish:
+    """Codes by multipliers and exponents."""
+    arrays = (np.ascontiguousarray(scaling.multiplier), np.ascontiguousarray(scaling.exponent))
+    return Finish(scaling.lo, scaling.hi, arrays, scaling.zero_point, x_zero)
 
 
 C_NAMES = {"FLOAT32": "float", "INT8": "char", "UINT8": "uchar"}
@@ -59,7 +73,7 @@ def conv_tiles(
     tiles = panels * -(-pixels // height)
     share = -(-tiles // min(tiles, limits.units * 4)) if limits.cpu else 1
     depth = over.kh * over.kw * c
-    codes = finish.scaling is not None
+    codes = bool(finish.rescale)
     integer = codes and _largest_sum(matrix, x) > EXACT
     step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
     sizes = (tiles, share, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
@@ -69,20 +83,15 @@ def conv_tiles(
         Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),
         Packed(lambda: _bias(matrix, finish, panels * nr)),
     ]
-    if finish.scaling is not None:
-        args += [_padded(finish.scaling.multiplier, panels * nr), _padded(finish.scaling.exponent, panels * nr)]
-    args += [Ref(out.index), *map(i32, (*sizes, over.top, over.left, step, panel))]
-    if finish.scaling is not None:
-        args += map(i32, (finish.scaling.zero_point, finish.scaling.lo, finish.scaling.hi))
-    else:
-        assert finish.low is not None and finish.high is not None
-        args += [finish.low, finish.high]
+    args += [_padded(array, panels * nr) for array in finish.rescale]
+    args += [Ref(out.index), *map(i32, (*sizes, over.top, over.left, step, panel)), *finish.ends]
     name = C_NAMES[x.type]
     defines: dict[str, Any] = {"VW": lanes, "NV": vectors, "MR": height, "X_T": name, "OUT_T": name, "W_T": "float"}
     defines |= {"ACC": "float", "BIAS_T": "int" if codes else "float"}
     if integer:
         defines |= {"ACC": "int", "W_T": "short"}
     defines |= {"CODES": 1} if codes else {}
+    defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     defines |= {"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1}
     items = -(-tiles // share)
     return Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)
@@ -118,7 +127,7 @@ def _panels(matrix: Matrix, nr: int, by_panel: bool, dtype: np.dtype[Any]) -> Ar
 def _bias(matrix: Matrix, finish: Finish, channels: int) -> Array:
     """The bias, padded; of codes, less what x's zero point adds to the sums."""
     oc = len(matrix.weights)
-    if finish.scaling is None:
+    if not finish.rescale:
         return _padded(np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1), channels)
     sums = matrix.weights.reshape(oc, -1).astype(np.int64).sum(axis=1)
     sums -= matrix.zero_point * (matrix.weights.size // oc)
@@ -146,17 +155,16 @@ def depthwise_rows(
     rows = n * over.oh
     share = -(-rows // min(rows, limits.units * 4))
     sizes = (rows, share, h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
-    codes = finish.scaling is not None
-    args: list[Argument] = [Ref(x.index), Ref(weights.index), bias]
-    if finish.scaling is not None:
-        args += [np.ascontiguousarray(finish.scaling.multiplier), np.ascontiguousarray(finish.scaling.exponent)]
-    args += [Ref(out.index), *map(i32, (*sizes, over.top, over.left))]
-    if finish.scaling is not None:
-        args += map(i32, (finish.x_zero, finish.scaling.zero_point, finish.scaling.lo, finish.scaling.hi))
-    else:
-        assert finish.low is not None and finish.high is not None
-        args += [finish.low, finish.high]
+    args = (
+        Ref(x.index),
+        Ref(weights.index),
+        bias,
+        *finish.rescale,
+        Ref(out.index),
+        *map(i32, (*sizes, over.top, over.left, *([finish.x_zero] if finish.rescale else []))),
+        *finish.ends,
+    )
     name = C_NAMES[x.type]
     defines: dict[str, Any] = {"VW": limits.vector, "X_T": name, "OUT_T": name, "W_T": C_NAMES[weights.type]}
-    defines |= {"ACC": "int", "CODES": 1} if codes else {"ACC": "float"}
-    return Launch("depthwise.depthwise_rows", tuple(args), (-(-rows // share),), (1,), defines | {"ALONE": 1})
+    defines |= {"ACC": "int", "CODES": 1} if finish.rescale else {"ACC": "float"}
+    return Launch("depthwise.depthwise_rows", args, (-(-rows // share),), (1,), defines | {"ALONE": 1})

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tflgpu.delegates.device import Call, Device
-from tflgpu.delegates.fuse import fused
-from tflgpu.delegates.launch import Argument, Fault, Launch, Packed, Ref, Share, Temp, source
+from tflgpu.delegates.fuse import joined, shares
+from tflgpu.delegates.launch import Argument, Fault, Launch, Lowered, Packed, Ref, Share, Temp, source
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.movement import copy
 
@@ -92,8 +92,10 @@ class _Compilation:
         self.boundary = {
             index: tensors[index] for index in part.inputs | part.outputs if self.specs[index].data is None
         }
-        self.groups = [self._own(lower(node, device.limits)) for node in fused(part)]
-        self.roots = self._roots()
+        self.groups: Sequence[Lowered] = [self._own(lower(node, device.limits)) for node in part.nodes]
+        self.roots = shares(self.groups)
+        if device.limits.chains:
+            self.groups = joined(self.groups, self.roots, lambda index: index in self.boundary)
         self.constants: dict[int, Any] = {}
         self.faults: list[Fault] = []
         self.fault_cells = self._fault_cells()
@@ -138,15 +140,6 @@ class _Compilation:
             copy(self.specs[step.input], self.specs[step.output]) if leaving and isinstance(step, Share) else step
             for step, leaving in zip(lowered, leaves, strict=True)
         ]
-
-    def _roots(self) -> dict[int, int]:
-        """For each tensor that shares another's storage, the tensor that has it."""
-        roots: dict[int, int] = {}
-        for group in self.groups:
-            for step in group:
-                if isinstance(step, Share):
-                    roots[step.output] = roots.get(step.input, step.input)
-        return roots
 
     def _key(self, argument: Argument) -> int | None:
         """Whose storage in the arena an argument needs, or None where it has storage elsewhere."""

@@ -195,4 +195,5 @@ def limits_of(device: cl.Device) -> DeviceLimits:
         vector=8 if narrow else 16,
         units=device.max_compute_units,
         tiles=True,
+        chains=True,
     )

@@ -13,7 +13,7 @@ from tflgpu.graph import Array, Graph, Model, Shape, TensorSpec
 from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import Op
 from tflgpu.partition import Part
-from tflgpu.plan import PLANS_KEPT, Observer, Plan
+from tflgpu.plan import Observer, Plan, make_room
 
 
 class Session:
@@ -83,8 +83,7 @@ class GraphRunner:
             return
         shapes = tuple(spec.shape for spec in self.inputs)
         if shapes not in self._kept:
-            while len(self._kept) >= PLANS_KEPT:
-                del self._kept[next(iter(self._kept))]
+            make_room(self._kept)
             self._kept[shapes] = self._prepared()
         plan = self._kept[shapes]
         self._keep_inputs(plan)

@@ -14,7 +14,13 @@ from tflgpu.partition import Part, partition
 from tflgpu.shapes import failed, infer_stage, shaped, with_specs
 
 PLANS_KEPT = 4
-"""Plans kept after a dynamic node, by the shapes that came out of it (and a graph, by its input shapes)."""
+"""Plans kept at least, by input shapes for a graph and by the shapes that came out for a dynamic node."""
+
+PLANS_NBYTES = 2**24
+"""Bytes of tensors up to which more are kept: a loop that grows a tensor comes back to the same shapes."""
+
+PLAN_NBYTES = 2**14
+"""Bytes that a plan is taken to have besides its tensors."""
 
 Observer = Callable[["Part | Node", Step], Step]
 """Given what a step runs, returns the step to run in its place: how a profiler watches."""
@@ -63,6 +69,8 @@ class Plan:
         self.parts = partition(whole, session.delegates) if session.delegates else _on_the_cpu(stage.nodes)
         self._crossing = {i for part in self.parts if part.owner is not None for i in part.inputs | part.outputs}
         self.arena_nbytes = self._place()
+        own = [tensor for index, tensor in self.storage.items() if tensor is not storage.get(index)]
+        self.nbytes = PLAN_NBYTES + sum(tensor.host.nbytes for tensor in own)
         self._steps: list[Step] = []
         self._made_by: list[Node] = []
         for part in self.parts:
@@ -228,8 +236,7 @@ class Plan:
         """The plan of what follows the waiting node, whose outputs' shapes are now known."""
         key = tuple(spec.shape for spec in node.outputs)
         if key not in self._following:
-            while len(self._following) >= PLANS_KEPT:
-                del self._following[next(iter(self._following))]
+            make_room(self._following)
             specs = list(self.specs)
             storage = dict(self.storage)
             for spec in node.outputs:
@@ -238,6 +245,13 @@ class Plan:
                 storage[spec.index] = Tensor(spec, host_array(spec))
             self._following[key] = Plan(self._session, self._graph, self.waiting[1:], specs, storage)
         return self._following[key]
+
+
+def make_room(plans: dict[tuple[Shape, ...], Plan]) -> None:
+    """Forgets the oldest plans, for one more to come: beyond PLANS_KEPT while they have over PLANS_NBYTES."""
+    held = sum(plan.nbytes for plan in plans.values())
+    while len(plans) >= PLANS_KEPT and held > PLANS_NBYTES:
+        held -= plans.pop(next(iter(plans))).nbytes
 
 
 def _on_the_cpu(nodes: tuple[Node, ...]) -> list[Part]:

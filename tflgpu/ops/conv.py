@@ -10,6 +10,7 @@ from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.convolution import (
     HYBRID_FILTERS,
     Sums,
+    as_bytes,
     check_quantization,
     check_types,
     float_convolution,
@@ -30,8 +31,12 @@ FILTERS = {
     "FLOAT16": ("FLOAT16",),
     "UINT8": ("UINT8",),
     "INT8": ("INT8", "INT4"),
-    "INT16": ("INT8", "INT4"),
+    "INT16": ("INT8", "INT4", "INT16"),
 }
+
+IN_ORDER = 1 << 12
+"""Up to so many floats out of one channel are added up in the reference's order: large terms that cancel out leave what
+their rounding left."""
 
 
 def _shape(node: Node) -> list[Shape]:
@@ -71,16 +76,22 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
     if outputs[0].size == 0:
         return lambda: None
     constant = is_constant(weights_spec)
+    if weights_spec.type == "INT16":
+        weights = as_bytes(weights)
     window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
     window, rows, columns = meeting(window, x, constant)
     weights, bias = weights[:, rows, columns], bias.reshape(-1)
-    groups = x.shape[3] // weights.shape[3]
+    groups, out_size = x.shape[3] // weights.shape[3], outputs[0].size
 
     def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Sums:
-        if weights.shape[3] == 1 and groups > 1:
+        few = x.shape[3] == 1 and largest is None and out_size <= IN_ORDER and window.taps <= 16
+        if weights.shape[3] == 1 and (groups > 1 or few):
             # One channel a group: a depthwise convolution under another layout.
-            taps = weights[..., 0].transpose(1, 2, 0)
-            return Taps(taps, len(weights) // groups, largest, dtype, zero_point, constant)
+            taps = Taps(
+                weights[..., 0].transpose(1, 2, 0), len(weights) // groups, largest, dtype, zero_point, constant
+            )
+            taps.in_order = few
+            return taps
         return Filters(weights, groups, largest, zero_point, constant, dtype)
 
     if x.dtype.kind != "f":

@@ -97,6 +97,14 @@ def execute(before: Sequence[Step], runs: Sequence[tuple[tuple[Copy, ...], Step,
     return step
 
 
+def as_bytes(weights: Array) -> Array:
+    """What TensorFlow Lite takes an int16 filter for, such as its converter makes of one that is computed.
+
+    Its kernels read any filter of an int16 convolution as int8: here the bytes of the first half of the weights.
+    """
+    return weights.reshape(-1).view(np.int8)[: weights.size].reshape(weights.shape)
+
+
 def meeting(window: Window, x: Array, constant: bool) -> tuple[Window, slice, slice]:
     """The window without the taps that never meet the image x (b, h, w, c), and which taps remain.
 

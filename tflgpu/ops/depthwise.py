@@ -9,6 +9,7 @@ import numpy as np
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.convolution import (
     Sums,
+    as_bytes,
     check_quantization,
     check_types,
     float_convolution,
@@ -28,7 +29,7 @@ FILTERS = {
     "FLOAT16": ("FLOAT16",),
     "UINT8": ("UINT8",),
     "INT8": ("INT8", "INT4"),
-    "INT16": ("INT8", "INT4"),
+    "INT16": ("INT8", "INT4", "INT16"),
 }
 
 
@@ -70,6 +71,8 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
         check_quantization(node, x_spec, weights_spec, bias_spec, symmetric_filter=False)
     if outputs[0].size == 0:
         return lambda: None
+    if weights_spec.type == "INT16":
+        weights = as_bytes(weights)
     window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
     window, rows, columns = meeting(window, x, is_constant(weights_spec))
     multiplier, kernel_weights = weights.shape[3] // x.shape[3], weights[0, rows, columns]

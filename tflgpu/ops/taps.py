@@ -23,7 +23,8 @@ class Taps:
 
     A row of places is one long vector (ow * oc), so that each tap is one multiply-add of vectors whatever the number of
     channels: weights are repeated along the row as far as that pays. largest: the largest magnitude of an image's
-    codes; None for floats. zero_point is subtracted from the weights.
+    codes; None for floats. zero_point is subtracted from the weights. in_order: whether to add up tap by tap, in the
+    reference's order and rounding.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Taps:
         self.accumulator = np.dtype(dtype)
         self.sums, self.bound = np.zeros(self.oc, np.int64), 0
         self._tiled: list[tuple[Array, slice, int]] = []
+        self.in_order = False
         if largest is not None:
             self._plan(largest)
 
@@ -95,6 +97,8 @@ class Taps:
         """A step that sums what lies in padded into out (places * ow, oc)."""
         shape = (places, padded.window.ow // together, together * self.oc)
         sums, partial = out.reshape(shape), partial[: out.size].reshape(shape)
+        if self.in_order:
+            return self._in_order(padded, shape, sums, partial)
         operands = []
         for phase in range(padded.phases):
             seen = padded.taps(places, phase)
@@ -110,6 +114,26 @@ class Taps:
             np.einsum("ijrqe,ije->rqe", view, weights, out=sums)
             for more, weight in others:
                 np.einsum("ijrqe,ije->rqe", more, weight, out=partial)
+                np.add(sums, partial, sums)
+
+        return step
+
+    def _in_order(self, padded: PaddedRows, shape: tuple[int, int, int], sums: Array, partial: Array) -> Step:
+        """A step that multiplies and adds one tap after another, without einsum's fused rounding."""
+        pairs: dict[tuple[int, int], tuple[Array, Array]] = {}
+        for phase in range(padded.phases):
+            seen = padded.taps(shape[0], phase)
+            if seen is not None:
+                view, across = seen
+                split, weights = view.reshape(*view.shape[:2], *shape), self._tile(across, shape[2] // self.oc)
+                for i in range(self.kh):
+                    pairs |= {(i, j): (split[i, n], weights[i, n]) for n, j in enumerate(range(self.kw)[across])}
+        first, *others = [pairs[tap] for tap in sorted(pairs)]
+
+        def step() -> None:
+            np.multiply(*first, sums)
+            for view, weights in others:
+                np.multiply(view, weights, partial)
                 np.add(sums, partial, sums)
 
         return step

@@ -31,6 +31,8 @@ FILTERS = {
     "INT8": ("INT8",),
     "INT16": ("INT8",),
 }
+IN_ORDER = 1 << 14
+"""Products of a channel, up to which channels are added one by one."""
 CHUNK = 1 << 15
 """Sums that are finished at a time."""
 
@@ -96,7 +98,10 @@ class Scattered:
         columns = len(self._matrix)
         parts = blocks(window, w * max(columns, ic), PATCHES)
         rows = max((places for _, places in parts), default=0)
-        products = scratch("products", (rows, w, window.taps, self.oc), self.accumulator)
+        # Few channels are added one by one, as in the reference, lest large terms that cancel out leave other digits.
+        one_by_one = self._weights.dtype.kind == "f" and ic <= 4 and rows * w * columns <= IN_ORDER
+        channels = ic if one_by_one else 1
+        products = scratch("products", (channels, rows, w, window.taps, self.oc), self.accumulator)
         convert = image.dtype != self.accumulator or pad
         pixels = scratch("pixels", (rows, w, ic), self.accumulator) if convert else None
         zero = self.accumulator.type(pad)
@@ -105,9 +110,9 @@ class Scattered:
         for first, places in parts:
             source = image[first : first + places]
             left = source if pixels is None else pixels[:places]
-            block = products[:places]
+            block = products[:, :places]
             adds = list(self._adds(window, first, block, sums))
-            flat = left.reshape(places * w, ic), block.reshape(places * w, columns)
+            flat = left.reshape(places * w, ic), block.reshape(channels, places * w, columns)
             bound.append((source, left, flat, adds))
 
         def step() -> None:
@@ -115,22 +120,27 @@ class Scattered:
             for source, left, (rows_in, rows_out), adds in bound:
                 if convert:
                     np.subtract(source, zero, left, dtype=zero.dtype)
-                np.matmul(rows_in, right, rows_out)
+                if one_by_one:
+                    np.multiply(rows_in.T[:, :, None], right[:, None, :], rows_out)
+                else:
+                    np.matmul(rows_in, right, rows_out[0])
                 for where, what in adds:
                     np.add(where, what, where)
 
         return step
 
     def _adds(self, window: Window, first: int, block: Array, sums: Array) -> list[tuple[Array, Array]]:
-        """(part of sums, part of block) for each tap, of the places' rows from `first` on."""
-        places = len(block)
-        adds = []
-        for i, j, oy, ox, iy, ix in positions(window, *self.size):
+        """(part of sums, part of block (channels, places, w, taps, oc)) for each tap, of the places' rows from `first` on."""
+        places = block.shape[1]
+        adds: list[tuple[Array, Array]] = []
+        # Backwards, so that each sum meets its pixels in the order of the image, as in the reference.
+        for i, j, oy, ox, iy, ix in reversed(list(positions(window, *self.size))):
             start, stop = max(oy.start, first), min(oy.stop, first + places)
             if start < stop and ox.start < ox.stop:
                 top = iy.start + (start - oy.start) * window.sh
                 rows = slice(top, top + (stop - start - 1) * window.sh + 1, window.sh)
-                adds.append((sums[rows, ix], block[start - first : stop - first, ox, i * window.kw + j]))
+                tap = i * window.kw + j
+                adds += [(sums[rows, ix], part[start - first : stop - first, ox, tap]) for part in block]
         return adds
 
 

@@ -24,8 +24,9 @@ class DeviceLimits:
     max_block: work-items in a block. alignment: bytes at which a slice of a buffer may start. double: whether the
     device computes in float64. exact_division: whether it rounds float32 quotients and roots correctly. cpu: whether it
     is a CPU, which wants wide vectors, few work-items and no local memory. vector: floats in the widest vector that is
-    safe there. units: compute units. tiles: whether there are kernels of lowering/tiles.py for it. chains: whether there
-    is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16".
+    safe there. units: compute units. tiles: whether there are kernels of lowering/tiles.py for it. chains: whether
+    there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16".
+    warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
     """
 
     max_block: int = 256
@@ -40,6 +41,8 @@ class DeviceLimits:
     tiles: bool = False
     chains: bool = False
     precision: str = "fp32"
+    warps: bool = False
+    tensor_cores: bool = False
 
 
 class Device(Protocol):

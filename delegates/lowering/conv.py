@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering import hybrid, tiles
-from tflgpu.delegates.lowering.index import index, standin
+from tflgpu.delegates.lowering import gemm, hybrid, tiles
+from tflgpu.delegates.lowering.index import standin, start_and_index
 from tflgpu.delegates.lowering.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
 from tflgpu.delegates.lowering.window import Window, window
@@ -123,7 +123,7 @@ def turned(weights: TensorSpec, order: tuple[int, ...]) -> tuple[Argument, Lower
         return Packed(lambda: data.transpose(order)), []
     base = standin(weights.shape, weights.dtype)
     temp = Temp(size(weights) * weights.dtype.itemsize)
-    moved = index(base.transpose(order), base)
+    moved = start_and_index(base.transpose(order), base)
     return temp, [move(Ref(weights.index), temp, size(weights), bits_type(weights), moved)]
 
 
@@ -136,7 +136,7 @@ def lowered(c: Convolution, limits: DeviceLimits) -> Lowered:
     types = (c.x.type, c.weights.type)
     fast = _tiled(c, limits)
     if fast is not None:
-        return [fast]
+        return fast
     if types == ("FLOAT32", "FLOAT32") and c.out.type == "FLOAT32":
         return [*c.before, _float(c, limits)]
     if types in HYBRID and c.out.type == "FLOAT32":
@@ -145,11 +145,11 @@ def lowered(c: Convolution, limits: DeviceLimits) -> Lowered:
     return [*c.before, _integer(c, limits)]
 
 
-def _tiled(c: Convolution, limits: DeviceLimits) -> Launch | None:
-    """The launch of a fast kernel, or None where there is none for the case."""
+def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
+    """The launches of a fast kernel, or None where there is none for the case."""
     x, weights, out = c.x, c.weights, c.out
     types = (x.type, weights.type, out.type)
-    if not limits.tiles or c.transposed or types not in TILED or 0 in out.shape:
+    if not (limits.tiles or limits.warps) or c.transposed or types not in TILED or 0 in out.shape:
         return None
     if weights.data is None or (c.bias is not None and c.bias.data is None):
         return None
@@ -161,12 +161,13 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Launch | None:
         if weights.type == "UINT8":
             return None
         bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
-        return tiles.depthwise_rows(x, weights, bias, out, c.window, finish, limits)
+        return [tiles.depthwise_rows(x, weights, bias, out, c.window, finish, limits)]
     matrix = tiles.Matrix(
         weights.data, weights.zero_point if x.type == "UINT8" else 0, None if c.bias is None else c.bias.data
     )
     n, h, w, channels = x.shape
-    return tiles.conv_tiles(x, (n, h, w, channels), matrix, out, c.window, finish, limits)
+    make = gemm.conv_gemm if limits.warps else tiles.conv_tiles
+    return make(x, (n, h, w, channels), matrix, out, c.window, finish, limits)
 
 
 TILED = {("FLOAT32", "FLOAT32", "FLOAT32"), ("INT8", "INT8", "INT8"), ("UINT8", "UINT8", "UINT8")}

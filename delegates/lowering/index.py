@@ -20,8 +20,15 @@ def is_view(view: Array, base: Array) -> bool:
 
 def index(view: Array, base: Array, i: str = "i") -> str:
     """C for: the element of `base` that the i-th element of `view`, in C order, is. i: the counter's name."""
+    start, rest = start_and_index(view, base, i)
+    if not start:
+        return rest
+    return f"({start})" if rest == "(0)" else f"({start} + {rest[1:-1]})"
+
+
+def start_and_index(view: Array, base: Array, i: str = "i") -> tuple[int, str]:
+    """The element of `base` that the first of `view` is, and C for how far from there the i-th is."""
     itemsize = base.itemsize
-    offset = (_address(view) - _address(base)) // itemsize
     dims: list[tuple[int, int]] = []
     for n, stride in zip(view.shape, view.strides, strict=True):
         if dims and dims[-1][1] == stride * n:  # dimensions that step as one
@@ -36,7 +43,7 @@ def index(view: Array, base: Array, i: str = "i") -> str:
         if stride:
             terms.insert(0, position if stride == itemsize else f"{position} * {stride // itemsize}")
         below *= n
-    return "(" + (" + ".join([*([str(offset)] if offset else []), *terms]) or "0") + ")"
+    return (_address(view) - _address(base)) // itemsize, "(" + (" + ".join(terms) or "0") + ")"
 
 
 def _address(array: Array) -> int:

@@ -8,18 +8,25 @@ from types import SimpleNamespace
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.index import index, is_view, standin
+from tflgpu.delegates.lowering.index import is_view, standin, start_and_index
 from tflgpu.delegates.lowering.lut import all_codes
 from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, constant, i32, lowers, require, size, style
 
 from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OPS, evaluate
 
+WHOLE = (0, "(i)")
 
-def move(x: Argument, out: Argument, n: int, bits: str, x_at: str = "(i)", out_at: str = "(i)") -> Launch:
-    """out[out_at] = x[x_at] for every i < n."""
-    defines = {"T": bits, "X_AT": x_at, "OUT_AT": out_at}
-    return Launch("movement.move", (x, out, i32(n)), (n,), defines=defines)
+
+def move(
+    x: Argument, out: Argument, n: int, bits: str, x_at: tuple[int, str] = WHOLE, out_at: tuple[int, str] = WHOLE
+) -> Launch:
+    """out at out_at = x at x_at, for every i < n; both are a start and C for how far from there.
+
+    The starts are arguments, so that pieces of one tensor share a program.
+    """
+    args = (x, out, i32(n), i32(x_at[0]), i32(out_at[0]))
+    return Launch("movement.move", args, (n,), defines={"T": bits, "X_AT": x_at[1], "OUT_AT": out_at[1]})
 
 
 def copy(x: TensorSpec, out: TensorSpec) -> Launch:
@@ -29,12 +36,8 @@ def copy(x: TensorSpec, out: TensorSpec) -> Launch:
 
 def fill(out: TensorSpec, value: Array) -> Launch:
     """Every element of out becomes the one element of value."""
-    return Launch(
-        "movement.move",
-        (np.ascontiguousarray(value, out.dtype).reshape(1), Ref(out.index), i32(size(out))),
-        (size(out),),
-        defines={"T": bits_type(out), "X_AT": "(0)", "OUT_AT": "(i)"},
-    )
+    one = np.ascontiguousarray(value, out.dtype).reshape(1)
+    return move(one, Ref(out.index), size(out), bits_type(out), (0, "(0)"))
 
 
 def take(x: TensorSpec, out: TensorSpec, table: Packed) -> Launch:
@@ -50,7 +53,7 @@ def view(node: Node, limits: DeviceLimits) -> Lowered:
     base = standin(x.shape, x.dtype)
     moved = OPS[node.op].run(node, base)
     if is_view(moved, base):
-        return [move(Ref(x.index), Ref(out.index), size(out), bits_type(out), index(moved, base))]
+        return [move(Ref(x.index), Ref(out.index), size(out), bits_type(out), start_and_index(moved, base))]
     return [take(x, out, Packed(lambda: OPS[node.op].run(node, _positions(x))))]
 
 
@@ -96,7 +99,11 @@ def pad(node: Node, limits: DeviceLimits) -> Lowered:
         return []
     base = standin(out.shape, out.dtype)
     inner = base[tuple(slice(before, before + n) for (before, _), n in zip(paddings, x.shape, strict=True))]
-    moved = [move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=index(inner, base))] if size(x) else []
+    moved = (
+        [move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=start_and_index(inner, base))]
+        if size(x)
+        else []
+    )
     return [fill(out, value), *moved]
 
 
@@ -118,7 +125,7 @@ def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
         if out.type == "UINT8" and not _same_codes(x, out):
             source = Temp(max(size(x), 1))
             launches.append(_rescaled(node, x, source))
-        launches.append(move(source, Ref(out.index), size(x), bits_type(out), out_at=index(piece, base)))
+        launches.append(move(source, Ref(out.index), size(x), bits_type(out), out_at=start_and_index(piece, base)))
     return launches
 
 
@@ -154,7 +161,7 @@ def pack(node: Node, limits: DeviceLimits) -> Lowered:
             Ref(out.index),
             size(x),
             bits_type(out),
-            out_at=index(base[(slice(None),) * axis + (k, ...)], base),
+            out_at=start_and_index(base[(slice(None),) * axis + (k, ...)], base),
         )
         for k, x in enumerate(node.inputs)
         if x is not None
@@ -168,7 +175,13 @@ def unpack(node: Node, limits: DeviceLimits) -> Lowered:
     base = standin(x.shape, x.dtype)
     axis = node.options.axis % len(x.shape)
     return [
-        move(Ref(x.index), Ref(out.index), size(out), bits_type(out), index(base[(slice(None),) * axis + (k, ...)], base))
+        move(
+            Ref(x.index),
+            Ref(out.index),
+            size(out),
+            bits_type(out),
+            start_and_index(base[(slice(None),) * axis + (k, ...)], base),
+        )
         for k, out in enumerate(node.outputs)
     ]
 
@@ -184,5 +197,5 @@ def split(node: Node, limits: DeviceLimits) -> Lowered:
     for out in node.outputs:
         piece = base[(slice(None),) * axis + (slice(start, start + out.shape[axis]),)]
         start += out.shape[axis]
-        launches.append(move(Ref(x.index), Ref(out.index), size(out), bits_type(out), index(piece, base)))
+        launches.append(move(Ref(x.index), Ref(out.index), size(out), bits_type(out), start_and_index(piece, base)))
     return launches

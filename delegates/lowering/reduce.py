@@ -140,9 +140,10 @@ def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[str, str]:
     """C for where output i begins in x, and for how much further its k-th element lies."""
     base = standin(x.shape, x.dtype)
     every, first = slice(None), slice(0, 1)
-    kept = base[(*(first if axis in axes else every for axis in range(base.ndim)), ...)]
-    reduced = base[(*(every if axis in axes else first for axis in range(base.ndim)), ...)]
-    return index(kept, base), index(reduced, base, "k")
+    # With an Ellipsis behind, indexing a scalar gives a view and no copy.
+    kept = tuple(first if axis in axes else every for axis in range(base.ndim)) + (...,)
+    reduced = tuple(every if axis in axes else first for axis in range(base.ndim)) + (...,)
+    return index(base[kept], base), index(base[reduced], base, "k")
 
 
 @lowers("ARG_MAX", "ARG_MIN")

@@ -105,6 +105,8 @@ class CudaDevice:
             half=True,
             units=properties["multiProcessorCount"],
             precision=precision,
+            warps=True,
+            tensor_cores=True,
         )
         self.graphs = True
         self.notes: list[str] = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
-from tflgpu.delegates.lowering import tiles
+from tflgpu.delegates.lowering import gemm, tiles
 from tflgpu.delegates.lowering.conv import bias_argument
 from tflgpu.delegates.lowering.hybrid import quantize_rows
 from tflgpu.delegates.lowering.index import broadcast_index
@@ -64,7 +64,7 @@ def fully_connected(node: Node, limits: DeviceLimits) -> Lowered:
     types = (x.type, weights.type, out.type)
     fast = _tiled(node, rows, limits)
     if fast is not None:
-        return [fast]
+        return fast
     if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
         return [_float(product, bias_argument(bias, units, "f4"), node.options.fused_activation_function)]
     if types in _HYBRID:
@@ -73,10 +73,15 @@ def fully_connected(node: Node, limits: DeviceLimits) -> Lowered:
     return [_scaled(product, node, bias, limits)]
 
 
-def _tiled(node: Node, rows: int, limits: DeviceLimits) -> Launch | None:
-    """The launch of the fast kernel, or None where there is none for the case."""
+def _tiled(node: Node, rows: int, limits: DeviceLimits) -> Lowered | None:
+    """The launches of the fast kernel, or None where there is none for the case."""
     x, weights, bias, out = node.input(0), node.input(1), node.optional(2), node.outputs[0]
-    if not limits.tiles or weights.data is None or (bias is not None and bias.data is None) or not rows:
+    if (
+        not (limits.tiles or limits.warps)
+        or weights.data is None
+        or (bias is not None and bias.data is None)
+        or not rows
+    ):
         return None
     units, depth = weights.shape
     low: Any
@@ -97,7 +102,8 @@ def _tiled(node: Node, rows: int, limits: DeviceLimits) -> Launch | None:
         return None
     matrix = tiles.Matrix(weights.data, zero, None if bias is None else bias.data)
     over = Window(1, 1, 1, 1, 1, 1, 1, rows, 0, 0)
-    return tiles.conv_tiles(x, (1, 1, rows, depth), matrix, out, over, finish, limits)
+    make = gemm.conv_gemm if limits.warps else tiles.conv_tiles
+    return make(x, (1, 1, rows, depth), matrix, out, over, finish, limits)
 
 
 TILED = {("INT8", "INT8", "INT8"), ("INT8", "INT4", "INT8"), ("UINT8", "UINT8", "UINT8")}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Packed, Ref
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
 from tflgpu.delegates.lowering.registry import i32, size
 from tflgpu.delegates.lowering.window import Window
 
@@ -62,7 +62,7 @@ def conv_tiles(
     over: Window,
     finish: Finish,
     limits: DeviceLimits,
-) -> Launch:
+) -> Lowered:
     """The launch. image: x's shape as (n, h, w, c), which for a matrix product is (1, 1, rows, depth)."""
     _, h, w, c = image
     oc = matrix.weights.shape[0]
@@ -81,9 +81,9 @@ def conv_tiles(
         Ref(x.index),
         np.full(c, finish.x_zero, x.dtype),
         Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),
-        Packed(lambda: _bias(matrix, finish, panels * nr)),
+        Packed(lambda: folded_bias(matrix, finish, panels * nr)),
     ]
-    args += [_padded(array, panels * nr) for array in finish.rescale]
+    args += [padded(array, panels * nr) for array in finish.rescale]
     args += [Ref(out.index), *map(i32, (*sizes, over.top, over.left, step, panel)), *finish.ends]
     name = C_NAMES[x.type]
     defines: dict[str, Any] = {"VW": lanes, "NV": vectors, "MR": height, "X_T": name, "OUT_T": name, "W_T": "float"}
@@ -94,7 +94,7 @@ def conv_tiles(
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     defines |= {"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1}
     items = -(-tiles // share)
-    return Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)
+    return [Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)]
 
 
 def _tile(oc: int, pixels: int, limits: DeviceLimits) -> tuple[int, int, int]:
@@ -124,18 +124,18 @@ def _panels(matrix: Matrix, nr: int, by_panel: bool, dtype: np.dtype[Any]) -> Ar
     return padded.reshape(panels, nr, k).transpose(0, 2, 1) if by_panel else padded.T
 
 
-def _bias(matrix: Matrix, finish: Finish, channels: int) -> Array:
+def folded_bias(matrix: Matrix, finish: Finish, channels: int) -> Array:
     """The bias, padded; of codes, less what x's zero point adds to the sums."""
     oc = len(matrix.weights)
     if not finish.rescale:
-        return _padded(np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1), channels)
+        return padded(np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1), channels)
     sums = matrix.weights.reshape(oc, -1).astype(np.int64).sum(axis=1)
     sums -= matrix.zero_point * (matrix.weights.size // oc)
     bias = (0 if matrix.bias is None else matrix.bias.reshape(-1).astype(np.int64)) - finish.x_zero * sums
-    return _padded(bias.astype(np.int32), channels)
+    return padded(bias.astype(np.int32), channels)
 
 
-def _padded(array: Array, length: int) -> Array:
+def padded(array: Array, length: int) -> Array:
     out = np.zeros(length, array.dtype)
     out[: array.size] = array
     return out

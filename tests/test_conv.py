@@ -408,3 +408,33 @@ def test_hybrid_conv_of_other_filters_follows_the_reference(filter_type, version
     g = geometry_of(6, 7, 3, 3, 1, 2, "SAME")
     more = {"per_channel": per_channel, "groups": groups, "version": version}
     same(*layer("CONV_2D", g, "FLOAT32", filter_type, "FLOAT32", (4, 6), **more), atol=1e-4)
+
+
+@pytest.mark.parametrize("oc", [1, 3])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (3, 2), (2, 2)])
+def test_few_sums_of_one_channel_are_rounded_as_the_reference_rounds_them(oc, stride, dilation):
+    data, (x,) = layer("CONV_2D", geometry_of(13, 12, 3, 3, stride, dilation, "SAME"), *["FLOAT32"] * 3, (1, oc))
+    x *= 1000
+    np.testing.assert_array_equal(tflgpu_run(data, [x])[0], litert(data, [x])[0])
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_few_transposed_sums_are_rounded_as_the_reference_rounds_them(channels):
+    data, (x,) = transposed("FLOAT32", "FLOAT32", None, (9, 8, 3, 3, 2, 1, channels, 2), "SAME", 3, "NONE")
+    x *= 1000
+    np.testing.assert_array_equal(tflgpu_run(data, [x])[0], litert(data, [x])[0])
+
+
+@pytest.mark.parametrize("op", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_an_int16_filter_is_read_as_bytes(op):
+    random = np.random.default_rng(3)
+    filter_shape = (1, 3, 3, 4) if op == "DEPTHWISE_CONV_2D" else (4, 3, 3, 4)
+    inputs = [
+        {"type": "INT16", "shape": (1, 6, 5, 4), "scale": F(0.002), "zero_point": 0},
+        {"type": "INT16", "shape": filter_shape, "scale": F(0.01), "zero_point": 0},
+        {"type": "INT64", "value": random.integers(-3000, 3000, 4), "scale": F(0.002) * F(0.01)},
+    ]
+    out = {"type": "INT16", "shape": (1, 6, 5, 4), "scale": F(0.01), "zero_point": 0}
+    options = {"depth_multiplier": 1} if op == "DEPTHWISE_CONV_2D" else {}
+    data = one_op(op, inputs, [out], version=5, padding="SAME", stride_h=1, stride_w=1, **options)
+    same(data, [codes(random, "INT16", (1, 6, 5, 4)), codes(random, "INT16", filter_shape)])

@@ -130,7 +130,7 @@ class Scattered:
         return step
 
     def _adds(self, window: Window, first: int, block: Array, sums: Array) -> list[tuple[Array, Array]]:
-        """(part of sums, part of block (channels, places, w, taps, oc)) for each tap, of the places' rows from `first` on."""
+        """(part of sums, part of block (channels, places, w, taps, oc)) for each tap, from row `first` of places on."""
         places = block.shape[1]
         adds: list[tuple[Array, Array]] = []
         # Backwards, so that each sum meets its pixels in the order of the image, as in the reference.

@@ -227,7 +227,7 @@ class _Programs:
         """The program's library, which has emu_go_NAME and emu_describe_NAME for the kernel of that name."""
         key = code, options, name
         if key not in self._loaded:
-            flags = ["-fvisibility=hidden", "-nostdlib", "-ffp-contract=off", "-fno-strict-aliasing"]
+            flags = ["-fvisibility=hidden", "-nostdlib", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-threadsafe-statics"]
             flags += [option for option in options if option.startswith("-D")]
             if self.check:
                 flags += ["-g1", "-O1", "-fsanitize=thread", "-fsanitize=alignment", "-fno-tree-sra"]

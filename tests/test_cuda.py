@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
+from cuda_gemm_cases import GEMM_CASES, whole_numbers
 from delegate_cases import CASES, Case
 from oracle import assert_same, one_op, tflgpu_run
 
@@ -20,14 +22,19 @@ except ValueError as error:  # no C++ compiler
     pytest.skip(str(error), allow_module_level=True)
 
 
-@pytest.fixture(scope="module")
+@functools.cache
+def emulated(**options: Any) -> Any:
+    return load_delegate("cuda", {"device": "emulator", "require_full": True} | options)
+
+
+@pytest.fixture
 def fast() -> Any:
-    return load_delegate("cuda", {"device": "emulator", "require_full": True})
+    return emulated()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def checking() -> Any:
-    return load_delegate("cuda", {"device": "emulator", "require_full": True, "check": True})
+    return emulated(check=True)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -35,3 +42,16 @@ def test_a_delegated_operator_gives_the_cpus_results_and_breaks_no_rule(case: Ca
     model, values = case.model(), case.values()
     got = tflgpu_run(model, values, [checking])
     assert_same(got, tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
+
+
+IN_PRECISIONS = [(case, p) for case in GEMM_CASES for p in ("fp32", "tf32", "fp16") if p == "fp32" or "codes" not in case.name]
+
+
+@pytest.mark.parametrize(("case", "precision"), IN_PRECISIONS, ids=lambda value: getattr(value, "name", value))
+def test_every_variant_of_gemm_is_exact_on_whole_numbers(case: Case, precision: str) -> None:
+    model, values = case.model(), whole_numbers(case)
+    want = tflgpu_run(model, values)
+    for check in (False, True):
+        delegate = emulated(precision=precision, check=check)
+        for got, expected in zip(tflgpu_run(model, values, [delegate]), want, strict=True):
+            np.testing.assert_array_equal(got, expected)

@@ -1,0 +1,64 @@
+"""Convolutions and products that reach every variant of kernels_cuda/gemm.cu, with whole numbers for data, whose sums are
+exact in any order and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from delegate_cases import Case, f, q
+
+
+def conv(name: str, kind: str, x: Sequence[int], oc: int, k: int = 1, stride: int = 1, padding: str = "SAME") -> Case:
+    """A convolution of x (n, h, w, c) to oc channels by a window of k x k."""
+    n, h, w, c = x
+    small = padding == "VALID"
+    oh, ow = (-(-(d - (k - 1 if small else 0)) // stride) for d in (h, w))
+    rng = np.random.default_rng(3)
+    weights = rng.integers(-3, 4, (oc, k, k, c))
+    options = {"padding": padding, "stride_w": stride, "stride_h": stride, "fused_activation_function": "RELU"}
+    if kind == "FLOAT32":
+        bias = rng.integers(-9, 9, oc).astype(np.float32)
+        return Case(name, "CONV_2D", [f(*x), weights.astype(np.float32), bias], [f(n, oh, ow, oc)], options, 2)
+    scale = np.linspace(0.01, 0.02, oc).astype(np.float32)
+    w8: Any = {"type": "INT8", "value": weights.astype(np.int8), "scale": scale, "zero_point": np.zeros(oc, "i8"), "axis": 0}
+    bias8 = {"type": "INT32", "value": rng.integers(-999, 999, oc).astype(np.int32), "scale": 0.001, "zero_point": 0}
+    out = q("INT8", n, oh, ow, oc, scale=0.5, zero_point=-7)
+    return Case(name, "CONV_2D", [q("INT8", *x, scale=0.07, zero_point=-11), w8, bias8], [out], options, 3)
+
+
+def product(name: str, kind: str, m: int, n: int, k: int) -> Case:
+    """A fully connected layer."""
+    rng = np.random.default_rng(5)
+    weights, options = rng.integers(-3, 4, (n, k)), {"fused_activation_function": "NONE"}
+    if kind == "FLOAT32":
+        return Case(name, "FULLY_CONNECTED", [f(m, k), weights.astype(np.float32), None], [f(m, n)], options)
+    w8 = {"type": "INT8", "value": weights.astype(np.int8), "scale": 0.02, "zero_point": 0}
+    bias = {"type": "INT32", "value": rng.integers(-999, 999, n).astype(np.int32), "scale": 0.001, "zero_point": 0}
+    x, out = q("INT8", m, k, scale=0.05, zero_point=4), q("INT8", m, n, scale=0.6, zero_point=9)
+    return Case(name, "FULLY_CONNECTED", [x, w8, bias], [out], options, 4)
+
+
+GEMM_CASES = [
+    conv("pointwise, vectors", "FLOAT32", (1, 5, 7, 20), 33),
+    conv("pointwise, scalars", "FLOAT32", (1, 5, 7, 9), 5),
+    conv("3x3 of three channels", "FLOAT32", (2, 9, 7, 3), 17, 3, 2),
+    conv("3x3, vectors, no padding", "FLOAT32", (1, 8, 9, 8), 40, 3, 1, "VALID"),
+    conv("blocks of 64", "FLOAT32", (1, 40, 41, 4), 66),
+    product("split along k", "FLOAT32", 1, 37, 515),
+    product("rows and columns", "FLOAT32", 35, 70, 20),
+    conv("codes, vectors", "INT8", (1, 5, 7, 32), 33, 3),
+    conv("codes, whole words", "INT8", (1, 5, 7, 4), 33, 3, 2),
+    conv("codes of three channels", "INT8", (2, 9, 7, 3), 17, 3, 2),
+    conv("codes on tensor cores", "INT8", (1, 9, 9, 48), 40, 1),
+    conv("codes on tensor cores, windows", "INT8", (1, 9, 9, 16), 70, 3),
+    product("codes by doubles", "INT8", 3, 37, 130),
+    product("codes split along k", "INT8", 1, 37, 1300),
+    product("codes by doubles on tensor cores", "INT8", 65, 66, 100),
+]
+
+
+def whole_numbers(case: Case) -> list[Any]:
+    """Inputs for it, floats rounded: their products with the weights are exact in binary16 and TF32 too."""
+    return [np.rint(v).astype(v.dtype) if v.dtype.kind == "f" else v for v in case.values()]

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import one_op
+from oracle import litert, one_op
 from recurrent_models import Spec, answers, assert_same_as_litert, sequences, variable, weights
 
 from tflgpu import Interpreter
+from tflgpu.ops.recurrent_sequence import upstream_tanh
 
 KINDS = [("FLOAT32", False), ("INT8", False), ("INT8", True), ("UINT8", False)]
 
@@ -91,6 +92,16 @@ def test_bidirectional_sequence_rnn(kind: str, asymmetric: bool, time_major: boo
             np.testing.assert_array_equal(got, expected)
         return
     assert_same_as_litert(data, invokes)
+
+
+def test_tanh_of_states_to_quantize_is_upstreams_to_the_bit() -> None:
+    x = np.concatenate([np.linspace(-9, 9, 30001), [0.0, -0.0, 1e-30, np.inf, -np.inf]]).astype(np.float32)
+    data = one_op("TANH", [{"type": "FLOAT32", "shape": x.shape}], [{"type": "FLOAT32", "shape": x.shape}])
+    # The reference kernel calls std::tanh; the recurrent kernels Eigen, as the optimized one does.
+    want = litert(data, [x], resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES")[0]
+    got = np.empty_like(x)
+    upstream_tanh(x, got)
+    np.testing.assert_array_equal(got, want)
 
 
 def test_int8_input_is_refused() -> None:

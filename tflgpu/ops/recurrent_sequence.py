@@ -45,6 +45,32 @@ ACTIVATIONS: Mapping[str, Callable[[Array, Array], None]] = {
 """(x, out): a float activation of x into out, which may be x."""
 
 
+# tanh(x) ~ x + x^3 P(x^2) over 1 + x^2 Q(x^2), highest powers first; 1 from _TANH_END on.
+_TANH_END = np.array(7.90738964080810547, np.float32)
+_TANH_P = [np.array(c, np.float32) for c in (1.394553628e-8, 2.102733560e-5, 3.520756727e-3, 1.340216100e-1)]
+_TANH_Q = [np.array(c, np.float32) for c in (8.015776984e-7, 3.326951409e-4, 2.597254514e-2, 4.673548340e-1)]
+
+
+def upstream_tanh(x: Array, out: Array) -> None:
+    """tanh to the bit as TensorFlow Lite's x86 build has it (Eigen's rational function, without fused operations).
+
+    For states that are quantized next: a last bit more or less at ±1 moves the zero point, and with it every code.
+    """
+    x = np.minimum(np.maximum(x, -_TANH_END), _TANH_END)
+    square = x * x
+    p, q = square * _TANH_P[0], square * _TANH_Q[0]
+    for a, b in zip(_TANH_P[1:], _TANH_Q[1:], strict=True):
+        p += a
+        q += b
+        if a is not _TANH_P[-1]:
+            p *= square
+        q *= square
+    p *= square * x
+    p += x
+    q += _ONE
+    np.divide(p, q, out=out)
+
+
 def sigmoid(x: Array) -> None:
     """The logistic function in place. exp overflows to infinity, and the result to 0, where x is very negative."""
     # Not np.negative: in place it misreads strided rows of one element (NumPy 2.4).

@@ -9,7 +9,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.recurrent_linear import Tensor, check_weights, linear
-from tflgpu.ops.recurrent_sequence import ACTIVATIONS, frames, once_or_each_time, rows_of, state
+from tflgpu.ops.recurrent_sequence import ACTIVATIONS, frames, once_or_each_time, rows_of, state, upstream_tanh
 from tflgpu.ops.registry import Step, kernel, require
 
 
@@ -60,7 +60,9 @@ def _walk(
     n_batch, n = shape[1 if time_major else 0], layer.weights.spec.shape[0]
     asymmetric = node.options.asymmetric_quantize_inputs
     hidden = state(layer.hidden, n_batch, n, "hidden_state")
-    activation = ACTIVATIONS[node.options.fused_activation_function]
+    name = node.options.fused_activation_function
+    hybrid = layer.weights.spec.type != "FLOAT32"
+    activation = upstream_tanh if hybrid and name == "TANH" else ACTIVATIONS[name]
     # The products with the inputs of all times are taken at once; they do not depend on the state.
     before = np.empty((*shape[:2], n), np.float32)
     before_rows = rows_of(before)

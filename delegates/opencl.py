@@ -24,8 +24,7 @@ OPTIONS: Mapping[str, Option] = {
     "device": Option("", str, "a number, or words of the platform's and device's names, e.g. gpu, cpu, NVIDIA, PoCL"),
     "precision": Option("fp32", one_of("fp32"), "arithmetic of floats: fp32"),
     "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
-    "autotune": Option(False, boolean, "measure kernel variants when a part is compiled"),
-    "profile": Option(False, boolean, "time each kernel"),
+    "profile": Option(False, boolean, "time each kernel; delegate.device.times() has the sums"),
 }
 
 
@@ -89,6 +88,9 @@ class OpenClDevice:
         flags: dict[str, Any] = {"properties": cl.command_queue_properties.PROFILING_ENABLE} if profile else {}
         self.queue = cl.CommandQueue(self._context, **flags)
         self._cache = cache
+        self._profile = profile
+        self._events: list[tuple[str, cl.Event]] = []
+        self._times: dict[str, tuple[int, float]] = {}
         self._build_options = ["-cl-std=CL1.2"]
         if self.limits.exact_division:
             self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
@@ -121,8 +123,16 @@ class OpenClDevice:
         queue, enqueue = self.queue, cl.enqueue_nd_range_kernel
         whole, local = tuple(g * b for g, b in zip(grid, block, strict=True)), tuple(block)
 
+        name, events = kernel.function_name, self._events
+
         def call() -> None:
             enqueue(queue, kernel, whole, local)
+
+        def timed_call() -> None:
+            events.append((name, enqueue(queue, kernel, whole, local)))
+
+        if self._profile:
+            call = timed_call
 
         # The kernel holds its buffers' handles, and the call must keep the Python objects that own them.
         call.args = args  # type: ignore[attr-defined]
@@ -137,6 +147,15 @@ class OpenClDevice:
             flush()
 
         return run
+
+    def times(self) -> dict[str, tuple[int, float]]:
+        """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
+        self.queue.finish()
+        for name, event in self._events:
+            runs, ms = self._times.get(name, (0, 0.0))
+            self._times[name] = (runs + 1, ms + (event.profile.end - event.profile.start) * 1e-6)
+        self._events.clear()
+        return dict(self._times)
 
     def synchronize(self) -> None:
         self.queue.finish()

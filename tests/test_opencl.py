@@ -183,3 +183,62 @@ def test_text_that_does_not_compile_is_shown_with_its_line_numbers(device: Any, 
 def test_an_unknown_device_is_refused_with_those_found() -> None:
     with pytest.raises(ValueError, match="no device 'no such thing'; found: "):
         load_delegate("opencl", {"device": "no such thing"})
+
+
+def test_profile_sums_the_time_of_each_kernel() -> None:
+    delegate: Any = load_delegate("opencl", {"profile": "1"})
+    tflgpu_run(chain(), [np.zeros((2, 6), np.float32)], [delegate])
+    times = delegate.device.times()
+    assert times["softmax"][0] == 1 and times["softmax"][1] > 0
+
+
+def elementwise_chain() -> bytes:
+    """Operators that all become one launch: a hard swish of a scaled sum, chosen by a comparison, through a reshape."""
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "FLOAT32", [2, 6]), g.input("y", "FLOAT32", [1, 6])
+    names = ("sum", "flat", "swish", "scaled")
+    a, b, c, d = (g.tensor(n, "FLOAT32", s) for n, s in zip(names, ([2, 6], [12], [12], [12]), strict=True))
+    e, out = g.tensor("less", "BOOL", [12]), g.tensor("out", "FLOAT32", [12])
+    g.node("ADD", [x, y], [a], fused_activation_function="NONE")
+    g.node("RESHAPE", [a, g.constant("s", np.array([12], np.int32))], [b], new_shape=[12])
+    g.node("HARD_SWISH", [b], [c])
+    g.node("MUL", [c, g.constant("three", np.float32(3))], [d], fused_activation_function="RELU")
+    g.node("LESS", [d, g.constant("one", np.float32(1))], [e])
+    g.node("SELECT_V2", [e, g.constant("none", np.float32(-1)), g.constant("some", np.float32(1))], [out])
+    g.outputs(out)
+    return m.build()
+
+
+def test_a_chain_of_elementwise_operators_is_one_launch_with_the_same_results() -> None:
+    delegate: Any = load_delegate("opencl", {"profile": "1", "require_full": "1"})
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 6)).astype(np.float32), rng.normal(size=(1, 6)).astype(np.float32)
+    assert_same(tflgpu_run(elementwise_chain(), [x, y], [delegate]), tflgpu_run(elementwise_chain(), [x, y]))
+    times = delegate.device.times()
+    assert times.keys() == {"chain"} and times["chain"][0] == 1
+
+
+@pytest.mark.parametrize("rows, units, depth", [(1, 40, 9), (2, 3, 17), (5, 1, 8), (7, 33, 4), (13, 16, 3000)])
+def test_tiles_of_every_height_and_width_give_the_cpus_results(
+    rows: int, units: int, depth: int, delegate: Any
+) -> None:
+    rng = np.random.default_rng(units)
+    weights, bias = rng.integers(-127, 128, (units, depth), np.int8), rng.integers(-999, 999, units, np.int32)
+    none = {"fused_activation_function": "NONE"}
+    codes = {"type": "INT8", "shape": [rows, depth], "scale": 0.05, "zero_point": 3}
+    x = rng.integers(-128, 128, (rows, depth), np.int8)
+    inputs = [
+        codes,
+        {"type": "INT8", "value": weights, "scale": 0.02, "zero_point": 0},
+        {"type": "INT32", "value": bias, "scale": 0.001, "zero_point": 0},
+    ]
+    out = {"type": "INT8", "shape": [rows, units], "scale": 0.1 * depth, "zero_point": -2}
+    model = one_op("FULLY_CONNECTED", inputs, [out], version=4, **none)
+    assert_same(tflgpu_run(model, [x], [delegate]), tflgpu_run(model, [x]))
+    floats = [{"type": "FLOAT32", "shape": [rows, depth]}, weights.astype(np.float32) / 64, bias.astype(np.float32)]
+    model = one_op("FULLY_CONNECTED", floats, [{"type": "FLOAT32", "shape": [rows, units]}], **none)
+    real = rng.normal(size=(rows, depth)).astype(np.float32)
+    want = tflgpu_run(model, [real])
+    # Sums of 3000 products, added in another order.
+    assert_same(tflgpu_run(model, [real], [delegate]), want, rtol=1e-5, atol=1e-6 * depth)

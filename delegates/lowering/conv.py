@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering import gemm, hybrid, tiles
+from tflgpu.delegates.lowering import gemm, hybrid, strips, tiles
 from tflgpu.delegates.lowering.index import standin, start_and_index
 from tflgpu.delegates.lowering.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
@@ -74,7 +74,7 @@ def conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
 def depthwise_conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
     """Weights (1, kh, kw, c * multiplier)."""
     x, weights = node.input(0), node.input(1)
-    require((x.type, weights.type) != ("INT16", "INT4"), "INT16 input with INT4 weights")
+    require(weights.type != "INT4" or x.type == "INT8", f"{x.type} input with INT4 weights")
     _, kh, kw, oc = weights.shape
     require(x.shape[3] > 0 and oc % x.shape[3] == 0, f"{oc} channels of weights for {x.shape[3]} of input")
     over = window(node, x.shape[1], x.shape[2], kh, kw)
@@ -101,6 +101,7 @@ def depthwise_conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
 def transpose_conv(node: Node, limits: DeviceLimits) -> Lowered:
     """Inputs: the output's shape, weights (oc, kh, kw, c), x, bias. The window is taken over the output."""
     constant(node.input(0), "an output shape")
+    require(node.input(1).type != "INT4", "INT4 weights")
     weights, x, out, o = node.input(1), node.input(2), node.outputs[0], node.options
     _, kh, kw, _ = weights.shape
     require(out.shape[3] == weights.shape[0] and x.shape[3] == weights.shape[3], "channels that do not fit")
@@ -154,6 +155,8 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     if weights.data is None or (c.bias is not None and c.bias.data is None):
         return None
     depthwise = c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3] >= limits.vector and limits.cpu
+    if limits.warps and c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3]:
+        depthwise = strips.fits(out.shape[3], c.window)
     if not depthwise and (c.groups > 1 or c.node.op == "DEPTHWISE_CONV_2D"):
         return None
     finish = _finish(c)
@@ -161,7 +164,8 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         if weights.type == "UINT8":
             return None
         bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
-        return [tiles.depthwise_rows(x, weights, bias, out, c.window, finish, limits)]
+        rows = strips.depthwise_strips if limits.warps else tiles.depthwise_rows
+        return [rows(x, weights, bias, out, c.window, finish, limits)]
     matrix = tiles.Matrix(
         weights.data, weights.zero_point if x.type == "UINT8" else 0, None if c.bias is None else c.bias.data
     )

@@ -138,11 +138,10 @@ def _launch(
 
 def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[str, str]:
     """C for where output i begins in x, and for how much further its k-th element lies."""
-    base = standin(x.shape, x.dtype)
+    base = standin(x.shape or (1,), x.dtype)
     every, first = slice(None), slice(0, 1)
-    # With an Ellipsis behind, indexing a scalar gives a view and no copy.
-    kept = tuple(first if axis in axes else every for axis in range(base.ndim)) + (...,)
-    reduced = tuple(every if axis in axes else first for axis in range(base.ndim)) + (...,)
+    kept = tuple(first if axis in axes else every for axis in range(base.ndim))
+    reduced = tuple(every if axis in axes else first for axis in range(base.ndim))
     return index(base[kept], base), index(base[reduced], base, "k")
 
 

@@ -70,6 +70,13 @@ class Delegate(Protocol):
         tensor.write(place); place is "host" or an object with allocate, upload and download.
         """
 
+    # What a delegate may have besides, and native libraries do:
+    #   attach(model, threads) -> Delegate   what serves one interpreter in its place, for state of that interpreter
+    #   claim(graph) -> groups of nodes      its own choice, in place of check and of the cost model; each group is a part
+    #   ops                                  operators by custom name that only this delegate can run
+    #   plans_kept                           for how many input shapes it can stay compiled at a time
+    #   host_array(shape, dtype)             memory that it copies best
+
 
 def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Delegate:
     """A delegate by name ("opencl", "cuda", an installed entry point) or by the path of a native library.

@@ -9,11 +9,13 @@ graph. Stating min_nodes, only_ops, only_nodes or require_full replaces the mode
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
 
 from tflgpu.delegate import Delegate, Unsupported
-from tflgpu.graph import Graph, Node, TensorSpec
+from tflgpu.graph import Graph, Node, Options, TensorSpec
 from tflgpu.ops.registry import OPS
 
 
@@ -41,6 +43,8 @@ def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Part]:
     The first delegate that takes a node has it. Nodes with side effects keep their order among themselves. Raises
     RuntimeError where a delegate with require_full does not get every node.
     """
+    if any(hasattr(delegate, "claim") for delegate in delegates):
+        return _in_turn(graph, delegates)
     takers, why = _takers(graph, delegates)
     before = _order(graph)
     while True:
@@ -56,6 +60,83 @@ def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Part]:
                 why[node.index].append(f"{part.owner.name}: {reason}")
     _require_full(parts, delegates, why)
     return [_finished(graph, owner, nodes, why) for owner, nodes in ((p.owner, p.nodes) for p in parts)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """Nodes that a delegate has, which stand as one node in the graph that the next delegate sees."""
+
+    owner: Delegate
+    nodes: tuple[Node, ...]
+
+
+def _in_turn(graph: Graph, delegates: Sequence[Delegate]) -> list[Part]:
+    """Parts where some delegate claims its nodes by itself: each sees the graph that those before it have left."""
+    left = graph
+    taken: dict[int, _Taken] = {}
+    why: dict[int, list[str]] = {node.index: [] for node in graph.nodes}
+    for claims, run in groupby(delegates, lambda delegate: hasattr(delegate, "claim")):
+        for group in [[delegate] for delegate in run] if claims else [list(run)]:
+            left = _without_taken(left, group, claims, taken, why)
+    owners: dict[int, Any] = {node.index: taken.get(node.index) for node in left.nodes}
+    parts = []
+    for cut in _cut(left, owners, _order(left)):
+        owner: Any = cut.owner  # one of taken, where it is not the CPU
+        parts.append(_finished(graph, owner and owner.owner, owner.nodes if owner else cut.nodes, why))
+    return parts
+
+
+def _without_taken(
+    graph: Graph, delegates: Sequence[Any], claims: bool, taken: dict[int, _Taken], why: Mapping[int, list[str]]
+) -> Graph:
+    """The graph with what the delegates take as one node a part; taken and why are added to."""
+    if claims:
+        (delegate,) = delegates
+        groups = [_Taken(delegate, tuple(nodes)) for nodes in delegate.claim(graph)]
+        reasons = {node.index: [f"{delegate.name}: not claimed by the library"] for node in graph.nodes}
+    else:
+        parts = partition(graph, delegates)
+        groups = [_Taken(part.owner, part.nodes) for part in parts if part.owner is not None]
+        reasons = {index: list(texts) for part in parts for index, texts in part.why.items()}
+    for index in why.keys() & reasons.keys():
+        why[index].extend(reasons[index])
+    graph, standing = contracted(graph, [group.nodes for group in groups])
+    taken.update(zip(standing, groups, strict=True))
+    return graph
+
+
+def contracted(graph: Graph, groups: Sequence[Sequence[Node]]) -> tuple[Graph, list[int]]:
+    """The graph with one node DELEGATE for each group, in an order in which it can run; and those nodes' numbers."""
+    first = max((node.index for node in graph.nodes), default=-1) + 1
+    numbers = list(range(first, first + len(groups)))
+    specs = {s.index: s for node in graph.nodes for s in (*node.inputs, *node.outputs) if s is not None}
+    unit_of: dict[int, tuple[Node, tuple[Node, ...]]] = {}
+    for number, group in zip(numbers, groups, strict=True):
+        reads, writes = (tuple(specs[i] for i in sorted(indices)) for indices in boundary(graph, group))
+        node = Node(number, "DELEGATE", 1, Options(), reads, writes)
+        unit_of.update(dict.fromkeys((member.index for member in group), (node, tuple(group))))
+    waiting = list(dict.fromkeys(unit_of.get(node.index, (node, (node,))) for node in graph.nodes))
+    before, done, ordered = _order(graph), set[int](), list[Node]()
+    while waiting:
+        left = []
+        for node, members in waiting:
+            inside = {member.index for member in members}
+            if all(before[index] <= done | inside for index in inside):
+                done |= inside
+                ordered.append(node)
+            else:
+                left.append((node, members))
+        if len(left) == len(waiting):
+            raise RuntimeError(f"{left[0][0]} cannot run as one: it waits for what waits for it")
+        waiting = left
+    return replace(graph, nodes=tuple(ordered)), numbers
+
+
+def groups_of(graph: Graph, chosen: Collection[int]) -> list[tuple[Node, ...]]:
+    """The nodes of these numbers in as few groups as can run one after another, each as one."""
+    ours: Any = object()
+    owners = {node.index: ours if node.index in chosen else None for node in graph.nodes}
+    return [cut.nodes for cut in _cut(graph, owners, _order(graph)) if cut.owner is ours]
 
 
 def _takers(graph: Graph, delegates: Sequence[Delegate]) -> tuple[dict[int, list[Delegate]], dict[int, list[str]]]:

@@ -130,8 +130,14 @@ def _read_only(array: Array) -> Array:
     return array
 
 
+class DelegateError(RuntimeError):
+    """A native delegate failed; the text already names its node."""
+
+
 def failed(node: Node, what: str, error: Exception) -> RuntimeError:
     """The RuntimeError that TensorFlow Lite raises for a node that failed to prepare or to invoke."""
+    if isinstance(error, DelegateError):
+        return DelegateError(*error.args)
     text = str(error) or type(error).__name__
     kind = type(error) if isinstance(error, OpError) else RuntimeError
     return kind(f"{text}{'' if text[-1:].isspace() else ' '}Node number {node.index} ({node.op}) failed to {what}.")

@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ OPTIONS: Mapping[str, Option] = LIMIT_OPTIONS | {
 
 COMPILER_OPTIONS = ("-std=c++17", "--fmad=false")
 """A product and a sum round twice, as on the CPU, but where a kernel says fma."""
+
+MMA_PROBE = '#include <mma.h>\nextern "C" __global__ void probe() {}\n'
 
 
 def load(options: Mapping[str, Any]) -> GpuDelegate:
@@ -105,8 +108,9 @@ class CudaDevice:
             half=True,
             units=properties["multiProcessorCount"],
             precision=precision,
+            chains=True,
             warps=True,
-            tensor_cores=True,
+            tensor_cores=False,
         )
         self.graphs = True
         self.notes: list[str] = []
@@ -117,6 +121,7 @@ class CudaDevice:
             self._pool = self._cuda.MemoryPool()
         self._cache = cache
         self._modules: dict[str, Any] = {}
+        self._use_tensor_cores(properties["major"] * 10 + properties["minor"])
         self._pinned: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
         self._mirrored: dict[int, int] = {}
 
@@ -126,6 +131,23 @@ class CudaDevice:
             names = [self.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
             found = "; ".join(f"{i}: {name}" for i, name in enumerate(names))
             raise ValueError(f"cuda delegate: no GPU {number}; found {found}")
+
+    def _use_tensor_cores(self, capability: int) -> None:
+        """Where the GPU has them and mma.h is installed. Raises ValueError where precision asks for what is not there."""
+        wanted = self.limits.precision
+        enough = capability >= (80 if wanted == "tf32" else 75)
+        if enough:
+            try:
+                self.kernel(MMA_PROBE, "probe")
+                self.limits = replace(self.limits, tensor_cores=True)
+                return
+            except CompileError as error:
+                reason = f"mma.h does not compile ({str(error).splitlines()[1]}); pip install 'cupy-cuda12x[ctk]' has it"
+        else:
+            reason = "the GPU has no tensor cores for it"
+        if wanted != "fp32":
+            raise ValueError(f"cuda delegate: precision={wanted} is not to be had on {self.name}: {reason}")
+        self.notes.append(f"int8 does without tensor cores: {reason}")
 
     @contextmanager
     def active(self) -> Iterator[None]:

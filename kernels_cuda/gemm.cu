@@ -109,6 +109,20 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 #endif
 }
 
+// Which of a block's BM rows and BK words unit u of LOAD words is: along a row first where a thread loads four words, else
+// along a column, so that a thread needs only one row.
+#if LOAD == 4
+#define X_ROW(u) ((u) / (BK / LOAD))
+#define X_AT(u) ((u) % (BK / LOAD) * LOAD)
+#define X_ROWS X_LOADS
+#define ROW(i) rows[i]
+#else
+#define X_ROW(u) ((u) % BM)
+#define X_AT(u) ((u) / BM)
+#define X_ROWS 1
+#define ROW(i) rows[0]
+#endif
+
 #ifdef FINISH
 // out (m, n) from the sums of `slices` stretches of k, each (m, n). One thread an output.
 extern "C" __global__ void gemm_finish(const sum* __restrict__ sums, const sum* __restrict__ bias, SCALES,
@@ -136,9 +150,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     i32 depth = (k + LANES - 1) / LANES, first = blockIdx.z * slice, last = min(first + slice, depth);
     i32 tx = t % (BN / TN), ty = t / (BN / TN);
 
-    Row rows[X_LOADS];
+    Row rows[X_ROWS];
 #pragma unroll
-    for (i32 i = 0; i < X_LOADS; i++) rows[i] = row_at(x, m0 + (t + i * THREADS) / (BK / LOAD), m, IMAGE_ARGS);
+    for (i32 i = 0; i < X_ROWS; i++) rows[i] = row_at(x, m0 + X_ROW(t + i * THREADS), m, IMAGE_ARGS);
 
     word next_x[X_LOADS][LOAD];
     words next_w[W_LOADS];
@@ -148,8 +162,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         if (k0 + BK < last) {
 #pragma unroll
             for (i32 i = 0; i < X_LOADS; i++)
-                fetch(next_x[i], rows[i], k0 + BK + (t + i * THREADS) % (BK / LOAD) * LOAD, last, k, (word)fill,
-                      IMAGE_ARGS);
+                fetch(next_x[i], ROW(i), k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, IMAGE_ARGS);
 #pragma unroll
             for (i32 i = 0; i < W_LOADS; i++) {
                 i32 u = t + i * THREADS, kk = k0 + BK + u / (BN / 4);
@@ -177,7 +190,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
                 for (i32 e = 0; e < LOAD; e++) {
                     i32 u = t + i * THREADS;
-                    xs[u % (BK / LOAD) * LOAD + e][u / (BK / LOAD)] = next_x[i][e];
+                    xs[X_AT(u) + e][X_ROW(u)] = next_x[i][e];
                 }
 #pragma unroll
             for (i32 i = 0; i < W_LOADS; i++) {
@@ -241,9 +254,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     i32 depth = (k + LANES - 1) / LANES, first = blockIdx.z * slice, last = min(first + slice, depth);
     i32 my = t / 64 * (BM / 2), mx = t / 32 % 2 * (BN / 2);
 
-    Row rows[X_LOADS];
+    Row rows[X_ROWS];
 #pragma unroll
-    for (i32 i = 0; i < X_LOADS; i++) rows[i] = row_at(x, m0 + (t + i * THREADS) / (BK / LOAD), m, IMAGE_ARGS);
+    for (i32 i = 0; i < X_ROWS; i++) rows[i] = row_at(x, m0 + X_ROW(t + i * THREADS), m, IMAGE_ARGS);
     wmma::fragment<wmma::accumulator, 16, 16, MK, sum> acc[BM / 32][BN / 32];
 #pragma unroll
     for (i32 i = 0; i < BM / 32; i++)
@@ -251,17 +264,17 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (i32 j = 0; j < BN / 32; j++) wmma::fill_fragment(acc[i][j], 0);
 
     for (i32 k0 = first; k0 < last; k0 += BK) {
-#pragma unroll
+#pragma unroll 4
         for (i32 i = 0; i < X_LOADS; i++) {
-            i32 u = t + i * THREADS, at = u % (BK / LOAD) * LOAD;
+            i32 u = t + i * THREADS, at = X_AT(u);
             word v[LOAD];
-            fetch(v, rows[i], k0 + at, last, k, (word)fill, IMAGE_ARGS);
+            fetch(v, ROW(i), k0 + at, last, k, (word)fill, IMAGE_ARGS);
 #pragma unroll
             for (i32 e = 0; e < LOAD; e++)
 #ifdef CODES
-                *(word*)&xs[u / (BK / LOAD)][(at + e) * LANES] = v[e];
+                *(word*)&xs[X_ROW(u)][(at + e) * LANES] = v[e];
 #else
-                xs[u / (BK / LOAD)][at + e] = ROUNDED(v[e]);
+                xs[X_ROW(u)][at + e] = ROUNDED(v[e]);
 #endif
         }
 #pragma unroll

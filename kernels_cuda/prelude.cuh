@@ -11,6 +11,7 @@ typedef float f32;
 typedef double f64;
 #define IN(type) const type* __restrict__
 #define FN static __device__ __forceinline__
+#define IN(type) const type*
 #define CLZ(x) __clz((i32)(x))
 #define NAN __int_as_float(0x7fffffff)
 #define INFINITY __int_as_float(0x7f800000)

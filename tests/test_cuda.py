@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_gemm_cases import GEMM_CASES, whole_numbers
+from cuda_cases import FAST_CASES, whole_numbers
 from delegate_cases import CASES, Case
 from oracle import assert_same, one_op, tflgpu_run
 
@@ -44,11 +44,11 @@ def test_a_delegated_operator_gives_the_cpus_results_and_breaks_no_rule(case: Ca
     assert_same(got, tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
 
 
-IN_PRECISIONS = [(case, p) for case in GEMM_CASES for p in ("fp32", "tf32", "fp16") if p == "fp32" or "codes" not in case.name]
+IN_PRECISIONS = [(case, p) for case in FAST_CASES for p in ("fp32", "tf32", "fp16") if p == "fp32" or "codes" not in case.name]
 
 
 @pytest.mark.parametrize(("case", "precision"), IN_PRECISIONS, ids=lambda value: getattr(value, "name", value))
-def test_every_variant_of_gemm_is_exact_on_whole_numbers(case: Case, precision: str) -> None:
+def test_every_fast_kernel_is_exact_on_whole_numbers(case: Case, precision: str) -> None:
     model, values = case.model(), whole_numbers(case)
     want = tflgpu_run(model, values)
     for check in (False, True):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import pytest
+from cuda_cases import FAST_CASES
 from delegate_cases import CASES
 from nvrtc import ARCHITECTURES, Nvrtc
 
@@ -23,8 +26,8 @@ KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void (?:__launc
 ONLY = {"cl": "// Only for OpenCL", "cu": "// Only for CUDA"}
 WORDS = r"\b(?:global|restrict|__restrict__|__global)\b"
 
-REGISTERS = 128
-"""The most that a kernel may use: two blocks of 256 threads then fit a multiprocessor."""
+REGISTERS, REGISTERS_OF_A_BLOCK = 160, 32768
+"""The most that a thread and a block may use: at least two blocks then fit a multiprocessor."""
 
 
 def texts(dialect: str) -> dict[str, str]:
@@ -61,9 +64,14 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
 def variants() -> dict[str, Launch]:
     """One launch for each kernel and each set of macros that it is compiled with."""
     found: dict[str, Launch] = {}
-    for case in CASES:
-        for launch in launches(case.model(), DeviceLimits(units=132)):
-            key = f"{launch.kernel} {' '.join(sorted(map(str, launch.defines)))}"
+    plain = DeviceLimits(units=132)
+    fast = replace(plain, warps=True, chains=True, tensor_cores=True)
+    wanted = [(case, plain) for case in CASES] + [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
+    wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
+    for case, limits in wanted:
+        for launch in launches(case.model(), limits):
+            mma = str(launch.defines.get("MMA", ""))
+            key = f"{launch.kernel} {' '.join(sorted(map(str, launch.defines)))} {mma}".strip()
             found.setdefault(key, launch)
     return found
 
@@ -77,7 +85,10 @@ def nvrtc() -> Any:
 def test_a_kernel_compiles_for_every_gpu_within_its_registers(launch: Launch, nvrtc: Any) -> None:
     text = source(launch, CudaDevice.dialect)
     for architecture in ARCHITECTURES:
+        if launch.defines.get("MMA") == 32 and architecture < 80:
+            continue  # no TF32: the delegate refuses precision=tf32 there
         figures = nvrtc.compile(text, architecture, COMPILER_OPTIONS)[launch.name]
         assert figures.spilled == 0, f"sm_{architecture} spills {figures.spilled} bytes"
-        assert figures.registers <= REGISTERS, f"sm_{architecture} uses {figures.registers} registers"
+        block = math.prod(launch.block) * figures.registers
+        assert figures.registers <= REGISTERS and block <= REGISTERS_OF_A_BLOCK, f"sm_{architecture}: {figures}"
         assert figures.shared <= 48 << 10, f"sm_{architecture} uses {figures.shared} bytes of shared memory"

@@ -1,4 +1,4 @@
-"""Convolutions and products that reach every variant of kernels_cuda/gemm.cu, with whole numbers for data, whose sums are
+"""Convolutions and products that reach every variant of gemm.cu and strips.cu, with whole numbers for data, whose sums are
 exact in any order and precision."""
 
 from __future__ import annotations
@@ -40,7 +40,26 @@ def product(name: str, kind: str, m: int, n: int, k: int) -> Case:
     return Case(name, "FULLY_CONNECTED", [x, w8, bias], [out], options, 4)
 
 
-GEMM_CASES = [
+def depthwise(name: str, kind: str, x: Sequence[int], k: int = 3, stride: int = 1, dilation: int = 1) -> Case:
+    """A depthwise convolution of x (n, h, w, c) with one filter of k x k a channel."""
+    n, h, w, c = x
+    oh, ow = -(-h // stride), -(-w // stride)
+    rng = np.random.default_rng(3)
+    weights = rng.integers(-3, 4, (1, k, k, c))
+    options = {"padding": "SAME", "stride_w": stride, "stride_h": stride, "fused_activation_function": "NONE"}
+    options |= {"depth_multiplier": 1, "dilation_w_factor": dilation, "dilation_h_factor": dilation}
+    if kind == "FLOAT32":
+        bias = rng.integers(-9, 9, c).astype(np.float32)
+        inputs = [f(*x), weights.astype(np.float32), bias]
+        return Case(name, "DEPTHWISE_CONV_2D", inputs, [f(n, oh, ow, c)], options, 2)
+    scale = np.linspace(0.01, 0.02, c).astype(np.float32)
+    w8: Any = {"type": "INT8", "value": weights.astype(np.int8), "scale": scale, "zero_point": np.zeros(c, "i8"), "axis": 3}
+    bias8 = {"type": "INT32", "value": rng.integers(-999, 999, c).astype(np.int32), "scale": 0.001, "zero_point": 0}
+    out = q("INT8", n, oh, ow, c, scale=0.1, zero_point=-7)
+    return Case(name, "DEPTHWISE_CONV_2D", [q("INT8", *x, scale=0.07, zero_point=-11), w8, bias8], [out], options, 3)
+
+
+FAST_CASES = [
     conv("pointwise, vectors", "FLOAT32", (1, 5, 7, 20), 33),
     conv("pointwise, scalars", "FLOAT32", (1, 5, 7, 9), 5),
     conv("3x3 of three channels", "FLOAT32", (2, 9, 7, 3), 17, 3, 2),
@@ -55,6 +74,11 @@ GEMM_CASES = [
     conv("codes on tensor cores, windows", "INT8", (1, 9, 9, 16), 70, 3),
     product("codes by doubles", "INT8", 3, 37, 130),
     product("codes split along k", "INT8", 1, 37, 1300),
+    depthwise("depthwise, short strips", "FLOAT32", (2, 5, 7, 8)),
+    depthwise("depthwise, long strips", "FLOAT32", (1, 61, 67, 32), 3, 2),
+    depthwise("depthwise 5x5, dilated", "FLOAT32", (1, 9, 8, 4), 5, 1, 2),
+    depthwise("depthwise of codes", "INT8", (1, 9, 7, 12), 3, 2),
+    depthwise("depthwise of codes, long strips", "INT8", (1, 40, 41, 80), 5),
     product("codes by doubles on tensor cores", "INT8", 65, 66, 100),
 ]
 

@@ -1,0 +1,46 @@
+"""Depthwise convolutions for devices with warps: strips of outputs from rows of the image in registers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Ref
+from tflgpu.delegates.lowering.registry import i32
+from tflgpu.delegates.lowering.tiles import Finish
+from tflgpu.delegates.lowering.window import Window
+
+from tflgpu.graph import TensorSpec
+
+REACH = 11
+"""The most columns of the image that a thread keeps, four channels each: more spills."""
+
+
+def fits(channels: int, over: Window) -> bool:
+    """Whether there is a kernel for as many outputs as channels, under this window."""
+    return channels % 4 == 0 and over.kh * over.kw <= 25 and (over.kw - 1) * over.dw < REACH
+
+
+def depthwise_strips(
+    x: TensorSpec,
+    weights: TensorSpec,
+    bias: Argument,
+    out: TensorSpec,
+    over: Window,
+    finish: Finish,
+    limits: DeviceLimits,
+) -> Launch:
+    """The launch, where it `fits`."""
+    n, h, w, c = x.shape
+    reach = (REACH - 1 - (over.kw - 1) * over.dw) // over.sw + 1
+    strip = min(reach, 4 if n * over.oh * over.ow * c >= 1 << 17 else 2, over.ow)
+    size = n * over.oh * -(-over.ow // strip) * (c // 4)
+    sizes = (size, h, w, c, over.oh, over.ow, over.sh, over.dh, over.top, over.left)
+    zero = (i32(finish.x_zero),) if finish.rescale else ()
+    args = (
+        *(Ref(x.index), Ref(weights.index), bias, *finish.rescale, Ref(out.index)),
+        *(*map(i32, sizes), *zero, *finish.ends),
+    )
+    defines: dict[str, Any] = {"KH": over.kh, "KW": over.kw, "SW": over.sw, "DW": over.dw, "STRIP": strip}
+    defines |= {"CODES": 1} if finish.rescale else {}
+    return Launch("strips.depthwise_strips", args, (size,), (128,), defines)

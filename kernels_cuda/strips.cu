@@ -1,0 +1,89 @@
+// out (n, oh, ow, c) = x (n, h, w, c), each channel convolved with its own weights (KH, KW, c), plus bias (c). A thread
+// makes STRIP places in a row of four channels, from rows of x that it keeps in registers.
+// CODES: sums of int8 are rescaled in fixed point.
+// Only for CUDA.
+
+#define SEEN ((STRIP - 1) * SW + (KW - 1) * DW + 1)
+
+#ifdef CODES
+typedef i32 sum;
+typedef char4 four;
+#define X_T i8
+#define PLUS_PRODUCT(acc, a, b) ((acc) + (a) * (i32)(b))
+#define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
+#define ENDS i32 x_zero, i32 out_zero, i32 low, i32 high
+#define DONE(acc, n) clamp_i32(mbqm(acc, multipliers[n], exponents[n]) + out_zero, low, high)
+#else
+typedef f32 sum;
+typedef float4 four;
+#define X_T f32
+#define PLUS_PRODUCT(acc, a, b) fma(a, b, acc)
+#define SCALES
+#define ENDS f32 low, f32 high
+#define DONE(acc, n) clamp_f32(acc, low, high)
+#endif
+
+extern "C" __global__ void depthwise_strips(const X_T* __restrict__ x, const X_T* __restrict__ weights,
+                                            const sum* __restrict__ bias, SCALES X_T* __restrict__ out, i32 size,
+                                            i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 sh, i32 dh, i32 top, i32 left,
+                                            ENDS) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 groups = c / 4, strips = (ow + STRIP - 1) / STRIP;
+    i32 n = i % groups * 4, ox = i / groups % strips * STRIP, oy = i / groups / strips % oh;
+    i32 image = i / groups / strips / oh;
+    i32 y = oy * sh - top, left_most = ox * SW - left;
+
+    sum acc[STRIP][4];
+#pragma unroll
+    for (i32 s = 0; s < STRIP; s++)
+#pragma unroll
+        for (i32 e = 0; e < 4; e++) acc[s][e] = bias[n + e];
+
+#pragma unroll
+    for (i32 ky = 0; ky < KH; ky++) {
+        i32 iy = y + ky * dh;
+        if (iy < 0 || iy >= h) continue;
+        const X_T* row = x + (i64)(image * h + iy) * w * c + n;
+        sum seen[SEEN][4];
+#pragma unroll
+        for (i32 k = 0; k < SEEN; k++) {
+            i32 ix = left_most + k;
+            bool inside = ix >= 0 && ix < w;
+            four v = inside ? *(const four*)(row + ix * c) : four{};
+#ifdef CODES
+            i32 zero = inside ? x_zero : 0;
+#else
+            f32 zero = 0;
+#endif
+            seen[k][0] = v.x - zero;
+            seen[k][1] = v.y - zero;
+            seen[k][2] = v.z - zero;
+            seen[k][3] = v.w - zero;
+        }
+#pragma unroll
+        for (i32 kx = 0; kx < KW; kx++) {
+            four tap = *(const four*)(weights + (ky * KW + kx) * c + n);
+#pragma unroll
+            for (i32 s = 0; s < STRIP; s++) {
+                const sum* v = seen[s * SW + kx * DW];
+                acc[s][0] = PLUS_PRODUCT(acc[s][0], v[0], tap.x);
+                acc[s][1] = PLUS_PRODUCT(acc[s][1], v[1], tap.y);
+                acc[s][2] = PLUS_PRODUCT(acc[s][2], v[2], tap.z);
+                acc[s][3] = PLUS_PRODUCT(acc[s][3], v[3], tap.w);
+            }
+        }
+    }
+
+    out += ((i64)(image * oh + oy) * ow + ox) * c + n;
+#pragma unroll
+    for (i32 s = 0; s < STRIP; s++) {
+        if (ox + s >= ow) break;
+        four v;
+        v.x = DONE(acc[s][0], n);
+        v.y = DONE(acc[s][1], n + 1);
+        v.z = DONE(acc[s][2], n + 2);
+        v.w = DONE(acc[s][3], n + 3);
+        *(four*)(out + s * c) = v;
+    }
+}

@@ -5,16 +5,22 @@
 // CODES: sums are rescaled in fixed point, or, with DOUBLES, by doubles; what x's zero point amounts to is in the bias.
 // Only for OpenCL: CUDA has kernels of its own for this.
 
+// HYBRID: every pixel's codes have a scale and a zero point of their own, and the weights' scales make floats of the sums.
 // Everything is a named variable and nothing an array, which PoCL would keep in memory.
 
-#pragma OPENCL FP_CONTRACT ON
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
 #define V CAT(ACC, VW)
 #define LOAD(p) CAT(convert_, V)(CAT(vload, VW)(0, p))
 #define NR (VW * NV)
 
-#if defined(DOUBLES)
+#if defined(HYBRID)
+#define SCALES                                                                                                         \
+    global const f32 *weight_scales, global const i32 *weight_sums, global const f32 *scales,                          \
+        global const i32 *zero_points,
+#define ENDS f32 low, f32 high
+#define FINISH weight_scales, weight_sums, scales, zero_points, low, high
+#elif defined(DOUBLES)
 #define SCALES global const f64 *scales,
 #define ENDS i32 out_zero, i32 low, i32 high
 #define FINISH scales, out_zero, low, high
@@ -62,14 +68,22 @@
 #define ROW_ADD(i)                                                                                                     \
     V value##i = (V)((ACC)a##i[k]);                                                                                    \
     COLUMNS(ADD, i)
-#define STORE(i, j) store(acc##i##j, bias, out + (m0 + i) * oc, n0 + j * VW, oc, FINISH);
+#define STORE(i, j) store(acc##i##j, bias, out + (m0 + i) * oc, m0 + i, n0 + j * VW, oc, FINISH);
 #define ROW_STORE(i)                                                                                                   \
     if (m0 + i < pixels) {                                                                                             \
         COLUMNS(STORE, i)                                                                                              \
     }
 
-FN void store(V acc, global const BIAS_T* bias, global OUT_T* out, i32 n, i32 oc, SCALES ENDS) {
-#if defined(DOUBLES)
+FN void store(V acc, global const BIAS_T* bias, global OUT_T* out, i32 m, i32 n, i32 oc, SCALES ENDS) {
+#if defined(HYBRID)
+    ACC sums[VW];
+    CAT(vstore, VW)(acc, 0, sums);
+    for (i32 e = 0; e < VW; e++)
+        if (n + e < oc) {
+            f32 sum = (i32)sums[e] - zero_points[m] * weight_sums[n + e];
+            out[n + e] = clamp_f32(bias[n + e] + sum * (scales[m] * weight_scales[n + e]), low, high);
+        }
+#elif defined(DOUBLES)
     ACC sums[VW];
     CAT(vstore, VW)(acc, 0, sums);
     for (i32 e = 0; e < VW; e++)
@@ -95,6 +109,8 @@ FN void store(V acc, global const BIAS_T* bias, global OUT_T* out, i32 n, i32 oc
     }
 #endif
 }
+
+#pragma OPENCL FP_CONTRACT ON
 
 #ifdef ALONE
 __attribute__((reqd_work_group_size(1, 1, 1)))

@@ -13,6 +13,7 @@ from oracle import one_op
 
 import tflgpu
 from tflgpu import delegate as delegates
+from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import LIMIT_OPTIONS, Limits, Unsupported, load_delegate, read_limits, read_options
 from tflgpu.graph import Node
 from tflgpu.memory import Tensor
@@ -104,3 +105,43 @@ def test_a_delegate_that_cannot_be_created_raises_valueerror(monkeypatch: pytest
     monkeypatch.setattr(delegates, "_attribute", lambda where: broken)
     with pytest.raises(ValueError, match="Failed to load delegate from opencl\nno driver"):
         load_delegate("opencl")
+
+
+def test_what_a_delegate_makes_before_a_dynamic_node_is_read_behind_it() -> None:
+    class OnDevice(Negator):
+        """Keeps its result in a buffer of its own until the host asks."""
+
+        def allocate(self, nbytes: int) -> Any:
+            return np.zeros(nbytes, np.uint8)
+
+        def upload(self, buffer: Any, host: Any) -> None:
+            buffer[...] = host.reshape(-1).view(np.uint8)
+
+        def download(self, buffer: Any, host: Any) -> None:
+            host.reshape(-1).view(np.uint8)[...] = buffer
+
+        def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+            (node,) = part.nodes
+            x, y = tensors[node.input(0).index], tensors[node.outputs[0].index]
+
+            def step() -> None:
+                negated = -x.read(self).view(np.float32)
+                y.write(self)[...] = negated.view(np.uint8)
+
+            return step
+
+    m = ModelBuilder()
+    g = m.graph()
+    x, shape = g.input("x", "FLOAT32", [4]), g.input("shape", "INT32", [2])
+    negative, out = g.tensor("negative", "FLOAT32", [4]), g.tensor("out", "FLOAT32", [2, 2], shape_signature=[-1, -1])
+    g.node("NEG", [x], [negative])
+    g.node("RESHAPE", [negative, shape], [out])
+    g.outputs(out)
+    interpreter = tflgpu.Interpreter(model_content=m.build(), experimental_delegates=[OnDevice()])
+    interpreter.allocate_tensors()
+    for value in (1, 2):
+        interpreter.set_tensor(0, np.full(4, value, np.float32))
+        interpreter.set_tensor(1, np.array([1, 4], np.int32))
+        interpreter.invoke()
+        index = interpreter.get_output_details()[0]["index"]
+        np.testing.assert_array_equal(interpreter.get_tensor(index), np.full((1, 4), -value, np.float32))

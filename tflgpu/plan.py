@@ -93,6 +93,8 @@ class Plan:
             raise failed(self._made_by[position], "invoke", error) from error
         if not self.waiting:
             return self
+        for index in self._read_later & self._crossing & self.storage.keys():
+            self.storage[index].read()  # the plan that follows does not know of the delegate that made it
         self.ran_into = self._run_waiting()
         return self.ran_into.run()
 

@@ -137,6 +137,9 @@ def _hybrid(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimit
     require(p.k < 16 or int(codes.min(initial=0)) > -128, "weights of -128")
     rows = quantize_rows(p.x, p.m, p.k, o.asymmetric_quantize_inputs, limits)
     low, high = HYBRID_RANGES[o.fused_activation_function]
+    if limits.tiles and p.m and (bias is None or bias.data is not None):
+        matrix = tiles.Matrix(codes, 0, None if bias is None else bias.data)
+        return [rows.launch, tiles.hybrid_tiles(rows, matrix, weights.quantization.scale, p.out, low, high, limits)]
     args = (
         rows.codes,
         p.y,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
 from tflgpu.delegates.lowering.window import Window
 
@@ -97,6 +98,54 @@ def conv_tiles(
     return [Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)]
 
 
+def hybrid_tiles(
+    rows: Rows, matrix: Matrix, scale: Array, out: TensorSpec, low: Any, high: Any, limits: DeviceLimits
+) -> Launch:
+    """The product of rows of codes, each with its own scale, and weights of `scale` (1,) or (oc,), as floats."""
+    oc, depth = matrix.weights.shape
+    m = size(out) // oc
+    lanes, vectors, height = _tile(oc, m, limits)
+    nr = lanes * vectors
+    panels = -(-oc // nr)
+    tiles = panels * -(-m // height)
+    share = -(-tiles // min(tiles, limits.units * 4)) if limits.cpu else 1
+    integer = _most(matrix) * 128 > EXACT
+    step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
+    sizes = (tiles, share, m, 1, m, depth, 1, m, oc, 1, 1, 1, 1, 1, 1, 0, 0, step, panel)
+    bias = np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1)
+    args = (
+        rows.codes,
+        np.zeros(depth, np.int8),
+        Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),
+        padded(bias, panels * nr),
+        padded(np.broadcast_to(scale.astype(np.float32), (oc,)), panels * nr),
+        Packed(lambda: padded(matrix.weights.sum(axis=1, dtype=np.int32), panels * nr)),
+        rows.scales,
+        rows.zero_points,
+        Ref(out.index),
+        *map(i32, sizes),
+        np.float32(low),
+        np.float32(high),
+    )
+    defines: dict[str, Any] = {
+        "VW": lanes,
+        "NV": vectors,
+        "MR": height,
+        "X_T": "char",
+        "OUT_T": "float",
+        "BIAS_T": "float",
+    }
+    defines |= {"ACC": "int", "W_T": "short"} if integer else {"ACC": "float", "W_T": "float"}
+    defines |= {"HYBRID": 1} | ({"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1})
+    return Launch("tiles.conv_tiles", args, (-(-tiles // share),), (1 if limits.cpu else 64,), defines)
+
+
+def _most(matrix: Matrix) -> int:
+    """The largest sum of magnitudes of one output's weights."""
+    rows = matrix.weights.reshape(len(matrix.weights), -1).astype(np.int32) - matrix.zero_point
+    return int(np.abs(rows).sum(axis=1, dtype=np.int64).max(initial=0))
+
+
 def _tile(oc: int, pixels: int, limits: DeviceLimits) -> tuple[int, int, int]:
     """Lanes of a vector, vectors and rows of a tile: as large as registers hold, no larger than the work."""
     lanes = limits.vector if limits.cpu and oc > 4 else 4
@@ -108,9 +157,7 @@ def _tile(oc: int, pixels: int, limits: DeviceLimits) -> tuple[int, int, int]:
 
 
 def _largest_sum(matrix: Matrix, x: TensorSpec) -> int:
-    largest = 255 if x.type == "UINT8" else 128
-    rows = matrix.weights.reshape(len(matrix.weights), -1).astype(np.int32) - matrix.zero_point
-    return int(np.abs(rows).sum(axis=1, dtype=np.int64).max(initial=0)) * largest
+    return _most(matrix) * (255 if x.type == "UINT8" else 128)
 
 
 def _panels(matrix: Matrix, nr: int, by_panel: bool, dtype: np.dtype[Any]) -> Array:

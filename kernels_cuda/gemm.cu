@@ -141,7 +141,7 @@ extern "C" __global__ void gemm_finish(const sum* __restrict__ sums, const sum* 
 
 // slice: words of k for each of gridDim.z stretches; columns: n rounded up to whole blocks. With SPLIT, out is the sums of
 // each stretch.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     gemm(const X_T* __restrict__ x, const word* __restrict__ weights, const sum* __restrict__ bias, SCALES,
          OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE, ENDS) {
     __shared__ word xs[BK][BM + 4];
@@ -244,7 +244,7 @@ typedef i8 shared_operand;
 #define W_LOADS (KB * BN / WIDE / THREADS)
 #define WIDE (16 / (i32)sizeof(shared_operand))
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const sum* __restrict__ bias, SCALES,
              OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE, ENDS) {
     __shared__ __align__(32) shared_operand xs[BM][KB + PAD];

@@ -22,7 +22,7 @@ from tflgpu.loader import load
 from tflgpu.ops.registry import OPS
 
 FOLDERS = {"cl": "tflgpu.kernels_cl", "cu": "tflgpu.kernels_cuda"}
-KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?'}
+KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void '}
 ONLY = {"cl": "// Only for OpenCL", "cu": "// Only for CUDA"}
 WORDS = r"\b(?:global|restrict|__restrict__|__global)\b"
 

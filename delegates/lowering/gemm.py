@@ -54,7 +54,7 @@ def conv_gemm(
     n = matrix.weights.shape[0]
     m, k = size(out) // n, over.kh * over.kw * c
     mma = _tensor_cores(codes, m, n, k, limits)
-    tiles = _tiles(m, n, bool(mma))
+    tiles = _tiles(m, n, mma)
     lanes = 4 if codes else 1
     depth = -(-k // lanes)
     blocks = -(-m // tiles.bm), -(-n // tiles.bn)
@@ -96,10 +96,10 @@ def _tensor_cores(codes: bool, m: int, n: int, k: int, limits: DeviceLimits) -> 
     return {"fp16": 16, "tf32": 32}.get(limits.precision, 0)
 
 
-def _tiles(m: int, n: int, mma: bool) -> Tiles:
+def _tiles(m: int, n: int, mma: int) -> Tiles:
     """As large as registers hold, no larger than the layer."""
     if mma:
-        return Tiles(64, 64, 32) if n > 32 else Tiles(64, 32, 32)
+        return Tiles(64, 64 if n > 32 else 32, 16 if mma == 32 else 32)
     if m <= 32 or n <= 32 or m * n <= 1 << 16:
         return Tiles(32, 32, 16, 4, 4)
     return Tiles(128, 64, 16, 8, 4) if m * n >= 1 << 21 else Tiles(64, 64, 16, 4, 4)

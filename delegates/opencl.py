@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,11 +165,11 @@ class OpenClDevice:
         path = self._cached(text)
         if path is not None and path.exists():
             try:
-                return cl.Program(self._context, [self._device], [path.read_bytes()]).build(cache_dir=False)  # type: ignore[arg-type]
+                return _built(cl.Program(self._context, [self._device], [path.read_bytes()]), [])
             except cl.Error:
                 path.unlink(missing_ok=True)  # written by another version of the driver, or cut short
         try:
-            program = cl.Program(self._context, text).build(self._build_options, cache_dir=False)  # type: ignore[arg-type]
+            program = _built(cl.Program(self._context, text), self._build_options)
         except cl.RuntimeError as error:
             raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
         if path is not None:
@@ -180,6 +181,13 @@ class OpenClDevice:
             return None
         key = "\n".join([self.name, self._device.driver_version, *self._build_options, text])
         return self._cache / (hashlib.sha256(key.encode()).hexdigest() + ".bin")
+
+
+def _built(program: cl.Program, options: Sequence[str]) -> cl.Program:
+    with warnings.catch_warnings():
+        # Some compilers report success in words, which pyopencl takes for a warning.
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        return program.build(list(options), cache_dir=False)  # type: ignore[arg-type]
 
 
 def _keep(path: Path, binary: bytes) -> None:

@@ -27,12 +27,12 @@ kernel void quantize_rows(global const f32* x, global i8* codes, global f32* sca
     f64 zero = 128 + fabs(from_low) < 127 + fabs(from_high) ? -128 - from_low : 127 - from_high;
     zero = trunc(zero + (zero < 0 ? -0.5 : 0.5));
     i32 zero_point = empty ? 0 : (i32)(zero < -128 ? -128 : zero > 127 ? 127 : zero);
-    f32 scale = (f32)wide, inverse = 1.0f / scale;
+    f32 scale = (f32)wide, inverse = DIVIDE(1.0f, scale);
     i32 least = -128;
 #else
     f32 largest = high < -low ? -low : high;
     i32 empty = largest == 0, zero_point = 0, least = -127;
-    f32 scale = empty ? 1.0f : largest / 127.0f, inverse = empty ? 127.0f : 127.0f / largest;
+    f32 scale = empty ? 1.0f : DIVIDE(largest, 127.0f), inverse = empty ? 127.0f : DIVIDE(127.0f, largest);
 #endif
     if (t == 0) {
         scales[r] = scale;

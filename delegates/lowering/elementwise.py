@@ -218,9 +218,12 @@ def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
     """Codes of floats: x / scale rounded half away from zero, plus the zero point, clamped."""
     require(x.type == "FLOAT32" and out.type in ("INT8", "UINT8", "INT16"), f"QUANTIZE of {x.type} to {out.type}")
     require(out.quantization is not None and not out.quantization.per_channel, "quantization by channel")
-    require(limits.exact_division, "a device that does not divide floats exactly")
+    require(limits.exact_division or limits.double, "a device that does not divide floats exactly")
+    # The quotient of doubles, rounded to float, is the quotient of floats correctly rounded.
+    scale = c_float(float(out.scale))
+    quotient = f"x / {scale}" if limits.exact_division else f"(f32)((f64)x / (f64){scale})"
     kind = np.iinfo(out.dtype)
-    rounded = f"to_i32(round_away(x / {c_float(float(out.scale))}))"
+    rounded = f"to_i32(round_away({quotient}))"
     expression = f"clamp_i64((i64){rounded} + {out.zero_point}, {kind.min}, {kind.max})"
     return elementwise(expression, (x,), out, limits)
 

@@ -21,11 +21,12 @@ class Rows:
 
 def quantize_rows(x: Argument, rows: int, depth: int, asymmetric: bool, limits: DeviceLimits) -> Rows:
     """x (rows, depth) of float32, each row with its own scale; zero points are 0 where not asymmetric."""
-    require(limits.double and limits.exact_division, "a device without exact division in single and double precision")
+    require(limits.double, "a device without double precision")
     width = 1 if limits.cpu else min(limits.max_block, 128)
     codes, scales, zero_points = Temp(rows * depth), Temp(4 * rows), Temp(4 * rows)
     args = (x, codes, scales, zero_points, i32(depth))
-    defines: dict[str, object] = {"WIDTH": width}
+    quotient = "((a) / (b))" if limits.exact_division else "((f32)((f64)(a) / (f64)(b)))"
+    defines: dict[str, object] = {"WIDTH": width, "DIVIDE(a, b)": quotient}
     if asymmetric:
         defines["ASYMMETRIC"] = 1
     return Rows(codes, scales, zero_points, Launch("hybrid.quantize_rows", args, (rows * width,), (width,), defines))

@@ -13,6 +13,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.memory import nbytes
+from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
 
 MAX_ELEMENTS = 2**40
@@ -42,7 +43,7 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
     known: list[Node] = []
     grown = 0
     for position, base in enumerate(nodes):
-        node = with_specs(base, specs)
+        node = retyped(with_specs(base, specs))
         try:
             _operator(node, runtime).check_type(node)
             node = shaped(node, output_shapes(node, runtime))

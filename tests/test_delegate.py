@@ -102,7 +102,7 @@ def test_a_delegate_that_cannot_be_created_raises_valueerror(monkeypatch: pytest
     def broken(options: Mapping[str, Any]) -> Any:
         raise RuntimeError("no driver")
 
-    monkeypatch.setattr(delegates, "_attribute", lambda where: broken)
+    monkeypatch.setattr(delegates, "named", lambda where: broken)
     with pytest.raises(ValueError, match="Failed to load delegate from opencl\nno driver"):
         load_delegate("opencl")
 

@@ -22,6 +22,10 @@ ENTRY_POINTS = "tflgpu.delegates"
 BUILT_IN: Mapping[str, str] = {"cuda": "tflgpu.delegates.cuda:load", "opencl": "tflgpu.delegates.opencl:load"}
 NATIVE = "tflgpu.delegates.abi:load"
 """What loads a native library that exports tflite_plugin_create_delegate: load(path, options) -> Delegate."""
+BORROW = "tflgpu.delegates.abi:borrow"
+"""What makes a Delegate of an object that has _get_native_delegate_pointer, such as those of TensorFlow Lite."""
+GUEST = "tflgpu.delegates.abi:guest"
+"""What makes of a Delegate one for TensorFlow Lite's own interpreters."""
 
 
 class Unsupported(Exception):
@@ -72,9 +76,10 @@ class Delegate(Protocol):
 
     # What a delegate may have besides, and native libraries do:
     #   attach(model, threads) -> Delegate   what serves one interpreter in its place, for state of that interpreter
-    #   claim(graph) -> groups of nodes      its own choice, in place of check and of the cost model; each group is a part
+    #   claim(graph) -> groups of nodes      its own choice in place of check and the cost model; a group is a part
     #   ops                                  operators by custom name that only this delegate can run
-    #   plans_kept                           for how many input shapes it can stay compiled at a time
+    #   one_plan                             whether it is compiled for one set of input shapes at a time
+    #   static_only                          whether it refuses graphs with shapes that only running tells
     #   host_array(shape, dtype)             memory that it copies best
 
 
@@ -89,10 +94,10 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
     if found:
         load = found[0].load()
     elif name in BUILT_IN:
-        load = _attribute(BUILT_IN[name])
+        load = named(BUILT_IN[name])
     elif os.path.exists(name) or name.endswith((".so", ".dylib", ".dll")):
         ctypes.CDLL(name)  # raises OSError, with the loader's text, where it cannot be opened
-        return _created(name, lambda: _attribute(NATIVE)(name, options))
+        return _created(name, lambda: named(NATIVE)(name, options))
     else:
         known = ", ".join(sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
         raise OSError(
@@ -102,7 +107,8 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
     return _created(name, lambda: load(options))
 
 
-def _attribute(where: str) -> Callable[..., Any]:
+def named(where: str) -> Callable[..., Any]:
+    """What "module:name" says, imported now."""
     module, _, attribute = where.partition(":")
     loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return loaded

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tflgpu.delegate import Delegate
+from tflgpu.delegate import BORROW, Delegate, named
 from tflgpu.executor import GraphRunner
-from tflgpu.graph import Shape, TensorSpec
+from tflgpu.graph import Model, Shape, TensorSpec
+from tflgpu.ops.registry import Op
 from tflgpu.partition import Part
 from tflgpu.values import caller_dtype
 
@@ -120,12 +121,25 @@ def of_node(graph: GraphRunner, index: int) -> dict[str, Any]:
     }
 
 
-def checked_delegates(delegates: Sequence[Delegate] | None) -> list[Delegate]:
-    """The delegates as a list. Raises TypeError for what is no list, AttributeError for what is no delegate."""
-    found = list(delegates or ())
-    for delegate in found:
+def attached(delegates: Sequence[Any] | None, model: Model, threads: int | None) -> list[Delegate]:
+    """The delegates as they serve this model. Raises TypeError for what is no list, AttributeError for no delegate.
+
+    threads: how many a delegate may use; None leaves that to it.
+    """
+    found: list[Any] = list(delegates or ())
+    for i, delegate in enumerate(found):
         if not (hasattr(delegate, "check") and hasattr(delegate, "compile")):
-            raise AttributeError(
-                f"{type(delegate).__name__!r} object is no delegate: it has no 'check' and 'compile' (tflgpu.Delegate)"
-            )
+            if not hasattr(delegate, "_get_native_delegate_pointer"):
+                raise AttributeError(
+                    f"{type(delegate).__name__!r} object is no delegate: it has no 'check' and 'compile' "
+                    "(tflgpu.Delegate) and no '_get_native_delegate_pointer'"
+                )
+            delegate = named(BORROW)(delegate)
+        found[i] = delegate.attach(model, threads or -1) if hasattr(delegate, "attach") else delegate
     return found
+
+
+def with_stand_ins(ops: Mapping[str, Op], delegates: Sequence[Delegate]) -> Mapping[str, Op]:
+    """The operators, and those that only a delegate can run."""
+    only = {name: op for delegate in delegates for name, op in getattr(delegate, "ops", {}).items() if name not in ops}
+    return {**ops, **only} if only else ops

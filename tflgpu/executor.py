@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tflgpu.binding import Binding
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Model, Shape, TensorSpec
-from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
+from tflgpu.memory import HOST, Tensor, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import Op
 from tflgpu.partition import Part
 from tflgpu.plan import Observer, Plan, make_room
@@ -32,7 +34,10 @@ class Session:
         self.preserve_all_tensors = preserve_all_tensors
         self.observe = observe
         self.state: dict[Any, Any] = {}
-        self.graphs = [GraphRunner(self, graph) for graph in model.graphs]
+        self.one_plan = any(getattr(delegate, "one_plan", False) for delegate in delegates)
+        # No cycle: what an interpreter holds, native delegates too, goes at once when the interpreter goes.
+        itself: Session = weakref.proxy(self)
+        self.graphs = [GraphRunner(itself, graph) for graph in model.graphs]
 
     def subgraph(self, index: int) -> GraphRunner:
         return self.graphs[index]
@@ -49,6 +54,7 @@ class GraphRunner:
         self._ran: Plan | None = None
         self._kept: dict[tuple[Shape, ...], Plan] = {}
         self._variables: dict[int, Tensor] = {}
+        self.bindings: dict[int, Binding] = {}
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -83,7 +89,7 @@ class GraphRunner:
             return
         shapes = tuple(spec.shape for spec in self.inputs)
         if shapes not in self._kept:
-            make_room(self._kept)
+            make_room(self._kept, self._session.one_plan)
             self._kept[shapes] = self._prepared()
         plan = self._kept[shapes]
         self._keep_inputs(plan)
@@ -99,7 +105,9 @@ class GraphRunner:
             if specs[index].data is None and index not in storage:
                 refuse_beyond_memory(nbytes(specs[index]), str(specs[index]))
                 storage[index] = Tensor(specs[index], host_array(specs[index], self._session.delegates))
-        return Plan(self._session, self.graph, self.graph.nodes, specs, storage)
+                if index in self.bindings:
+                    self.bindings[index].attach(storage[index])
+        return Plan(self._session, self.graph, self.graph.nodes, specs, storage, self.bindings)
 
     def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:
         for spec in specs:
@@ -116,7 +124,9 @@ class GraphRunner:
             return
         for index in self.graph.inputs:
             old, new = before.storage.get(index), plan.storage.get(index)
-            if old is not None and new is not None and old is not new and old.host.shape == new.host.shape:
+            if old is None or new is None or old is new or index in self.bindings:
+                continue
+            if old.host.shape == new.host.shape:
                 np.copyto(new.write(), old.read())
 
     def reset_variables(self) -> None:
@@ -131,11 +141,27 @@ class GraphRunner:
         plan = self.plan
         if plan is None:
             raise RuntimeError("Invoke called on model that is not ready.")
+        for index, binding in self.bindings.items():
+            binding.place.wait_for(binding.stream)
+            if index in self.graph.inputs:
+                plan.storage[index].write(binding.place)  # its holder may have changed it unseen
         self._ran = last = plan.run()
         if last is not plan:
             self.specs = list(last.specs)
         for index in self.graph.outputs:
-            last.storage[index].read()
+            last.storage[index].read(self.bindings[index].place if index in self.bindings else HOST)
+        for binding in self.bindings.values():
+            binding.place.synchronize()
+
+    def bind(self, index: int, binding: Binding | None) -> None:
+        """Uses the binding's array as the tensor's storage from now on; None: the graph's own again."""
+        if binding is not None:
+            self.bindings[index] = binding
+        elif index in self.bindings:
+            del self.bindings[index]
+        self._kept.clear()  # their kernels know the addresses
+        self.plan = None
+        self.allocate()
 
     def tensor(self, index: int) -> Tensor | None:
         """The tensor's storage, a constant's value, or None while there is neither."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu import details
+from tflgpu.binding import bound
 from tflgpu.delegate import Delegate
 from tflgpu.executor import GraphRunner, Session
 from tflgpu.graph import Array, Signature
@@ -21,6 +22,7 @@ from tflgpu.memory import Loans
 from tflgpu.ops.registry import OPS, Op
 from tflgpu.plan import Observer
 from tflgpu.report import delegation_report
+from tflgpu.shapes import DelegateError
 from tflgpu.values import from_caller, to_caller
 
 _VIEW_ALIVE = """There is at least 1 reference to internal data
@@ -89,11 +91,24 @@ class Interpreter:
             raise ValueError("`model_path` or `model_content` must be specified.")
         self._model = load(path=model_path, content=model_content)
         check_operators(self._model, _ops)
-        self._delegates = details.checked_delegates(experimental_delegates)
-        self._session = Session(self._model, _ops, self._delegates, experimental_preserve_all_tensors, _observe)
+        self._delegates = details.attached(experimental_delegates, self._model, num_threads)
+        ops = details.with_stand_ins(_ops, self._delegates)
+        self._session = Session(self._model, ops, self._delegates, experimental_preserve_all_tensors, _observe)
         self._graphs = self._session.graphs
         self._loans = Loans()
         self._busy = threading.Lock()
+        if any(hasattr(delegate, "claim") for delegate in self._delegates):
+            self._apply_delegates()
+
+    def _apply_delegates(self) -> None:
+        """Prepares the model at once, so that a native delegate which fails does so here, as in TensorFlow Lite."""
+        try:
+            self.allocate_tensors()
+        except DelegateError:
+            raise
+        except RuntimeError:
+            if any(getattr(delegate, "static_only", False) for delegate in self._delegates):
+                raise  # others are asked again when the inputs may have other shapes
 
     def allocate_tensors(self) -> None:
         """Prepares the model for the present input shapes. Raises RuntimeError where a node cannot be prepared."""
@@ -154,6 +169,8 @@ class Interpreter:
             raise ValueError("Cannot set tensor: Tensor is unallocated. Try calling allocate_tensors() first")
         if not tensor.host.flags.writeable:
             raise ValueError(f"Cannot set tensor: {spec} is a constant of the model.")
+        if index in graph.bindings:
+            raise ValueError(f"Cannot set tensor: {spec} is bound to an array of its caller's; write there.")
         np.copyto(tensor.write(), array)
 
     def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
@@ -186,6 +203,34 @@ class Interpreter:
             return self._loans.lend(tensor.write() if tensor.host.flags.writeable else tensor.host)
 
         return view
+
+    def bind_input(self, tensor_index: int, array: Any, stream: int = 0) -> None:
+        """Makes `invoke` read an input from `array` where it is, on a delegate's device; None ends that.
+
+        array: of the input's shape and type, C-contiguous, with `__cuda_array_interface__` or `__dlpack__`, e.g. of
+        CuPy, PyTorch or JAX. stream: the number of the CUDA stream on which it is written; 0 is the default stream.
+        `invoke` waits for what is on that stream. Binding prepares the model anew. Raises ValueError for an array that
+        does not fit, or where no delegate has such a device.
+        """
+        self._bind(self._graphs[0].graph.inputs, "input", int(tensor_index), array, stream)
+
+    def bind_output(self, tensor_index: int, array: Any, stream: int = 0) -> None:
+        """Makes `invoke` write an output to `array` where it is, as `bind_input`; the value is there when it returns.
+
+        stream: on which the array is read: `invoke` overwrites it only after what is there by then.
+        """
+        self._bind(self._graphs[0].graph.outputs, "output", int(tensor_index), array, stream)
+
+    def _bind(self, legal: Sequence[int], what: str, index: int, array: Any, stream: int) -> None:
+        with self._exclusive():
+            graph = self._graphs[0]
+            if index not in legal:
+                raise ValueError(f"Tensor {index} is no {what} of the model; those are {list(legal)}.")
+            graph.allocate()
+            if graph.tensor(index) is None:
+                raise ValueError(f"{graph.specs[index]} has no fixed shape before the model runs; it cannot be bound.")
+            known = None if array is None else bound(array, graph.specs[index], self._delegates, stream)
+            graph.bind(index, known)
 
     def resize_tensor_input(self, input_index: int, tensor_size: Any, strict: bool = False) -> None:
         """Gives an input another shape, from the next `allocate_tensors` on.

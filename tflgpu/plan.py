@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from tflgpu.binding import Binding
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, aligned_zeros, arena, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, output_shapes, prepare
 from tflgpu.partition import Part, partition
-from tflgpu.shapes import failed, infer_stage, shaped, with_specs
+from tflgpu.shapes import DelegateError, failed, infer_stage, shaped, with_specs
 
 PLANS_KEPT = 4
 """Plans kept at least, by input shapes for a graph and by the shapes that came out for a dynamic node."""
@@ -35,6 +36,8 @@ class Session(Runtime, Protocol):
     def preserve_all_tensors(self) -> bool: ...
     @property
     def observe(self) -> Observer | None: ...
+    @property
+    def one_plan(self) -> bool: ...
 
 
 class Plan:
@@ -54,13 +57,16 @@ class Plan:
         nodes: Sequence[Node],
         specs: list[TensorSpec],
         storage: Mapping[int, Tensor],
+        bindings: Mapping[int, Binding] | None = None,
     ):
         self._session = session
+        self._bindings = bindings or {}
         self._graph = graph
         self.specs = specs
         self.storage = dict(storage)
         stage = infer_stage(nodes, specs, session)
         self.waiting = stage.waiting
+        _refuse_dynamic(self.waiting, session.delegates)
         self._following: dict[tuple[Shape, ...], Plan] = {}
         self.ran_into: Plan | None = None
         self._read_later = {spec.index for node in self.waiting for spec in node.inputs if spec is not None}
@@ -106,6 +112,8 @@ class Plan:
         refuse_beyond_memory(nbytes(spec), str(spec))
         delegates = self._session.delegates if spec.index in self._crossing else ()
         tensor = Tensor(spec, host_array(spec, delegates) if spec.data is None else spec.data)
+        if spec.index in self._bindings:
+            self._bindings[spec.index].attach(tensor)
         self.storage[spec.index] = tensor
         return tensor
 
@@ -180,12 +188,8 @@ class Plan:
 
     def _synchronized(self, step: Step, node: Node) -> Step:
         """The step, with what a delegate may hold of its tensors brought to the host before it."""
-        reads = [
-            self.storage[s.index]
-            for s in node.inputs
-            if s is not None and s.index in self._crossing & self.storage.keys()
-        ]
-        writes = [self.storage[s.index] for s in node.outputs if s.index in self._crossing]
+        reads = [self.storage[s.index] for s in node.inputs if s is not None and self._leaves_the_host(s.index)]
+        writes = [self.storage[s.index] for s in node.outputs if self._leaves_the_host(s.index)]
         if not reads and not writes:
             return step
 
@@ -197,6 +201,9 @@ class Plan:
             step()
 
         return synchronized
+
+    def _leaves_the_host(self, index: int) -> bool:
+        return index in self.storage and (index in self._crossing or bool(self.storage[index].buffers))
 
     def _run_waiting(self) -> Plan:
         """Runs the node that waited, and returns the plan behind it, prepared for the shapes that came."""
@@ -238,22 +245,35 @@ class Plan:
         """The plan of what follows the waiting node, whose outputs' shapes are now known."""
         key = tuple(spec.shape for spec in node.outputs)
         if key not in self._following:
-            make_room(self._following)
+            make_room(self._following, self._session.one_plan)
             specs = list(self.specs)
             storage = dict(self.storage)
             for spec in node.outputs:
                 refuse_beyond_memory(nbytes(spec), str(spec))
                 specs[spec.index] = spec
                 storage[spec.index] = Tensor(spec, host_array(spec))
-            self._following[key] = Plan(self._session, self._graph, self.waiting[1:], specs, storage)
+            self._following[key] = Plan(self._session, self._graph, self.waiting[1:], specs, storage, self._bindings)
         return self._following[key]
 
 
-def make_room(plans: dict[tuple[Shape, ...], Plan]) -> None:
-    """Forgets the oldest plans, for one more to come: beyond PLANS_KEPT while they have over PLANS_NBYTES."""
+def make_room(plans: dict[tuple[Shape, ...], Plan], one_plan: bool) -> None:
+    """Forgets the oldest plans, for one more to come: beyond PLANS_KEPT while they have over PLANS_NBYTES.
+
+    one_plan: all of them.
+    """
+    if one_plan:
+        plans.clear()
     held = sum(plan.nbytes for plan in plans.values())
     while len(plans) >= PLANS_KEPT and held > PLANS_NBYTES:
         held -= plans.pop(next(iter(plans))).nbytes
+
+
+def _refuse_dynamic(waiting: Sequence[Node], delegates: Sequence[Delegate]) -> None:
+    if waiting and any(getattr(delegate, "static_only", False) for delegate in delegates):
+        raise DelegateError(
+            "Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized "
+            f"tensors (tensor#{waiting[0].outputs[0].index} is a dynamic-sized tensor)."
+        )
 
 
 def _on_the_cpu(nodes: tuple[Node, ...]) -> list[Part]:

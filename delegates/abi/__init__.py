@@ -1,0 +1,5 @@
+"""TensorFlow Lite's C ABI in ctypes: native delegates in our interpreter, and our delegates in Google's."""
+
+from tflgpu.delegates.abi.host import NativeDelegate, borrow, load
+
+__all__ = ["NativeDelegate", "borrow", "load"]

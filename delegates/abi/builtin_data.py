@@ -6,11 +6,10 @@ Source of the facts: the declarations of TensorFlow Lite's `builtin_op_data.h`; 
 from __future__ import annotations
 
 import ctypes as c
-from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from tflgpu.delegates.abi.structs import TYPE_CODES, TYPES, memory
+from tflgpu.delegates.abi.structs import TYPE_CODES, TYPES
 
 from tflgpu.graph import Options
 from tflgpu.schema import ENUMS, OPTIONS_OF, TABLES, Field
@@ -107,7 +106,7 @@ _TABLE = {
 _FROM_ONE = {"Padding", "MirrorPadMode", "RngAlgorithm"}
 """Enums that C numbers from 1, 0 standing for none."""
 
-_SCALARS = {"int": c.c_int, "uint": c.c_int, "long": c.c_int64, "bool": c.c_bool, "float": c.c_float}
+_SCALARS: dict[str, Any] = {"int": c.c_int, "uint": c.c_int, "long": c.c_int64, "bool": c.c_bool, "float": c.c_float}
 
 
 class Member:
@@ -214,7 +213,7 @@ def write(op: str, options: Options) -> c.Structure | None:
     keep: list[Any] = []
     for member in members:
         member.write(params, getattr(options, member.name), keep)
-    params._keep = keep  # type: ignore[attr-defined]
+    params._keep = keep
     return params
 
 
@@ -239,13 +238,3 @@ def _default(field: Field) -> Any:
     if field.kind == "vector":
         return b"" if field.type == "ubyte" else ()
     return "" if field.kind == "string" else field.default
-
-
-def told(ops: Iterable[str]) -> list[str]:
-    """Those of the operators whose options a delegate is told, or that have none."""
-    return [op for op in ops if op in PARAMS or not TABLES.get(OPTIONS_OF.get(op, ""), ())]
-
-
-def raw(params: c.Structure) -> bytes:
-    """The bytes of a struct."""
-    return memory(c.addressof(params), c.sizeof(params)).tobytes()

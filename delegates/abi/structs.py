@@ -28,10 +28,11 @@ MMAP_RO, ARENA_RW, ARENA_RW_PERSISTENT, DYNAMIC, PERSISTENT_RO = 1, 2, 3, 4, 5
 CUSTOM, DELEGATE = 32, 51
 """The builtin codes of all custom operators, and of the node that a delegate's kernel is."""
 
-TYPES = (
+_TYPES = (
     "NOTYPE FLOAT32 INT32 UINT8 INT64 STRING BOOL INT16 COMPLEX64 INT8 FLOAT16 FLOAT64 COMPLEX128 UINT64 RESOURCE "
     "VARIANT UINT32 UINT16 INT4 BFLOAT16 INT2 UINT4 FLOAT8_E4M3FN FLOAT8_E5M2"
-).split()
+)
+TYPES = _TYPES.split()
 """The schema's names of element types by TfLiteType."""
 TYPE_CODES = {name: code for code, name in enumerate(TYPES)}
 
@@ -169,9 +170,7 @@ CALLBACKS: dict[str, Any] = {
     "PreviewDelegatePartitioning": c.CFUNCTYPE(
         c.c_int, Pointer, Pointer, c.POINTER(c.POINTER(DelegateParams)), c.POINTER(c.c_int)
     ),
-    "GetModelMetadata": c.CFUNCTYPE(
-        c.c_int, Pointer, c.c_char_p, c.POINTER(Pointer), c.POINTER(c.c_size_t)
-    ),
+    "GetModelMetadata": c.CFUNCTYPE(c.c_int, Pointer, c.c_char_p, c.POINTER(Pointer), c.POINTER(c.c_size_t)),
     "AcquireSubgraphContext": c.CFUNCTYPE(c.c_int, Pointer, c.c_int, c.POINTER(Pointer)),
     "ReleaseSubgraphContext": c.CFUNCTYPE(c.c_int, Pointer, c.c_int),
 }
@@ -275,7 +274,7 @@ def node_at(context: Context, index: int) -> tuple[Node, Registration]:
 
 def memory(address: int, nbytes: int) -> Array:
     """nbytes of memory at an address, as uint8; whoever owns it must keep it."""
-    return np.frombuffer((c.c_uint8 * nbytes).from_address(address), np.uint8)
+    return np.ctypeslib.as_array((c.c_uint8 * nbytes).from_address(address))
 
 
 def array_at(tensor: Tensor, spec: TensorSpec) -> Array | None:

@@ -1,0 +1,382 @@
+"""A graph as a native delegate sees it: a TfLiteContext whose functions are Python's, and the kernels it was given.
+
+The functions are made once and live as long as the process; a context's address tells them whose call it is.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from tflgpu.delegates.abi import builtin_data, structs
+from tflgpu.delegates.abi.native_tensors import NativeTensors, shape_of
+from tflgpu.delegates.abi.structs import ERROR, OK
+from tflgpu.delegates.abi.variadic import formatted
+
+from tflgpu.graph import Array, Graph, Model, Node
+from tflgpu.partition import boundary, contracted, groups_of, has_side_effects
+from tflgpu.schema import BUILTIN_OPERATORS
+from tflgpu.shapes import DelegateError
+
+_GRAPHS: weakref.WeakValueDictionary[int, NativeGraph] = weakref.WeakValueDictionary()
+
+_RESTORED = "Restored original execution plan after delegate application failure."
+_FORBIDDEN = "The function is forbidden if not calling in delegate."
+
+
+class Kernel:
+    """A part that the delegate took: its node, what runs it, and what it calls its own."""
+
+    def __init__(self, number: int, nodes: tuple[int, ...], registration: structs.Registration, arrays: Sequence[int]):
+        self.number = number
+        self.nodes = nodes
+        self.registration = registration
+        self.name = (registration.custom_name or b"DELEGATE").decode("utf-8", "replace")
+        self.node = structs.Node()
+        self.params = structs.DelegateParams()
+        self.arrays = list(arrays)
+
+    def __str__(self) -> str:
+        return f"Node number {self.number} ({self.name})"
+
+
+class BufferHandles:
+    """The delegate's own buffers as a place of tensors; a buffer is named by the number of its tensor."""
+
+    def __init__(self, graph: NativeGraph):
+        self._graph = weakref.ref(graph)
+
+    def allocate(self, nbytes: int) -> int:
+        raise RuntimeError("a native delegate allocates its buffers itself. ")
+
+    def upload(self, buffer: int, host: Array) -> None:
+        raise RuntimeError("a native delegate reads its inputs at the host. ")
+
+    def download(self, buffer: int, host: Array) -> None:
+        """Has the delegate copy a tensor to the host. Raises DelegateError where it cannot, or is gone."""
+        graph = self._graph()
+        if graph is None or graph.closed:
+            raise DelegateError("the delegate that holds this tensor's value is no longer applied. ")
+        graph.copy_from_handle(buffer, host)
+
+
+class NativeGraph:
+    """One graph applied to one native delegate. `close` frees the kernels; nothing runs after it.
+
+    kernels: by the number of their node. bound: the addresses of the host memory of tensors that cross to and from
+    them. messages: what the delegate has reported since something last succeeded.
+    """
+
+    def __init__(self, owner: Any, delegate: int, graph: Graph, model: Model, threads: int):
+        self._owner = owner  # who must outlive the kernels
+        self._delegate = delegate
+        self._struct = structs.Delegate.from_address(delegate)
+        self._graph = graph
+        self._shown = [(node.index, node.op) for node in graph.nodes]
+        self.moves_data = bool(self._struct.CopyFromBufferHandle)
+        self.place = BufferHandles(self)
+        self._metadata = {
+            name.encode(): c.create_string_buffer(data, len(data)) for name, data in model.metadata.items()
+        }
+        self.tensors = NativeTensors(graph.tensors)
+        self.kernels: dict[int, Kernel] = {}
+        self.bound: dict[int, int] = {}
+        self.messages: list[str] = []
+        self.closed = False
+        self._cause: BaseException | None = None
+        self._preparing = False
+        self._outside: dict[int, int | None] = {}
+        self._plan: int | None = None
+        self._preview: list[Any] = []
+        self._keep: list[Any] = []
+        self._nodes: dict[int, tuple[structs.Node, structs.Registration]] = {}
+        for node in graph.nodes:
+            self._nodes[node.index] = self._described(node)
+        # XNNPACK takes impl_ for the runtime's own object and reads the graph's number there: 0 in zeroed memory.
+        self._impl = (c.c_uint8 * 65536)()
+        self.context = structs.Context(
+            tensors_size=self.tensors.count,
+            tensors=self.tensors.address,
+            impl_=c.addressof(self._impl),
+            recommended_num_threads=threads,
+            **_FUNCTIONS,
+        )
+        self.address = c.addressof(self.context)
+        _GRAPHS[self.address] = self
+
+    def apply(self) -> None:
+        """Shows the delegate the graph. Raises DelegateError where that fails."""
+        self._preparing = True
+        try:
+            status = self._struct.Prepare(self.address, self._delegate)
+        finally:
+            self._preparing = False
+        if status != OK:
+            raise self.error(_RESTORED)
+        self.messages.clear()
+
+    def error(self, text: str = "") -> DelegateError:
+        """What to raise: all that was reported since the last call succeeded, then the text."""
+        found = DelegateError("\n".join([*self.messages, text] if text else self.messages) or "the delegate failed")
+        found.__cause__ = self._cause
+        self.messages.clear()
+        self._cause = None
+        return found
+
+    def copy_from_handle(self, index: int, host: Array) -> None:
+        """Fills host from the delegate's own buffer of a tensor. Raises DelegateError."""
+        tensor = self.tensors[index]
+        tensor.data = host.ctypes.data
+        copy = self._struct.CopyFromBufferHandle
+        if not copy or copy(self.address, self._delegate, tensor.buffer_handle, c.addressof(tensor)) != OK:
+            raise self.error(f"the delegate cannot give the value of tensor {index}.")
+        tensor.data_is_stale = False
+
+    def same_nodes(self, graph: Graph) -> bool:
+        """Whether a graph has the nodes of this one before the delegate took some."""
+        return [(node.index, node.op) for node in graph.nodes] == self._shown
+
+    def reshape(self, graph: Graph) -> None:
+        """Tells the delegate's kernels the shapes of another graph that has the same nodes."""
+        for spec in graph.tensors:
+            self.tensors.reshape(spec)
+
+    def prepare(self, kernel: Kernel) -> None:
+        """Prepares a kernel for the present shapes. Raises DelegateError."""
+        registration = kernel.registration
+        if registration.prepare and registration.prepare(self.address, c.addressof(kernel.node)) != OK:
+            static = not self._struct.flags & structs.ALLOW_DYNAMIC
+            raise self.error(f"{kernel} failed to prepare.{_RESTORED if static else ''}")
+        if not registration.invoke:
+            raise self.error(f"{kernel} cannot be invoked.")
+        for index in structs.ints(kernel.node.temporaries):
+            if self.tensors[index].allocation_type != structs.MMAP_RO:
+                self.tensors.allocate(index)
+        self.messages.clear()
+
+    def close(self) -> None:
+        """Frees the kernels, then what they may have pointed to. Nothing happens the second time."""
+        if self.closed:
+            return
+        self.closed = True
+        for kernel in self.kernels.values():
+            if kernel.registration.free and kernel.node.user_data:
+                kernel.registration.free(self.address, kernel.node.user_data)
+        if self._struct.FreeBufferHandle:
+            for index in range(self.tensors.count):
+                handle = c.c_int(self.tensors[index].buffer_handle)
+                if handle.value != structs.NO_HANDLE:
+                    self._struct.FreeBufferHandle(self.address, self._delegate, c.byref(handle))
+        nodes = [node for node, _ in self._nodes.values()]
+        arrays = [getattr(n, name) for n in nodes for name in ("inputs", "outputs", "intermediates", "temporaries")]
+        for address in [*arrays, *(a for kernel in self.kernels.values() for a in kernel.arrays), self._plan]:
+            if address:
+                structs.free(address)
+        self._nodes.clear()
+        self.tensors.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "context"):
+            self.close()
+
+    def _described(self, node: Node) -> tuple[structs.Node, structs.Registration]:
+        arrays = [
+            structs.int_array([-1 if spec is None else spec.index for spec in specs])
+            for specs in (node.inputs, node.outputs, node.intermediates, ())
+        ]
+        made = structs.Node(*arrays, might_have_side_effect=has_side_effects(node))
+        params = None if node.is_custom else builtin_data.write(node.op, node.options)
+        options, name = c.create_string_buffer(node.custom_options, len(node.custom_options)), node.op.encode()
+        self._keep += [params, options, name]
+        made.builtin_data = params and c.addressof(params)
+        if node.is_custom:
+            made.custom_initial_data, made.custom_initial_data_size = c.addressof(options), len(node.custom_options)
+        code = structs.CUSTOM if node.is_custom else BUILTIN_OPERATORS.index(node.op)
+        registration = structs.Registration(
+            builtin_code=code, custom_name=name if node.is_custom else None, version=node.version
+        )
+        return made, registration
+
+    # What follows is called by the delegate, through _FUNCTIONS.
+
+    def _get_execution_plan(self, out: Any) -> int:
+        if not self._preparing:
+            return self._refuse(_FORBIDDEN)
+        if self._plan:
+            structs.free(self._plan)
+        self._plan = structs.int_array([node.index for node in self._graph.nodes])
+        out[0] = self._plan
+        return OK
+
+    def _get_node_and_registration(self, index: int, node: Any, registration: Any) -> int:
+        if not self._preparing:
+            return self._refuse(_FORBIDDEN)
+        if index not in self._nodes:
+            return self._refuse(f"there is no node {index}")
+        node[0], registration[0] = map(c.addressof, self._nodes[index])
+        return OK
+
+    def _replace(self, registration: structs.Registration, nodes: int, delegate: int) -> int:
+        if not self._preparing:
+            return self._refuse(_FORBIDDEN)
+        groups = groups_of(self._graph, set(structs.ints(nodes)))
+        if not groups:
+            return OK
+        kept = structs.Registration()
+        c.memmove(c.addressof(kept), c.addressof(registration), c.sizeof(kept))
+        kept.builtin_code = structs.DELEGATE
+        crossing = [boundary(self._graph, group) for group in groups]
+        self._graph, numbers = contracted(self._graph, groups)
+        for number, group, (reads, writes) in zip(numbers, groups, crossing, strict=True):
+            if self._add_kernel(number, group, sorted(reads), sorted(writes), kept) != OK:
+                return ERROR
+        return OK
+
+    def _add_kernel(
+        self,
+        number: int,
+        group: Sequence[Node],
+        reads: list[int],
+        writes: list[int],
+        registration: structs.Registration,
+    ) -> int:
+        indices = tuple(node.index for node in group)
+        arrays = [structs.int_array(values) for values in (indices, reads, writes)]
+        kernel = Kernel(number, indices, registration, arrays)
+        kernel.params = structs.DelegateParams(self._delegate, *arrays)
+        kernel.node.inputs, kernel.node.outputs = structs.int_array(reads), structs.int_array(writes)
+        kernel.node.intermediates, kernel.node.temporaries = structs.int_array(()), structs.int_array(())
+        kernel.node.builtin_data, kernel.node.delegate = c.addressof(kernel.params), self._delegate
+        self._nodes[number] = kernel.node, registration
+        if registration.init:
+            made = registration.init(self.address, c.addressof(kernel.params), 0)
+            if made == structs.INIT_FAILED:
+                return self._refuse("Failed to initialize kernel.")
+            kernel.node.user_data = made
+        self.kernels[number] = kernel
+        for index in writes:
+            self.tensors[index].delegate = self._delegate
+        return OK
+
+    def _preview_partitioning(self, nodes: int, out: Any, count: Any) -> int:
+        groups = groups_of(self._graph, set(structs.ints(nodes)))
+        params = (structs.DelegateParams * max(len(groups), 1))()
+        self._preview = [params]
+        for made, group in zip(params, groups, strict=False):
+            reads, writes = boundary(self._graph, group)
+            for name, values in (
+                ("nodes_to_replace", [node.index for node in group]),
+                ("input_tensors", sorted(reads)),
+                ("output_tensors", sorted(writes)),
+            ):
+                array = (c.c_int32 * (len(values) + 1))(len(values), *values)
+                self._preview.append(array)
+                setattr(made, name, c.addressof(array))
+            made.delegate = self._delegate
+        out[0] = params
+        count[0] = len(groups)
+        return OK
+
+    def _add_tensors(self, count: int, first: Any) -> int:
+        at = self.tensors.add(count)
+        self.context.tensors_size, self.context.tensors = self.tensors.count, self.tensors.address
+        if first:
+            first[0] = at
+        return OK
+
+    def _resize_tensor(self, address: int, dims: int) -> int:
+        index = self.tensors.index_of(address)
+        tensor = self.tensors[index]
+        same = tuple(structs.ints(dims)) == shape_of(tensor)
+        own = index >= len(self._graph.tensors)
+        fixed = tensor.allocation_type in (structs.MMAP_RO, 0)
+        if fixed or not (same or own or self._inside(index)):
+            wanted = structs.ints(dims)
+            if dims != tensor.dims:
+                structs.free(dims)
+            return self._refuse(
+                "Attempting to resize a fixed-size tensor."
+                if fixed
+                else f"tensor {index} has the shape {list(shape_of(tensor))} in this graph, not {wanted}."
+            )
+        self.tensors.set_dims(tensor, dims)
+        if index in self.bound:
+            tensor.data = self.bound[index]
+        elif tensor.allocation_type == structs.DYNAMIC:
+            self.tensors.allocate(index)
+        return OK
+
+    def _inside(self, index: int) -> bool:
+        """Whether a tensor of the graph is made and read inside the delegate's parts alone."""
+        return not any(index in structs.ints(array) for kernel in self.kernels.values() for array in kernel.arrays[1:])
+
+    def _report_error(self, text: bytes, *arguments: Any) -> None:
+        self.messages.append(formatted(text.decode("utf-8", "replace"), arguments))
+
+    def _get_external_context(self, kind: int) -> int | None:
+        return self._outside.get(kind)
+
+    def _set_external_context(self, kind: int, address: int | None) -> None:
+        self._outside[kind] = address
+
+    def _get_model_metadata(self, name: bytes, out: Any, nbytes: Any) -> int:
+        if name not in self._metadata:
+            return ERROR
+        out[0], nbytes[0] = c.addressof(self._metadata[name]), len(self._metadata[name])
+        return OK
+
+    def _acquire_subgraph_context(self, index: int, out: Any) -> int:
+        if index != self._graph.index:
+            return self._refuse(f"subgraph {index} is not open to a delegate of subgraph {self._graph.index}")
+        out[0] = self.address
+        return OK
+
+    def _release_subgraph_context(self, index: int) -> int:
+        return OK
+
+    def _refuse(self, text: str) -> int:
+        self.messages.append(text)
+        return ERROR
+
+
+def _function(name: str, method: str) -> Any:
+    """A context's function: the method of the graph whose context it is called with."""
+
+    refusal = None if name == "GetExternalContext" else ERROR
+
+    def call(context: int, *arguments: Any) -> Any:
+        graph = _GRAPHS.get(context)
+        if graph is None:
+            return refusal
+        try:
+            return getattr(graph, method)(*arguments)
+        except BaseException as error:  # which must not reach C
+            graph._cause = error
+            graph.messages.append(f"{name}: {error}")
+            return refusal
+
+    def nothing(*arguments: Any) -> None:
+        call(*arguments)
+
+    return structs.CALLBACKS[name](nothing if name in ("ReportError", "SetExternalContext") else call)
+
+
+_FUNCTIONS = {
+    name: _function(name, method)
+    for name, method in (
+        ("GetExecutionPlan", "_get_execution_plan"),
+        ("ResizeTensor", "_resize_tensor"),
+        ("ReportError", "_report_error"),
+        ("AddTensors", "_add_tensors"),
+        ("GetNodeAndRegistration", "_get_node_and_registration"),
+        ("ReplaceNodeSubsetsWithDelegateKernels", "_replace"),
+        ("GetExternalContext", "_get_external_context"),
+        ("SetExternalContext", "_set_external_context"),
+        ("PreviewDelegatePartitioning", "_preview_partitioning"),
+        ("GetModelMetadata", "_get_model_metadata"),
+        ("AcquireSubgraphContext", "_acquire_subgraph_context"),
+        ("ReleaseSubgraphContext", "_release_subgraph_context"),
+    )
+}

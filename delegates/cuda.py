@@ -18,7 +18,7 @@ from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
 
 from tflgpu.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
-from tflgpu.graph import Array, Shape
+from tflgpu.graph import Array, Shape, TensorSpec
 from tflgpu.memory import Tensor
 
 OPTIONS: Mapping[str, Option] = LIMIT_OPTIONS | {
@@ -36,6 +36,9 @@ OPTIONS: Mapping[str, Option] = LIMIT_OPTIONS | {
 COMPILER_OPTIONS = ("-std=c++17", "--fmad=false")
 """A product and a sum round twice, as on the CPU, but where a kernel says fma."""
 
+VECTOR = 16
+"""Bytes of the widest load that a kernel makes."""
+
 MMA_PROBE = '#include <mma.h>\nextern "C" __global__ void probe() {}\n'
 
 
@@ -49,7 +52,8 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
 
         device = CudaDevice(Emulator(emulator_cache(read["cache_dir"]), read["check"]), 0, read["precision"])
     else:
-        device = CudaDevice(cupy(), ordinal(read["device"]), read["precision"], read["cache_dir"])
+        number = ordinal(read["device"])
+        device = CudaDevice(cupy(), number, read["precision"], read["cache_dir"])
     device.graphs = read["graphs"]
     return GpuDelegate("cuda", device, read_limits(read))
 
@@ -124,6 +128,7 @@ class CudaDevice:
         self._use_tensor_cores(properties["major"] * 10 + properties["minor"])
         self._pinned: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
         self._mirrored: dict[int, int] = {}
+        self._external: set[int] = set()
 
     def _check_number(self, number: int) -> None:
         count = self.runtime.getDeviceCount()
@@ -167,6 +172,7 @@ class CudaDevice:
                 ) from error
             buffer = self._cupy.ndarray((nbytes,), "u1", memory)
         self._mirrored.pop(buffer.data.ptr, None)
+        self._external.discard(buffer.data.ptr)
         return buffer
 
     def slice(self, buffer: Any, offset: int, nbytes: int) -> Any:
@@ -223,6 +229,35 @@ class CudaDevice:
     def is_pinned(self, host: Array) -> bool:
         """Whether host is an array that host_array made."""
         return host.ctypes.data in self._pinned
+
+    def external(self, array: Any, spec: TensorSpec) -> Any:
+        """A buffer that is a caller's array. Raises ValueError where type, shape, order or address does not fit."""
+        if not hasattr(array, "__cuda_array_interface__"):
+            if not hasattr(array, "__dlpack__"):
+                raise ValueError(f"{spec}: {type(array).__name__} has neither __cuda_array_interface__ nor __dlpack__")
+            with self.active():
+                array = self._cupy.from_dlpack(array)
+        known = array.__cuda_array_interface__
+        shape, dtype, address = tuple(known["shape"]), np.dtype(known["typestr"]), known["data"][0]
+        if (shape, dtype) != (spec.shape, spec.dtype):
+            raise ValueError(f"{spec}: the array is {dtype.name} {list(shape)}")
+        if not contiguous(shape, known.get("strides"), dtype.itemsize) or address % VECTOR:
+            raise ValueError(f"{spec}: the array must be C-contiguous and begin at a multiple of {VECTOR} bytes")
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        memory = self._cuda.UnownedMemory(address, nbytes, array)
+        self._external.add(address)
+        return self._cupy.ndarray((nbytes,), "u1", self._cuda.MemoryPointer(memory, 0))
+
+    def is_external(self, buffer: Any) -> bool:
+        """Whether a buffer is a caller's array, which nobody wants copied to the host with every run."""
+        return buffer.data.ptr in self._external
+
+    def wait_for(self, stream: int) -> None:
+        """What is put on this device's stream from now on runs after what is on that stream now."""
+        with self.active():
+            event = self._cuda.Event(disable_timing=True)
+            self.runtime.eventRecord(event.ptr, stream)
+            self.stream.wait_event(event)
 
     def kernel(self, text: str, name: str) -> Any:
         if text not in self._modules:
@@ -282,6 +317,17 @@ class CudaDevice:
     def synchronize(self) -> None:
         with self._device:
             self.stream.synchronize()
+
+
+def contiguous(shape: Shape, strides: Sequence[int] | None, itemsize: int) -> bool:
+    """Whether strides, in bytes, are those of C order; None are."""
+    if strides is None or 0 in shape:
+        return True
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != itemsize:
+            return False
+        itemsize *= size
+    return True
 
 
 @contextmanager

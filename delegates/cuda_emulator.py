@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ MEMORY = 1 << 33
 """Bytes that the emulated device says it has."""
 
 _lock = threading.RLock()  # there is one set of fibers in a process
+_runtimes: dict[str, ctypes.CDLL] = {}  # by file name, by which the loader too takes two copies for one
 
 
 class CompileException(Exception):
@@ -60,9 +62,12 @@ class Emulator:
         self.ndarray = ndarray
         self.cuda = SimpleNamespace(
             Device=Device,
+            Event=Event,
+            MemoryPointer=lambda mem, offset: mem,
             MemoryPool=MemoryPool,
             Stream=lambda null=False, non_blocking=False, ptds=False, priority=None: Stream(),
             alloc_pinned_memory=lambda size: bytearray(size),
+            UnownedMemory=unowned_memory,
             compiler=SimpleNamespace(CompileException=CompileException),
             get_current_stream=lambda: stream,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
@@ -89,9 +94,18 @@ class ndarray:
 class Memory:
     """A place in device memory."""
 
+    owner: object = None
+
     def __init__(self, array: Array):
         self.array = array
         self.ptr = array.ctypes.data
+
+
+def unowned_memory(ptr: int, size: int, owner: object) -> Memory:
+    """Memory of somebody else's."""
+    memory = Memory(np.frombuffer((ctypes.c_uint8 * max(size, 1)).from_address(ptr), np.uint8, size))
+    memory.owner = owner
+    return memory
 
 
 class MemoryPool:
@@ -143,6 +157,9 @@ class Stream:
         else:
             self.recorded.append(work)
 
+    def wait_event(self, event: Event) -> None:
+        """Nothing: all before it is done."""
+
     def synchronize(self) -> None:
         if self.recorded is not None:
             raise RuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
@@ -154,6 +171,15 @@ class Stream:
         work, self.recorded = self.recorded, None
         assert work is not None
         return Graph(work)
+
+
+class Event:
+    """Past when it is recorded."""
+
+    ptr = 0
+
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False):
+        pass
 
 
 class Graph:
@@ -179,6 +205,7 @@ runtime = SimpleNamespace(
     memcpyHostToDevice=1,
     memcpyDeviceToHost=2,
     memcpyAsync=_memcpy_async,
+    eventRecord=lambda event, stream: None,
     getDeviceCount=lambda: 1,
     getDeviceProperties=lambda device: {
         "name": f"emulator on {platform.machine()}".encode(),
@@ -207,8 +234,8 @@ class _Programs:
 
     def __init__(self, cache: Path | None, check: bool):
         if cache is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="tflgpu-emulator-", ignore_cleanup_errors=True)
-            cache = Path(self._temporary.name)
+            cache = Path(tempfile.mkdtemp(prefix="tflgpu-emulator-"))
+            weakref.finalize(self, shutil.rmtree, cache, ignore_errors=True)
         self.cache, self.check = cache, check
         self._compiler = compiler()
         self._flags = ["-std=c++17", "-fPIC", "-shared", "-w", "-O2", *_processor_flags()]
@@ -217,10 +244,10 @@ class _Programs:
         self._salt = "\n".join(part.read_text() for part in parts if part.is_file())
         check_flags = ["-DEMU_CHECK"] if check else []
         text = (HERE / "runtime.cpp").read_text()
-        built = self._built(text, [*check_flags, "-I", str(HERE)])
+        built = self._built(text, [*check_flags, "-I", str(HERE)], soname=True)
         # Local, and linked to: one process may have the runtime with checks beside that without.
         self._link = [f"-L{self.cache}", f"-l:{built.name}", "-Wl,-rpath,$ORIGIN"]
-        self.runtime = ctypes.CDLL(str(built))
+        self.runtime = _runtimes.setdefault(built.name, ctypes.CDLL(str(built)))
         self.runtime.emu_errors.restype = ctypes.c_char_p
 
     def load(self, code: str, options: tuple[str, ...], name: str) -> tuple[ctypes.CDLL, Path]:
@@ -236,7 +263,7 @@ class _Programs:
             self._loaded[key] = ctypes.CDLL(str(path)), path
         return self._loaded[key]
 
-    def _built(self, text: str, flags: Sequence[str], libraries: Sequence[str] = ()) -> Path:
+    def _built(self, text: str, flags: Sequence[str], libraries: Sequence[str] = (), soname: bool = False) -> Path:
         key = "\n".join([self._salt, self._compiler, *self._flags, *flags[: flags.index("-I")], str(self.check), text])
         path = self.cache / (hashlib.sha256(key.encode()).hexdigest()[:32] + ".so")
         if path.exists():
@@ -246,6 +273,8 @@ class _Programs:
             source, library = Path(folder) / "program.cpp", Path(folder) / "program.so"
             source.write_text(text)
             command = [self._compiler, *self._flags, *flags, str(source), "-o", str(library), *libraries]
+            if soname:
+                command.append(f"-Wl,-soname,{path.name}")
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise CompileException(f"{' '.join(command)}\n{done.stderr[:8000]}")

@@ -24,7 +24,11 @@ class BoundaryPart:
         self._device, self._run = device, run
         self._reads, self._writes = tuple(reads), tuple(writes)
         self._graphs: dict[tuple[bool, ...], Call] = {}
-        self._returned = [tensor for tensor in writes if device.is_pinned(tensor.host)]
+        self._returned = [
+            tensor
+            for tensor in writes
+            if device.is_pinned(tensor.host) and not device.is_external(self._buffer(tensor))
+        ]
 
     def step(self) -> None:
         device = self._device

@@ -57,6 +57,13 @@ class GpuDelegate:
         make = getattr(self.device, "host_array", None)
         return None if make is None else make(shape, dtype)
 
+    def bind(self, array: Any, spec: TensorSpec) -> tuple[Any, Any]:
+        """The device and a buffer on it that is a caller's array. Raises ValueError where it cannot be."""
+        external = getattr(self.device, "external", None)
+        if external is None:
+            raise ValueError(f"{spec}: the {self.name} delegate cannot use arrays of others.")
+        return self.device, external(array, spec)
+
     @property
     def notes(self) -> Sequence[str]:
         """What the report should say of the device beyond which node runs where."""

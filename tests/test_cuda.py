@@ -55,3 +55,180 @@ def test_every_fast_kernel_is_exact_on_whole_numbers(case: Case, precision: str)
         delegate = emulated(precision=precision, check=check)
         for got, expected in zip(tflgpu_run(model, values, [delegate]), want, strict=True):
             np.testing.assert_array_equal(got, expected)
+
+
+class OnDevice:
+    """An array that says it lives on a GPU; the emulator's GPU is the CPU."""
+
+    def __init__(self, array: Any):
+        self.array = array
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**self.array.__array_interface__, "version": 3}
+
+
+def aligned(shape: tuple[int, ...], value: float = 0.0) -> Any:
+    block = np.zeros(int(np.prod(shape)) + 8, np.float32)
+    start = -block.ctypes.data % 32 // 4
+    array = block[start : start + int(np.prod(shape))].reshape(shape)
+    array[...] = value
+    return array
+
+
+def chain(ops: tuple[str, ...] = ("ABS", "EXP", "NEG")) -> bytes:
+    """-exp(|x|) of x (2, 6), or other operators one after another."""
+    m = ModelBuilder()
+    g = m.graph()
+    last = g.input("x", "FLOAT32", [2, 6])
+    for op in ops:
+        last, before = g.tensor(op, "FLOAT32", [2, 6]), last
+        g.node(op, [before], [last])
+    g.outputs(last)
+    return m.build()
+
+
+def interpreter_of(model: bytes, delegate: Any) -> Any:
+    interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate])
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def ends(interpreter: Any) -> tuple[int, int]:
+    return interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+
+@pytest.mark.parametrize("limits", [{}, {"skip_nodes": "0"}, {"skip_nodes": "2"}, {"skip_nodes": "1"}])
+def test_bound_arrays_are_read_and_written_where_they_are(limits: dict[str, str]) -> None:
+    delegate = load_delegate("cuda", {"device": "emulator", "min_nodes_per_partition": 1} | limits)
+    interpreter = interpreter_of(chain(), delegate)
+    x, y = aligned((2, 6)), aligned((2, 6))
+    first, last = ends(interpreter)
+    interpreter.bind_input(first, OnDevice(x))
+    interpreter.bind_output(last, OnDevice(y))
+    for value in (1.0, -2.0):
+        x[...] = value
+        interpreter.invoke()
+        np.testing.assert_allclose(y, -np.exp(np.abs(x)), rtol=1e-6)
+        np.testing.assert_array_equal(interpreter.get_tensor(last), y)
+    with pytest.raises(ValueError, match="is bound to an array"):
+        interpreter.set_tensor(first, x)
+    interpreter.bind_input(first, None)
+    interpreter.bind_output(last, None)
+    interpreter.set_tensor(first, np.zeros((2, 6), np.float32))
+    interpreter.invoke()
+    np.testing.assert_array_equal(interpreter.get_tensor(last), np.full((2, 6), -1, np.float32))
+    np.testing.assert_allclose(y, -np.exp(np.float32(2)), rtol=1e-6)
+
+
+def test_an_array_that_does_not_fit_is_not_bound() -> None:
+    interpreter = interpreter_of(chain(), emulated())
+    first, last = ends(interpreter)
+    with pytest.raises(ValueError, match=r"the array is float32 \[3, 6\]"):
+        interpreter.bind_input(first, OnDevice(aligned((3, 6))))
+    with pytest.raises(ValueError, match="must be C-contiguous"):
+        interpreter.bind_input(first, OnDevice(aligned((6, 2)).T))
+    with pytest.raises(ValueError, match="neither __cuda_array_interface__ nor __dlpack__"):
+        interpreter.bind_input(first, [1.0])
+    with pytest.raises(ValueError, match=f"Tensor {last} is no input"):
+        interpreter.bind_input(last, OnDevice(aligned((2, 6))))
+    interpreter.bind_input(first, OnDevice(aligned((2, 6))))
+    interpreter.resize_tensor_input(first, [4, 6])
+    with pytest.raises(RuntimeError, match="is bound to an array of shape"):
+        interpreter.allocate_tensors()
+
+
+def test_the_cpu_has_no_arrays_to_bind() -> None:
+    interpreter = tflgpu.Interpreter(model_content=chain())
+    with pytest.raises(ValueError, match="no delegate of this interpreter has arrays of its own"):
+        interpreter.bind_input(0, OnDevice(aligned((2, 6))))
+
+
+def test_a_part_is_recorded_once_and_replayed_with_its_copies() -> None:
+    delegate = load_delegate("cuda", {"device": "emulator"})
+    device = delegate.device
+    recordings: list[Any] = []
+    recorded = device.recorded
+    device.recorded = lambda run: recordings.append(run) or recorded(run)
+    interpreter = interpreter_of(chain(), delegate)
+    first, last = ends(interpreter)
+    for value in (1.0, 2.0, 3.0):
+        interpreter.set_tensor(first, np.full((2, 6), value, np.float32))
+        interpreter.invoke()
+        np.testing.assert_allclose(interpreter.get_tensor(last), -np.exp(np.full((2, 6), value)), rtol=1e-6)
+    assert len(recordings) == 1
+    interpreter.invoke()  # the input is on the device already: a graph without its copy
+    assert len(recordings) == 2
+    interpreter.resize_tensor_input(first, [5, 6])
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    assert len(recordings) == 3
+
+
+def test_a_part_that_cannot_be_recorded_runs_as_plain_launches_and_the_report_says_so() -> None:
+    delegate = load_delegate("cuda", {"device": "emulator"})
+
+    def refuse(run: Any) -> Any:
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+
+    delegate.device.recorded = refuse
+    interpreter = interpreter_of(chain(), delegate)
+    first, last = ends(interpreter)
+    interpreter.set_tensor(first, np.ones((2, 6), np.float32))
+    interpreter.invoke()
+    np.testing.assert_allclose(interpreter.get_tensor(last), np.full((2, 6), -np.e), rtol=1e-6)
+    assert "plain launches, since no graph was recorded: cudaErrorStreamCaptureUnsupported" in (
+        interpreter.delegation_report()
+    )
+
+
+def test_a_failed_invoke_leaves_the_interpreter_usable(checking: Any) -> None:
+    model = one_op(
+        "GATHER",
+        [np.arange(5, dtype=np.float32), {"type": "INT32", "shape": [3]}],
+        [{"type": "FLOAT32", "shape": [3]}],
+        axis=0,
+    )
+    interpreter = interpreter_of(model, checking)
+    first, last = ends(interpreter)
+    interpreter.set_tensor(first, np.array([0, 9, 1], np.int32))
+    with pytest.raises(RuntimeError, match="gather index out of bounds"):
+        interpreter.invoke()
+    interpreter.set_tensor(first, np.array([4, 0, 1], np.int32))
+    interpreter.invoke()
+    np.testing.assert_array_equal(interpreter.get_tensor(last), np.float32([4, 0, 1]))
+
+
+def test_memory_that_is_not_to_be_had_is_said_with_what_is_free() -> None:
+    with pytest.raises(MemoryError, match=r"1,000,000,000,000 bytes are wanted on .*, of whose .* are free"):
+        emulated().device.allocate(10**12)
+
+
+def test_a_text_that_does_not_compile_is_shown_with_its_line_numbers() -> None:
+    from tflgpu.delegates.device import CompileError
+
+    with pytest.raises(CompileError, match=r"broken for .*(\n.*)* 2 extern .*broken"):
+        emulated().device.kernel('// fine\nextern "C" __global__ void broken(', "broken")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "first"}, "expected the number of a GPU"),
+        ({"precision": "int3"}, "expected one of fp32, tf32, fp16"),
+        ({"check": True}, "is for device=emulator"),
+        ({"nonsense": 1}, "unknown option 'nonsense'. Legal options: .*device"),
+    ],
+)
+def test_wrong_options_are_refused_with_the_right_ones(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_delegate("cuda", options)
+
+
+def test_without_cupy_or_driver_it_says_what_to_install() -> None:
+    try:
+        load_delegate("cuda")
+    except ValueError as error:
+        assert any(hint in str(error) for hint in ("pip install 'tflgpu[cuda12]'", "update the driver", "no GPU"))
+    else:
+        pytest.skip("this machine has a GPU")

@@ -235,6 +235,7 @@ static void begin_block() {
     emu_thread.block = {(unsigned)(block_number % g[0]), (unsigned)(block_number / g[0] % g[1]),
                         (unsigned)(block_number / g[0] / g[1])};
     if (launch->shared_begin) memset(launch->shared_begin, 0xff, launch->shared_end - launch->shared_begin);
+    for (int i = 0; i < thread_count; i++) threads[i].state = UNSTARTED;
     next_unstarted = waiting = barriers = 0;
     live = thread_count;
     check_block();
@@ -284,7 +285,6 @@ extern "C" int emu_run(const EmuLaunch* what, void (*kernel)(void* const*)) {
     emu_thread.block_dim = {b[0], b[1], b[2]};
     emu_thread.grid_dim = {g[0], g[1], g[2]};
     memset(ready, 0, sizeof ready);
-    for (int i = 0; i < thread_count; i++) threads[i].state = UNSTARTED;
     idle.clear();
     for (int f = MAX_THREADS; f >= 0; f--) idle.push_back(f);
     fiber = -1;
@@ -405,9 +405,12 @@ static void access(void* pointer, int nbytes, bool writes) {
         abandon();  // before the access, which could end the process
     }
     if (r->kind == IMAGE) return;
-    if ((size_t)p % nbytes) emu_error("misaligned: %d bytes at byte %ld of %s", nbytes, (long)(p - r->begin), r->name);
+    if ((size_t)p % nbytes) {
+        emu_error("misaligned: %d bytes at byte %ld of %s", nbytes, (long)(p - r->begin), r->name);
+        abandon();
+    }
     if (writes && r->kind == READ_ONLY) emu_error("a write to %s, which is const", r->name);
-    for (int i = 0; i < nbytes && errors <= 10; i++) check_byte(*r, p - r->begin + i, writes);
+    for (int i = 0, before = errors; i < nbytes && errors == before; i++) check_byte(*r, p - r->begin + i, writes);
 }
 
 #define EMU_HOOKS(n)                                                                                                   \
@@ -436,6 +439,7 @@ void __ubsan_handle_type_mismatch_v1(void* data, void* p) {
         unsigned line, column;
     }* where = (Location*)data;
     emu_error("misaligned: a vector at %p, line %u", p, where->line);
+    if (fiber >= 0) abandon();
 }
 }
 #endif

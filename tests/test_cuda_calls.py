@@ -1,0 +1,152 @@
+"""Every call that the CUDA device makes of CuPy exists there and takes these arguments, as far as no GPU is needed."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import one_op
+
+import tflgpu
+from tflgpu.delegate import Limits
+from tflgpu.delegates.cuda import CudaDevice
+from tflgpu.delegates.cuda_emulator import Emulator, compiler
+from tflgpu.delegates.gpu import GpuDelegate
+
+cupy = pytest.importorskip("cupy", reason="pip install cupy-cuda12x: its signatures need no GPU")
+
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+
+MADE_BY = {
+    "cupy.cuda.MemoryPool()": "cupy.cuda.MemoryPool",
+    "cupy.cuda.Stream()": "cupy.cuda.Stream",
+    "cupy.cuda.Device()": "cupy.cuda.Device",
+    "cupy.cuda.Stream().end_capture()": "cupy.cuda.Graph",
+    "cupy.RawModule()": "cupy.RawModule",
+    "cupy.RawModule().get_function()": "cupy.RawKernel",
+}
+"""The class of what a call returns."""
+
+
+class Recorder:
+    """Stands before an object and notes the calls of it and of what they return, by their place in CuPy."""
+
+    def __init__(self, target: Any, path: str, calls: list[Call]):
+        self.__dict__.update(target=target, path=path, calls=calls)
+
+    def __getattr__(self, name: str) -> Any:
+        value, path = getattr(self.target, name), f"{self.path}.{name}"
+        if isinstance(value, type) and issubclass(value, BaseException):
+            self.calls.append((path, (), {}))
+            return value
+        if callable(value) or isinstance(value, (SimpleNamespace, Recorder)):
+            return Recorder(value, path, self.calls)
+        self.calls.append((path, (), {}))
+        return value
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        self.calls.append((f"{self.path}()", args, keywords))
+        plain = [a.target if isinstance(a, Recorder) else a for a in args]
+        made = self.target(*plain, **{k: v.target if isinstance(v, Recorder) else v for k, v in keywords.items()})
+        return Recorder(made, f"{self.path}()", self.calls) if f"{self.path}()" in MADE_BY else made
+
+    def __enter__(self) -> Any:
+        return self.target.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.target.__exit__(*error)
+
+
+def calls_of_a_session() -> list[Call]:
+    """What a device asks of CuPy while it is made, runs models, binds arrays, and fails."""
+    calls: list[Call] = []
+    device = CudaDevice(Recorder(Emulator(), "cupy", calls), precision="fp16")
+    delegate = GpuDelegate("cuda", device, Limits())
+    spec = {"type": "FLOAT32", "shape": [4, 8]}
+    weights = np.ones((5, 8), np.float32)
+    options = {"fused_activation_function": "NONE"}
+    model = one_op("FULLY_CONNECTED", [spec, weights, None], [{"type": "FLOAT32", "shape": [4, 5]}], **options)
+    interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate])
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    x = device.host_array((4, 8), np.float32)
+    assert x is not None
+    array = SimpleNamespace(__cuda_array_interface__=cuda_interface(x))
+    if x.ctypes.data % 16 == 0:
+        interpreter.bind_input(interpreter.get_input_details()[0]["index"], array)
+        interpreter.invoke()
+    with pytest.raises(MemoryError):
+        device.allocate(1 << 60)
+    return calls
+
+
+def cuda_interface(x: Any) -> dict[str, Any]:
+    return {**x.__array_interface__, "version": 3}
+
+
+@pytest.fixture(scope="module")
+def calls() -> list[Call]:
+    try:
+        compiler()
+    except ValueError as error:  # no C++ compiler
+        pytest.skip(str(error))
+    return calls_of_a_session()
+
+
+def real(path: str) -> Any:
+    """What a recorded path is in CuPy."""
+    if path in MADE_BY:
+        return resolve(MADE_BY[path]).__call__
+    for made, name in sorted(MADE_BY.items(), key=lambda item: -len(item[0])):
+        if path.startswith(made + "."):
+            return resolve(name + path[len(made) :])
+    return resolve(path)
+
+
+def resolve(path: str) -> Any:
+    found: Any = cupy
+    for name in path.split(".")[1:]:
+        if isinstance(found, type) and re.search(rf"~{found.__name__}\.{name} \(", found.__doc__ or ""):
+            return None  # an attribute of its instances, as its documentation says
+        found = getattr(found, name)
+    return found
+
+
+def parameters(function: Any) -> list[str] | None:
+    """Names of the parameters, of Cython functions by their docstrings; None where neither tells."""
+    try:
+        listed = list(inspect.signature(function).parameters)
+        if not {"args", "kwargs"} <= set(listed):
+            return listed
+    except (TypeError, ValueError):
+        pass
+    text = re.search(r"^\w[\w.]*\(([^)]*)\)", (function.__doc__ or "").replace("()", ""), re.M)
+    if text is None or "*args" in text[1]:
+        return None
+    return [re.split(r"[ =]", part.split("=")[0].strip())[-1] for part in text[1].split(",") if part.strip()]
+
+
+def test_what_the_device_uses_is_in_cupy(calls: list[Call]) -> None:
+    for path in sorted({path.removesuffix("()") for path, _, _ in calls}):
+        real(path)
+
+
+def test_every_call_fits_cupys_parameters(calls: list[Call]) -> None:
+    checked = set()
+    for path, args, keywords in calls:
+        if not path.endswith("()"):
+            continue
+        function: Callable[..., Any] = real(path.removesuffix("()"))
+        known = parameters(function.__init__ if isinstance(function, type) else function) or parameters(function)
+        if known is None:
+            continue
+        known = [name for name in known if name not in ("self", "*", "/")]
+        assert len(args) <= len(known), f"{path} takes {known}, not {len(args)} arguments"
+        assert set(keywords) <= set(known), f"{path} takes {known}, not {sorted(keywords)}"
+        checked.add(path)
+    assert {"cupy.cuda.runtime.memcpyAsync()", "cupy.RawModule()", "cupy.cuda.Stream()"} <= checked

@@ -25,7 +25,7 @@ Delegates = Annotated[
 DelegateOptions = Annotated[
     list[str] | None, typer.Option("--delegate-option", "-o", help="key=value for the delegates; repeatable.")
 ]
-Threads = Annotated[int | None, typer.Option("--num-threads", "--num_threads", help="Checked and kept; see the docs.")]
+Threads = Annotated[int | None, typer.Option("--num-threads", "--num_threads", help="Of matrix products on the CPU; needs threadpoolctl.")]
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", help="FILE or NAME=FILE: .npy, .npz, an image, or raw bytes; repeatable, in order."),
@@ -95,7 +95,7 @@ def inputs_for(interpreter: Any, given: Sequence[str] | None, seed: int, ranges:
                 raise ValueError(f"the model has {len(details)} inputs; {text!r} is one too many")
             name, path = details[position]["name"], text
         files[name] = Path(path)
-    unknown = set(files) - {d["name"] for d in details} - {Path(p).name for p in files}
+    unknown = set(files) - {d["name"] for d in details}
     if unknown:
         raise ValueError(f"no input {', '.join(sorted(unknown))}; the inputs are {[d['name'] for d in details]}")
     generator = np.random.default_rng(seed)

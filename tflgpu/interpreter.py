@@ -7,7 +7,7 @@ import os
 import threading
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from tflgpu.ops.registry import OPS, Op
 from tflgpu.plan import Observer
 from tflgpu.report import delegation_report
 from tflgpu.shapes import DelegateError
+from tflgpu.threads import BlasLimit
 from tflgpu.values import from_caller, to_caller
 
 _VIEW_ALIVE = """There is at least 1 reference to internal data
@@ -52,7 +53,8 @@ class Interpreter:
 
     model_path: the file, which is mapped and not copied; or model_content: its bytes.
     experimental_delegates: from `load_delegate`; the first that can take a node gets it.
-    num_threads: an int >= 1; checked and kept. NumPy's BLAS decides its own threads.
+    num_threads: an int >= 1: the threads of matrix products while this interpreter prepares or runs, for the process.
+        That takes threadpoolctl (`pip install 'tflgpu[threads]'`). Without either, NumPy's BLAS decides.
     experimental_op_resolver_type: checked; see OpResolverType.
     experimental_preserve_all_tensors: every tensor keeps memory of its own, so that `get_tensor` works on all of them.
     The other experimental arguments steer XNNPACK in TensorFlow Lite; they are taken and have no effect here.
@@ -97,6 +99,7 @@ class Interpreter:
         self._graphs = self._session.graphs
         self._loans = Loans()
         self._busy = threading.Lock()
+        self._limit = nullcontext() if num_threads is None else BlasLimit(num_threads)
         if any(hasattr(delegate, "claim") for delegate in self._delegates):
             self._apply_delegates()
 
@@ -127,7 +130,7 @@ class Interpreter:
             raise RuntimeError("This interpreter is running in another thread; give each thread an interpreter.")
         try:
             # Infinities, NaN and wrapping integers are results, not faults; NumPy would warn of each.
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), self._limit:
                 yield
         finally:
             self._busy.release()

@@ -22,6 +22,7 @@ _PACKAGES = {
     "pocl-binary-distribution": ("OpenCL on the CPU", "pip install 'tflgpu[opencl]'"),
     "cupy-cuda12x": ("the CUDA delegate, CUDA 12", "pip install 'tflgpu[cuda12]'"),
     "cupy-cuda13x": ("the CUDA delegate, CUDA 13", "pip install 'tflgpu[cuda13]'"),
+    "threadpoolctl": ("num_threads on the CPU", "pip install 'tflgpu[threads]'"),
     "ai-edge-litert": ("comparing with LiteRT", "pip install 'tflgpu[interop]'"),
     "ml_dtypes": ("bfloat16 tensors", "pip install 'tflgpu[interop]'"),
     "pillow": ("images as inputs of tflgpu run", "pip install 'tflgpu[cli]'"),

@@ -25,7 +25,10 @@ Delegates = Annotated[
 DelegateOptions = Annotated[
     list[str] | None, typer.Option("--delegate-option", "-o", help="key=value for the delegates; repeatable.")
 ]
-Threads = Annotated[int | None, typer.Option("--num-threads", "--num_threads", help="Of matrix products on the CPU; needs threadpoolctl.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--num-threads", "--num_threads", help="Of matrix products on the CPU; needs threadpoolctl."),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", help="FILE or NAME=FILE: .npy, .npz, an image, or raw bytes; repeatable, in order."),

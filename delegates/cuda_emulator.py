@@ -1,55 +1,32 @@
 """A stand-in for CuPy that runs CUDA kernels on the CPU: the very same .cu files, compiled by a C++ compiler.
 
-Has what CudaDevice asks of CuPy and nothing else, under the same names and with the same parameters, so that the device,
-its streams and its graphs are the real ones.
+Has what CudaDevice asks of CuPy and nothing else, under the same names and with the same parameters, so that the
+device, its streams and its graphs are the real ones.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
 import platform
-import re
-import shutil
-import subprocess
-import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from tflgpu.delegates.emulated_programs import GLOBAL, CompileException, Programs, data_of
 
 from tflgpu.graph import Array
 
-HERE = Path(__file__).parent / "emulator"
 MEMORY = 1 << 33
 """Bytes that the emulated device says it has."""
 
 _lock = threading.RLock()  # there is one set of fibers in a process
-_runtimes: dict[str, ctypes.CDLL] = {}  # by file name, by which the loader too takes two copies for one
-
-
-class CompileException(Exception):
-    """The C++ compiler refused a program; the text is what it said."""
 
 
 class OutOfMemoryError(MemoryError):
     """More than MEMORY bytes are wanted."""
-
-
-def compiler() -> str:
-    """The C++ compiler: $CXX, g++ or clang++. Raises ValueError where there is none."""
-    for name in (os.environ.get("CXX"), "g++", "clang++"):
-        if name and shutil.which(name):
-            return name
-    raise ValueError(
-        "cuda delegate: device=emulator needs a C++ compiler; looked for $CXX, g++ and clang++ and found none. "
-        "Install one, e.g. apt install g++"
-    )
 
 
 class Emulator:
@@ -57,7 +34,7 @@ class Emulator:
 
     def __init__(self, cache: Path | None = None, check: bool = False):
         self.check = check
-        self.programs = _Programs(cache, check)
+        self.programs = Programs(cache, check)
         stream = Stream()
         self.ndarray = ndarray
         self.cuda = SimpleNamespace(
@@ -103,7 +80,7 @@ class Memory:
 
 def unowned_memory(ptr: int, size: int, owner: object) -> Memory:
     """Memory of somebody else's."""
-    memory = Memory(np.frombuffer((ctypes.c_uint8 * max(size, 1)).from_address(ptr), np.uint8, size))
+    memory = Memory(np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(ptr)))
     memory.owner = owner
     return memory
 
@@ -221,7 +198,7 @@ runtime = SimpleNamespace(
 class Module:
     """A program, compiled when a kernel is first asked for."""
 
-    def __init__(self, programs: _Programs, code: str, options: tuple[str, ...]):
+    def __init__(self, programs: Programs, code: str, options: tuple[str, ...]):
         self._programs, self._code, self._options = programs, code, options
 
     def get_function(self, name: str) -> Kernel:
@@ -229,72 +206,10 @@ class Module:
         return Kernel(self._programs, library, path, name)
 
 
-class _Programs:
-    """Programs compiled to shared libraries, kept on disk by their text."""
-
-    def __init__(self, cache: Path | None, check: bool):
-        if cache is None:
-            cache = Path(tempfile.mkdtemp(prefix="tflgpu-emulator-"))
-            weakref.finalize(self, shutil.rmtree, cache, ignore_errors=True)
-        self.cache, self.check = cache, check
-        self._compiler = compiler()
-        self._flags = ["-std=c++17", "-fPIC", "-shared", "-w", "-O2", *_processor_flags()]
-        self._loaded: dict[tuple[str, tuple[str, ...], str], tuple[ctypes.CDLL, Path]] = {}
-        parts = sorted([HERE / "cuda_emulator.h", HERE / "runtime.cpp", *(HERE / "include").iterdir()])
-        self._salt = "\n".join(part.read_text() for part in parts if part.is_file())
-        check_flags = ["-DEMU_CHECK"] if check else []
-        text = (HERE / "runtime.cpp").read_text()
-        built = self._built(text, [*check_flags, "-I", str(HERE)], soname=True)
-        # Local, and linked to: one process may have the runtime with checks beside that without.
-        self._link = [f"-L{self.cache}", f"-l:{built.name}", "-Wl,-rpath,$ORIGIN"]
-        self.runtime = _runtimes.setdefault(built.name, ctypes.CDLL(str(built)))
-        self.runtime.emu_errors.restype = ctypes.c_char_p
-
-    def load(self, code: str, options: tuple[str, ...], name: str) -> tuple[ctypes.CDLL, Path]:
-        """The program's library, which has emu_go_NAME and emu_describe_NAME for the kernel of that name."""
-        key = code, options, name
-        if key not in self._loaded:
-            flags = ["-fvisibility=hidden", "-nostdlib", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-threadsafe-statics"]
-            flags += [option for option in options if option.startswith("-D")]
-            if self.check:
-                flags += ["-g1", "-O1", "-fsanitize=thread", "-fsanitize=alignment", "-fno-tree-sra"]
-            flags += ["-I", str(HERE), "-I", str(HERE / "include"), "-include", "cuda_emulator.h"]
-            path = self._built(f"{code}\nEMU_KERNEL({name})\n", flags, self._link)
-            self._loaded[key] = ctypes.CDLL(str(path)), path
-        return self._loaded[key]
-
-    def _built(self, text: str, flags: Sequence[str], libraries: Sequence[str] = (), soname: bool = False) -> Path:
-        key = "\n".join([self._salt, self._compiler, *self._flags, *flags[: flags.index("-I")], str(self.check), text])
-        path = self.cache / (hashlib.sha256(key.encode()).hexdigest()[:32] + ".so")
-        if path.exists():
-            return path
-        self.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.cache) as folder:
-            source, library = Path(folder) / "program.cpp", Path(folder) / "program.so"
-            source.write_text(text)
-            command = [self._compiler, *self._flags, *flags, str(source), "-o", str(library), *libraries]
-            if soname:
-                command.append(f"-Wl,-soname,{path.name}")
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise CompileException(f"{' '.join(command)}\n{done.stderr[:8000]}")
-            library.replace(path)
-        return path
-
-
-def _processor_flags() -> list[str]:
-    """Fused multiply-add in hardware where there is; without it each one is a call."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
-    except OSError:
-        return []
-    return ["-march=x86-64-v3"] if {"avx2", "fma", "bmi2", "f16c", "movbe"} <= flags else []
-
-
 class Kernel:
     """One kernel of a program."""
 
-    def __init__(self, programs: _Programs, library: ctypes.CDLL, path: Path, name: str):
+    def __init__(self, programs: Programs, library: ctypes.CDLL, path: Path, name: str):
         self._programs, self._path, self.name = programs, path, name
         self._go = getattr(library, f"emu_go_{name}")
         sizes, kinds = (ctypes.c_int * 64)(), (ctypes.c_int * 64)()
@@ -340,34 +255,16 @@ class Kernel:
         """Tells the runtime which memory the kernel may touch."""
         region = self._programs.runtime.emu_region
         self._programs.runtime.emu_regions_clear()
-        written = {buffer.data.ptr for buffer, kind in buffers if kind == _GLOBAL}
+        written = {buffer.data.ptr for buffer, kind in buffers if kind == GLOBAL}
         for place, (buffer, kind) in enumerate(buffers):
-            if kind != _GLOBAL and buffer.data.ptr in written:
+            if kind != GLOBAL and buffer.data.ptr in written:
                 continue  # read and written in place
             name = f"buffer {place} of {self.name}".encode()
             region(ctypes.c_void_p(buffer.data.ptr), ctypes.c_size_t(buffer.nbytes), kind, name)
         base = ctypes.cast(self._go, ctypes.c_void_p).value
         assert base is not None
-        for name, offset, size, kind in _shared(self._path, f"emu_go_{self.name}"):
-            region(ctypes.c_void_p(base + offset), ctypes.c_size_t(size), kind, name.encode())
-
-
-_GLOBAL, _SHARED, _IMAGE = 1, 3, 4
-_symbols: dict[tuple[Path, str], list[tuple[str, int, int, int]]] = {}
-
-
-def _shared(library: Path, anchor: str) -> list[tuple[str, int, int, int]]:
-    """Name, place after the symbol `anchor`, bytes and kind of each shared array, and of the library's other data."""
-    if (library, anchor) not in _symbols:
-        nm = subprocess.run(["nm", "-S", "-C", str(library)], capture_output=True, text=True, check=True).stdout
-        at = {m[2]: int(m[1], 16) for m in re.finditer(r"^(\w{8,}) (?:\w{8,} )?\w (.+)$", nm, re.M)}
-        sized = re.findall(r"^(\w{8,}) (\w{8,}) [dDbBrR] (.+)$", nm, re.M)
-        first, last, base = at.get("__start_emu_shared", 0), at.get("__stop_emu_shared", 0), at[anchor]
-        _symbols[library, anchor] = [
-            (name.split("::")[-1], int(a, 16) - base, int(n, 16), _SHARED if first <= int(a, 16) < last else _IMAGE)
-            for a, n, name in sized
-        ]
-    return _symbols[library, anchor]
+        for symbol, offset, size, kind in data_of(self._path, f"emu_go_{self.name}"):
+            region(ctypes.c_void_p(base + offset), ctypes.c_size_t(size), kind, symbol.encode())
 
 
 class _Launch:

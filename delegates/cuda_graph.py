@@ -10,7 +10,7 @@ from tflgpu.delegates.device import Call
 from tflgpu.memory import Tensor
 
 if TYPE_CHECKING:
-    from tflgpu.delegates.cuda import CudaDevice
+    from tflgpu.delegates.cuda_device import CudaDevice
 
 
 class BoundaryPart:

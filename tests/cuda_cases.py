@@ -1,5 +1,5 @@
-"""Convolutions and products that reach every variant of gemm.cu and strips.cu, with whole numbers for data, whose sums are
-exact in any order and precision."""
+"""Convolutions and products that reach every variant of gemm.cu and strips.cu, with whole numbers for data, whose sums
+are exact in any order and precision."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import Any
 
 import numpy as np
 from delegate_cases import Case, f, q
+
+
+def per_channel(weights: Any, scale: Any, axis: int) -> dict[str, Any]:
+    """int8 weights with a scale for each channel along an axis."""
+    zeros = np.zeros(scale.size, np.int64)
+    return {"type": "INT8", "value": weights.astype(np.int8), "scale": scale, "zero_point": zeros, "axis": axis}
 
 
 def conv(name: str, kind: str, x: Sequence[int], oc: int, k: int = 1, stride: int = 1, padding: str = "SAME") -> Case:
@@ -22,7 +28,13 @@ def conv(name: str, kind: str, x: Sequence[int], oc: int, k: int = 1, stride: in
         bias = rng.integers(-9, 9, oc).astype(np.float32)
         return Case(name, "CONV_2D", [f(*x), weights.astype(np.float32), bias], [f(n, oh, ow, oc)], options, 2)
     scale = np.linspace(0.01, 0.02, oc).astype(np.float32)
-    w8: Any = {"type": "INT8", "value": weights.astype(np.int8), "scale": scale, "zero_point": np.zeros(oc, "i8"), "axis": 0}
+    w8: Any = {
+        "type": "INT8",
+        "value": weights.astype(np.int8),
+        "scale": scale,
+        "zero_point": np.zeros(oc, "i8"),
+        "axis": 0,
+    }
     bias8 = {"type": "INT32", "value": rng.integers(-999, 999, oc).astype(np.int32), "scale": 0.001, "zero_point": 0}
     out = q("INT8", n, oh, ow, oc, scale=0.5, zero_point=-7)
     return Case(name, "CONV_2D", [q("INT8", *x, scale=0.07, zero_point=-11), w8, bias8], [out], options, 3)
@@ -53,7 +65,13 @@ def depthwise(name: str, kind: str, x: Sequence[int], k: int = 3, stride: int = 
         inputs = [f(*x), weights.astype(np.float32), bias]
         return Case(name, "DEPTHWISE_CONV_2D", inputs, [f(n, oh, ow, c)], options, 2)
     scale = np.linspace(0.01, 0.02, c).astype(np.float32)
-    w8: Any = {"type": "INT8", "value": weights.astype(np.int8), "scale": scale, "zero_point": np.zeros(c, "i8"), "axis": 3}
+    w8: Any = {
+        "type": "INT8",
+        "value": weights.astype(np.int8),
+        "scale": scale,
+        "zero_point": np.zeros(c, "i8"),
+        "axis": 3,
+    }
     bias8 = {"type": "INT32", "value": rng.integers(-999, 999, c).astype(np.int32), "scale": 0.001, "zero_point": 0}
     out = q("INT8", n, oh, ow, c, scale=0.1, zero_point=-7)
     return Case(name, "DEPTHWISE_CONV_2D", [q("INT8", *x, scale=0.07, zero_point=-11), w8, bias8], [out], options, 3)

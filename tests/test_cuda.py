@@ -10,14 +10,14 @@ import pytest
 from cuda_cases import FAST_CASES, whole_numbers
 from delegate_cases import CASES, Case
 from oracle import assert_same, one_op, tflgpu_run
+from tflgpu.delegates.emulated_programs import compiler
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import load_delegate
-from tflgpu.delegates import cuda_emulator
 
 try:
-    cuda_emulator.compiler()
+    compiler()
 except ValueError as error:  # no C++ compiler
     pytest.skip(str(error), allow_module_level=True)
 
@@ -44,7 +44,9 @@ def test_a_delegated_operator_gives_the_cpus_results_and_breaks_no_rule(case: Ca
     assert_same(got, tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
 
 
-IN_PRECISIONS = [(case, p) for case in FAST_CASES for p in ("fp32", "tf32", "fp16") if p == "fp32" or "codes" not in case.name]
+IN_PRECISIONS = [
+    (case, p) for case in FAST_CASES for p in ("fp32", "tf32", "fp16") if p == "fp32" or "codes" not in case.name
+]
 
 
 @pytest.mark.parametrize(("case", "precision"), IN_PRECISIONS, ids=lambda value: getattr(value, "name", value))

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import one_op
+from tflgpu.delegates.cuda_device import CudaDevice
+from tflgpu.delegates.cuda_emulator import Emulator
+from tflgpu.delegates.emulated_programs import compiler
+from tflgpu.delegates.gpu import GpuDelegate
 
 import tflgpu
 from tflgpu.delegate import Limits
-from tflgpu.delegates.cuda import CudaDevice
-from tflgpu.delegates.cuda_emulator import Emulator, compiler
-from tflgpu.delegates.gpu import GpuDelegate
 
 cupy = pytest.importorskip("cupy", reason="pip install cupy-cuda12x: its signatures need no GPU")
 

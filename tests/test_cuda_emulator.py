@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from tflgpu.delegates.cuda_emulator import Emulator, Stream, compiler, ndarray
+from tflgpu.delegates.cuda_emulator import Emulator, Stream, ndarray
+from tflgpu.delegates.emulated_programs import compiler
 
 try:
     compiler()

@@ -1,4 +1,4 @@
-"""The kernels of both dialects: the same functions with the same parameters; every CUDA kernel compiles for every GPU."""
+"""The kernels of both dialects: the same functions, the same parameters; every CUDA kernel compiles for every GPU."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from cuda_cases import FAST_CASES
 from delegate_cases import CASES
 from nvrtc import ARCHITECTURES, Nvrtc
-
-from tflgpu.delegates.cuda import COMPILER_OPTIONS, CudaDevice
+from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, source
 from tflgpu.delegates.lowering import lower
+
 from tflgpu.executor import Session
 from tflgpu.loader import load
 from tflgpu.ops.registry import OPS

@@ -71,7 +71,7 @@ def conv_gemm(
     bias = Packed(lambda: folded_bias(matrix, finish, columns))
     scales: tuple[Argument, ...] = tuple(padded(array, columns) for array in finish.rescale) or (i32(0),)
     fill = (finish.x_zero & 255) * 0x01010101 if codes else 0
-    sizes = (m, n, k, columns, slice_words, fill - (1 << 32) if fill >= 1 << 31 else fill)
+    sizes: tuple[int, ...] = (m, n, k, columns, slice_words, fill - (1 << 32) if fill >= 1 << 31 else fill)
     sizes += (h, w, c, over.oh, over.ow, over.kw, over.sh, over.sw, over.dh, over.dw, over.top, over.left)
     sums: Argument = Temp(4 * slices * m * n) if slices > 1 else Ref(out.index)
     launch = Launch(

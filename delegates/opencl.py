@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyopencl as cl
+from tflgpu.delegates import intel
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
@@ -36,24 +37,48 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
     return GpuDelegate("opencl", device, read_limits(read))
 
 
+INSTALL = (
+    "Install the driver of your GPU; or, for the CPU, PoCL: pip install 'tflgpu[opencl]', or Intel's runtime: "
+    "pip install 'tflgpu[opencl-intel]'"
+)
+
+
 def find_device(wanted: str) -> cl.Device:
-    """The first device, GPUs before others, whose names have every word of wanted. Raises ValueError if none has."""
-    try:
-        devices = [device for platform in cl.get_platforms() for device in platform.get_devices()]
-    except cl.Error as error:
-        raise ValueError(
-            f"opencl delegate: no OpenCL platform ({error}). Install a driver, or PoCL for the CPU: pip install pocl"
-        ) from error
-    devices.sort(key=lambda device: not device.type & cl.device_type.GPU)
+    """The device of that number, or the first whose names have every word of wanted. Raises ValueError if none has.
+
+    GPUs come first, then CPUs in the loader's order, of them Intel's runtime last.
+    """
+    devices = sorted(_devices(), key=_place)
     listing = [describe(device) for device in devices]
     if wanted.isdigit():
-        if int(wanted) < len(devices):
-            return devices[int(wanted)]
+        fitting = [int(wanted)] if int(wanted) < len(devices) else []
     else:
-        for device, text in zip(devices, listing, strict=True):
-            if all(word.lower() in text.lower() for word in wanted.split()):
-                return device
-    raise ValueError(f"opencl delegate: no device {wanted!r}; found: {'; '.join(listing) or 'none'}")
+        fitting = [i for i, text in enumerate(listing) if all(word.lower() in text.lower() for word in wanted.split())]
+    if fitting:
+        return devices[fitting[0]]
+    sought = f"number {wanted}" if wanted.isdigit() else f"{wanted!r} in its names" if wanted else "any"
+    found = "; ".join(f"{i}: {text}" for i, text in enumerate(listing)) or "none"
+    raise ValueError(f"opencl delegate: no such device. Looked for: {sought}. Found: {found}. {INSTALL}")
+
+
+def _devices() -> list[cl.Device]:
+    """The devices of all platforms; none where the loader finds no platform, which it calls an error."""
+    with intel.visible():
+        try:
+            platforms = cl.get_platforms()
+        except (cl.Error, RuntimeError):
+            return []
+    devices = []
+    for platform in platforms:
+        try:
+            devices += platform.get_devices()
+        except cl.Error:  # a driver without its device
+            continue
+    return devices
+
+
+def _place(device: cl.Device) -> tuple[bool, bool]:
+    return not device.type & cl.device_type.GPU, "intel" in device.platform.name.lower()
 
 
 def describe(device: cl.Device) -> str:

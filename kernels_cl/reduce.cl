@@ -40,8 +40,8 @@ kernel void reduce(global const X_T* x, global OUT_T* out, i32 n, i32 count, i32
         barrier(CLK_LOCAL_MEM_FENCE);
         if (t < s) partial[t] = COMBINE(partial[t], partial[t + s]);
     }
-    a = partial[0];
     if (t > 0) return;
+    a = partial[0];
 #endif
     out[i] = FINISH(a);
 }

@@ -40,8 +40,8 @@ extern "C" __global__ void reduce(const X_T* __restrict__ x, OUT_T* __restrict__
         __syncthreads();
         if (t < s) partial[t] = COMBINE(partial[t], partial[t + s]);
     }
-    a = partial[0];
     if (t > 0) return;
+    a = partial[0];
 #endif
     out[i] = FINISH(a);
 }

@@ -20,6 +20,8 @@ ENTRY_POINTS = "tflgpu.delegates"
 """The entry-point group in which a package offers a delegate: name -> load(options) -> Delegate."""
 
 BUILT_IN: Mapping[str, str] = {"cuda": "tflgpu.delegates.cuda:load", "opencl": "tflgpu.delegates.opencl:load"}
+EXTRAS: Mapping[str, str] = {"cuda": "cuda12", "opencl": "opencl"}
+"""What brings the Python packages that a delegate needs."""
 NATIVE = "tflgpu.delegates.abi:load"
 """What loads a native library that exports tflite_plugin_create_delegate: load(path, options) -> Delegate."""
 BORROW = "tflgpu.delegates.abi:borrow"
@@ -94,7 +96,7 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
     if found:
         load = found[0].load()
     elif name in BUILT_IN:
-        load = named(BUILT_IN[name])
+        load = _built_in(name)
     elif os.path.exists(name) or name.endswith((".so", ".dylib", ".dll")):
         ctypes.CDLL(name)  # raises OSError, with the loader's text, where it cannot be opened
         return _created(name, lambda: named(NATIVE)(name, options))
@@ -105,6 +107,16 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
             f"(nor is it the name of a delegate; known: {known})"
         )
     return _created(name, lambda: load(options))
+
+
+def _built_in(name: str) -> Callable[..., Any]:
+    try:
+        return named(BUILT_IN[name])
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{name} delegate: looked for the Python package {error.name}, found none. "
+            f"Install it: pip install 'tflgpu[{EXTRAS[name]}]'"
+        ) from error
 
 
 def named(where: str) -> Callable[..., Any]:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from tflgpu.binding import Binding
+from tflgpu.debug import PARTS, enabled, say
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, aligned_zeros, arena, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, output_shapes, prepare
 from tflgpu.partition import Part, partition
+from tflgpu.report import delegation_report
 from tflgpu.shapes import DelegateError, failed, infer_stage, shaped, with_specs
 
 PLANS_KEPT = 4
@@ -22,6 +24,12 @@ PLANS_NBYTES = 2**24
 
 PLAN_NBYTES = 2**14
 """Bytes that a plan is taken to have besides its tensors."""
+
+DECIDING = 64
+"""Elements of a tensor up to which a dynamic node's step is kept by its value."""
+
+SETTLED = 1 << 10
+"""Steps of a dynamic node kept by such values."""
 
 Observer = Callable[["Part | Node", Step], Step]
 """Given what a step runs, returns the step to run in its place: how a profiler watches."""
@@ -68,11 +76,14 @@ class Plan:
         self.waiting = stage.waiting
         _refuse_dynamic(self.waiting, session.delegates)
         self._following: dict[tuple[Shape, ...], Plan] = {}
+        self._settled: dict[tuple[bytes, ...], tuple[Step, Plan]] = {}
         self.ran_into: Plan | None = None
         self._read_later = {spec.index for node in self.waiting for spec in node.inputs if spec is not None}
         leaving = tuple({*graph.outputs, *self._read_later})
         whole = replace(graph, tensors=tuple(specs), nodes=stage.nodes, outputs=leaving)
         self.parts = partition(whole, session.delegates) if session.delegates else _on_the_cpu(stage.nodes)
+        if enabled(PARTS):
+            say(PARTS, delegation_report(self.parts, session.delegates))
         self._crossing = {i for part in self.parts if part.owner is not None for i in part.inputs | part.outputs}
         self.arena_nbytes = self._place()
         own = [tensor for index, tensor in self.storage.items() if tensor is not storage.get(index)]
@@ -88,6 +99,7 @@ class Plan:
         for index in graph.outputs:
             if index not in self.storage and not self._waits_for(index):
                 self._store(specs[index])
+        self._deciding = self._values_that_decide()
 
     def run(self) -> Plan:
         """Runs these steps and all that follow. Returns the last plan, whose storage has the outputs."""
@@ -99,8 +111,9 @@ class Plan:
             raise failed(self._made_by[position], "invoke", error) from error
         if not self.waiting:
             return self
-        for index in self._read_later & self._crossing & self.storage.keys():
-            self.storage[index].read()  # the plan that follows does not know of the delegate that made it
+        if self._crossing:
+            for index in self._read_later & self._crossing & self.storage.keys():
+                self.storage[index].read()  # the plan that follows does not know of the delegate that made it
         self.ran_into = self._run_waiting()
         return self.ran_into.run()
 
@@ -207,7 +220,18 @@ class Plan:
 
     def _run_waiting(self) -> Plan:
         """Runs the node that waited, and returns the plan behind it, prepared for the shapes that came."""
-        base = self.waiting[0]
+        key = tuple(tensor.read().tobytes() for tensor in self._deciding)
+        known = self._settled.get(key) if self._deciding else None
+        if known is not None:
+            step, plan = known
+            try:
+                step()
+            except Exception as error:
+                raise failed(self.waiting[0], "invoke", error) from error
+            return plan
+        return self._run_anew(self.waiting[0], key)
+
+    def _run_anew(self, base: Node, key: tuple[bytes, ...]) -> Plan:
         try:
             node = with_specs(base, self._with_values(base))
             inputs = [self._array(spec) for spec in node.inputs]
@@ -220,12 +244,38 @@ class Plan:
         outputs = [plan.storage[spec.index].write() for spec in node.outputs]
         try:
             if shapes is not None:
-                prepare(node, inputs, outputs, self._session)()
+                step = prepare(self._by_value(node), inputs, outputs, self._session)
+                step()
+                if self._deciding and len(self._settled) < SETTLED:
+                    self._settled[key] = step, plan
             for out, result in zip(outputs, results, strict=False):
                 out[...] = result
         except Exception as error:
             raise failed(base, "invoke", error) from error
         return plan
+
+    def _by_value(self, node: Node) -> Node:
+        """The node with copies of the values that decide, so that what is prepared from them stays right."""
+        deciding = {tensor.spec.index for tensor in self._deciding}
+        return replace(
+            node,
+            inputs=tuple(
+                replace(s, data=s.data.copy()) if s is not None and s.data is not None and s.index in deciding else s
+                for s in node.inputs
+            ),
+        )
+
+    def _values_that_decide(self) -> list[Tensor]:
+        """The tensors by whose bytes the step of the waiting node can be kept; none where it cannot be.
+
+        They are its inputs that only running gives, if all of them are small or it takes the others as they come.
+        """
+        if not self.waiting or self._session.ops[self.waiting[0].op].style != "view":
+            return []
+        specs = [s for s in self.waiting[0].inputs[1:] if s is not None and self.specs[s.index].data is None]
+        if any(s.index not in self.storage or self.storage[s.index].host.size > DECIDING for s in specs):
+            return []
+        return [self.storage[s.index] for s in specs]
 
     def _shapes(self, node: Node) -> Sequence[Shape] | None:
         try:
@@ -245,7 +295,10 @@ class Plan:
         """The plan of what follows the waiting node, whose outputs' shapes are now known."""
         key = tuple(spec.shape for spec in node.outputs)
         if key not in self._following:
+            before = len(self._following)
             make_room(self._following, self._session.one_plan)
+            if len(self._following) < before:
+                self._settled.clear()
             specs = list(self.specs)
             storage = dict(self.storage)
             for spec in node.outputs:

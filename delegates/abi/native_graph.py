@@ -15,7 +15,7 @@ from tflgpu.delegates.abi.native_tensors import NativeTensors, shape_of
 from tflgpu.delegates.abi.structs import ERROR, OK
 from tflgpu.delegates.abi.variadic import formatted
 
-from tflgpu.graph import Array, Graph, Model, Node
+from tflgpu.graph import Array, Graph, Model, Node, Options
 from tflgpu.partition import boundary, contracted, groups_of, has_side_effects
 from tflgpu.schema import BUILTIN_OPERATORS
 from tflgpu.shapes import DelegateError
@@ -187,7 +187,10 @@ class NativeGraph:
             for specs in (node.inputs, node.outputs, node.intermediates, ())
         ]
         made = structs.Node(*arrays, might_have_side_effect=has_side_effects(node))
-        params = None if node.is_custom else builtin_data.write(node.op, node.options)
+        told = node.options
+        if node.op == "CAST":  # whose options are often absent, and never needed
+            told = Options(in_data_type=node.input(0).type, out_data_type=node.outputs[0].type)
+        params = None if node.is_custom else builtin_data.write(node.op, told)
         options, name = c.create_string_buffer(node.custom_options, len(node.custom_options)), node.op.encode()
         self._keep += [params, options, name]
         made.builtin_data = params and c.addressof(params)

@@ -1,0 +1,28 @@
+"""The delegates in tests/native, compiled once a session; a test that needs one says so where there is no compiler."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parent / "native"
+
+
+@functools.cache
+def compiled(name: str | Path) -> Path:
+    """The path of the library made of tests/native/<name>.cc, or of the source at a path."""
+    source = name if isinstance(name, Path) else SOURCES / f"{name}.cc"
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler (g++ or clang++) to build a native delegate with")
+    folder = Path(tempfile.mkdtemp(prefix="tflgpu-native-"))
+    library = folder / f"{source.stem}.so"
+    command = [compiler, "-std=c++17", "-O1", "-Wall", "-Wextra", "-fPIC", "-shared", "-o", str(library)]
+    built = subprocess.run([*command, str(source)], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return library

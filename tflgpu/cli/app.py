@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tflgpu.cli import benchmark, compare, doctor, inspect, run
+from tflgpu.cli import benchmark, compare, conformance, doctor, inspect, run
 
 app = typer.Typer(
     help="Runs TensorFlow Lite models on the CPU and the GPU.",
@@ -12,5 +12,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, inspect, benchmark, compare, doctor):
+for module in (run, inspect, benchmark, compare, conformance, doctor):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))

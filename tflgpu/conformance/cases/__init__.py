@@ -1,0 +1,47 @@
+"""Every case, one module a family: operators, element types, shapes, parameters and values as tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from tflgpu.conformance.cases import (
+    comparison,
+    conv,
+    elementwise,
+    indexing,
+    matmul,
+    movement,
+    normalization,
+    quantize,
+    reduce,
+    windows,
+)
+from tflgpu.conformance.cases.case import Case
+
+FAMILIES = (elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization)
+
+
+@cache
+def every() -> dict[str, Case]:
+    """All cases by name, in the order of their tables."""
+    found: dict[str, Case] = {}
+    for family in FAMILIES:
+        for case in family.cases():
+            found.setdefault(case.name, case)
+    return found
+
+
+def selected(pattern: str | None, cases: Iterable[Case]) -> Iterator[Case]:
+    """Those whose name contains the text, or matches it as a regular expression."""
+    if not pattern:
+        yield from cases
+        return
+    try:
+        search = re.compile(pattern).search
+    except re.error:
+        search = re.compile(re.escape(pattern)).search
+    for case in cases:
+        if pattern in case.name or search(case.name):
+            yield case

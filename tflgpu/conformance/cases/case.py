@@ -1,0 +1,173 @@
+"""What a case is: a model and the values fed to it, made anew from its name alone."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tflgpu.builder import ModelBuilder
+from tflgpu.conformance.cases.values import Values, drawn
+from tflgpu.graph import Array
+from tflgpu.ops.registry import OPS
+
+QUANTIZED = {"UINT8": (0.05, 120), "INT8": (0.05, 3), "INT16": (0.001, 0), "INT4": (0.1, 0)}
+"""Scale and zero point of a tensor that means codes, where its case says nothing else."""
+
+_VERSIONS = {"INT8": 2, "INT16": 3, "INT64": 4, "UINT32": 5, "FLOAT16": 6, "BOOL": 3}
+
+
+@dataclass(frozen=True, eq=False)
+class T:
+    """A tensor of a model of one operator. values: how it is filled, as `drawn` takes it; an array gives the shape."""
+
+    type: str
+    shape: tuple[int, ...] = ()
+    values: Values = "normal"
+    constant: bool = False
+    scale: Any = None
+    zero_point: Any = 0
+    axis: int = 0
+    variable: bool = False
+
+    def quantization(self) -> dict[str, Any]:
+        if self.scale is None:
+            return {}
+        return {"scale": self.scale, "zero_point": self.zero_point, "axis": self.axis}
+
+
+def q(type: str, *shape: int, scale: float | None = None, zero_point: int | None = None, **fields: Any) -> T:
+    """A tensor of codes where its type can be such: with its type's usual quantization, unless given."""
+    usual = QUANTIZED.get(type)
+    if usual is None:
+        return T(type, shape, **fields)
+    s, z = usual[0] if scale is None else scale, usual[1] if zero_point is None else zero_point
+    return T(type, shape, scale=s, zero_point=z, **fields)
+
+
+def i32(*values: int) -> Array:
+    """A constant vector."""
+    return np.array(values, np.int32)
+
+
+def scalar(value: int) -> Array:
+    """A constant without dimensions."""
+    return np.array(value, np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class OneOp:
+    """A model of one node. Inputs: T, an array for a constant, or None for one that is absent."""
+
+    op: str
+    inputs: Sequence[T | Array | None]
+    outputs: Sequence[T]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    version: int | None = None
+
+    def sample(self, seed: int) -> Sample:
+        rng = np.random.default_rng(seed)
+        model = ModelBuilder()
+        graph = model.graph()
+        fed: list[T] = []
+        inputs: list[int | None] = []
+        for number, spec in enumerate(self.inputs):
+            name = f"in{number}"
+            if spec is None:
+                inputs.append(None)
+            elif isinstance(spec, np.ndarray):
+                inputs.append(graph.constant(name, spec))
+            elif spec.constant:
+                value = drawn(spec.values, spec.type, spec.shape, rng)
+                inputs.append(graph.constant(name, value, type=spec.type, **spec.quantization()))
+            elif spec.variable:
+                inputs.append(graph.tensor(name, spec.type, spec.shape, is_variable=True, **spec.quantization()))
+            else:
+                fed.append(spec)
+                inputs.append(graph.input(name, spec.type, spec.shape, **spec.quantization()))
+        outputs = [graph.tensor(f"out{n}", t.type, t.shape, **t.quantization()) for n, t in enumerate(self.outputs)]
+        graph.node(self.op, inputs, outputs, version=self._version(), **self.options)
+        graph.outputs(*outputs)
+        return Sample(model.build(), fed, seed)
+
+    def _version(self) -> int:
+        if self.version is not None:
+            return self.version
+        typed = OPS[self.op].typed_input
+        first = self.inputs[typed] if typed < len(self.inputs) else None
+        kind = first.type if isinstance(first, T) else "FLOAT32"
+        return min(OPS[self.op].version, _VERSIONS.get(kind, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A model, how its inputs are filled, and the seed that they are drawn with."""
+
+    model: bytes
+    inputs: Sequence[T]
+    seed: int
+
+    def values(self, draw: int = 0) -> list[Array]:
+        """The inputs' values; each `draw` has its own."""
+        rng = np.random.default_rng([self.seed, draw])
+        return [drawn(spec.values, spec.type, spec.shape, rng) for spec in self.inputs]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """name: `OP[type,shapes,parameters]`, which selects it and seeds it. make: its model, as late as possible."""
+
+    name: str
+    family: str
+    op: str
+    type: str
+    make: Callable[[int], Sample]
+
+    def sample(self) -> Sample:
+        return self.make(seed_of(self.name))
+
+
+def seed_of(name: str) -> int:
+    return zlib.crc32(name.encode())
+
+
+def shaped(*shapes: Sequence[int]) -> str:
+    """Shapes as a name has them: 4x1001,3; a scalar's is ()."""
+    return ",".join("x".join(map(str, shape)) or "()" for shape in shapes)
+
+
+def words(options: Mapping[str, Any]) -> list[str]:
+    """Options as a name has them, beta=0.5; the long names of the schema shortened, what is absent left out."""
+    return [
+        f"{_SHORT.get(key, key)}={_word(value)}" if key not in _BARE else _word(value)
+        for key, value in options.items()
+        if value not in (None, "NONE")
+    ]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(str, value))
+    return str(value).lower() if isinstance(value, (bool, str)) else f"{value:g}"
+
+
+_BARE = {"fused_activation_function", "padding", "mode"}
+_SHORT = {
+    "stride_w": "sw",
+    "stride_h": "sh",
+    "dilation_w_factor": "dw",
+    "dilation_h_factor": "dh",
+    "filter_width": "kw",
+    "filter_height": "kh",
+    "depth_multiplier": "m",
+    "asymmetric_quantize_inputs": "asymmetric",
+}
+
+
+def one(family: str, type: str, detail: Iterable[str], model: OneOp) -> Case:
+    """A case of one operator. detail: what its name says beside operator and type."""
+    name = f"{model.op}[{','.join([type.lower(), *detail])}]"
+    return Case(name, family, model.op, type.lower(), model.sample)

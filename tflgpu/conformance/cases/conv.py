@@ -1,0 +1,149 @@
+"""Convolutions: plain, depthwise, transposed; floats, codes, and floats with weights of codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped, words
+
+FAMILY = "conv"
+Shape = tuple[int, ...]
+
+KINDS = ("FLOAT32", "INT8", "UINT8", "INT16", "HYBRID")
+"""HYBRID: floats with int8 weights by channel."""
+
+IMAGES: tuple[tuple[Shape, Shape], ...] = (
+    ((1, 5, 7, 3), (3, 3)),
+    ((2, 4, 5, 4), (1, 1)),
+    ((1, 7, 7, 1), (5, 3)),
+    ((1, 3, 3, 17), (3, 3)),
+    ((1, 6, 1, 2), (2, 1)),
+)
+STEPS = ((1, 1, 1, 1), (2, 2, 1, 1), (2, 1, 1, 1), (1, 1, 2, 2))
+"""Strides by height and width, dilations by height and width."""
+REAL_LAYERS = (((1, 28, 28, 16), (3, 3), 32), ((1, 14, 14, 64), (1, 1), 65))
+TRANSPOSED: tuple[tuple[Shape, Shape, Shape, tuple[int, int]], ...] = (
+    ((1, 3, 4, 4), (3, 3), (1, 6, 8, 5), (2, 2)),
+    ((2, 3, 3, 2), (2, 2), (2, 3, 3, 3), (1, 1)),
+    ((1, 2, 2, 1), (4, 4), (1, 4, 4, 1), (2, 2)),
+    ((1, 4, 3, 3), (3, 1), (1, 4, 6, 2), (1, 2)),
+)
+
+
+def cases() -> Iterator[Case]:
+    for kind in KINDS:
+        for (x, (kh, kw)), steps, padding in product(IMAGES, STEPS, ("SAME", "VALID")):
+            if padding == "VALID" and (x[1] < (kh - 1) * steps[2] + 1 or x[2] < (kw - 1) * steps[3] + 1):
+                continue
+            for activation in ("NONE", "RELU6") if x[0] == 2 else ("NONE",):
+                yield _conv(kind, x, (kh, kw), 6, steps, padding, activation)
+                if kind != "HYBRID" or steps[2] == 1:
+                    yield _depthwise(kind, x, (kh, kw), 1 + x[0] % 2, steps, padding, activation)
+        for x, window, oc in REAL_LAYERS:
+            yield _conv(kind, x, window, oc, (1, 1, 1, 1), "SAME", "RELU")
+            yield _depthwise(kind, x, (3, 3), 1, (2, 2, 1, 1), "SAME", "RELU")
+    for kind in ("FLOAT32", "INT8", "UINT8", "INT16"):
+        for x, kernel, out, stride in TRANSPOSED:
+            for padding in ("SAME", "VALID"):
+                yield _transposed(kind, x, kernel, out, stride, padding)
+    yield from _odd()
+
+
+def _options(steps: tuple[int, ...], padding: str, activation: str) -> dict[str, Any]:
+    sh, sw, dh, dw = steps
+    return {
+        "padding": padding,
+        "stride_h": sh,
+        "stride_w": sw,
+        "dilation_h_factor": dh,
+        "dilation_w_factor": dw,
+        "fused_activation_function": activation,
+    }
+
+
+def layer(kind: str, x: Shape, weights: Shape, oc: int, depth: int, axis: int) -> tuple[T, T, T, T]:
+    """Input, weights, bias and output of a layer. depth: how many products make one element."""
+    if kind == "FLOAT32":
+        return T(kind, x), T(kind, weights, constant=True), T(kind, (oc,), constant=True), T(kind)
+    scales = np.linspace(0.01, 0.03, oc).astype(np.float32)
+    zeros = np.zeros(oc, np.int64)
+    if kind == "HYBRID":
+        w = T("INT8", weights, "within:-127:127", True, scales, zeros, axis)
+        return T("FLOAT32", x), w, T("FLOAT32", (oc,), constant=True), T("FLOAT32")
+    spec = q(kind, *x)
+    reach = float(np.sqrt(depth)) * spec.scale * 127 * (40 if kind == "INT16" else 1)
+    out = q(kind, scale=round(reach * 0.02, 6))
+    if kind == "UINT8":
+        w = T(kind, weights, "within:1:255", True, 0.02, 120)
+        return spec, w, T("INT32", (oc,), constant=True, scale=spec.scale * 0.02), out
+    w = T("INT8", weights, "within:-127:127", True, scales, zeros, axis)
+    bias = T("INT64" if kind == "INT16" else "INT32", (oc,), "normal", True, spec.scale * scales, zeros, 0)
+    return spec, w, bias, out
+
+
+def _type(kind: str) -> str:
+    return "FLOAT32" if kind == "HYBRID" else kind
+
+
+def _conv(kind: str, x: Shape, kernel: Shape, oc: int, steps: tuple[int, ...], padding: str, activation: str) -> Case:
+    options = _options(steps, padding, activation)
+    weights = (oc, *kernel, x[3])
+    inputs = layer(kind, x, weights, oc, kernel[0] * kernel[1] * x[3], 0)
+    version = {"HYBRID": 5, "INT8": 3, "INT16": 4}.get(kind, 1)
+    detail = [shaped(x, weights), *_steps(options), *(["hybrid"] if kind == "HYBRID" else [])]
+    return one(FAMILY, _type(kind), detail, OneOp("CONV_2D", inputs[:3], inputs[3:], options, version))
+
+
+def _depthwise(
+    kind: str, x: Shape, kernel: Shape, m: int, steps: tuple[int, ...], padding: str, activation: str
+) -> Case:
+    options = {**_options(steps, padding, activation), "depth_multiplier": m}
+    weights = (1, *kernel, x[3] * m)
+    inputs = layer(kind, x, weights, x[3] * m, kernel[0] * kernel[1], 3)
+    version = {"HYBRID": 6, "INT8": 3, "INT16": 5}.get(kind, 2)
+    detail = [shaped(x, weights), *_steps(options), *(["hybrid"] if kind == "HYBRID" else [])]
+    return one(FAMILY, _type(kind), detail, OneOp("DEPTHWISE_CONV_2D", inputs[:3], inputs[3:], options, version))
+
+
+def _steps(options: dict[str, Any]) -> list[str]:
+    """Strides and dilations only where they are not 1."""
+    return words({key: value for key, value in options.items() if value != 1})
+
+
+def _transposed(kind: str, x: Shape, kernel: Shape, out: Shape, stride: tuple[int, int], padding: str) -> Case:
+    h, w = (
+        (size - (k if padding == "VALID" else 1)) // s + 1 for size, k, s in zip(out[1:3], kernel, stride, strict=True)
+    )
+    x = (x[0], h, w, x[3])
+    weights = (out[3], *kernel, x[3])
+    data, filters, _, result = layer(kind, x, weights, out[3], kernel[0] * kernel[1] * x[3], 0)
+    options = {"padding": padding, "stride_h": stride[0], "stride_w": stride[1]}
+    model = OneOp("TRANSPOSE_CONV", [np.array(out, np.int32), filters, data], [result], options)
+    return one(FAMILY, kind, [shaped(x, weights), f"to={shaped(out)}", *_steps(options)], model)
+
+
+def _odd() -> Iterator[Case]:
+    """Groups, weights that are computed, and a bias that is absent."""
+    options = _options((1, 1, 1, 1), "SAME", "NONE")
+    x, bias = T("FLOAT32", (1, 5, 7, 4)), T("FLOAT32", (6,), constant=True)
+    grouped = T("FLOAT32", (6, 3, 3, 2), constant=True)
+    yield one(
+        FAMILY, "FLOAT32", ["1x5x7x4", "groups=2"], OneOp("CONV_2D", [x, grouped, bias], [T("FLOAT32")], options, 6)
+    )
+    computed = T("FLOAT32", (6, 3, 3, 4))
+    yield one(
+        FAMILY,
+        "FLOAT32",
+        ["1x5x7x4", "computed weights"],
+        OneOp("CONV_2D", [x, computed, bias], [T("FLOAT32")], options),
+    )
+    for values in ("wide", "unit"):
+        spec = T("FLOAT32", (1, 5, 7, 4), values)
+        weights = T("FLOAT32", (6, 3, 3, 4), constant=True)
+        yield one(
+            FAMILY, "FLOAT32", ["1x5x7x4", values], OneOp("CONV_2D", [spec, weights, bias], [T("FLOAT32")], options)
+        )

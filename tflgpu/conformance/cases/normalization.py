@@ -1,0 +1,85 @@
+"""Softmax and its kin, normalizations, and recurrent layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped, words
+
+FAMILY = "normalization"
+Shape = tuple[int, ...]
+
+ROWS: tuple[Shape, ...] = ((7,), (3, 10), (4, 1001), (2, 3, 5), (1, 2, 3, 65), (5, 1), (2, 257), (0, 5), (3, 64))
+SOFTMAX_OUT = {"INT8": (1 / 256, -128), "UINT8": (1 / 256, 0), "INT16": (1 / 32768, 0)}
+LOG_OUT = {"INT8": (16 / 256, 127), "UINT8": (16 / 256, 255)}
+UNIT_OUT = {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128)}
+
+
+def cases() -> Iterator[Case]:
+    for type in ("FLOAT32", "INT8", "UINT8", "INT16"):
+        for shape in ROWS:
+            for beta in (1.0, 0.5, 2.0) if shape in ((3, 10), (4, 1001)) else (1.0,):
+                x = q(type, *shape, scale=0.2 if type != "INT16" else 0.001)
+                yield one(
+                    FAMILY, type, [shaped(shape), f"beta={beta:g}"], _rows("SOFTMAX", x, SOFTMAX_OUT, {"beta": beta})
+                )
+    for type in ("FLOAT32", "INT8", "UINT8"):
+        for shape in ROWS:
+            yield one(FAMILY, type, [shaped(shape)], _rows("LOG_SOFTMAX", q(type, *shape, scale=0.1), LOG_OUT, {}))
+            plain = {"fused_activation_function": "NONE"}
+            yield one(FAMILY, type, [shaped(shape)], _rows("L2_NORMALIZATION", q(type, *shape), UNIT_OUT, plain))
+    for values in ("within:-90:90", "wide"):
+        x = T("FLOAT32", (5, 67), values)
+        yield one(FAMILY, "FLOAT32", ["5x67", values], _rows("SOFTMAX", x, {}, {"beta": 1.0}))
+    for shape in ((1, 2, 3, 5), (2, 1, 1, 17), (1, 4, 4, 1)):
+        for options in (
+            {"radius": 2, "bias": 1.0, "alpha": 0.5, "beta": 0.5},
+            {"radius": 5, "bias": 2.0, "alpha": 1.0, "beta": 0.75},
+        ):
+            model = OneOp("LOCAL_RESPONSE_NORMALIZATION", [T("FLOAT32", shape)], [T("FLOAT32")], options)
+            yield one(FAMILY, "FLOAT32", [shaped(shape), *words(options)], model)
+    yield from _recurrent()
+
+
+def _rows(op: str, x: T, outs: dict[str, tuple[float, int]], options: Mapping[str, object]) -> OneOp:
+    codes = outs.get(x.type)
+    out = T(x.type) if codes is None else T(x.type, scale=codes[0], zero_point=codes[1])
+    return OneOp(op, [x], [out], options)
+
+
+def _recurrent() -> Iterator[Case]:
+    """Cells with a state that outlives an invocation."""
+    for batch, time, size, units in ((1, 4, 3, 5), (2, 3, 5, 4), (1, 1, 7, 1)):
+        f = "FLOAT32"
+        state = T(f, (batch, units), variable=True)
+        weights = [T(f, shape, "unit", True) for shape in ((units, size), (units, units), (units,))]
+        for activation in ("TANH", "RELU"):
+            options = {"fused_activation_function": activation}
+            detail = [shaped((batch, size)), f"units={units}", activation.lower()]
+            yield one(FAMILY, f, detail, OneOp("RNN", [T(f, (batch, size)), *weights, state], [T(f)], options))
+            sequence = {"time_major": False, **options}
+            model = OneOp("UNIDIRECTIONAL_SEQUENCE_RNN", [T(f, (batch, time, size)), *weights, state], [T(f)], sequence)
+            yield one(FAMILY, f, [shaped((batch, time, size)), *detail[1:]], model)
+        yield _lstm(batch, time, size, units)
+
+
+def _lstm(batch: int, time: int, size: int, units: int) -> Case:
+    f = "FLOAT32"
+
+    def constant(*shape: int) -> T:
+        return T(f, shape, "unit", True)
+
+    states = [T(f, (batch, units), variable=True) for _ in range(2)]
+    inputs = [
+        T(f, (batch, time, size)),
+        *(constant(units, size) for _ in range(4)),
+        *(constant(units, units) for _ in range(4)),
+        *([None] * 3),
+        *(constant(units) for _ in range(4)),
+        *([None] * 2),
+        *states,
+        *([None] * 4),
+    ]
+    options = {"fused_activation_function": "TANH", "cell_clip": 0.0, "proj_clip": 0.0, "time_major": False}
+    model = OneOp("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [T(f)], options)
+    return one(FAMILY, f, [shaped((batch, time, size)), f"units={units}"], model)

@@ -1,0 +1,61 @@
+"""Between element types: with scales and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped
+from tflgpu.conformance.cases.shapes import ANY, REAL
+from tflgpu.conformance.cases.values import Values
+
+FAMILY = "quantize"
+
+CAST_FROM = "FLOAT32 INT8 UINT8 INT16 INT32 INT64 BOOL"
+CAST_TO = "FLOAT32 INT8 UINT8 INT16 INT32 INT64 BOOL"
+REQUANTIZED = ("INT8 INT8", "INT8 UINT8", "UINT8 INT8", "UINT8 UINT8", "INT16 INT16", "INT16 INT8", "INT8 INT16")
+
+
+def cases() -> Iterator[Case]:
+    for source in CAST_FROM.split():
+        for target in CAST_TO.split():
+            for shape in (*ANY[:6], (65,)):
+                # Halves of floats to bytes and back: the values that both have.
+                values = "within:0:120" if source == "FLOAT32" and target in ("INT8", "UINT8", "INT16") else "normal"
+                model = OneOp("CAST", [T(source, shape, values)], [T(target)])
+                yield one(FAMILY, source, [shaped(shape), f"to={target.lower()}"], model)
+    for target in ("INT8", "UINT8", "INT16"):
+        for shape in (*ANY, REAL):
+            model = OneOp("QUANTIZE", [T("FLOAT32", shape)], [q(target, scale=0.02)])
+            yield one(FAMILY, "FLOAT32", [shaped(shape), f"to={target.lower()}"], model)
+        halves = np.arange(-33, 34, dtype=np.float32) * np.float32(0.25)
+        model = OneOp("QUANTIZE", [T("FLOAT32", (67,), halves)], [q(target, scale=0.5)])
+        yield one(FAMILY, "FLOAT32", ["67", f"to={target.lower()}", "halves"], model)
+    for pair in REQUANTIZED:
+        source, target = pair.split()
+        for shape in ((256,), (2, 3, 5), (0,), (), (65,)):
+            for scale in (0.02, 0.05, 0.11):
+                codes: Values = "normal"
+                if shape == (256,) and source != "INT16":
+                    codes = np.arange(256, dtype=np.uint8).view(source.lower())
+                zero = 0 if "INT16" in (source, target) else None
+                model = OneOp(
+                    "QUANTIZE",
+                    [q(source, *shape, values=codes, zero_point=zero)],
+                    [q(target, scale=scale, zero_point=zero)],
+                )
+                yield one(FAMILY, source, [shaped(shape), f"to={target.lower()}", f"scale={scale}"], model)
+    for source in ("INT8", "UINT8", "INT16", "FLOAT16"):
+        for shape in (*ANY, REAL):
+            x = q(source, *shape) if source != "FLOAT16" else T(source, shape)
+            yield one(FAMILY, source, [shaped(shape)], OneOp("DEQUANTIZE", [x], [T("FLOAT32")]))
+    scales, zeros = np.array([0.1, 0.02, 0.7], np.float32), np.zeros(3, np.int64)
+    for shape in ((2, 5, 3), (7, 3)):
+        x = T("INT8", shape, scale=scales, zero_point=zeros, axis=len(shape) - 1)
+        yield one(FAMILY, "INT8", [shaped(shape), "by channel"], OneOp("DEQUANTIZE", [x], [T("FLOAT32")]))
+    for low, high, bits in ((-1.0, 1.0, 8), (0.0, 6.0, 8), (-3.0, 1.0, 4)):
+        options = {"min": low, "max": high, "num_bits": bits, "narrow_range": False}
+        for shape in ANY[:4]:
+            model = OneOp("FAKE_QUANT", [T("FLOAT32", shape)], [T("FLOAT32")], options)
+            yield one(FAMILY, "FLOAT32", [shaped(shape), f"{low:g}:{high:g}", f"bits={bits}"], model)

@@ -1,0 +1,69 @@
+"""Every case that there is, by name: of operators, of graphs, of the contract, and of random graphs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from tflgpu.conformance import contract, random_graphs
+from tflgpu.conformance.cases import every, graphs
+from tflgpu.conformance.cases.case import Case
+from tflgpu.conformance.guards import Watched
+from tflgpu.conformance.judge import judged
+from tflgpu.conformance.settings import Settings
+from tflgpu.conformance.verdicts import Result
+
+RANDOM_GRAPHS, QUICK_RANDOM_GRAPHS = 150, 12
+
+
+def names(pattern: str | None = None, quick: bool = False, seed: int = 0) -> list[str]:
+    """Names in the order in which they run: contracts first, since what breaks one makes numbers moot.
+
+    quick: of each operator and type only the first case and those of special values. seed: of the random graphs.
+    """
+    found = [*contract.names(), *graphs.every(), *(_quick(every().values()) if quick else every())]
+    count = QUICK_RANDOM_GRAPHS if quick else RANDOM_GRAPHS
+    found += [random_graphs.name_of(seed * 100_000 + number) for number in range(count)]
+    if not pattern:
+        return found
+    search = _searching(pattern)
+    chosen = [name for name in found if search(name)]
+    # A random graph may be asked for by its whole name, whether or not this run would have it.
+    return chosen or ([pattern] if random_graphs.parsed(pattern) is not None else [])
+
+
+def _searching(pattern: str) -> Callable[[str], bool]:
+    try:
+        search = re.compile(pattern).search
+    except re.error:
+        search = re.compile(re.escape(pattern)).search
+    return lambda name: pattern in name or search(name) is not None
+
+
+def _quick(cases: object) -> Iterator[str]:
+    """Of each operator and type: the first case, and the last, which has the edges where there are such."""
+    seen: dict[tuple[str, str], list[str]] = {}
+    for case in every().values():
+        of_kind = seen.setdefault((case.op, case.type), [])
+        of_kind.append(case.name)
+    for of_kind in seen.values():
+        special = [name for name in of_kind if name.endswith(("special]", "every code]"))][:1]
+        yield from dict.fromkeys([of_kind[0], *special])
+
+
+def found(name: str) -> Case | None:
+    """The case of that name, None for a contract or where there is none."""
+    case = every().get(name) or graphs.every().get(name)
+    if case is None and (wanted := random_graphs.parsed(name)) is not None:
+        case = random_graphs.case(*wanted)
+    return case
+
+
+def run(name: str, delegate: Watched, settings: Settings) -> Result:
+    """The result of one case by its name. Raises ValueError for a name that there is not."""
+    if name in contract.names():
+        return contract.judged(name, delegate, settings)
+    case = found(name)
+    if case is None:
+        raise ValueError(f"there is no case {name}")
+    return judged(case, delegate, settings)

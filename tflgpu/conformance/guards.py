@@ -1,0 +1,202 @@
+"""A delegate under watch: guard bytes around all that it may write, and what it leaves behind."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegate import Limits
+from tflgpu.graph import Array, Node, Shape
+from tflgpu.memory import HOST, Tensor
+from tflgpu.partition import Part
+
+GUARD = 256
+"""Bytes on each side."""
+POISON = 0xA5
+
+
+class Watched:
+    """A delegate whose boundary tensors, and device buffers if it has a Device, lie between guard bytes.
+
+    limits: the delegate's own, but that small parts are taken too. runs: how often each part has run. inspects: whether
+    a part's inputs are compared before and after it.
+    """
+
+    def __init__(self, delegate: Any):
+        self.inner = delegate
+        self.name: str = delegate.name
+        self.limits: Limits = replace(delegate.limits, min_nodes=1)
+        self.device = _guard_device(delegate)
+        self.parts: list[tuple[Part, Mapping[int, Tensor]]] = []
+        self.runs: list[int] = []
+        self.steps: list[weakref.ref[Any]] = []
+        self.inspects = True
+        self._changed: list[str] = []
+        self._hosts: list[Array] = []
+
+    def check(self, node: Node) -> None:
+        self.inner.check(node)
+
+    def __getattr__(self, name: str) -> Any:
+        """What only some delegates have: attach, claim, ops, one_plan, static_only."""
+        if name.startswith("_") or "inner" not in self.__dict__:
+            raise AttributeError(name)
+        found = getattr(self.inner, name)
+        return self._attaching(found) if name == "attach" else found
+
+    def _attaching(self, attach: Callable[..., Any]) -> Callable[..., Watched]:
+        def attached(*arguments: Any) -> Watched:
+            other = copy(self)  # what it records, it records here
+            other.inner = attach(*arguments)
+            return other
+
+        return attached
+
+    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        step = self.inner.compile(part, tensors)
+        number = len(self.parts)
+        self.parts.append((part, dict(tensors)))
+        self.runs.append(0)
+
+        def counted() -> None:
+            if self.inspects:
+                self._inspected(step, part, tensors)
+            else:
+                step()
+            if number < len(self.runs):  # not since forgotten
+                self.runs[number] += 1
+
+        self.steps.append(weakref.ref(counted))
+        return counted
+
+    def host_array(self, shape: Shape, dtype: np.dtype[Any]) -> Array | None:
+        """Host memory between guards, at the alignment that tflgpu.memory has."""
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        block = np.full(nbytes + 2 * GUARD + 64, POISON, np.uint8)
+        start = GUARD + (-(block.ctypes.data + GUARD) % 64)
+        inside = block[start : start + nbytes]
+        inside[...] = 0
+        block = block[start - GUARD : start + nbytes + GUARD]
+        self._hosts.append(block)
+        return inside.view(dtype).reshape(shape)
+
+    def poison_outputs(self) -> None:
+        """Fills what the parts must write anew, so that what stays unwritten shows."""
+        for part, tensors in self.parts:
+            for index in part.outputs:
+                tensor = tensors[index]
+                if not tensor.spec.is_variable and tensor.host.dtype != object:
+                    tensor.write(HOST).reshape(-1).view(np.uint8)[...] = POISON
+
+    def violations(self) -> list[str]:
+        """What was written where it must not be since the last time: guards, and inputs at the host and on devices."""
+        found = list(self._changed)
+        self._changed.clear()
+        for block in self._hosts:
+            if (block[:GUARD] != POISON).any():
+                found.append(f"wrote before a host array of {block.size - 2 * GUARD} bytes")
+            if (block[-GUARD:] != POISON).any():
+                found.append(f"wrote behind a host array of {block.size - 2 * GUARD} bytes")
+        return found + (self.device.violations() if self.device is not None else [])
+
+    def _inspected(self, step: Callable[[], None], part: Part, tensors: Mapping[int, Tensor]) -> None:
+        """Runs a part and notes which of its inputs it changed."""
+        inputs = [
+            tensors[index]
+            for index in part.inputs - part.outputs
+            if index in tensors and tensors[index].host.dtype != object and not tensors[index].spec.is_variable
+        ]
+        before = [tensor.read().tobytes() for tensor in inputs]
+        step()
+        for tensor, value in zip(inputs, before, strict=True):
+            if tensor.host.tobytes() != value:
+                self._changed.append(f"changed its input {tensor.spec}")
+            for place, buffer in tensor.buffers.items():
+                copy = np.empty_like(tensor.host)
+                if place in tensor.current and copy.nbytes:
+                    place.download(buffer, copy)
+                    if copy.tobytes() != value:
+                        self._changed.append(f"changed its input {tensor.spec} on the device")
+
+    def forget(self) -> None:
+        """Lets go of everything of the case before."""
+        for record in (self.parts, self.runs, self.steps, self._hosts, self._changed):
+            record.clear()
+        if self.device is not None:
+            self.device.forget()
+
+    def blocks(self) -> list[Array]:
+        return self._hosts
+
+
+def _guard_device(delegate: Any) -> Any:
+    """The guarding device that takes the place of the delegate's own; None where it has none of the kind."""
+    device = getattr(delegate, "device", None)
+    needed = ("allocate", "slice", "upload", "download", "limits")
+    if isinstance(device, GuardedDevice):
+        return device
+    if device is None or not all(hasattr(device, name) for name in needed):
+        return None
+    delegate.device = GuardedDevice(device)
+    return delegate.device
+
+
+class GuardedDevice:
+    """A Device (delegates/device.py) whose buffers lie between guard bytes and begin full of poison.
+
+    What records copies and kernels together (`part`) and memory of its own for the host are not offered.
+    """
+
+    part = None
+    host_array = None
+
+    def __init__(self, device: Any):
+        self.inner = device
+        self.active = True
+        self._guard = -(-GUARD // device.limits.alignment) * device.limits.alignment
+        self._wholes: list[tuple[Any, int]] = []
+        self._inside: dict[int, tuple[Any, Any]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def allocate(self, nbytes: int) -> Any:
+        if not self.active:
+            return self.inner.allocate(nbytes)
+        size = nbytes + 2 * self._guard
+        whole = self.inner.allocate(size)
+        self.inner.upload(whole, np.full(size, POISON, np.uint8))
+        self._wholes.append((whole, nbytes))
+        inside = self.inner.slice(whole, self._guard, nbytes)
+        self._inside[id(inside)] = (inside, whole)
+        return inside
+
+    def slice(self, buffer: Any, offset: int, nbytes: int) -> Any:
+        known = self._inside.get(id(buffer))
+        if known is None:
+            return self.inner.slice(buffer, offset, nbytes)
+        return self.inner.slice(known[1], self._guard + offset, nbytes)
+
+    def violations(self) -> list[str]:
+        self.inner.synchronize()
+        found = []
+        for whole, nbytes in self._wholes:
+            copy = np.empty(nbytes + 2 * self._guard, np.uint8)
+            self.inner.download(whole, copy)
+            if (copy[: self._guard] != POISON).any():
+                found.append(f"a kernel wrote before a buffer of {nbytes} bytes")
+            if (copy[self._guard + nbytes :] != POISON).any():
+                found.append(f"a kernel wrote behind a buffer of {nbytes} bytes")
+        return found
+
+    def live_bytes(self) -> int:
+        return sum(nbytes for _, nbytes in self._wholes)
+
+    def forget(self) -> None:
+        self._wholes.clear()
+        self._inside.clear()

@@ -54,7 +54,8 @@ def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None
 
 def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     """What the nodes of a model become."""
-    graph = Session(load(path=None, content=model), OPS).graphs[0]
+    session = Session(load(path=None, content=model), OPS)
+    graph = session.graphs[0]
     graph.allocate()
     assert graph.plan is not None
     nodes = [node for part in graph.plan.parts for node in part.nodes]

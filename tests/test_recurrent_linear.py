@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Array
 
+from tflgpu.ops.few_rows import QuickHybrid, product_with
 from tflgpu.ops.hybrid import HybridMatrix, RowQuantizer
-from tflgpu.ops.recurrent_linear import QuickHybrid, product_with
 
 # Below 2^-120 the reciprocal of a scale overflows, after which upstream converts NaN to integers.
 VALUES = st.floats(-(2.0**60), 2.0**60, width=32).map(lambda v: v if abs(v) > 2.0**-120 else 0.0)
@@ -61,3 +61,12 @@ def test_products_in_blocks_equal_the_product(n: int, k: int, rows: int) -> None
     for _ in range(2):
         x = rng.integers(-9, 10, (rows, k)).astype(np.float32)
         np.testing.assert_array_equal(product(x), x @ matrix.T)
+
+
+@pytest.mark.parametrize("asymmetric", [True, False])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_quick_hybrid_takes_what_is_no_number_as_the_plain_one_does(value: float, asymmetric: bool) -> None:
+    x = np.linspace(-1, 1, 22, dtype=np.float32).reshape(2, 11)
+    x[1, 3] = value
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(*both(x, np.arange(55, dtype=np.int8).reshape(5, 11), asymmetric))

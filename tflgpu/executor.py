@@ -54,6 +54,8 @@ class GraphRunner:
         self._ran: Plan | None = None
         self._kept: dict[tuple[Shape, ...], Plan] = {}
         self._variables: dict[int, Tensor] = {}
+        self._read = {spec.index for node in graph.nodes for spec in node.inputs if spec is not None}
+        self._read.update(graph.outputs)
         self.bindings: dict[int, Binding] = {}
 
     @property
@@ -182,10 +184,18 @@ class GraphRunner:
         """The outputs' values, in arrays of the graph's own that its next run overwrites."""
         self._allocate_for([np.shape(x) for x in inputs])
         assert self.plan is not None
-        own = {id(self.plan.storage[index].host) for index in self.graph.inputs}
-        values = [x.copy() if id(x) in own else x for x in inputs]  # a loop may hand back the graph's own arrays
-        for index, x in zip(self.graph.inputs, values, strict=True):
-            np.copyto(self.plan.storage[index].write(), x)
+        storage = self.plan.storage
+        tensors = [storage[index] for index in self.graph.inputs]
+        read = self._read if not self._session.preserve_all_tensors else set(self.graph.inputs)
+        copies = []
+        for index, tensor, x in zip(self.graph.inputs, tensors, inputs, strict=True):
+            if x is tensor.host:
+                tensor.read()
+            elif index in read:
+                # A loop may hand back the graph's own arrays in another order.
+                copies.append((tensor, x.copy() if any(x is other.host for other in tensors) else x))
+        for tensor, x in copies:
+            np.copyto(tensor.write(), x)
         self.invoke()
         assert self._ran is not None
         return [self._ran.storage[index].read() for index in self.graph.outputs]
@@ -193,4 +203,5 @@ class GraphRunner:
     def _allocate_for(self, shapes: Sequence[Shape]) -> None:
         for index, shape in zip(self.graph.inputs, shapes, strict=True):
             self.resize(index, tuple(shape))
-        self.allocate()
+        if self.plan is None:
+            self.allocate()

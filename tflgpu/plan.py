@@ -247,12 +247,26 @@ class Plan:
                 step = prepare(self._by_value(node), inputs, outputs, self._session)
                 step()
                 if self._deciding and len(self._settled) < SETTLED:
-                    self._settled[key] = step, plan
+                    self._settled[key] = self._at_the_host(step, node, plan), plan
             for out, result in zip(outputs, results, strict=False):
                 out[...] = result
         except Exception as error:
             raise failed(base, "invoke", error) from error
         return plan
+
+    def _at_the_host(self, step: Step, node: Node, plan: Plan) -> Step:
+        """The step, between what it reads from here and what it writes for the plan behind it."""
+        reads = [self.storage[s.index] for s in node.inputs if s is not None and s.index in self.storage]
+        writes = [plan.storage[spec.index] for spec in node.outputs]
+
+        def settled() -> None:
+            for tensor in reads:
+                tensor.read()
+            for tensor in writes:
+                tensor.write()
+            step()
+
+        return settled
 
     def _by_value(self, node: Node) -> Node:
         """The node with copies of the values that decide, so that what is prepared from them stays right."""

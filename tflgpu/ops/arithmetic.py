@@ -12,7 +12,7 @@ from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.code_maps import require_symmetric, scale_and_zero_point
 from tflgpu.ops.elementwise import InPlace, binary_shape, require_same_types
-from tflgpu.ops.fused_activation import float_range, quantized_range
+from tflgpu.ops.fused_activation import clamp_of, float_range, quantized_range
 from tflgpu.ops.lookup import all_codes
 from tflgpu.ops.registry import OpError, Step, kernel, require
 
@@ -43,7 +43,7 @@ def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
 
     def clamped(a: Array, b: Array, y: Array) -> None:
         f(a, b, y)
-        y.clip(lo, hi, out=y)
+        clamp_of(y.size)(y, lo, hi, y)
 
     return clamped
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops import fused_activation
-from tflgpu.ops.fully_connected_integer import clamp_of, fixed_point, quantized, shuffled
-from tflgpu.ops.hybrid import HybridMatrix, RowQuantizer, weight_scale
+from tflgpu.ops.few_rows import hybrid_product
+from tflgpu.ops.fully_connected_integer import fixed_point, quantized, shuffled
+from tflgpu.ops.fused_activation import clamp_of
+from tflgpu.ops.hybrid import RowQuantizer, weight_scale
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import elements
 from tflgpu.ops.sparse import dense_values
@@ -172,15 +174,14 @@ _ACTIVATIONS: dict[str, Callable[[Array], object]] = {
 
 
 def _hybrid(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
-    rows, asymmetric = len(x), node.options.asymmetric_quantize_inputs
-    quantize = RowQuantizer(rows, x.shape[1], asymmetric, shared=True)
-    matrix = HybridMatrix(weights, weight_scale(node.input(1)), rows, asymmetric)
+    asymmetric = node.options.asymmetric_quantize_inputs
+    accumulate = hybrid_product(weights, weight_scale(node.input(1)), len(x), asymmetric)
     activate = _ACTIVATIONS[node.options.fused_activation_function]
     start = np.zeros(1, np.float32) if bias is None else bias
 
     def step() -> None:
         np.copyto(y, start)
-        matrix.accumulate(quantize(x), y)
+        accumulate(x, y)
         activate(y)
 
     return step

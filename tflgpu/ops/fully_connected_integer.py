@@ -9,6 +9,7 @@ import numpy as np
 from tflgpu.fixed_point import mbqm, mbqm64, quantize_multipliers
 from tflgpu.graph import Array, Node
 from tflgpu.ops import fused_activation
+from tflgpu.ops.fused_activation import clamp_of
 from tflgpu.ops.hybrid import weight_scale
 from tflgpu.ops.integer_matmul import IntegerMatrix, largest_code
 from tflgpu.ops.registry import OpError, Step, require
@@ -17,21 +18,6 @@ from tflgpu.ops.workspace import Workspace
 _BELOW_HALF = np.nextafter(np.float64(0.5), np.float64(0))
 
 Tiles = Iterator[tuple[slice, slice, Array]]
-Clamp = Callable[[Array, np.generic, np.generic, Array], object]
-
-
-def _clamp_small(x: Array, lo: np.generic, hi: np.generic, out: Array) -> None:
-    np.maximum(x, lo, out=out)
-    np.minimum(out, hi, out=out)
-
-
-def _clamp_large(x: Array, lo: np.generic, hi: np.generic, out: Array) -> None:
-    x.clip(lo, hi, out)
-
-
-def clamp_of(size: int) -> Clamp:
-    """clamp(x, lo, hi, out): one pass, or two where the call of the one costs more than its work."""
-    return _clamp_large if size > 1024 else _clamp_small
 
 
 def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tuple[Callable[[], Tiles], int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tflgpu.fixed_point import INT32_MAX, INT32_MIN, round_half_away
@@ -51,3 +53,20 @@ def apply(activation: str, array: Array) -> None:
     lo, hi = float_range(activation, array.dtype)
     np.maximum(array, lo, out=array)
     np.minimum(array, hi, out=array)
+
+
+Clamp = Callable[[Array, "np.generic | Array", "np.generic | Array", Array], object]
+
+
+def _clamp_small(x: Array, lo: np.generic | Array, hi: np.generic | Array, out: Array) -> None:
+    np.maximum(x, lo, out=out)
+    np.minimum(out, hi, out=out)
+
+
+def _clamp_large(x: Array, lo: np.generic | Array, hi: np.generic | Array, out: Array) -> None:
+    x.clip(lo, hi, out)
+
+
+def clamp_of(size: int) -> Clamp:
+    """clamp(x, lo, hi, out): one pass, or two where the call of the one costs more than its work."""
+    return _clamp_large if size > 1024 else _clamp_small

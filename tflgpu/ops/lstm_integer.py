@@ -9,6 +9,7 @@ import numpy as np
 
 from tflgpu.fixed_point import inv_sqrt_multiplier, mbqm, quantize_multiplier, quantize_multipliers, rescaler, wrap
 from tflgpu.graph import Array, Node
+from tflgpu.ops.few_rows import exact_product
 from tflgpu.ops.lstm_codes import (
     INT8,
     INT16,
@@ -23,7 +24,7 @@ from tflgpu.ops.lstm_codes import (
 )
 from tflgpu.ops.lstm_float import Sequences, Settings
 from tflgpu.ops.lstm_tensors import Cell
-from tflgpu.ops.recurrent_linear import exact_product, single_scale
+from tflgpu.ops.recurrent_linear import single_scale
 from tflgpu.ops.recurrent_sequence import frames, rows_of, state
 from tflgpu.ops.registry import Step, require
 

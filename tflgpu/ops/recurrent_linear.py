@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from tflgpu.graph import Array, TensorSpec
-from tflgpu.ops.hybrid import HybridMatrix, RowQuantizer
+from tflgpu.ops.few_rows import Linear, hybrid_product, product_with
 from tflgpu.ops.registry import require
 
 WEIGHTS_8BIT = ("INT8", "UINT8")
-
-_ALONE = 9000
-"""Elements of a matrix up to which OpenBLAS multiplies it by a vector without threads, whose waking costs more."""
-
-_TOGETHER = 1 << 19
-"""From so many elements on, its threads are worth it."""
-
-_EXACT_DEPTH = 1 << 10
-"""So many products of 8-bit codes add up exactly in float32."""
-
-FEW_ROWS = 8
-"""Up to so many rows, the scales of a quantization are computed row by row."""
-
-
-# As arrays, which NumPy takes in faster than its scalars.
-_LOWEST_CODE, _HIGHEST_CODE = np.array(-128, np.float32), np.array(127, np.float32)
 
 
 class Tensor(NamedTuple):
@@ -36,11 +19,6 @@ class Tensor(NamedTuple):
 
     spec: TensorSpec
     array: Array
-
-
-class Linear(Protocol):
-    def __call__(self, x: Array, out: Array) -> None:
-        """out (rows, n) += x (rows, k) times weights (n, k) transposed."""
 
 
 def linear(weights: Sequence[Tensor], rows: int, asymmetric: bool, often: bool = False) -> Linear:
@@ -53,15 +31,7 @@ def linear(weights: Sequence[Tensor], rows: int, asymmetric: bool, often: bool =
         return _float_linear(matrix, rows)
     matrix = matrix.view(np.int8)
     scale = np.repeat([single_scale(w.spec) for w in weights], [len(w.array) for w in weights])
-    if rows <= FEW_ROWS and matrix.shape[1] <= _EXACT_DEPTH and matrix.min(initial=0) > -128:
-        return QuickHybrid(matrix, scale, rows, asymmetric)
-    quantizer = RowQuantizer(rows, matrix.shape[1], asymmetric)
-    hybrid = HybridMatrix(matrix, scale, rows, asymmetric, keep=often)
-
-    def accumulate(x: Array, out: Array) -> None:
-        hybrid.accumulate(quantizer(x), out)
-
-    return accumulate
+    return hybrid_product(matrix, scale, rows, asymmetric, often)
 
 
 def _float_linear(matrix: Array, rows: int) -> Linear:
@@ -71,97 +41,6 @@ def _float_linear(matrix: Array, rows: int) -> Linear:
         np.add(out, product(x), out=out)
 
     return accumulate
-
-
-def product_with(matrix: Array, rows: int) -> Callable[[Array], Array]:
-    """x (rows, k) -> x times matrix (n, k) transposed, in storage that the next call overwrites."""
-    n, k = matrix.shape
-    if rows == 1 and _ALONE < n * k < _TOGETHER:
-        count = -(-n * k // _ALONE)
-        height = -(-n // count)
-        padded = np.zeros((count * height, k), matrix.dtype)
-        padded[:n] = matrix
-        blocks = padded.reshape(count, height, k)
-        pieces = np.empty((count, height), matrix.dtype)
-        joined = pieces.reshape(1, -1)[:, :n]
-
-        def in_blocks(x: Array) -> Array:
-            np.matmul(blocks, x[0], out=pieces)
-            return joined
-
-        return in_blocks
-    product, transposed = np.empty((rows, n), matrix.dtype), matrix.T
-
-    def at_once(x: Array) -> Array:
-        return np.matmul(x, transposed, out=product)
-
-    return at_once
-
-
-def exact_product(weights: Array, rows: int) -> tuple[Callable[[Array], Array], np.dtype]:
-    """`product_with` of 8-bit codes, exact, and the float dtype of its arguments and results."""
-    dtype = np.dtype(np.float32 if weights.shape[1] <= _EXACT_DEPTH else np.float64)
-    return product_with(weights.astype(dtype), rows), dtype
-
-
-class QuickHybrid:
-    """RowQuantizer and HybridMatrix in one, for few rows, weights without -128 and a depth of at most 1024."""
-
-    def __init__(self, weights: Array, scale: Array, rows: int, asymmetric: bool):
-        n, k = weights.shape
-        self._asymmetric = asymmetric
-        self._product, _ = exact_product(weights, rows)
-        self._scale = np.asarray(scale, np.float32).reshape(1, n)
-        self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float32).reshape(1, n)
-        self._codes, self._signed_half = np.empty((rows, k), np.float32), np.empty((rows, k), np.float32)
-        # The x86 build's vector code, eight elements at a time, rounds the float just below a half up.
-        self._half = np.full(k, 0.5, np.float32)
-        self._half[k - k % 8 :] = np.nextafter(np.float32(0.5), np.float32(0))
-        self._inverses, self._scales, self._zero_points = (np.zeros((rows, 1), np.float32) for _ in range(3))
-        self._row_scale = np.empty((rows, n), np.float32)
-        self._rescale = self._asymmetric_scale if asymmetric else self._symmetric_scale
-
-    def __call__(self, x: Array, out: Array) -> None:
-        if not x.size:
-            return
-        lows, highs = np.minimum.reduce(x, axis=1).tolist(), np.maximum.reduce(x, axis=1).tolist()
-        for row, (low, high) in enumerate(zip(lows, highs, strict=True)):
-            self._rescale(row, low, high)
-        codes = self._codes
-        np.multiply(x, self._inverses, out=codes)
-        np.copysign(self._half, codes, out=self._signed_half)
-        np.add(codes, self._signed_half, out=codes)
-        np.trunc(codes, out=codes)
-        if self._asymmetric:
-            np.add(codes, self._zero_points, out=codes)
-            np.maximum(codes, _LOWEST_CODE, out=codes)
-            np.minimum(codes, _HIGHEST_CODE, out=codes)
-        product, row_scale = self._product(codes), self._row_scale
-        if self._asymmetric:
-            # Both sides are exact, so that the difference is rounded once, as an integer made a float would be.
-            np.multiply(self._weight_sums, self._zero_points, out=row_scale)
-            np.subtract(product, row_scale, out=product)
-        np.multiply(self._scale, self._scales, out=row_scale)
-        np.multiply(product, row_scale, out=product)
-        np.add(out, product, out=out)
-
-    def _symmetric_scale(self, row: int, low: float, high: float) -> None:
-        largest = max(-low, high)
-        # Assigning rounds to float32; double precision is wide enough for that to be the only rounding.
-        self._scales[row, 0] = largest / 127.0 if largest else 1.0
-        self._inverses[row, 0] = 127.0 / largest if largest else 0.0
-
-    def _asymmetric_scale(self, row: int, low: float, high: float) -> None:
-        low, high = min(low, 0.0), max(high, 0.0)
-        scale = float(np.float32(high - low)) / 255.0
-        if scale == 0.0:
-            self._scales[row, 0], self._inverses[row, 0], self._zero_points[row, 0] = 1.0, 0.0, 0.0
-            return
-        from_low, from_high = low / scale, high / scale
-        zero_point = -128.0 - from_low if 128.0 + abs(from_low) < 127.0 + abs(from_high) else 127.0 - from_high
-        self._zero_points[row, 0] = min(max(math.trunc(zero_point + math.copysign(0.5, zero_point)), -128), 127)
-        self._scales[row, 0] = scale
-        self._inverses[row, 0] = 1.0 / float(self._scales[row, 0])
 
 
 def single_scale(spec: TensorSpec) -> np.float32:

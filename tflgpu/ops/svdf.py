@@ -8,7 +8,8 @@ import numpy as np
 
 from tflgpu.fixed_point import mbqm, quantize_multiplier, wrap
 from tflgpu.graph import Array, Node, Shape
-from tflgpu.ops.recurrent_linear import Tensor, check_weights, exact_product, linear, single_scale
+from tflgpu.ops.few_rows import exact_product
+from tflgpu.ops.recurrent_linear import Tensor, check_weights, linear, single_scale
 from tflgpu.ops.recurrent_sequence import ACTIVATIONS, once_or_each_time
 from tflgpu.ops.registry import OpError, Step, kernel, require
 

@@ -1,7 +1,7 @@
 """TensorFlow Lite models from Python, on the CPU and the GPU: a drop-in for `tf.lite.Interpreter`."""
 
 from tflgpu.custom import custom_op
-from tflgpu.delegate import Delegate, Unsupported, load_delegate
+from tflgpu.delegate import Delegate, Unsupported, as_tflite_delegate, load_delegate
 from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps, OpResolverType, SignatureRunner
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "OpResolverType",
     "SignatureRunner",
     "Unsupported",
+    "as_tflite_delegate",
     "custom_op",
     "load_delegate",
 ]

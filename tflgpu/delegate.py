@@ -119,6 +119,20 @@ def _built_in(name: str) -> Callable[..., Any]:
         ) from error
 
 
+def as_tflite_delegate(delegate: str | os.PathLike[str] | Delegate, options: Mapping[str, Any] | None = None) -> Any:
+    """A delegate for the `experimental_delegates` of TensorFlow Lite's own interpreters, here and in one graph.
+
+    delegate: as for `load_delegate`, with its options, or a Delegate. The object has `close`; without it, the delegate
+    stays for as long as the object or an interpreter that runs it. Raises what `load_delegate` raises, TypeError for
+    options beside a Delegate that is already made.
+    """
+    if isinstance(delegate, str | os.PathLike):
+        delegate = load_delegate(delegate, options)
+    elif options:
+        raise TypeError("options are for a delegate by name; this one is already made")
+    return delegate if hasattr(delegate, "_get_native_delegate_pointer") else named(GUEST)(delegate)
+
+
 def named(where: str) -> Callable[..., Any]:
     """What "module:name" says, imported now."""
     module, _, attribute = where.partition(":")

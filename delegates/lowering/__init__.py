@@ -2,6 +2,7 @@
 
 from tflgpu.delegates.lowering import (
     conv,
+    diagonal,
     elementwise,
     indexing,
     matmul,
@@ -9,14 +10,19 @@ from tflgpu.delegates.lowering import (
     normalization,
     pool,
     reduce,
+    reduce_window,
     resize,
+    scatter,
+    shape,
     softmax,
     sorting,
+    stablehlo,
 )
 from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
     "conv",
+    "diagonal",
     "elementwise",
     "indexing",
     "lower",
@@ -25,7 +31,11 @@ __all__ = [
     "normalization",
     "pool",
     "reduce",
+    "reduce_window",
     "resize",
+    "scatter",
+    "shape",
     "softmax",
     "sorting",
+    "stablehlo",
 ]

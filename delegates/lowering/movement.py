@@ -40,6 +40,11 @@ def fill(out: TensorSpec, value: Array) -> Launch:
     return move(one, Ref(out.index), size(out), bits_type(out), (0, "(0)"))
 
 
+def fill_from(value: TensorSpec, out: TensorSpec) -> Launch:
+    """Every element of out becomes the first of value."""
+    return move(Ref(value.index), Ref(out.index), size(out), bits_type(out), (0, "(0)"))
+
+
 def take(x: TensorSpec, out: TensorSpec, table: Packed) -> Launch:
     """out[i] = x[table[i]]; table holds int32."""
     args = (Ref(x.index), table, Ref(out.index), i32(size(out)))
@@ -91,12 +96,12 @@ def pad(node: Node, limits: DeviceLimits) -> Lowered:
     """x (…) with paddings (rank, 2) around it: the padding value everywhere, then x over it."""
     x, out = node.input(0), node.outputs[0]
     paddings = constant(node.input(1), "paddings").reshape(-1, 2).tolist()
-    if (wanted := node.optional(2)) is not None:
-        value = constant(wanted, "a padding value")
-    else:
-        value = np.array(out.zero_point if out.quantization is not None else 0, out.dtype)
     if not size(out):
         return []
+    if (value := node.optional(2)) is not None:
+        around = fill_from(value, out)
+    else:
+        around = fill(out, np.array(out.zero_point if out.quantization is not None else 0, out.dtype))
     base = standin(out.shape, out.dtype)
     inner = base[tuple(slice(before, before + n) for (before, _), n in zip(paddings, x.shape, strict=True))]
     moved = (
@@ -104,7 +109,7 @@ def pad(node: Node, limits: DeviceLimits) -> Lowered:
         if size(x)
         else []
     )
-    return [fill(out, value), *moved]
+    return [around, *moved]
 
 
 @lowers("CONCATENATION")

@@ -12,7 +12,7 @@ from tflgpu.ops.shape import FIXED_SIZE, require_output_type, require_same_type
 from tflgpu.ops.shape_rules import elements, sized
 
 
-def _diagonal(matrices: Array) -> Array:
+def diagonals(matrices: Array) -> Array:
     """The diagonals of matrices (..., rows, columns) as a view that can be written: (..., min(rows, columns))."""
     size = min(matrices.shape[-2:])
     view: Array = np.einsum("...ii->...i", matrices[..., :size, :size])
@@ -30,7 +30,7 @@ def matrix_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -
     """Square matrices of zeros (..., n, n) with x (..., n) on their diagonals."""
     require_output_type(node)
     x, y = inputs[0], outputs[0]
-    diagonal = _diagonal(y)
+    diagonal = diagonals(y)
 
     def step() -> None:
         y.fill(0)
@@ -54,7 +54,7 @@ def matrix_set_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array
     """The matrices x (..., rows, columns) with `diagonal` (..., min(rows, columns)) in place of their own."""
     require_output_type(node)
     x, y = inputs[0], outputs[0]
-    target = _diagonal(y)
+    target = diagonals(y)
     new = inputs[1].reshape(-1)[: target.size].reshape(target.shape)
 
     def step() -> None:

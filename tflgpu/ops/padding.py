@@ -172,7 +172,7 @@ def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) ->
     return step
 
 
-def _stablehlo_placements(node: Node) -> list[Placement]:
+def stablehlo_placements(node: Node) -> list[Placement]:
     options = node.options
     rank = len(node.input(0).shape)
     require(1 <= rank <= 8, f"StableHLO Pad input rank must be between 1 and the maximum supported rank, not {rank}. ")
@@ -188,7 +188,7 @@ def _stablehlo_pad_shape(node: Node) -> list[Shape]:
     filler = node.input(1)
     require(int(np.prod(filler.shape)) == 1, f"STABLEHLO_PAD takes one value to pad with, not {filler}. ")
     x = node.input(0).shape
-    new = [p.size(d) for p, d in zip(_stablehlo_placements(node), x, strict=True)]
+    new = [p.size(d) for p, d in zip(stablehlo_placements(node), x, strict=True)]
     # Where nothing is left in one dimension, TensorFlow Lite leaves nothing in any.
     return [sized(new) if all(d > 0 for d in new) else (0,) * len(x)]
 
@@ -201,7 +201,7 @@ def stablehlo_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array])
     filler = inputs[1].reshape(())
     if not y.size:
         return lambda: None
-    target, source = placed(y, x, _stablehlo_placements(node))
+    target, source = placed(y, x, stablehlo_placements(node))
 
     def step() -> None:
         np.copyto(y, filler)

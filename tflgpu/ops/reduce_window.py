@@ -85,18 +85,18 @@ def _reduced(combine: Combine, x: Array, init: Array, window: Window, out: Shape
     return total.astype(x.dtype, copy=False)
 
 
-def _window_of_inputs(node: Node) -> Window:
+def window_of_inputs(node: Node) -> Window:
     given = [node.input(i) for i in (2, 3, 4)]
     require(all(spec.type == "INT64" for spec in given), "REDUCE_WINDOW: the window must be given in INT64. ")
     return _window(node, *([int(n) for n in np.ravel(value(spec))] for spec in given))
 
 
-@function("REDUCE_WINDOW", types=TYPES, shape=lambda node: [_window_of_inputs(node).output_shape(node.input(0).shape)])
+@function("REDUCE_WINDOW", types=TYPES, shape=lambda node: [window_of_inputs(node).output_shape(node.input(0).shape)])
 def reduce_window(node: Node, x: Array, init: Array, size: Array, strides: Array, dilations: Array) -> Array:
     """x reduced window by window with the option's function, from init on."""
     name = node.options.reduce_function
     require(name in FUNCTIONS, f"REDUCE_WINDOW: unsupported reduction body {name}. ")
-    return _reduced(FUNCTIONS[name], x, init, _window_of_inputs(node), node.outputs[0].shape)
+    return _reduced(FUNCTIONS[name], x, init, window_of_inputs(node), node.outputs[0].shape)
 
 
 @dataclass(frozen=True, slots=True)

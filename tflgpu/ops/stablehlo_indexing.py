@@ -23,7 +23,7 @@ def _dimensions(vector: Any, rank: int, name: str) -> list[int]:
     return found
 
 
-def _index_vectors(indices: Array, index_vector_dim: int) -> Array:
+def index_vectors(indices: Array, index_vector_dim: int) -> Array:
     """indices with its index vectors last: (..., length); of length 1 where index_vector_dim is past the end."""
     require(0 <= index_vector_dim <= indices.ndim, f"index_vector_dim {index_vector_dim} is out of range. ")
     if index_vector_dim == indices.ndim:
@@ -44,14 +44,14 @@ def _window_offsets(window: Sequence[int], strides: Sequence[int]) -> Array:
     return offsets
 
 
-def _order(rank: int, window_dims: Sequence[int]) -> list[int]:
+def order_of(rank: int, window_dims: Sequence[int]) -> list[int]:
     """The transposition from (batch dimensions, window dimensions) to where window_dims says the latter are."""
     batch = iter(range(rank - len(window_dims)))
     window = iter(range(rank - len(window_dims), rank))
     return [next(window) if d in window_dims else next(batch) for d in range(rank)]
 
 
-def _gather_dimensions(node: Node) -> tuple[list[int], list[int], list[int], list[int], Shape]:
+def gather_dimensions(node: Node) -> tuple[list[int], list[int], list[int], list[int], Shape]:
     """slice_sizes, the kept dimensions of the operand, start_index_map, offset_dims, and the output's shape."""
     options, x = node.options, node.input(0).shape
     require_index_type(node, 1)
@@ -60,30 +60,30 @@ def _gather_dimensions(node: Node) -> tuple[list[int], list[int], list[int], lis
     require(fits, f"STABLEHLO_GATHER: slices of {sizes} do not fit into {list(x)}. ")
     collapsed = _dimensions(options.collapsed_slice_dims, len(x), "collapsed_slice_dims")
     kept = [d for d in range(len(x)) if d not in collapsed]
-    vectors = _index_vectors(np.empty(node.input(1).shape, np.bool_), int(options.index_vector_dim)).shape
+    vectors = index_vectors(np.empty(node.input(1).shape, np.bool_), int(options.index_vector_dim)).shape
     targets = _dimensions(options.start_index_map, len(x), "start_index_map")
     require(len(targets) == vectors[-1], f"STABLEHLO_GATHER: index vectors of {vectors[-1]}, but {targets} to index. ")
     rank = len(vectors) - 1 + len(kept)
     offset_dims = sorted(_dimensions(options.offset_dims, rank, "offset_dims"))
     require(len(offset_dims) == len(kept), f"STABLEHLO_GATHER: offset_dims {offset_dims} for windows of {len(kept)}. ")
     made = (*vectors[:-1], *(sizes[d] for d in kept))
-    return sizes, kept, targets, offset_dims, sized(made[i] for i in _order(rank, offset_dims))
+    return sizes, kept, targets, offset_dims, sized(made[i] for i in order_of(rank, offset_dims))
 
 
-@kernel("STABLEHLO_GATHER", version=1, types=FIXED_SIZE, shape=lambda node: [_gather_dimensions(node)[4]])
+@kernel("STABLEHLO_GATHER", version=1, types=FIXED_SIZE, shape=lambda node: [gather_dimensions(node)[4]])
 def stablehlo_gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """Windows of slice_sizes of x, from the index vectors in input 1, moved so that they lie inside of x."""
     require_output_type(node)
     x, y = inputs[0], outputs[0]
-    sizes, kept, targets, offset_dims, _ = _gather_dimensions(node)
+    sizes, kept, targets, offset_dims, _ = gather_dimensions(node)
     if not y.size:
         return lambda: None
-    vectors = _index_vectors(inputs[1], int(node.options.index_vector_dim))
+    vectors = index_vectors(inputs[1], int(node.options.index_vector_dim))
     strides = _strides(x.shape)
     last = np.array([x.shape[d] - sizes[d] for d in targets], np.int64)
     steps = np.array([strides[d] for d in targets], np.int64)
     window = _window_offsets([sizes[d] for d in kept], [strides[d] for d in kept])
-    order = _order(y.ndim, offset_dims)
+    order = order_of(y.ndim, offset_dims)
     flat = x.reshape(-1)
 
     def step() -> None:
@@ -144,7 +144,7 @@ def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
     require_output_type(node)
     options, (x, indices, updates), y = node.options, inputs, outputs[0]
     name = computation(runtime.subgraph(int(options.update_computation_subgraph_index)))
-    vectors = _index_vectors(indices, int(options.index_vector_dim))
+    vectors = index_vectors(indices, int(options.index_vector_dim))
     window_dims = sorted(_dimensions(options.update_window_dims, updates.ndim, "update_window_dims"))
     inserted = _dimensions(options.inserted_window_dims, x.ndim, "inserted_window_dims")
     targets = _dimensions(options.scatter_dims_to_operand_dims, x.ndim, "scatter_dims_to_operand_dims")
@@ -154,7 +154,7 @@ def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
     require(fits, f"STABLEHLO_SCATTER: updates {list(updates.shape)} do not fit indices {list(indices.shape)}. ")
     window = [updates.shape[d] for d in window_dims]
     # From row-major order of the updates, in which TensorFlow Lite walks them, to (batch, window) and back.
-    order = _order(updates.ndim, window_dims)
+    order = order_of(updates.ndim, window_dims)
     strides = _strides(x.shape)
 
     def step() -> None:

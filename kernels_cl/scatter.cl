@@ -1,0 +1,29 @@
+// out (n0, ..., n5, inner) at each of `count` vectors of nd indices in turn = COMBINE of it and a row of updates
+// (count, inner), or (1, inner) where update_step is 0. One work-item for all that goes into one column of inner.
+// An index that is out of bounds is a fault; SKIP_NEGATIVE: rows of negative indices are left out.
+
+kernel void scatter(global const T* updates, global const INDEX_T* indices, global T* out, i32 count, i32 inner,
+                    i32 update_step, i32 nd, i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, global i32* fault) {
+    i32 c = get_global_id(0);
+    if (c >= inner) return;
+    i32 sizes[6] = {n0, n1, n2, n3, n4, n5};
+    for (i32 j = 0; j < count; j++) {
+        i32 row = 0, skipped = 0;
+        for (i32 d = 0; d < nd; d++) {
+            INDEX_T place = indices[j * nd + d];
+#ifdef SKIP_NEGATIVE
+            skipped |= place < 0;
+            if (place >= sizes[d]) {
+#else
+            if (place < 0 || place >= sizes[d]) {
+#endif
+                *fault = 1;
+                return;
+            }
+            row = row * sizes[d] + (i32)place;
+        }
+        if (skipped) continue;
+        T a = out[row * inner + c], v = updates[j * update_step + c];
+        out[row * inner + c] = COMBINE(a, v);
+    }
+}

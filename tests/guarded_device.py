@@ -1,0 +1,58 @@
+"""An OpenCL device whose every buffer lies between guard bytes and begins full of poison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyopencl as cl
+from tflgpu.delegates.opencl import OpenClDevice, cache_folder, find_device
+
+GUARD = 256
+POISON = 0xA5
+
+
+class GuardedDevice(OpenClDevice):
+    """device: as the option of that name. cpu: whether it is taken for a CPU; None leaves that to the device."""
+
+    def __init__(self, device: str = "", cpu: bool | None = None) -> None:
+        super().__init__(find_device(device), cache_folder(""))
+        if cpu is not None:
+            self.limits = replace(self.limits, cpu=cpu, vector=min(self.limits.vector, 8))
+        self._guard = -(-GUARD // self.limits.alignment) * self.limits.alignment
+        self._wholes: list[tuple[cl.Buffer, int]] = []
+        self._inside: dict[int, cl.Buffer] = {}
+        self._uploaded: set[int] = set()
+
+    def allocate(self, nbytes: int) -> cl.Buffer:
+        whole = super().allocate(nbytes + 2 * self._guard)
+        cl.enqueue_copy(self.queue, whole, np.full(nbytes + 2 * self._guard, POISON, np.uint8))
+        self._wholes.append((whole, nbytes))
+        inside = whole.get_sub_region(self._guard, nbytes)
+        self._inside[inside.int_ptr] = whole
+        return inside
+
+    def slice(self, buffer: cl.Buffer, offset: int, nbytes: int) -> cl.Buffer:
+        """Of a buffer that was uploaded, the slice; of an arena, whose slices share nothing, a buffer with guards."""
+        if buffer.int_ptr not in self._uploaded:
+            return self.allocate(nbytes)
+        return self._inside[buffer.int_ptr].get_sub_region(self._guard + offset, nbytes)
+
+    def upload(self, buffer: cl.Buffer, host: Any) -> None:
+        self._uploaded.add(buffer.int_ptr)
+        super().upload(buffer, host)
+
+    def check_guards(self) -> None:
+        """Raises AssertionError where a kernel wrote beside a buffer of those allocated since the last check."""
+        wholes = list(self._wholes)
+        self._wholes.clear()
+        self._inside.clear()
+        self._uploaded.clear()
+        for whole, nbytes in wholes:
+            found = np.empty(whole.size, np.uint8)
+            cl.enqueue_copy(self.queue, found, whole)
+            assert (found[: self._guard] == POISON).all(), f"a kernel wrote before its buffer of {nbytes} bytes"
+            assert (found[self._guard + nbytes :] == POISON).all(), (
+                f"a kernel wrote behind its buffer of {nbytes} bytes"
+            )

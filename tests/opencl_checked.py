@@ -1,0 +1,63 @@
+"""Run by test_oclgrind.py: every case on Oclgrind, by the kernels for CPUs and by those for GPUs.
+
+A line of JSON a case: its name, family, the kernels it ran, and what Oclgrind or the comparison complained of.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from delegate_cases import CASES, Case
+from opencl_cases import KERNEL_CASES
+from oracle import assert_same, tflgpu_run
+
+from tflgpu.delegate import load_delegate
+
+QUERY = "\nOclgrind - OpenCL runtime error detected\n\tFunction: clGetDeviceInfo\n"
+"""How Oclgrind complains of a question about a device of OpenCL 2, which pyopencl asks."""
+
+
+def run(case: Case, cpu: bool) -> set[str]:
+    """Runs the case, whole, on a device of its own, which must give the CPU's results. Returns the kernels it ran."""
+    # A context of its own: Oclgrind takes what it knew of released memory for news of the memory that follows.
+    delegate: Any = load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
+    device = delegate.device
+    device.limits = replace(device.limits, cpu=cpu, vector=8, units=2)
+    kernels: set[str] = set()
+    make = device.kernel
+
+    def kernel(text: str, name: str) -> Any:
+        kernels.add(name)
+        return make(text, name)
+
+    device.kernel = kernel
+    model, values = case.model(), case.values()
+    got = tflgpu_run(model, values, [delegate])
+    assert_same(got, tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
+    return kernels
+
+
+def main(log: Path) -> None:
+    warnings.simplefilter("ignore")
+    log.touch()
+    seen = 0
+    for cpu in (True, False):
+        for case in [*CASES, *KERNEL_CASES]:
+            kernels, complaint = set[str](), ""
+            try:
+                kernels = run(case, cpu)
+            except Exception as error:
+                complaint = f"{type(error).__name__}: {error}"
+            text = log.read_text()
+            news, seen = text[seen:], len(text)
+            complaint += "".join(part for part in news.split("\n\n\n") if part.strip() and QUERY.strip() not in part)
+            family = "cpu" if cpu else "gpu"
+            print(json.dumps({"case": case.name, "family": family, "kernels": sorted(kernels), "complaint": complaint}))
+
+
+main(Path(sys.argv[1]))

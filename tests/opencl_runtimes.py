@@ -1,0 +1,55 @@
+"""OpenCL implementations beside PoCL that the tests use where they are installed, and what to install where not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OCLGRIND_LIBRARY = "oclgrind/liboclgrind-rt-icd.so"
+
+
+def oclgrind() -> Path | None:
+    """The library of Oclgrind, a simulator of OpenCL that checks every access; None where it is not installed."""
+    command = shutil.which("oclgrind")
+    roots = [Path(command).resolve().parents[1]] if command else []
+    places = [root / lib / OCLGRIND_LIBRARY for root in (*roots, Path("/usr")) for lib in ("lib", "lib64")]
+    return next((place for place in places if place.exists()), None)
+
+
+def require_oclgrind() -> Path:
+    """Oclgrind's library; skips the test where there is none."""
+    found = oclgrind()
+    if found is None:
+        pytest.skip("Oclgrind is not installed (Debian, Ubuntu: apt-get install oclgrind)")
+    return found
+
+
+def require_intel() -> str:
+    """The `device` option that chooses Intel's CPU runtime; skips the test where it is not to be had."""
+    pytest.importorskip("pyopencl")
+    from tflgpu.delegates.opencl import find_device
+
+    try:
+        find_device("intel cpu")
+    except ValueError:
+        pytest.skip("Intel's OpenCL runtime is not installed (pip install 'tflgpu[opencl-intel]')")
+    return "intel cpu"
+
+
+def under_oclgrind(script: Path, log: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Runs a Python script whose only OpenCL platform, but PoCL, is Oclgrind with all its checks; it writes to log."""
+    environment = os.environ | {
+        "OCL_ICD_VENDORS": str(require_oclgrind()),
+        "OCLGRIND_LOG": str(log),
+        "OCLGRIND_DATA_RACES": "1",
+        "OCLGRIND_UNINITIALIZED": "1",
+        # LLVM's optimizer makes `freeze` instructions, which the check for uninitialised values does not know.
+        "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable",
+    }
+    arguments = [sys.executable, str(script), str(log)]
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=timeout, check=False)

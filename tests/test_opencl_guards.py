@@ -1,0 +1,69 @@
+"""Every OpenCL kernel between guard bytes and on poisoned memory: on PoCL and Intel's runtime, as for CPUs and GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from delegate_cases import CASES, Case
+from opencl_cases import KERNEL_CASES
+from opencl_runtimes import require_intel
+from oracle import assert_same, tflgpu_run
+
+import tflgpu
+from tflgpu.delegate import Limits
+
+cl = pytest.importorskip("pyopencl")
+
+DEVICES = [("", True), ("", False), ("intel", True), ("intel", False)]
+"""Words of the device's name, and whether it gets the kernels for CPUs or those for GPUs."""
+
+
+@pytest.fixture(scope="module", params=DEVICES, ids=lambda p: f"{p[0] or 'default'}-{'cpu' if p[1] else 'gpu'}")
+def device(request: pytest.FixtureRequest) -> Any:
+    from guarded_device import GuardedDevice
+
+    words, cpu = request.param
+    return GuardedDevice(words and require_intel(), cpu)
+
+
+@pytest.fixture
+def delegate(device: Any) -> Iterator[Any]:
+    from tflgpu.delegates.gpu import GpuDelegate
+
+    yield GpuDelegate("opencl", device, Limits())
+    device.check_guards()
+
+
+@pytest.mark.parametrize("case", [*CASES, *KERNEL_CASES], ids=lambda case: case.name)
+def test_a_kernel_gives_the_cpus_results_and_keeps_to_its_buffers(case: Case, delegate: Any) -> None:
+    model, values = case.model(), case.values()
+    assert_same(tflgpu_run(model, values, [delegate]), tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("case", [*CASES, *KERNEL_CASES], ids=lambda case: case.name)
+def test_the_case_is_delegated_whole(case: Case, delegate: Any) -> None:
+    interpreter = tflgpu.Interpreter(model_content=case.model(), experimental_delegates=[delegate])
+    interpreter.allocate_tensors()
+    assert "stays on the CPU" not in interpreter.delegation_report()
+
+
+@pytest.mark.parametrize("place, side", [(-1, "before"), (3, "behind")])
+def test_a_byte_out_of_place_is_found(place: int, side: str) -> None:
+    from guarded_device import GuardedDevice
+
+    device = GuardedDevice()
+    text = f"kernel void stray(global char* out) {{ out[0] = 1; out[{place}] = 1; }}"
+    device.bind(device.kernel(text, "stray"), [device.allocate(3)], (1,), (1,))()
+    with pytest.raises(AssertionError, match=f"wrote {side} its buffer of 3 bytes"):
+        device.check_guards()
+
+
+def test_an_output_that_no_kernel_writes_shows_poison() -> None:
+    from guarded_device import POISON, GuardedDevice
+
+    device, out = GuardedDevice(), np.zeros(5, np.uint8)
+    device.download(device.allocate(5), out)
+    assert (out == POISON).all()

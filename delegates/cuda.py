@@ -22,6 +22,7 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "graphs": Option(True, boolean, "record a part with its copies as a CUDA graph and replay it"),
     "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
+    "profile": Option(False, boolean, "time each kernel, without graphs; delegate.device.times() has the sums"),
     "check": Option(False, boolean, "with the emulator: find races, bad addresses and uninitialised shared memory"),
 }
 
@@ -38,7 +39,8 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
     else:
         number = ordinal(read["device"])
         device = CudaDevice(cupy(), number, read["precision"], read["cache_dir"])
-    device.graphs = read["graphs"]
+    device.graphs = read["graphs"] and not read["profile"]
+    device.profile = read["profile"]
     return GpuDelegate("cuda", device, read_limits(read))
 
 

@@ -50,6 +50,9 @@ class CudaDevice:
             tensor_cores=False,
         )
         self.graphs = True
+        self.profile = False
+        self._events: list[tuple[str, Any, Any]] = []
+        self._times: dict[str, tuple[int, float]] = {}
         self.notes: list[str] = []
         """What the report should say of this device, e.g. that a graph could not be recorded."""
         self._device = self._cuda.Device(number)
@@ -208,7 +211,23 @@ class CudaDevice:
         def call() -> None:
             kernel(*fixed)
 
-        return call
+        def timed_call() -> None:
+            start, end = self._cuda.Event(), self._cuda.Event()
+            start.record(self.stream)
+            kernel(*fixed)
+            end.record(self.stream)
+            self._events.append((kernel.name, start, end))
+
+        return timed_call if self.profile else call
+
+    def times(self) -> dict[str, tuple[int, float]]:
+        """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
+        self.synchronize()
+        for name, start, end in self._events:
+            runs, ms = self._times.get(name, (0, 0.0))
+            self._times[name] = (runs + 1, ms + self._cuda.get_elapsed_time(start, end))
+        self._events.clear()
+        return dict(self._times)
 
     def sequence(self, calls: Sequence[Call]) -> Call:
         fixed = tuple(calls)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,7 @@ class Emulator:
         self.cuda = SimpleNamespace(
             Device=Device,
             Event=Event,
+            get_elapsed_time=_elapsed_time,
             MemoryPointer=lambda mem, offset: mem,
             MemoryPool=MemoryPool,
             Stream=lambda null=False, non_blocking=False, ptds=False, priority=None: Stream(),
@@ -156,7 +158,14 @@ class Event:
     ptr = 0
 
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False):
-        pass
+        self.seconds = 0.0
+
+    def record(self, stream: Stream | None = None) -> None:
+        self.seconds = time.perf_counter()
+
+
+def _elapsed_time(start_event: Event, end_event: Event) -> float:
+    return (end_event.seconds - start_event.seconds) * 1e3
 
 
 class Graph:

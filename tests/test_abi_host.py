@@ -39,7 +39,7 @@ def chain(*ops: str, shape: tuple[int, ...] = (2, 3), bias: Any = None) -> bytes
 
 
 MIXED = chain("ADD", "ADD", "NEG", "ADD", "MUL")
-NAMES = "created destroyed prepared inits frees kernel_prepares invokes copies orphans".split()
+NAMES = ["created", "destroyed", "prepared", "inits", "frees", "kernel_prepares", "invokes", "copies", "orphans"]
 
 
 @pytest.fixture(params=RUNTIMES)

@@ -10,9 +10,11 @@ step "environment in $venv"
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 
+step "OpenCL runtimes"; ci/opencl.sh "$venv"
+
 step "ruff";        "$venv/bin/ruff" check
 step "ruff format"; "$venv/bin/ruff" format --check
-step "mypy";        "$venv/bin/mypy"
+step "mypy";        ci/types.sh "$venv/bin/mypy"
 step "pytest";      "$venv/bin/python" -m pytest --numprocesses 2 "$@"
 
 step "the wheel, installed in an environment of its own"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from tflgpu.cli.models import (
     outputs_of,
     told_plainly,
 )
+from tflgpu.conformance import bisect as bisection
 from tflgpu.graph import Array
 
 _RESOLVERS = {
@@ -45,6 +47,9 @@ def compare(
     atol: Annotated[float, typer.Option(help="Absolute difference that floats may have.")] = 1e-4,
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Look for the first node that differs inside the delegates' parts too.")
+    ] = False,
 ) -> None:
     """Run a model here and elsewhere and show where they differ; the exit status is 1 where an output does."""
     interpreter = opened(model, loaded(delegate, delegate_option))
@@ -60,6 +65,9 @@ def compare(
     console.print(table)
     if all(verdicts):
         return
+    if bisect:
+        console.print(_bisected(model, delegate, delegate_option, against, arrays, rtol, atol), markup=False)
+        raise typer.Exit(1)
     with console.status("looking for the first node that differs"):
         found = first_difference(
             ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True), arrays),
@@ -69,6 +77,28 @@ def compare(
         )
     console.print(found or "No node of the main graph differs in what both runtimes keep.", markup=False)
     raise typer.Exit(1)
+
+
+def _bisected(
+    model: Path,
+    delegate: list[str] | None,
+    options: list[str] | None,
+    against: str,
+    arrays: list[Array],
+    rtol: float,
+    atol: float,
+) -> str:
+    """Which node, or which nodes together, make the outputs differ."""
+    theirs = ran(other(str(model), against, True), arrays)
+    kept = {d["index"]: _value(theirs, d["index"]) for d in theirs.get_tensor_details()}
+    reference = {index: value for index, value in kept.items() if value is not None}
+
+    def differs(got: Array, want: Array) -> bool:
+        return got.shape != want.shape or bool(differing(got, want, rtol, atol).any())
+
+    with console.status("bisecting"):
+        found = bisection.bisect(str(model), loaded(delegate, options), arrays, reference, differs)
+    return str(found) if found else "No node of the main graph differs, alone or with others."
 
 
 def other(model: str, against: str, preserve: bool) -> Any:

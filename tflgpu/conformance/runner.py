@@ -77,7 +77,8 @@ class Worker:
 
     def _start(self) -> None:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (stop closes it)
-        environment = dict(os.environ, PYTHONFAULTHANDLER="0", PYTHONUTF8="1")
+        environment = dict(os.environ, PYTHONUTF8="1")
+        environment.pop("PYTHONFAULTHANDLER", None)
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tflgpu.conformance.worker"],

@@ -11,7 +11,7 @@ from tflgpu.conformance.runner import Worker
 from tflgpu.conformance.settings import Settings
 from tflgpu.conformance.verdicts import Result
 
-PROBES_S = 90.0
+PROBES_S = 60.0
 """Seconds after which what has been reached is taken."""
 
 

@@ -55,7 +55,7 @@ def cases() -> Iterator[Case]:
                 for shape, axis in PLACED:
                     for out in ("INT32", "INT64") if type == "FLOAT32" else ("INT32",):
                         yield _place(op, type, shape, axis, out, "normal")
-                yield _place(op, type, (5, 11), 1, "INT32", "within:0:2" if type != "BOOL" else "normal", "ties")
+                yield _place(op, type, (5, 11), 1, "INT32", "whole:0:2" if type != "BOOL" else "normal", "ties")
 
 
 def _reduction(op: str, type: str, shape: Shape, axes: Shape, keep: bool, values: str = "normal") -> Case:

@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.graph import DTYPES, Array
 
 Values = str | Array
-"""normal, special, positive, unit, wide, nonzero, small, below:N, within:LOW:HIGH, or the array itself."""
+"""normal, special, positive, unit, wide, nonzero, small, below:N, within:LOW:HIGH, whole:LOW:HIGH, or an array."""
 
 _INTEGERS = {"INT4": (-7, 7), "UINT4": (0, 15), "INT2": (-1, 1)}
 
@@ -38,6 +38,8 @@ def drawn(values: Values, type: str, shape: tuple[int, ...], rng: np.random.Gene
 def _floats(kind: str, bounds: list[float], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     if kind == "within":
         return np.asarray(rng.uniform(bounds[0], bounds[1], shape))
+    if kind == "whole":
+        return np.asarray(rng.integers(int(bounds[0]), int(bounds[1]), shape, endpoint=True), np.float64)
     if kind == "positive":
         return np.asarray(rng.uniform(0.05, 8, shape))
     if kind == "unit":
@@ -56,7 +58,7 @@ def _whole(kind: str, bounds: list[int], type: str, shape: tuple[int, ...], rng:
     low, high = _INTEGERS.get(type) or (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     if kind == "below":
         low, high = 0, bounds[0] - 1
-    elif kind == "within":
+    elif kind in ("within", "whole"):
         low, high = bounds
     elif kind == "small":
         low, high = max(low, -8), 8

@@ -87,15 +87,19 @@ Lowered = list[Launch | Share]
 
 @dataclass(frozen=True)
 class Dialect:
-    """Where a device's kernels are: the package, the suffix of its files, and the file that comes before them."""
+    """Where a device's kernels are: the package, the suffix of its files, and the file that comes before them.
+
+    vectors: the file that comes next in programs that define VW, the lanes of a vector; "" for none.
+    """
 
     package: str
     suffix: str
     prelude: str
+    vectors: str = ""
 
 
 def source(launch: Launch, dialect: Dialect) -> str:
-    """The complete program text: the launch's defines, prelude, shared.h, the kernel file."""
+    """The complete program text: the launch's defines, prelude, shared.h, vectors, the kernel file."""
     folder = files(dialect.package)
     defines = [f"#define {key} {value}" for key, value in sorted(launch.defines.items())]
     return "\n".join(
@@ -103,6 +107,7 @@ def source(launch: Launch, dialect: Dialect) -> str:
             *defines,
             folder.joinpath(dialect.prelude).read_text(),
             files("tflgpu.delegates").joinpath("shared.h").read_text(),
+            *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and "VW" in launch.defines else []),
             folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text(),
         ]
     )

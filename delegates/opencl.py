@@ -103,7 +103,7 @@ def cache_folder(option: str) -> Path | None:
 class OpenClDevice:
     """One OpenCL device with one in-order queue. Satisfies device.Device."""
 
-    dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh")
+    dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh")
 
     def __init__(self, device: cl.Device, cache: Path | None = None, profile: bool = False):
         self.name = describe(device)

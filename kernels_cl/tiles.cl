@@ -1,37 +1,22 @@
 // out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights, plus bias (oc): tiles of MR pixels by NV vectors of VW
 // channels, kept in registers. A work-item takes `share` tiles one after another.
 // weights: panels of NR = NV * VW channels, each (kh, kw, c, NR); `step` elements from one input channel to the next,
-// `panel` from one panel to the next. zeros: the c values of a pixel in the padding.
-// CODES: sums are rescaled in fixed point, or, with DOUBLES, by doubles; what x's zero point amounts to is in the bias.
+// `panel` from one panel to the next. zeros: kw * c values of pixels in the padding.
+// Everything is a named variable and nothing an array, which PoCL would keep in memory.
 // Only for OpenCL: CUDA has kernels of its own for this.
 
-// HYBRID: every pixel's codes have a scale and a zero point of their own, and the weights' scales make floats of the sums.
-// Everything is a named variable and nothing an array, which PoCL would keep in memory.
-
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
 #define V CAT(ACC, VW)
-#define LOAD(p) CAT(convert_, V)(CAT(vload, VW)(0, p))
+#define LOAD(p) CAT(convert_, V)(VLOAD(p))
 #define NR (VW * NV)
-
-#if defined(HYBRID)
-#define SCALES                                                                                                         \
-    global const f32 *weight_scales, global const i32 *weight_sums, global const f32 *scales,                          \
-        global const i32 *zero_points,
-#define ENDS f32 low, f32 high
-#define FINISH weight_scales, weight_sums, scales, zero_points, low, high
-#elif defined(DOUBLES)
-#define SCALES global const f64 *scales,
-#define ENDS i32 out_zero, i32 low, i32 high
-#define FINISH scales, out_zero, low, high
-#elif defined(CODES)
-#define SCALES global const i32 *multipliers, global const i32 *exponents,
-#define ENDS i32 out_zero, i32 low, i32 high
-#define FINISH multipliers, exponents, out_zero, low, high
+#ifdef ALONE
+#define STEP NR
 #else
-#define SCALES
-#define ENDS f32 low, f32 high
-#define FINISH low, high
+#define STEP step
+#endif
+#if defined(CODES)
+#define SUMS(v) TO_INTS(v)
+#else
+#define SUMS(v) TO_FLOATS(v)
 #endif
 
 // ROWS(F) is F(0) ... F(MR - 1); COLUMNS(F, i) is F(i, 0) ... F(i, NV - 1).
@@ -50,6 +35,8 @@
 #define COLUMNS(F, i) F(i, 0)
 #elif NV == 2
 #define COLUMNS(F, i) F(i, 0) F(i, 1)
+#elif NV == 3
+#define COLUMNS(F, i) F(i, 0) F(i, 1) F(i, 2)
 #elif NV == 4
 #define COLUMNS(F, i) F(i, 0) F(i, 1) F(i, 2) F(i, 3)
 #endif
@@ -59,6 +46,7 @@
     i32 at##i = min(m0 + i, pixels - 1), x##i = at##i % ow * stride_w - left;                                            \
     i32 y##i = at##i / ow % oh * stride_h - top, image##i = at##i / ow / oh * h;                                         \
     COLUMNS(SUM_START, i)
+#define WHOLE(i) &&x##i >= 0 && x##i + kw <= w
 #define PIXEL(i)                                                                                                       \
     i32 iy##i = y##i + ky * dilation_h, ix##i = x##i + kx * dilation_w;                                                \
     i32 inside##i = iy##i >= 0 && iy##i < h && ix##i >= 0 && ix##i < w;                                                \
@@ -68,47 +56,12 @@
 #define ROW_ADD(i)                                                                                                     \
     V value##i = (V)((ACC)a##i[k]);                                                                                    \
     COLUMNS(ADD, i)
-#define STORE(i, j) store(acc##i##j, bias, out + (m0 + i) * oc, m0 + i, n0 + j * VW, oc, FINISH);
-#define ROW_STORE(i)                                                                                                   \
-    if (m0 + i < pixels) {                                                                                             \
-        COLUMNS(STORE, i)                                                                                              \
-    }
-
-FN void store(V acc, global const BIAS_T* bias, global OUT_T* out, i32 m, i32 n, i32 oc, SCALES ENDS) {
-#if defined(HYBRID)
-    ACC sums[VW];
-    CAT(vstore, VW)(acc, 0, sums);
-    for (i32 e = 0; e < VW; e++)
-        if (n + e < oc) {
-            f32 sum = (i32)sums[e] - zero_points[m] * weight_sums[n + e];
-            out[n + e] = clamp_f32(bias[n + e] + sum * (scales[m] * weight_scales[n + e]), low, high);
-        }
-#elif defined(DOUBLES)
-    ACC sums[VW];
-    CAT(vstore, VW)(acc, 0, sums);
-    for (i32 e = 0; e < VW; e++)
-        if (n + e < oc) out[n + e] = scaled_code((i64)sums[e] + bias[n + e], scales[n + e], out_zero, low, high);
-#elif defined(CODES)
-    ACC sums[VW];
-    CAT(vstore, VW)(acc, 0, sums);
-    for (i32 e = 0; e < VW; e++)
-        if (n + e < oc)
-            out[n + e] = clamp_i32(mbqm((i32)sums[e] + bias[n + e], multipliers[n + e], exponents[n + e]) + out_zero,
-                                   low, high);
-#else
-    acc += CAT(vload, VW)(0, bias + n);
-    acc = acc < (V)low ? (V)low : acc;
-    acc = (V)high < acc ? (V)high : acc;
-    if (n + VW <= oc) {
-        CAT(vstore, VW)(acc, 0, out + n);
-    } else {
-        f32 values[VW];
-        CAT(vstore, VW)(acc, 0, values);
-        for (i32 e = 0; e < VW; e++)
-            if (n + e < oc) out[n + e] = values[e];
-    }
-#endif
-}
+#define KEEP(i, j) VSTORE(acc##i##j, sums + i * NR + j * VW);
+#define ROW_KEEP(i) COLUMNS(KEEP, i)
+#define STORE(i, j)                                                                                                    \
+    VSTORE(finish(acc##i##j, bias, m0 + i, n0 + j * VW, oc, VW, FINISH EXTRA_PASSED),                                  \
+           out + (m0 + i) * oc + n0 + j * VW);
+#define ROW_STORE(i) COLUMNS(STORE, i)
 
 #pragma OPENCL FP_CONTRACT ON
 
@@ -119,7 +72,7 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
                        global const W_T* restrict weights, global const BIAS_T* restrict bias, SCALES
                        global OUT_T* restrict out, i32 tiles, i32 share, i32 pixels, i32 h, i32 w, i32 c, i32 oh,
                        i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w,
-                       i32 top, i32 left, i32 step, i32 panel, ENDS) {
+                       i32 top, i32 left, i32 step, i32 panel, ENDS EXTRA) {
     i32 first = get_global_id(0) * share, last = min(first + share, tiles);
     i32 panels = (oc + NR - 1) / NR, rows = (pixels + MR - 1) / MR;
     for (i32 t = first; t < last; t++) {
@@ -130,14 +83,30 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
 #endif
         ROWS(ROW_START)
         global const W_T* b = weights + n0 / NR * panel;
+        // A window that lies inside the image has the values of its row side by side.
+        i32 whole = dilation_w == 1 ROWS(WHOLE);
+        i32 across = whole ? 1 : kw, run = whole ? kw * c : c;
         for (i32 ky = 0; ky < kh; ky++)
-            for (i32 kx = 0; kx < kw; kx++) {
+            for (i32 kx = 0; kx < across; kx++) {
                 ROWS(PIXEL)
-                for (i32 k = 0; k < c; k++, b += step) {
+                for (i32 k = 0; k < run; k++, b += STEP) {
                     COLUMNS(WEIGHT, 0)
                     ROWS(ROW_ADD)
                 }
             }
-        ROWS(ROW_STORE)
+#ifdef PLAIN
+        if (m0 + MR <= pixels && n0 + NR <= oc) {
+            ROWS(ROW_STORE)
+            continue;
+        }
+#endif
+        // By way of memory, so that what finishes the sums is compiled once and not for each vector of the tile.
+        ACC sums[MR * NR];
+        ROWS(ROW_KEEP)
+        i32 height = min(MR, pixels - m0);
+        for (i32 n = n0; n < min(n0 + NR, oc); n += VW)
+            for (i32 i = 0, m = m0; i < height; i++, m++)
+                store(finish(SUMS(VLOAD(sums + i * NR + n - n0)), bias, m, n, oc, oc - n, FINISH EXTRA_PASSED),
+                      out + m * oc + n, oc - n);
     }
 }

@@ -164,8 +164,11 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         if weights.type == "UINT8":
             return None
         bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
-        rows = strips.depthwise_strips if limits.warps else tiles.depthwise_rows
-        return [rows(x, weights, bias, out, c.window, finish, limits)]
+        if limits.warps:
+            return [strips.depthwise_strips(x, weights, bias, out, c.window, finish, limits)]
+        if c.window.kh * c.window.kw * 255 * 128 > tiles.EXACT:
+            return None
+        return [tiles.depthwise_rows(x, weights.data, bias, out, c.window, finish, limits)]
     matrix = tiles.Matrix(
         weights.data, weights.zero_point if x.type == "UINT8" else 0, None if c.bias is None else c.bias.data
     )

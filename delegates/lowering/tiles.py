@@ -80,7 +80,7 @@ def conv_tiles(
     sizes = (tiles, share, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
     args: list[Argument] = [
         Ref(x.index),
-        np.full(c, finish.x_zero, x.dtype),
+        np.full(over.kw * c, finish.x_zero, x.dtype),
         Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),
         Packed(lambda: folded_bias(matrix, finish, panels * nr)),
     ]
@@ -91,7 +91,7 @@ def conv_tiles(
     defines |= {"ACC": "float", "BIAS_T": "int" if codes else "float"}
     if integer:
         defines |= {"ACC": "int", "W_T": "short"}
-    defines |= {"CODES": 1} if codes else {}
+    defines |= {"CODES": 1} if codes else {"PLAIN": 1}
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     defines |= {"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1}
     items = -(-tiles // share)
@@ -149,11 +149,14 @@ def _most(matrix: Matrix) -> int:
 def _tile(oc: int, pixels: int, limits: DeviceLimits) -> tuple[int, int, int]:
     """Lanes of a vector, vectors and rows of a tile: as large as registers hold, no larger than the work."""
     lanes = limits.vector if limits.cpu and oc > 4 else 4
-    vectors = 2 if limits.cpu and oc > lanes else 1
     if pixels == 1:
-        return lanes, 4 if limits.cpu and oc >= 4 * lanes else vectors, 1
-    rows = 6 if limits.cpu and pixels >= 6 else 4 if pixels >= 4 else 2
-    return lanes, vectors, rows
+        vectors = 4 if oc >= 4 * lanes else 2 if oc > lanes else 1
+        return lanes, vectors if limits.cpu else 1, 1
+    # 32 registers hold 8 rows of 3 vectors of 16 lanes; half as many, or half as wide, 6 of 2 at the most.
+    wide = limits.cpu and lanes == 16
+    vectors = min((3, 2, 1) if wide else (2, 1), key=lambda v: (-(-oc // (v * lanes)) * v, abs(v - 2)))
+    rows = 8 if wide and pixels >= 8 else 6 if limits.cpu and pixels >= 6 else 4 if pixels >= 4 else 2
+    return lanes, vectors if limits.cpu else 1, rows
 
 
 def _largest_sum(matrix: Matrix, x: TensorSpec) -> int:
@@ -190,7 +193,7 @@ def padded(array: Array, length: int) -> Array:
 
 def depthwise_rows(
     x: TensorSpec,
-    weights: TensorSpec,
+    weights: Array,
     bias: Argument,
     out: TensorSpec,
     over: Window,
@@ -202,16 +205,20 @@ def depthwise_rows(
     rows = n * over.oh
     share = -(-rows // min(rows, limits.units * 4))
     sizes = (rows, share, h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
+    data, codes = weights, bool(finish.rescale)
     args = (
         Ref(x.index),
-        Ref(weights.index),
+        Packed(lambda: np.ascontiguousarray(data, np.float32)),
         bias,
         *finish.rescale,
         Ref(out.index),
-        *map(i32, (*sizes, over.top, over.left, *([finish.x_zero] if finish.rescale else []))),
+        *map(i32, (*sizes, over.top, over.left)),
+        *([np.float32(finish.x_zero)] if codes else []),
         *finish.ends,
     )
     name = C_NAMES[x.type]
-    defines: dict[str, Any] = {"VW": limits.vector, "X_T": name, "OUT_T": name, "W_T": C_NAMES[weights.type]}
-    defines |= {"ACC": "int", "CODES": 1} if finish.rescale else {"ACC": "float"}
-    return Launch("depthwise.depthwise_rows", args, (-(-rows // share),), (1,), defines | {"ALONE": 1})
+    defines: dict[str, Any] = {"VW": limits.vector, "X_T": name, "OUT_T": name, "ALONE": 1}
+    defines |= {"CODES": 1} if codes else {"PLAIN": 1}
+    if over.dh == over.dw == 1 and over.kh * over.kw <= 25 and over.ow >= 8:
+        defines |= {"PLACES": 4, "KH": over.kh, "KW": over.kw, "STRIDE_W": over.sw}
+    return Launch("depthwise.depthwise_rows", args, (-(-rows // share),), (1,), defines)

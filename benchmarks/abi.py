@@ -2,8 +2,8 @@
 
     python benchmarks/abi.py [--repeat N]
 
-Chains of element-wise nodes over a few floats, in which every other node is a part of its own: what a longer chain costs
-more than a shorter one, and more than without the delegate, is the cost of a call. Needs g++ and ai-edge-litert.
+Chains of element-wise nodes over a few floats, in which every other node is a part of its own: what a longer chain
+costs more than a shorter one, and more than without the delegate, is the cost of a call. Needs g++ and ai-edge-litert.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ NATIVE = "tflgpu.delegates.abi:load"
 """What loads a native library that exports tflite_plugin_create_delegate: load(path, options) -> Delegate."""
 BORROW = "tflgpu.delegates.abi:borrow"
 """What makes a Delegate of an object that has _get_native_delegate_pointer, such as those of TensorFlow Lite."""
-GUEST = "tflgpu.delegates.abi:guest"
+GUEST = "tflgpu.delegates.abi:as_guest"
 """What makes of a Delegate one for TensorFlow Lite's own interpreters."""
 
 
@@ -79,7 +79,7 @@ class Delegate(Protocol):
     # What a delegate may have besides, and native libraries do:
     #   attach(model, threads) -> Delegate   what serves one interpreter in its place, for state of that interpreter
     #   claim(graph) -> groups of nodes      its own choice in place of check and the cost model; a group is a part
-    #   ops                                  operators by custom name that only this delegate can run
+    #   stand_ins                            operators by custom name that only this delegate can run
     #   one_plan                             whether it is compiled for one set of input shapes at a time
     #   static_only                          whether it refuses graphs with shapes that only running tells
     #   host_array(shape, dtype)             memory that it copies best

@@ -141,5 +141,7 @@ def attached(delegates: Sequence[Any] | None, model: Model, threads: int | None)
 
 def with_stand_ins(ops: Mapping[str, Op], delegates: Sequence[Delegate]) -> Mapping[str, Op]:
     """The operators, and those that only a delegate can run."""
-    only = {name: op for delegate in delegates for name, op in getattr(delegate, "ops", {}).items() if name not in ops}
+    only = {
+        name: op for delegate in delegates for name, op in getattr(delegate, "stand_ins", {}).items() if name not in ops
+    }
     return {**ops, **only} if only else ops

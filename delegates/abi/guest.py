@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes as c
 import itertools
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from tflgpu.memory import HOST, Tensor, host_array
 from tflgpu.partition import Part, boundary, partition
 
 _NUMBERS = itertools.count(1)
-_GUESTS: dict[int, Guest] = {}
+_GUESTS: weakref.WeakValueDictionary[int, Guest] = weakref.WeakValueDictionary()
 _KERNELS: dict[int, GuestKernel] = {}
 _BUFFERS: dict[int, Tensor] = {}
 _IMMORTAL: list[Any] = []
@@ -31,7 +32,7 @@ _IMMORTAL: list[Any] = []
 _REPORT = c.CFUNCTYPE(None, structs.Pointer, c.c_char_p)
 
 
-def guest(delegate: Delegate) -> Guest:
+def as_guest(delegate: Delegate) -> Guest:
     """The delegate as an object for `experimental_delegates` of Google's interpreters."""
     return Guest(delegate)
 
@@ -81,9 +82,6 @@ class Guest:
         self.graphs.clear()
         _GUESTS.pop(self._number, None)
 
-    def __del__(self) -> None:
-        _GUESTS.pop(getattr(self, "_number", 0), None)
-
     def __repr__(self) -> str:
         return f"{self.delegate!r} for TensorFlow Lite"
 
@@ -101,6 +99,9 @@ class Guest:
         array = (c.c_int32 * (len(chosen) + 1))(len(chosen), *chosen)
         address = c.addressof(context)
         self.graphs[address] = graph
+        if graph.unresolved:
+            # To tell us the shapes it would prepare the model's own nodes, which fails at those it does not know.
+            self.struct.flags = structs.ALLOW_DYNAMIC
         status: int = context.ReplaceNodeSubsetsWithDelegateKernels(
             address, self.registration, c.addressof(array), self.pointer
         )
@@ -202,9 +203,11 @@ class GuestKernel:
         return known
 
     def _resize(self, spec: TensorSpec) -> None:
+        """Gives one of the part's outputs its shape, and memory where the runtime would wait for more to be known."""
         context = self.graph.context
         tensor = structs.tensor_at(context, spec.index)
-        if tuple(structs.ints(tensor.dims)) != spec.shape:
+        waits = tensor.allocation_type == structs.DYNAMIC and not tensor.data
+        if waits or tuple(structs.ints(tensor.dims)) != spec.shape:
             status = context.ResizeTensor(c.addressof(context), c.addressof(tensor), structs.int_array(spec.shape))
             if status != OK:
                 raise RuntimeError(f"the runtime does not resize {spec}. ")
@@ -349,10 +352,10 @@ def _INVOKE(context: int, node: int) -> int:
 @_function(structs.COPY, ERROR)
 def _COPY_FROM_HANDLE(context: int, owner: list[Guest], delegate: int, handle: int, tensor: int) -> int:
     found = _BUFFERS.get(handle)
-    guest_or_none = _GUESTS.get(structs.Delegate.from_address(delegate).data_)
-    if found is None or guest_or_none is None:
+    owning = _GUESTS.get(structs.Delegate.from_address(delegate).data_)
+    if found is None or owning is None:
         raise RuntimeError("a delegate of tflgpu that holds a tensor's value was closed. ")
-    owner.append(guest_or_none)
+    owner.append(owning)
     np.copyto(Crossing(structs.Tensor.from_address(tensor), found).view(), found.read())
     return OK
 

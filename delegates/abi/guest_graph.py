@@ -26,7 +26,8 @@ _UNKNOWN = "a tensor whose shape is known only when the model runs"
 class GuestGraph:
     """The nodes of a context, which of them cannot be taken and why, and the tensors that our parts share.
 
-    unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our parts.
+    unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our parts. unresolved:
+    whether there are custom operators that the runtime does not know.
     """
 
     def __init__(self, context: structs.Context):
@@ -46,6 +47,7 @@ class GuestGraph:
         self.tensors: dict[int, Tensor] = {}
         self.made_by_us: set[int] = set()
         self.kernels = 0
+        self.unresolved = any(_unresolved(context, index) for index in order)
 
     def shape(self, index: int) -> Shape:
         """The present shape of a tensor."""
@@ -67,11 +69,10 @@ class GuestGraph:
         for base in self._nodes:
             op = OPS.get(base.op)
             waits = any(spec is not None and spec.index in unknown for spec in base.inputs)
-            if waits:
-                self.unreadable.setdefault(base.index, _UNKNOWN)
-            elif base.index not in self.unreadable and op is not None and not op.stateful:
+            if not waits and base.index not in self.unreadable and op is not None and not op.stateful:
                 waits = not infer_node(base, specs)
             if waits:
+                self.unreadable.setdefault(base.index, _UNKNOWN)
                 unknown.update(spec.index for spec in base.outputs)
             nodes.append(over(base, specs))
         return Graph(0, "main", tuple(specs), tuple(nodes), tuple(self._sources), self._outputs)
@@ -145,6 +146,11 @@ def over(node: Node, specs: list[TensorSpec]) -> Node:
         outputs=tuple(specs[spec.index] for spec in node.outputs),
         intermediates=tuple(specs[spec.index] for spec in node.intermediates),
     )
+
+
+def _unresolved(context: structs.Context, index: int) -> bool:
+    _, registration = structs.node_at(context, index)
+    return registration.builtin_code == structs.CUSTOM and not registration.prepare
 
 
 def _operator(code: int) -> str:

@@ -105,7 +105,7 @@ class Attached:
         self._model, self._threads = model, threads
         self._graphs: dict[tuple[int, int], NativeGraph] = {}
         self._claimed: dict[Node, tuple[NativeGraph, Kernel]] = {}
-        self.ops = _stand_ins(model)
+        self.stand_ins = _stand_ins(model)
 
     @property
     def static_only(self) -> bool:

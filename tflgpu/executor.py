@@ -56,6 +56,7 @@ class GraphRunner:
         self._variables: dict[int, Tensor] = {}
         self._read = {spec.index for node in graph.nodes for spec in node.inputs if spec is not None}
         self._read.update(graph.outputs)
+        self._allocated_for: list[Shape] = []
         self.bindings: dict[int, Binding] = {}
 
     @property
@@ -84,6 +85,7 @@ class GraphRunner:
         if self.specs[index].shape != shape:
             self.specs[index] = replace(self.specs[index], shape=shape)
             self.plan = None
+            self._allocated_for = []
 
     def allocate(self) -> None:
         """Makes the plan for the present input shapes; nothing where there is one. Raises RuntimeError."""
@@ -182,10 +184,14 @@ class GraphRunner:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs' values, in arrays of the graph's own that its next run overwrites."""
-        self._allocate_for([np.shape(x) for x in inputs])
+        shapes = [x.shape for x in inputs]
+        if self.plan is None or shapes != self._allocated_for:
+            self._allocate_for(shapes)
+            self._allocated_for = shapes
         assert self.plan is not None
         storage = self.plan.storage
         tensors = [storage[index] for index in self.graph.inputs]
+        own = {id(tensor.host) for tensor in tensors}
         read = self._read if not self._session.preserve_all_tensors else set(self.graph.inputs)
         copies = []
         for index, tensor, x in zip(self.graph.inputs, tensors, inputs, strict=True):
@@ -193,7 +199,7 @@ class GraphRunner:
                 tensor.read()
             elif index in read:
                 # A loop may hand back the graph's own arrays in another order.
-                copies.append((tensor, x.copy() if any(x is other.host for other in tensors) else x))
+                copies.append((tensor, x.copy() if id(x) in own else x))
         for tensor, x in copies:
             np.copyto(tensor.write(), x)
         self.invoke()

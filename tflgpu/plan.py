@@ -150,13 +150,28 @@ class Plan:
             if index not in self.storage:
                 self._store(self.specs[index])
         sizes = {i: nbytes(self.specs[i]) for i in first if i not in apart}
-        offsets, total = arena(sizes, {i: (first[i], last[i]) for i in sizes})
+        owners = self._owners(sizes)
+        for i, owner in owners.items():
+            last[owner] = max(last[owner], last[i])
+        lives = {i: (first[i], last[i]) for i in sizes if owners[i] == i}
+        offsets, total = arena({i: sizes[i] for i in lives}, lives)
         refuse_beyond_memory(total, f"the activations of graph {self._graph.index}")
         block = aligned_zeros(total)
-        for i, offset in offsets.items():
-            spec = self.specs[i]
+        for i, owner in owners.items():
+            spec, offset = self.specs[i], offsets[owner]
             self.storage[i] = Tensor(spec, block[offset : offset + sizes[i]].view(spec.dtype).reshape(spec.shape))
         return total
+
+    def _owners(self, sizes: Mapping[int, int]) -> dict[int, int]:
+        """For each tensor of the arena the one whose memory it has: its own, or what it is an alias of."""
+        owners = {i: i for i in sizes}
+        for part in self.parts:
+            for node in part.nodes if part.owner is None else ():
+                if self._session.ops[node.op].style == "alias":
+                    source, made = node.input(0).index, node.outputs[0].index
+                    if made in owners and source in owners and sizes[source] == sizes[made]:
+                        owners[made] = owners[source]
+        return owners
 
     def _tensors_apart(self) -> set[int]:
         """Tensors that do not share the arena: they outlive this plan, cross to a delegate, or are not plain bytes."""

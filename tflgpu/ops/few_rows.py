@@ -21,6 +21,9 @@ _TOGETHER = 1 << 19
 _EXACT_DEPTH = 1 << 10
 """So many products of 8-bit codes add up exactly in float32."""
 
+_EXACT_CENTRED = 1 << 9
+"""So many products of such codes less their zero point with weights."""
+
 FEW_ROWS = 8
 """Up to so many rows, the scales of a quantization are computed row by row."""
 
@@ -96,6 +99,7 @@ class QuickHybrid:
         self._beyond_numbers = lambda: _any_rows(weights, scale, rows, asymmetric)
         self._product, _ = exact_product(weights, rows)
         self._scale = np.broadcast_to(np.asarray(scale, np.float32), (n,)).reshape(1, n)
+        self._centred = k <= _EXACT_CENTRED
         self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float32).reshape(1, n)
         self._codes, self._signed_half = np.empty((rows, k), np.float32), np.empty((rows, k), np.float32)
         # The x86 build's vector code, eight elements at a time, rounds the float just below a half up.
@@ -109,22 +113,30 @@ class QuickHybrid:
         if not x.size:
             return
         lows, highs = np.minimum.reduce(x, axis=1).tolist(), np.maximum.reduce(x, axis=1).tolist()
+        beyond = False
         for row, (low, high) in enumerate(zip(lows, highs, strict=True)):
             if not high - low < math.inf:
                 self._beyond_numbers()(x, out)
                 return
-            self._rescale(row, low, high)
-        codes = self._codes
+            beyond |= self._rescale(row, low, high)
+        codes, row_scale = self._codes, self._row_scale
         np.multiply(x, self._inverses, out=codes)
         np.copysign(self._half, codes, out=self._signed_half)
         np.add(codes, self._signed_half, out=codes)
         np.trunc(codes, out=codes)
-        if self._asymmetric:
+        if not self._asymmetric:
+            product = self._product(codes)
+        elif self._centred:
+            if beyond:
+                np.maximum(codes, _LOWEST_CODE - self._zero_points, out=codes)
+                np.minimum(codes, _HIGHEST_CODE - self._zero_points, out=codes)
+            product = self._product(codes)
+        else:
             np.add(codes, self._zero_points, out=codes)
-            np.maximum(codes, _LOWEST_CODE, out=codes)
-            np.minimum(codes, _HIGHEST_CODE, out=codes)
-        product, row_scale = self._product(codes), self._row_scale
-        if self._asymmetric:
+            if beyond:
+                np.maximum(codes, _LOWEST_CODE, out=codes)
+                np.minimum(codes, _HIGHEST_CODE, out=codes)
+            product = self._product(codes)
             # Both sides are exact, so that the difference is rounded once, as an integer made a float would be.
             np.multiply(self._weight_sums, self._zero_points, out=row_scale)
             np.subtract(product, row_scale, out=product)
@@ -132,20 +144,25 @@ class QuickHybrid:
         np.multiply(product, row_scale, out=product)
         np.add(out, product, out=out)
 
-    def _symmetric_scale(self, row: int, low: float, high: float) -> None:
+    def _symmetric_scale(self, row: int, low: float, high: float) -> bool:
+        """Sets the row's scale. Returns whether its codes may leave their range, which these cannot."""
         largest = max(-low, high)
         # Assigning rounds to float32; double precision is wide enough for that to be the only rounding.
         self._scales[row, 0] = largest / 127.0 if largest else 1.0
         self._inverses[row, 0] = 127.0 / largest if largest else 0.0
+        return False
 
-    def _asymmetric_scale(self, row: int, low: float, high: float) -> None:
+    def _asymmetric_scale(self, row: int, low: float, high: float) -> bool:
         low, high = min(low, 0.0), max(high, 0.0)
         scale = float(np.float32(high - low)) / 255.0
         if scale == 0.0:
             self._scales[row, 0], self._inverses[row, 0], self._zero_points[row, 0] = 1.0, 0.0, 0.0
-            return
+            return False
         from_low, from_high = low / scale, high / scale
         zero_point = -128.0 - from_low if 128.0 + abs(from_low) < 127.0 + abs(from_high) else 127.0 - from_high
-        self._zero_points[row, 0] = min(max(math.trunc(zero_point + math.copysign(0.5, zero_point)), -128), 127)
+        zero_point = min(max(math.trunc(zero_point + math.copysign(0.5, zero_point)), -128), 127)
+        self._zero_points[row, 0] = zero_point
         self._scales[row, 0] = scale
         self._inverses[row, 0] = 1.0 / float(self._scales[row, 0])
+        # A hundredth is more than float32 can be wrong by.
+        return from_low + zero_point < -128.49 or from_high + zero_point > 127.49

@@ -82,18 +82,24 @@ def _require_output_scale(node: Node) -> None:
 
 
 def _softmax_float(x: Array, y: Array, beta: np.float32) -> Step:
-    sums = np.empty((len(x), 1), np.float32)
+    height = max(1, BLOCK // x.shape[1])
+    sums = np.empty((min(height, len(x)), 1), np.float32)
     ones = np.ones((x.shape[1], 1), np.float32)
+    blocks = [
+        (x[start : start + height], y[start : start + height], sums[: len(x) - start])
+        for start in range(0, len(x), height)
+    ]
 
     def step() -> None:
         with np.errstate(all="ignore"):
-            _greatest(x, sums)
-            np.subtract(x, sums, out=y)
-            if beta != 1:
-                np.multiply(y, beta, out=y)
-            np.exp(y, out=y)
-            np.matmul(y, ones, out=sums)
-            np.divide(y, sums, out=y)
+            for x, y, sums in blocks:
+                _greatest(x, sums)
+                np.subtract(x, sums, out=y)
+                if beta != 1:
+                    np.multiply(y, beta, out=y)
+                np.exp(y, out=y)
+                np.matmul(y, ones, out=sums)
+                np.divide(y, sums, out=y)
 
     return step
 

@@ -1,0 +1,99 @@
+"""What a plan keeps and shares shows in nothing but time."""
+
+import numpy as np
+import pytest
+from oracle import litert, tflgpu_run
+
+import tflgpu
+from tflgpu.builder import ModelBuilder
+
+
+def slices_in_a_loop() -> bytes:
+    """i from 0 to 4: a vector of 9 is doubled, and its elements [i, i + 2) and those from i + 2 on change places."""
+    m = ModelBuilder()
+    main, cond, body = m.graph("main"), m.graph("cond"), m.graph("body")
+
+    def variables(g, make):
+        return make("i", "INT32", [1]), make("v", "FLOAT32", [9])
+
+    i, v = variables(main, main.input)
+    outs = variables(main, main.tensor)
+    main.node("WHILE", [i, v], list(outs), cond_subgraph_index=1, body_subgraph_index=2)
+    main.outputs(*outs)
+    i, v = variables(cond, cond.input)
+    less = cond.tensor("less", "BOOL", [1])
+    cond.node("LESS", [i, cond.constant("four", np.array([4], np.int32))], [less])
+    cond.outputs(less)
+    i, v = variables(body, body.input)
+    two, one, rest = (body.constant(str(n), np.array([n], np.int32)) for n in (2, 1, -1))
+    zero = body.constant("zero", np.array([0], np.int32))
+    end, following, doubled = (
+        body.tensor("end", "INT32", [1]),
+        body.tensor("j", "INT32", [1]),
+        body.tensor("d", "FLOAT32", [9]),
+    )
+    head, middle, tail = (
+        body.tensor(name, "FLOAT32", [1], shape_signature=[-1]) for name in ("head", "middle", "tail")
+    )
+    joined = body.tensor("joined", "FLOAT32", [9])
+    body.node("ADD", [i, two], [end])
+    body.node("ADD", [i, one], [following])
+    body.node("ADD", [v, v], [doubled])
+    body.node("SLICE", [doubled, zero, i], [head])
+    body.node("SLICE", [doubled, i, two], [middle])
+    body.node("SLICE", [doubled, end, rest], [tail])
+    body.node("CONCATENATION", [head, tail, middle], [joined], axis=0)
+    body.outputs(following, joined)
+    return m.build()
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_a_loop_of_dynamic_slices_equals_litert_at_every_turn(start: int) -> None:
+    inputs = [np.array([start], np.int32), np.arange(9, dtype=np.float32)]
+    data = slices_in_a_loop()
+    for got, want in zip(tflgpu_run(data, inputs), litert(data, inputs), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_loop_run_again_takes_the_values_of_then() -> None:
+    it = tflgpu.Interpreter(model_content=slices_in_a_loop())
+    it.allocate_tensors()
+    found = []
+    for start in (0, 2, 0, 3, 2):
+        it.set_tensor(0, np.array([start], np.int32))
+        it.set_tensor(1, np.arange(9, dtype=np.float32))
+        it.invoke()
+        found.append(it.get_tensor(it.get_output_details()[1]["index"]))
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[4])
+    np.testing.assert_array_equal(np.sort(found[3]), 2 * np.arange(9))
+
+
+def reshapes() -> bytes:
+    """x, negated and reshaped twice; what each gives is used afterwards, and the last is an output too."""
+    m = ModelBuilder()
+    g = m.graph()
+    x, a = g.input("x", "FLOAT32", [2, 6]), g.tensor("a", "FLOAT32", [2, 6])
+    b, c, e = g.tensor("b", "FLOAT32", [3, 4]), g.tensor("c", "FLOAT32", [12]), g.tensor("e", "FLOAT32", [12])
+    d, f = g.tensor("d", "FLOAT32", [3, 4]), g.tensor("f", "FLOAT32", [2, 6])
+    g.node("NEG", [x], [a])
+    g.node("RESHAPE", [a, g.constant("s", np.array([3, 4], np.int32))], [b])
+    g.node("EXP", [b], [d])
+    g.node("RESHAPE", [b, g.constant("t", np.array([12], np.int32))], [c])
+    g.node("ABS", [c], [e])
+    g.node("MUL", [a, a], [f])
+    g.outputs(d, e, f, c)
+    return m.build()
+
+
+@pytest.mark.parametrize("preserve", [True, False])
+def test_aliases_in_one_storage_keep_their_values(preserve: bool) -> None:
+    it = tflgpu.Interpreter(model_content=reshapes(), experimental_preserve_all_tensors=preserve)
+    it.allocate_tensors()
+    x = np.linspace(-2, 2, 12, dtype=np.float32).reshape(2, 6)
+    want = litert(reshapes(), [x])
+    for _ in range(2):
+        it.set_tensor(0, x)
+        it.invoke()
+        for detail, value in zip(it.get_output_details(), want, strict=True):
+            np.testing.assert_allclose(it.get_tensor(detail["index"]), value, rtol=1e-6)

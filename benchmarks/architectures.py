@@ -123,7 +123,17 @@ def _classifier(net: Network, x: Value, classes: int = 1000) -> Network:
 def mobilenet_v1(batch: int = 1, size: int = 224) -> Network:
     net = Network((batch, size, size, 3))
     x = net.conv(net.input, 32, 3, 2, "RELU6")
-    for oc, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)):
+    for oc, stride in (
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+        (512, 2),
+        *[(512, 1)] * 5,
+        (1024, 2),
+        (1024, 1),
+    ):
         x = net.conv(net.depthwise(x, 3, stride, "RELU6"), oc, act="RELU6")
     return _classifier(net, x)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from architectures import ARCHITECTURES, Array, Layer, Network, Shape, Value
+
 from tflgpu.builder import GraphBuilder, ModelBuilder
 
 TYPES = ("float32", "float16", "int8")

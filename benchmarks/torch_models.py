@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from architectures import Layer, Network, Value
 from torch import Tensor, nn
 from torch.nn import functional
-
-from architectures import Layer, Network, Value
 
 ACTIVATIONS: dict[str, Any] = {
     "NONE": lambda x: x,

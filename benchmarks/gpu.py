@@ -1,0 +1,234 @@
+"""Latencies on an NVIDIA GPU, from invoke to outputs on the host, beside the same architectures in PyTorch.
+
+    python benchmarks/gpu.py [--device 0] [--seconds 150] [--results benchmarks/results] [--only REGEX]
+    python benchmarks/gpu.py --dry-run           the emulator and PyTorch on the CPU, tiny: shows that this file runs
+
+Every time is the median of many runs, each with its input copied in and its output copied out. Beside them: what the
+card reaches in a large copy and large products, and what each kernel of tflgpu takes of both. Writes
+<results>/<gpu>-<date>.json and the same as a table, .md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from architectures import ARCHITECTURES, Network
+from models import multiplications, tflite
+
+import tflgpu
+
+RUNS = (("float32", "fp32"), ("float32", "tf32"), ("float16", "fp16"), ("int8", "fp32"))
+"""Type of the file, and the delegate's precision."""
+RUNS_OF_BATCHES = (("float32", "fp32"), ("float16", "fp16"), ("int8", "fp32"))
+
+TINY: Mapping[str, Mapping[str, int]] = {"bert_base": {"tokens": 8, "layers": 1}}
+
+
+def measured(run: Callable[[], Any], seconds: float) -> dict[str, float]:
+    """Median and least milliseconds of run, for about so many seconds after a warm-up."""
+    for _ in range(3):
+        run()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or (time.perf_counter() < end and len(times) < 2000):
+        start = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - start) * 1e3)
+    return {"median_ms": statistics.median(times), "least_ms": min(times), "runs": len(times)}
+
+
+def of_tflgpu(network: Network, kind: str, options: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """One model on the delegate: latency, share delegated, and its kernels' times in a run of their own."""
+    data = tflite(network, kind)
+
+    def prepared(**more: Any) -> tuple[Any, Any, Callable[[], None]]:
+        delegate = tflgpu.load_delegate("cuda", options | more)
+        interpreter = tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate])
+        interpreter.allocate_tensors()
+        detail = interpreter.get_input_details()[0]
+        rng = np.random.default_rng(0)
+        if kind == "int8":
+            x = rng.integers(-60, 60, detail["shape"]).astype(np.int8)
+        else:
+            x = rng.standard_normal(detail["shape"], np.float32)
+
+        def run() -> None:
+            interpreter.set_tensor(detail["index"], x)
+            interpreter.invoke()
+
+        return delegate, interpreter, run
+
+    _, interpreter, run = prepared()
+    result: dict[str, Any] = measured(run, seconds)
+    result["report"] = interpreter.delegation_report().splitlines()[0]
+    del interpreter, run
+    delegate, _, run = prepared(profile=True)
+    run()
+    before = delegate.device.times()
+    for _ in range(5):
+        run()
+    after = delegate.device.times()
+    result["kernels"] = {
+        name: {"launches": (runs - before[name][0]) / 5, "ms": (ms - before[name][1]) / 5}
+        for name, (runs, ms) in after.items()
+    }
+    return result
+
+
+def of_torch(network: Network, precision: str, ways: Sequence[str], on_gpu: bool, seconds: float) -> dict[str, Any]:
+    """The same in PyTorch in these ways: "eager", "graph" (CUDA) and "compiled"; what does not run says why."""
+    import torch
+    from torch_models import TorchNetwork
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    device = "cuda" if on_gpu else "cpu"
+    module = TorchNetwork(network).to(device).eval()
+    dtype = torch.float16 if precision == "fp16" else torch.float32
+    module = module.to(dtype)
+    host = torch.randn(network.input.shape, dtype=dtype)
+    host = host.pin_memory() if on_gpu else host
+    x = host.to(device)
+    results: dict[str, Any] = {}
+    with torch.inference_mode():
+        back = module(x).to("cpu")
+        back = back.pin_memory() if on_gpu else back
+
+        def around(forward: Callable[[], Any]) -> Callable[[], None]:
+            def run() -> None:
+                x.copy_(host, non_blocking=True)
+                back.copy_(forward(), non_blocking=True)
+                if on_gpu:
+                    torch.cuda.synchronize()
+
+            return run
+
+        makers = {"eager": lambda torch, module, x: lambda: module(x), "graph": _graphed, "compiled": _compiled}
+        for name in ways:
+            try:
+                results[name] = measured(around(makers[name](torch, module, x)), seconds)
+            except Exception as error:  # no Triton, no compiler, an operation that cannot be captured
+                results[name] = {"error": str(error).splitlines()[0][:200]}
+    return results
+
+
+def _graphed(torch: Any, module: Any, x: Any) -> Callable[[], Any]:
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            module(x)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = module(x)
+
+    def forward() -> Any:
+        graph.replay()
+        return out
+
+    return forward
+
+
+def _compiled(torch: Any, module: Any, x: Any) -> Callable[[], Any]:
+    compiled = torch.compile(module)
+    compiled(x)
+    return lambda: compiled(x)
+
+
+def ceilings(device: int) -> dict[str, float]:
+    """What the card reaches: bytes/s of a large copy (read and written), FLOP/s of large products."""
+    import cupy
+
+    def seconds_of(run: Callable[[], Any]) -> float:
+        run()
+        events = [cupy.cuda.Event() for _ in range(2)]
+        times = []
+        for _ in range(7):
+            events[0].record()
+            run()
+            events[1].record()
+            events[1].synchronize()
+            times.append(cupy.cuda.get_elapsed_time(*events) / 1e3)
+        return statistics.median(times)
+
+    with cupy.cuda.Device(device):
+        found: dict[str, float] = {}
+        source = cupy.random.random(1 << 27, dtype=cupy.float32)
+        target = cupy.empty_like(source)
+        found["bytes_per_s"] = 2 * source.nbytes / seconds_of(lambda: cupy.copyto(target, source))
+        n = 8192
+        for name, dtype in (("fp32", cupy.float32), ("fp16", cupy.float16)):
+            a, b = (cupy.random.random((n, n), dtype=cupy.float32).astype(dtype) for _ in range(2))
+            out = cupy.empty_like(a)
+            found[f"{name}_flop_per_s"] = 2 * n**3 / seconds_of(lambda a=a, b=b, out=out: cupy.matmul(a, b, out=out))
+        return found
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The results as Markdown."""
+    rows = ["| model | batch | type | tflgpu ms | PyTorch eager | graph | compiled |", "|---|---|---|---|---|---|---|"]
+    for entry in results["models"]:
+        torch_times = [entry["torch"].get(way, {}).get("median_ms") for way in ("eager", "graph", "compiled")]
+        cells = [f"{entry['tflgpu']['median_ms']:.3f}", *(f"{t:.3f}" if t else "-" for t in torch_times)]
+        kind = entry["type"] if entry["precision"] == "fp32" else f"{entry['type']} {entry['precision']}"
+        rows.append(f"| {entry['model']} | {entry['batch']} | {kind} | {' | '.join(cells)} |")
+    return f"{results['device']}, {results['date']}\n\n" + "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="0")
+    parser.add_argument("--seconds", type=float, default=200, help="for everything, about")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--only", default="", help="models whose names match")
+    parser.add_argument("--dry-run", action="store_true")
+    given = parser.parse_args()
+    dry = given.dry_run
+    device = "emulator" if dry else given.device
+    name = tflgpu.load_delegate("cuda", {"device": device}).device.name  # type: ignore[attr-defined]
+    chosen = [(m, b) for m in ARCHITECTURES for b in (1,) + (() if dry else (32,)) if re.search(given.only, m)]
+    each = given.seconds / max(len(chosen) * len(RUNS) * 8, 1)
+    results: dict[str, Any] = {"device": name, "date": datetime.date.today().isoformat(), "models": []}
+    results["ceilings"] = {} if dry else ceilings(int(device))
+    start = time.monotonic()
+    networks: dict[tuple[str, int], Network] = {}
+    for model, batch in chosen:
+        networks[model, batch] = network = ARCHITECTURES[model](batch, **(TINY.get(model, {"size": 32}) if dry else {}))
+        for kind, precision in RUNS if batch == 1 else RUNS_OF_BATCHES:
+            entry: dict[str, Any] = {"model": model, "batch": batch, "type": kind, "precision": precision}
+            entry["multiplications"] = multiplications(network)
+            entry["tflgpu"] = of_tflgpu(network, kind, {"device": device, "precision": precision}, each)
+            try:
+                # PyTorch has no int8 on CUDA that is the same arithmetic: int8 stands beside its float32.
+                ways = () if kind == "int8" else ("eager",) if dry else ("eager", "graph")
+                entry["torch"] = of_torch(network, precision, ways, not dry, each)
+            except ImportError as error:
+                entry["torch"] = {"error": str(error)}
+            results["models"].append(entry)
+            print(model, batch, kind, precision, f"{entry['tflgpu']['median_ms']:.3f} ms", flush=True)
+    # Compiling takes PyTorch tens of seconds a model: last, and as far as the time goes.
+    for entry in [] if dry else results["models"]:
+        if time.monotonic() - start > given.seconds:
+            entry["torch"].setdefault("compiled", {"error": "not tried: out of time"})
+        elif entry["type"] != "int8" and "eager" in entry["torch"]:
+            network = networks[entry["model"], entry["batch"]]
+            entry["torch"] |= of_torch(network, entry["precision"], ("compiled",), True, each)
+    print(table(results))
+    if not dry:
+        given.results.mkdir(exist_ok=True)
+        stem = re.sub(r"\W+", "-", name.split(" (")[0]).strip("-").lower() + f"-{results['date']}"
+        (given.results / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
+        (given.results / f"{stem}.md").write_text(table(results))
+
+
+if __name__ == "__main__":
+    main()

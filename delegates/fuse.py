@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from tflgpu.delegates.epilogue import with_epilogues
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Share
 
 MAX_INPUTS = 8
@@ -40,6 +41,7 @@ def joined(groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[
     readers = Counter(root for _, _, launch in launches for root in _reads(launch, roots))
     out: list[list[Any]] = [list(group) for group in groups]
     producers: dict[int, tuple[int, int, Chain]] = {}
+    chains: dict[tuple[int, int], Chain] = {}
     for g, s, launch in launches:
         chain = _taken_apart(launch)
         if chain is None:
@@ -48,11 +50,14 @@ def joined(groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[
         for root in used:
             group, place, _ = producers.pop(root)
             out[group][place] = None
+            del chains[group, place]
+        chains[g, s] = chain
         if used:
             out[g][s] = _put_together(chain)
         root = roots.get(chain.out.tensor, chain.out.tensor)
         if readers[root] == 1 and not kept(root):
             producers[root] = (g, s, chain)
+    with_epilogues(out, chains, lambda tensor: roots.get(tensor, tensor), kept)
     return [[step for step in group if step is not None] for group in out]
 
 

@@ -1,0 +1,153 @@
+"""Element-wise launches that only read what a kernel of tiles has just made move into that kernel, on its registers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tflgpu.delegates.launch import Argument, Launch, Ref
+
+TILED = ("conv_tiles", "depthwise_rows", "dot_tiles")
+"""Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of kernels_cl/vectors.clh."""
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Epilogue:
+    """What a kernel does to its outputs `acc` before it stores them as `out`, with parameters of its own."""
+
+    made: int
+    statements: str
+    parameters: tuple[tuple[str, str, Argument], ...]
+    out: Ref
+
+
+def with_epilogues(
+    groups: list[list[Any]],
+    chains: Mapping[Place, Any],
+    root: Callable[[int], int],
+    kept: Callable[[int], bool],
+) -> None:
+    """Moves launches of `groups` into the kernels whose outputs they read, in place; None is left where they were.
+
+    chains: the fuse.Chain of each element-wise launch, by group and place. root: whose storage a tensor shares.
+    """
+    makers: dict[int, Place] = {}
+    readers: dict[int, set[Place]] = {}
+    for g, group in enumerate(groups):
+        for s, step in enumerate(group):
+            if not isinstance(step, Launch):
+                continue
+            refs = [argument.tensor for argument in step.args if isinstance(argument, Ref)]
+            if step.name in TILED:
+                makers[root(refs[-1])] = (g, s)
+            if step.name in TILED or _last_is_output(step):
+                refs = refs[:-1]
+            for tensor in refs:
+                readers.setdefault(root(tensor), set()).add((g, s))
+
+    def ready(tensor: int, kind: str) -> bool:
+        made = root(tensor)
+        if made not in makers or kept(made) or len(readers[made]) != 1:
+            return False
+        g, s = makers[made]
+        maker = groups[g][s]
+        codes = "CODES" in maker.defines
+        plain = "PLAIN" in maker.defines
+        return "AFTER" not in maker.defines and (plain if kind == "f32" else codes)
+
+    for g, group in enumerate(groups):
+        for s, step in enumerate(group):
+            if not isinstance(step, Launch):
+                continue
+            epilogue = _of_chain(chains[g, s], ready, root) if (g, s) in chains else _of_sum(step, ready, root)
+            if epilogue is None:
+                continue
+            made = root(epilogue.made)
+            maker_group, place = makers.pop(made)
+            group[s] = _finished(groups[maker_group][place], epilogue)
+            groups[maker_group][place] = None
+            makers[root(epilogue.out.tensor)] = (g, s)
+
+
+def _last_is_output(launch: Launch) -> bool:
+    return launch.stem in ("elementwise", "chain") or launch.kernel == "quantized.sum"
+
+
+def _finished(maker: Launch, epilogue: Epilogue) -> Launch:
+    place = max(k for k, argument in enumerate(maker.args) if isinstance(argument, Ref))
+    args = [*maker.args, *(argument for _, _, argument in epilogue.parameters)]
+    args[place] = epilogue.out
+    defines = {
+        "AFTER": epilogue.statements,
+        "EXTRA": "".join(f", {kind} {name}" for kind, name, _ in epilogue.parameters),
+        "EXTRA_PASSED": "".join(f", {name}" for _, name, _ in epilogue.parameters),
+    }
+    return replace(maker, args=tuple(args), defines={**maker.defines, **defines})
+
+
+HEXADECIMAL = re.compile(r"0x[0-9a-f.]+p[+-]?\d+f?")
+ON_VECTORS = re.compile(r"(?:[\s\d.f+\-*/(),=;]|\b(?:v\d+|t\d+|f32|clamp_f32|INFINITY)\b)*")
+"""What means the same of vectors as of floats: arithmetic and clamps, no comparisons and no functions."""
+
+
+def _of_chain(
+    chain: Any, ready: Callable[[int, str], bool], root: Callable[[int], int]
+) -> Epilogue | None:
+    if chain.out_type != "f32" or any(kind != "f32" or at not in ("(i)", "(0)") for _, kind, at in chain.inputs):
+        return None
+    text = " ".join([*chain.steps, chain.expression])
+    if not ON_VECTORS.fullmatch(HEXADECIMAL.sub("", text)):
+        return None
+    whole = [a.tensor for a, _, at in chain.inputs if isinstance(a, Ref) and at == "(i)" and ready(a.tensor, "f32")]
+    if not whole:
+        return None
+    made = whole[-1]
+    statements: list[str] = []
+    parameters: list[tuple[str, str, Argument]] = []
+    for k, (argument, _, at) in enumerate(chain.inputs):
+        if isinstance(argument, Ref) and root(argument.tensor) == root(made):
+            if at != "(i)":
+                return None
+            statements.append(f"VF v{k} = acc;")
+        else:
+            parameters.append(("global const f32*", f"other{k}", argument))
+            value = f"some_floats(other{k} + m * oc + n, count)" if at == "(i)" else f"other{k}[0]"
+            statements.append(f"VF v{k} = {value};")
+    statements += [re.sub(r"\bf32 ", "VF ", step, count=1) for step in chain.steps]
+    statements.append(f"acc = {chain.expression};")
+    return Epilogue(made, " ".join(statements).replace("clamp_f32", "clamp_v"), tuple(parameters), chain.out)
+
+
+SUM_NAMES = "x_zero y_zero bits x_by x_exp y_by y_exp by exp zero low high".split()
+
+
+def _of_sum(
+    launch: Launch, ready: Callable[[int, str], bool], root: Callable[[int], int]
+) -> Epilogue | None:
+    """ADD or SUB of codes."""
+    if launch.kernel != "quantized.sum" or {launch.defines["X_AT"], launch.defines["Y_AT"]} != {"(i)"}:
+        return None
+    x, y, out = launch.args[:3]
+    assert isinstance(x, Ref) and isinstance(y, Ref) and isinstance(out, Ref)
+    if root(x.tensor) == root(y.tensor):
+        return None
+    first = ready(x.tensor, "codes")
+    if not first and not ready(y.tensor, "codes"):
+        return None
+    names = [f"sum_{name}" for name in SUM_NAMES]
+    parameters: Sequence[tuple[str, str, Argument]] = [
+        ("global const OUT_T*", "other", y if first else x),
+        *(("i32", name, argument) for name, argument in zip(names, launch.args[4:], strict=True)),
+    ]
+    other = "some_codes(other + m * oc + n, count)"
+    mine, theirs = ("acc", other) if first else (other, "acc")
+    statements = (
+        f"VI first = mbqm_v(({mine} - sum_x_zero) * (1 << sum_bits), sum_x_by, sum_x_exp); "
+        f"VI second = mbqm_v(({theirs} - sum_y_zero) * (1 << sum_bits), sum_y_by, sum_y_exp); "
+        f"acc = clamp(mbqm_v(first {launch.defines['SIGN']} second, sum_by, sum_exp) + sum_zero, sum_low, sum_high);"
+    )
+    return Epilogue(x.tensor if first else y.tensor, statements, tuple(parameters), out)

@@ -1,4 +1,4 @@
-"""Uses an installed wheel with nothing but the core's dependencies: every module and kernel source is there and works."""
+"""Uses an installed wheel with the core's dependencies alone: every module and kernel source is there and works."""
 
 import subprocess
 import sys

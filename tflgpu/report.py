@@ -12,7 +12,9 @@ def delegation_report(parts: Sequence[Part], delegates: Sequence[Delegate]) -> s
     """One line a delegate, then one a part with what it reads and writes, then one a node left to the CPU."""
     nodes = sum(len(part.nodes) for part in parts)
     lines = [_summary(delegate, parts, nodes) for delegate in delegates]
-    lines.extend(f"{delegate.name} delegate: {note}" for delegate in delegates for note in getattr(delegate, "notes", ()))
+    lines.extend(
+        f"{delegate.name} delegate: {note}" for delegate in delegates for note in getattr(delegate, "notes", ())
+    )
     for number, part in enumerate(parts):
         owner = "CPU" if part.owner is None else part.owner.name
         indices = ", ".join(f"{node.index} {node.op}" for node in part.nodes)

@@ -160,6 +160,7 @@ class GuestKernel:
         self._handles: dict[int, int] = {}
         self._reads: list[Crossing] = []
         self._writes: list[tuple[Crossing, int]] = []
+        self._variables: list[Crossing] = []
         graph.made_by_us |= self._outputs
         graph.kernels += 1
 
@@ -219,6 +220,7 @@ class GuestKernel:
         self._reads = [x for i, x in crossings.items() if i in self._inputs and i not in self.graph.made_by_us]
         # What another part of ours made is read where that part left it.
         self._writes = [(x, self._handle(i)) for i, x in crossings.items() if i in self._outputs]
+        self._variables = [x for x in self._reads if x.tensor.spec.is_variable]
         self._base = context.tensors
 
     def _handle(self, index: int) -> int:
@@ -244,6 +246,8 @@ class GuestKernel:
                 np.copyto(crossing.view(), tensor.host)
             else:
                 native.buffer_handle = handle
+        for crossing in self._variables:
+            np.copyto(crossing.view(), crossing.tensor.read())
 
     def free(self) -> None:
         """Forgets what the runtime no longer needs."""

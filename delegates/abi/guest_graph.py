@@ -77,6 +77,9 @@ class GuestGraph:
             nodes.append(over(base, specs))
         return Graph(0, "main", tuple(specs), tuple(nodes), tuple(self._sources), self._outputs)
 
+    def _packed(self, index: int) -> bool:
+        return self._specs[index].type in BITS and self._specs[index].data is None
+
     def _spec(self, index: int) -> TensorSpec:
         tensor = structs.tensor_at(self.context, index)
         shape = tuple(structs.ints(tensor.dims))
@@ -114,6 +117,9 @@ class GuestGraph:
                 options = builtin_data.read(op, node.builtin_data, 0 if first is None else len(first.shape))
         except RuntimeError as error:
             self.unreadable[index] = str(error).strip()
+        packed = [i for i in (*structs.ints(node.inputs), *structs.ints(node.outputs)) if i >= 0 and self._packed(i)]
+        if packed:
+            self.unreadable.setdefault(index, f"{self._specs[packed[0]]} is packed in the runtime's memory")
         return Node(
             index,
             op,

@@ -33,15 +33,17 @@
 #define TAP (weights + (ky * kw + kx) * depth * oc + o)
 
 #define PLACE                                                                                                          \
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;                                                                                          \
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;                                                                     \
     if (i >= size) return;                                                                                             \
     i32 o = i % oc, ox = i / oc % ow, oy = i / oc / ow % oh, image = i / oc / ow / oh;                                 \
     i32 depth = c / groups, group = o / (oc / groups);
 
 #ifdef FLOAT
-extern "C" __global__ void conv_float(const f32* __restrict__ x, const f32* __restrict__ weights, const f32* __restrict__ bias, f32* __restrict__ out,
-                       i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h,
-                       i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
+extern "C" __global__ void conv_float(const f32* __restrict__ x, const f32* __restrict__ weights,
+                                      const f32* __restrict__ bias, f32* __restrict__ out, i32 size, i32 h, i32 w,
+                                      i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h,
+                                      i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low,
+                                      f32 high) {
     PLACE
     f32 acc = 0;
     TAPS({
@@ -52,11 +54,12 @@ extern "C" __global__ void conv_float(const f32* __restrict__ x, const f32* __re
     out[i] = clamp_f32(acc + bias[o], low, high);
 }
 #elif defined(HYBRID)
-extern "C" __global__ void conv_hybrid(const i8* __restrict__ x, const i8* __restrict__ weights, const f32* __restrict__ bias,
-                        const f32* __restrict__ weight_scales, const f32* __restrict__ scales, const i32* __restrict__ zero_points,
-                        f32* __restrict__ out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw,
-                        i32 groups, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left,
-                        f32 low, f32 high) {
+extern "C" __global__ void conv_hybrid(const i8* __restrict__ x, const i8* __restrict__ weights,
+                                       const f32* __restrict__ bias, const f32* __restrict__ weight_scales,
+                                       const f32* __restrict__ scales, const i32* __restrict__ zero_points,
+                                       f32* __restrict__ out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc,
+                                       i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w, i32 dilation_h,
+                                       i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
     PLACE
     i32 zero_point = zero_points[image];
     i32 acc = 0;
@@ -73,11 +76,12 @@ extern "C" __global__ void conv_hybrid(const i8* __restrict__ x, const i8* __res
     out[i] = clamp_f32(real + bias[o], low, high);
 }
 #else
-extern "C" __global__ void conv_integer(const T* __restrict__ x, const W_T* __restrict__ weights, const ACC_T* __restrict__ bias,
-                         const i32* __restrict__ multipliers, const i32* __restrict__ exponents, T* __restrict__ out, i32 size, i32 h,
-                         i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w,
-                         i32 dilation_h, i32 dilation_w, i32 top, i32 left, i32 x_zero, i32 weight_zero, i32 out_zero,
-                         i32 low, i32 high) {
+extern "C" __global__ void conv_integer(const T* __restrict__ x, const W_T* __restrict__ weights,
+                                        const ACC_T* __restrict__ bias, const i32* __restrict__ multipliers,
+                                        const i32* __restrict__ exponents, T* __restrict__ out, i32 size, i32 h, i32 w,
+                                        i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h,
+                                        i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left, i32 x_zero,
+                                        i32 weight_zero, i32 out_zero, i32 low, i32 high) {
     PLACE
     ACC_T acc = bias[o];
     TAPS({

@@ -1,8 +1,8 @@
 // codes (rows, depth), scales (rows), zero_points (rows): x (rows, depth) as scale * (code - zero_point), of 8 bits.
 // One block of WIDTH threads a row.
 
-extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restrict__ codes, f32* __restrict__ scales, i32* __restrict__ zero_points,
-                          i32 depth) {
+extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restrict__ codes, f32* __restrict__ scales,
+                                         i32* __restrict__ zero_points, i32 depth) {
     __shared__ f32 partial[WIDTH];
     i32 r = blockIdx.x, t = threadIdx.x;
     x += r * depth;

@@ -5,8 +5,8 @@
 // An index that is out of bounds is a fault. One thread an output.
 
 #if defined(AXIS)
-extern "C" __global__ void gather(const T* __restrict__ x, const INDEX_T* __restrict__ positions, T* __restrict__ out, i32 size, i32 outer, i32 rows,
-                   i32 count, i32 inner, i32* __restrict__ fault) {
+extern "C" __global__ void gather(const T* __restrict__ x, const INDEX_T* __restrict__ positions, T* __restrict__ out,
+                                  i32 size, i32 outer, i32 rows, i32 count, i32 inner, i32* __restrict__ fault) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 place = i / inner, block = place / count;
@@ -18,9 +18,9 @@ extern "C" __global__ void gather(const T* __restrict__ x, const INDEX_T* __rest
     out[i] = x[(block * rows + (i32)row) * inner + i % inner];
 }
 #elif defined(UPDATE)
-extern "C" __global__ void update_slice(const T* __restrict__ update, const INDEX_T* __restrict__ start, T* __restrict__ out, i32 size, i32 empty,
-                         i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, i32 u0, i32 u1, i32 u2, i32 u3, i32 u4,
-                         i32 u5) {
+extern "C" __global__ void update_slice(const T* __restrict__ update, const INDEX_T* __restrict__ start,
+                                        T* __restrict__ out, i32 size, i32 empty, i32 n0, i32 n1, i32 n2, i32 n3,
+                                        i32 n4, i32 n5, i32 u0, i32 u1, i32 u2, i32 u3, i32 u4, i32 u5) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 sizes[6] = {n0, n1, n2, n3, n4, n5}, inner[6] = {u0, u1, u2, u3, u4, u5};
@@ -34,16 +34,17 @@ extern "C" __global__ void update_slice(const T* __restrict__ update, const INDE
     out[place] = update[i];
 }
 #elif defined(ONE_HOT)
-extern "C" __global__ void one_hot(const INDEX_T* __restrict__ indices, const T* __restrict__ on, const T* __restrict__ off, T* __restrict__ out, i32 size,
-                    i32 depth, i32 inner) {
+extern "C" __global__ void one_hot(const INDEX_T* __restrict__ indices, const T* __restrict__ on,
+                                   const T* __restrict__ off, T* __restrict__ out, i32 size, i32 depth, i32 inner) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 place = i / inner % depth;
     out[i] = indices[i / inner / depth * inner + i % inner] == place ? *on : *off;
 }
 #else
-extern "C" __global__ void gather_nd(const T* __restrict__ x, const INDEX_T* __restrict__ indices, T* __restrict__ out, i32 size, i32 nd, i32 inner,
-                      i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, i32* __restrict__ fault) {
+extern "C" __global__ void gather_nd(const T* __restrict__ x, const INDEX_T* __restrict__ indices, T* __restrict__ out,
+                                     i32 size, i32 nd, i32 inner, i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5,
+                                     i32* __restrict__ fault) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 sizes[6] = {n0, n1, n2, n3, n4, n5};

@@ -1,8 +1,9 @@
 // out (b, m, n) = x (b, m, k) times y (b, k, n), plus bias (n). One thread an output.
-// FLOAT clamps; HYBRID has rows of codes with scales of their own; SCALED rescales codes by doubles; otherwise they are rescaled in fixed point.
+// FLOAT clamps; HYBRID has rows of codes with scales of their own; SCALED rescales codes by doubles; otherwise they are
+// rescaled in fixed point.
 
 #define PLACE                                                                                                          \
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;                                                                                          \
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;                                                                     \
     if (i >= size) return;                                                                                             \
     i32 column = i % n, row = i / n % m, b = i / n / m;                                                                \
     x += X_BATCH + row * x_row;                                                                                        \
@@ -11,17 +12,20 @@
 #define PLAIN(acc, multiplier, exponent) (acc)
 
 #ifdef FLOAT
-extern "C" __global__ void matmul_float(const f32* __restrict__ x, const f32* __restrict__ y, const f32* __restrict__ bias, f32* __restrict__ out, i32 size,
-                         i32 m, i32 n, i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column, f32 low, f32 high) {
+extern "C" __global__ void matmul_float(const f32* __restrict__ x, const f32* __restrict__ y,
+                                        const f32* __restrict__ bias, f32* __restrict__ out, i32 size, i32 m, i32 n,
+                                        i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column, f32 low, f32 high) {
     PLACE
     f32 acc = 0;
     for (i32 j = 0; j < k; j++) acc += x[j * x_column] * y[j * y_row];
     out[i] = clamp_f32(acc + bias[column], low, high);
 }
 #elif defined(HYBRID)
-extern "C" __global__ void matmul_hybrid(const i8* __restrict__ x, const i8* __restrict__ y, const f32* __restrict__ bias, const f32* __restrict__ y_scales,
-                          const f32* __restrict__ scales, const i32* __restrict__ zero_points, f32* __restrict__ out, i32 size, i32 m,
-                          i32 n, i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column, f32 low, f32 high) {
+extern "C" __global__ void matmul_hybrid(const i8* __restrict__ x, const i8* __restrict__ y,
+                                         const f32* __restrict__ bias, const f32* __restrict__ y_scales,
+                                         const f32* __restrict__ scales, const i32* __restrict__ zero_points,
+                                         f32* __restrict__ out, i32 size, i32 m, i32 n, i32 k, i32 x_row, i32 x_column,
+                                         i32 y_row, i32 y_column, f32 low, f32 high) {
     PLACE
     i32 zero_point = zero_points[row];
     i32 acc = 0;
@@ -29,9 +33,11 @@ extern "C" __global__ void matmul_hybrid(const i8* __restrict__ x, const i8* __r
     out[i] = clamp_f32(bias[column] + (f32)acc * (scales[row] * y_scales[column]), low, high);
 }
 #elif defined(SCALED)
-extern "C" __global__ void matmul_scaled(const X_T* __restrict__ x, const Y_T* __restrict__ y, const BIAS_T* __restrict__ bias, const f64* __restrict__ scales,
-                          OUT_T* __restrict__ out, i32 size, i32 m, i32 n, i32 k, i32 x_row, i32 x_column, i32 y_row,
-                          i32 y_column, i32 x_zero, i32 y_zero, i32 out_zero, i32 low, i32 high) {
+extern "C" __global__ void matmul_scaled(const X_T* __restrict__ x, const Y_T* __restrict__ y,
+                                         const BIAS_T* __restrict__ bias, const f64* __restrict__ scales,
+                                         OUT_T* __restrict__ out, i32 size, i32 m, i32 n, i32 k, i32 x_row,
+                                         i32 x_column, i32 y_row, i32 y_column, i32 x_zero, i32 y_zero, i32 out_zero,
+                                         i32 low, i32 high) {
     PLACE
     ACC_T acc = 0;
     for (i32 j = 0; j < k; j++) acc += (x[j * x_column] - x_zero) * (y[j * y_row] - y_zero);
@@ -40,10 +46,11 @@ extern "C" __global__ void matmul_scaled(const X_T* __restrict__ x, const Y_T* _
     out[i] = scaled < low ? low : scaled > high ? high : (i32)scaled;
 }
 #else
-extern "C" __global__ void matmul_fixed(const X_T* __restrict__ x, const Y_T* __restrict__ y, const BIAS_T* __restrict__ bias,
-                         const i32* __restrict__ multipliers, const i32* __restrict__ exponents, OUT_T* __restrict__ out, i32 size, i32 m,
-                         i32 n, i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column, i32 x_zero, i32 y_zero,
-                         i32 out_zero, i32 low, i32 high) {
+extern "C" __global__ void matmul_fixed(const X_T* __restrict__ x, const Y_T* __restrict__ y,
+                                        const BIAS_T* __restrict__ bias, const i32* __restrict__ multipliers,
+                                        const i32* __restrict__ exponents, OUT_T* __restrict__ out, i32 size, i32 m,
+                                        i32 n, i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column, i32 x_zero,
+                                        i32 y_zero, i32 out_zero, i32 low, i32 high) {
     PLACE
     ACC_T acc = bias[column];
     for (i32 j = 0; j < k; j++) acc += (x[j * x_column] - x_zero) * (y[j * y_row] - y_zero);

@@ -15,8 +15,8 @@ extern "C" __global__ void l2_normalization(const f32* __restrict__ x, f32* __re
     for (i32 c = t; c < depth; c += WIDTH) out[c] = x[c] / norm;
 }
 #else
-extern "C" __global__ void local_response_normalization(const f32* __restrict__ x, f32* __restrict__ out, i32 size, i32 depth, i32 radius,
-                                         f32 bias, f32 alpha, f32 beta) {
+extern "C" __global__ void local_response_normalization(const f32* __restrict__ x, f32* __restrict__ out, i32 size,
+                                                        i32 depth, i32 radius, f32 bias, f32 alpha, f32 beta) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 c = i % depth, first = max(c - radius, 0), last = min(c + radius, depth - 1);

@@ -1,8 +1,9 @@
 // out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of the kh x kw of x (n, h, w, c) that a window sees,
 // clamped. One thread an output.
 
-extern "C" __global__ void pool(const T* __restrict__ x, T* __restrict__ out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw,
-                 i32 stride_h, i32 stride_w, i32 top, i32 left, ACC_T low, ACC_T high) {
+extern "C" __global__ void pool(const T* __restrict__ x, T* __restrict__ out, i32 size, i32 h, i32 w, i32 c, i32 oh,
+                                i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 top, i32 left, ACC_T low,
+                                ACC_T high) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 channel = i % c, ox = i / c % ow, oy = i / c / ow % oh, image = i / c / ow / oh;

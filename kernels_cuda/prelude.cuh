@@ -18,29 +18,27 @@ typedef double f64;
 #define FLT_MAX 3.402823466e+38f
 
 #ifdef WIDTH
-// Of one value each of the WIDTH threads of a block, for all of them. partial: WIDTH floats.
+// Of one value each of the WIDTH threads of a block, whole warps, for all of them. partial: a float for each warp.
 FN f32 block_max(f32 v, f32* partial) {
-    i32 t = threadIdx.x;
-    partial[t] = v;
-    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
-        __syncthreads();
-        if (t < s) partial[t] = partial[t] < partial[t + s] ? partial[t + s] : partial[t];
+#pragma unroll
+    for (i32 s = 16; s > 0; s /= 2) {
+        f32 other = __shfl_xor_sync(0xffffffffu, v, s);
+        v = v < other ? other : v;
     }
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = v;
     __syncthreads();
-    v = partial[0];
+    for (i32 w = 0; w < WIDTH / 32; w++) v = v < partial[w] ? partial[w] : v;
     __syncthreads();
     return v;
 }
 
 FN f32 block_sum(f32 v, f32* partial) {
-    i32 t = threadIdx.x;
-    partial[t] = v;
-    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
-        __syncthreads();
-        if (t < s) partial[t] += partial[t + s];
-    }
+#pragma unroll
+    for (i32 s = 16; s > 0; s /= 2) v += __shfl_xor_sync(0xffffffffu, v, s);
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = v;
     __syncthreads();
     v = partial[0];
+    for (i32 w = 1; w < WIDTH / 32; w++) v += partial[w];
     __syncthreads();
     return v;
 }

@@ -19,8 +19,8 @@ extern "C" __global__ void arg(const X_T* __restrict__ x, OUT_T* __restrict__ ou
     out[i] = place;
 }
 #else
-extern "C" __global__ void reduce(const X_T* __restrict__ x, OUT_T* __restrict__ out, i32 n, i32 count, i32 offset, i32 multiplier, i32 exponent,
-                   i32 zero_point, f32 scale, f32 bias) {
+extern "C" __global__ void reduce(const X_T* __restrict__ x, OUT_T* __restrict__ out, i32 n, i32 count, i32 offset,
+                                  i32 multiplier, i32 exponent, i32 zero_point, f32 scale, f32 bias) {
 #if WIDTH == 1
     i32 i = blockIdx.x * blockDim.x + threadIdx.x, t = 0;
     if (i >= n) return;

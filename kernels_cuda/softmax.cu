@@ -3,30 +3,56 @@
 // softmax_codes: the same of 8-bit codes, in fixed point; exps[d] is exp of minus d codes. One thread a row.
 
 #ifdef WIDTH
+#ifdef LOGARITHM
+#define LOGARITHMIC true
+#else
+#define LOGARITHMIC false
+#endif
+#define HELD 8
+
 extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ out, i32 depth, f32 beta) {
     __shared__ f32 partial[WIDTH];
     i32 t = threadIdx.x;
     x += blockIdx.x * depth;
     out += blockIdx.x * depth;
 
+    if (depth <= WIDTH * HELD) {  // one reading: the row stays in registers
+        f32 v[HELD], top = -FLT_MAX, sum = 0;
+#pragma unroll
+        for (i32 e = 0; e < HELD; e++) {
+            i32 c = t + e * WIDTH;
+            v[e] = c < depth ? x[c] : -FLT_MAX;
+            top = top < v[e] ? v[e] : top;
+        }
+        top = block_max(top, partial);
+#pragma unroll
+        for (i32 e = 0; e < HELD; e++) {
+            f32 power = exp(beta * (v[e] - top));
+            if (t + e * WIDTH < depth) sum += power;
+            v[e] = LOGARITHMIC ? v[e] - top : power;
+        }
+        sum = block_sum(sum, partial);
+        f32 log_sum = log(sum);
+#pragma unroll
+        for (i32 e = 0; e < HELD; e++)
+            if (t + e * WIDTH < depth) out[t + e * WIDTH] = LOGARITHMIC ? v[e] - log_sum : v[e] / sum;
+        return;
+    }
+
     f32 top = -FLT_MAX;
     for (i32 c = t; c < depth; c += WIDTH) top = top < x[c] ? x[c] : top;
     top = block_max(top, partial);
-
     f32 sum = 0;
     for (i32 c = t; c < depth; c += WIDTH) sum += exp(beta * (x[c] - top));
     sum = block_sum(sum, partial);
-
-#ifdef LOGARITHM
     f32 log_sum = log(sum);
-    for (i32 c = t; c < depth; c += WIDTH) out[c] = x[c] - top - log_sum;
-#else
-    for (i32 c = t; c < depth; c += WIDTH) out[c] = exp(beta * (x[c] - top)) / sum;
-#endif
+    for (i32 c = t; c < depth; c += WIDTH)
+        out[c] = LOGARITHMIC ? x[c] - top - log_sum : exp(beta * (x[c] - top)) / sum;
 }
 #elif defined(SIXTEEN_BITS)
-extern "C" __global__ void softmax_16_bits(const i16* __restrict__ x, const i32* __restrict__ exps, const i16* __restrict__ reciprocals, i16* __restrict__ out,
-                            i32 rows, i32 depth) {
+extern "C" __global__ void softmax_16_bits(const i16* __restrict__ x, const i32* __restrict__ exps,
+                                           const i16* __restrict__ reciprocals, i16* __restrict__ out, i32 rows,
+                                           i32 depth) {
     i32 r = blockIdx.x * blockDim.x + threadIdx.x;
     if (r >= rows) return;
     x += r * depth;
@@ -49,8 +75,8 @@ extern "C" __global__ void softmax_16_bits(const i16* __restrict__ x, const i32*
         out[c] = clamp_i32((exps[top - x[c]] * reciprocal + (1 << (shift - 1))) >> shift, 0, 32767);
 }
 #else
-extern "C" __global__ void softmax_codes(const X_T* __restrict__ x, const i32* __restrict__ exps, OUT_T* __restrict__ out, i32 rows, i32 depth, i32 bits,
-                          i32 low, i32 high) {
+extern "C" __global__ void softmax_codes(const X_T* __restrict__ x, const i32* __restrict__ exps,
+                                         OUT_T* __restrict__ out, i32 rows, i32 depth, i32 bits, i32 low, i32 high) {
     i32 r = blockIdx.x * blockDim.x + threadIdx.x;
     if (r >= rows) return;
     x += r * depth;

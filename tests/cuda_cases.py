@@ -77,6 +77,13 @@ def depthwise(name: str, kind: str, x: Sequence[int], k: int = 3, stride: int = 
     return Case(name, "DEPTHWISE_CONV_2D", [q("INT8", *x, scale=0.07, zero_point=-11), w8, bias8], [out], options, 3)
 
 
+def products(name: str, x: Sequence[int], y: Sequence[int], adj_x: bool = False, adj_y: bool = False) -> Case:
+    """Matrices times matrices, both computed."""
+    m, n = x[-1 if adj_x else -2], y[-2 if adj_y else -1]
+    lead = np.broadcast_shapes(tuple(x[:-2]), tuple(y[:-2]))
+    return Case(name, "BATCH_MATMUL", [f(*x), f(*y)], [f(*lead, m, n)], {"adj_x": adj_x, "adj_y": adj_y})
+
+
 FAST_CASES = [
     conv("pointwise, vectors", "FLOAT32", (1, 5, 7, 20), 33),
     conv("pointwise, scalars", "FLOAT32", (1, 5, 7, 9), 5),
@@ -97,6 +104,9 @@ FAST_CASES = [
     depthwise("depthwise 5x5, dilated", "FLOAT32", (1, 9, 8, 4), 5, 1, 2),
     depthwise("depthwise of codes", "INT8", (1, 9, 7, 12), 3, 2),
     depthwise("depthwise of codes, long strips", "INT8", (1, 40, 41, 80), 5),
+    products("matrices by matrices", (3, 35, 40), (3, 40, 33)),
+    products("matrices by turned matrices", (2, 3, 5, 70), (3, 34, 70), adj_y=True),
+    products("turned matrices by one", (2, 9, 33), (9, 5), adj_x=True),
     product("codes by doubles on tensor cores", "INT8", 65, 66, 100),
 ]
 
@@ -104,3 +114,11 @@ FAST_CASES = [
 def whole_numbers(case: Case) -> list[Any]:
     """Inputs for it, floats rounded: their products with the weights are exact in binary16 and TF32 too."""
     return [np.rint(v).astype(v.dtype) if v.dtype.kind == "f" else v for v in case.values()]
+
+
+SOFTMAX_CASES = [
+    Case(f"{op} of {depth}", op, [f(2, depth)], [f(2, depth)], {"beta": 0.7} if op == "SOFTMAX" else {})
+    for op in ("SOFTMAX", "LOG_SOFTMAX")
+    for depth in (1, 129, 1024, 1025)
+]
+"""Rows that fit a block's registers, and one that does not."""

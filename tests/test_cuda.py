@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_cases import FAST_CASES, whole_numbers
+from cuda_cases import FAST_CASES, SOFTMAX_CASES, whole_numbers
 from delegate_cases import CASES, Case
 from oracle import assert_same, one_op, tflgpu_run
 from tflgpu.delegates.emulated_programs import compiler
@@ -45,7 +45,7 @@ def checking() -> Any:
     return emulated(check=True)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *SOFTMAX_CASES], ids=lambda case: case.name)
 def test_a_delegated_operator_gives_the_cpus_results_and_breaks_no_rule(case: Case, checking: Any) -> None:
     model, values = case.model(), case.values()
     got = tflgpu_run(model, values, [checking])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
-from tflgpu.delegates.lowering import gemm, tiles
+from tflgpu.delegates.lowering import dot, gemm, tiles
 from tflgpu.delegates.lowering.conv import bias_argument
 from tflgpu.delegates.lowering.hybrid import quantize_rows
 from tflgpu.delegates.lowering.index import broadcast_index
@@ -102,7 +102,7 @@ def _tiled(node: Node, rows: int, limits: DeviceLimits) -> Lowered | None:
         return None
     matrix = tiles.Matrix(weights.data, zero, None if bias is None else bias.data)
     over = Window(1, 1, 1, 1, 1, 1, 1, rows, 0, 0)
-    make = gemm.conv_gemm if limits.warps else tiles.conv_tiles
+    make = gemm.conv_gemm if limits.warps else dot.conv_dot
     return make(x, (1, 1, rows, depth), matrix, out, over, finish, limits)
 
 
@@ -111,6 +111,19 @@ _HYBRID = {("FLOAT32", kind, "FLOAT32") for kind in ("INT8", "INT4", "INT2")}
 _SCALED = {(kind, weights, kind) for kind in ("INT8", "INT16") for weights in ("INT8", "INT4", "INT2")} | {
     ("UINT8", "UINT8", "UINT8")
 }
+
+
+GRID_DEPTH = 65535
+"""The most blocks along the third dimension of a CUDA grid."""
+
+
+def _in_blocks(p: Product) -> Launch:
+    """Matrices that are both computed, on a device with warps: a block of 256 threads makes 32 x 32 outputs."""
+    blocks = -(-p.m // 32), -(-p.n // 32), size(p.out) // (p.m * p.n)
+    defines: dict[str, object] = {"X_BATCH": f"({p.x_batch})", "Y_BATCH": f"({p.y_batch})"}
+    defines |= {"X_ALONG_K": int(p.x_steps[1] == 1), "Y_ALONG_K": int(p.y_steps[0] == 1)}
+    args = (p.x, p.y, Ref(p.out.index), *map(i32, (p.m, p.n, p.k, *p.x_steps, *p.y_steps)))
+    return Launch("products.products", args, (blocks[0] * 256, *blocks[1:]), (256, 1, 1), defines)
 
 
 def _float(p: Product, bias: Argument, activation: str | None) -> Launch:
@@ -214,6 +227,8 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     )
     types = (x.type, y.type, out.type)
     if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
+        if limits.warps and 0 < size(out) <= GRID_DEPTH * m * n:
+            return [_in_blocks(product)]
         return [_float(product, np.zeros(n, np.float32), None)]
     wide = x.type == "INT16"
     defines = _types(x, y, out, limits, wide, "i8" if wide else "i4")

@@ -51,7 +51,8 @@ class Launch:
 
     kernel: file stem and function name, "softmax.softmax". args, in the kernel's parameter order: a Ref or a Temp is a
     device buffer, a NumPy scalar goes by value, an array or Packed is uploaded once when the part is compiled.
-    threads: work-items in all, rounded up to whole blocks; none is run where any is 0.
+    threads: work-items in all, rounded up to whole blocks; none is run where any is 0. texts: by the suffix of a
+    dialect, what stands in the place of the kernel's file, for operators that are not ours.
     """
 
     kernel: str
@@ -59,6 +60,7 @@ class Launch:
     threads: tuple[int, ...]
     block: tuple[int, ...] = (64,)
     defines: Mapping[str, object] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -108,7 +110,7 @@ def source(launch: Launch, dialect: Dialect) -> str:
             folder.joinpath(dialect.prelude).read_text(),
             files("tflgpu.delegates").joinpath("shared.h").read_text(),
             *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and "VW" in launch.defines else []),
-            folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text(),
+            launch.texts.get(dialect.suffix) or folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text(),
         ]
     )
 

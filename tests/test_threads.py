@@ -5,7 +5,7 @@ import pytest
 
 from tflgpu import threads
 from tflgpu.builder import ModelBuilder
-from tflgpu.custom import custom_op
+from tflgpu.ops.custom import custom_op
 from tflgpu.interpreter import InterpreterWithCustomOps
 from tflgpu.threads import BlasLimit, blas_threads
 

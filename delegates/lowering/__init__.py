@@ -2,6 +2,7 @@
 
 from tflgpu.delegates.lowering import (
     conv,
+    custom,
     diagonal,
     elementwise,
     indexing,
@@ -22,6 +23,7 @@ from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
     "conv",
+    "custom",
     "diagonal",
     "elementwise",
     "indexing",

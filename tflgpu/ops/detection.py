@@ -8,6 +8,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops import custom_options
+from tflgpu.ops.custom import custom_op
 from tflgpu.ops.heap_order import partial_sort, pop_heap, push_heap
 from tflgpu.ops.registry import OpError, function, require, value
 
@@ -179,7 +180,6 @@ def _post_process_shapes(node: Node) -> list[Shape]:
     return [(1, slots, 4), (1, slots), (1, slots), (1,)]
 
 
-@function("TFLite_Detection_PostProcess", types="FLOAT32 UINT8", shape=_post_process_shapes, custom=True)
 def detection_post_process(
     node: Node, encodings: Array, predictions: Array, anchors: Array
 ) -> tuple[Array, Array, Array, Array]:
@@ -195,6 +195,9 @@ def detection_post_process(
     anchor_of, class_of, place = found.anchors, found.classes, found.places
     out[0][0, place], out[1][0, place], out[2][0, place] = boxes[anchor_of], class_of, scores[anchor_of, class_of]
     return (*out, np.array([found.count], np.float32))
+
+
+custom_op("TFLite_Detection_PostProcess", detection_post_process, _post_process_shapes, types="FLOAT32 UINT8")
 
 
 def _real(spec: TensorSpec, x: Array) -> Array:

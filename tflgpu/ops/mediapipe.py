@@ -12,7 +12,8 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops import custom_options
-from tflgpu.ops.registry import function, require
+from tflgpu.ops.custom import custom_op
+from tflgpu.ops.registry import require
 
 LIMIT = 2**31 - 1
 MATRIX: Shape = (1, 4, 4)
@@ -75,7 +76,7 @@ def _between(image: Array, left: Array, upper: Array, right_share: Array, lower_
 
 
 for _name, _version in (("TransformTensor", 1), ("TransformTensorBilinear", 2)):
-    function(_name, version=_version, types="FLOAT32", shape=_transformed_shape, custom=True)(transform_tensor_bilinear)
+    custom_op(_name, transform_tensor_bilinear, _transformed_shape, types="FLOAT32", version=_version)
 
 
 def _landmark_form(node: Node) -> tuple[int, float]:
@@ -97,7 +98,6 @@ def _landmarks_shape(node: Node) -> list[Shape]:
     return [x.shape]
 
 
-@function("TransformLandmarks", version=2, types="FLOAT32", shape=_landmarks_shape, custom=True)
 def transform_landmarks(node: Node, x: Array, matrix: Array) -> Array:
     """Landmarks of two or three numbers with their x and y moved by matrix; the third stays."""
     dimensions, scale = _landmark_form(node)
@@ -108,6 +108,30 @@ def transform_landmarks(node: Node, x: Array, matrix: Array) -> Array:
         for i in (0, 1):
             out[:, i] = rows[i, 0] * points[:, 0] + rows[i, 1] * points[:, 1] + rows[i, 3] * np.float32(scale)
     return out.reshape(x.shape)
+
+
+def _landmarks_body(node: Node) -> str:
+    """The kernel that moves one number of a landmark."""
+    dimensions, scale = _landmark_form(node)
+    return f"""
+        const i32 axis = i % {dimensions}, first = i - axis;
+        if (axis > 1) {{
+            out0[i] = in0[i];
+            return;
+        }}
+        const f32 x = in1[4 * axis] * in0[first], y = in1[4 * axis + 1] * in0[first + 1];
+        out0[i] = x + y + in1[4 * axis + 3] * ({np.float32(scale).item().hex()}f);"""
+
+
+custom_op(
+    "TransformLandmarks",
+    transform_landmarks,
+    _landmarks_shape,
+    types="FLOAT32",
+    version=2,
+    cuda=_landmarks_body,
+    opencl=_landmarks_body,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +169,6 @@ def _matrix_shape(node: Node) -> list[Shape]:
     return [MATRIX]
 
 
-@function("Landmarks2TransformMatrix", version=2, types="FLOAT32", shape=_matrix_shape, custom=True)
 def landmarks_to_transform_matrix(node: Node, x: Array) -> Array:
     """The matrix (1, 4, 4) from a crop's pixels to the image's; x: the image's landmarks, three numbers each."""
     frame = _frame(node)
@@ -154,6 +177,9 @@ def landmarks_to_transform_matrix(node: Node, x: Array) -> Array:
     with np.errstate(all="ignore"):
         made = _crop_matrix if node.version > 1 else _relative_crop_matrix
         return made(custom_options.read(node), frame, points).reshape(MATRIX).astype(np.float32)
+
+
+custom_op("Landmarks2TransformMatrix", landmarks_to_transform_matrix, _matrix_shape, types="FLOAT32", version=2)
 
 
 def _rotation(radians: np.float32) -> Array:

@@ -16,7 +16,7 @@ runtime)`, `shape(node, runtime)`), is never folded, and keeps its order among t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +27,10 @@ from tflgpu.ops.scratch import sharing
 Step = Callable[[], object]
 """What runs one node or part: it takes nothing, and what it returns is ignored."""
 ShapeRule = Callable[..., "Sequence[Shape]"]
+
+
+Body = str | Callable[[Node], str]
+"""The body of a kernel, as `tflgpu.custom_op` takes it."""
 
 
 class OpError(RuntimeError):
@@ -76,7 +80,10 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class Op:
-    """An operator as registered. `types` are what its input at `typed_input` may be."""
+    """An operator as registered. `types` are what its input at `typed_input` may be.
+
+    bodies: of a custom operator, its kernels by the suffix of their dialect, "cu" and "cl".
+    """
 
     name: str
     version: int
@@ -87,6 +94,7 @@ class Op:
     style: str
     stateful: bool
     custom: bool = False
+    bodies: Mapping[str, Body] = field(default_factory=dict)
 
     def check_type(self, node: Node) -> None:
         """Raises UnsupportedType where the node's main input is of a type that this operator does not take."""

@@ -38,6 +38,16 @@ FN f32 round_away(f32 x) {
     return fabs(x - t) >= 0.5f ? t + (x < 0 ? -1.0f : 1.0f) : t;
 }
 
+// tanh by a rational function, each operation rounded, as tflgpu/ops/recurrent_sequence.py has it.
+FN f32 upstream_tanh(f32 x) {
+    x = x < -7.90738964080810547f ? -7.90738964080810547f : x;
+    x = x > 7.90738964080810547f ? 7.90738964080810547f : x;
+    f32 s = x * x;
+    f32 p = ((s * 1.394553628e-8f + 2.102733560e-5f) * s + 3.520756727e-3f) * s + 1.340216100e-1f;
+    f32 q = (((s * 8.015776984e-7f + 3.326951409e-4f) * s + 2.597254514e-2f) * s + 4.673548340e-1f) * s + 1.0f;
+    return (p * (s * x) + x) / q;
+}
+
 // NaN and what lies outside become INT32_MIN, as x86 converts.
 FN i32 to_i32(f32 x) { return x >= -2147483648.0f && x < 2147483648.0f ? (i32)x : (-2147483647 - 1); }
 

@@ -217,7 +217,8 @@ class Plan:
     def _synchronized(self, step: Step, node: Node) -> Step:
         """The step, with what a delegate may hold of its tensors brought to the host before it."""
         reads = [self.storage[s.index] for s in node.inputs if s is not None and self._leaves_the_host(s.index)]
-        writes = [self.storage[s.index] for s in node.outputs if self._leaves_the_host(s.index)]
+        written = (*node.outputs, *_variables(node))
+        writes = [self.storage[s.index] for s in written if self._leaves_the_host(s.index)]
         if not reads and not writes:
             return step
 
@@ -231,7 +232,9 @@ class Plan:
         return synchronized
 
     def _leaves_the_host(self, index: int) -> bool:
-        return index in self.storage and (index in self._crossing or bool(self.storage[index].buffers))
+        # A variable may be used by a delegate in the plan for other shapes.
+        shared = self.specs[index].is_variable and bool(self._session.delegates)
+        return index in self.storage and (shared or index in self._crossing or bool(self.storage[index].buffers))
 
     def _run_waiting(self) -> Plan:
         """Runs the node that waited, and returns the plan behind it, prepared for the shapes that came."""
@@ -249,6 +252,9 @@ class Plan:
     def _run_anew(self, base: Node, key: tuple[bytes, ...]) -> Plan:
         try:
             node = with_specs(base, self._with_values(base))
+            for spec in _variables(node):
+                if spec.index in self.storage:
+                    self.storage[spec.index].write()
             inputs = [self._array(spec) for spec in node.inputs]
             shapes = self._shapes(node)
             results = evaluate(node, inputs, self._session) if shapes is None else ()
@@ -336,6 +342,11 @@ class Plan:
                 storage[spec.index] = Tensor(spec, host_array(spec))
             self._following[key] = Plan(self._session, self._graph, self.waiting[1:], specs, storage, self._bindings)
         return self._following[key]
+
+
+def _variables(node: Node) -> list[TensorSpec]:
+    """The inputs that a node may write to."""
+    return [spec for spec in node.inputs if spec is not None and spec.is_variable]
 
 
 def make_room(plans: dict[tuple[Shape, ...], Plan], one_plan: bool) -> None:

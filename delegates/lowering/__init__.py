@@ -2,14 +2,15 @@
 
 from tflgpu.delegates.lowering import (
     conv,
-    custom,
     diagonal,
     elementwise,
     indexing,
+    lstm,
     matmul,
     movement,
     normalization,
     pool,
+    recurrent,
     reduce,
     reduce_window,
     resize,
@@ -18,20 +19,22 @@ from tflgpu.delegates.lowering import (
     softmax,
     sorting,
     stablehlo,
+    svdf,
 )
 from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
     "conv",
-    "custom",
     "diagonal",
     "elementwise",
     "indexing",
     "lower",
+    "lstm",
     "matmul",
     "movement",
     "normalization",
     "pool",
+    "recurrent",
     "reduce",
     "reduce_window",
     "resize",
@@ -40,4 +43,5 @@ __all__ = [
     "softmax",
     "sorting",
     "stablehlo",
+    "svdf",
 ]

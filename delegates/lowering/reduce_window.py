@@ -47,7 +47,8 @@ def reduced(
         steps = [n * s for n, s in zip(base.strides, window.strides, strict=True)]
         inside = [n * d for n, d in zip(base.strides, window.dilations, strict=True)]
         seen = as_strided(base, (*out.shape, *window.size), (*steps, *inside))
-        defines["X_AT"] = index(seen[(..., *[0] * len(window.size))], base)
-        defines["K_AT"] = index(seen[(0,) * len(window.size)], base, "k")
+        first = (0,) * len(window.size)
+        defines["X_AT"] = index(seen[(slice(None),) * len(window.size) + first], base)
+        defines["K_AT"] = index(seen[first], base, "k")
     args = (x, Ref(init.index), Ref(out.index), i32(size(out)), i32(math.prod(window.size)))
     return Launch("windows.reduce_window", args, (size(out),), defines=defines)

@@ -24,7 +24,11 @@ RUNTIME: Any = SimpleNamespace(state={}, ops=OPS)
 """What the CPU's operators get when a lowering calls them to make a table."""
 
 
-def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
+WITH_VARIABLES: set[str] = set()
+"""Operators whose lowerings read and write variable tensors in place."""
+
+
+def lowers(*ops: str, variables: bool = False) -> Callable[[Lowering], Lowering]:
     """Registers `(node, limits) -> [Launch or Share]`, which raises Unsupported, as the lowering of these operators."""
 
     def register(lowering: Lowering) -> Lowering:
@@ -32,6 +36,8 @@ def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
             if op in LOWERINGS:
                 raise TypeError(f"{op} has two lowerings")
             LOWERINGS[op] = lowering
+            if variables:
+                WITH_VARIABLES.add(op)
         return lowering
 
     return register
@@ -49,11 +55,12 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
     specs = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
     lowering = LOWERINGS.get(node.op)
     if lowering is None and op is not None:
-        lowering = _BY_STYLE.get("custom" if op.bodies else op.style)
+        lowering = _BY_STYLE.get(op.style)
     require(lowering is not None, f"no kernel for {node.op}")
     assert lowering is not None
     for spec in specs:
         _require_plain(spec)
+        require(not spec.is_variable or node.op in WITH_VARIABLES, "a variable tensor")
     require(any(spec.data is None for spec in node.inputs if spec is not None), "all its inputs are constants")
     try:
         return lowering(node, limits)
@@ -65,7 +72,6 @@ def _require_plain(spec: TensorSpec) -> None:
     require(spec.dtype != object, f"a tensor of type {spec.type}")
     require(math.prod(spec.shape) <= MAX_ELEMENTS, f"{spec} has more elements than a 32-bit index reaches")
     require(spec.sparsity is None, "a sparse constant")
-    require(not spec.is_variable, "a variable tensor")
 
 
 _BY_STYLE: dict[str, Lowering] = {}
@@ -79,10 +85,6 @@ def style(name: str) -> Callable[[Lowering], Lowering]:
         return lowering
 
     return register
-
-
-lowers_custom = style("custom")
-"""Registers the lowering of operators that have bodies."""
 
 
 @style("alias")

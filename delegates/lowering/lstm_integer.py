@@ -1,0 +1,132 @@
+"""The LSTM cell in integers with 16-bit gates, as tflgpu/ops/lstm_integer.py has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.lowering.recurrent import emit, state
+from tflgpu.delegates.lowering.registry import constant, i32, require
+
+from tflgpu.fixed_point import quantize_multiplier, quantize_multipliers
+from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.ops.lstm_codes import INT8, INT16, clip_range, effective_scale, power_of_two, table
+from tflgpu.ops.lstm_tensors import Cell, Gated
+from tflgpu.ops.recurrent_linear import Tensor, single_scale
+
+if TYPE_CHECKING:
+    from tflgpu.delegates.lowering.lstm import Walk
+
+
+@dataclass(frozen=True, eq=False)
+class CodesProduct:
+    """clamp of start + x (rows, k) int8 times weights (n, k) plus biases, rescaled by column, into int32."""
+
+    n: int
+    k: int
+    weights: Packed
+    biases: Array
+    multipliers: Array
+    exponents: Array
+    low: int
+    high: int
+
+    def launch(self, x: Argument, rows: int, start: Argument, step: int, offset: int, out: Temp) -> Launch:
+        """Row r of start, which is added after rescaling, begins at offset + r * step."""
+        sizes = map(i32, (rows * self.n, self.n, self.k, step, offset, self.low, self.high))
+        args = (x, self.weights, self.biases, self.multipliers, self.exponents, start, out, *sizes)
+        return Launch("recurrent.product_codes", args, (rows * self.n,), defines={"CODES": 1})
+
+
+def codes_product(
+    weights: Sequence[Tensor],
+    scales: Sequence[np.float32],
+    offset: int,
+    bias: Array | None,
+    ends: tuple[np.int64, np.int64] = INT16,
+) -> CodesProduct:
+    """scales: what the sums with each of the weights are multiplied by. offset: what each code of x is short of."""
+    arrays = [constant(w.spec, "weights") for w in weights]
+    sums = offset * np.concatenate([a.sum(axis=1, dtype=np.int64) for a in arrays])
+    biases = sums if bias is None else sums + bias
+    m, e = quantize_multipliers(scales)
+    heights = [len(a) for a in arrays]
+    return CodesProduct(
+        sum(heights),
+        arrays[0].shape[1],
+        Packed(lambda: np.ascontiguousarray(np.concatenate(arrays).T)),
+        biases.astype(np.int32),
+        np.repeat(m, heights).astype(np.int32),
+        np.repeat(e, heights).astype(np.int32),
+        int(ends[0]),
+        int(ends[1]),
+    )
+
+
+def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowered:
+    """The launches of one cell over the whole sequence."""
+    require(len(node.intermediates) == 5, f"an INT8 LSTM with {len(node.intermediates)} intermediate tensors")
+    require(not cell.peephole, "peephole weights in integers")
+    require(not cell.layer_norm, "layer normalization in integers")
+    o, over = node.options, walk.over
+    require(o.cell_clip >= 0 and o.proj_clip >= 0, "a clip below zero")
+    order = "ifoc" if "i" in cell.gates else "foc"
+    n, rows, width = cell.n_cell, over.n_batch, cell.n_cell * len(order)
+    k = power_of_two(cell.cell_state.spec)
+    require(-15 <= k <= -9, f"a cell state of scale 2^{k}")
+    hidden = state(cell.output_state.spec, rows * cell.n_output)
+    from_x = _gates(cell.input_weights, order, node.input(0), np.concatenate([_data(cell.bias, g) for g in order]))
+    from_h = _gates(cell.recurrent_weights, order, cell.output_state.spec, None)
+    before, sums = Temp(4 * over.rows * width), Temp(4 * rows * width)
+    launches: Lowered = [from_x.launch(Ref(walk.x.index), over.rows, np.zeros(width, np.int32), 0, 0, before)]
+    low, high = clip_range(o.cell_clip, single_scale(cell.cell_state.spec), INT16)
+    inner = node.intermediates[4]
+    m, e = quantize_multiplier(float(np.float32(2.0**-15 / float(inner.scale) * 2.0**-15)))
+    projection = _projection(node, cell)
+    middle, projected = Temp(rows * n), Temp(4 * rows * cell.n_output)
+    # Subtracted, and added back times the weights' sums in the projection's bias (upstream's b/246629213).
+    zero = inner.zero_point if projection is None else -inner.zero_point
+    tables = _table("logistic", 3), _table("tanh", 3), _table("tanh", 15 + k)
+    cell_state = state(cell.cell_state.spec, rows * n)
+    defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order), "CELL_OF_CODES": 1}
+    places = zip(over.places(width), over.places(walk.out.shape[-1]), strict=True)
+    for (step, offset), place in places:
+        launches.append(from_h.launch(hidden, rows, before, step, offset, sums))
+        target: Argument = hidden if projection is None else middle
+        numbers = map(i32, (rows * n, n, *place, 30 + k, low, high, m, e, zero))
+        args = (sums, *tables, cell_state, target, Ref(walk.out.index), *numbers)
+        more = {"WRITES_Y": 1} if projection is None else {}
+        launches.append(Launch("recurrent.cell_of_codes", args, (rows * n,), defines=defines | more))
+        if projection is not None:
+            start = np.full(cell.n_output, cell.output_state.spec.zero_point, np.int32)
+            launches.append(projection.launch(middle, rows, start, 0, 0, projected))
+            size = rows * cell.n_output
+            launches.append(emit(projected, hidden, walk.out, size, cell.n_output, place, "i32", "i8", "(x)"))
+    return launches
+
+
+def _data(tensors: Gated, g: str) -> Array:
+    return constant(tensors[g].spec, "a bias").astype(np.int64)
+
+
+def _gates(weights: Gated, order: str, x: TensorSpec, bias: Array | None) -> CodesProduct:
+    scales = [effective_scale(weights[g], single_scale(x), np.float32(2**-12)) for g in order]
+    return codes_product([weights[g] for g in order], scales, -x.zero_point, bias)
+
+
+def _projection(node: Node, cell: Cell) -> CodesProduct | None:
+    if cell.projection is None:
+        return None
+    inner = node.intermediates[4]
+    bias = None if cell.projection_bias is None else constant(cell.projection_bias.spec, "a bias").astype(np.int64)
+    scale = effective_scale(cell.projection, inner.scale, single_scale(cell.output_state.spec))
+    ends = clip_range(node.options.proj_clip, node.outputs[0].scale, INT8)
+    return codes_product([cell.projection], [scale], inner.zero_point, bias, ends)
+
+
+def _table(function: str, integer_bits: int) -> Packed:
+    return Packed(lambda: table(function, integer_bits).astype(np.int16))

@@ -1,0 +1,136 @@
+// product: z (rows, n) = start + x (rows, k) times w (k, n); row r of start begins at start_offset + r * start_step.
+//   HYBRID: x and w are codes, a row of x with scale and zero point. CODES: sums are rescaled, clamped; w_sums are biases.
+// normalize_gate: one gate of z (rows, gates * n), its view of the cell added, to mean 0 and variance 1; a block of WIDTH a row.
+// cell: one step of an LSTM from its gates' sums z (rows, gates * n) on, at AT_I, AT_F, AT_O, AT_C. One thread a cell.
+// emit: state = ACTIVATE(p), and so row r of y from y_offset + r * y_step on.
+
+#if defined(HYBRID)
+extern "C" __global__ void product_hybrid(const i8* __restrict__ x, const f32* __restrict__ scales, const i32* __restrict__ zero_points,
+                           const i8* __restrict__ w, const f32* __restrict__ w_scales, const i32* __restrict__ w_sums,
+                           const f32* start, f32* z, i32 size, i32 n, i32 k, i32 start_step,
+                           i32 start_offset) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 r = i / n, j = i % n;
+    i32 acc = 0;
+    for (i32 q = 0; q < k; q++) acc += x[r * k + q] * w[q * n + j];
+    f32 part = (f32)(acc - zero_points[r] * w_sums[j]) * (w_scales[j] * scales[r]);
+    z[i] = start[start_offset + r * start_step + j] + part;
+}
+#elif defined(CODES)
+extern "C" __global__ void product_codes(const i8* __restrict__ x, const i8* __restrict__ w, const i32* __restrict__ w_sums,
+                          const i32* __restrict__ multipliers, const i32* __restrict__ exponents, const i32* start,
+                          i32* z, i32 size, i32 n, i32 k, i32 start_step, i32 start_offset, i32 low, i32 high) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 r = i / n, j = i % n;
+    i32 acc = 0;
+    for (i32 q = 0; q < k; q++) acc += x[r * k + q] * w[q * n + j];
+    acc = (i32)((u32)acc + (u32)w_sums[j]);
+    i64 sum = (i64)mbqm(acc, multipliers[j], exponents[j]) + start[start_offset + r * start_step + j];
+    z[i] = (i32)clamp_i64(sum, low, high);
+}
+#elif defined(FLOATS)
+extern "C" __global__ void product(const f32* __restrict__ x, const f32* __restrict__ w, const f32* start, f32* z, i32 size, i32 n,
+                    i32 k, i32 start_step, i32 start_offset) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 r = i / n, j = i % n;
+    f32 acc = 0;
+    for (i32 q = 0; q < k; q++) acc += x[r * k + q] * w[q * n + j];
+    z[i] = start[start_offset + r * start_step + j] + acc;
+}
+#elif defined(DIAGONAL)
+extern "C" __global__ void diagonal(const f32* __restrict__ h, const f32* __restrict__ w, f32* z, i32 size, i32 n, i32 width, i32 at) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < size) z[i / n * width + at + i % n] += h[i] * w[i % n];
+}
+#elif defined(WIDTH)
+extern "C" __global__ void normalize_gate(f32* z, const f32* __restrict__ peephole, const f32* __restrict__ state, const f32* __restrict__ weights,
+                      const f32* __restrict__ bias, i32 n, i32 gates, i32 gate, i32 sees) {
+    __shared__ f32 partial[WIDTH];
+    i32 r = blockIdx.x, t = threadIdx.x;
+    z += (r * gates + gate) * n;
+    state += r * n;
+    f32 sum = 0;
+    for (i32 j = t; j < n; j += WIDTH) {
+        if (sees) z[j] += peephole[gate * n + j] * state[j];
+        sum += z[j];
+    }
+    f32 mean = block_sum(sum, partial) / n, squares = 0;
+    for (i32 j = t; j < n; j += WIDTH) squares += (z[j] - mean) * (z[j] - mean);
+    f32 factor = 1.0f / sqrt(block_sum(squares, partial) / n + 1e-8f);
+    for (i32 j = t; j < n; j += WIDTH) z[j] = (z[j] - mean) * factor * weights[gate * n + j] + bias[gate * n + j];
+}
+#elif defined(CELL_OF_CODES)
+extern "C" __global__ void cell_of_codes(const i32* z, const i16* __restrict__ logistic, const i16* __restrict__ tangent,
+                          const i16* __restrict__ tangent_of_state, i16* __restrict__ state, i8* __restrict__ hidden, i8* __restrict__ y,
+                          i32 size, i32 n, i32 y_step, i32 y_offset, i32 shift, i32 low, i32 high, i32 multiplier,
+                          i32 exponent, i32 zero_point) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 r = i / n, j = i % n;
+    z += r * GATES * n + j;
+    i32 forget = logistic[(u16)z[AT_F * n]];
+#ifdef AT_I
+    i32 admit = logistic[(u16)z[AT_I * n]];
+#else
+    i32 admit = 32767 - forget;
+#endif
+    i32 kept = state[i] * forget, added = admit * tangent[(u16)z[AT_C * n]];
+    kept = (kept - (kept < 0) + (1 << 14)) >> 15;
+    // The product is cut to 16 bits, not clamped.
+    added = (i16)((added - (added < 0) + (1 << (shift - 1))) >> shift);
+    i32 now = clamp_i32(kept + added, low, high);
+    state[i] = now;
+    i32 product = tangent_of_state[(u16)now] * logistic[(u16)z[AT_O * n]];
+    i32 code = clamp_i32(mbqm(product, multiplier, exponent) + zero_point, -128, 127);
+    hidden[i] = code;
+#ifdef WRITES_Y
+    y[y_offset + r * y_step + j] = code;
+#endif
+}
+#elif defined(CELL)
+#define SIGMOID(x) (1.0f / (1.0f + exp(-(x))))
+#ifdef PEEPHOLE
+#define SUM(gate, c) (z[gate * n] + peephole[gate * n + j] * (c))
+#else
+#define SUM(gate, c) (z[gate * n])
+#endif
+extern "C" __global__ void cell(const f32* z, const f32* __restrict__ peephole, f32* __restrict__ state, f32* __restrict__ hidden, f32* __restrict__ y,
+                 i32 size, i32 n, i32 y_step, i32 y_offset, f32 clip) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 r = i / n, j = i % n;
+    z += r * GATES * n + j;
+    f32 now = state[i];
+#if CELL != 2
+    f32 forget = SIGMOID(SUM(AT_F, now));
+#ifdef AT_I
+    f32 admit = SIGMOID(SUM(AT_I, now));
+#else
+    f32 admit = 1.0f - forget;
+#endif
+    f32 input = z[AT_C * n];
+    now = now * forget + admit * ACTIVATE(input);
+    if (clip > 0) now = clamp_f32(now, -clip, clip);
+    state[i] = now;
+#endif
+#if CELL != 1
+    f32 out = SIGMOID(SUM(AT_O, now)) * ACTIVATE(now);
+    hidden[i] = out;
+#ifdef WRITES_Y
+    y[y_offset + r * y_step + j] = out;
+#endif
+#endif
+}
+#else
+extern "C" __global__ void emit(const P_T* __restrict__ p, T* __restrict__ state, T* __restrict__ y, i32 size, i32 n, i32 y_step, i32 y_offset) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    P_T v = p[i];
+    T out = ACTIVATE(v);
+    state[i] = out;
+    y[y_offset + i / n * y_step + i % n] = out;
+}
+#endif

@@ -1,0 +1,23 @@
+// state (rows, units, rank, memory) moves one place and ends with newest (rows, units * rank);
+// y (rows, units) = FINISH of bias + the sum of state times time (units * rank, memory). One thread a unit.
+
+extern "C" __global__ void svdf(const N_T* __restrict__ newest, const TIME_T* __restrict__ time, const BIAS_T* __restrict__ bias, STATE_T* __restrict__ state,
+                 Y_T* __restrict__ y, i32 size, i32 units, i32 rank, i32 memory, i32 state_zero, i32 multiplier,
+                 i32 exponent, i32 zero_point) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 filters = units * rank, first = i % units * rank;
+    newest += i / units * filters + first;
+    state += (i / units * filters + first) * memory;
+    time += first * memory;
+    ACC_T acc = 0;
+    for (i32 f = 0; f < rank; f++)
+        for (i32 m = 0; m < memory; m++) {
+            i32 at = f * memory + m;
+            STATE_T now = m + 1 < memory ? state[at + 1] : (STATE_T)newest[f];
+            state[at] = now;
+            acc += ((ACC_T)now - state_zero) * (ACC_T)time[at];
+        }
+    acc += bias[i % units];
+    y[i] = FINISH(acc);
+}

@@ -1,0 +1,98 @@
+"""Both GPU delegates on operators with state, and on those that have few cases each, each kernel between guards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from delegate_cases import Case
+from more_delegate_cases import MORE_CASES
+from oracle import assert_same, tflgpu_run
+from recurrent_models import answers
+from test_lstm import lstm_model
+from test_lstm_integer import integer_lstm_model
+from test_rnn import bidirectional_model
+from test_svdf import float_model, integer_model
+
+import tflgpu
+from tflgpu.delegate import Limits, load_delegate
+
+Model = tuple[bytes, list[Any]]
+
+
+def opencl() -> Any:
+    pytest.importorskip("pyopencl")
+    from guarded_device import GuardedDevice
+    from tflgpu.delegates.gpu import GpuDelegate
+
+    return GpuDelegate("opencl", GuardedDevice(), Limits(require_full=True))
+
+
+def cuda() -> Any:
+    from tflgpu.delegates.emulated_programs import compiler
+
+    try:
+        compiler()
+    except ValueError as error:  # no C++ compiler
+        pytest.skip(str(error))
+    return load_delegate("cuda", {"device": "emulator", "check": True, "require_full": True})
+
+
+@pytest.fixture(scope="module", params=[opencl, cuda], ids=lambda make: make.__name__)
+def any_delegate(request: pytest.FixtureRequest) -> Any:
+    return request.param()
+
+
+@pytest.fixture
+def delegate(any_delegate: Any) -> Iterator[Any]:
+    yield any_delegate
+    if hasattr(any_delegate.device, "check_guards"):
+        any_delegate.device.check_guards()
+
+
+@pytest.mark.parametrize("case", MORE_CASES, ids=lambda case: case.name)
+def test_a_delegated_operator_gives_the_cpus_results(case: Case, delegate: Any) -> None:
+    model, values = case.model(), case.values()
+    got = tflgpu_run(model, values, [delegate])
+    assert_same(got, tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
+
+
+SEQUENCE = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+EVERYTHING = {"cifg": True, "peephole": True, "projection": True, "cell_clip": 0.5, "proj_clip": 0.4}
+RECURRENT: dict[str, Model] = {
+    "LSTM float": lstm_model("FLOAT32"),
+    "LSTM float, everything": lstm_model("FLOAT32", SEQUENCE, layer_norm=True, **EVERYTHING),
+    "LSTM float, diagonal": lstm_model("FLOAT32", SEQUENCE, diagonal="ifco", time_major=False),
+    "LSTM hybrid": lstm_model("INT8", SEQUENCE, asymmetric_quantize_inputs=True),
+    "LSTM hybrid, everything": lstm_model("UINT8", SEQUENCE, time_major=False, **EVERYTHING),
+    "LSTM int8": integer_lstm_model((3, 4, 5)),
+    "LSTM int8, projection": integer_lstm_model((3, 4, 5), cifg=True, projection=True, proj_clip=0.4, time_major=True),
+    "RNN float": bidirectional_model("FLOAT32", False, False, True, "linked"),
+    "RNN hybrid": bidirectional_model("INT8", True, True, False, "instead"),
+    "SVDF float": float_model("FLOAT32", 2, True, "RELU", False),
+    "SVDF hybrid": float_model("INT8", 2, False, "NONE", True),
+    "SVDF int8": integer_model(2, True),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_state_is_kept_over_invokes(name: str, delegate: Any) -> None:
+    data, invokes = RECURRENT[name]
+    want = answers(tflgpu.Interpreter(model_content=data), invokes)
+    got = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
+    assert_same(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_state_stays_on_the_device_and_can_be_reset(delegate: Any) -> None:
+    data, invokes = RECURRENT["LSTM float"]
+    interpreter = tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate])
+    first = answers(interpreter, invokes)
+    (part,) = interpreter._graphs[0].parts
+    states = [interpreter._graphs[0].tensor(i) for i in part.inputs if interpreter._graphs[0].specs[i].is_variable]
+    assert len(states) == 2 and all(state.current == {delegate.device} for state in states)
+    assert not np.array_equal(answers(interpreter, invokes)[0], first[0])
+    interpreter.reset_all_variables()
+    assert_same(answers(interpreter, invokes), first)
+    assert np.array_equal(states[0].read(), states[0].host)

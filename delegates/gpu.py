@@ -14,7 +14,7 @@ from tflgpu.delegates.launch import Argument, Fault, Launch, Lowered, Packed, Re
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.movement import copy
 
-from tflgpu.delegate import Limits
+from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, arena
 from tflgpu.ops.registry import OpError
@@ -31,7 +31,10 @@ class GpuDelegate:
 
     def check(self, node: Node) -> None:
         """Raises Unsupported where the node cannot be lowered: lowering it is the test."""
-        lower(node, self.device.limits)
+        suffix = self.device.dialect.suffix
+        for step in lower(node, self.device.limits):
+            if isinstance(step, Launch) and step.texts and suffix not in step.texts:
+                raise Unsupported(f"no body of {node.op} in this device's language (.{suffix})")
 
     def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The part as a callable: moves what is stale to the device, launches, marks the outputs as made there."""

@@ -2,6 +2,7 @@
 
 from tflgpu.delegates.lowering import (
     conv,
+    custom,
     diagonal,
     elementwise,
     indexing,
@@ -25,6 +26,7 @@ from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
     "conv",
+    "custom",
     "diagonal",
     "elementwise",
     "indexing",

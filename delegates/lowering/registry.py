@@ -55,7 +55,7 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
     specs = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
     lowering = LOWERINGS.get(node.op)
     if lowering is None and op is not None:
-        lowering = _BY_STYLE.get(op.style)
+        lowering = _BY_STYLE.get("custom" if op.bodies else op.style)
     require(lowering is not None, f"no kernel for {node.op}")
     assert lowering is not None
     for spec in specs:
@@ -85,6 +85,10 @@ def style(name: str) -> Callable[[Lowering], Lowering]:
         return lowering
 
     return register
+
+
+lowers_custom = style("custom")
+"""Registers the lowering of operators that have bodies."""
 
 
 @style("alias")

@@ -26,6 +26,7 @@ class DeviceLimits:
     is a CPU, which wants wide vectors, few work-items and no local memory. vector: floats in the widest vector that is
     safe there. units: compute units. tiles: whether there are kernels of lowering/tiles.py for it. chains: whether
     there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16".
+    dot: whether it runs the assembly of lowering/dot.py.
     warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
     """
 
@@ -42,6 +43,7 @@ class DeviceLimits:
     chains: bool = False
     precision: str = "fp32"
     warps: bool = False
+    dot: bool = False
     tensor_cores: bool = False
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from tflgpu.delegates.launch import Argument, Launch, Ref
 
-TILED = ("conv_tiles", "depthwise_rows", "dot_tiles")
-"""Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of kernels_cl/vectors.clh."""
+TILED = ("conv_tiles", "depthwise_rows", "dot_tiles", "gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
+"""Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of vectors.clh and prelude.cuh."""
 
 Place = tuple[int, int]
 
@@ -42,9 +42,9 @@ def with_epilogues(
             if not isinstance(step, Launch):
                 continue
             refs = [argument.tensor for argument in step.args if isinstance(argument, Ref)]
-            if step.name in TILED:
+            if _takes_epilogue(step):
                 makers[root(refs[-1])] = (g, s)
-            if step.name in TILED or _last_is_output(step):
+            if _takes_epilogue(step) or _last_is_output(step):
                 refs = refs[:-1]
             for tensor in refs:
                 readers.setdefault(root(tensor), set()).add((g, s))
@@ -71,6 +71,10 @@ def with_epilogues(
             group[s] = _finished(groups[maker_group][place], epilogue)
             groups[maker_group][place] = None
             makers[root(epilogue.out.tensor)] = (g, s)
+
+
+def _takes_epilogue(launch: Launch) -> bool:
+    return launch.name in TILED and "SPLIT" not in launch.defines  # a split product's sums are not its outputs yet
 
 
 def _last_is_output(launch: Launch) -> bool:
@@ -115,7 +119,7 @@ def _of_chain(
             statements.append(f"VF v{k} = acc;")
         else:
             parameters.append(("global const f32*", f"other{k}", argument))
-            value = f"some_floats(other{k} + m * oc + n, count)" if at == "(i)" else f"other{k}[0]"
+            value = f"some_floats(other{k} + m * oc + n, room)" if at == "(i)" else f"other{k}[0]"
             statements.append(f"VF v{k} = {value};")
     statements += [re.sub(r"\bf32 ", "VF ", step, count=1) for step in chain.steps]
     statements.append(f"acc = {chain.expression};")
@@ -143,7 +147,7 @@ def _of_sum(
         ("global const OUT_T*", "other", y if first else x),
         *(("i32", name, argument) for name, argument in zip(names, launch.args[4:], strict=True)),
     ]
-    other = "some_codes(other + m * oc + n, count)"
+    other = "some_codes(other + m * oc + n, room)"
     mine, theirs = ("acc", other) if first else (other, "acc")
     statements = (
         f"VI first = mbqm_v(({mine} - sum_x_zero) * (1 << sum_bits), sum_x_by, sum_x_exp); "

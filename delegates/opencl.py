@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tflgpu.delegates import intel
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
+from tflgpu.delegates.lowering import dot
 from tflgpu.delegates.pocl import name_the_cpu
 
 from tflgpu.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
@@ -121,6 +123,8 @@ class OpenClDevice:
         if self.limits.exact_division:
             self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         self._programs: dict[str, cl.Program] = {}
+        if self.limits.cpu and self.limits.vector == dot.LANES and has_vnni(device):
+            self.limits = replace(self.limits, dot=self._multiplies_bytes())
 
     def allocate(self, nbytes: int) -> cl.Buffer:
         try:
@@ -186,6 +190,22 @@ class OpenClDevice:
     def synchronize(self) -> None:
         self.queue.finish()
 
+    def _multiplies_bytes(self) -> bool:
+        """Whether the assembly of lowering/dot.py compiles here and gives the right sums."""
+        rows, panel, want = dot.trial_arrays()
+        try:
+            kernel = self.kernel(dot.TRIAL, "trial")
+            arrays = (rows, panel, np.zeros_like(want))
+            buffers = [self.allocate(array.nbytes) for array in arrays]
+            for buffer, array in zip(buffers, arrays, strict=True):
+                self.upload(buffer, array)
+            self.bind(kernel, buffers, (1,), (1,))()
+            self.download(buffers[2], arrays[2])
+        except (CompileError, cl.Error):
+            return False
+        self._events.clear()
+        return bool((arrays[2] == want).all())
+
     def _build(self, text: str, name: str) -> cl.Program:
         path = self._cached(text)
         if path is not None and path.exists():
@@ -229,6 +249,12 @@ def _keep(path: Path, binary: bytes) -> None:
 def rounds_divisions(device: cl.Device) -> bool:
     """Whether the device can round float32 quotients and square roots correctly."""
     return bool(device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT)
+
+
+def has_vnni(device: cl.Device) -> bool:
+    """Whether the device is a CPU with AVX512-VNNI under a runtime that takes assembly: Intel's does."""
+    cpu = Path("/proc/cpuinfo")
+    return "Intel" in device.platform.name and cpu.exists() and " avx512_vnni" in cpu.read_text()
 
 
 def limits_of(device: cl.Device) -> DeviceLimits:

@@ -106,7 +106,7 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
         i32 height = min(MR, pixels - m0);
         for (i32 n = n0; n < min(n0 + NR, oc); n += VW)
             for (i32 i = 0, m = m0; i < height; i++, m++)
-                store(finish(SUMS(VLOAD(sums + i * NR + n - n0)), bias, m, n, oc, oc - n, FINISH EXTRA_PASSED),
-                      out + m * oc + n, oc - n);
+                store(finish(SUMS(VLOAD(sums + i * NR + n - n0)), bias, m, n, oc, (pixels - m) * oc - n,
+                             FINISH EXTRA_PASSED), out + m * oc + n, oc - n);
     }
 }

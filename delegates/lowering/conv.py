@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering import gemm, hybrid, strips, tiles
+from tflgpu.delegates.lowering import dot, gemm, hybrid, strips, tiles
 from tflgpu.delegates.lowering.index import standin, start_and_index
 from tflgpu.delegates.lowering.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
@@ -173,7 +173,7 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         weights.data, weights.zero_point if x.type == "UINT8" else 0, None if c.bias is None else c.bias.data
     )
     n, h, w, channels = x.shape
-    make = gemm.conv_gemm if limits.warps else tiles.conv_tiles
+    make = gemm.conv_gemm if limits.warps else dot.conv_dot
     return make(x, (n, h, w, channels), matrix, out, c.window, finish, limits)
 
 

@@ -21,28 +21,27 @@ MOST_PROBES = 200
 
 @dataclass(frozen=True)
 class Found:
-    """nodes: the first that differs; or the smallest group found that differs when delegated together.
+    """node: the first that differs, as "12 CONV_2D"; none where one does only when nothing is brought out of the parts.
 
-    alone: whether it differs when the delegate has nothing else, its inputs being the reference's.
+    alone: whether it differs when the delegate has nothing else, its inputs being the reference's. together: otherwise
+    the smallest group of nodes found whose delegation makes an output of the model differ.
     """
 
-    nodes: tuple[int, ...]
-    ops: tuple[str, ...]
-    tensor: str
-    got: Array | None
-    want: Array | None
-    alone: bool
+    node: str = ""
+    tensor: str = ""
+    got: Array | None = None
+    want: Array | None = None
+    alone: bool = False
+    together: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if len(self.nodes) > 1:
-            listed = ", ".join(f"{n} {op}" for n, op in zip(self.nodes, self.ops, strict=True))
-            return f"the outputs differ where the delegate has these nodes together, and no fewer: {listed}"
-        own = (
-            "alone on the delegate it differs too"
-            if self.alone
-            else "alone on the delegate it does not: its inputs differed too little to see, or its neighbours matter"
-        )
-        return f"first diverging node: {self.nodes[0]} {self.ops[0]}, output {self.tensor}: {self._how()}; {own}"
+        group = f"the outputs differ where the delegate has these together, and no fewer: {', '.join(self.together)}"
+        if not self.node:
+            return group
+        first = f"first diverging node: {self.node}, output {self.tensor}: {self._how()}; "
+        if self.alone:
+            return first + "alone on the delegate it differs too"
+        return f"{first}alone on the delegate it does not" + (f"; {group}" if self.together else "")
 
     def _how(self) -> str:
         if self.got is None or self.want is None or self.got.shape != self.want.shape:
@@ -78,8 +77,8 @@ def bisect(
 ) -> Found | None:
     """The first node, in the model's order, whose output differs from the reference's values by tensor index.
 
-    Where none does with every tensor brought out, which also keeps the delegate from fusing, the smallest group of
-    nodes whose delegation makes an output differ. None where nothing does.
+    Where none does with every tensor brought out, which also keeps the delegate from fusing, or not alone, the smallest
+    group of nodes whose delegation makes an output of the model differ. None where nothing does.
     """
 
     def opened(nodes: Sequence[int] | None = None) -> Interpreter:
@@ -97,8 +96,10 @@ def bisect(
                 continue
             alone = every_value(opened([node.index]), values).get(spec.index)
             own = alone is not None and differs(alone, want)
-            return Found((node.index,), (node.op,), f"{spec.index} {spec.name!r}", got, want, own)
-    return _group(opened, values, reference, differs, [n.index for n in graph.nodes], outputs)
+            group = () if own else _group(opened, values, reference, differs, outputs)
+            return Found(f"{node.index} {node.op}", f"{spec.index} {spec.name!r}", got, want, own, group)
+    group = _group(opened, values, reference, differs, outputs)
+    return Found(together=group) if group else None
 
 
 def _group(
@@ -106,9 +107,9 @@ def _group(
     values: Sequence[Array],
     reference: Mapping[int, Array],
     differs: Differs,
-    nodes: Sequence[int],
     outputs: Sequence[int],
-) -> Found | None:
+) -> tuple[str, ...]:
+    """The smallest group of nodes whose delegation makes an output differ; none where all of them do not."""
     probes = 0
 
     def fails(tried: Sequence[int]) -> bool:
@@ -122,12 +123,12 @@ def _group(
         read = ((interpreter.get_tensor(index), reference.get(index)) for index in outputs)
         return any(want is not None and differs(np.asarray(got), want) for got, want in read)
 
-    if not fails(nodes):
-        return None
-    kept = smallest(nodes, fails)
-    graph = opened(kept)._graphs[0].graph
-    ops = tuple(node.op for node in graph.nodes if node.index in kept)
-    return Found(kept, ops, "", None, None, True)
+    nodes = opened(None)._graphs[0].graph.nodes
+    numbers = [node.index for node in nodes]
+    if not fails(numbers):
+        return ()
+    kept = smallest(numbers, fails)
+    return tuple(f"{node.index} {node.op}" for node in nodes if node.index in kept)
 
 
 class Only:

@@ -60,7 +60,7 @@ FAULTS: Mapping[str, Fault] = {
     "ties": Fault(r"^ARG_MAX\[float32,5x11,axis=1,ties", node=faults.last_of_ties),
     "saturates": Fault(r"^ADD\[int32,61,61,special", node=faults.saturates),
     "shared": Fault("by turns", part=faults.one_for_all),
-    "after_error": Fault("an error leaves", part=faults.dies_of_an_error),
+    "after_error": Fault("an error leaves", "error", part=faults.dies_of_an_error),
     "threads": Fault("in two threads", part=faults.not_for_threads),
     "options": Fault("options set the limits", ignores_options=True),
     "axis": Fault(r"^SOFTMAX\[float32,3x10,beta=1\]", node=faults.wrong_axis),

@@ -13,15 +13,19 @@ from tflgpu.conformance.judge import judged
 from tflgpu.conformance.settings import Settings
 from tflgpu.conformance.verdicts import Result
 
-RANDOM_GRAPHS, QUICK_RANDOM_GRAPHS = 120, 10
+RANDOM_GRAPHS, QUICK_RANDOM_GRAPHS = 120, 4
+QUICK_TYPES = ("float32", "int8", "int32")
+"""Those that a quick run has of operators that have them; each costs a GPU's delegate programs to compile."""
+EDGES = ("special]", "every code]", "halves]", "ties]")
+"""How the names of cases end that have a type's edges."""
 
 
 def names(pattern: str | None = None, quick: bool = False, seed: int = 0) -> list[str]:
     """Names in the order in which they run: contracts first, since what breaks one makes numbers moot.
 
-    quick: of each operator and type only the first case and those of special values. seed: of the random graphs.
+    quick: only some of each operator and main type. seed: of the random graphs.
     """
-    found = [*contract.names(), *graphs.every(), *(_quick(every().values()) if quick else every())]
+    found = [*contract.names(), *graphs.every(), *(_quick() if quick else every())]
     count = QUICK_RANDOM_GRAPHS if quick else RANDOM_GRAPHS
     found += [random_graphs.name_of(seed * 100_000 + number) for number in range(count)]
     if not pattern:
@@ -40,15 +44,16 @@ def _searching(pattern: str) -> Callable[[str], bool]:
     return lambda name: pattern in name or search(name) is not None
 
 
-def _quick(cases: object) -> Iterator[str]:
-    """Of each operator and type: the first case, and the last, which has the edges where there are such."""
-    seen: dict[tuple[str, str], list[str]] = {}
+def _quick() -> Iterator[str]:
+    """Of each operator and main type: the first case, and the first with the type's edges."""
+    kinds: dict[str, dict[str, list[str]]] = {}
     for case in every().values():
-        of_kind = seen.setdefault((case.op, case.type), [])
-        of_kind.append(case.name)
-    for of_kind in seen.values():
-        special = [name for name in of_kind if name.endswith(("special]", "every code]", "halves]", "ties]"))][:1]
-        yield from dict.fromkeys([of_kind[0], *special])
+        kinds.setdefault(case.op, {}).setdefault(case.type, []).append(case.name)
+    for of_op in kinds.values():
+        main = [type for type in of_op if type in QUICK_TYPES] or list(of_op)
+        for type in main:
+            edges = [name for name in of_op[type] if name.endswith(EDGES)][:1]
+            yield from dict.fromkeys([of_op[type][0], *edges])
 
 
 def found(name: str) -> Case | None:

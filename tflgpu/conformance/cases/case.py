@@ -94,8 +94,11 @@ class OneOp:
         return Sample(model.build(), fed, seed)
 
     def _version(self) -> int:
+        """The version that a converter would write, about: newer for types that came later."""
         if self.version is not None:
             return self.version
+        if self.op == "BROADCAST_TO":  # there is no first
+            return 2
         typed = OPS[self.op].typed_input
         first = self.inputs[typed] if typed < len(self.inputs) else None
         kind = first.type if isinstance(first, T) else "FLOAT32"

@@ -1,6 +1,7 @@
 // out (m, n) = x (m, k) times weights (k, n), plus bias (n), where row m of x is what one place of a window sees of an
-// image (h, w, c), k running over (kh, kw, c); POINTWISE: the image's own rows. A block makes BM x BN outputs.
-// Operands are words: a float, or with CODES four int8 in a row along k. `fill` stands where the window leaves the image.
+// image (h, w, c), k running over (kh, kw, c); POINTWISE: the image's rows. A block makes BM x BN outputs.
+// Operands are words: a float, or with CODES four int8 in a row along k. `fill` stands where the window leaves the
+// image.
 // Only for CUDA.
 
 #ifdef CODES
@@ -38,15 +39,17 @@ typedef float4 words;
 #define ENDS_ARGS low, high
 #endif
 
-// What becomes of a sum in column n.
-FN X_T finished(sum acc, const sum* bias, i32 n, SCALES, ENDS) {
+// What becomes of the sum in row m and column n, of oc.
+FN X_T finished(sum acc, const sum* bias, i32 m, i32 n, i32 oc, SCALES, ENDS EXTRA) {
 #if defined(DOUBLES)
-    return scaled_code((i64)acc + bias[n], scales[n], out_zero, low, high);
+    acc = scaled_code((i64)acc + bias[n], scales[n], out_zero, low, high);
 #elif defined(CODES)
-    return clamp_i32(mbqm(acc + bias[n], multipliers[n], exponents[n]) + out_zero, low, high);
+    acc = clamp_i32(mbqm(acc + bias[n], multipliers[n], exponents[n]) + out_zero, low, high);
 #else
-    return clamp_f32(acc + bias[n], low, high);
+    acc = clamp_f32(acc + bias[n], low, high);
 #endif
+    AFTER
+    return acc;
 }
 
 // Where one row of x begins: its image, and the upper left corner of what the window sees.
@@ -109,8 +112,8 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 #endif
 }
 
-// Which of a block's BM rows and BK words unit u of LOAD words is: along a row first where a thread loads four words, else
-// along a column, so that a thread needs only one row.
+// Which of a block's BM rows and BK words unit u of LOAD words is: along a row first where a thread loads four words,
+// else along a column, so that a thread needs only one row.
 #if LOAD == 4
 #define X_ROW(u) ((u) / (BK / LOAD))
 #define X_AT(u) ((u) % (BK / LOAD) * LOAD)
@@ -126,12 +129,12 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 #ifdef FINISH
 // out (m, n) from the sums of `slices` stretches of k, each (m, n). One thread an output.
 extern "C" __global__ void gemm_finish(const sum* __restrict__ sums, const sum* __restrict__ bias, SCALES,
-                                       X_T* __restrict__ out, i32 size, i32 n, i32 slices, ENDS) {
+                                       X_T* __restrict__ out, i32 size, i32 n, i32 slices, ENDS EXTRA) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     sum acc = 0;
     for (i32 s = 0; s < slices; s++) acc += sums[(i64)s * size + i];
-    out[i] = finished(acc, bias, i % n, SCALES_ARGS, ENDS_ARGS);
+    out[i] = finished(acc, bias, i / n, i % n, n, SCALES_ARGS, ENDS_ARGS EXTRA_PASSED);
 }
 #elif !defined(MMA)
 
@@ -139,11 +142,12 @@ extern "C" __global__ void gemm_finish(const sum* __restrict__ sums, const sum* 
 #define X_LOADS (BM * BK / LOAD / THREADS)
 #define W_LOADS (BK * BN / 4 / THREADS)
 
-// slice: words of k for each of gridDim.z stretches; columns: n rounded up to whole blocks. With SPLIT, out is the sums of
-// each stretch.
+// slice: words of k for each of gridDim.z stretches; columns: n rounded up to whole blocks. With SPLIT, out is the sums
+// of each stretch.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     gemm(const X_T* __restrict__ x, const word* __restrict__ weights, const sum* __restrict__ bias, SCALES,
-         OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE, ENDS) {
+         OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE,
+         ENDS EXTRA) {
     __shared__ word xs[BK][BM + 4];
     __shared__ word ws[BK][BN];
     i32 t = threadIdx.x, m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
@@ -210,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
 #ifdef SPLIT
             out[((i64)blockIdx.z * m + row) * n + column] = acc[i][j];
 #else
-            out[(i64)row * n + column] = finished(acc[i][j], bias, column, SCALES_ARGS, ENDS_ARGS);
+            out[(i64)row * n + column] = finished(acc[i][j], bias, row, column, n, SCALES_ARGS, ENDS_ARGS EXTRA_PASSED);
 #endif
         }
 }
@@ -246,7 +250,8 @@ typedef i8 shared_operand;
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const sum* __restrict__ bias, SCALES,
-             OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE, ENDS) {
+             OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE,
+         ENDS EXTRA) {
     __shared__ __align__(32) shared_operand xs[BM][KB + PAD];
     __shared__ __align__(32) shared_operand ws[KB][BN + PAD];
     __shared__ __align__(32) sum sums[BM][BN + 4];
@@ -312,7 +317,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
 #ifdef SPLIT
         out[((i64)blockIdx.z * m + row) * n + column] = sums[u / BN][u % BN];
 #else
-        out[(i64)row * n + column] = finished(sums[u / BN][u % BN], bias, column, SCALES_ARGS, ENDS_ARGS);
+        out[(i64)row * n + column] =
+            finished(sums[u / BN][u % BN], bias, row, column, n, SCALES_ARGS, ENDS_ARGS EXTRA_PASSED);
 #endif
     }
 }

@@ -17,6 +17,22 @@ typedef double f64;
 #define INFINITY __int_as_float(0x7f800000)
 #define FLT_MAX 3.402823466e+38f
 
+// What fuse.py joined to a kernel: AFTER, statements on `acc`; EXTRA, its parameters; EXTRA_PASSED, their names. It
+// speaks of vectors, which here have one element.
+#ifndef AFTER
+#define AFTER
+#define EXTRA
+#define EXTRA_PASSED
+#endif
+#define global
+#define VF f32
+#define VI i32
+#define some_floats(p, room) (*(p))
+#define some_codes(p, room) ((i32) * (p))
+#define clamp_v clamp_f32
+#define mbqm_v mbqm
+#define clamp clamp_i32
+
 #ifdef WIDTH
 // Of one value each of the WIDTH threads of a block, whole warps, for all of them. partial: a float for each warp.
 FN f32 block_max(f32 v, f32* partial) {

@@ -12,7 +12,9 @@ typedef char4 four;
 #define PLUS_PRODUCT(acc, a, b) ((acc) + (a) * (i32)(b))
 #define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
 #define ENDS i32 x_zero, i32 out_zero, i32 low, i32 high
-#define DONE(acc, n) clamp_i32(mbqm(acc, multipliers[n], exponents[n]) + out_zero, low, high)
+#define SCALES_ARGS multipliers, exponents,
+#define ENDS_ARGS x_zero, out_zero, low, high
+#define CLAMPED clamp_i32(mbqm(acc, multipliers[n], exponents[n]) + out_zero, low, high)
 #else
 typedef f32 sum;
 typedef float4 four;
@@ -20,13 +22,22 @@ typedef float4 four;
 #define PLUS_PRODUCT(acc, a, b) fma(a, b, acc)
 #define SCALES
 #define ENDS f32 low, f32 high
-#define DONE(acc, n) clamp_f32(acc, low, high)
+#define SCALES_ARGS
+#define ENDS_ARGS low, high
+#define CLAMPED clamp_f32(acc, low, high)
 #endif
+
+// What becomes of the sum at place m of channel n, of oc.
+FN X_T finished(sum acc, i32 m, i32 n, i32 oc, SCALES ENDS EXTRA) {
+    acc = CLAMPED;
+    AFTER
+    return acc;
+}
 
 extern "C" __global__ void depthwise_strips(const X_T* __restrict__ x, const X_T* __restrict__ weights,
                                             const sum* __restrict__ bias, SCALES X_T* __restrict__ out, i32 size,
                                             i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 sh, i32 dh, i32 top, i32 left,
-                                            ENDS) {
+                                            ENDS EXTRA) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 groups = c / 4, strips = (ow + STRIP - 1) / STRIP;
@@ -75,15 +86,16 @@ extern "C" __global__ void depthwise_strips(const X_T* __restrict__ x, const X_T
         }
     }
 
-    out += ((i64)(image * oh + oy) * ow + ox) * c + n;
+    i32 place = (image * oh + oy) * ow + ox;
+    out += (i64)place * c + n;
 #pragma unroll
     for (i32 s = 0; s < STRIP; s++) {
         if (ox + s >= ow) break;
         four v;
-        v.x = DONE(acc[s][0], n);
-        v.y = DONE(acc[s][1], n + 1);
-        v.z = DONE(acc[s][2], n + 2);
-        v.w = DONE(acc[s][3], n + 3);
+        v.x = finished(acc[s][0], place + s, n, c, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
+        v.y = finished(acc[s][1], place + s, n + 1, c, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
+        v.z = finished(acc[s][2], place + s, n + 2, c, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
+        v.w = finished(acc[s][3], place + s, n + 3, c, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
         *(four*)(out + s * c) = v;
     }
 }

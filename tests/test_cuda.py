@@ -253,3 +253,36 @@ def test_a_profile_has_the_time_of_each_kernel() -> None:
         tflgpu_run(model, [np.ones((3, 5), np.float32)], [delegate])
     runs, milliseconds = delegate.device.times()["softmax"]
     assert runs == 2 and milliseconds > 0
+
+
+RESIDUAL_SHAPES = {"gemm": (1, 9, 9, 8), "split": (1, 2, 2, 160), "depthwise": (1, 9, 9, 8)}
+
+
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
+@pytest.mark.parametrize("maker", RESIDUAL_SHAPES)
+def test_a_residual_sum_is_made_by_the_kernel_before_it(maker: str, kind: str, checking: Any) -> None:
+    from cuda_cases import conv, depthwise
+
+    shape = RESIDUAL_SHAPES[maker]
+    case = depthwise("dw", kind, shape) if maker == "depthwise" else conv("conv", kind, shape, shape[-1], 3)
+    m = ModelBuilder()
+    g = m.graph()
+    fields = {} if kind == "FLOAT32" else {"scale": 0.07, "zero_point": -11}
+    x = g.input("x", kind, list(shape), **fields)
+    constants = [
+        g.constant(f"c{i}", v["value"], **{k: w for k, w in v.items() if k != "value"})
+        if isinstance(v, dict)
+        else g.constant(f"c{i}", v)
+        for i, v in enumerate(case.inputs[1:])
+    ]
+    y, z = (g.tensor(name, kind, list(shape), **fields) for name in "yz")
+    g.node(case.op, [x, *constants], [y], version=3, **case.options)
+    g.node("ADD", [y, x], [z], version=2, fused_activation_function="NONE")
+    g.outputs(z)
+    values = [np.rint(np.random.default_rng(1).uniform(-9, 9, shape)).astype(kind.lower())]
+    want = tflgpu_run(m.build(), values)
+    np.testing.assert_array_equal(tflgpu_run(m.build(), values, [checking]), want)
+    profiled = load_delegate("cuda", {"device": DEVICE, "profile": True})
+    np.testing.assert_array_equal(tflgpu_run(m.build(), values, [profiled]), want)
+    names = set(profiled.device.times())
+    assert not names & {"binary", "sum", "chain"}, f"the sum is a kernel of its own: {names}"

@@ -62,7 +62,7 @@ def conv_gemm(
     slices, slice_words = _split(blocks[0] * blocks[1], depth, tiles.bk, limits)
     defines: dict[str, Any] = {"BM": tiles.bm, "BN": tiles.bn, "BK": tiles.bk, "LOAD": 4 if c % (4 * lanes) == 0 else 1}
     defines |= {"MMA": mma} if mma else {"TM": tiles.tm, "TN": tiles.tn}
-    ways: dict[str, Any] = {"CODES": 1} if codes else {}
+    ways: dict[str, Any] = {"CODES": 1} if codes else {"PLAIN": 1}
     ways |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     defines |= {"WHOLE_WORDS": 1} if codes and c % 4 == 0 else {}
     plain = (over.kh, over.kw, over.sh, over.sw, over.top, over.left) == (1, 1, 1, 1, 0, 0)
@@ -84,7 +84,7 @@ def conv_gemm(
     if slices == 1:
         return [launch]
     args = (sums, bias, *scales, Ref(out.index), i32(m * n), i32(n), i32(slices), *finish.ends)
-    return [launch, Launch("gemm.gemm_finish", args, (m * n,), (128,), ways | {"FINISH": 1, "LOAD": 1})]
+    return [launch, Launch("gemm.gemm_finish", args, (m * n,), (128,), ways | {"FINISH": 1, "LOAD": 1, "OUT_T": "X_T"})]
 
 
 def _tensor_cores(codes: bool, m: int, n: int, k: int, limits: DeviceLimits) -> int:

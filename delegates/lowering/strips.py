@@ -42,5 +42,5 @@ def depthwise_strips(
         *(*map(i32, sizes), *zero, *finish.ends),
     )
     defines: dict[str, Any] = {"KH": over.kh, "KW": over.kw, "SW": over.sw, "DW": over.dw, "STRIP": strip}
-    defines |= {"CODES": 1} if finish.rescale else {}
+    defines |= {"OUT_T": "X_T"} | ({"CODES": 1} if finish.rescale else {"PLAIN": 1})
     return Launch("strips.depthwise_strips", args, (size,), (128,), defines)

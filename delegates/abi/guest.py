@@ -267,7 +267,7 @@ def _told(context: int, error: BaseException, owner: Guest | None) -> None:
     if owner is not None:
         owner.errors[:] = [*owner.errors[-15:], error]
     text = f"{type(error).__name__}: {error}" if not isinstance(error, RuntimeError) else str(error)
-    report = _REPORT(c.cast(structs.Context.from_address(context).ReportError, c.c_void_p).value)
+    report = _REPORT(c.cast(structs.Context.from_address(context).ReportError, c.c_void_p).value or 0)
     report(context, (text.strip() + "\n").replace("%", "%%").encode("utf-8", "replace")[:1000])
 
 
@@ -349,7 +349,7 @@ def _INVOKE(context: int, node: int) -> int:
         kernel.invoke()
         return OK
     except BaseException as error:  # which must not reach C
-        _told(context, error, kernel and kernel.owner)
+        _told(context, error, None if kernel is None else kernel.owner)
         return ERROR
 
 

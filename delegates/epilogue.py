@@ -90,7 +90,8 @@ def _finished(maker: Launch, epilogue: Epilogue) -> Launch:
         "EXTRA": "".join(f", {kind} {name}" for kind, name, _ in epilogue.parameters),
         "EXTRA_PASSED": "".join(f", {name}" for _, name, _ in epilogue.parameters),
     }
-    return replace(maker, args=tuple(args), defines={**maker.defines, **defines})
+    variants = tuple(_finished(variant, epilogue) for variant in maker.variants)
+    return replace(maker, args=tuple(args), defines={**maker.defines, **defines}, variants=variants)
 
 
 HEXADECIMAL = re.compile(r"0x[0-9a-f.]+p[+-]?\d+f?")
@@ -118,7 +119,7 @@ def _of_chain(
                 return None
             statements.append(f"VF v{k} = acc;")
         else:
-            parameters.append(("global const f32*", f"other{k}", argument))
+            parameters.append(("IN(f32)", f"other{k}", argument))
             value = f"some_floats(other{k} + m * oc + n, room)" if at == "(i)" else f"other{k}[0]"
             statements.append(f"VF v{k} = {value};")
     statements += [re.sub(r"\bf32 ", "VF ", step, count=1) for step in chain.steps]
@@ -144,7 +145,7 @@ def _of_sum(
         return None
     names = [f"sum_{name}" for name in SUM_NAMES]
     parameters: Sequence[tuple[str, str, Argument]] = [
-        ("global const OUT_T*", "other", y if first else x),
+        ("IN(OUT_T)", "other", y if first else x),
         *(("i32", name, argument) for name, argument in zip(names, launch.args[4:], strict=True)),
     ]
     other = "some_codes(other + m * oc + n, room)"

@@ -24,7 +24,6 @@ typedef double f64;
 #define EXTRA
 #define EXTRA_PASSED
 #endif
-#define global
 #define VF f32
 #define VI i32
 #define some_floats(p, room) (*(p))

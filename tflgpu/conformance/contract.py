@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,8 +12,7 @@ import numpy as np
 from tflgpu.builder import ModelBuilder
 from tflgpu.conformance import verdicts
 from tflgpu.conformance.guards import Watched
-from tflgpu.conformance.reference import answer, feed, outputs_of
-from tflgpu.conformance.resident import python_blocks, resident_bytes
+from tflgpu.conformance.reference import answer
 from tflgpu.conformance.settings import Settings, opened
 from tflgpu.conformance.verdicts import Result
 from tflgpu.delegate import Limits
@@ -27,12 +23,6 @@ FAMILY = "contract"
 CANDIDATES = ("ABS", "NEG", "RELU", "ADD", "MUL", "MAXIMUM", "TANH", "LOGISTIC", "SQUARE", "SOFTMAX", "EXP", "SUB")
 """Operators tried in turn for models of which the delegate shall take every node."""
 SHAPE = (3, 5)
-SHAPES = ((2, 3), (5, 7), (1, 1), (2, 3), (64, 65), (0, 3), (5, 7))
-INVOKES = 1000
-GROWTH_BYTES = 24 << 20
-"""What 1,000 invokes may add to the process: less than half of one 64 KiB tensor an invoke."""
-GROWTH_BLOCKS = 600
-"""And to Python's allocated blocks."""
 
 
 class Broken(AssertionError):
@@ -84,7 +74,7 @@ class Subject:
         raise NotApplicable(f"it takes none of {', '.join(CANDIDATES)}")
 
 
-_PAIRS = ("ADD", "MUL", "MAXIMUM", "SUB")
+PAIRS = ("ADD", "MUL", "MAXIMUM", "SUB")
 
 
 def chain(ops: Sequence[str], shape: Sequence[int] = SHAPE) -> bytes:
@@ -95,7 +85,7 @@ def chain(ops: Sequence[str], shape: Sequence[int] = SHAPE) -> bytes:
     for number, op in enumerate(ops):
         out = g.tensor(f"t{number}", "FLOAT32", shape)
         options: dict[str, Any] = {"beta": 1.0} if op == "SOFTMAX" else {}
-        g.node(op, [y, x] if op in _PAIRS else [y], [out], **options)
+        g.node(op, [y, x] if op in PAIRS else [y], [out], **options)
         y = out
     g.outputs(y)
     model.signature("run", g, {"x": x}, {"y": y})
@@ -130,6 +120,9 @@ def promise(text: str) -> Callable[[Promise], Promise]:
 
 
 def names() -> list[str]:
+    from tflgpu.conformance import promises  # registers them, and is made of what stands here
+
+    assert promises
     return list(PROMISES)
 
 
@@ -152,281 +145,3 @@ def judged(name: str, delegate: Watched, settings: Settings) -> Result:
         delegate.forget()
     result.elapsed_ms = (time.perf_counter() - start) * 1e3
     return result
-
-
-@promise("every claimed node runs, once an invoke")
-def _claimed_run(subject: Subject) -> None:
-    interpreter = subject.interpreter(subject.chain(7))
-    feed(interpreter, [numbers()])
-    for _ in range(3):
-        interpreter.invoke()
-    if sum(len(part.nodes) for part, _ in subject.delegate.parts) != 7:
-        raise Broken("a chain of one operator that it takes was not taken whole")
-    if subject.delegate.runs != [3]:
-        raise Broken(f"after 3 invokes its parts have run {subject.delegate.runs} times")
-
-
-@promise("limits on partitions are kept")
-def _limits(subject: Subject) -> None:
-    model, want = subject.chain(9), on_cpu(subject.chain(9), numbers())
-    cases: tuple[tuple[dict[str, Any], Callable[[list[int]], bool]], ...] = (
-        ({"skip_nodes": frozenset({2, 5})}, lambda sizes: sizes == [2, 2, 3]),
-        ({"skip_nodes": frozenset({2, 5}), "max_parts": 1}, lambda sizes: sizes == [3]),
-        ({"skip_nodes": frozenset({2, 5}), "min_nodes": 3}, lambda sizes: sizes == [3]),
-        ({"only_nodes": frozenset({4})}, lambda sizes: sizes == [1]),
-        ({"skip_ops": frozenset({subject.op})}, lambda sizes: sizes == []),
-    )
-    for limits, right in cases:
-        delegate = subject.limited(**limits)
-        got = answer(subject.interpreter(model, delegate), [numbers()])
-        sizes = [len(part.nodes) for part, _ in delegate.parts]
-        if not right(sizes):
-            raise Broken(f"with {limits} it has parts of {sizes} nodes")
-        same(got, want, f"with {limits}")
-
-
-@promise("its options set the limits")
-def _options(subject: Subject) -> None:
-    wanted = {**subject.settings.options, "max_partitions": "1", "skip_ops": subject.op}
-    try:
-        limits = opened(replace(subject.settings, options=wanted)).limits
-    except (ValueError, TypeError) as error:
-        raise NotApplicable(f"it does not offer them: {error}"[:200]) from error
-    if limits.max_parts != 1 or subject.op not in limits.skip_ops:
-        raise Broken(f"max_partitions=1 and skip_ops={subject.op} made {limits}")
-
-
-@promise("inputs may be resized")
-def _resize(subject: Subject) -> None:
-    model = subject.chain()
-    interpreter = subject.interpreter(model)
-    for number, shape in enumerate(SHAPES):
-        x = numbers(shape, number)
-        subject.delegate.poison_outputs()
-        same(answer(interpreter, [x]), on_cpu(model, x), f"resized to {list(shape)}")
-
-
-@promise("allocating again keeps inputs and results")
-def _reallocation(subject: Subject) -> None:
-    model, x = subject.chain(), numbers()
-    interpreter = subject.interpreter(model)
-    first = answer(interpreter, [x])
-    interpreter.allocate_tensors()
-    interpreter.allocate_tensors()
-    interpreter.invoke()
-    same(outputs_of(interpreter), first, "allocated again")
-    interpreter.resize_tensor_input(0, (2, 2))
-    interpreter.allocate_tensors()
-    same(answer(interpreter, [x]), first, "allocated for another shape and back")
-
-
-@promise("the same inputs always give the same bits")
-def _deterministic(subject: Subject) -> None:
-    interpreter = subject.interpreter(subject.chain(shape=(33, 65)))
-    first = answer(interpreter, [numbers((33, 65))])
-    for _ in range(50):
-        subject.delegate.poison_outputs()
-        interpreter.invoke()
-        if outputs_of(interpreter)[0].tobytes() != first[0].tobytes():
-            raise Broken("an invoke with unchanged inputs gave other outputs")
-
-
-@promise("each invoke computes anew")
-def _anew(subject: Subject) -> None:
-    model = subject.chain()
-    interpreter = subject.interpreter(model)
-    for seed in range(6):
-        x = numbers(seed=seed)
-        same(answer(interpreter, [x]), on_cpu(model, x), f"invoke {seed + 1}")
-
-
-@promise("nothing outside its outputs is written")
-def _guards(subject: Subject) -> None:
-    for shape in ((1,), (7,), (257,), (3, 5), (63, 65), (1, 1021)):
-        interpreter = subject.interpreter(subject.chain(2, shape))
-        feed(interpreter, [numbers(shape)])
-        interpreter.invoke()
-        found = subject.delegate.violations()
-        subject.delegate.forget()
-        if found:
-            raise Broken(f"shape {list(shape)}: {'; '.join(found)}")
-
-
-@promise("views show the present values")
-def _views(subject: Subject) -> None:
-    model = subject.chain()
-    interpreter = subject.interpreter(model)
-    interpreter.allocate_tensors()
-    x_at, y_at = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    show_x, show_y = interpreter.tensor(x_at), interpreter.tensor(y_at)
-    for seed in range(3):
-        x = numbers(seed=seed)
-        show_x()[...] = x
-        interpreter.invoke()
-        same([show_y().copy()], on_cpu(model, x), "an input written through its view")
-    held = show_y()
-    try:
-        interpreter.invoke()
-    except RuntimeError:
-        del held
-        interpreter.invoke()
-        return
-    raise Broken("invoke ran while a view was held")
-
-
-@promise("variables keep their state between parts")
-def _variables(subject: Subject) -> None:
-    model = _counting(subject.op)
-    mine, theirs = subject.interpreter(model), Interpreter(model_content=model)
-    for seed in range(4):
-        x = numbers((1, 3), seed)
-        same(answer(mine, [x]), answer(theirs, [x]), f"step {seed + 1} of a state")
-    mine.reset_all_variables()
-    theirs.reset_all_variables()
-    same(answer(mine, [numbers((1, 3))]), answer(theirs, [numbers((1, 3))]), "after a reset")
-
-
-def _counting(op: str) -> bytes:
-    """A recurrent cell between two nodes of op."""
-    model = ModelBuilder()
-    g = model.graph()
-    rng = np.random.default_rng(1)
-    x = g.input("x", "FLOAT32", (1, 3))
-    before, cell, after = (g.tensor(n, "FLOAT32", (1, d)) for n, d in (("a", 3), ("b", 4), ("c", 4)))
-    weights = [g.constant(f"w{k}", rng.normal(size=s).astype(np.float32)) for k, s in enumerate(((4, 3), (4, 4), (4,)))]
-    state = g.tensor("state", "FLOAT32", (1, 4), is_variable=True)
-    g.node(op, [x, x] if op in _PAIRS else [x], [before])
-    g.node("RNN", [before, *weights, state], [cell], fused_activation_function="TANH")
-    g.node(op, [cell, cell] if op in _PAIRS else [cell], [after])
-    g.outputs(after)
-    return model.build()
-
-
-@promise("an interpreter that is gone leaves nothing behind")
-def _lifetime(subject: Subject) -> None:
-    delegate = subject.fresh()
-    interpreter = subject.interpreter(subject.chain(shape=(64, 64)), delegate)
-    answer(interpreter, [numbers((64, 64))])
-    blocks = [weakref.ref(block.base) for block in delegate.blocks() if block.base is not None]
-    steps = list(delegate.steps)
-    delegate.forget()
-    del interpreter
-    gc.collect()
-    if any(ref() is not None for ref in steps):
-        raise Broken("a compiled part outlives its interpreter")
-    if any(ref() is not None for ref in blocks):
-        raise Broken("a tensor's memory outlives its interpreter")
-
-
-@promise("memory is flat over 1,000 invokes")
-def _flat(subject: Subject) -> None:
-    delegate = subject.fresh()
-    interpreter = subject.interpreter(subject.chain(2, (128, 128)), delegate)
-    feed(interpreter, [numbers((128, 128))])
-    for _ in range(100):
-        interpreter.invoke()
-    gc.collect()
-    before, blocks = resident_bytes(), python_blocks()
-    for _ in range(INVOKES):
-        interpreter.invoke()
-    gc.collect()
-    grown, more = resident_bytes() - before, python_blocks() - blocks
-    if grown > GROWTH_BYTES:
-        raise Broken(f"{INVOKES} invokes added {grown / 2**20:.1f} MiB to the process")
-    if more > GROWTH_BLOCKS:
-        raise Broken(f"{INVOKES} invokes left {more} more Python objects alive")
-
-
-@promise("preparing a model again and again does not pile up")
-def _prepared(subject: Subject) -> None:
-    delegate, model = subject.fresh(), subject.chain(2, (256, 256))
-    sizes = []
-    for number in range(60):
-        answer(subject.interpreter(model, delegate), [numbers((256, 256))])
-        delegate.forget()
-        if number % 20 == 19:
-            gc.collect()
-            sizes.append(resident_bytes())
-    if sizes[-1] - sizes[0] > GROWTH_BYTES * 3 // 4:
-        raise Broken(f"40 interpreters of one model added {(sizes[-1] - sizes[0]) / 2**20:.1f} MiB to the process")
-
-
-@promise("two interpreters run in two threads")
-def _threads(subject: Subject) -> None:
-    trouble: list[str] = []
-
-    def work(delegate: Watched, seed: int) -> None:
-        shape = (17 + seed, 65)
-        model = subject.chain(4, shape)
-        try:
-            interpreter = subject.interpreter(model, delegate)
-            for number in range(30):
-                x = numbers(shape, seed * 100 + number)
-                same(answer(interpreter, [x]), on_cpu(model, x), f"thread {seed}, invoke {number + 1}")
-        except Exception as error:
-            trouble.append(str(error))
-
-    threads = [threading.Thread(target=work, args=(subject.fresh(), seed)) for seed in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if trouble:
-        raise Broken(trouble[0])
-
-
-@promise("two interpreters share one instance, by turns")
-def _by_turns(subject: Subject) -> None:
-    models = [subject.chain(3, (3, 5)), subject.chain(4, (7, 2))]
-    both = [subject.interpreter(model) for model in models]
-    for seed in range(4):
-        for model, interpreter in zip(models, both, strict=True):
-            x = numbers((3, 5) if model is models[0] else (7, 2), seed)
-            same(answer(interpreter, [x]), on_cpu(model, x), "by turns")
-
-
-@promise("an error leaves the interpreter usable")
-def _errors(subject: Subject) -> None:
-    for taken in (True, False):
-        delegate = subject.limited(**({} if taken else {"skip_ops": frozenset({"GATHER"})}))
-        model = _gathering(subject.op)
-        interpreter = subject.interpreter(model, delegate)
-        x = numbers((5,))
-        want = on_cpu(model, x, np.array([4, 0, 2], np.int32))
-        same(answer(interpreter, [x, np.array([4, 0, 2], np.int32)]), want, "before the error")
-        for _ in range(2):
-            try:
-                answer(interpreter, [x, np.array([0, 77, 1], np.int32)])
-            except RuntimeError:
-                pass
-            else:
-                raise Broken("an index out of bounds raised nothing")
-        same(answer(interpreter, [x, np.array([4, 0, 2], np.int32)]), want, "after an error")
-
-
-def _gathering(op: str) -> bytes:
-    model = ModelBuilder()
-    g = model.graph()
-    x, index = g.input("x", "FLOAT32", (5,)), g.input("i", "INT32", (3,))
-    a, b, c = (g.tensor(n, "FLOAT32", (s,)) for n, s in (("a", 5), ("b", 3), ("c", 3)))
-    g.node(op, [x, x] if op in _PAIRS else [x], [a])
-    g.node("GATHER", [a, index], [b], axis=0)
-    g.node(op, [b, b] if op in _PAIRS else [b], [c])
-    g.outputs(c)
-    return model.build()
-
-
-@promise("signatures run")
-def _signatures(subject: Subject) -> None:
-    model = subject.chain()
-    run = subject.interpreter(model).get_signature_runner("run")
-    for seed, shape in enumerate(((3, 5), (2, 7))):
-        x = numbers(shape, seed)
-        same([run(x=x)["y"]], on_cpu(model, x), "a signature")
-
-
-@promise("every tensor may be preserved")
-def _preserved(subject: Subject) -> None:
-    model, x = subject.chain(), numbers()
-    interpreter = subject.interpreter(model, experimental_preserve_all_tensors=True)
-    same(answer(interpreter, [x]), on_cpu(model, x), "with all tensors preserved")

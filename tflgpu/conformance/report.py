@@ -62,7 +62,7 @@ def summary(results: Sequence[Result], settings: Settings, seconds: float, quick
         rounding=ROUNDING[settings.rounding],
         reference=settings.reference,
         level=level,
-        level_reason=why,
+        level_reason=f"by the quick cases; {why}" if quick else why,
         seconds=round(seconds, 1),
         counts=counts(results),
         families={family: counts(found) for family, found in families.items()},

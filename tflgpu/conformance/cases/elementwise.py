@@ -9,6 +9,8 @@ import numpy as np
 
 from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped, words
 from tflgpu.conformance.cases.shapes import ANY, DEEP_PAIRS, FEW, FEW_PAIRS, PAIRS, REAL
+from tflgpu.conformance.cases.values import Values
+from tflgpu.ops.registry import OPS
 
 FAMILY = "elementwise"
 
@@ -88,6 +90,19 @@ def cases() -> Iterator[Case]:
         for type in types.split():
             yield from _binary(op, type)
     yield from _add_n()
+    yield from _halves()
+
+
+def _halves() -> Iterator[Case]:
+    """What takes float16, on a few shapes."""
+    for op, (_, filled, _) in UNARY.items():
+        if "FLOAT16" in OPS[op].types:
+            for shape in FEW:
+                yield _one_input(op, "FLOAT16", shape, filled, PARAMETERS.get(op, ({},))[0])
+    for op in BINARY:
+        if "FLOAT16" in OPS[op].types and op != "PRELU":
+            for shapes in ((x, x) for x in FEW) if op == "ATAN2" else FEW_PAIRS:
+                yield _two_inputs(op, "FLOAT16", shapes, "NONE", *_filled(op, "FLOAT32"))
 
 
 def _unary(op: str, type: str, filled: str, edges: str) -> Iterator[Case]:
@@ -137,6 +152,10 @@ def _binary(op: str, type: str) -> Iterator[Case]:
     for activation in ACTIVATIONS if op in ACTIVATED and type in ("FLOAT32", "INT8", "UINT8", "INT32") else ():
         for shapes in (((2, 3, 5), (5,)), ((67,), (67,)), ((3, 5), ())):
             yield _two_inputs(op, type, shapes, activation, *_filled(op, type))
+    if op in SPECIAL_PAIRS and type in ("INT8", "UINT8"):
+        codes = np.arange(256, dtype=np.uint8).view(type.lower())
+        every = codes.reshape(256, 1), codes.reshape(1, 256)
+        yield _two_inputs(op, type, ((256, 1), (1, 256)), "NONE", *every, "every pair")
     if op in SPECIAL_PAIRS and type in ("FLOAT32", "INT32", "INT64", "INT16"):
         yield _two_inputs(op, type, ((61,), (61,)), "NONE", "special", "normal", "special")
         yield _two_inputs(op, type, ((23, 1), (1, 29)), "NONE", "special", "special", "special")
@@ -153,7 +172,13 @@ def _filled(op: str, type: str) -> tuple[str, str]:
 
 
 def _two_inputs(
-    op: str, type: str, shapes: tuple[tuple[int, ...], tuple[int, ...]], activation: str, a: str, b: str, note: str = ""
+    op: str,
+    type: str,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    activation: str,
+    a: Values,
+    b: Values,
+    note: str = "",
 ) -> Case:
     out_shape = np.broadcast_shapes(*shapes)
     options: dict[str, Any] = {"fused_activation_function": activation} if op in ACTIVATED else {}

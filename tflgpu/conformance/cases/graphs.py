@@ -30,6 +30,9 @@ def graph(name: str, type: str = "float32") -> Callable[[Builder], Builder]:
 @cache
 def every() -> dict[str, Case]:
     """All cases of graphs by name."""
+    from tflgpu.conformance.cases import stateful_graphs  # registers its own, with what stands here
+
+    assert stateful_graphs
     return {name: Case(name, "graphs", "GRAPH", type, _sampling(build)) for name, (type, build) in _BUILDERS.items()}
 
 
@@ -42,7 +45,7 @@ def _sampling(build: Builder) -> Callable[[int], Sample]:
     return make
 
 
-def _then(
+def then(
     g: GraphBuilder, op: str, inputs: list[int], shape: tuple[int, ...] = SHAPE, type: str = F, **options: Any
 ) -> int:
     """The output of a new node; keyword arguments of tensors (scale, zero_point) are told from options by name."""
@@ -57,7 +60,7 @@ def _chain(m: ModelBuilder) -> list[T]:
     g = m.graph()
     y = x = g.input("x", F, SHAPE)
     for op in ("ADD", "RELU", "MUL", "ABS", "SUB", "NEG", "MAXIMUM", "SQUARE"):
-        y = _then(g, op, [y, x] if op in ("ADD", "MUL", "SUB", "MAXIMUM") else [y])
+        y = then(g, op, [y, x] if op in ("ADD", "MUL", "SUB", "MAXIMUM") else [y])
     g.outputs(y)
     return [T(F, SHAPE)]
 
@@ -66,9 +69,9 @@ def _chain(m: ModelBuilder) -> list[T]:
 def _diamond(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
-    top = _then(g, "RELU", [x])
-    left, right = _then(g, "NEG", [top]), _then(g, "SQUARE", [top])
-    g.outputs(_then(g, "ADD", [left, right]))
+    top = then(g, "RELU", [x])
+    left, right = then(g, "NEG", [top]), then(g, "SQUARE", [top])
+    g.outputs(then(g, "ADD", [left, right]))
     return [T(F, SHAPE)]
 
 
@@ -76,8 +79,8 @@ def _diamond(m: ModelBuilder) -> list[T]:
 def _fan(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, (3, 5))
-    arms = [_then(g, op, [x], (3, 5)) for op in ("ABS", "NEG", "RELU", "SQUARE", "FLOOR", "RELU6", "ROUND", "CEIL")]
-    g.outputs(_then(g, "CONCATENATION", arms, (3, 40), axis=1))
+    arms = [then(g, op, [x], (3, 5)) for op in ("ABS", "NEG", "RELU", "SQUARE", "FLOOR", "RELU6", "ROUND", "CEIL")]
+    g.outputs(then(g, "CONCATENATION", arms, (3, 40), axis=1))
     return [T(F, (3, 5))]
 
 
@@ -85,7 +88,7 @@ def _fan(m: ModelBuilder) -> list[T]:
 def _twice(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
-    g.outputs(_then(g, "MUL", [x, x]))
+    g.outputs(then(g, "MUL", [x, x]))
     return [T(F, SHAPE)]
 
 
@@ -93,7 +96,7 @@ def _twice(m: ModelBuilder) -> list[T]:
 def _shared(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x, y = g.input("x", F, SHAPE), g.input("y", F, SHAPE)
-    g.outputs(_then(g, "ADD", [x, y]), _then(g, "SUB", [x, y]))
+    g.outputs(then(g, "ADD", [x, y]), then(g, "SUB", [x, y]))
     return [T(F, SHAPE), T(F, SHAPE)]
 
 
@@ -101,14 +104,14 @@ def _shared(m: ModelBuilder) -> list[T]:
 def _passed(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
-    g.outputs(x, _then(g, "ABS", [x]))
+    g.outputs(x, then(g, "ABS", [x]))
     return [T(F, SHAPE)]
 
 
 @graph("an output twice")
 def _output_twice(m: ModelBuilder) -> list[T]:
     g = m.graph()
-    y = _then(g, "ABS", [g.input("x", F, SHAPE)])
+    y = then(g, "ABS", [g.input("x", F, SHAPE)])
     g.outputs(y, y)
     return [T(F, SHAPE)]
 
@@ -116,9 +119,9 @@ def _output_twice(m: ModelBuilder) -> list[T]:
 @graph("an inner tensor that is an output")
 def _inner_output(m: ModelBuilder) -> list[T]:
     g = m.graph()
-    a = _then(g, "RELU", [g.input("x", F, SHAPE)])
-    b = _then(g, "NEG", [a])
-    g.outputs(a, b, _then(g, "ADD", [a, b]))
+    a = then(g, "RELU", [g.input("x", F, SHAPE)])
+    b = then(g, "NEG", [a])
+    g.outputs(a, b, then(g, "ADD", [a, b]))
     return [T(F, SHAPE)]
 
 
@@ -126,8 +129,8 @@ def _inner_output(m: ModelBuilder) -> list[T]:
 def _unread(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
-    _then(g, "SQUARE", [x])
-    g.outputs(_then(g, "ABS", [x]))
+    then(g, "SQUARE", [x])
+    g.outputs(then(g, "ABS", [x]))
     return [T(F, SHAPE)]
 
 
@@ -136,7 +139,7 @@ def _unread_input(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
     g.input("y", F, (5,))
-    g.outputs(_then(g, "ABS", [x]))
+    g.outputs(then(g, "ABS", [x]))
     return [T(F, SHAPE), T(F, (5,))]
 
 
@@ -145,7 +148,7 @@ def _folded(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
     c = g.constant("c", np.arange(4, dtype=np.float32))
-    g.outputs(_then(g, "ADD", [x, _then(g, "NEG", [c], (4,))]))
+    g.outputs(then(g, "ADD", [x, then(g, "NEG", [c], (4,))]))
     return [T(F, SHAPE)]
 
 
@@ -154,8 +157,8 @@ def _constant_output(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
     c = g.constant("c", np.arange(4, dtype=np.float32))
-    n = _then(g, "NEG", [c], (4,))
-    g.outputs(_then(g, "ADD", [x, n]), n)
+    n = then(g, "NEG", [c], (4,))
+    g.outputs(then(g, "ADD", [x, n]), n)
     return [T(F, SHAPE)]
 
 
@@ -163,9 +166,9 @@ def _constant_output(m: ModelBuilder) -> list[T]:
 def _shape_of(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
-    flat = _then(g, "RESHAPE", [x, g.constant("s", np.array([6, 4], np.int32))], (6, 4), new_shape=[6, 4])
-    shape = _then(g, "SHAPE", [x], (3,), "INT32", out_type="INT32")
-    g.outputs(_then(g, "RESHAPE", [_then(g, "ABS", [flat], (6, 4)), shape], SHAPE))
+    flat = then(g, "RESHAPE", [x, g.constant("s", np.array([6, 4], np.int32))], (6, 4), new_shape=[6, 4])
+    shape = then(g, "SHAPE", [x], (3,), "INT32", out_type="INT32")
+    g.outputs(then(g, "RESHAPE", [then(g, "ABS", [flat], (6, 4)), shape], SHAPE))
     return [T(F, SHAPE)]
 
 
@@ -174,10 +177,10 @@ def _reshapes(m: ModelBuilder) -> list[T]:
     g = m.graph()
     y = g.input("x", F, SHAPE)
     for k, shape in enumerate(((6, 4), (24,), (2, 12), (4, 6))):
-        y = _then(g, "RESHAPE", [y, g.constant(f"s{k}", np.array(shape, np.int32))], shape, new_shape=list(shape))
+        y = then(g, "RESHAPE", [y, g.constant(f"s{k}", np.array(shape, np.int32))], shape, new_shape=list(shape))
         if k % 2:
-            y = _then(g, "NEG", [y], shape)
-    last = _then(g, "RESHAPE", [y, g.constant("s", np.array((24,), np.int32))], (24,), new_shape=[24])
+            y = then(g, "NEG", [y], shape)
+    last = then(g, "RESHAPE", [y, g.constant("s", np.array((24,), np.int32))], (24,), new_shape=[24])
     g.outputs(y, last)
     return [T(F, SHAPE)]
 
@@ -187,11 +190,11 @@ def _island(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
     codes = {"scale": 0.05, "zero_point": 3}
-    inner = _then(g, "QUANTIZE", [x], SHAPE, "INT8", **codes)
-    total = _then(g, "ADD", [inner, inner], SHAPE, "INT8", scale=0.1, zero_point=-4, version=2)
-    clipped = _then(g, "RELU", [total], SHAPE, "INT8", scale=0.1, zero_point=-4, version=2)
-    back = _then(g, "DEQUANTIZE", [clipped], version=2)
-    g.outputs(_then(g, "MUL", [back, x]))
+    inner = then(g, "QUANTIZE", [x], SHAPE, "INT8", **codes)
+    total = then(g, "ADD", [inner, inner], SHAPE, "INT8", scale=0.1, zero_point=-4, version=2)
+    clipped = then(g, "RELU", [total], SHAPE, "INT8", scale=0.1, zero_point=-4, version=2)
+    back = then(g, "DEQUANTIZE", [clipped], version=2)
+    g.outputs(then(g, "MUL", [back, x]))
     return [T(F, SHAPE)]
 
 
@@ -199,12 +202,12 @@ def _island(m: ModelBuilder) -> list[T]:
 def _two_islands(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", "INT8", (1, 4, 4, 3), scale=0.05, zero_point=3)
-    pooled = _then(
+    pooled = then(
         g, "MAX_POOL_2D", [x], (1, 2, 2, 3), "INT8", scale=0.05, zero_point=3, version=2,
         padding="VALID", stride_w=2, stride_h=2, filter_width=2, filter_height=2,
     )  # fmt: skip
-    other = _then(g, "QUANTIZE", [pooled], (1, 2, 2, 3), "UINT8", scale=0.02, zero_point=100, version=2)
-    g.outputs(_then(g, "DEQUANTIZE", [other], (1, 2, 2, 3)), pooled)
+    other = then(g, "QUANTIZE", [pooled], (1, 2, 2, 3), "UINT8", scale=0.02, zero_point=100, version=2)
+    g.outputs(then(g, "DEQUANTIZE", [other], (1, 2, 2, 3)), pooled)
     return [T("INT8", (1, 4, 4, 3))]
 
 
@@ -217,10 +220,10 @@ def _residual(m: ModelBuilder) -> list[T]:
     for k in range(2):
         w = g.constant(f"w{k}", rng.normal(size=(4, 3, 3, 4)).astype(np.float32))
         b = g.constant(f"b{k}", rng.normal(size=4).astype(np.float32))
-        y = _then(
+        y = then(
             g, "CONV_2D", [y, w, b], shape, padding="SAME", stride_w=1, stride_h=1, fused_activation_function="RELU"
         )
-    g.outputs(_then(g, "ADD", [x, y], shape))
+    g.outputs(then(g, "ADD", [x, y], shape))
     return [T(F, shape)]
 
 
@@ -228,10 +231,10 @@ def _residual(m: ModelBuilder) -> list[T]:
 def _attention(m: ModelBuilder) -> list[T]:
     g = m.graph()
     qk, v = [g.input(n, F, (2, 5, 8)) for n in "qk"], g.input("v", F, (2, 5, 8))
-    scores = _then(g, "BATCH_MATMUL", qk, (2, 5, 5), adj_y=True)
-    scaled = _then(g, "MUL", [scores, g.constant("c", np.float32(0.35))], (2, 5, 5))
-    weights = _then(g, "SOFTMAX", [scaled], (2, 5, 5), beta=1.0)
-    g.outputs(_then(g, "BATCH_MATMUL", [weights, v], (2, 5, 8)))
+    scores = then(g, "BATCH_MATMUL", qk, (2, 5, 5), adj_y=True)
+    scaled = then(g, "MUL", [scores, g.constant("c", np.float32(0.35))], (2, 5, 5))
+    weights = then(g, "SOFTMAX", [scaled], (2, 5, 5), beta=1.0)
+    g.outputs(then(g, "BATCH_MATMUL", [weights, v], (2, 5, 8)))
     return [T(F, (2, 5, 8), "unit")] * 3
 
 
@@ -240,10 +243,10 @@ def _alternating(m: ModelBuilder) -> list[T]:
     g = m.graph()
     y = g.input("x", F, (7,))
     for _ in range(3):
-        y = _then(g, "ABS", [y], (7,))
+        y = then(g, "ABS", [y], (7,))
         # UNIQUE and its kin stay on every CPU; BUCKETIZE has no kernel on any GPU either.
-        steps = _then(g, "BUCKETIZE", [y], (7,), "INT32", boundaries=[0.5, 1.0, 2.0])
-        y = _then(g, "ADD", [y, _then(g, "CAST", [steps], (7,), in_data_type="INT32", out_data_type=F)], (7,))
+        steps = then(g, "BUCKETIZE", [y], (7,), "INT32", boundaries=[0.5, 1.0, 2.0])
+        y = then(g, "ADD", [y, then(g, "CAST", [steps], (7,), in_data_type="INT32", out_data_type=F)], (7,))
     g.outputs(y)
     return [T(F, (7,))]
 
@@ -254,75 +257,8 @@ def _many(m: ModelBuilder) -> list[T]:
     x = g.input("x", F, (2, 6))
     parts = [g.tensor(f"p{k}", F, (2, 2)) for k in range(3)]
     g.node("SPLIT", [g.constant("axis", np.int32(1)), x], parts, num_splits=3)
-    g.outputs(parts[2], _then(g, "ADD", [parts[0], parts[1]], (2, 2)))
+    g.outputs(parts[2], then(g, "ADD", [parts[0], parts[1]], (2, 2)))
     return [T(F, (2, 6))]
-
-
-@graph("a dynamic shape in the middle")
-def _dynamic(m: ModelBuilder) -> list[T]:
-    g = m.graph()
-    x, n = g.input("x", F, (3,)), g.input("n", "INT32", (2,))
-    tiled = _then(
-        g,
-        "TILE",
-        [_then(g, "RESHAPE", [x, g.constant("s", np.array([1, 3], np.int32))], (1, 3), new_shape=[1, 3]), n],
-        (1, 3),
-    )
-    g.outputs(_then(g, "SQUARE", [_then(g, "NEG", [tiled], (1, 3))], (1, 3)))
-    return [T(F, (3,)), T("INT32", (2,), "within:1:4")]
-
-
-def _branch(m: ModelBuilder, op: str) -> int:
-    g = m.graph(op.lower())
-    x = g.input("x", F, SHAPE)
-    g.outputs(_then(g, op, [_then(g, "ABS", [x])]))
-    return g.index
-
-
-@graph("IF between two graphs")
-def _if(m: ModelBuilder) -> list[T]:
-    g = m.graph()
-    condition, x = g.input("c", "BOOL", ()), g.input("x", F, SHAPE)
-    then, other = _branch(m, "NEG"), _branch(m, "SQUARE")
-    y = _then(g, "IF", [condition, _then(g, "RELU", [x])], then_subgraph_index=then, else_subgraph_index=other)
-    g.outputs(_then(g, "ADD", [y, x]))
-    return [T("BOOL"), T(F, SHAPE)]
-
-
-@graph("WHILE over a state")
-def _while(m: ModelBuilder) -> list[T]:
-    g = m.graph()
-    n, x = g.input("n", "INT32", ()), g.input("x", F, SHAPE)
-    test, body = m.graph("test"), m.graph("body")
-    k, _ = test.input("n", "INT32", ()), test.input("x", F, SHAPE)
-    test.outputs(_then(test, "LESS", [k, test.constant("five", np.int32(5))], (), "BOOL"))
-    k, s = body.input("n", "INT32", ()), body.input("x", F, SHAPE)
-    body.outputs(_then(body, "ADD", [k, body.constant("one", np.int32(1))], (), "INT32"), _then(body, "NEG", [s]))
-    outs = [g.tensor("n1", "INT32", ()), g.tensor("x1", F, SHAPE)]
-    g.node("WHILE", [n, x], outs, cond_subgraph_index=test.index, body_subgraph_index=body.index)
-    g.outputs(outs[0], _then(g, "ABS", [outs[1]]))
-    return [T("INT32", (), "within:0:4"), T(F, SHAPE)]
-
-
-@graph("a variable read, changed and kept")
-def _variable(m: ModelBuilder) -> list[T]:
-    g = m.graph()
-    x = g.input("x", F, (3,))
-    start = m.graph("start")
-    handle = start.tensor("h", "RESOURCE", ())
-    start.node("VAR_HANDLE", [], [handle], container="", shared_name="v")
-    start.node("ASSIGN_VARIABLE", [handle, start.constant("zero", np.zeros(3, np.float32))], [])
-    g.node("CALL_ONCE", [], [], init_subgraph_index=start.index)
-    handle = g.tensor("h", "RESOURCE", ())
-    g.node("VAR_HANDLE", [], [handle], container="", shared_name="v")
-    value = _then(g, "READ_VARIABLE", [handle], (3,))
-    # The state is set, not summed up, so that every run of the same inputs has the same outputs.
-    g.node("ASSIGN_VARIABLE", [handle, _then(g, "ABS", [x], (3,))], [])
-    after = _then(g, "READ_VARIABLE", [handle], (3,))
-    g.outputs(
-        _then(g, "ADD", [after, _then(g, "MUL", [value, g.constant("none", np.zeros(3, np.float32))], (3,))], (3,))
-    )
-    return [T(F, (3,))]
 
 
 @graph("an empty tensor between nodes")
@@ -330,9 +266,9 @@ def _empty(m: ModelBuilder) -> list[T]:
     g = m.graph()
     y = g.input("x", F, (0, 4))
     for op in ("ABS", "NEG", "SQUARE"):
-        y = _then(g, op, [y], (0, 4))
+        y = then(g, op, [y], (0, 4))
     rows = g.input("rows", F, (2, 4))
-    g.outputs(_then(g, "CONCATENATION", [y, rows], (2, 4), axis=0))
+    g.outputs(then(g, "CONCATENATION", [y, rows], (2, 4), axis=0))
     return [T(F, (0, 4)), T(F, (2, 4))]
 
 
@@ -341,7 +277,7 @@ def _sixty(m: ModelBuilder) -> list[T]:
     g = m.graph()
     y = g.input("x", F, (5, 7))
     for k in range(60):
-        y = _then(g, ("NEG", "ABS", "RELU6")[k % 3] if k % 5 else "NEG", [y], (5, 7))
+        y = then(g, ("NEG", "ABS", "RELU6")[k % 3] if k % 5 else "NEG", [y], (5, 7))
     g.outputs(y)
     return [T(F, (5, 7))]
 
@@ -350,6 +286,6 @@ def _sixty(m: ModelBuilder) -> list[T]:
 def _choose(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x, y = g.input("x", F, SHAPE), g.input("y", F, (4,))
-    more = _then(g, "GREATER", [x, y], SHAPE, "BOOL")
-    g.outputs(_then(g, "SELECT_V2", [more, x, y]), _then(g, "LOGICAL_NOT", [more], SHAPE, "BOOL"))
+    more = then(g, "GREATER", [x, y], SHAPE, "BOOL")
+    g.outputs(then(g, "SELECT_V2", [more, x, y]), then(g, "LOGICAL_NOT", [more], SHAPE, "BOOL"))
     return [T(F, SHAPE), T(F, (4,))]

@@ -13,7 +13,7 @@ from tflgpu.graph import Array
 from tflgpu.ops.registry import OPS
 
 FAMILY = "movement"
-MOST = "FLOAT32 INT8 UINT8 INT16 INT32 INT64 BOOL"
+MOST = "FLOAT32 INT8 UINT8 INT16 INT32 INT64 BOOL FLOAT16 UINT32"
 """Types that most of these operators move; what one does not take is left out by its registration."""
 
 Shape = tuple[int, ...]

@@ -51,6 +51,7 @@ class Launch:
 
     kernel: file stem and function name, "softmax.softmax". args, in the kernel's parameter order: a Ref or a Temp is a
     device buffer, a NumPy scalar goes by value, an array or Packed is uploaded once when the part is compiled.
+    variants: other launches with the same results, of which tune.py may find one faster.
     threads: work-items in all, rounded up to whole blocks; none is run where any is 0. texts: by the suffix of a
     dialect, what stands in the place of the kernel's file, for operators that are not ours.
     """
@@ -61,6 +62,7 @@ class Launch:
     block: tuple[int, ...] = (64,)
     defines: Mapping[str, object] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    variants: tuple[Launch, ...] = ()
 
     @property
     def stem(self) -> str:

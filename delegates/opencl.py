@@ -19,6 +19,7 @@ from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
 from tflgpu.delegates.lowering import dot
 from tflgpu.delegates.pocl import name_the_cpu
+from tflgpu.delegates.tune import Tuner
 
 from tflgpu.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
 from tflgpu.graph import Array
@@ -28,6 +29,7 @@ OPTIONS: Mapping[str, Option] = {
     "device": Option("", str, "a number, or words of the platform's and device's names, e.g. gpu, cpu, NVIDIA, PoCL"),
     "precision": Option("fp32", one_of("fp32"), "arithmetic of floats: fp32"),
     "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
+    "autotune": Option(False, boolean, "choose among variants of kernels by timing them; cache_dir keeps the choices"),
     "profile": Option(False, boolean, "time each kernel; delegate.device.times() has the sums"),
 }
 
@@ -36,6 +38,8 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
     """The OpenCL delegate. Raises ValueError for options that it does not know, and where no device fits."""
     read = read_options("opencl", options, OPTIONS)
     device = OpenClDevice(find_device(read["device"]), cache_folder(read["cache_dir"]), read["profile"])
+    if read["autotune"]:
+        device.tuner = Tuner(device.identity, cache_folder(read["cache_dir"]))
     return GpuDelegate("opencl", device, read_limits(read))
 
 
@@ -102,6 +106,10 @@ def cache_folder(option: str) -> Path | None:
     return Path(root) / "tflgpu" / "opencl"
 
 
+EARLY = 4
+"""Launches after which a part's queue is flushed for the first time."""
+
+
 class OpenClDevice:
     """One OpenCL device with one in-order queue. Satisfies device.Device."""
 
@@ -123,6 +131,7 @@ class OpenClDevice:
         if self.limits.exact_division:
             self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         self._programs: dict[str, cl.Program] = {}
+        self.tuner: Tuner | None = None
         if self.limits.cpu and self.limits.vector == dot.LANES and has_vnni(device):
             self.limits = replace(self.limits, dot=self._multiplies_bytes())
 
@@ -169,10 +178,14 @@ class OpenClDevice:
         return call
 
     def sequence(self, calls: Sequence[Call]) -> Call:
-        fixed, flush = tuple(calls), self.queue.flush
+        # The device begins with the first launches while the others are still being queued.
+        start, rest, flush = tuple(calls[:EARLY]), tuple(calls[EARLY:]), self.queue.flush
 
         def run() -> None:
-            for call in fixed:
+            for call in start:
+                call()
+            flush()
+            for call in rest:
                 call()
             flush()
 
@@ -221,10 +234,15 @@ class OpenClDevice:
             _keep(path, program.get_info(cl.program_info.BINARIES)[0])
         return program
 
+    @property
+    def identity(self) -> str:
+        """What a compiled program belongs to: the device, its driver, and how it is asked to compile."""
+        return "\n".join([self.name, self._device.driver_version, *self._build_options])
+
     def _cached(self, text: str) -> Path | None:
         if self._cache is None:
             return None
-        key = "\n".join([self.name, self._device.driver_version, *self._build_options, text])
+        key = f"{self.identity}\n{text}"
         return self._cache / (hashlib.sha256(key.encode()).hexdigest() + ".bin")
 
 

@@ -28,6 +28,8 @@
 #define ROWS(F) F(0) F(1) F(2) F(3)
 #elif MR == 6
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5)
+#elif MR == 7
+#define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6)
 #elif MR == 8
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
 #endif

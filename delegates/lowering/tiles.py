@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,9 @@ def fixed_point(scaling: Rescale, x_zero: int) -> Finish:
     return Finish(scaling.lo, scaling.hi, arrays, scaling.zero_point, x_zero)
 
 
+FEW_WEIGHTS = 1 << 16
+"""So many stay in a CPU's cache while one tile of pixels after another is multiplied by all of them."""
+
 C_NAMES = {"FLOAT32": "float", "INT8": "char", "UINT8": "uchar"}
 
 
@@ -65,10 +68,28 @@ def conv_tiles(
     limits: DeviceLimits,
 ) -> Lowered:
     """The launch. image: x's shape as (n, h, w, c), which for a matrix product is (1, 1, rows, depth)."""
+    pixels = size(out) // matrix.weights.shape[0]
+    first, *others = [
+        _conv_tiles(x, image, matrix, out, over, finish, limits, tile)
+        for tile in _tiles_worth_trying(len(matrix.weights), pixels, limits)
+    ]
+    return [replace(first, variants=tuple(others))]
+
+
+def _conv_tiles(
+    x: TensorSpec,
+    image: tuple[int, int, int, int],
+    matrix: Matrix,
+    out: TensorSpec,
+    over: Window,
+    finish: Finish,
+    limits: DeviceLimits,
+    tile: tuple[int, int, int],
+) -> Launch:
     _, h, w, c = image
     oc = matrix.weights.shape[0]
     pixels = size(out) // oc
-    lanes, vectors, height = _tile(oc, pixels, limits)
+    lanes, vectors, height = tile
     nr = lanes * vectors
     panels = -(-oc // nr)
     tiles = panels * -(-pixels // height)
@@ -93,9 +114,10 @@ def conv_tiles(
         defines |= {"ACC": "int", "W_T": "short"}
     defines |= {"CODES": 1} if codes else {"PLAIN": 1}
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
-    defines |= {"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1}
+    defines |= {"ALONE": 1} if limits.cpu else {}
+    defines |= {} if limits.cpu and depth * panels * nr > FEW_WEIGHTS else {"CHANNELS_FIRST": 1}
     items = -(-tiles // share)
-    return [Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)]
+    return Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)
 
 
 def hybrid_tiles(
@@ -155,8 +177,22 @@ def _tile(oc: int, pixels: int, limits: DeviceLimits) -> tuple[int, int, int]:
     # 32 registers hold 8 rows of 3 vectors of 16 lanes; half as many, or half as wide, 6 of 2 at the most.
     wide = limits.cpu and lanes == 16
     vectors = min((3, 2, 1) if wide else (2, 1), key=lambda v: (-(-oc // (v * lanes)) * v, abs(v - 2)))
-    rows = 8 if wide and pixels >= 8 else 6 if limits.cpu and pixels >= 6 else 4 if pixels >= 4 else 2
+    if wide and pixels >= 7:
+        rows = min((8, 7), key=lambda r: (-(-pixels // r) * r, -r))
+    else:
+        rows = 6 if limits.cpu and pixels >= 6 else 4 if pixels >= 4 else 2
     return lanes, vectors if limits.cpu else 1, rows
+
+
+def _tiles_worth_trying(oc: int, pixels: int, limits: DeviceLimits) -> list[tuple[int, int, int]]:
+    """What _tile says, and after it others that could be faster."""
+    first = _tile(oc, pixels, limits)
+    lanes = first[0]
+    if lanes < 8 or pixels < 8:
+        return [first]
+    shapes = ((1, 8), (2, 7), (2, 8), (3, 7), (3, 8), (4, 6)) if lanes == 16 else ((1, 6), (2, 4), (2, 6))
+    tiles = [(lanes, vectors, rows) for vectors, rows in shapes if (vectors - 1) * lanes < oc]
+    return [first, *(tile for tile in tiles if tile != first)]
 
 
 def _largest_sum(matrix: Matrix, x: TensorSpec) -> int:

@@ -1,0 +1,88 @@
+"""Chooses among variants of a launch by running them, and remembers the choice on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tflgpu.delegates.launch import Launch
+
+if TYPE_CHECKING:
+    from tflgpu.delegates.device import Call, Device
+
+TURNS = 5
+"""How often each variant runs; its least time counts."""
+
+
+class Tuner:
+    """The choices made so far for one device.
+
+    identity: the device, its driver and precision, to which a choice belongs. folder: where choices are kept; None
+    keeps them in memory only.
+    """
+
+    def __init__(self, identity: str, folder: Path | None = None):
+        key = hashlib.sha256(identity.encode()).hexdigest()
+        self._path = None if folder is None else folder / f"{key}.tuned.json"
+        self._chosen = _read(self._path)
+
+    def choose(self, device: Device, launch: Launch, bind: Callable[[Launch], Call]) -> Launch:
+        """The fastest of the launch and its variants. bind: makes a call of a launch; what a call writes is lost."""
+        variants = (launch, *launch.variants)
+        key = _key(launch)
+        if not 0 <= self._chosen.get(key, -1) < len(variants):
+            times = [_least_time(device, bind(variant)) for variant in variants]
+            self._chosen[key] = int(np.argmin(times))
+            self._keep()
+        return variants[self._chosen[key]]
+
+    def _keep(self) -> None:
+        """Writes the choices whole or not at all; where they cannot be written they are made again next time."""
+        if self._path is None:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._path.with_suffix(f".{os.getpid()}.tmp")
+            draft.write_text(json.dumps(self._chosen, indent=1, sort_keys=True))
+            draft.replace(self._path)
+        except OSError:
+            pass
+
+
+def _read(path: Path | None) -> dict[str, int]:
+    """The choices in a file; none where there is no such file or it is damaged."""
+    try:
+        found = {} if path is None else json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    good = isinstance(found, dict) and all(isinstance(choice, int) for choice in found.values())
+    return found if good else {}
+
+
+def _key(launch: Launch) -> str:
+    """Kernel, macros and sizes of all variants: what decides which is fastest, and not whose data they take."""
+    parts = []
+    for variant in (launch, *launch.variants):
+        sizes = " ".join(str(int(a)) for a in variant.args if isinstance(a, np.integer))
+        macros = " ".join(f"{name}={value}" for name, value in sorted(variant.defines.items()))
+        parts.append(f"{variant.kernel} {variant.threads} {macros} {sizes}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _least_time(device: Device, call: Call) -> float:
+    """Seconds of one run, after a first that does not count."""
+    call()
+    device.synchronize()
+    least = float("inf")
+    for _ in range(TURNS):
+        start = time.perf_counter()
+        call()
+        device.synchronize()
+        least = min(least, time.perf_counter() - start)
+    return least

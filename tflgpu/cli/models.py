@@ -45,6 +45,8 @@ def told_plainly(command: Command) -> Command:
     def wrapper(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
+        except typer.Exit:  # a RuntimeError too, and no error
+            raise
         except (OSError, ValueError, RuntimeError) as error:
             errors.print("[bold red]error:[/]", end=" ")
             errors.print(str(error).strip(), markup=False, highlight=False)

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 import tflgpu
-from tflgpu.conformance import html, levels, verdicts
+from tflgpu.conformance import catalog, html, levels, verdicts
 from tflgpu.conformance.runner import counts
 from tflgpu.conformance.settings import Settings
 from tflgpu.conformance.verdicts import Result
@@ -80,10 +80,9 @@ def summary(results: Sequence[Result], settings: Settings, seconds: float, quick
 
 
 def _family(result: Result) -> str:
-    """Of a process that died, its name must tell."""
-    if result.family:
-        return result.family
-    return {"CONTRACT": "contract", "GRAPH": "graphs", "RANDOM": "random"}.get(result.op, "died")
+    """Its own, or what its name tells where its process died."""
+    case = None if result.family else catalog.found(result.name)
+    return result.family or (case.family if case is not None else "contract")
 
 
 def write(whole: Summary, results: Sequence[Result], folder: Path) -> list[Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy as copy_of
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,11 @@ from tflgpu.delegates.device import Call, Device
 from tflgpu.delegates.fuse import joined, shares
 from tflgpu.delegates.launch import Argument, Fault, Launch, Lowered, Packed, Ref, Share, Temp, source
 from tflgpu.delegates.lowering import lower
+from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.lowering.movement import copy
 
 from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Array, Node, Shape, TensorSpec
+from tflgpu.graph import Array, Model, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, arena
 from tflgpu.ops.registry import OpError
 from tflgpu.partition import Part
@@ -28,17 +31,25 @@ class GpuDelegate:
         self.name = name
         self.device = device
         self.limits = limits
+        self.model: Model | None = None
+
+    def attach(self, model: Model, threads: int) -> GpuDelegate:
+        """The same for one interpreter, whose nodes may name graphs of its model."""
+        served = copy_of(self)
+        served.model = model
+        return served
 
     def check(self, node: Node) -> None:
         """Raises Unsupported where the node cannot be lowered: lowering it is the test."""
         suffix = self.device.dialect.suffix
-        for step in lower(node, self.device.limits):
+        for step in lower(with_body(node, self.model), self.device.limits):
             if isinstance(step, Launch) and step.texts and suffix not in step.texts:
                 raise Unsupported(f"no body of {node.op} in this device's language (.{suffix})")
 
     def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The part as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
         device = self.device
+        part = replace(part, nodes=tuple(with_body(node, self.model) for node in part.nodes))
         reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
         variables = [i for i in part.inputs if i in tensors and tensors[i].spec.is_variable]

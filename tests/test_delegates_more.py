@@ -11,9 +11,12 @@ from delegate_cases import Case
 from more_delegate_cases import MORE_CASES
 from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
+from single_op import example
 from test_lstm import lstm_model
 from test_lstm_integer import integer_lstm_model
+from test_reduce_window import stablehlo
 from test_rnn import bidirectional_model
+from test_stablehlo_indexing import scatter_model
 from test_svdf import float_model, integer_model
 
 import tflgpu
@@ -96,3 +99,24 @@ def test_state_stays_on_the_device_and_can_be_reset(delegate: Any) -> None:
     interpreter.reset_all_variables()
     assert_same(answers(interpreter, invokes), first)
     assert np.array_equal(states[0].read(), states[0].host)
+
+
+@pytest.mark.parametrize(("kind", "body"), [("FLOAT32", None), ("INT8", "STABLEHLO_MULTIPLY")])
+@pytest.mark.parametrize("inserted", [[0], []])
+def test_scatters_by_the_body_of_the_model(kind: str, body: str | None, inserted: list[int], delegate: Any) -> None:
+    x, updates = example(kind, (4, 5)), example(kind, (4, 2), 1)
+    at, targets = np.array([[0], [3], [0], [-1]], np.int32), [0]
+    if not inserted:
+        updates, targets = updates.reshape(4, 1, 2), [1]
+    dims = {"update_window_dims": [1] if inserted else [1, 2], "inserted_window_dims": inserted}
+    options = dims | {"scatter_dims_to_operand_dims": targets, "index_vector_dim": 1}
+    model = scatter_model(x, at, updates, kind, body, **options)
+    assert_same(tflgpu_run(model, [x, at, updates], [delegate]), tflgpu_run(model, [x, at, updates]))
+
+
+def test_reduces_windows_by_the_body_of_the_model(delegate: Any) -> None:
+    window = {"window_dimensions": [2, 3], "window_strides": [1, 2], "window_dilations": [2, 1]}
+    edges = {"base_dilations": [1, 2], "padding": [1, 0, -1, 2]}
+    model = stablehlo("INT16", [5, 4], 3, "STABLEHLO_ADD", **window, **edges)
+    x = example("INT16", (5, 4))
+    assert_same(tflgpu_run(model, [x], [delegate]), tflgpu_run(model, [x]))

@@ -6,13 +6,15 @@ import math
 
 from numpy.lib.stride_tricks import as_strided
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref
-from tflgpu.delegates.lowering.index import index, standin
-from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.delegates.launch import MAX_ELEMENTS, Argument, Launch, Lowered, Ref, Temp
+from tflgpu.delegates.lowering.bodies import function_of
+from tflgpu.delegates.lowering.index import index, standin, start_and_index
+from tflgpu.delegates.lowering.movement import move
+from tflgpu.delegates.lowering.registry import bits_type, c_type, i32, lowers, require, size
 from tflgpu.delegates.lowering.scatter import wrapping
 
 from tflgpu.graph import Node, Shape, TensorSpec
-from tflgpu.ops.reduce_window import Window, window_of_inputs
+from tflgpu.ops.reduce_window import Window, edges_of, spread_places, window_of_inputs, window_of_options
 
 FUNCTIONS = {
     "ADD": "+",
@@ -31,6 +33,26 @@ def reduce_window(node: Node, limits: DeviceLimits) -> Lowered:
     name = node.options.reduce_function
     require(name in FUNCTIONS, f"the function {name}")
     return [reduced(name, Ref(x.index), x.shape, init, node.outputs[0], window_of_inputs(node), limits)]
+
+
+@lowers("STABLEHLO_REDUCE_WINDOW")
+def stablehlo_reduce_window(node: Node, limits: DeviceLimits) -> Lowered:
+    """x, dilated and padded with the value of input 1, reduced window by window with what the body computes."""
+    x, init, out = node.input(0), node.input(1), node.outputs[0]
+    name, edges, window = function_of(node), edges_of(node), window_of_options(node)
+    require(name in FUNCTIONS, f"the function {name}")
+    shape = edges.shape(x.shape)
+    if shape == x.shape and not any(any(pair) for pair in edges.padding):
+        return [reduced(name, Ref(x.index), shape, init, out, window, limits)]
+    require(math.prod(shape) <= MAX_ELEMENTS, "more elements with padding than a 32-bit index reaches")
+    spread = Temp(max(math.prod(shape), 1) * x.dtype.itemsize)
+    bits = bits_type(x)
+    base, x_base = standin(shape, x.dtype), standin(x.shape, x.dtype)
+    source, inner = spread_places(x.shape, edges)
+    view, target = x_base[source], base[inner]
+    over = [move(Ref(x.index), spread, view.size, bits, start_and_index(view, x_base), start_and_index(target, base))]
+    around = move(Ref(init.index), spread, math.prod(shape), bits, (0, "(0)"))
+    return [around, *(over if view.size else []), reduced(name, spread, shape, init, out, window, limits)]
 
 
 def reduced(

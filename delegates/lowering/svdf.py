@@ -26,7 +26,7 @@ def _launch(node: Node, newest: Temp, time: Packed, bias: Array, numbers: tuple[
     rank, out = int(node.options.rank), node.outputs[0]
     rows, units = out.shape
     memory = node.input(2).shape[1]
-    sizes = map(i32, (size(out), units, rank, memory, *numbers))
+    sizes: tuple[Any, ...] = tuple(map(i32, (size(out), units, rank, memory, *numbers)))
     args = (newest, time, bias, state(node.input(4), rows * units * rank * memory), Ref(out.index), *sizes)
     return Launch("svdf.svdf", args, (size(out),), defines=types)
 

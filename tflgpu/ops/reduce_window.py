@@ -112,7 +112,7 @@ class Edges:
         return tuple(n + low + high for n, (low, high) in zip(spread, self.padding, strict=True))
 
 
-def _edges(node: Node) -> Edges:
+def edges_of(node: Node) -> Edges:
     rank = len(node.input(0).shape)
     dilations = [int(d) for d in node.options.base_dilations or ()]
     padding = [int(p) for p in node.options.padding or ()]
@@ -124,28 +124,33 @@ def _edges(node: Node) -> Edges:
     return edges
 
 
-def _window_of_options(node: Node) -> Window:
+def window_of_options(node: Node) -> Window:
     o = node.options
     return _window(node, *(list(field or ()) for field in (o.window_dimensions, o.window_strides, o.window_dilations)))
 
 
 def _stablehlo_shape(node: Node, runtime: Runtime) -> list[Shape]:
-    window = _window_of_options(node)
-    return [window.output_shape(_edges(node).shape(node.input(0).shape))]
+    window = window_of_options(node)
+    return [window.output_shape(edges_of(node).shape(node.input(0).shape))]
 
 
-def _spread(x: Array, init: Array, edges: Edges) -> Array:
-    """x with init between and around its elements."""
-    shape = edges.shape(x.shape)
-    out = np.full(shape, init.reshape(-1)[0], x.dtype)
+def spread_places(shape: Shape, edges: Edges) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Which elements of an array are left after both, and where they are then."""
     inner, source = [], []
-    for n, size, d, (low, _) in zip(x.shape, shape, edges.dilations, edges.padding, strict=True):
+    for n, size, d, (low, _) in zip(shape, edges.shape(shape), edges.dilations, edges.padding, strict=True):
         first = max(0, -(low // d))
         last = min(n, (size - 1 - low) // d + 1)
         source.append(slice(first, max(first, last)))
         begin = low + first * d
         inner.append(slice(begin, begin + max(0, (last - first - 1) * d + 1), d) if last > first else slice(0, 0))
-    out[tuple(inner)] = x[tuple(source)]
+    return tuple(source), tuple(inner)
+
+
+def _spread(x: Array, init: Array, edges: Edges) -> Array:
+    """x with init between and around its elements."""
+    out = np.full(edges.shape(x.shape), init.reshape(-1)[0], x.dtype)
+    source, inner = spread_places(x.shape, edges)
+    out[inner] = x[source]
     return out
 
 
@@ -163,7 +168,7 @@ def _body(node: Node, runtime: Runtime) -> str:
 def stablehlo_reduce_window(node: Node, runtime: Runtime, x: Array, init: Array) -> Array:
     """x, dilated and padded with init, reduced window by window with the function of the body's one operation."""
     combine = FUNCTIONS[_body(node, runtime)]
-    edges = _edges(node)
+    edges = edges_of(node)
     if any(d != 1 for d in edges.dilations) or any(any(p) for p in edges.padding):
         x = _spread(x, init, edges)
-    return _reduced(combine, x, init, _window_of_options(node), node.outputs[0].shape)
+    return _reduced(combine, x, init, window_of_options(node), node.outputs[0].shape)

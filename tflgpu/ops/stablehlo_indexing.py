@@ -13,7 +13,7 @@ from tflgpu.ops.shape import FIXED_SIZE, require_index_type, require_output_type
 from tflgpu.ops.shape_rules import elements, sized
 
 
-def _dimensions(vector: Any, rank: int, name: str) -> list[int]:
+def dimensions_of(vector: Any, rank: int, name: str) -> list[int]:
     """An option that lists dimensions of a tensor of this rank. Raises OpError for one out of range, or twice."""
     found = [] if vector is None else [int(d) for d in vector]
     require(
@@ -58,13 +58,13 @@ def gather_dimensions(node: Node) -> tuple[list[int], list[int], list[int], list
     sizes = [int(s) for s in (() if options.slice_sizes is None else options.slice_sizes)]
     fits = len(sizes) == len(x) and all(0 <= s <= d for s, d in zip(sizes, x, strict=True))
     require(fits, f"STABLEHLO_GATHER: slices of {sizes} do not fit into {list(x)}. ")
-    collapsed = _dimensions(options.collapsed_slice_dims, len(x), "collapsed_slice_dims")
+    collapsed = dimensions_of(options.collapsed_slice_dims, len(x), "collapsed_slice_dims")
     kept = [d for d in range(len(x)) if d not in collapsed]
     vectors = index_vectors(np.empty(node.input(1).shape, np.bool_), int(options.index_vector_dim)).shape
-    targets = _dimensions(options.start_index_map, len(x), "start_index_map")
+    targets = dimensions_of(options.start_index_map, len(x), "start_index_map")
     require(len(targets) == vectors[-1], f"STABLEHLO_GATHER: index vectors of {vectors[-1]}, but {targets} to index. ")
     rank = len(vectors) - 1 + len(kept)
-    offset_dims = sorted(_dimensions(options.offset_dims, rank, "offset_dims"))
+    offset_dims = sorted(dimensions_of(options.offset_dims, rank, "offset_dims"))
     require(len(offset_dims) == len(kept), f"STABLEHLO_GATHER: offset_dims {offset_dims} for windows of {len(kept)}. ")
     made = (*vectors[:-1], *(sizes[d] for d in kept))
     return sizes, kept, targets, offset_dims, sized(made[i] for i in order_of(rank, offset_dims))
@@ -145,9 +145,9 @@ def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
     options, (x, indices, updates), y = node.options, inputs, outputs[0]
     name = computation(runtime.subgraph(int(options.update_computation_subgraph_index)))
     vectors = index_vectors(indices, int(options.index_vector_dim))
-    window_dims = sorted(_dimensions(options.update_window_dims, updates.ndim, "update_window_dims"))
-    inserted = _dimensions(options.inserted_window_dims, x.ndim, "inserted_window_dims")
-    targets = _dimensions(options.scatter_dims_to_operand_dims, x.ndim, "scatter_dims_to_operand_dims")
+    window_dims = sorted(dimensions_of(options.update_window_dims, updates.ndim, "update_window_dims"))
+    inserted = dimensions_of(options.inserted_window_dims, x.ndim, "inserted_window_dims")
+    targets = dimensions_of(options.scatter_dims_to_operand_dims, x.ndim, "scatter_dims_to_operand_dims")
     kept = [d for d in range(x.ndim) if d not in inserted]
     batch = tuple(d for i, d in enumerate(updates.shape) if i not in window_dims)
     fits = len(window_dims) == len(kept) and vectors.shape == (*batch, len(targets))

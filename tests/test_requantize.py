@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tflgpu.fixed_point import quantize_multipliers
 from tflgpu.ops.filters import Filters
-from tflgpu.ops.requantize import Requantizer, Rescale, codes, exact_in_float64, fold
+from tflgpu.ops.requantize import Requantizer, Rescale, codes, exact_in_float64, fold, separable
 
 few = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 
@@ -30,9 +30,10 @@ def near_ties(random: np.random.Generator, factors: np.ndarray, dtype: np.dtype,
     dtype=st.sampled_from([np.int8, np.uint8, np.int16]),
     wide=st.booleans(),
     rectified=st.booleans(),
+    largest=st.sampled_from([2**20, 2**30]),
     seed=st.integers(0, 100),
 )
-def test_float64_gives_the_codes_of_integer_arithmetic(exponents, mantissa, dtype, wide, rectified, seed):
+def test_float64_gives_the_codes_of_integer_arithmetic(exponents, mantissa, dtype, wide, rectified, largest, seed):
     random = np.random.default_rng(seed)
     dtype = np.dtype(dtype)
     limits = np.iinfo(dtype)
@@ -43,10 +44,10 @@ def test_float64_gives_the_codes_of_integer_arithmetic(exponents, mantissa, dtyp
     lo = zero_point if rectified else int(limits.min)
     multiplier, exponent = quantize_multipliers(factors)
     scaling = Rescale(multiplier, exponent, zero_point, lo, int(limits.max), dtype, wide and dtype == np.int16)
-    sums = near_ties(random, factors, dtype, 96)
-    bias = random.integers(-1000, 1000, factors.size)
+    sums = np.clip(near_ties(random, factors, dtype, 96), -largest, largest)
+    bias = random.integers(-largest >> 6, largest >> 6, factors.size)
     out = np.empty(sums.shape, dtype)
-    Requantizer(scaling, len(sums), bias, 2**30).bind((sums - bias).astype(np.float64), out)()
+    Requantizer(scaling, len(sums), bias, largest).bind((sums - bias).astype(np.float64), out)()
     np.testing.assert_array_equal(out, codes(sums, scaling))
 
 
@@ -68,6 +69,29 @@ def test_what_float64_cannot_hold_is_left_to_integers():
     assert not exact_in_float64(scaling(2.0**-10, np.int16), 1 << 30)
     assert exact_in_float64(scaling(2.0**-10, np.int16, wide=True), 1 << 40)
     assert not exact_in_float64(scaling(4.0, np.int8), 1 << 30)
+
+
+@few
+@given(
+    exponents=st.lists(st.integers(-10, 3), min_size=1, max_size=5),
+    dtype=st.sampled_from([np.int8, np.uint8]),
+    rectified=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_sums_and_bias_scaled_apart_give_the_same_codes(exponents, dtype, rectified, seed):
+    random = np.random.default_rng(seed)
+    limits = np.iinfo(dtype)
+    factors = np.ldexp(random.random(len(exponents)) / 2 + 0.5, exponents)
+    zero_point = int(random.integers(limits.min, int(limits.max) + 1))
+    lo = zero_point if rectified else int(limits.min)
+    scaling = Rescale(*quantize_multipliers(factors), zero_point, lo, int(limits.max), np.dtype(dtype))
+    largest = 2**21 - 1 if max(exponents) <= 0 else 2**18
+    assert separable(scaling, largest)
+    sums = np.clip(near_ties(random, factors, np.dtype(dtype), 512), -largest, largest)
+    bias = random.integers(-largest, largest + 1, factors.size)
+    out = np.empty(sums.shape, dtype)
+    Requantizer(scaling, len(sums), bias, largest).bind((sums - bias).astype(np.float32), out)()
+    np.testing.assert_array_equal(out, codes(sums, scaling))
 
 
 @pytest.mark.parametrize(("rows", "n"), [(1, 1), (7, 3), (224, 16), (49, 320), (1000, 1), (13, 600)])

@@ -57,6 +57,9 @@ class GraphRunner:
         self._read = {spec.index for node in graph.nodes for spec in node.inputs if spec is not None}
         self._read.update(graph.outputs)
         self._allocated_for: list[Shape] = []
+        self._entered: Plan | None = None
+        self._entry: list[tuple[Tensor, bool]] = []
+        self._own: set[int] = set()
         self.bindings: dict[int, Binding] = {}
 
     @property
@@ -188,23 +191,25 @@ class GraphRunner:
         if self.plan is None or shapes != self._allocated_for:
             self._allocate_for(shapes)
             self._allocated_for = shapes
-        assert self.plan is not None
-        storage = self.plan.storage
-        tensors = [storage[index] for index in self.graph.inputs]
-        own = {id(tensor.host) for tensor in tensors}
-        read = self._read if not self._session.preserve_all_tensors else set(self.graph.inputs)
-        copies = []
-        for index, tensor, x in zip(self.graph.inputs, tensors, inputs, strict=True):
-            if x is tensor.host:
-                tensor.read()
-            elif index in read:
-                # A loop may hand back the graph's own arrays in another order.
-                copies.append((tensor, x.copy() if id(x) in own else x))
+        plan = self.plan
+        assert plan is not None
+        if self._entered is not plan:
+            self._enter(plan)
+        # A loop may hand back the graph's own arrays, also in another order.
+        pairs = zip(self._entry, inputs, strict=True)
+        copies = [(t, x.copy() if id(x) in self._own else x) for (t, read), x in pairs if read and x is not t.host]
         for tensor, x in copies:
             np.copyto(tensor.write(), x)
         self.invoke()
         assert self._ran is not None
         return [self._ran.storage[index].read() for index in self.graph.outputs]
+
+    def _enter(self, plan: Plan) -> None:
+        """Notes which tensors `run` copies to: an input that no node reads needs no value."""
+        everything = self._session.preserve_all_tensors
+        self._entry = [(plan.storage[i], everything or i in self._read) for i in self.graph.inputs]
+        self._own = {id(tensor.host) for tensor, _ in self._entry}
+        self._entered = plan
 
     def _allocate_for(self, shapes: Sequence[Shape]) -> None:
         for index, shape in zip(self.graph.inputs, shapes, strict=True):

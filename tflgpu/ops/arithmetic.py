@@ -12,7 +12,7 @@ from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.code_maps import require_symmetric, scale_and_zero_point
 from tflgpu.ops.elementwise import InPlace, binary_shape, require_same_types
-from tflgpu.ops.fused_activation import clamp_of, float_range, quantized_range
+from tflgpu.ops.fused_activation import clamp, float_range, quantized_range
 from tflgpu.ops.lookup import all_codes
 from tflgpu.ops.registry import OpError, Step, kernel, require
 
@@ -43,7 +43,7 @@ def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
 
     def clamped(a: Array, b: Array, y: Array) -> None:
         f(a, b, y)
-        clamp_of(y.size)(y, lo, hi, y)
+        clamp(y, lo, hi, y)
 
     return clamped
 
@@ -72,7 +72,7 @@ def _store(zero_point: int, lo: int, hi: int) -> Callable[[Array, Array, Array],
     def store(v: Array, y: Array, narrow: Array) -> None:
         np.add(v, zero, out=v)
         np.copyto(narrow, v, casting="unsafe")
-        narrow.clip(low, high, out=narrow)
+        clamp(narrow, low, high, narrow)
         np.copyto(y, narrow, casting="unsafe")
 
     return store

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from tflgpu.graph import Array, Node, TensorSpec
-from tflgpu.ops.fused_activation import float_range
+from tflgpu.ops.fused_activation import clamp, float_range
 from tflgpu.ops.registry import OpError, Step, require
 from tflgpu.ops.requantize import Requantizer, fold, rescale
 from tflgpu.ops.scratch import scratch
@@ -214,7 +214,7 @@ class FloatBias:
         """The step for C-contiguous rows (m, oc)."""
         lo, hi = self._lo, self._hi
         if self._bias is None:
-            return lambda: rows.clip(lo, hi, rows)
+            return lambda: clamp(rows, lo, hi, rows)
         together = fold(*rows.shape)
         if together not in self._tiled:
             self._tiled[together] = np.tile(self._bias, together)
@@ -222,7 +222,7 @@ class FloatBias:
 
         def step() -> None:
             np.add(rows, bias, rows)
-            rows.clip(lo, hi, rows)
+            clamp(rows, lo, hi, rows)
 
         return step
 

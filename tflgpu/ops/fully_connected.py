@@ -10,7 +10,7 @@ from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops import fused_activation
 from tflgpu.ops.few_rows import hybrid_product
 from tflgpu.ops.fully_connected_integer import fixed_point, quantized, shuffled
-from tflgpu.ops.fused_activation import clamp_of
+from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.hybrid import RowQuantizer, weight_scale
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import elements
@@ -131,7 +131,7 @@ def _factory(x: TensorSpec, weights: TensorSpec) -> Factory:
 
 def _float32(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
     lo, hi = fused_activation.float_range(node.options.fused_activation_function)
-    transposed, clamp = weights.T, clamp_of(y.size)
+    transposed = weights.T
 
     def step() -> None:
         np.matmul(x, transposed, out=y)

@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.fixed_point import mbqm, mbqm64, quantize_multipliers
 from tflgpu.graph import Array, Node
 from tflgpu.ops import fused_activation
-from tflgpu.ops.fused_activation import clamp_of
+from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.hybrid import weight_scale
 from tflgpu.ops.integer_matmul import IntegerMatrix, largest_code
 from tflgpu.ops.registry import OpError, Step, require
@@ -78,7 +78,6 @@ def quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array
     accumulate, size = _accumulator(node, x, weights, bias)
     scale = np.broadcast_to(float(spec.scale) * scales.astype(np.float64) / float(output.scale), (len(weights),))
     low, high = np.float64(lo - zero), np.float64(hi - zero)
-    clamp = clamp_of(y.size)
     workspace = Workspace("rounding", ((size,), np.float64), ((size,), np.int32))
 
     def step() -> None:

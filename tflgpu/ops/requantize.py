@@ -13,7 +13,7 @@ import numpy as np
 
 from tflgpu.fixed_point import mbqm, mbqm64, quantize_multipliers, wrap
 from tflgpu.graph import Array, TensorSpec
-from tflgpu.ops.fused_activation import quantized_range
+from tflgpu.ops.fused_activation import clamp, quantized_range
 from tflgpu.ops.registry import Step
 from tflgpu.ops.scratch import scratch
 
@@ -80,6 +80,16 @@ def exact_in_float64(scaling: Rescale, largest: int) -> bool:
     return all(_same_at_thresholds(_of_channels(scaling, part), largest) for part in parts)
 
 
+def separable(scaling: Rescale, largest: int) -> bool:
+    """Whether sums and their bias may be scaled apart and added then: both products are exact in float64.
+
+    A sum without its bias is at most twice `largest`, and a multiplier below 2^31; in units of 2^(exponent - 31), which
+    all terms are multiples of, what the output's zero point adds is below 2^52, and what is above 2^53 is clamped.
+    """
+    narrow = scaling.dtype.itemsize == 1 and not scaling.wide
+    return narrow and 2 * largest < 1 << 22 and int(scaling.exponent.min(initial=0)) >= -11
+
+
 def _of_channels(scaling: Rescale, channels: Array) -> Rescale:
     return replace(scaling, multiplier=scaling.multiplier[channels], exponent=scaling.exponent[channels])
 
@@ -125,6 +135,7 @@ class Requantizer:
         self._exact = exact_in_float64(scaling, largest) if exact is None else exact
         self._bias = np.asarray(bias, np.int64)
         self._tiled: dict[int, tuple[Array, ...]] = {}
+        self._separable = self._exact and separable(scaling, largest)
         if not self._exact:
             return
         size = rows * self._n
@@ -133,6 +144,7 @@ class Requantizer:
         # Codes are made non-negative, so that cutting towards zero is rounding down.
         self._offset = (1 << (8 * scaling.dtype.itemsize - 1)) if signed else 0
         self._positive = scaling.lo >= scaling.zero_point
+        self._shift = float(scaling.zero_point + self._offset) + 0.5
         self._x = scratch("scaled", size, np.float64)
         self._t = scratch("signs", size if self._needs_sign() else 0, np.float64)
 
@@ -142,11 +154,11 @@ class Requantizer:
     def set_bias(self, bias: Array) -> None:
         """Replaces the bias by another of the same bound."""
         self._bias[...] = bias
-        for together, (tiled, *_) in self._tiled.items():
-            tiled[...] = np.tile(self._bias, together)
+        for together, (tiled, scale, half_step) in self._tiled.items():
+            tiled[...] = self._start(together, scale, half_step)
 
     def _constants(self, together: int) -> tuple[Array, ...]:
-        """bias, scale and half of the first rounding's step for each channel, `together` times."""
+        """What sums start from, scale and half of the first rounding's step for each channel, `together` times."""
         if together not in self._tiled:
             s = self._scaling
             m, e = s.multiplier.astype(np.int64), s.exponent.astype(np.int64)
@@ -156,9 +168,17 @@ class Requantizer:
             else:
                 scale = np.ldexp(m.astype(np.float64), e - 31)
                 half_step = np.where(e < 0, np.ldexp(0.5, e), 0.0)
-            bias = self._bias.astype(np.float64)
-            self._tiled[together] = tuple(np.tile(a, together) for a in (bias, scale, half_step))
+            scale, half_step = np.tile(scale, together), np.tile(half_step, together)
+            self._tiled[together] = (self._start(together, scale, half_step), scale, half_step)
         return self._tiled[together]
+
+    def _start(self, together: int, scale: Array, half_step: Array) -> Array:
+        """The bias; where it may be scaled by itself, that, with what is added afterwards otherwise."""
+        bias = np.tile(self._bias.astype(np.float64), together)
+        if not self._separable:
+            return bias
+        # Where the sign decides, half of the shift comes with the sign's part.
+        return bias * scale + (self._shift / 2 if self._needs_sign() else self._shift + half_step)
 
     def bind(self, accumulators: Array, out: Array) -> Step:
         """A step that turns what is then in accumulators (rows, n), both C-contiguous, into codes in out (rows, n)."""
@@ -170,11 +190,24 @@ class Requantizer:
         acc = accumulators.reshape(shape)
         x, code = self._x[: out.size].reshape(shape), self._code[: out.size].reshape(shape)
         bits = out.view(code.dtype).reshape(shape)
-        shift = float(self._scaling.zero_point + self._offset) + 0.5
         lo, hi = np.float64(self._scaling.lo + self._offset), np.float64(self._scaling.hi + self._offset)
         sign = code.dtype.type(self._offset)
-        round_to_sign = self._signed_rounding(x, shape, half_step) if self._needs_sign() else None
-        up = shift + half_step if self._positive else np.float64(shift)
+        already = self._shift / 2 if self._separable else 0.0
+        round_to_sign = self._signed_rounding(x, shape, half_step, already) if self._needs_sign() else None
+        up = self._shift + half_step if self._positive else np.float64(self._shift)
+
+        def separate() -> None:
+            np.copyto(x, acc)
+            np.multiply(x, scale, x)
+            np.add(x, bias, x)
+            if round_to_sign is not None:
+                round_to_sign()
+            clamp(x, lo, hi, x)
+            code[...] = x
+            np.bitwise_xor(code, sign, bits)
+
+        if self._separable:
+            return separate
 
         def step() -> None:
             np.add(acc, bias, x)
@@ -182,26 +215,28 @@ class Requantizer:
             if round_to_sign is not None:
                 round_to_sign()
             np.add(x, up, x)
-            x.clip(lo, hi, x)
+            clamp(x, lo, hi, x)
             code[...] = x
             np.bitwise_xor(code, sign, bits)
 
         return step
 
-    def _signed_rounding(self, x: Array, shape: tuple[int, int], half_step: Array) -> Step:
+    def _signed_rounding(self, x: Array, shape: tuple[int, int], half_step: Array, already: float) -> Step:
         """A step that moves x away from zero by half of the first rounding's step.
 
         mbqm rounds x * 2^-e to an integer and that times 2^e again, halves of the second away from zero. Both are one
         rounding down of x + 1/2, moved by half a step up where x >= 0 and down where x < 0. Nearer to zero than that
         half step everything is rounded to 0, so that a clamp can stand for the sign.
+
+        already: what x has been moved by before. It is moved by as much once more.
         """
         t = self._t[: x.size].reshape(shape)
-        minus = -half_step
+        minus, half_step = already - half_step, already + half_step
         if half_step.min() == half_step.max():
             low, high = np.float64(minus[0]), np.float64(half_step[0])
 
             def step() -> None:
-                x.clip(low, high, t)
+                clamp(x, low, high, t)
                 np.add(x, t, x)
 
         else:

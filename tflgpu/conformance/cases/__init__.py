@@ -9,6 +9,7 @@ from functools import cache
 from tflgpu.conformance.cases import (
     comparison,
     conv,
+    custom,
     elementwise,
     indexing,
     matmul,
@@ -20,7 +21,7 @@ from tflgpu.conformance.cases import (
 )
 from tflgpu.conformance.cases.case import Case
 
-FAMILIES = (elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization)
+FAMILIES = (elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, custom)
 
 
 @cache

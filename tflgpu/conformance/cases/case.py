@@ -60,13 +60,17 @@ def scalar(value: int) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class OneOp:
-    """A model of one node. Inputs: T, an array for a constant, or None for one that is absent."""
+    """A model of one node. Inputs: T, an array for a constant, or None for one that is absent.
+
+    custom: the options of a custom operator; None for a builtin one.
+    """
 
     op: str
     inputs: Sequence[T | Array | None]
     outputs: Sequence[T]
     options: Mapping[str, Any] = field(default_factory=dict)
     version: int | None = None
+    custom: bytes | None = None
 
     def sample(self, seed: int) -> Sample:
         rng = np.random.default_rng(seed)
@@ -89,7 +93,10 @@ class OneOp:
                 fed.append(spec)
                 inputs.append(graph.input(name, spec.type, spec.shape, **spec.quantization()))
         outputs = [graph.tensor(f"out{n}", t.type, t.shape, **t.quantization()) for n, t in enumerate(self.outputs)]
-        graph.node(self.op, inputs, outputs, version=self._version(), **self.options)
+        if self.custom is None:
+            graph.node(self.op, inputs, outputs, version=self._version(), **self.options)
+        else:
+            graph.custom(self.op, inputs, outputs, options=self.custom, version=self.version or 1)
         graph.outputs(*outputs)
         return Sample(model.build(), fed, seed)
 

@@ -12,9 +12,9 @@
 FN void gather(global u32* rows, global const X_T* x, i32 m0, i32 steps, i32 pixels, i32 h, i32 w, i32 c, i32 oh,
                i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left,
                i32 zeros) {
+    i32 ox = m0 % ow, oy = m0 / ow % oh, image = m0 / ow / oh;
     for (i32 i = 0; i < MR; i++) {
-        i32 at = min(m0 + i, pixels - 1);
-        i32 x0 = at % ow * stride_w - left, y0 = at / ow % oh * stride_h - top, image = at / ow / oh * h;
+        i32 x0 = ox * stride_w - left, y0 = oy * stride_h - top;
         global u8* to = (global u8*)(rows + i * steps);
         i32 whole = dilation_w == 1 && x0 >= 0 && x0 + kw <= w;
         i32 across = whole ? 1 : kw, run = whole ? kw * c : c;
@@ -22,7 +22,7 @@ FN void gather(global u32* rows, global const X_T* x, i32 m0, i32 steps, i32 pix
             for (i32 kx = 0; kx < across; kx++, to += run) {
                 i32 iy = y0 + ky * dilation_h, ix = x0 + kx * dilation_w, k = 0;
                 if (iy >= 0 && iy < h && ix >= 0 && ix < w) {
-                    global const u8* from = (global const u8*)x + ((image + iy) * w + ix) * c;
+                    global const u8* from = (global const u8*)x + ((image * h + iy) * w + ix) * c;
                     for (; k + 16 <= run; k += 16) vstore16(vload16(0, from + k) ^ (u8)FLIP, 0, to + k);
                     for (; k + 8 <= run; k += 8) vstore8(vload8(0, from + k) ^ (u8)FLIP, 0, to + k);
                     for (; k < run; k++) to[k] = from[k] ^ (u8)FLIP;
@@ -31,6 +31,11 @@ FN void gather(global u32* rows, global const X_T* x, i32 m0, i32 steps, i32 pix
                 }
             }
         while (to < (global u8*)(rows + (i + 1) * steps)) *to++ = 0;
+        // One place after the other, since a division takes long; the last stands for those behind it.
+        if (m0 + i + 1 < pixels && ++ox == ow) {
+            ox = 0;
+            if (++oy == oh) oy = 0, image++;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 // channels, kept in registers. A work-item takes `share` tiles one after another.
 // weights: panels of NR = NV * VW channels, each (kh, kw, c, NR); `step` elements from one input channel to the next,
 // `panel` from one panel to the next. zeros: kw * c values of pixels in the padding.
+// POINTWISE: for windows of one value, one to a place: a product of matrices.
 // Everything is a named variable and nothing an array, which PoCL would keep in memory.
 // Only for OpenCL: CUDA has kernels of its own for this.
 
@@ -44,15 +45,25 @@
 #endif
 
 #define SUM_START(i, j) V acc##i##j = 0;
+#ifdef POINTWISE
 #define ROW_START(i)                                                                                                   \
-    i32 at##i = min(m0 + i, pixels - 1), x##i = at##i % ow * stride_w - left;                                            \
-    i32 y##i = at##i / ow % oh * stride_h - top, image##i = at##i / ow / oh * h;                                         \
+    global const X_T* a##i = x + min(m0 + i, pixels - 1) * c;                                                          \
+    COLUMNS(SUM_START, i)
+#else
+// One place after the other, since a division takes longer than many products; the last stands for those behind it.
+#define ROW_START(i)                                                                                                   \
+    i32 x##i = ox * stride_w - left, y##i = oy * stride_h - top, image##i = image * h;                                 \
+    if (m0 + i + 1 < pixels && ++ox == ow) {                                                                           \
+        ox = 0;                                                                                                        \
+        if (++oy == oh) oy = 0, image++;                                                                               \
+    }                                                                                                                  \
     COLUMNS(SUM_START, i)
 #define WHOLE(i) &&x##i >= 0 && x##i + kw <= w
 #define PIXEL(i)                                                                                                       \
     i32 iy##i = y##i + ky * dilation_h, ix##i = x##i + kx * dilation_w;                                                \
     i32 inside##i = iy##i >= 0 && iy##i < h && ix##i >= 0 && ix##i < w;                                                \
     global const X_T* a##i = inside##i ? x + ((image##i + iy##i) * w + ix##i) * c : zeros;
+#endif
 #define WEIGHT(i, j) V weight##j = LOAD(b + j * VW);
 #define ADD(i, j) acc##i##j += value##i * weight##j;
 #define ROW_ADD(i)                                                                                                     \
@@ -83,8 +94,16 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
 #else
         i32 n0 = t / rows * NR, m0 = t % rows * MR;
 #endif
-        ROWS(ROW_START)
         global const W_T* b = weights + n0 / NR * panel;
+#ifdef POINTWISE
+        ROWS(ROW_START)
+        for (i32 k = 0; k < c; k++, b += STEP) {
+            COLUMNS(WEIGHT, 0)
+            ROWS(ROW_ADD)
+        }
+#else
+        i32 ox = m0 % ow, oy = m0 / ow % oh, image = m0 / ow / oh;
+        ROWS(ROW_START)
         // A window that lies inside the image has the values of its row side by side.
         i32 whole = dilation_w == 1 ROWS(WHOLE);
         i32 across = whole ? 1 : kw, run = whole ? kw * c : c;
@@ -96,6 +115,7 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
                     ROWS(ROW_ADD)
                 }
             }
+#endif
 #ifdef PLAIN
         if (m0 + MR <= pixels && n0 + NR <= oc) {
             ROWS(ROW_STORE)

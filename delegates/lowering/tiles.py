@@ -116,6 +116,7 @@ def _conv_tiles(
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     defines |= {"ALONE": 1} if limits.cpu else {}
     defines |= {} if limits.cpu and depth * panels * nr > FEW_WEIGHTS else {"CHANNELS_FIRST": 1}
+    defines |= {"POINTWISE": 1} if over.pointwise else {}
     items = -(-tiles // share)
     return Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)
 
@@ -158,7 +159,7 @@ def hybrid_tiles(
         "BIAS_T": "float",
     }
     defines |= {"ACC": "int", "W_T": "short"} if integer else {"ACC": "float", "W_T": "float"}
-    defines |= {"HYBRID": 1} | ({"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1})
+    defines |= {"HYBRID": 1, "POINTWISE": 1} | ({"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1})
     return Launch("tiles.conv_tiles", args, (-(-tiles // share),), (1 if limits.cpu else 64,), defines)
 
 

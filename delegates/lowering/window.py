@@ -25,6 +25,11 @@ class Window:
     top: int
     left: int
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether each place is over one value of its own."""
+        return (self.kh, self.kw, self.sh, self.sw, self.top, self.left) == (1, 1, 1, 1, 0, 0)
+
 
 def window(node: Node, h: int, w: int, kh: int, kw: int) -> Window:
     """The window of a node with options stride_h, stride_w, padding, and dilations where it has them, over h x w."""

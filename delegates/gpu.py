@@ -16,6 +16,7 @@ from tflgpu.delegates.launch import Argument, Fault, Launch, Lowered, Packed, Re
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.lowering.movement import copy
+from tflgpu.delegates.tune import Tuner
 
 from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Array, Model, Node, Shape, TensorSpec
@@ -111,6 +112,7 @@ class _Compilation:
 
     def __init__(self, device: Device, part: Part, tensors: Mapping[int, Tensor]):
         self.device = device
+        self.tuner: Tuner | None = getattr(device, "tuner", None)
         self.specs = _specs(part.nodes)
         self.boundary = {
             index: tensors[index] for index in part.inputs | part.outputs if self.specs[index].data is None
@@ -193,6 +195,20 @@ class _Compilation:
     def _call(self, launch: Launch) -> Call:
         if 0 in launch.threads:
             return _nothing
+        if launch.variants and self.tuner is not None:
+            return self._fastest(launch, self.tuner)
+        return self._bound(launch)
+
+    def _fastest(self, launch: Launch, tuner: Tuner) -> Call:
+        """The fastest variant; what the others alone have uploaded goes again."""
+        before = set(self.constants)
+        chosen = tuner.choose(self.device, launch, self._bound)
+        wanted = {id(argument) for argument in chosen.args}
+        for key in self.constants.keys() - before - wanted:
+            del self.constants[key]
+        return self._bound(chosen)
+
+    def _bound(self, launch: Launch) -> Call:
         kernel = self.device.kernel(source(launch, self.device.dialect), launch.name)
         return self.device.bind(kernel, [self._argument(a) for a in launch.args], launch.grid, launch.block)
 

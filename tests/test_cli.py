@@ -66,6 +66,19 @@ def test_inspect_shows_every_node():
     assert text.count("CONV_2D") >= 5 and "million multiply-accumulates" in text
 
 
+def test_inspect_shows_where_activations_lie():
+    plan = json.loads(told("inspect", FLOAT32, "--json"))["memory_plan"]
+    inside = [where for where in plan if where["offset"] is not None]
+    assert len(inside) >= 8 and all(where["offset"] % 64 == 0 for where in inside)
+    assert "memory plan" in told("inspect", FLOAT32, "--memory")
+
+
+def test_compare_shows_every_node():
+    pytest.importorskip("ai_edge_litert")
+    text = told("compare", INT8, "--nodes")
+    assert "0 CONV_2D, tensor" in text and "9 SOFTMAX, tensor" in text
+
+
 def test_benchmark_takes_the_flags_of_benchmark_model(tmp_path):
     csv, trace = tmp_path / "profile.csv", tmp_path / "trace.json"
     text = told(

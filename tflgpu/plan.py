@@ -155,6 +155,7 @@ class Plan:
             last[owner] = max(last[owner], last[i])
         lives = {i: (first[i], last[i]) for i in sizes if owners[i] == i}
         offsets, total = arena({i: sizes[i] for i in lives}, lives)
+        self.arena_offsets = {i: offsets[owner] for i, owner in owners.items()}
         refuse_beyond_memory(total, f"the activations of graph {self._graph.index}")
         block = aligned_zeros(total)
         for i, owner in owners.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +50,9 @@ def compare(
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Look for the first node that differs inside the delegates' parts too.")
     ] = False,
+    nodes: Annotated[
+        bool, typer.Option("--nodes", help="Show every node's outputs, whether or not they differ.")
+    ] = False,
 ) -> None:
     """Run a model here and elsewhere and show where they differ; the exit status is 1 where an output does."""
     interpreter = opened(model, loaded(delegate, delegate_option))
@@ -63,6 +66,9 @@ def compare(
         want = outputs_of(theirs)[name]
         verdicts.append(row(table, name, got, want, rtol, atol))
     console.print(table)
+    if nodes:
+        keeping = ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True), arrays)
+        console.print(node_table(keeping, ran(other(str(model), against, True), arrays), rtol, atol))
     if all(verdicts):
         return
     if bisect:
@@ -154,23 +160,34 @@ def _distance(got: Array, want: Array) -> float:
         return float(np.nanmax(np.abs(got.astype(np.float64) - want.astype(np.float64)), initial=0.0))
 
 
+def compared_nodes(mine: Any, theirs: Any) -> Iterator[tuple[dict[str, Any], int, Array, Array]]:
+    """(node, tensor index, here, there) for every output of a node, in the model's order, that both runtimes keep."""
+    for node in mine._get_ops_details():
+        for index in map(int, node["outputs"] if node["op_name"] != "DELEGATE" else ()):
+            got, want = _value(mine, index), _value(theirs, index)
+            if got is not None and want is not None:
+                yield node, index, got, want
+
+
 def first_difference(mine: Any, theirs: Any, rtol: float, atol: float) -> str | None:
     """The first node, in the model's order, with an output that differs; None where there is none to be seen."""
-    read: Callable[[Any, int], Array | None] = _value
-    for node in mine._get_ops_details():
-        if node["op_name"] == "DELEGATE":
-            continue
-        for index in node["outputs"]:
-            got, want = read(mine, int(index)), read(theirs, int(index))
-            if got is None or want is None:
-                continue
-            if got.shape != want.shape or differing(got, want, rtol, atol).any():
-                return f"first diverging node: {node['index']} {node['op_name']}, output tensor {index}: " + (
-                    f"largest difference {_distance(got, want):.4g}"
-                    if got.shape == want.shape and got.dtype.kind in "fiub"
-                    else f"{got.dtype} {got.shape} against {want.dtype} {want.shape}"
-                )
+    for node, index, got, want in compared_nodes(mine, theirs):
+        if got.shape != want.shape or differing(got, want, rtol, atol).any():
+            what = (
+                f"largest difference {_distance(got, want):.4g}"
+                if got.shape == want.shape and got.dtype.kind in "fiub"
+                else f"{got.dtype} {got.shape} against {want.dtype} {want.shape}"
+            )
+            return f"first diverging node: {node['index']} {node['op_name']}, output tensor {index}: {what}"
     return None
+
+
+def node_table(mine: Any, theirs: Any, rtol: float, atol: float) -> Table:
+    """A row for every node's output that both runtimes keep."""
+    table = Table("node", "type", "shape", "differing", "largest difference", "")
+    for node, index, got, want in compared_nodes(mine, theirs):
+        row(table, f"{node['index']} {node['op_name']}, tensor {index}", got, want, rtol, atol)
+    return table
 
 
 def _value(interpreter: Any, index: int) -> Array | None:

@@ -34,6 +34,7 @@ def inspect(
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
     nodes: Annotated[bool, typer.Option("--nodes/--no-nodes", help="List every node.")] = True,
+    memory: Annotated[bool, typer.Option("--memory", help="List where each activation lies in the arena.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
 ) -> None:
     """Show a model's inputs, outputs, signatures, nodes, memory, and with --delegate where each node runs."""
@@ -55,6 +56,8 @@ def inspect(
         f"{facts['macs'] / 1e6:,.2f} million multiply-accumulates; constants {quantity(facts['constant_bytes'])}, "
         f"activations {quantity(facts['activation_bytes'])} in an arena of {quantity(facts['arena_bytes'])}"
     )
+    if memory:
+        console.print(memory_table(facts))
     if delegate:
         console.print(interpreter.delegation_report(), highlight=False, markup=False)
 
@@ -79,12 +82,34 @@ def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
         "constant_bytes": sum(g["constant_bytes"] for g in graphs),
         "activation_bytes": sum(g["activation_bytes"] for g in graphs),
         "arena_bytes": sum(plan.arena_nbytes for plan in ready),
+        "memory_plan": [where for graph in interpreter._graphs for where in described_memory(graph)],
         "delegated": [
             {"delegate": part.owner.name, "nodes": [n.index for n in part.nodes]}
             for part in main.parts
             if part.owner is not None
         ],
     }
+
+
+def described_memory(graph: GraphRunner) -> list[dict[str, Any]]:
+    """Where the tensors that a graph's nodes write lie: at an offset of its arena, or apart (offset None)."""
+    if graph.plan is None:
+        return []
+    offsets = graph.plan.arena_offsets
+    constant = {spec.index for spec in graph.specs if spec.data is not None}
+    return [
+        {"graph": graph.graph.name, "tensor": i, "offset": offsets.get(i), "bytes": tensor.host.nbytes}
+        for i, tensor in sorted(graph.plan.storage.items(), key=lambda item: (offsets.get(item[0], -1), item[0]))
+        if i not in constant
+    ]
+
+
+def memory_table(facts: dict[str, Any]) -> Table:
+    table = Table("graph", "tensor", "offset in the arena", "bytes", title="memory plan", title_justify="left")
+    for where in facts["memory_plan"]:
+        offset = "apart" if where["offset"] is None else f"{where['offset']:,}"
+        table.add_row(where["graph"], str(where["tensor"]), offset, f"{where['bytes']:,}")
+    return table
 
 
 def described_graph(graph: GraphRunner) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def pairs_step(pairs: PairMap, inputs: Sequence[Array], y: Array) -> Step:
     def look_up(a: Array, b: Array, out: Array, index: Array) -> None:
         np.multiply(a, np.uint16(256), out=index, dtype=np.uint16)
         np.bitwise_or(index, b, out=index)
-        np.take(flat, index, out=out, mode="clip")
+        flat.take(index, out=out, mode="clip")
 
     return blocked(look_up, [x.view(np.uint8) for x in inputs], y, scratch=[np.uint16], limit=1 << 16)
 

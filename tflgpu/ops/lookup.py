@@ -65,7 +65,7 @@ def table_step(table: Array, x: Array, y: Array) -> Step:
     if table.itemsize == 1 and x.dtype.itemsize == 1:
         return _translate_step(table.tobytes(), unsigned, y)
     # Out of range cannot be; "clip" spares NumPy the check that may raise, and with it a copy of the output.
-    return blocked(lambda a, out: np.take(table, a, out=out, mode="clip"), [unsigned], y.reshape(-1), limit=_CHUNK)
+    return blocked(lambda a, out: table.take(a, out=out, mode="clip"), [unsigned], y.reshape(-1), limit=_CHUNK)
 
 
 def _translate_step(table: bytes, x: Array, y: Array) -> Step:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tflgpu.fixed_point import gemmlowp_logistic, gemmlowp_tanh, mbqm, srdhm
 from tflgpu.graph import Array, TensorSpec
+from tflgpu.ops import fused_activation
 from tflgpu.ops.recurrent_linear import Tensor, single_scale
 from tflgpu.ops.registry import require
 
@@ -38,9 +39,8 @@ def clip_range(clip: float, scale: np.float32, limits: Range) -> Range:
 
 
 def clamp(x: Array, low: np.int64, high: np.int64) -> None:
-    """np.clip in place, which would ask for the limits of the type each time."""
-    np.maximum(x, low, out=x)
-    np.minimum(x, high, out=x)
+    """x to [low, high] in place."""
+    fused_activation.clamp(x, low, high, x)
 
 
 @functools.cache
@@ -52,15 +52,20 @@ def table(function: str, integer_bits: int) -> Array:
 
 def look_up(codes_table: Array, x: Array, out: Array) -> None:
     """out = codes_table at the int16 codes x (held in any integer type)."""
-    np.take(codes_table, x, out=out, mode="wrap")
+    codes_table.take(x, out=out, mode="wrap")
+
+
+# As arrays, which NumPy takes in faster than Python's integers.
+_SHIFTS = [np.array(n, np.int64) for n in range(64)]
+_HALVES = [np.array((1 << n) >> 1, np.int64) for n in range(63)]
 
 
 def shift_right(x: Array, n: int, scratch: Array) -> None:
     """x /= 2^n in place, halves away from zero; n >= 1."""
-    np.right_shift(x, 63, out=scratch)
+    np.right_shift(x, _SHIFTS[63], out=scratch)
     np.add(x, scratch, out=x)
-    np.add(x, 1 << (n - 1), out=x)
-    np.right_shift(x, n, out=x)
+    np.add(x, _HALVES[n], out=x)
+    np.right_shift(x, _SHIFTS[n], out=x)
 
 
 def mbqm_up(x: Array, m: int, e: int) -> Array:

@@ -153,6 +153,7 @@ def _of_sum(
     statements = (
         f"VI first = mbqm_v(({mine} - sum_x_zero) * (1 << sum_bits), sum_x_by, sum_x_exp); "
         f"VI second = mbqm_v(({theirs} - sum_y_zero) * (1 << sum_bits), sum_y_by, sum_y_exp); "
-        f"acc = clamp(mbqm_v(first {launch.defines['SIGN']} second, sum_by, sum_exp) + sum_zero, sum_low, sum_high);"
+        f"acc = mbqm_v(first {launch.defines['SIGN']} second, sum_by, sum_exp) + sum_zero; "
+        "acc = clamp(acc, (VI)sum_low, (VI)sum_high);"
     )
     return Epilogue(x.tensor if first else y.tensor, statements, tuple(parameters), out)

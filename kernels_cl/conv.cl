@@ -1,14 +1,15 @@
 // out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights (kh, kw, c / groups, oc), plus bias (oc). One work-item an
-// output, channels fastest. TRANSPOSED: as the gradient of a convolution with this window, whose input is out.
+// output, channels fastest. TRANSPOSED: as the gradient of a convolution with this window, whose input is out; taps from
+// the last to the first, so that input pixels come in order.
 
 // Runs BODY for every tap (ky, kx) with its input pixel (iy, ix).
 #ifdef TRANSPOSED
 #define TAPS(BODY)                                                                                                     \
-    for (i32 ky = 0; ky < kh; ky++) {                                                                                  \
+    for (i32 ky = kh - 1; ky >= 0; ky--) {                                                                             \
         i32 iy = oy + top - ky * dilation_h;                                                                           \
         if (iy < 0 || iy % stride_h || iy / stride_h >= h) continue;                                                   \
         iy /= stride_h;                                                                                                \
-        for (i32 kx = 0; kx < kw; kx++) {                                                                              \
+        for (i32 kx = kw - 1; kx >= 0; kx--) {                                                                         \
             i32 ix = ox + left - kx * dilation_w;                                                                      \
             if (ix < 0 || ix % stride_w || ix / stride_w >= w) continue;                                               \
             ix /= stride_w;                                                                                            \

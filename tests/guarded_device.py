@@ -17,13 +17,16 @@ class GuardedDevice(OpenClDevice):
     """device: as the option of that name. cpu: whether it is taken for a CPU; None leaves that to the device."""
 
     def __init__(self, device: str = "", cpu: bool | None = None) -> None:
-        super().__init__(find_device(device), cache_folder(""))
-        if cpu is not None:
-            self.limits = replace(self.limits, cpu=cpu, vector=min(self.limits.vector, 8))
-        self._guard = -(-GUARD // self.limits.alignment) * self.limits.alignment
         self._wholes: list[tuple[cl.Buffer, int]] = []
         self._inside: dict[int, cl.Buffer] = {}
         self._uploaded: set[int] = set()
+        super().__init__(find_device(device), cache_folder(""))
+        if cpu is not None and cpu != self.limits.cpu:
+            self.limits = replace(self.limits, cpu=cpu, vector=8, dot=False)
+
+    @property
+    def _guard(self) -> int:
+        return -(-GUARD // self.limits.alignment) * self.limits.alignment
 
     def allocate(self, nbytes: int) -> cl.Buffer:
         whole = super().allocate(nbytes + 2 * self._guard)

@@ -93,3 +93,18 @@ def test_the_example_delegate_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     results = runner.run_all(names, Settings("numpy_delegate:load"), jobs=2)
     assert not told(results)
     assert runner.counts(results)[verdicts.PASSED] >= 60
+
+
+def test_compare_bisects_inside_a_part() -> None:
+    pytest.importorskip("pyopencl")
+    pytest.importorskip("typer")
+    from typer.testing import CliRunner
+
+    from tflgpu.cli.app import app
+
+    model = str(Path(__file__).parent.parent / "examples" / "digits" / "digits_float32.tflite")
+    # No float agrees within nothing at all with one summed in another order.
+    options = ["--against", "cpu", "-d", "opencl", "--rtol", "0", "--atol", "0", "--bisect"]
+    found = CliRunner().invoke(app, ["compare", model, *options], env={"COLUMNS": "250"})
+    assert found.exit_code == 1, found.output
+    assert "first diverging node: " in found.output and "alone on the delegate it" in found.output

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tflgpu.delegates.cuda_device import CudaDevice
 
 
+ATTEMPTS = 2
+"""What a first run loads lazily may be what a recording cannot hold; the second then can."""
+
+
 class BoundaryPart:
     """One part's step.
 
@@ -24,6 +28,7 @@ class BoundaryPart:
         self._device, self._run = device, run
         self._reads, self._writes = tuple(reads), tuple(writes)
         self._graphs: dict[tuple[bool, ...], Call] = {}
+        self._failures = 0
         self._returned = [
             tensor
             for tensor in writes
@@ -50,17 +55,19 @@ class BoundaryPart:
             device.synchronize()  # nobody waits for the copies of the inputs otherwise
 
     def _call(self, stale: tuple[bool, ...]) -> Call:
-        if stale not in self._graphs:
-            self._graphs[stale] = self._recorded(stale) if self._device.graphs else self._plain(stale)
-        return self._graphs[stale]
-
-    def _recorded(self, stale: tuple[bool, ...]) -> Call:
-        plain = self._plain(stale)
-        try:
-            return self._device.recorded(plain)
-        except Exception as error:
-            self._device.notes.append(f"a part runs as plain launches, since no graph was recorded: {error}")
-            return plain
+        if stale in self._graphs:
+            return self._graphs[stale]
+        call = self._plain(stale)
+        if self._device.graphs:
+            try:
+                call = self._device.recorded(call)
+            except Exception as error:
+                self._failures += 1
+                if self._failures < ATTEMPTS:
+                    return call
+                self._device.notes.append(f"a part runs as plain launches, since no graph was recorded: {error}")
+        self._graphs[stale] = call
+        return call
 
     def _plain(self, stale: tuple[bool, ...]) -> Call:
         device = self._device

@@ -186,9 +186,11 @@ def test_a_part_that_cannot_be_recorded_runs_as_plain_launches_and_the_report_sa
     delegate.device.recorded = refuse
     interpreter = interpreter_of(chain(), delegate)
     first, last = ends(interpreter)
-    interpreter.set_tensor(first, np.ones((2, 6), np.float32))
-    interpreter.invoke()
-    np.testing.assert_allclose(interpreter.get_tensor(last), np.full((2, 6), -np.e), rtol=1e-6)
+    for value in (1.0, 2.0, 3.0):
+        interpreter.set_tensor(first, np.full((2, 6), value, np.float32))
+        interpreter.invoke()
+        np.testing.assert_allclose(interpreter.get_tensor(last), np.full((2, 6), -np.exp(value)), rtol=1e-6)
+    assert interpreter.delegation_report().count("plain launches") == 1
     assert "plain launches, since no graph was recorded: cudaErrorStreamCaptureUnsupported" in (
         interpreter.delegation_report()
     )

@@ -153,12 +153,7 @@ def run_all(
     for result in results.values():
         seen(result)
     left = [name for name in names if name not in results]
-    chunks: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-    size = max(1, min(CHUNK, -(-len(left) // (4 * max(jobs, 1)))))
-    for start in range(0, len(left), size):
-        chunks.put(left[start : start + size])
     lock = threading.Lock()
-    trouble: list[Exception] = []
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         if not resume:
@@ -172,8 +167,19 @@ def run_all(
                     file.write(json.dumps(result.as_dict()) + "\n")
             seen(result)
 
-    def work() -> None:
-        worker = Worker(settings)
+    _pooled(left, [Worker(settings) for _ in range(max(1, min(jobs, len(left))))], timeout_s, keep)
+    return [results[name] for name in names]
+
+
+def _pooled(names: Sequence[str], workers: Sequence[Worker], timeout_s: float, keep: Callable[[Result], None]) -> None:
+    """Runs the names on the workers, a thread each; raises what stops one of them, and ends their processes."""
+    chunks: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+    size = max(1, min(CHUNK, -(-len(names) // (4 * len(workers)))))
+    for start in range(0, len(names), size):
+        chunks.put(list(names[start : start + size]))
+    trouble: list[BaseException] = []
+
+    def work(worker: Worker) -> None:
         try:
             for name in _taken(chunks, trouble):
                 keep(worker.run(name, timeout_s))
@@ -182,17 +188,22 @@ def run_all(
         finally:
             worker.stop()
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(max(1, min(jobs, len(left))))]
+    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as interruption:  # of the user, at the keyboard
+        trouble.append(interruption)
+        for worker in workers:
+            worker.stop()
+        raise
     if trouble:
         raise trouble[0]
-    return [results[name] for name in names]
 
 
-def _taken(chunks: queue.SimpleQueue[list[str]], trouble: list[Exception]) -> Iterator[str]:
+def _taken(chunks: queue.SimpleQueue[list[str]], trouble: list[BaseException]) -> Iterator[str]:
     """Names, chunk by chunk, until there are none or another worker is in trouble."""
     while True:
         try:

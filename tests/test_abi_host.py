@@ -143,6 +143,7 @@ FAILURES = [
         "cannot prepare: text -7  3.14 Z 1234567890123 ff 9 ab  | 42 tail 1.5 2.5 3.5 4.5 5.5 6.5 7.5 8.5 9.5",
         "Node number 5 (NativeAdder) failed to prepare.",
     ),
+    ({"fail_late": 1}, "no memory for the weights", "Node number 5 (NativeAdder) failed to prepare."),
     ({"fail_invoke": 1}, "the device is gone", "Node number 5 (NativeAdder) failed to invoke."),
     ({"fail_copy": 1, "handles": 1, "mul": 1}, "buffer 0 cannot be read", ""),
     ({"preview": 1}, "2 parts of", "Restored original execution plan"),

@@ -87,6 +87,7 @@ class NativeGraph:
         self.closed = False
         self._cause: BaseException | None = None
         self._preparing = False
+        self._unprepared: set[int] = set()
         self._outside: dict[int, int | None] = {}
         self._plan: int | None = None
         self._preview: list[Any] = []
@@ -115,7 +116,6 @@ class NativeGraph:
             self._preparing = False
         if status != OK:
             raise self.error(_RESTORED)
-        self.messages.clear()
 
     def error(self, text: str = "") -> DelegateError:
         """What to raise: all that was reported since the last call succeeded, then the text."""
@@ -154,7 +154,9 @@ class NativeGraph:
         for index in structs.ints(kernel.node.temporaries):
             if self.tensors[index].allocation_type != structs.MMAP_RO:
                 self.tensors.allocate(index)
-        self.messages.clear()
+        self._unprepared.discard(kernel.number)
+        if not self._unprepared:  # until then, what the kernels' init reported may be the reason why one fails
+            self.messages.clear()
 
     def close(self) -> None:
         """Frees the kernels, then what they may have pointed to. Nothing happens the second time."""
@@ -259,6 +261,7 @@ class NativeGraph:
                 return self._refuse("Failed to initialize kernel.")
             kernel.node.user_data = made
         self.kernels[number] = kernel
+        self._unprepared.add(number)
         for index in writes:
             self.tensors[index].delegate = self._delegate
         return OK

@@ -39,6 +39,10 @@ void* Init(TfLiteContext* context, const char* buffer, size_t) {
         context->ReportError(context, "no room for %d nodes", params->nodes_to_replace->size);
         return reinterpret_cast<void*>(-1);
     }
+    if (adder->is("fail_late")) {
+        context->ReportError(context, "no memory for the weights");
+        return nullptr;
+    }
     kernels[adder]++;
     auto* kernel = new Kernel{adder, {}, {}, {}};
     for (int i = 0; i < params->nodes_to_replace->size; i++) {
@@ -63,8 +67,9 @@ void Free(TfLiteContext*, void* data) {
 
 TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
     auto* kernel = static_cast<Kernel*>(node->user_data);
-    Adder* adder = kernel->adder;
     counts[kKernelPrepares]++;
+    if (!kernel) return kTfLiteError;  // what init reported is the reason
+    Adder* adder = kernel->adder;
     if (adder->is("fail_kernel_prepare")) {
         context->ReportError(
             context, "cannot prepare: %s %d %5.2f %c %lld %x %zu %-4s| %d %s %g %g %g %g %g %g %g %g %g", "text", -7, 3.14159,
@@ -205,7 +210,7 @@ EXPORT TfLiteDelegate* tflite_plugin_create_delegate(
     const char* const* keys, const char* const* values, size_t count, void (*report)(const char*)) {
     static const char* known[] = {"add",         "mul",       "flags",   "scratch", "resize",     "handles",
                                   "preview",     "misresize", "opaque",  "one_by_one", "fail_copy", "fail_init",
-                                  "fail_invoke", "fail_prepare", "fail_kernel_prepare"};
+                                  "fail_invoke", "fail_prepare", "fail_kernel_prepare", "fail_late"};
     auto* adder = new Adder{};
     adder->options["add"] = "1";
     for (size_t i = 0; i < count; i++) {

@@ -80,3 +80,46 @@ FN i32 one_over_one_plus_x(i32 a) {
     }
     return sat_shl(x, 1);
 }
+
+// x * 2^n, saturating, or rounded where n is negative.
+FN i32 by_power(i32 x, i32 n) { return n >= 0 ? sat_shl(x, n) : rdbp(x, -n); }
+
+// 1 / sqrt(v) as a multiplier, and its exponent, for mbqm.
+FN i32 inverse_root(i32 v, i32* exponent) {
+    *exponent = 0;
+    if (v <= 1) return 2147483647;
+    i32 shift = 11;
+    for (i32 step = 0; step < 2; step++)
+        if (v >= 1 << 29) {
+            v /= 4;
+            shift++;
+        }
+    i32 pairs = (CLZ(v) - 1) / 2 - 1;
+    i32 a = (i32)(((i64)v << (2 * pairs)) >> 1), half_a = rdbp(a, 1), root = 1 << 28;
+    shift -= pairs;
+    // Q3.28 throughout: products of Q3 come in Q6 and Q9.
+    for (i32 step = 0; step < 5; step++) {
+        i32 cube = by_power(srdhm(srdhm(root, root), root), 6);
+        root = by_power((i32)((u32)srdhm(root, (1 << 28) + (1 << 27)) - (u32)srdhm(half_a, cube)), 3);
+    }
+    i32 m = srdhm(root, 1518500250);
+    *exponent = shift > 0 ? -shift : 0;
+    return shift < 0 ? (i32)((u32)m << -shift) : m;
+}
+
+// The logarithm of v (Q12.19, at least 1) as Q5.26.
+FN i32 log_x(i32 v) {
+    i32 sqrt_half = 1518500250, quarter = rdbp(1 << 29, 6), lz = CLZ(v);
+    i32 ra = by_power(srdhm(by_power(v, lz - 1), sqrt_half), 1);
+    i32 za = (i32)clamp_i64((i64)sat_shl(12 - lz, 25) + quarter, -2147483647 - (i64)1, 2147483647);
+    i32 headroom = CLZ(srdhm(v, sqrt_half)) - 1;
+    i32 rb = by_power(v, headroom);
+    i32 zb = (i32)clamp_i64((i64)sat_shl(12 - headroom, 25) - quarter, -2147483647 - (i64)1, 2147483647);
+    i32 r = ra < rb ? ra : rb, z = za > zb ? za : zb;
+    i32 p = half_sum(r, 1805811301), q = (i32)(2u * ((u32)r - 1805811301u)), square = srdhm(q, q);
+    i32 numerator = (i32)((u32)srdhm(q, r) + (u32)srdhm(srdhm(q, square), 117049297));
+    i32 factor = (i32)(1057819769u + (u32)q + (u32)srdhm(square, 127690142));
+    i32 denominator = (i32)((u32)srdhm(p, factor) + (u32)srdhm(q, 638450708));
+    i32 quotient = srdhm(rdbp(numerator, 6), one_over_one_plus_x(denominator));
+    return by_power((i32)((u32)srdhm(z, 1488522236) + (u32)quotient), 1);
+}

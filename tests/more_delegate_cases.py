@@ -67,4 +67,37 @@ def _placed() -> list[Case]:
     ]
 
 
-MORE_CASES = [*_scattered(), *_windows(), *_placed()]
+def _ordered() -> list[Case]:
+    codes, eighth = {"scale": 0.1, "zero_point": -5}, {"scale": 1 / 128, "zero_point": 0}
+    sixteenth = {"scale": 1 / 16, "zero_point": 127}
+    conv = {"padding": "SAME", "stride_d": 2, "stride_h": 1, "stride_w": 2}
+    conv |= {f"dilation_{a}_factor": 1 for a in "dhw"} | {"fused_activation_function": "RELU6"}
+    volume, filters = f(1, 5, 4, 3, 2), np.linspace(-1, 1, 2 * 2 * 3 * 2 * 3, dtype=np.float32)
+    few = t("INT32", 2, 7)
+    return [
+        Case("TOPK_V2 float", "TOPK_V2", [f(3, 17), i32(5)[0]], [f(3, 5), t("INT32", 3, 5)]),
+        Case("TOPK_V2 of equals", "TOPK_V2", [few, i32(4)[0]], [t("INT32", 2, 4)] * 2, below=3),
+        Case("BUCKETIZE", "BUCKETIZE", [f(19)], [t("INT32", 19)], {"boundaries": [-1.5, 0.0, 2.0]}),
+        Case("FAKE_QUANT", "FAKE_QUANT", [f(33)], [f(33)], {"min": -1.0, "max": 2.0, "num_bits": 4}),
+        Case("RFFT2D", "RFFT2D", [f(2, 5, 9), i32(4, 8)], [t("COMPLEX64", 2, 4, 5)], rtol=1e-5),
+        Case("CONV_3D", "CONV_3D", [volume, filters.reshape(2, 2, 3, 2, 3), f(3)], [f(1, 3, 4, 2, 3)], conv),
+        Case(
+            "CONV_3D_TRANSPOSE",
+            "CONV_3D_TRANSPOSE",
+            [i32(1, 5, 4, 3, 2), filters.reshape(2, 2, 3, 2, 3), f(1, 3, 4, 2, 3)],
+            [volume],
+            conv,
+        ),
+        *(
+            Case(f"{op} {kind}", op, [t(kind, 3, 9, **codes)], [t(kind, 3, 9, **out)], options, 2)
+            for kind in ("INT8",)
+            for op, out, options in (
+                ("LOG_SOFTMAX", sixteenth, {}),
+                ("L2_NORMALIZATION", eighth, {"fused_activation_function": "NONE"}),
+            )
+        ),
+        Case("ARG_MAX of bools", "ARG_MAX", [t("BOOL", 3, 7), i32(1)[0]], [t("INT32", 3)], {"output_type": "INT32"}),
+    ]
+
+
+MORE_CASES = [*_scattered(), *_windows(), *_placed(), *_ordered()]

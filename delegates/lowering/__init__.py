@@ -2,15 +2,18 @@
 
 from tflgpu.delegates.lowering import (
     conv,
+    conv_3d,
     custom,
     diagonal,
     elementwise,
+    fft,
     indexing,
     lstm,
     matmul,
     movement,
     normalization,
     pool,
+    ranking,
     recurrent,
     reduce,
     reduce_window,
@@ -26,9 +29,11 @@ from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
     "conv",
+    "conv_3d",
     "custom",
     "diagonal",
     "elementwise",
+    "fft",
     "indexing",
     "lower",
     "lstm",
@@ -36,6 +41,7 @@ __all__ = [
     "movement",
     "normalization",
     "pool",
+    "ranking",
     "recurrent",
     "reduce",
     "reduce_window",

@@ -15,6 +15,7 @@ from tflgpu.delegates.lowering.registry import bits_type, c_float, c_type, i32, 
 
 from tflgpu.graph import Node, TensorSpec
 from tflgpu.ops.fused_activation import float_range
+from tflgpu.ops.quantize import nudged_range
 
 FLOAT_UNARY = {
     "ABS": "fabs(x)",
@@ -160,6 +161,15 @@ def activated(expression: str, activation: str, spec: TensorSpec) -> str:
     return f"clamp_i64({expression}, {int(low)}, {int(high)})"
 
 
+@lowers("FAKE_QUANT")
+def fake_quant(node: Node, limits: DeviceLimits) -> Lowered:
+    """x clamped to a range, and rounded to one of its values."""
+    require(not node.options.narrow_range, "narrow_range")
+    low, high, scale, inverse = map(c_float, nudged_range(node))
+    steps = f"trunc((clamp_f32(x, {low}, {high}) - {low}) * {inverse} + 0.5f)"
+    return [elementwise(f"{steps} * {scale} + {low}", (node.input(0),), node.outputs[0], limits)]
+
+
 @lowers(*LOGICAL)
 def logical(node: Node, limits: DeviceLimits) -> Lowered:
     """Of bytes, of which any that is not 0 is true."""
@@ -264,8 +274,8 @@ def division(node: Node, limits: DeviceLimits) -> Lowered:
         expression = expression if floats else f"y == -1 ? 0 : {expression}"
     elif node.op == "FLOOR_DIV":
         require(limits.double, "a device without double precision")
-        require(floats or x.type == "INT32", f"FLOOR_DIV of {x.type}")
-        expression = "floor((f64)x / (f64)y)"
+        quotient = "floor((f64)x / (f64)y)"
+        expression = quotient if x.type in ("FLOAT32", "INT32") else f"(i32){quotient}"
     else:
         require(x.type == "INT32", f"DIV of {x.type}")
         expression = activated("y == -1 ? (i32)-(u32)x : x / y", node.options.fused_activation_function, x)

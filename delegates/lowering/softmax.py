@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering import row_codes
 from tflgpu.delegates.lowering.registry import c_type, f32, i32, lowers, require, size
 
 from tflgpu.fixed_point import exp_on_negative_values, lut_int16, lut_int16_lookup, mbqm, quantize_multiplier
@@ -32,6 +33,8 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
         return [Launch("softmax.softmax", args, (rows * width,), (width,), defines)]
     if types == ("INT16", "INT16") and node.op == "SOFTMAX":
         return [_softmax_16_bits(node, rows, depth)]
+    if node.op == "LOG_SOFTMAX" and x.type in ("INT8", "UINT8"):
+        return row_codes.log_softmax(node, limits)
     require(types in _CODES and node.op == "SOFTMAX", f"{node.op} of {x.type} to {out.type}")
     beta, scale = float(np.float32(node.options.beta)), float(x.scale)
     kind = np.iinfo(out.dtype)

@@ -62,7 +62,7 @@ class Window3D:
             yield number, tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
 
 
-def _window(node: Node, sizes: Sequence[int], taps: Sequence[int]) -> Window3D:
+def window_of(node: Node, sizes: Sequence[int], taps: Sequence[int]) -> Window3D:
     o = node.options
     strides = (o.stride_d, o.stride_h, o.stride_w)
     dilations = (o.dilation_d_factor, o.dilation_h_factor, o.dilation_w_factor)
@@ -88,7 +88,7 @@ def _check(node: Node, x_at: int, bias_at: int, channels_at: int, oc_at: int) ->
 def _shape(node: Node) -> list[Shape]:
     _check(node, 0, 2, 3, 4)
     x, weights = node.input(0), node.input(1)
-    return [(x.shape[0], *_window(node, x.shape[1:4], weights.shape[:3]).places, weights.shape[4])]
+    return [(x.shape[0], *window_of(node, x.shape[1:4], weights.shape[:3]).places, weights.shape[4])]
 
 
 @kernel("CONV_3D", version=1, types="FLOAT32", shape=_shape)
@@ -99,7 +99,7 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     out = outputs[0]
     if out.size == 0:
         return lambda: None
-    window = _window(node, x.shape[1:4], weights.shape[:3])
+    window = window_of(node, x.shape[1:4], weights.shape[:3])
     oc = weights.shape[4]
     window, kept = window.cropped(x.shape[1:4], is_constant(node.input(1)))
     weights = weights[kept]
@@ -157,7 +157,7 @@ def _transpose_shape(node: Node) -> list[Shape]:
     weights, x = node.input(1), node.input(2)
     require(shape[0] == x.shape[0], f"shape_data[0] != SizeOfDimension(input, 0) ({shape[0]} != {x.shape[0]})")
     require(shape[4] == weights.shape[3], f"shape_data[4] != filter_output_channels ({shape[4]} != {weights.shape[3]})")
-    places = _window(node, shape[1:4], weights.shape[:3]).places
+    places = window_of(node, shape[1:4], weights.shape[:3]).places
     require(places == x.shape[1:4], f"the output shape gives an input of {places}, it is {x.shape[1:4]}. ")
     return [shape]
 
@@ -170,7 +170,7 @@ def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], outputs: Seque
     out = outputs[0]
     if out.size == 0:
         return lambda: None
-    window = _window(node, out.shape[1:4], weights.shape[:3])
+    window = window_of(node, out.shape[1:4], weights.shape[:3])
     *_, oc, ic = weights.shape
     right = weights.reshape(-1, ic).T
     h, w = x.shape[2:4]

@@ -141,6 +141,18 @@ def dequantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     return dequantize_step(inputs[0], outputs[0], node.input(0))
 
 
+def nudged_range(node: Node) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """FAKE_QUANT's lowest and highest value, moved so that 0 is one of them, the step between values, and 1 / step."""
+    options = node.options
+    require(0 < options.num_bits < 32, f"FAKE_QUANT: num_bits is {options.num_bits}; it must be from 1 to 31. ")
+    highest = _F((1 << options.num_bits) - 1)
+    low, high = _F(options.min), _F(options.max)
+    scale = (high - low) / highest
+    zero = _F(0) - low / scale
+    nudged = _F(min(max(float(fp.round_half_away(zero)), 0.0), float(highest)))
+    return (_F(0) - nudged) * scale, (highest - nudged) * scale, scale, _F(1) / scale
+
+
 @kernel("FAKE_QUANT", version=2, types="FLOAT32", shape=same_as_input)
 def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """x clamped to the range nudged so that 0 has a code, and rounded to one of its 2^num_bits values."""
@@ -150,14 +162,7 @@ def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
         "narrow_range FakeQuant is not currently supported at runtime. narrow_range is only meant to be applied to "
         "weights, not activations",
     )
-    require(0 < options.num_bits < 32, f"FAKE_QUANT: num_bits is {options.num_bits}; it must be from 1 to 31. ")
-    highest = _F((1 << options.num_bits) - 1)
-    low, high = _F(options.min), _F(options.max)
-    scale = (high - low) / highest
-    zero = _F(0) - low / scale
-    nudged = _F(min(max(float(fp.round_half_away(zero)), 0.0), float(highest)))
-    lo, hi = (_F(0) - nudged) * scale, (highest - nudged) * scale
-    inverse = _F(1) / scale
+    lo, hi, scale, inverse = nudged_range(node)
 
     def fake(x: Array, y: Array) -> None:
         x.clip(lo, hi, out=y)

@@ -115,7 +115,7 @@ def _softmax_half(x: Array, y: Array, beta: np.float32) -> Step:
     return step
 
 
-def _rescaling(beta: float, input_scale: float) -> tuple[int, int, int]:
+def rescaling(beta: float, input_scale: float) -> tuple[int, int, int]:
     """(m, shift, least): a difference d of codes is mbqm(d, m, shift) in Q5.26, negligible where d < least."""
     m, shift = quantize_multiplier(min(beta * input_scale * 2.0**26, 2.0**31 - 1))
     require(shift >= 0, f"an input scale of {input_scale} is too small. ")
@@ -123,7 +123,7 @@ def _rescaling(beta: float, input_scale: float) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=16)
-def _exponentials(m: int, shift: int, least: int) -> tuple[Array, Array]:
+def exponentials(m: int, shift: int, least: int) -> tuple[Array, Array]:
     """For d in 0..255: exp of minus d codes in Q0.31 (int64), and its share of the sum (int32); 0 if negligible."""
     d = -np.arange(256, dtype=np.int64)
     e = np.where(d >= least, exp_on_negative_values(mbqm(d, m, shift)), 0)
@@ -169,7 +169,7 @@ def reciprocals(sums: Array) -> tuple[Array, Array]:
 
 
 def _softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
-    e, share = _exponentials(*_rescaling(float(np.float32(node.options.beta)), float(node.input(0).scale)))
+    e, share = exponentials(*rescaling(float(np.float32(node.options.beta)), float(node.input(0).scale)))
     limits = np.iinfo(y.dtype)
     bits = limits.bits
     depth = x.shape[1]
@@ -280,9 +280,9 @@ def _log_softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
     limits = np.iinfo(y.dtype)
     require(out.scale == 16 / 256, f"{out}: the scale of LOG_SOFTMAX's output must be 16/256. ")
     require(out.zero_point == limits.max, f"{out}: the zero point of LOG_SOFTMAX's output must be {limits.max}. ")
-    m, shift, least = _rescaling(1.0, float(node.input(0).scale))
+    m, shift, least = rescaling(1.0, float(node.input(0).scale))
     rm, re = quantize_multiplier(2.0 ** (31 - shift) / m)
-    share = _exponentials(m, shift, least)[1]
+    share = exponentials(m, shift, least)[1]
     scaled = mbqm(-np.arange(256, dtype=np.int64), m, shift).astype(np.int64)
     largest, below = np.empty((len(x), 1), x.dtype), np.empty(x.shape, np.uint8)
 

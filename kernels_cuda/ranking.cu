@@ -1,0 +1,35 @@
+// topk: the k greatest of each row of depth and their places, falling; the first of equals first, NaN last. One
+// thread an element, which counts those that come before it.
+// bucketize: out[i] = how many of the rising boundaries (count) are not above x[i].
+
+#ifdef BOUNDARY_T
+extern "C" __global__ void bucketize(const T* __restrict__ x, const BOUNDARY_T* __restrict__ boundaries, i32* __restrict__ out, i32 n, i32 count) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    BOUNDARY_T v = (BOUNDARY_T)x[i];
+    i32 low = 0, high = count;
+    while (low < high) {
+        i32 middle = (low + high) / 2;
+        if (v < boundaries[middle])
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    out[i] = low;
+}
+#else
+extern "C" __global__ void topk(const T* __restrict__ x, T* __restrict__ values, PLACE_T* __restrict__ places, i32 size, i32 depth, i32 k) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 row = i / depth, place = i % depth, before = 0;
+    x += row * depth;
+    T v = x[place];
+    for (i32 j = 0; j < depth; j++) {
+        T w = x[j];
+        before += v != v ? w == w || j < place : w > v || (w == v && j < place);
+    }
+    if (before >= k) return;
+    values[row * k + before] = v;
+    places[row * k + before] = place;
+}
+#endif

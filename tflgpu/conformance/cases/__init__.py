@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
 from functools import cache
 
 from tflgpu.conformance.cases import (
@@ -32,17 +30,3 @@ def every() -> dict[str, Case]:
         for case in family.cases():
             found.setdefault(case.name, case)
     return found
-
-
-def selected(pattern: str | None, cases: Iterable[Case]) -> Iterator[Case]:
-    """Those whose name contains the text, or matches it as a regular expression."""
-    if not pattern:
-        yield from cases
-        return
-    try:
-        search = re.compile(pattern).search
-    except re.error:
-        search = re.compile(re.escape(pattern)).search
-    for case in cases:
-        if pattern in case.name or search(case.name):
-            yield case

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
 from tflgpu.fixed_point import exp_on_negative_values, get_reciprocal, mbqm, rdbp, srdhm
-from tflgpu.ops.softmax import _rescaling, reciprocals
+from tflgpu.ops.softmax import reciprocals, rescaling
 
 SCALES = (0.002, 0.05, 0.1, 0.5, 2.0, 30.0)
 # 300: more than a row of codes has values; 40000 rows of 3: more than one block, column by column.
@@ -73,7 +73,7 @@ def test_softmax_of_int16_is_exact(scale, shape):
 
 def plain_softmax_of_a_row(x, beta, scale):
     """The reference kernel's steps, one row at a time."""
-    m, shift, least = _rescaling(beta, scale)
+    m, shift, least = rescaling(beta, scale)
     d = x.astype(np.int64) - int(x.max())
     kept = d >= least
     e = exp_on_negative_values(mbqm(np.where(kept, d, 0), m, shift))

@@ -8,21 +8,32 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from delegate_cases import CASES, Case
+from more_delegate_cases import MORE_CASES
 from opencl_cases import KERNEL_CASES
 from oracle import assert_same, tflgpu_run
+from recurrent_models import answers
+from test_delegates_more import RECURRENT
 
+import tflgpu
 from tflgpu.delegate import load_delegate
 
 QUERY = "\nOclgrind - OpenCL runtime error detected\n\tFunction: clGetDeviceInfo\n"
 """How Oclgrind complains of a question about a device of OpenCL 2, which pyopencl asks."""
 
 
-def run(case: Case, cpu: bool) -> set[str]:
+@dataclass(frozen=True)
+class Recurrent:
+    """A model with state, over several invokes."""
+
+    name: str
+
+
+def run(case: Case | Recurrent, cpu: bool) -> set[str]:
     """Runs the case, whole, on a device of its own, which must give the CPU's results. Returns the kernels it ran."""
     # A context of its own: Oclgrind takes what it knew of released memory for news of the memory that follows.
     delegate: Any = load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
@@ -36,9 +47,14 @@ def run(case: Case, cpu: bool) -> set[str]:
         return make(text, name)
 
     device.kernel = kernel
-    model, values = case.model(), case.values()
-    got = tflgpu_run(model, values, [delegate])
-    assert_same(got, tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
+    if isinstance(case, Recurrent):
+        model, invokes = RECURRENT[case.name]
+        got = answers(tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate]), invokes)
+        assert_same(got, answers(tflgpu.Interpreter(model_content=model), invokes), rtol=1e-5, atol=1e-5)
+    else:
+        values = case.values()
+        want = tflgpu_run(case.model(), values)
+        assert_same(tflgpu_run(case.model(), values, [delegate]), want, rtol=case.rtol or 2e-6, atol=2e-6)
     return kernels
 
 
@@ -47,7 +63,7 @@ def main(log: Path) -> None:
     log.touch()
     seen = 0
     for cpu in (True, False):
-        for case in [*CASES, *KERNEL_CASES]:
+        for case in [*CASES, *MORE_CASES, *KERNEL_CASES, *map(Recurrent, RECURRENT)]:
             kernels, complaint = set[str](), ""
             try:
                 kernels = run(case, cpu)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flatbuffers import flexbuffers
+from flatbuffers import flexbuffers  # type: ignore[import-untyped]
 
 from tflgpu.conformance.cases.case import Case, OneOp, T, one, shaped
 
@@ -17,7 +17,7 @@ MATRIX = T(F, (1, 4, 4), "unit")
 def cases() -> Iterator[Case]:
     for count, dimensions, scale in ((5, 2, 1.0), (7, 3, 1.0), (67, 3, 192.0), (1, 3, 0.5)):
         old, new = (1, 1, 1, count * dimensions), (1, count, dimensions)
-        options = {"dimensions": dimensions, "scale": scale}
+        options: dict[str, Any] = {"dimensions": dimensions, "scale": scale}
         name = f"dimensions={dimensions}"
         yield _one("TransformLandmarks", [T(F, old), MATRIX], [T(F)], options, 1, shaped(old), name, f"scale={scale:g}")
         yield _one("TransformLandmarks", [T(F, new), MATRIX], [T(F)], {}, 2, shaped(new), name)
@@ -34,8 +34,8 @@ def cases() -> Iterator[Case]:
             "scale_y": 2.0,
         }
         options = {**frame, "output_height": 8, "output_width": 6, "target_rotation_radians": 0.5}
-        shape = (1, count, 3)
-        yield _one("Landmarks2TransformMatrix", [T(F, shape)], [T(F)], options, 2, shaped(shape))
+        landmarks = (1, count, 3)
+        yield _one("Landmarks2TransformMatrix", [T(F, landmarks)], [T(F)], options, 2, shaped(landmarks))
     for boxes, classes, regular in ((10, 3, False), (10, 3, True), (37, 1, False)):
         scales = {"y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0}
         limits = {

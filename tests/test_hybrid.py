@@ -116,3 +116,20 @@ def test_large_weights_are_multiplied_block_by_block_with_the_same_result() -> N
     HybridMatrix(weights, scale, 3, asymmetric=True).accumulate(quantize, blocked)
     HybridMatrix(weights, scale, 3, asymmetric=True, keep=True).accumulate(quantize, whole)
     np.testing.assert_array_equal(blocked, whole)
+
+
+@pytest.mark.parametrize("value", [3.0, np.inf, np.nan])
+@pytest.mark.parametrize(("rows", "n", "depth"), [(9, 5, 17), (70, 130, 300), (2, 3, 9000)])
+def test_rows_less_their_zero_points_give_the_same_products(rows: int, n: int, depth: int, value: float) -> None:
+    random = np.random.default_rng(depth)
+    x = random.normal(0.3, 1, (rows, depth)).astype(F)
+    x[1, 2], x[0] = value, 0
+    weights = np.clip(random.normal(0, 20, (n, depth)), -127, 127).astype(np.int8)
+    scale = np.linspace(0.01, 0.2, n, dtype=F)
+    plain, centred = np.ones((rows, n), F), np.ones((rows, n), F)
+    with np.errstate(all="ignore"):
+        HybridMatrix(weights, scale, rows, True).accumulate(RowQuantizer(rows, depth, True)(x), plain)
+        matrix = HybridMatrix(weights, scale, rows, True, centre=True)
+        matrix.accumulate(RowQuantizer(rows, depth, True, centred=matrix.centred)(x), centred)
+    assert matrix.centred == (depth < 9000)
+    np.testing.assert_array_equal(centred, plain)

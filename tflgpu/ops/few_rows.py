@@ -50,8 +50,8 @@ def hybrid_product(weights: Array, scale: Array, rows: int, asymmetric: bool, of
 
 
 def _any_rows(weights: Array, scale: Array, rows: int, asymmetric: bool, often: bool = False) -> Linear:
-    quantizer = RowQuantizer(rows, weights.shape[1], asymmetric, shared=not often)
-    hybrid = HybridMatrix(weights, scale, rows, asymmetric, keep=often)
+    hybrid = HybridMatrix(weights, scale, rows, asymmetric, keep=often, centre=True)
+    quantizer = RowQuantizer(rows, weights.shape[1], asymmetric, shared=not often, centred=hybrid.centred)
 
     def accumulate(x: Array, out: Array) -> None:
         hybrid.accumulate(quantizer(x), out)

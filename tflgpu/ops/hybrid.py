@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tflgpu.graph import Array, TensorSpec
-from tflgpu.ops.integer_matmul import IntegerMatrix
+from tflgpu.ops.integer_matmul import IntegerMatrix, exact_throughout
 from tflgpu.ops.workspace import Workspace
 
 _VECTOR = 8
@@ -28,9 +28,11 @@ class RowQuantizer:
     codes (rows, depth) float32, of integer value; scales (rows, 1) float32; zero_points (rows, 1) float32, of integer
     value, all 0 where symmetric. They are overwritten by each call.
     shared: codes is an array that other steps use too: it is to be read after each call, and before the step ends.
+    centred: codes are given less their zero points.
     """
 
-    def __init__(self, rows: int, depth: int, asymmetric: bool, shared: bool = False):
+    def __init__(self, rows: int, depth: int, asymmetric: bool, shared: bool = False, centred: bool = False):
+        self._centred = centred
         self.rows, self.depth, self.asymmetric = rows, depth, asymmetric
         self._shared = Workspace("codes", ((rows, depth), np.float32)) if shared else None
         self.codes = np.zeros((0, depth) if shared else (rows, depth), np.float32)
@@ -85,6 +87,11 @@ class RowQuantizer:
             np.copysign(self._half[piece[1]], codes, out=signed_half)
             np.add(codes, signed_half, out=codes)
             np.trunc(codes, out=codes)
+            if self._centred:
+                zero_points = self.zero_points[piece[0]]
+                np.maximum(codes, np.float32(-128) - zero_points, out=codes)
+                np.minimum(codes, np.float32(127) - zero_points, out=codes)
+                continue
             if self.asymmetric:
                 # Rounded first, moved after: the portable code does it the other way round.
                 np.add(codes, self.zero_points[piece[0]], out=codes)
@@ -99,20 +106,34 @@ class HybridMatrix:
 
     weights: int8, or uint8 whose bits are read as int8, as TensorFlow Lite does. scale: float32 (1,) or (n,).
     keep: as IntegerMatrix's.
+    centre: whether quantized rows may come less their zero points; `centred` says whether they must, which is where
+    their products stay exact in float32.
     exact: False follows the x86 dot product, which takes a weight of -128 in the columns below depth rounded down to 16
     as +128 against a negative code; True does not (kernels that go through another multiplication).
     """
 
     def __init__(
-        self, weights: Array, scale: Array, rows: int, asymmetric: bool, exact: bool = False, keep: bool = False
+        self,
+        weights: Array,
+        scale: Array,
+        rows: int,
+        asymmetric: bool,
+        exact: bool = False,
+        keep: bool = False,
+        centre: bool = False,
     ):
         weights = weights.view(np.int8)
-        self._matrix = IntegerMatrix(weights, rows, keep=keep)
+        self._flipped = _FlippedWeights(weights[:, :0] if exact else weights)
+        self.centred = asymmetric and centre and not self._flipped and exact_throughout(weights, 255)
+        asymmetric = asymmetric and not self.centred
+        self._matrix = IntegerMatrix(weights, rows, largest=255 if self.centred else 128, keep=keep)
         self._scale = np.asarray(scale, np.float32).reshape(1, -1)
         self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float64) if asymmetric else None
-        self._flipped = _FlippedWeights(weights[:, :0] if exact else weights)
         size = self._matrix.tile_size
-        self._workspace = Workspace("hybrid", ((size,), np.float32), ((size if asymmetric else 0,), np.float64))
+        self._in_place = not asymmetric and self._matrix.product_dtype == np.float32
+        self._workspace = Workspace(
+            "hybrid", ((0 if self._in_place else size,), np.float32), ((size if asymmetric else 0,), np.float64)
+        )
 
     def accumulate(self, quantized: RowQuantizer, out: Array) -> None:
         """out (rows, n) float32 += scales of rows and weights * (codes - zero points) times weights transposed."""
@@ -120,13 +141,13 @@ class HybridMatrix:
         for rows, columns, product in self._matrix.tiles(quantized.codes):
             if self._flipped:
                 self._flipped.apply(quantized.codes[rows], columns, product)
-            part = scaled[: product.size].reshape(product.shape)
+            part = product if self._in_place else scaled[: product.size].reshape(product.shape)
             if self._weight_sums is not None:
                 offset = moved[: product.size].reshape(product.shape)
                 np.multiply(quantized.zero_points[rows], self._weight_sums[columns], out=offset)
                 # An exact integer, rounded to float32 once.
                 np.subtract(product, offset, out=part, dtype=np.float64, casting="same_kind")
-            else:
+            elif not self._in_place:
                 np.copyto(part, product, casting="same_kind")
             scale = self._scale if self._scale.size == 1 else self._scale[:, columns]
             np.multiply(part, quantized.scales[rows] * scale, out=part)

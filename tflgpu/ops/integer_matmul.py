@@ -112,6 +112,11 @@ def exact_depth(largest: int, largest_weight: int) -> int:
     return max(1, _FLOAT32_EXACT // max(1, largest * largest_weight))
 
 
+def exact_throughout(weights: Array, largest: int) -> bool:
+    """Whether float32 can add up all products of weights (n, k) with codes of magnitude up to `largest`."""
+    return _exact_piece(weights, largest) >= weights.shape[1]
+
+
 def _exact_piece(weights: Array, largest: int) -> int:
     n, k = weights.shape
     depth = exact_depth(largest, 255 if weights.dtype == np.uint8 else 128)

@@ -12,6 +12,9 @@ from tflgpu.delegates.launch import Argument, Launch, Ref
 TILED = ("conv_tiles", "depthwise_rows", "dot_tiles", "gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
 """Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of vectors.clh and prelude.cuh."""
 
+CHANNELS_AT = {"conv_tiles": 9, "depthwise_rows": 5, "dot_tiles": 11}
+"""Of kernels that compute on vectors of neighbouring channels: how far behind the output their number is an argument."""
+
 Place = tuple[int, int]
 
 
@@ -49,6 +52,12 @@ def with_epilogues(
             for tensor in refs:
                 readers.setdefault(root(tensor), set()).add((g, s))
 
+    def channels(tensor: int) -> int:
+        g, s = makers[root(tensor)]
+        maker = groups[g][s]
+        far = CHANNELS_AT.get(maker.name)
+        return 0 if far is None else int(maker.args[_output_place(maker) + far])
+
     def ready(tensor: int, kind: str) -> bool:
         made = root(tensor)
         if made not in makers or kept(made) or len(readers[made]) != 1:
@@ -63,7 +72,9 @@ def with_epilogues(
         for s, step in enumerate(group):
             if not isinstance(step, Launch):
                 continue
-            epilogue = _of_chain(chains[g, s], ready, root) if (g, s) in chains else _of_sum(step, ready, root)
+            epilogue = (
+                _of_chain(chains[g, s], ready, channels, root) if (g, s) in chains else _of_sum(step, ready, root)
+            )
             if epilogue is None:
                 continue
             made = root(epilogue.made)
@@ -81,8 +92,12 @@ def _last_is_output(launch: Launch) -> bool:
     return launch.stem in ("elementwise", "chain") or launch.kernel == "quantized.sum"
 
 
+def _output_place(maker: Launch) -> int:
+    return max(k for k, argument in enumerate(maker.args) if isinstance(argument, Ref))
+
+
 def _finished(maker: Launch, epilogue: Epilogue) -> Launch:
-    place = max(k for k, argument in enumerate(maker.args) if isinstance(argument, Ref))
+    place = _output_place(maker)
     args = [*maker.args, *(argument for _, _, argument in epilogue.parameters)]
     args[place] = epilogue.out
     defines = {
@@ -95,14 +110,17 @@ def _finished(maker: Launch, epilogue: Epilogue) -> Launch:
 
 
 HEXADECIMAL = re.compile(r"0x[0-9a-f.]+p[+-]?\d+f?")
-ON_VECTORS = re.compile(r"(?:[\s\d.f+\-*/(),=;]|\b(?:v\d+|t\d+|f32|clamp_f32|INFINITY)\b)*")
-"""What means the same of vectors as of floats: arithmetic and clamps, no comparisons and no functions."""
+ON_VECTORS = re.compile(r"(?:[\s\d.f+\-*/(),=;<>?:]|\b(?:v\d+|t\d+|f32|clamp_f32|INFINITY)\b)*")
+"""What means the same of vectors as of floats: arithmetic, clamps, and choices by comparisons, but no functions."""
 
 
 def _of_chain(
-    chain: Any, ready: Callable[[int, str], bool], root: Callable[[int], int]
+    chain: Any,
+    ready: Callable[[int, str], bool],
+    channels: Callable[[int], int],
+    root: Callable[[int], int],
 ) -> Epilogue | None:
-    if chain.out_type != "f32" or any(kind != "f32" or at not in ("(i)", "(0)") for _, kind, at in chain.inputs):
+    if chain.out_type != "f32" or any(kind != "f32" for _, kind, _ in chain.inputs):
         return None
     text = " ".join([*chain.steps, chain.expression])
     if not ON_VECTORS.fullmatch(HEXADECIMAL.sub("", text)):
@@ -111,6 +129,10 @@ def _of_chain(
     if not whole:
         return None
     made = whole[-1]
+    if re.search("[<>?]", text) and not channels(made):
+        return None
+    values = {"(i)": "some_floats(other{k} + m * oc + n, room)", "(0)": "other{k}[0]"}
+    values[f"(i % {channels(made)})"] = "some_floats(other{k} + n, oc - n)"
     statements: list[str] = []
     parameters: list[tuple[str, str, Argument]] = []
     for k, (argument, _, at) in enumerate(chain.inputs):
@@ -118,21 +140,33 @@ def _of_chain(
             if at != "(i)":
                 return None
             statements.append(f"VF v{k} = acc;")
-        else:
+        elif at in values:
             parameters.append(("IN(f32)", f"other{k}", argument))
-            value = f"some_floats(other{k} + m * oc + n, room)" if at == "(i)" else f"other{k}[0]"
-            statements.append(f"VF v{k} = {value};")
+            statements.append(f"VF v{k} = {values[at].format(k=k)};")
+        else:
+            return None
     statements += [re.sub(r"\bf32 ", "VF ", step, count=1) for step in chain.steps]
     statements.append(f"acc = {chain.expression};")
     return Epilogue(made, " ".join(statements).replace("clamp_f32", "clamp_v"), tuple(parameters), chain.out)
 
 
-SUM_NAMES = "x_zero y_zero bits x_by x_exp y_by y_exp by exp zero low high".split()
+SUM_NAMES = (
+    "x_zero",
+    "y_zero",
+    "bits",
+    "x_by",
+    "x_exp",
+    "y_by",
+    "y_exp",
+    "by",
+    "exp",
+    "zero",
+    "low",
+    "high",
+)
 
 
-def _of_sum(
-    launch: Launch, ready: Callable[[int, str], bool], root: Callable[[int], int]
-) -> Epilogue | None:
+def _of_sum(launch: Launch, ready: Callable[[int, str], bool], root: Callable[[int], int]) -> Epilogue | None:
     """ADD or SUB of codes."""
     if launch.kernel != "quantized.sum" or {launch.defines["X_AT"], launch.defines["Y_AT"]} != {"(i)"}:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tflgpu.delegates.device import Call, Device
+from tflgpu.delegates.device import Call, Device, DeviceLimits
 from tflgpu.delegates.fuse import joined, shares
 from tflgpu.delegates.launch import Argument, Fault, Launch, Lowered, Packed, Ref, Share, Temp, source
 from tflgpu.delegates.lowering import lower
@@ -210,6 +210,7 @@ class _Compilation:
 
     def _bound(self, launch: Launch) -> Call:
         kernel = self.device.kernel(source(launch, self.device.dialect), launch.name)
+        launch = in_large_blocks(launch, self.device.limits) if self.device.limits.cpu else launch
         return self.device.bind(kernel, [self._argument(a) for a in launch.args], launch.grid, launch.block)
 
     def _argument(self, argument: Argument) -> Any:
@@ -245,6 +246,16 @@ class _Compilation:
             # Kept beside its buffer, so that no other value can come to have its id.
             self.constants[id(value)] = (buffer, value)
         return self.constants[id(value)][0]
+
+
+LARGE_BLOCK = 1024
+
+
+def in_large_blocks(launch: Launch, limits: DeviceLimits) -> Launch:
+    """The launch with larger blocks where its kernel does not mind: a CPU takes long to go from one to the next."""
+    plain = launch.block == Launch.block and len(launch.threads) == 1 and "WIDTH" not in launch.defines
+    many = launch.threads[0] >= 4 * limits.units * LARGE_BLOCK
+    return replace(launch, block=(LARGE_BLOCK,)) if plain and many else launch
 
 
 def _specs(nodes: Sequence[Node]) -> dict[int, TensorSpec]:

@@ -157,21 +157,22 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         return None
     if x.type == "FLOAT32" and x.shape[3] == 1 and size(out) <= IN_ORDER and c.window.kh * c.window.kw <= 16:
         return None  # large terms that cancel out leave what the reference's rounding left
-    depthwise = c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3] >= limits.vector and limits.cpu
+    depthwise = c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3] >= 4 and limits.cpu
     if limits.warps and c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3]:
         depthwise = strips.fits(out.shape[3], c.window)
     if not depthwise and (c.groups > 1 or c.node.op == "DEPTHWISE_CONV_2D"):
         return None
     finish = _finish(c)
     if depthwise:
-        if weights.type == "UINT8":
+        if weights.type == "UINT8" and limits.warps:
             return None
         bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
         if limits.warps:
             return [strips.depthwise_strips(x, weights, bias, out, c.window, finish, limits)]
-        if c.window.kh * c.window.kw * 255 * 128 > tiles.EXACT:
+        if c.window.kh * c.window.kw * 255 * 255 > tiles.EXACT:
             return None
-        return [tiles.depthwise_rows(x, weights.data, bias, out, c.window, finish, limits)]
+        zero = weights.zero_point if x.type == "UINT8" else 0
+        return [tiles.depthwise_rows(x, weights.data, zero, bias, out, c.window, finish, limits)]
     matrix = tiles.Matrix(
         weights.data, weights.zero_point if x.type == "UINT8" else 0, None if c.bias is None else c.bias.data
     )

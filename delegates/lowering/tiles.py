@@ -231,13 +231,14 @@ def padded(array: Array, length: int) -> Array:
 def depthwise_rows(
     x: TensorSpec,
     weights: Array,
+    zero_point: int,
     bias: Argument,
     out: TensorSpec,
     over: Window,
     finish: Finish,
     limits: DeviceLimits,
 ) -> Launch:
-    """The launch, for as many outputs as inputs and at least a vector of them."""
+    """The launch, for as many outputs as inputs and at least 4 of them."""
     n, h, w, c = x.shape
     rows = n * over.oh
     share = -(-rows // min(rows, limits.units * 4))
@@ -245,7 +246,7 @@ def depthwise_rows(
     data, codes = weights, bool(finish.rescale)
     args = (
         Ref(x.index),
-        Packed(lambda: np.ascontiguousarray(data, np.float32)),
+        Packed(lambda: data.astype(np.float32) - np.float32(zero_point)),
         bias,
         *finish.rescale,
         Ref(out.index),
@@ -254,7 +255,8 @@ def depthwise_rows(
         *finish.ends,
     )
     name = C_NAMES[x.type]
-    defines: dict[str, Any] = {"VW": limits.vector, "X_T": name, "OUT_T": name, "ALONE": 1}
+    lanes = next(lanes for lanes in (16, 8, 4) if lanes <= min(c, limits.vector))
+    defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "ALONE": 1}
     defines |= {"CODES": 1} if codes else {"PLAIN": 1}
     if over.dh == over.dw == 1 and over.kh * over.kw <= 25 and over.ow >= 8:
         defines |= {"PLACES": 4, "KH": over.kh, "KW": over.kw, "STRIDE_W": over.sw}

@@ -311,16 +311,17 @@ def test_a_custom_operator_that_google_does_not_know_runs_in_our_part() -> None:
 
 def test_nothing_is_kept_when_interpreter_and_delegate_go() -> None:
     module = importlib.import_module("tflgpu.delegates.abi.guest")
+    registries = (module._GUESTS, module._KERNELS, module.BUFFERS)
     delegate = OnDevice()
     gone = weakref.ref(delegate)
     it = interpreter(MIXED, delegate)
     result(it)
-    counts = [len(known) for known in (module._GUESTS, module._KERNELS, module._BUFFERS)]
+    counts = [len(known) for known in registries]
     assert min(counts) > 0
     del delegate, it
     gc.collect()
     assert gone() is None
-    left = [len(known) for known in (module._GUESTS, module._KERNELS, module._BUFFERS)]
+    left = [len(known) for known in registries]
     assert all(now < before for now, before in zip(left, counts, strict=True))
 
 

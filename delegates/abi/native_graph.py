@@ -1,16 +1,14 @@
-"""A graph as a native delegate sees it: a TfLiteContext whose functions are Python's, and the kernels it was given.
-
-The functions are made once and live as long as the process; a context's address tells them whose call it is.
-"""
+"""A graph as a native delegate sees it: a TfLiteContext whose functions are Python's, and the kernels it was given."""
 
 from __future__ import annotations
 
 import ctypes as c
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from tflgpu.delegates.abi import builtin_data, structs
+from tflgpu.delegates.abi.context_functions import CALLED, FUNCTIONS
+from tflgpu.delegates.abi.native_kernel import BufferHandles, Kernel
 from tflgpu.delegates.abi.native_tensors import NativeTensors, shape_of
 from tflgpu.delegates.abi.structs import ERROR, OK
 from tflgpu.delegates.abi.variadic import formatted
@@ -20,46 +18,8 @@ from tflgpu.partition import boundary, contracted, groups_of, has_side_effects
 from tflgpu.schema import BUILTIN_OPERATORS
 from tflgpu.shapes import DelegateError
 
-_GRAPHS: weakref.WeakValueDictionary[int, NativeGraph] = weakref.WeakValueDictionary()
-
 _RESTORED = "Restored original execution plan after delegate application failure."
 _FORBIDDEN = "The function is forbidden if not calling in delegate."
-
-
-class Kernel:
-    """A part that the delegate took: its node, what runs it, and what it calls its own."""
-
-    def __init__(self, number: int, nodes: tuple[int, ...], registration: structs.Registration, arrays: Sequence[int]):
-        self.number = number
-        self.nodes = nodes
-        self.registration = registration
-        self.name = (registration.custom_name or b"DELEGATE").decode("utf-8", "replace")
-        self.node = structs.Node()
-        self.params = structs.DelegateParams()
-        self.arrays = list(arrays)
-
-    def __str__(self) -> str:
-        return f"Node number {self.number} ({self.name})"
-
-
-class BufferHandles:
-    """The delegate's own buffers as a place of tensors; a buffer is named by the number of its tensor."""
-
-    def __init__(self, graph: NativeGraph):
-        self._graph = weakref.ref(graph)
-
-    def allocate(self, nbytes: int) -> int:
-        raise RuntimeError("a native delegate allocates its buffers itself. ")
-
-    def upload(self, buffer: int, host: Array) -> None:
-        raise RuntimeError("a native delegate reads its inputs at the host. ")
-
-    def download(self, buffer: int, host: Array) -> None:
-        """Has the delegate copy a tensor to the host. Raises DelegateError where it cannot, or is gone."""
-        graph = self._graph()
-        if graph is None or graph.closed:
-            raise DelegateError("the delegate that holds this tensor's value is no longer applied. ")
-        graph.copy_from_handle(buffer, host)
 
 
 class NativeGraph:
@@ -85,7 +45,7 @@ class NativeGraph:
         self.bound: dict[int, int] = {}
         self.messages: list[str] = []
         self.closed = False
-        self._cause: BaseException | None = None
+        self.cause: BaseException | None = None
         self._preparing = False
         self._unprepared: set[int] = set()
         self._outside: dict[int, int | None] = {}
@@ -102,10 +62,10 @@ class NativeGraph:
             tensors=self.tensors.address,
             impl_=c.addressof(self._impl),
             recommended_num_threads=threads,
-            **_FUNCTIONS,
+            **FUNCTIONS,
         )
         self.address = c.addressof(self.context)
-        _GRAPHS[self.address] = self
+        CALLED[self.address] = self
 
     def apply(self) -> None:
         """Shows the delegate the graph. Raises DelegateError where that fails."""
@@ -120,9 +80,9 @@ class NativeGraph:
     def error(self, text: str = "") -> DelegateError:
         """What to raise: all that was reported since the last call succeeded, then the text."""
         found = DelegateError("\n".join([*self.messages, text] if text else self.messages) or "the delegate failed")
-        found.__cause__ = self._cause
+        found.__cause__ = self.cause
         self.messages.clear()
-        self._cause = None
+        self.cause = None
         return found
 
     def copy_from_handle(self, index: int, host: Array) -> None:
@@ -204,7 +164,7 @@ class NativeGraph:
         )
         return made, registration
 
-    # What follows is called by the delegate, through _FUNCTIONS.
+    # What follows is called by the delegate, through FUNCTIONS.
 
     def _get_execution_plan(self, out: Any) -> int:
         if not self._preparing:
@@ -345,44 +305,3 @@ class NativeGraph:
     def _refuse(self, text: str) -> int:
         self.messages.append(text)
         return ERROR
-
-
-def _function(name: str, method: str) -> Any:
-    """A context's function: the method of the graph whose context it is called with."""
-
-    refusal = None if name == "GetExternalContext" else ERROR
-
-    def call(context: int, *arguments: Any) -> Any:
-        graph = _GRAPHS.get(context)
-        if graph is None:
-            return refusal
-        try:
-            return getattr(graph, method)(*arguments)
-        except BaseException as error:  # which must not reach C
-            graph._cause = error
-            graph.messages.append(f"{name}: {error}")
-            return refusal
-
-    def nothing(*arguments: Any) -> None:
-        call(*arguments)
-
-    return structs.CALLBACKS[name](nothing if name in ("ReportError", "SetExternalContext") else call)
-
-
-_FUNCTIONS = {
-    name: _function(name, method)
-    for name, method in (
-        ("GetExecutionPlan", "_get_execution_plan"),
-        ("ResizeTensor", "_resize_tensor"),
-        ("ReportError", "_report_error"),
-        ("AddTensors", "_add_tensors"),
-        ("GetNodeAndRegistration", "_get_node_and_registration"),
-        ("ReplaceNodeSubsetsWithDelegateKernels", "_replace"),
-        ("GetExternalContext", "_get_external_context"),
-        ("SetExternalContext", "_set_external_context"),
-        ("PreviewDelegatePartitioning", "_preview_partitioning"),
-        ("GetModelMetadata", "_get_model_metadata"),
-        ("AcquireSubgraphContext", "_acquire_subgraph_context"),
-        ("ReleaseSubgraphContext", "_release_subgraph_context"),
-    )
-}

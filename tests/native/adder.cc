@@ -171,6 +171,7 @@ TfLiteStatus DelegatePrepare(TfLiteContext* context, TfLiteDelegate* delegate) {
         bool ours = (adder->is("add") && registration->builtin_code == kAdd) ||
                     (adder->is("mul") && registration->builtin_code == kMul) ||
                     (registration->builtin_code == kCustom && !strcmp(registration->custom_name, "Doubler"));
+        ours = ours && (!node->builtin_data || *static_cast<int*>(node->builtin_data) <= 1);  // no activation, or RELU
         for (int i = 0; i < node->inputs->size; i++)
             ours = ours && context->tensors[node->inputs->data[i]].type == kFloat32;
         if (ours) taken.push_back(index);

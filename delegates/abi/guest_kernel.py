@@ -1,0 +1,173 @@
+"""One part that a delegate of ours runs inside Google's interpreter, and what crosses to and from it."""
+
+from __future__ import annotations
+
+import ctypes as c
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from tflgpu.delegates.abi import structs
+from tflgpu.delegates.abi.guest_graph import GuestGraph, infer_node, over
+from tflgpu.delegates.abi.structs import OK
+
+from tflgpu.delegate import Delegate
+from tflgpu.graph import Array, Graph, Node, TensorSpec
+from tflgpu.memory import HOST, Tensor, host_array
+from tflgpu.partition import Part, boundary
+
+NUMBERS = itertools.count(1)
+"""Of delegates, kernels and buffers, each given once."""
+BUFFERS: dict[int, Tensor] = {}
+"""What our buffer handles stand for."""
+
+
+class Owner(Protocol):
+    """The delegate that a kernel is of."""
+
+    delegate: Delegate
+    closed: bool
+    errors: list[BaseException]
+    graphs: dict[int, GuestGraph]
+
+    def require_open(self) -> None: ...
+
+
+class Crossing:
+    """A tensor that crosses between the runtime's memory and ours."""
+
+    __slots__ = ("_address", "_view", "native", "tensor")
+
+    def __init__(self, native: structs.Tensor, tensor: Tensor):
+        self.native, self.tensor = native, tensor
+        self._address: int | None = None
+        self._view: Array = tensor.host
+
+    def view(self) -> Array:
+        """The runtime's memory, as an array; made anew only when it has moved."""
+        address = self.native.data
+        if address != self._address:
+            found = structs.array_at(self.native, self.tensor.spec)
+            if found is None:
+                raise RuntimeError(f"the runtime has no memory for {self.tensor.spec}. ")
+            self._view, self._address = found, address
+        return self._view
+
+
+class GuestKernel:
+    """One part that a delegate of ours runs for Google's runtime."""
+
+    def __init__(self, owner: Owner, graph: GuestGraph, params: structs.DelegateParams):
+        self.owner, self.graph = owner, graph
+        self._numbers = set(structs.ints(params.nodes_to_replace))
+        self._inputs = frozenset(structs.ints(params.input_tensors))
+        self._outputs = frozenset(structs.ints(params.output_tensors))
+        self._key: Any = None
+        self._base: int | None = None
+        self._step: Callable[[], None] | None = None
+        self._tensors: dict[int, Tensor] = {}
+        self._handles: dict[int, int] = {}
+        self._reads: list[Crossing] = []
+        self._writes: list[tuple[Crossing, int]] = []
+        self._variables: list[Crossing] = []
+        graph.made_by_us |= self._outputs
+        graph.kernels += 1
+
+    def prepare(self) -> None:
+        """Compiles the part for the present shapes; nothing where they have not changed."""
+        self.owner.require_open()
+        graph = self.graph.inferred()
+        specs = list(graph.tensors)
+        for index in self._inputs:
+            if specs[index].data is None:
+                specs[index] = _reshaped(specs[index], self.graph.shape(index))
+        nodes = []
+        for base in graph.nodes:
+            if base.index in self._numbers:
+                infer_node(base, specs)
+                nodes.append(over(base, specs))
+        key = tuple((i, specs[i].shape, id(specs[i].data)) for i in sorted(self._inputs | self._outputs))
+        if key != self._key:
+            self._compile(graph, tuple(nodes), specs)
+            self._key = key
+        for index in self._outputs:
+            self._resize(specs[index])
+        self._base = None
+
+    def _compile(self, graph: Graph, nodes: tuple[Node, ...], specs: Sequence[TensorSpec]) -> None:
+        delegate = self.owner.delegate
+        for node in nodes:
+            delegate.check(node)
+        crossing = [i for i in sorted(self._inputs | self._outputs) if specs[i].data is None]
+        self._tensors = {i: self._tensor(specs[i]) for i in crossing}
+        # The library may keep a tensor that nobody reads, which is then no output of the part.
+        reads, _ = boundary(graph, nodes)
+        part = Part(delegate, nodes, reads, self._outputs)
+        self._step = delegate.compile(part, self._tensors)
+
+    def _tensor(self, spec: TensorSpec) -> Tensor:
+        """The tensor's storage, which parts of ours share."""
+        known = self.graph.tensors.get(spec.index)
+        if known is None or known.spec.shape != spec.shape:
+            known = self.graph.tensors[spec.index] = Tensor(spec, host_array(spec, [self.owner.delegate]))
+        return known
+
+    def _resize(self, spec: TensorSpec) -> None:
+        """Gives one of the part's outputs its shape, and memory where the runtime would wait for more to be known."""
+        context = self.graph.context
+        tensor = structs.tensor_at(context, spec.index)
+        waits = tensor.allocation_type == structs.DYNAMIC and not tensor.data
+        if waits or tuple(structs.ints(tensor.dims)) != spec.shape:
+            status = context.ResizeTensor(c.addressof(context), c.addressof(tensor), structs.int_array(spec.shape))
+            if status != OK:
+                raise RuntimeError(f"the runtime does not resize {spec}. ")
+
+    def _bind(self) -> None:
+        """Finds the runtime's tensors, whose array has moved."""
+        context = self.graph.context
+        crossings = {i: Crossing(structs.tensor_at(context, i), t) for i, t in self._tensors.items()}
+        self._reads = [x for i, x in crossings.items() if i in self._inputs and i not in self.graph.made_by_us]
+        # What another part of ours made is read where that part left it.
+        self._writes = [(x, self._handle(i)) for i, x in crossings.items() if i in self._outputs]
+        self._variables = [x for x in self._reads if x.tensor.spec.is_variable]
+        self._base = context.tensors
+
+    def _handle(self, index: int) -> int:
+        if index not in self._handles:
+            self._handles[index] = next(NUMBERS)
+        BUFFERS[self._handles[index]] = self._tensors[index]
+        return self._handles[index]
+
+    def invoke(self) -> None:
+        """Runs the part between the runtime's inputs and outputs; what is left on a device gets a buffer handle."""
+        if self.owner.closed:
+            self.owner.require_open()
+        if self._base != self.graph.context.tensors:
+            self._bind()
+        for crossing in self._reads:
+            np.copyto(crossing.tensor.write(), crossing.view())
+        assert self._step is not None
+        self._step()
+        for crossing, handle in self._writes:
+            tensor, native = crossing.tensor, crossing.native
+            native.data_is_stale = HOST not in tensor.current
+            if HOST in tensor.current:
+                np.copyto(crossing.view(), tensor.host)
+            else:
+                native.buffer_handle = handle
+        for crossing in self._variables:
+            np.copyto(crossing.view(), crossing.tensor.read())
+
+    def free(self) -> None:
+        """Forgets what the runtime no longer needs."""
+        for handle in self._handles.values():
+            BUFFERS.pop(handle, None)
+        self.graph.kernels -= 1
+        if not self.graph.kernels:
+            self.owner.graphs.pop(c.addressof(self.graph.context), None)
+
+
+def _reshaped(spec: TensorSpec, shape: tuple[int, ...]) -> TensorSpec:
+    return spec if spec.shape == shape else replace(spec, shape=shape)

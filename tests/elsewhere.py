@@ -31,6 +31,8 @@ class Elsewhere:
     def check(self, node: Node) -> None:
         if node.index not in self.nodes:
             raise Unsupported(f"node {node.index} is not mine")
+        if OPS[node.op].stateful:
+            raise Unsupported(f"{node.op} needs the interpreter")
 
     def allocate(self, nbytes: int) -> Array:
         return np.full(nbytes, POISON, np.uint8)

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from delegate_cases import Case, constant, f, i32, q, t
+from test_stablehlo_indexing import scatter_model
 
 from tflgpu.builder import ModelBuilder
 
 _NONE = {"fused_activation_function": "NONE"}
 _WINDOW = {"padding": "SAME", "stride_w": 2, "stride_h": 1, "dilation_w_factor": 1, "dilation_h_factor": 2}
+_ROWS = {
+    "update_window_dims": [1],
+    "inserted_window_dims": [0],
+    "scatter_dims_to_operand_dims": [0],
+    "index_vector_dim": 1,
+}
 _RELU6 = _WINDOW | {"fused_activation_function": "RELU6", "depth_multiplier": 1}
 
 
@@ -32,6 +39,15 @@ class Chain(Case):
         g.node("LESS", [flat, g.constant("one", np.float32(1))], [out])
         g.outputs(out)
         return m.build()
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter(Case):
+    """Rows of updates added where indices say, some of them to the same row."""
+
+    def model(self) -> bytes:
+        x, at, updates = (np.zeros(spec["shape"]) for spec in self.inputs)
+        return scatter_model(x, at, updates, "FLOAT32", "STABLEHLO_ADD", **self.options)
 
 
 def _weights(dtype: str, *shape: int) -> np.ndarray:
@@ -99,6 +115,14 @@ def _others() -> list[Case]:
         Case("slice", "DYNAMIC_UPDATE_SLICE", [f(4, 5), f(2, 3), t("INT32", 2)], [f(4, 5)], version=1, below=6),
         Case("LRN", "LOCAL_RESPONSE_NORMALIZATION", [f(2, 3, 4, 7)], [f(2, 3, 4, 7)], lrn, rtol=1e-5),
         Case("rows of a table", "EMBEDDING_LOOKUP", [t("INT32", 5), _weights("f4", 7, 3)], [f(5, 3)], below=7),
+        Scatter("scatter of rows", "STABLEHLO_SCATTER", [f(4, 5), t("INT32", 6, 1), f(6, 5)], [], _ROWS, below=5),
+        Case(
+            "LOG_SOFTMAX int8",
+            "LOG_SOFTMAX",
+            [q("INT8", 3, 37, scale=0.1)],
+            [q("INT8", 3, 37, scale=16 / 256, zero_point=127)],
+            version=2,
+        ),
         Chain("chain", "ADD", [f(3, 7), f(1, 7)], []),
     ]
 

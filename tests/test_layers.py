@@ -15,7 +15,7 @@ LAYERS = [
     {"fixed_point", "bfloat16", "schema", "schema_options"},
     {"verifier", "constants", "flatbuffer_writer", "ops"},
     {"memory"},
-    {"shapes", "tensor_loader", "builder", "custom", "cost"},
+    {"shapes", "tensor_loader", "builder", "cost"},
     {"loader"},
     {"delegate"},
     {"partition", "binding"},

@@ -94,7 +94,7 @@ class Op:
     style: str
     stateful: bool
     custom: bool = False
-    bodies: Mapping[str, Body] = field(default_factory=dict)
+    bodies: Mapping[str, Body] = field(default_factory=dict, compare=False)
 
     def check_type(self, node: Node) -> None:
         """Raises UnsupportedType where the node's main input is of a type that this operator does not take."""

@@ -100,4 +100,17 @@ def _ordered() -> list[Case]:
     ]
 
 
-MORE_CASES = [*_scattered(), *_windows(), *_placed(), *_ordered()]
+def _products() -> list[Case]:
+    """Of a hybrid pair; of codes, rescaled after every factor."""
+    weights = {"type": "INT8", "value": np.arange(-60, 60, dtype=np.int8).reshape(2, 1, 12, 5), "scale": 0.02}
+    wide, keep = {"asymmetric_quantize_inputs": True, "adj_x": True}, {"keep_dims": False}
+    x, out = q("INT8", 3, 4, 5), q("INT8", 3, 5, scale=0.04)
+    return [
+        Case("BATCH_MATMUL hybrid", "BATCH_MATMUL", [f(1, 3, 4, 12), weights], [f(2, 3, 4, 5)], {}, 4),
+        Case("BATCH_MATMUL asymmetric", "BATCH_MATMUL", [f(2, 1, 12, 4), weights], [f(2, 1, 4, 5)], wide, 4),
+        Case("REDUCE_PROD int8", "REDUCE_PROD", [x, i32(1)], [out], keep, 2),
+        Case("REDUCE_PROD bool", "REDUCE_PROD", [t("BOOL", 9, 2), i32(1)], [t("BOOL", 9)], keep, 2),
+    ]
+
+
+MORE_CASES = [*_scattered(), *_windows(), *_placed(), *_ordered(), *_products()]

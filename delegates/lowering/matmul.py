@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
-from tflgpu.delegates.lowering import dot, gemm, tiles
+from tflgpu.delegates.lowering import dot, gemm, hybrid_batch, tiles
 from tflgpu.delegates.lowering.conv import bias_argument
 from tflgpu.delegates.lowering.hybrid import quantize_rows
 from tflgpu.delegates.lowering.index import broadcast_index
@@ -210,6 +210,8 @@ def _types(
 def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     """x (..., m, k) times y (..., k, n), leading dimensions broadcast."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
+    if x.type == out.type == "FLOAT32" and y.type == "INT8":
+        return hybrid_batch.batch_matmul(node, limits)
     m, n = out.shape[-2:]
     k = x.shape[-2] if node.options.adj_x else x.shape[-1]
     batches = out.shape[:-2]

@@ -43,6 +43,8 @@ def reduce(node: Node, limits: DeviceLimits) -> Lowered:
     axes = tuple(sorted({axis % rank for axis in given}))
     if x.type in INTEGER_CODES and node.op in ("MEAN", "SUM"):
         return [_codes(node, axes, limits)]
+    if x.type in INTEGER_CODES and x.quantization is not None and node.op == "REDUCE_PROD":
+        return [_product_of_codes(node, axes, limits)]
     return [_launch(node, axes, _plain(node, axes, limits), limits)]
 
 
@@ -52,9 +54,13 @@ def _plain(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reducer:
     if node.op in ("REDUCE_ANY", "REDUCE_ALL") or (x.type == "BOOL" and node.op in ("REDUCE_MAX", "REDUCE_MIN")):
         some = node.op in ("REDUCE_ANY", "REDUCE_MAX")
         return Reducer("u8", "0", "a | (v != 0)") if some else Reducer("u8", "1", "a & (v != 0)")
+    if x.type == "BOOL" and node.op == "REDUCE_PROD":
+        return Reducer("u8", "1", "a & (v != 0)")
     require(x.type != "BOOL", f"{node.op} of BOOL")
     if node.op in ("REDUCE_MAX", "REDUCE_MIN"):
         return _extreme(node, axes, name)
+    if x.type in INTEGER_CODES and node.op == "REDUCE_PROD":
+        return Reducer(f"u{x.dtype.itemsize * 8}", "1", f"a * (u{x.dtype.itemsize * 8})v")
     require(x.type in ("FLOAT32", "INT32", "INT64"), f"{node.op} of {x.type}")
     if node.op == "MEAN":
         return Reducer("f32", "0", SUM, "a / (f32)count") if name == "f32" else Reducer("i64", "0", SUM, "a / count")
@@ -94,6 +100,24 @@ def _codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Launch:
     return _launch(node, axes, Reducer("i32", "0", SUM, finish), limits, 0, 0, 0, out.zero_point, scale, bias)
 
 
+NOTHING_YET = "((i64)1 << 62)"
+
+
+def _product_of_codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Launch:
+    """Rescaled after every factor, in their order."""
+    x, out = node.input(0), node.outputs[0]
+    require(x.type != "UINT8", "REDUCE_PROD of quantized UINT8")
+    require(x.type != "INT16" or x.zero_point == out.zero_point == 0, "16-bit codes with a zero point")
+    count, ends = int(np.prod([x.shape[a] for a in axes])), np.iinfo(out.dtype)
+    m, e = quantize_multiplier(float(x.scale) / float(out.scale) ** (1.0 / count))
+    require(-31 <= e < 8, "scales that are far apart")
+    product = "(i64)mbqm64(a * ((i64)v - offset), multiplier, exponent)"
+    finish = f"clamp_i64((i64)mbqm64(a, multiplier, exponent) + zero_point, {ends.min}, {ends.max})"
+    combine = f"a == {NOTHING_YET} ? (i64)v - offset : {product}"
+    reducer = Reducer("i64", NOTHING_YET, combine, finish)
+    return _launch(node, axes, reducer, limits, x.zero_point, m, e, out.zero_point, in_order=True)
+
+
 def _launch(
     node: Node,
     axes: tuple[int, ...],
@@ -105,11 +129,12 @@ def _launch(
     zero_point: int = 0,
     scale: float | np.float32 = 0.0,
     bias: float | np.float32 = 0.0,
+    in_order: bool = False,
 ) -> Launch:
     x, out = node.input(0), node.outputs[0]
     kept_at, reduced_at = split_index(x, axes)
     n, count = size(out), int(np.prod([x.shape[a] for a in axes]))
-    width = 1 if limits.cpu or count < WORTH_A_BLOCK else 128
+    width = 1 if limits.cpu or in_order or count < WORTH_A_BLOCK else 128
     defines = {
         "X_T": c_type(x, limits),
         "OUT_T": c_type(out, limits),

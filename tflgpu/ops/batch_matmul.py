@@ -138,7 +138,7 @@ def _quantized(node: Node, x: Array, y: Array, out: Array) -> Step:
 def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
     """x is quantized row by row at run time. y: int8 codes, quantized as a whole or by its n columns."""
     k, n = y.shape[-2:]
-    batches, scale_of, weight_of = _indices(node, x.shape, y.shape)
+    batches, scale_of, weight_of = groups_of(node, x.shape, y.shape)
     quantize = RowQuantizer(elements(x.shape[:-1]), k, node.options.asymmetric_quantize_inputs)
     scale = weight_scale(node.input(1))
     require(scale.size == 1 or scale.size >= n, f"{scale.size} scales for {n} columns. ")
@@ -169,7 +169,7 @@ def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
     return step
 
 
-def _indices(node: Node, x: Shape, y: Shape) -> tuple[Shape, Array, Array]:
+def groups_of(node: Node, x: Shape, y: Shape) -> tuple[Shape, Array, Array]:
     """How TensorFlow Lite walks the batches: their shape (3 dimensions), which scales and which sums each uses.
 
     A quirk: it moves on by one group a step in any of the dimensions, so that with two of them the scales and row sums

@@ -1,0 +1,21 @@
+// out (b, m, n) = x (b, m, k) times y (b, k, n), of codes; what each sum is scaled by is a row's scale times a column's.
+// Rows are counted in groups of group_rows, whose scales are those of group scale_of, and whose zero points times the
+// column sums of matrix weight_of are taken off where ASYMMETRIC. One work-item an output.
+
+kernel void batch_matmul(global const i8* x, global const i8* y, global const f32* y_scales, global const f32* scales,
+                         global const i32* zero_points, global const i32* scale_of, global const i32* weight_of,
+                         global f32* out, i32 size, i32 m, i32 n, i32 k, i32 y_row, i32 y_column, i32 group_rows) {
+    i32 i = get_global_id(0);
+    if (i >= size) return;
+    i32 column = i % n, row = i / n % m, b = i / n / m, group = i / n / group_rows;
+    x += X_BATCH + row * k;
+    i32 acc = 0, at = column * y_column, scale = scale_of[group] * group_rows + i / n % group_rows;
+    for (i32 j = 0; j < k; j++) acc += x[j] * y[Y_BATCH + at + j * y_row];
+    f32 total = (f32)acc;
+#ifdef ASYMMETRIC
+    i32 sum = 0, start = weight_of[group] * k * n + at;
+    for (i32 j = 0; j < k; j++) sum += y[start + j * y_row];
+    total = trunc(total - (f32)sum * (f32)zero_points[scale]);
+#endif
+    out[i] = scales[scale] * y_scales[column] * total;
+}

@@ -1,9 +1,21 @@
 // out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of the kh x kw of x (n, h, w, c) that a window sees,
-// clamped. One work-item an output.
+// clamped. One work-item an output, or VW outputs side by side where VW is defined, which divides c.
+
+#ifdef VW
+#define ACC VF
+#define LANES VW
+#define PUT(v, p) VSTORE(v, p)
+#define GET(p) VLOAD(p)
+#else
+#define ACC ACC_T
+#define LANES 1
+#define PUT(v, p) *(p) = v
+#define GET(p) *(p)
+#endif
 
 kernel void pool(global const T* x, global T* out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw,
                  i32 stride_h, i32 stride_w, i32 top, i32 left, ACC_T low, ACC_T high) {
-    i32 i = get_global_id(0);
+    i32 i = get_global_id(0) * LANES;
     if (i >= size) return;
     i32 channel = i % c, ox = i / c % ow, oy = i / c / ow % oh, image = i / c / ow / oh;
     i32 y0 = oy * stride_h - top, x0 = ox * stride_w - left;
@@ -13,13 +25,13 @@ kernel void pool(global const T* x, global T* out, i32 size, i32 h, i32 w, i32 c
     i32 count = max(y1 - y0, 0) * max(x1 - x0, 0);
 
 #ifdef MAXIMUM
-    ACC_T acc = LOWEST;
+    ACC acc = LOWEST;
 #else
-    ACC_T acc = 0;
+    ACC acc = 0;
 #endif
     for (i32 iy = y0; iy < y1; iy++)
         for (i32 ix = x0; ix < x1; ix++) {
-            ACC_T v = x[((image * h + iy) * w + ix) * c + channel];
+            ACC v = GET(x + ((image * h + iy) * w + ix) * c + channel);
 #if defined(MAXIMUM)
             acc = acc < v ? v : acc;
 #elif defined(AVERAGE)
@@ -36,6 +48,6 @@ kernel void pool(global const T* x, global T* out, i32 size, i32 h, i32 w, i32 c
 #elif defined(ROOT_MEAN_SQUARE)
     acc = sqrt(acc / (f32)count);
 #endif
-    acc = acc < low ? low : acc;
-    out[i] = high < acc ? high : acc;
+    acc = acc < (ACC)low ? (ACC)low : acc;
+    PUT((ACC)high < acc ? (ACC)high : acc, out + i);
 }

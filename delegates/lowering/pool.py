@@ -41,6 +41,10 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
         defines["LOWEST"] = "-FLT_MAX" if acc == "f32" else _codes(x.dtype)[0]
     elif acc == "i32":
         defines["CODES"] = 1
+    lanes = next((n for n in (16, 8, 4) if n <= limits.vector and c % n == 0), 1)
+    if limits.cpu and acc == "f32" and lanes > 1:
+        vectors = defines | {"VW": lanes, "OUT_T": "f32"}
+        return [Launch("pool.pool", args, (size(out) // lanes,), defines=vectors)]
     return [Launch("pool.pool", args, (size(out),), defines=defines)]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from abi_libraries import compiled
 
 from tflgpu.conformance import catalog, runner, verdicts
 from tflgpu.conformance.cases import every
@@ -93,6 +94,14 @@ def test_the_example_delegate_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     results = runner.run_all(names, Settings("numpy_delegate:load"), jobs=2)
     assert not told(results)
     assert runner.counts(results)[verdicts.PASSED] >= 60
+
+
+def test_a_native_library_keeps_the_contracts() -> None:
+    library = compiled("adder")
+    names = catalog.names(r"^CONTRACT|^GRAPH|^(ADD|MUL)\[float32,(7,7|2x3x5,2x3x5|65,65)\]")
+    results = runner.run_all(names, Settings(str(library)), jobs=2)
+    assert not told(results)
+    assert runner.counts(results)[verdicts.PASSED] >= 30
 
 
 def test_compare_bisects_inside_a_part() -> None:

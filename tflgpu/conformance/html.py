@@ -61,7 +61,7 @@ def _tiles(whole: Summary) -> str:
     total = sum(whole.counts.values())
     wrong = sum(whole.counts.get(v, 0) for v in verdicts.BAD)
     tiles = [
-        ("level", whole.level, "ok" if whole.level != "none" else "bad" if wrong else "left"),
+        ("level", whole.level, {"none": "bad", "partial": "left", "not judged": "left"}.get(whole.level, "ok")),
         ("cases", f"{total:,}", ""),
         ("passed", f"{whole.counts.get(verdicts.PASSED, 0):,}", "ok"),
         ("not delegated", f"{whole.counts.get(verdicts.NOT_DELEGATED, 0):,}", "left"),

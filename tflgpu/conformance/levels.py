@@ -2,7 +2,8 @@
 
 float: nothing is wrong, every contract is kept, and of each operator in FLOAT at least half of the float32 cases are
 delegated. integer: the same of INTEGER and int8. complete: both, and of every operator and type in the table at least
-one case is delegated. A run of chosen cases has no level.
+one case is delegated. partial: nothing is wrong, but neither float nor integer is reached. A run of chosen cases has no
+level.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def level(results: Sequence[Result], whole: bool) -> tuple[str, str]:
         return "not judged", "only some cases were run"
     float_gaps, integer_gaps = _gaps(results, FLOAT, "float32"), _gaps(results, INTEGER, "int8")
     if float_gaps and integer_gaps:
-        return "none", f"float: {_list(float_gaps)}; integer: {_list(integer_gaps)}"
+        return "partial", f"float: {_list(float_gaps)}; integer: {_list(integer_gaps)}"
     if integer_gaps:
         return "float", f"integer: {_list(integer_gaps)}"
     if float_gaps:

@@ -165,7 +165,7 @@ def activated(expression: str, activation: str, spec: TensorSpec) -> str:
 def fake_quant(node: Node, limits: DeviceLimits) -> Lowered:
     """x clamped to a range, and rounded to one of its values."""
     require(not node.options.narrow_range, "narrow_range")
-    low, high, scale, inverse = map(c_float, nudged_range(node))
+    low, high, scale, inverse = (c_float(float(v)) for v in nudged_range(node))
     steps = f"trunc((clamp_f32(x, {low}, {high}) - {low}) * {inverse} + 0.5f)"
     return [elementwise(f"{steps} * {scale} + {low}", (node.input(0),), node.outputs[0], limits)]
 

@@ -145,12 +145,6 @@ def rescaler(m: Integers, e: Integers) -> Callable[[Array, Array], None]:
     return rescale
 
 
-def mbqm_in_place(x: Array, scratch: Array, m: Integers, e: Integers) -> Array:
-    """rescaler(m, e) applied to x, which is returned."""
-    rescaler(m, e)(x, scratch)
-    return x
-
-
 def mbqm64(x: Integers, m: Integers, e: Integers) -> Array:
     """x (int64, below 2^47) * m * 2^(e-31) with 16 bits of m and one rounding, halves up. -31 <= e < 8."""
     m, e = int64(m), int64(e)

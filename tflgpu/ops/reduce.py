@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflgpu.fixed_point import mbqm64, mbqm_in_place, quantize_multiplier, round_half_away, to_int32
+from tflgpu.fixed_point import mbqm64, quantize_multiplier, rescaler, round_half_away, to_int32
 from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.reduction import (
     Reduction,
     code_sum_step,
@@ -74,16 +75,19 @@ def _mean_of_codes(node: Node, r: Reduction) -> Step:
     shift = min(r.count.bit_length() - 1, 32, 31 + e)
     m, e = (m << shift) // r.count, e - shift
     sums, scratch = np.empty(r.out.shape, np.int64), np.empty(r.out.shape, np.int64)
-    total = code_sum_step(r, sums)
-    offset, zero_point = np.int64(x.zero_point * r.count), np.int64(y.zero_point)
+    total, rescale = code_sum_step(r, sums), rescaler(m, e)
     limits = np.iinfo(r.out.dtype)
+    numbers = (x.zero_point * r.count, y.zero_point, limits.min, limits.max)
+    # As arrays, which NumPy takes in faster than its scalars.
+    offset, zero_point, lo, hi = (np.array(number, np.int64) for number in numbers)
 
     def step() -> None:
         total()
         np.subtract(sums, offset, out=sums)
-        mbqm_in_place(sums, scratch, m, e)
+        rescale(sums, scratch)
         np.add(sums, zero_point, out=sums)
-        np.clip(sums, limits.min, limits.max, out=r.out, casting="unsafe")
+        clamp(sums, lo, hi, sums)
+        np.copyto(r.out, sums, casting="unsafe")
 
     return step
 

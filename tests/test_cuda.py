@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from cuda_cases import FAST_CASES, SOFTMAX_CASES, whole_numbers
 from delegate_cases import CASES, Case
+from more_delegate_cases import MORE_CASES
 from oracle import assert_same, one_op, tflgpu_run
+from recurrent_models import answers
+from test_delegates_more import RECURRENT
 from tflgpu.delegates.emulated_programs import compiler
 
 import tflgpu
@@ -45,7 +48,7 @@ def checking() -> Any:
     return emulated(check=True)
 
 
-@pytest.mark.parametrize("case", [*CASES, *SOFTMAX_CASES], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *MORE_CASES, *SOFTMAX_CASES], ids=lambda case: case.name)
 def test_a_delegated_operator_gives_the_cpus_results_and_breaks_no_rule(case: Case, checking: Any) -> None:
     model, values = case.model(), case.values()
     got = tflgpu_run(model, values, [checking])
@@ -255,6 +258,13 @@ def test_a_profile_has_the_time_of_each_kernel() -> None:
         tflgpu_run(model, [np.ones((3, 5), np.float32)], [delegate])
     runs, milliseconds = delegate.device.times()["softmax"]
     assert runs == 2 and milliseconds > 0
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_models_with_state_keep_it_on_the_device(name: str, checking: Any) -> None:
+    model, invokes = RECURRENT[name]
+    got = answers(tflgpu.Interpreter(model_content=model, experimental_delegates=[checking]), invokes)
+    assert_same(got, answers(tflgpu.Interpreter(model_content=model), invokes), rtol=1e-5, atol=1e-5)
 
 
 RESIDUAL_SHAPES = {"gemm": (1, 9, 9, 8), "split": (1, 2, 2, 160), "depthwise": (1, 9, 9, 8)}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cuda_cases import FAST_CASES
 from delegate_cases import CASES
+from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
 from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
 from tflgpu.delegates.device import DeviceLimits
@@ -67,7 +68,8 @@ def variants() -> dict[str, Launch]:
     found: dict[str, Launch] = {}
     plain = DeviceLimits(units=132)
     fast = replace(plain, warps=True, chains=True, tensor_cores=True)
-    wanted = [(case, plain) for case in CASES] + [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
+    wanted = [(case, plain) for case in (*CASES, *MORE_CASES)]
+    wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
     for case, limits in wanted:
         for launch in launches(case.model(), limits):

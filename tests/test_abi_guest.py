@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Array, Node
 from tflgpu.memory import Tensor
-from tflgpu.ops.registry import OPS
+from tflgpu.ops.registry import OPS, prepare
 from tflgpu.partition import Part
 
 google = pytest.importorskip("ai_edge_litert.interpreter")
@@ -227,6 +228,44 @@ def test_quantized_constants_and_options_arrive_as_in_our_interpreter() -> None:
             np.testing.assert_array_equal(mine.quantization.zero_point, other.quantization.zero_point)
         if other.data is not None:
             np.testing.assert_array_equal(mine.data, other.data)
+
+
+class Ours:
+    """Runs every node with our CPU's operators, variables in place."""
+
+    name = "ours"
+    limits = Limits(min_nodes=1)
+
+    def check(self, node: Node) -> None:
+        pass
+
+    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        runtime: Any = SimpleNamespace(state={}, ops=OPS)
+        (node,) = part.nodes
+        arrays = [None if s is None else tensors[s.index].host if s.data is None else s.data for s in node.inputs]
+        return prepare(node, arrays, [tensors[s.index].host for s in node.outputs], runtime)
+
+
+def test_variables_keep_what_our_part_wrote_and_can_be_reset() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3)).astype(np.float32)
+    weights = [rng.normal(size=shape).astype(np.float32) for shape in ((4, 3), (4, 4), (4,))]
+    state = {"type": "FLOAT32", "shape": [2, 4], "is_variable": True}
+    inputs = [{"type": "FLOAT32", "shape": [2, 3]}, *weights, state]
+    data = one_op("RNN", inputs, [{"type": "FLOAT32", "shape": [2, 4]}], fused_activation_function="TANH")
+    ours, alone = interpreter(data, Ours()), interpreter(data)
+    assert parts(ours) == 1
+    for it in (ours, alone):
+        it.allocate_tensors()
+    for turn in range(6):
+        if turn == 3:
+            ours.reset_all_variables()
+            alone.reset_all_variables()
+        for it in (ours, alone):
+            it.set_tensor(it.get_input_details()[0]["index"], x)
+            it.invoke()
+        got, want = (it.get_tensor(it.get_output_details()[0]["index"]) for it in (ours, alone))
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_parts_behind_a_dynamic_node_stay_google_s_and_results_are_right() -> None:

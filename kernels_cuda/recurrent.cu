@@ -1,6 +1,7 @@
 // product: z (rows, n) = start + x (rows, k) times w (k, n); row r of start begins at start_offset + r * start_step.
 //   HYBRID: x and w are codes, a row of x with scale and zero point. CODES: sums are rescaled, clamped; w_sums are biases.
 // normalize_gate: one gate of z (rows, gates * n), its view of the cell added, to mean 0 and variance 1; a block of WIDTH a row.
+//   see_codes, normalize_codes: both of codes. cell_of_codes: the same of codes.
 // cell: one step of an LSTM from its gates' sums z (rows, gates * n) on, at AT_I, AT_F, AT_O, AT_C. One thread a cell.
 // emit: state = ACTIVATE(p), and so row r of y from y_offset + r * y_step on.
 
@@ -62,6 +63,36 @@ extern "C" __global__ void normalize_gate(f32* z, const f32* __restrict__ peepho
     f32 factor = 1.0f / sqrt(block_sum(squares, partial) / n + 1e-8f);
     for (i32 j = t; j < n; j += WIDTH) z[j] = (z[j] - mean) * factor * weights[gate * n + j] + bias[gate * n + j];
 }
+#elif defined(SEEN)
+extern "C" __global__ void see_codes(i32* z, const i32* __restrict__ weights, const u8* __restrict__ up, const i16* __restrict__ state, i32 size,
+                      i32 n, i32 gates, i32 gate, i32 together, i32 m, i32 e) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 r = i / n, j = i % n, w = r % together * n + j, product = weights[w] * state[i];
+    i32 seen = up[w] && e < 0 ? (i32)(((i64)srdhm(product, m) + ((i64)1 << (-e - 1))) >> -e) : mbqm(product, m, e);
+    z += (r * gates + gate) * n + j;
+    *z = (i32)clamp_i64((i64)*z + seen, -32768, 32767);
+}
+#elif defined(NORMAL)
+extern "C" __global__ void normalize_codes(i32* z, const i16* __restrict__ weights, const i32* __restrict__ bias, i32 rows, i32 n,
+                            i32 gates, i32 gate, i32 m, i32 e, i32 guard) {
+    i32 r = blockIdx.x * blockDim.x + threadIdx.x;
+    if (r >= rows) return;
+    z += (r * gates + gate) * n;
+    i64 sum = 0, squares = 0;
+    for (i32 j = 0; j < n; j++) {
+        sum += z[j];
+        squares += z[j] * z[j];
+    }
+    i64 mean = sum * 1024 / n, variance = (squares * ((1 << 20) / n) - mean * mean) / (1 << 20);
+    i32 exponent, factor = inverse_root(variance < 1 ? guard : (i32)variance, &exponent);
+    for (i32 j = 0; j < n; j++) {
+        i32 normal = mbqm((i32)(z[j] * 1024 - mean), factor, exponent);
+        i32 weighted = (i32)((u32)(i32)((i64)normal * weights[j]) + (u32)bias[j]);
+        i32 rounded = (i32)(((i64)weighted + (weighted > 0 ? 512 : -512)) / 1024);
+        z[j] = clamp_i32(mbqm(rounded, m, e), -32768, 32767);
+    }
+}
 #elif defined(CELL_OF_CODES)
 extern "C" __global__ void cell_of_codes(const i32* z, const i16* __restrict__ logistic, const i16* __restrict__ tangent,
                           const i16* __restrict__ tangent_of_state, i16* __restrict__ state, i8* __restrict__ hidden, i8* __restrict__ y,
@@ -71,23 +102,28 @@ extern "C" __global__ void cell_of_codes(const i32* z, const i16* __restrict__ l
     if (i >= size) return;
     i32 r = i / n, j = i % n;
     z += r * GATES * n + j;
+    i32 now = state[i];
+#if CELL_OF_CODES != 2
     i32 forget = logistic[(u16)z[AT_F * n]];
 #ifdef AT_I
     i32 admit = logistic[(u16)z[AT_I * n]];
 #else
     i32 admit = 32767 - forget;
 #endif
-    i32 kept = state[i] * forget, added = admit * tangent[(u16)z[AT_C * n]];
+    i32 kept = now * forget, added = admit * tangent[(u16)z[AT_C * n]];
     kept = (kept - (kept < 0) + (1 << 14)) >> 15;
     // The product is cut to 16 bits, not clamped.
     added = (i16)((added - (added < 0) + (1 << (shift - 1))) >> shift);
-    i32 now = clamp_i32(kept + added, low, high);
+    now = clamp_i32(kept + added, low, high);
     state[i] = now;
+#endif
+#if CELL_OF_CODES != 1
     i32 product = tangent_of_state[(u16)now] * logistic[(u16)z[AT_O * n]];
     i32 code = clamp_i32(mbqm(product, multiplier, exponent) + zero_point, -128, 127);
     hidden[i] = code;
 #ifdef WRITES_Y
     y[y_offset + r * y_step + j] = code;
+#endif
 #endif
 }
 #elif defined(CELL)

@@ -72,6 +72,8 @@ RECURRENT: dict[str, Model] = {
     "LSTM hybrid, everything": lstm_model("UINT8", SEQUENCE, time_major=False, **EVERYTHING),
     "LSTM int8": integer_lstm_model((3, 4, 5)),
     "LSTM int8, projection": integer_lstm_model((3, 4, 5), cifg=True, projection=True, proj_clip=0.4, time_major=True),
+    "LSTM int8, peephole": integer_lstm_model((3, 4, 5), peephole=True, projection=True),
+    "LSTM int8, layer norm": integer_lstm_model((3, 4, 5), 19, peephole=True, layer_norm=True, time_major=True),
     "RNN float": bidirectional_model("FLOAT32", False, False, True, "linked"),
     "RNN hybrid": bidirectional_model("INT8", True, True, False, "instead"),
     "SVDF float": float_model("FLOAT32", 2, True, "RELU", False),

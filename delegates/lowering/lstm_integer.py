@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.recurrent import emit, state
+from tflgpu.delegates.lowering.recurrent import Time, emit, state
 from tflgpu.delegates.lowering.registry import constant, i32, require
 
 from tflgpu.fixed_point import quantize_multiplier, quantize_multipliers
 from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.lstm_codes import INT8, INT16, clip_range, effective_scale, power_of_two, table
+from tflgpu.ops.lstm_integer import LayerNorm, Peephole
 from tflgpu.ops.lstm_tensors import Cell, Gated
 from tflgpu.ops.recurrent_linear import Tensor, single_scale
 
@@ -70,8 +71,6 @@ def codes_product(
 def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowered:
     """The launches of one cell over the whole sequence."""
     require(len(node.intermediates) == 5, f"an INT8 LSTM with {len(node.intermediates)} intermediate tensors")
-    require(not cell.peephole, "peephole weights in integers")
-    require(not cell.layer_norm, "layer normalization in integers")
     o, over = node.options, walk.over
     require(o.cell_clip >= 0 and o.proj_clip >= 0, "a clip below zero")
     order = "ifoc" if "i" in cell.gates else "foc"
@@ -79,8 +78,11 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
     k = power_of_two(cell.cell_state.spec)
     require(-15 <= k <= -9, f"a cell state of scale 2^{k}")
     hidden = state(cell.output_state.spec, rows * cell.n_output)
-    from_x = _gates(cell.input_weights, order, node.input(0), np.concatenate([_data(cell.bias, g) for g in order]))
-    from_h = _gates(cell.recurrent_weights, order, cell.output_state.spec, None)
+    normal = bool(cell.layer_norm)
+    scales = {g: node.intermediates["ifco".index(g)].scale if normal else np.float32(2**-12) for g in order}
+    bias = None if normal else np.concatenate([_data(cell.bias, g) for g in order])
+    from_x = _gates(cell.input_weights, scales, node.input(0), bias)
+    from_h = _gates(cell.recurrent_weights, scales, cell.output_state.spec, None)
     before, sums = Temp(4 * over.rows * width), Temp(4 * rows * width)
     launches: Lowered = [from_x.launch(Ref(walk.x.index), over.rows, np.zeros(width, np.int32), 0, 0, before)]
     low, high = clip_range(o.cell_clip, single_scale(cell.cell_state.spec), INT16)
@@ -92,7 +94,8 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
     zero = inner.zero_point if projection is None else -inner.zero_point
     tables = _table("logistic", 3), _table("tanh", 3), _table("tanh", 15 + k)
     cell_state = state(cell.cell_state.spec, rows * n)
-    defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order), "CELL_OF_CODES": 1}
+    defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order)}
+    views = _views(cell, scales, k, sums, cell_state, over)
     places = zip(over.places(width), over.places(walk.out.shape[-1]), strict=True)
     for (step, offset), place in places:
         launches.append(from_h.launch(hidden, rows, before, step, offset, sums))
@@ -100,7 +103,15 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
         numbers = map(i32, (rows * n, n, *place, 30 + k, low, high, m, e, zero))
         args = (sums, *tables, cell_state, target, Ref(walk.out.index), *numbers)
         more = {"WRITES_Y": 1} if projection is None else {}
-        launches.append(Launch("recurrent.cell_of_codes", args, (rows * n,), defines=defines | more))
+        stages = [
+            Launch("recurrent.cell_of_codes", args, (rows * n,), defines=defines | more | {"CELL_OF_CODES": stage})
+            for stage in range(3)
+        ]
+        if any(views.values()):
+            launches += [launch for g in order if g != "o" for launch in views[g]]
+            launches += [stages[1], *views["o"], stages[2]]
+        else:
+            launches.append(stages[0])
         if projection is not None:
             start = np.full(cell.n_output, cell.output_state.spec.zero_point, np.int32)
             launches.append(projection.launch(middle, rows, start, 0, 0, projected))
@@ -113,9 +124,32 @@ def _data(tensors: Gated, g: str) -> Array:
     return constant(tensors[g].spec, "a bias").astype(np.int64)
 
 
-def _gates(weights: Gated, order: str, x: TensorSpec, bias: Array | None) -> CodesProduct:
-    scales = [effective_scale(weights[g], single_scale(x), np.float32(2**-12)) for g in order]
-    return codes_product([weights[g] for g in order], scales, -x.zero_point, bias)
+def _gates(weights: Gated, gate_scales: dict[str, np.float32], x: TensorSpec, bias: Array | None) -> CodesProduct:
+    scales = [effective_scale(weights[g], single_scale(x), scale) for g, scale in gate_scales.items()]
+    return codes_product([weights[g] for g in gate_scales], scales, -x.zero_point, bias)
+
+
+def _views(
+    cell: Cell, scales: dict[str, np.float32], k: int, sums: Temp, held: Ref, over: Time
+) -> dict[str, list[Launch]]:
+    """By gate, what adds its view of the cell to its sums and normalizes them."""
+    n, rows, out = cell.n_cell, over.n_batch, {}
+    for at, (g, scale) in enumerate(scales.items()):
+        launches: list[Launch] = []
+        if g in cell.peephole:
+            constant(cell.peephole[g].spec, "peephole weights")
+            p = Peephole(cell, g, k, scale, rows if over.major else 1)
+            numbers = map(i32, (rows * n, n, len(scales), at, len(p.weights), p.m, p.e))
+            args = (sums, p.weights.astype(np.int32), p.blocks.astype(np.uint8), held, *numbers)
+            launches.append(Launch("recurrent.see_codes", args, (rows * n,), defines={"SEEN": 1}))
+        if g in cell.layer_norm:
+            weights, bias = constant(cell.layer_norm[g].spec, "coefficients"), constant(cell.bias[g].spec, "a bias")
+            q = LayerNorm(cell, g)
+            numbers = map(i32, (rows, n, len(scales), at, q.m, q.e + 12, q.guard))
+            args = (sums, weights, bias, *numbers)
+            launches.append(Launch("recurrent.normalize_codes", args, (rows,), defines={"NORMAL": 1}))
+        out[g] = launches
+    return out
 
 
 def _projection(node: Node, cell: Cell) -> CodesProduct | None:

@@ -75,8 +75,10 @@ class _IntegerCell:
         )
         self._gates = np.empty((n_batch, self.width), np.int64)
         self.gate = {g: self._gates[:, j * n : (j + 1) * n] for j, g in enumerate(self.order)}
-        self._peephole = {g: _Peephole(cell, g, self._k, self._gate_scale[g], over) for g in cell.peephole}
-        self._normal = {g: _LayerNorm(cell, g) for g in cell.layer_norm}
+        self._peephole = {
+            g: Peephole(cell, g, self._k, self._gate_scale[g], n_batch if over.time_major else 1) for g in cell.peephole
+        }
+        self._normal = {g: LayerNorm(cell, g) for g in cell.layer_norm}
         self._range = clip_range(settings.cell_clip, single_scale(cell.cell_state.spec), INT16)
         self._emit = _Output(node, cell, settings, n_batch)
         self._wide = np.empty((n_batch, n), np.int64)
@@ -166,55 +168,57 @@ class _Product:
         self._rescale(out, self._scratch)
 
 
-class _Peephole:
+class Peephole:
     """Adds the gate's view of the cell's state.
 
     Upstream walks the flat state in rows of n_output where it means n_cell: with a projection, the weights fall on
     other cells than their own, and some cells have none. Batch-major sequences come to it batch by batch.
+
+    together: how many batches come at once. weights and blocks (together, n_cell): which product is with what, and
+    whether its halves are rounded up. m, e: what the products are multiplied by.
     """
 
-    def __init__(self, cell: Cell, g: str, k: int, gate_scale: np.float32, over: Sequences):
+    def __init__(self, cell: Cell, g: str, k: int, gate_scale: np.float32, together: int):
         weights, n_output, n_cell = cell.peephole[g], cell.n_output, cell.n_cell
         require(n_output <= n_cell, "peephole weights of an INT8 cell with more outputs than cells are not supported. ")
         scale = np.float32(2.0**k * float(single_scale(weights.spec)) / float(gate_scale))
-        self._m, self._e = quantize_multiplier(float(scale))
-        together = over.n_batch if over.time_major else 1
+        self.m, self.e = quantize_multiplier(float(scale))
         place = np.arange(together * n_cell)
         seen = place < together * n_output
         column = place % n_output
         shape = (together, n_cell)
-        self._weights = np.where(seen, weights.array[column], 0).astype(np.int64).reshape(shape)
-        self._blocks = (seen & (column < n_output // _BLOCK * _BLOCK)).reshape(shape)
+        self.weights = np.where(seen, weights.array[column], 0).astype(np.int64).reshape(shape)
+        self.blocks = (seen & (column < n_output // _BLOCK * _BLOCK)).reshape(shape)
 
     def add(self, gate: Array, cell: Array) -> None:
         """gate and cell (n_batch, n_cell)."""
-        product = self._weights * cell
-        rescaled = mbqm(product, self._m, self._e).astype(np.int64)
-        if self._blocks.any():
-            rescaled = np.where(self._blocks, mbqm_up(product, self._m, self._e), rescaled)
+        product = self.weights * cell
+        rescaled = mbqm(product, self.m, self.e).astype(np.int64)
+        if self.blocks.any():
+            rescaled = np.where(self.blocks, mbqm_up(product, self.m, self.e), rescaled)
         np.add(gate, rescaled, out=gate)
         clamp(gate, *INT16)
 
 
-class _LayerNorm:
+class LayerNorm:
     """Normalizes the rows of a gate: PortableApplyLayerNorm."""
 
     def __init__(self, cell: Cell, g: str):
         weights = cell.layer_norm[g]
         scale = single_scale(weights.spec)
-        self._weights, self._bias = weights.array.astype(np.int64), cell.bias[g].array.astype(np.int64)
-        self._m, self._e = quantize_multiplier(float(scale))
-        self._guard = max(1, int(np.float32(10000) * scale))
+        self.weights, self.bias = weights.array.astype(np.int64), cell.bias[g].array.astype(np.int64)
+        self.m, self.e = quantize_multiplier(float(scale))
+        self.guard = max(1, int(np.float32(10000) * scale))
 
     def __call__(self, gate: Array) -> Array:
         n = gate.shape[1]
         mean = _divide(gate.sum(axis=1, keepdims=True) * 1024, n)
         # 2^20 // n is exact only for powers of two; upstream's comment admits it.
         variance = _divide(np.square(gate).sum(axis=1, keepdims=True) * ((1 << 20) // n) - mean * mean, 1 << 20)
-        m, e = inv_sqrt_multiplier(np.where(variance < 1, self._guard, variance))
-        weighted = wrap(mbqm(gate * 1024 - mean, m, e).astype(np.int64) * self._weights + self._bias)
+        m, e = inv_sqrt_multiplier(np.where(variance < 1, self.guard, variance))
+        weighted = wrap(mbqm(gate * 1024 - mean, m, e).astype(np.int64) * self.weights + self.bias)
         rounded = _divide(weighted + np.where(weighted > 0, 512, -512), 1024)
-        return np.clip(mbqm(rounded, self._m, self._e + 12), -32768, 32767)
+        return np.clip(mbqm(rounded, self.m, self.e + 12), -32768, 32767)
 
 
 def _divide(x: Array, n: int) -> Array:

@@ -9,7 +9,6 @@ typedef long long i64;  // long is of 32 bits on Windows
 typedef unsigned long long u64;
 typedef float f32;
 typedef double f64;
-#define IN(type) const type* __restrict__
 #define FN static __device__ __forceinline__
 #define IN(type) const type*
 #define CLZ(x) __clz((i32)(x))

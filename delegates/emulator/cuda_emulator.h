@@ -183,18 +183,20 @@ EMU_FN int abs(int x) { return x < 0 ? -x : x; }
 EMU_UNARY(acos) EMU_UNARY(asin) EMU_UNARY(atan) EMU_UNARY(ceil) EMU_UNARY(cos) EMU_UNARY(cosh) EMU_UNARY(erf)
 EMU_UNARY(erfc) EMU_UNARY(exp) EMU_UNARY(exp2) EMU_UNARY(expm1) EMU_UNARY(fabs) EMU_UNARY(floor) EMU_UNARY(log)
 EMU_UNARY(log10) EMU_UNARY(log1p) EMU_UNARY(log2) EMU_UNARY(rint) EMU_UNARY(round) EMU_UNARY(sin) EMU_UNARY(sinh)
-EMU_UNARY(sqrt) EMU_UNARY(tan) EMU_UNARY(tanh) EMU_UNARY(trunc) EMU_UNARY(cbrt)
+EMU_UNARY(sqrt) EMU_UNARY(tan) EMU_UNARY(tanh) EMU_UNARY(trunc) EMU_UNARY(cbrt) EMU_UNARY(acosh) EMU_UNARY(asinh)
+EMU_UNARY(atanh) EMU_UNARY(exp10) EMU_UNARY(lgamma) EMU_UNARY(tgamma)
 EMU_BINARY(atan2) EMU_BINARY(copysign) EMU_BINARY(fmax) EMU_BINARY(fmin) EMU_BINARY(fmod) EMU_BINARY(pow)
-EMU_BINARY(remainder)
+EMU_BINARY(hypot) EMU_BINARY(remainder) EMU_BINARY(nextafter)
 EMU_FN float ldexp(float x, int n) { return __builtin_ldexpf(x, n); }
 EMU_FN double ldexp(double x, int n) { return __builtin_ldexp(x, n); }
 EMU_FN float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 EMU_FN double fma(double x, double y, double z) { return __builtin_fma(x, y, z); }
 EMU_FN float fmaf(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 EMU_FN float rsqrtf(float x) { return 1.0f / __builtin_sqrtf(x); }
-EMU_FN bool isnan(float x) { return x != x; }
-EMU_FN bool isinf(float x) { return __builtin_isinf(x); }
-EMU_FN bool isfinite(float x) { return __builtin_isfinite(x); }
+template <class T> EMU_FN bool isnan(T x) { return x != x; }
+template <class T> EMU_FN bool isinf(T x) { return __builtin_isinf(x); }
+template <class T> EMU_FN bool isfinite(T x) { return __builtin_isfinite(x); }
+template <class T> EMU_FN bool signbit(T x) { return __builtin_signbit(x); }
 
 // How the runtime calls a kernel: EMU_KERNEL(name) after its definition.
 extern "C" {

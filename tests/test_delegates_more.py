@@ -20,6 +20,7 @@ from test_stablehlo_indexing import scatter_model
 from test_svdf import float_model, integer_model
 
 import tflgpu
+from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import Limits, load_delegate
 
 Model = tuple[bytes, list[Any]]
@@ -122,3 +123,29 @@ def test_reduces_windows_by_the_body_of_the_model(delegate: Any) -> None:
     model = stablehlo("INT16", [5, 4], 3, "STABLEHLO_ADD", **window, **edges)
     x = example("INT16", (5, 4))
     assert_same(tflgpu_run(model, [x], [delegate]), tflgpu_run(model, [x]))
+
+
+def two_layers_of_one_state() -> bytes:
+    """Two RNN layers, one after the other, that share their hidden state."""
+    rng = np.random.default_rng(5)
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [2, 4])
+    hidden = g.tensor("hidden", "FLOAT32", [2, 4], is_variable=True)
+    outputs = [g.tensor(name, "FLOAT32", [2, 4]) for name in ("first", "second")]
+    for source, target in zip((x, outputs[0]), outputs, strict=True):
+        values = [rng.normal(size=shape).astype(np.float32) for shape in ((4, 4), (4, 4), (4,))]
+        constants = [g.constant(f"c{target}{i}", value) for i, value in enumerate(values)]
+        g.node("RNN", [source, *constants, hidden], [target], fused_activation_function="TANH")
+    g.outputs(*outputs)
+    return m.build()
+
+
+@pytest.mark.parametrize("taken", ["0", "1", "0,1"])
+def test_a_state_that_the_cpu_and_a_device_share_is_always_the_latest(taken: str) -> None:
+    pytest.importorskip("pyopencl")
+    x = np.random.default_rng(6).normal(size=(2, 4)).astype(np.float32)
+    delegate = load_delegate("opencl", {"only_nodes": taken})
+    data = two_layers_of_one_state()
+    want = answers(tflgpu.Interpreter(model_content=data), [[x]] * 3)
+    assert_same(answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), [[x]] * 3), want)

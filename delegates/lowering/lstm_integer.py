@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
@@ -139,7 +139,7 @@ def _views(
         if g in cell.peephole:
             constant(cell.peephole[g].spec, "peephole weights")
             p = Peephole(cell, g, k, scale, rows if over.major else 1)
-            numbers = map(i32, (rows * n, n, len(scales), at, len(p.weights), p.m, p.e))
+            numbers: Any = map(i32, (rows * n, n, len(scales), at, len(p.weights), p.m, p.e))
             args = (sums, p.weights.astype(np.int32), p.blocks.astype(np.uint8), held, *numbers)
             launches.append(Launch("recurrent.see_codes", args, (rows * n,), defines={"SEEN": 1}))
         if g in cell.layer_norm:

@@ -29,8 +29,8 @@ def transpose(node: Node, x: Array) -> Array:
 
 
 def _slice_shape(node: Node) -> list[Shape]:
-    """From the sizes; where they wait for a value, from the model's own shape if it leaves nothing open."""
-    x, begin, size, y = node.input(0), node.input(1), node.input(2), node.outputs[0]
+    """From the sizes, once they are known."""
+    x, begin, size = node.input(0), node.input(1), node.input(2)
     require_index_type(node, 1)
     require_index_type(node, 2)
     rank = (len(x.shape),)
@@ -43,8 +43,6 @@ def _slice_shape(node: Node) -> list[Shape]:
         inside = all(0 <= b <= b + s <= d for s, b, d in zip(sizes, begins, x.shape, strict=True))
         require(inside, "Invalid begin and size.")
         return [tuple(sizes)]
-    if size.data is None and len(y.shape) == rank[0] and rank[0] and -1 not in (y.shape_signature or ()):
-        return [y.shape]
     value(size)
     value(begin)
     raise AssertionError("one of the two has no value")

@@ -66,5 +66,13 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
         *map(i32, (size(out), h, w, c, out.shape[1], out.shape[2])),
     )
     finish = {"FLOAT32": "acc", "UINT8": "acc + 0.5f"}.get(x.type, "(acc + (acc < 0 ? -1 : 0) + (1 << 19)) >> 20")
-    defines = {"T": c_type(x, limits), "WEIGHT_T": "f32" if in_floats else "i64", "FINISH(acc)": f"({finish})"}
+    defines: dict[str, object] = {
+        "T": c_type(x, limits),
+        "WEIGHT_T": "f32" if in_floats else "i64",
+        "FINISH(acc)": f"({finish})",
+    }
+    lanes = next((n for n in (16, 8, 4) if n <= limits.vector and c % n == 0), 1)
+    if limits.cpu and x.type == "FLOAT32" and lanes > 1:
+        defines = {"T": "f32", "WEIGHT_T": "f32", "VW": lanes, "OUT_T": "f32"}
+        return [Launch("resize.resize_bilinear", args, (size(out) // lanes,), defines=defines)]
     return [Launch("resize.resize_bilinear", args, (size(out),), defines=defines)]

@@ -169,6 +169,9 @@ def test_no_level_is_reached_with_a_failure_and_none_is_judged_of_chosen_cases(r
     assert report.summary(results, of(), 1.0, False, None).level == "none"
     right = [result for result in results if not result.bad]
     assert report.summary(right, of(), 1.0, False, "some").level == "not judged"
+    assert report.summary(right, of(), 1.0, False, None).level == "partial"
+    (relaxed, *_) = here(r"^FULLY_CONNECTED\[float32,3x17,6x17\]", of("half", precision="fp16"))
+    assert report.summary([relaxed, *right], of(precision="fp16"), 1.0, False, None).level == "partial at fp16"
 
 
 def test_the_command_reports_and_fails_where_something_is_wrong(tmp_path: Path) -> None:

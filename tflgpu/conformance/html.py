@@ -25,6 +25,7 @@ CLASSES = {
     verdicts.TIMED_OUT: "bad",
     verdicts.INVALID: "bad",
 }
+_LEVEL_CLASSES = {"none": "bad", "partial": "left", "not judged": "left"}
 TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "uint32", "bool")
 WHOLE = ("contract", "graphs", "random")
 SHOWN = 500
@@ -61,7 +62,7 @@ def _tiles(whole: Summary) -> str:
     total = sum(whole.counts.values())
     wrong = sum(whole.counts.get(v, 0) for v in verdicts.BAD)
     tiles = [
-        ("level", whole.level, {"none": "bad", "partial": "left", "not judged": "left"}.get(whole.level, "ok")),
+        ("level", whole.level, _LEVEL_CLASSES.get(whole.level.split(" at ")[0], "ok")),
         ("cases", f"{total:,}", ""),
         ("passed", f"{whole.counts.get(verdicts.PASSED, 0):,}", "ok"),
         ("not delegated", f"{whole.counts.get(verdicts.NOT_DELEGATED, 0):,}", "left"),

@@ -2,8 +2,8 @@
 
 float: nothing is wrong, every contract is kept, and of each operator in FLOAT at least half of the float32 cases are
 delegated. integer: the same of INTEGER and int8. complete: both, and of every operator and type in the table at least
-one case is delegated. partial: nothing is wrong, but neither float nor integer is reached. A run of chosen cases has no
-level.
+one case is delegated. partial: nothing is wrong, but neither float nor integer is reached. Where cases are right only
+at a relaxed precision, the level says which. A run of chosen cases has no level.
 """
 
 from __future__ import annotations
@@ -48,15 +48,21 @@ INTEGER = (
     *("RESIZE_NEAREST_NEIGHBOR", "SLICE", "SOFTMAX", "STRIDED_SLICE", "SUB", "TANH", "TRANSPOSE"),
 )
 SHARE = 0.5
+RIGHT = (verdicts.PASSED, verdicts.RELAXED)
 
 
-def level(results: Sequence[Result], whole: bool) -> tuple[str, str]:
+def level(results: Sequence[Result], whole: bool, precision: str) -> tuple[str, str]:
     """The level reached and why not the next. whole: whether every case of the table or of --quick was run."""
+    name, why = _level(results, whole)
+    if name not in ("none", "not judged") and any(result.verdict == verdicts.RELAXED for result in results):
+        return f"{name} at {precision}", why
+    return name, why
+
+
+def _level(results: Sequence[Result], whole: bool) -> tuple[str, str]:
     wrong = sum(result.bad for result in results)
     if wrong:
         return "none", f"{wrong} cases are wrong"
-    if any(result.verdict == verdicts.RELAXED for result in results):
-        return "none", "some cases are right only at a relaxed precision"
     if not whole:
         return "not judged", "only some cases were run"
     float_gaps, integer_gaps = _gaps(results, FLOAT, "float32"), _gaps(results, INTEGER, "int8")
@@ -77,7 +83,7 @@ def _gaps(results: Iterable[Result], ops: Sequence[str], type: str) -> list[str]
     for result in results:
         # What QUANTIZE reads is float32 and what it makes is int8; it counts with both.
         if result.op in taken and (result.type == type or result.op == "QUANTIZE"):
-            taken[result.op].append(result.verdict == verdicts.PASSED)
+            taken[result.op].append(result.verdict in RIGHT)
     return [op for op, found in taken.items() if not found or sum(found) < SHARE * len(found)]
 
 
@@ -86,7 +92,7 @@ def _absent(results: Iterable[Result]) -> list[str]:
     for result in results:
         if result.family not in ("contract", "random", "graphs"):
             kind = f"{result.op} {result.type}"
-            kinds[kind] = kinds.get(kind, False) or result.verdict == verdicts.PASSED
+            kinds[kind] = kinds.get(kind, False) or result.verdict in RIGHT
     return [kind for kind, found in kinds.items() if not found]
 
 

@@ -54,7 +54,7 @@ def summary(results: Sequence[Result], settings: Settings, seconds: float, quick
         families.setdefault(_family(result), []).append(result)
         if result.verdict == verdicts.NOT_DELEGATED:
             reasons[result.why] = reasons.get(result.why, 0) + 1
-    level, why = levels.level(results, whole=cases is None)
+    level, why = levels.level(results, cases is None, settings.precision)
     return Summary(
         delegate=settings.delegate,
         options=settings.options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from delegate_cases import Case
 from more_delegate_cases import MORE_CASES
-from oracle import assert_same, tflgpu_run
+from oracle import assert_same, one_op, tflgpu_run
 from recurrent_models import answers
 from single_op import example
 from test_lstm import lstm_model
@@ -149,3 +150,16 @@ def test_a_state_that_the_cpu_and_a_device_share_is_always_the_latest(taken: str
     data = two_layers_of_one_state()
     want = answers(tflgpu.Interpreter(model_content=data), [[x]] * 3)
     assert_same(answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), [[x]] * 3), want)
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_mediapipes_transposed_convolution(padding: int, delegate: Any) -> None:
+    rng = np.random.default_rng(2)
+    x, weights, bias = (rng.normal(size=s).astype(np.float32) for s in [(1, 4, 5, 3), (2, 3, 2, 3), (2,)])
+    model = one_op(
+        "Convolution2DTransposeBias",
+        [{"type": "FLOAT32", "shape": x.shape}, weights, bias],
+        [{"type": "FLOAT32", "shape": (1, 9 if padding == 2 else 8, 10, 2)}],
+        custom=struct.pack("<5i", padding, 2, 2, 0, 0),
+    )
+    assert_same(tflgpu_run(model, [x], [delegate]), tflgpu_run(model, [x]), rtol=2e-6, atol=2e-6)

@@ -24,6 +24,7 @@ from tflgpu.delegates.lowering import (
     sorting,
     stablehlo,
     svdf,
+    transpose_bias,
 )
 from tflgpu.delegates.lowering.registry import lower
 
@@ -52,4 +53,5 @@ __all__ = [
     "sorting",
     "stablehlo",
     "svdf",
+    "transpose_bias",
 ]

@@ -230,7 +230,7 @@ def _bias_options(node: Node) -> SimpleNamespace:
     return SimpleNamespace(padding="SAME" if padding == 1 else "VALID", stride_h=stride_h, stride_w=stride_w)
 
 
-def _bias_window(node: Node) -> tuple[Window, tuple[int, int]]:
+def bias_window(node: Node) -> tuple[Window, tuple[int, int]]:
     """The forward window, and (oh, ow)."""
     x, weights, o = node.input(0), node.input(1), _bias_options(node)
     require(len(x.shape) == 4 and len(weights.shape) == 4, "input and filter must have 4 dimensions. ")
@@ -246,7 +246,7 @@ def _bias_window(node: Node) -> tuple[Window, tuple[int, int]]:
 
 
 def _bias_shape(node: Node) -> list[Shape]:
-    _, (oh, ow) = _bias_window(node)
+    _, (oh, ow) = bias_window(node)
     return [(node.input(0).shape[0], oh, ow, node.input(1).shape[0])]
 
 
@@ -256,7 +256,7 @@ def convolution_2d_transpose_bias(node: Node, inputs: Sequence[Array | None], ou
     x, weights, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
     assert x is not None and weights is not None
     require(node.input(1).type == "FLOAT32", f"a {node.input(1).type} filter is not supported; supported: FLOAT32. ")
-    window, size = _bias_window(node)
+    window, size = bias_window(node)
     if outputs[0].size == 0:
         return lambda: None
     sums = Scattered(weights, size, constant=is_constant(node.input(1)))

@@ -64,7 +64,7 @@ def with_epilogues(
             return False
         g, s = makers[made]
         maker = groups[g][s]
-        codes = "CODES" in maker.defines
+        codes = "CODES" in maker.defines and "WIDE" not in maker.defines
         plain = "PLAIN" in maker.defines
         return "AFTER" not in maker.defines and (plain if kind == "f32" else codes)
 

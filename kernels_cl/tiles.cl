@@ -14,7 +14,9 @@
 #else
 #define STEP step
 #endif
-#if defined(CODES)
+#if defined(WIDE)
+#define SUMS(v) (v)
+#elif defined(CODES)
 #define SUMS(v) TO_INTS(v)
 #else
 #define SUMS(v) TO_FLOATS(v)

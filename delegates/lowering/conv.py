@@ -157,6 +157,9 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         return None
     if x.type == "FLOAT32" and x.shape[3] == 1 and size(out) <= IN_ORDER and c.window.kh * c.window.kw <= 16:
         return None  # large terms that cancel out leave what the reference's rounding left
+    wide = types[0] == "INT16"
+    if wide and (limits.warps or not limits.double or c.bias_type == "INT32" or c.node.op == "DEPTHWISE_CONV_2D"):
+        return None
     depthwise = c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3] >= 4 and limits.cpu
     if limits.warps and c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3]:
         depthwise = strips.fits(out.shape[3], c.window)
@@ -181,7 +184,7 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     return make(x, (n, h, w, channels), matrix, out, c.window, finish, limits)
 
 
-TILED = {("FLOAT32", "FLOAT32", "FLOAT32"), ("INT8", "INT8", "INT8"), ("UINT8", "UINT8", "UINT8")}
+TILED = {("FLOAT32", "FLOAT32", "FLOAT32"), ("INT8", "INT8", "INT8"), ("UINT8", "UINT8", "UINT8"), ("INT16", "INT8", "INT16")}
 
 
 def _finish(c: Convolution) -> tiles.Finish:
@@ -189,9 +192,9 @@ def _finish(c: Convolution) -> tiles.Finish:
         low, high = float_range(c.activation)
         return tiles.Finish(np.float32(low), np.float32(high))
     check_quantization(c.node, c.x, c.weights, c.bias, symmetric_filter=c.symmetric)
-    channels = c.out.shape[3]
-    scaling = rescale(scale_factors(c.x, c.weights, c.bias, c.out, channels), channels, c.out, c.activation)
-    return tiles.fixed_point(scaling, c.x.zero_point)
+    channels, wide = c.out.shape[3], c.x.type == "INT16"
+    scaling = rescale(scale_factors(c.x, c.weights, c.bias, c.out, channels), channels, c.out, c.activation, wide)
+    return replace(tiles.fixed_point(scaling, c.x.zero_point), wide=wide)
 
 
 def _sizes(c: Convolution) -> list[np.int32]:

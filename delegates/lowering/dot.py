@@ -36,7 +36,7 @@ def conv_dot(
     limits: DeviceLimits,
 ) -> Lowered:
     """The launch: of these kernels where the device and the types allow it, else of tiles.conv_tiles."""
-    launch = dot_tiles(x, image, matrix, out, over, finish, limits) if limits.dot and finish.rescale else None
+    launch = dot_tiles(x, image, matrix, out, over, finish, limits) if limits.dot and finish.rescale and not finish.wide else None
     return [launch] if launch is not None else conv_tiles(x, image, matrix, out, over, finish, limits)
 
 

@@ -40,6 +40,7 @@ class Finish:
     rescale: tuple[Array, ...] = ()
     zero_point: int = 0
     x_zero: int = 0
+    wide: bool = False
 
     @property
     def ends(self) -> tuple[Any, ...]:
@@ -55,7 +56,7 @@ def fixed_point(scaling: Rescale, x_zero: int) -> Finish:
 FEW_WEIGHTS = 1 << 16
 """So many stay in a CPU's cache while one tile of pixels after another is multiplied by all of them."""
 
-C_NAMES = {"FLOAT32": "float", "INT8": "char", "UINT8": "uchar"}
+C_NAMES = {"FLOAT32": "float", "INT8": "char", "UINT8": "uchar", "INT16": "short"}
 
 
 def conv_tiles(
@@ -96,13 +97,14 @@ def _conv_tiles(
     share = -(-tiles // min(tiles, limits.units * 4)) if limits.cpu else 1
     depth = over.kh * over.kw * c
     codes = bool(finish.rescale)
-    integer = codes and _largest_sum(matrix, x) > EXACT
+    integer = codes and x.type != "INT16" and _largest_sum(matrix, x) > EXACT
+    kind = np.dtype(np.float64 if x.type == "INT16" else np.int16 if integer else np.float32)
     step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
     sizes = (tiles, share, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
     args: list[Argument] = [
         Ref(x.index),
         np.full(over.kw * c, finish.x_zero, x.dtype),
-        Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),
+        Packed(lambda: _panels(matrix, nr, limits.cpu, kind)),
         Packed(lambda: folded_bias(matrix, finish, panels * nr)),
     ]
     args += [padded(array, panels * nr) for array in finish.rescale]
@@ -112,7 +114,11 @@ def _conv_tiles(
     defines |= {"ACC": "float", "BIAS_T": "int" if codes else "float"}
     if integer:
         defines |= {"ACC": "int", "W_T": "short"}
-    defines |= {"CODES": 1} if codes else {"PLAIN": 1}
+    wide = x.type == "INT16"
+    if wide:
+        defines |= {"ACC": "double", "W_T": "double", "BIAS_T": "i64", "WIDE": 1, "CODES": 1}
+    else:
+        defines |= {"CODES": 1} if codes else {"PLAIN": 1}
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     defines |= {"ALONE": 1} if limits.cpu else {}
     defines |= {} if limits.cpu and depth * panels * nr > FEW_WEIGHTS else {"CHANNELS_FIRST": 1}
@@ -219,7 +225,7 @@ def folded_bias(matrix: Matrix, finish: Finish, channels: int) -> Array:
     sums = matrix.weights.reshape(oc, -1).astype(np.int64).sum(axis=1)
     sums -= matrix.zero_point * (matrix.weights.size // oc)
     bias = (0 if matrix.bias is None else matrix.bias.reshape(-1).astype(np.int64)) - finish.x_zero * sums
-    return padded(bias.astype(np.int32), channels)
+    return padded(bias.astype(np.int64 if finish.wide else np.int32), channels)
 
 
 def padded(array: Array, length: int) -> Array:

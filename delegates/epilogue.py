@@ -13,7 +13,7 @@ TILED = ("conv_tiles", "depthwise_rows", "dot_tiles", "gemm", "gemm_mma", "gemm_
 """Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of vectors.clh and prelude.cuh."""
 
 CHANNELS_AT = {"conv_tiles": 9, "depthwise_rows": 5, "dot_tiles": 11}
-"""Of kernels that compute on vectors of neighbouring channels: how far behind the output their number is an argument."""
+"""Of kernels that compute on vectors of channels: how far behind the output the number of channels is an argument."""
 
 Place = tuple[int, int]
 

@@ -184,7 +184,12 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     return make(x, (n, h, w, channels), matrix, out, c.window, finish, limits)
 
 
-TILED = {("FLOAT32", "FLOAT32", "FLOAT32"), ("INT8", "INT8", "INT8"), ("UINT8", "UINT8", "UINT8"), ("INT16", "INT8", "INT16")}
+TILED = {
+    ("FLOAT32", "FLOAT32", "FLOAT32"),
+    ("INT8", "INT8", "INT8"),
+    ("UINT8", "UINT8", "UINT8"),
+    ("INT16", "INT8", "INT16"),
+}
 
 
 def _finish(c: Convolution) -> tiles.Finish:

@@ -17,7 +17,11 @@ from tflgpu.graph import Array, TensorSpec
 LANES = 16
 """Sums in a vector."""
 
-OFFSETS = ("(%[a])", "(%[a],%[r])", "(%[a],%[r],2)", "(%[a],%[r3])") + (
+OFFSETS = (
+    "(%[a])",
+    "(%[a],%[r])",
+    "(%[a],%[r],2)",
+    "(%[a],%[r3])",
     "(%[a],%[r],4)",
     "(%[a],%[r5])",
     "(%[a],%[r3],2)",
@@ -36,7 +40,11 @@ def conv_dot(
     limits: DeviceLimits,
 ) -> Lowered:
     """The launch: of these kernels where the device and the types allow it, else of tiles.conv_tiles."""
-    launch = dot_tiles(x, image, matrix, out, over, finish, limits) if limits.dot and finish.rescale and not finish.wide else None
+    launch = (
+        dot_tiles(x, image, matrix, out, over, finish, limits)
+        if limits.dot and finish.rescale and not finish.wide
+        else None
+    )
     return [launch] if launch is not None else conv_tiles(x, image, matrix, out, over, finish, limits)
 
 
@@ -122,14 +130,14 @@ def assembly(rows: int, vectors: int) -> str:
     return f'i64 row3, row5, row7; __asm__ volatile("{text}" : {written} : [r] "r"(row), [c] "r"(sums) : "memory");'
 
 
-TRIAL = """
-#define ASM %s
-kernel void trial(global uint* rows, global char* panel, global int* out) {
+TRIAL = f"""
+#define ASM {assembly(1, 1).replace("i64", "long")}
+kernel void trial(global uint* rows, global char* panel, global int* out) {{
     long left = 2, row = 8;
     global int* sums = out;
     ASM
-}
-""" % assembly(1, 1).replace("i64", "long")
+}}
+"""
 """What the device must compile, and run with the right sums, before it is given these kernels."""
 
 

@@ -6,39 +6,30 @@ import json
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opencl_runtimes import require_oclgrind, under_oclgrind
 
 pytest.importorskip("pyopencl")
 
-UNREACHED = {"take"}
-"""Kernels that no operator needs today: take is for a view that NumPy has to copy."""
+UNREACHED = {"take", "dot_tiles"}
+"""Kernels that Oclgrind does not see: take is for a view that NumPy must copy, which none is; dot_tiles is assembly."""
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+# One test, so that parallel workers do not each run all the cases.
+def test_no_kernel_races_or_reads_or_writes_what_it_must_not(tmp_path: Path) -> None:
     require_oclgrind()
-    log = tmp_path_factory.mktemp("oclgrind") / "log"
-    ran = under_oclgrind(Path(__file__).with_name("opencl_checked.py"), log, timeout=400)
+    script = Path(__file__).with_name("opencl_checked.py")
+    ran = under_oclgrind(script, tmp_path / "log", timeout=600)
     assert ran.returncode == 0, ran.stderr
-    return [json.loads(line) for line in ran.stdout.splitlines()]
-
-
-@pytest.mark.parametrize("family", ["cpu", "gpu"])
-def test_no_kernel_races_or_reads_or_writes_what_it_must_not(family: str, cases: list[dict[str, Any]]) -> None:
-    mine = [case for case in cases if case["family"] == family]
-    assert len(mine) > 100
-    complaints = [f"{case['case']}: {case['complaint']}" for case in mine if case["complaint"]]
+    cases = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert all(sum(case["family"] == family for case in cases) > 100 for family in ("cpu", "gpu"))
+    complaints = [f"{case['case']} ({case['family']}): {case['complaint']}" for case in cases if case["complaint"]]
     assert not complaints, "\n\n".join(complaints)
-
-
-def test_every_kernel_is_among_those_checked(cases: list[dict[str, Any]]) -> None:
-    folder = files("tflgpu.kernels_cl")
-    texts = [file.read_text() for file in folder.iterdir() if file.name.endswith(".cl")]
+    texts = [file.read_text() for file in files("tflgpu.kernels_cl").iterdir() if file.name.endswith(".cl")]
     known = {name for text in texts for name in re.findall(r"kernel void (\w+)", text)}
-    assert known - {name for case in cases for name in case["kernels"]} == UNREACHED
+    unseen = known - {name for case in cases for name in case["kernels"]}
+    assert unseen <= UNREACHED, f"add cases to opencl_cases.py that run {sorted(unseen - UNREACHED)}"
 
 
 PLANTED = """

@@ -95,8 +95,8 @@ class Guest:
         array = (c.c_int32 * (len(chosen) + 1))(len(chosen), *chosen)
         address = c.addressof(context)
         self.graphs[address] = graph
-        if graph.unresolved:
-            # To tell us the shapes it would prepare the model's own nodes, which fails at those it does not know.
+        if graph.refused:
+            # To tell us the shapes it would prepare the model's own nodes, which fails at those; we know them anyway.
             self.struct.flags = structs.ALLOW_DYNAMIC
         status: int = context.ReplaceNodeSubsetsWithDelegateKernels(
             address, self.registration, c.addressof(array), self.pointer

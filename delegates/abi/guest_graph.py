@@ -26,8 +26,8 @@ _UNKNOWN = "a tensor whose shape is known only when the model runs"
 class GuestGraph:
     """The nodes of a context, which of them cannot be taken and why, and the tensors that our parts share.
 
-    unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our parts. unresolved:
-    whether there are custom operators that the runtime does not know.
+    unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our parts. refused:
+    whether there are nodes that the runtime's own kernels do not take, though a delegate may.
     """
 
     def __init__(self, context: structs.Context):
@@ -47,7 +47,7 @@ class GuestGraph:
         self.tensors: dict[int, Tensor] = {}
         self.made_by_us: set[int] = set()
         self.kernels = 0
-        self.unresolved = any(_unresolved(context, index) for index in order)
+        self.refused = any(_unresolved(context, index) for index in order) or any(map(_in_half, self._nodes))
 
     def shape(self, index: int) -> Shape:
         """The present shape of a tensor."""
@@ -152,6 +152,11 @@ def over(node: Node, specs: list[TensorSpec]) -> Node:
         outputs=tuple(specs[spec.index] for spec in node.outputs),
         intermediates=tuple(specs[spec.index] for spec in node.intermediates),
     )
+
+
+def _in_half(node: Node) -> bool:
+    """Whether a node computes in float16, which XNNPACK does and the runtime's kernels do not."""
+    return node.op not in ("DEQUANTIZE", "CAST") and any(s is not None and s.type == "FLOAT16" for s in node.inputs)
 
 
 def _unresolved(context: structs.Context, index: int) -> bool:

@@ -231,7 +231,8 @@ class OpenClDevice:
         except cl.RuntimeError as error:
             raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
         if path is not None:
-            _keep(path, program.get_info(cl.program_info.BINARIES)[0])
+            binaries: Any = program.get_info(cl.program_info.BINARIES)
+            _keep(path, binaries[0])
         return program
 
     @property

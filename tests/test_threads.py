@@ -5,8 +5,8 @@ import pytest
 
 from tflgpu import threads
 from tflgpu.builder import ModelBuilder
-from tflgpu.ops.custom import custom_op
 from tflgpu.interpreter import InterpreterWithCustomOps
+from tflgpu.ops.custom import custom_op
 from tflgpu.threads import BlasLimit, blas_threads
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy as copy_of
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.lowering.movement import copy
 from tflgpu.delegates.tune import Tuner
 
+from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
 from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Array, Model, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, arena
@@ -209,9 +211,12 @@ class _Compilation:
         return self._bound(chosen)
 
     def _bound(self, launch: Launch) -> Call:
-        kernel = self.device.kernel(source(launch, self.device.dialect), launch.name)
+        text = source(launch, self.device.dialect)
+        say(PROGRAMS, text)
+        kernel = self.device.kernel(text, launch.name)
         launch = in_large_blocks(launch, self.device.limits) if self.device.limits.cpu else launch
-        return self.device.bind(kernel, [self._argument(a) for a in launch.args], launch.grid, launch.block)
+        call = self.device.bind(kernel, [self._argument(a) for a in launch.args], launch.grid, launch.block)
+        return _told(launch, call, self.device) if enabled(LAUNCHES) else call
 
     def _argument(self, argument: Argument) -> Any:
         if isinstance(argument, np.generic):
@@ -249,6 +254,20 @@ class _Compilation:
 
 
 LARGE_BLOCK = 1024
+
+
+def _told(launch: Launch, call: Call, device: Device) -> Call:
+    """The call, waited for, with a line on standard error that says how long it took."""
+
+    def told() -> None:
+        device.synchronize()
+        start = perf_counter()
+        call()
+        device.synchronize()
+        elapsed_us = (perf_counter() - start) * 1e6
+        say(LAUNCHES, f"{launch.kernel} grid {launch.grid} block {launch.block}: {elapsed_us:.0f} us")
+
+    return told
 
 
 def in_large_blocks(launch: Launch, limits: DeviceLimits) -> Launch:

@@ -11,6 +11,7 @@ pytest.importorskip("typer")
 from typer.testing import CliRunner
 
 from tflgpu.cli.app import app
+from tflgpu.cli.models import console
 
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 FLOAT32 = str(DIGITS / "digits_float32.tflite")
@@ -18,7 +19,8 @@ INT8 = str(DIGITS / "digits_int8.tflite")
 
 
 def told(*arguments, status=0):
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    console.width = 200  # tables do not wrap
+    result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code == status, result.output
     return result.output
 

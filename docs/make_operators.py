@@ -1,4 +1,4 @@
-"""Writes docs/operators.md from the registry: which operators there are, up to which version, with which types.
+"""Writes docs/operators.md from the registry, and README's table of how many operators take each element type.
 
 python docs/make_operators.py           writes the page
 python docs/make_operators.py --check   exits with 1 where the page is not what the code says
@@ -14,6 +14,8 @@ from tflgpu.ops.registry import OPS, Op
 from tflgpu.schema import BUILTIN_OPERATORS
 
 PAGE = Path(__file__).parent / "operators.md"
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- made by docs/make_operators.py -->\n", "<!-- until here -->\n"
 
 HEAD = """# Operators
 
@@ -47,13 +49,34 @@ def _types(op: Op) -> str:
     return " ".join(t.lower() for t in DTYPES if t in op.types) + which
 
 
+def readme() -> str:
+    """README's text with its table as it should be."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    return before + BEGIN + _counts() + END + rest.partition(END)[2]
+
+
+def _counts() -> str:
+    """How many builtin operators take each element type at their main input."""
+    builtin = [op for name, op in OPS.items() if name in BUILTIN_OPERATORS]
+    counts = {t: sum(not op.types or t in op.types for op in builtin) for t in DTYPES}
+    shown = [(t.lower(), str(n)) for t, n in sorted(counts.items(), key=lambda item: -item[1])]
+    rows = [shown[i : i + 8] for i in range(0, len(shown), 8)]
+    tables = []
+    for row in rows:
+        names, numbers = zip(*row, strict=True)
+        tables.append(f"| {' | '.join(names)} |\n|{'---|' * len(row)}\n| {' | '.join(numbers)} |\n")
+    return "\n".join(tables)
+
+
 def main() -> int:
+    pages = {PAGE: page(), README: readme()}
     if sys.argv[1:] == ["--check"]:
-        if not PAGE.exists() or PAGE.read_text() != page():
-            print(f"{PAGE.name} is stale: python docs/make_operators.py", file=sys.stderr)
-            return 1
-        return 0
-    PAGE.write_text(page())
+        stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text() != text]
+        if stale:
+            print(f"stale: {', '.join(stale)}; run python docs/make_operators.py", file=sys.stderr)
+        return bool(stale)
+    for path, text in pages.items():
+        path.write_text(text)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from data import held_out
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import tflgpu
@@ -62,7 +63,7 @@ def present(console: Console) -> dict[str, Any]:
         try:
             found[name] = tflgpu.load_delegate(name)
         except (OSError, ValueError) as error:
-            console.print(f"[dim]{name} is not here: {str(error).splitlines()[0]}[/]")
+            console.print(f"[dim]{name} is not here: {escape(str(error).splitlines()[0])}[/]")
     return found
 
 

@@ -40,7 +40,6 @@ class CudaDevice:
         self.name = f"{properties['name'].decode()} (compute capability {properties['major']}.{properties['minor']})"
         self.limits = DeviceLimits(
             max_block=256,
-            local_bytes=properties["sharedMemPerBlock"],
             alignment=256,
             half=True,
             units=properties["multiProcessorCount"],

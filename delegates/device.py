@@ -31,7 +31,6 @@ class DeviceLimits:
     """
 
     max_block: int = 256
-    local_bytes: int = 32768
     alignment: int = 256
     double: bool = True
     exact_division: bool = True

@@ -283,7 +283,6 @@ def limits_of(device: cl.Device) -> DeviceLimits:
     narrow = "PoCL 3.0" in device.platform.version or not cpu
     return DeviceLimits(
         max_block=min(device.max_work_group_size, 256),
-        local_bytes=device.local_mem_size,
         alignment=max(device.mem_base_addr_align // 8, 64),
         double="cl_khr_fp64" in device.extensions,
         exact_division=rounds_divisions(device),

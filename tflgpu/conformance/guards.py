@@ -194,9 +194,6 @@ class GuardedDevice:
                 found.append(f"a kernel wrote behind a buffer of {nbytes} bytes")
         return found
 
-    def live_bytes(self) -> int:
-        return sum(nbytes for _, nbytes in self._wholes)
-
     def forget(self) -> None:
         self._wholes.clear()
         self._inside.clear()

@@ -168,3 +168,11 @@ def test_local_response_normalization_follows_the_builtin_kernel(radius, beta):
     options = {"radius": radius, "bias": 1.3, "alpha": 0.4, "beta": beta}
     data = one_op("LOCAL_RESPONSE_NORMALIZATION", [spec], [spec], **options)
     agree(data, [x], "BUILTIN_WITHOUT_DEFAULT_DELEGATES", rtol=1e-5)
+
+
+def test_local_response_normalization_keeps_an_infinity_to_its_window():
+    x = np.ones((1, 1, 1, 7), np.float32)
+    x[..., 6] = np.inf
+    spec = {"type": "FLOAT32", "shape": x.shape}
+    data = one_op("LOCAL_RESPONSE_NORMALIZATION", [spec], [spec], radius=2, bias=1.0, alpha=1.0, beta=0.5)
+    agree(data, [x], "BUILTIN_WITHOUT_DEFAULT_DELEGATES")

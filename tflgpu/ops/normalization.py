@@ -72,17 +72,20 @@ def local_response_normalization(node: Node, inputs: tuple[Array, ...], outputs:
     c = x.shape[-1]
     radius = min(max(int(o.radius), 0), c)
     bias, alpha, beta = np.float32(o.bias), np.float32(o.alpha), np.float32(o.beta)
-    # Each channel's window as a column of zeros and ones: the sums are one matrix product.
-    channel = np.arange(c)
-    window = (np.abs(channel[:, None] - channel[None, :]) <= radius).astype(np.float32)
     squares = np.empty(x.shape, np.float32)
+    # What is added where for each distance; a product with a matrix of ones and zeros would spread infinities.
+    windows = [
+        (squares[..., max(d, 0) : c + min(d, 0)], y[..., max(-d, 0) : c - max(d, 0)])
+        for d in range(-radius, radius + 1)
+    ]
 
     def step() -> None:
         with np.errstate(all="ignore"):
             np.multiply(x, x, out=squares)
             np.multiply(squares, alpha, out=squares)
-            np.matmul(squares, window, out=y)
-            np.add(y, bias, out=y)
+            y.fill(bias)
+            for near, total in windows:
+                np.add(total, near, out=total)
             np.power(y, -beta, out=y)
             np.multiply(x, y, out=y)
 

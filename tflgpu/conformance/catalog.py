@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from tflgpu.conformance import contract, random_graphs
-from tflgpu.conformance.cases import every, graphs
+from tflgpu.conformance import contract, promises, random_graphs
+from tflgpu.conformance.cases import GRAPHS, every
 from tflgpu.conformance.cases.case import Case
 from tflgpu.conformance.guards import Watched
 from tflgpu.conformance.judge import judged
@@ -25,7 +25,7 @@ def names(pattern: str | None = None, quick: bool = False, seed: int = 0) -> lis
 
     quick: only some of each operator and main type. seed: of the random graphs.
     """
-    found = [*contract.names(), *graphs.every(), *(_quick() if quick else every())]
+    found = [*promises.NAMES, *GRAPHS, *(_quick() if quick else every())]
     count = QUICK_RANDOM_GRAPHS if quick else RANDOM_GRAPHS
     found += [random_graphs.name_of(seed * 100_000 + number) for number in range(count)]
     if not pattern:
@@ -58,7 +58,7 @@ def _quick() -> Iterator[str]:
 
 def found(name: str) -> Case | None:
     """The case of that name, None for a contract or where there is none."""
-    case = every().get(name) or graphs.every().get(name)
+    case = every().get(name) or GRAPHS.get(name)
     if case is None and (wanted := random_graphs.parsed(name)) is not None:
         case = random_graphs.case(*wanted)
     return case
@@ -66,7 +66,7 @@ def found(name: str) -> Case | None:
 
 def run(name: str, delegate: Watched, settings: Settings) -> Result:
     """The result of one case by its name. Raises ValueError for a name that there is not."""
-    if name in contract.names():
+    if name in promises.NAMES:
         return contract.judged(name, delegate, settings)
     case = found(name)
     if case is None:

@@ -119,13 +119,6 @@ def promise(text: str) -> Callable[[Promise], Promise]:
     return register
 
 
-def names() -> list[str]:
-    from tflgpu.conformance import promises  # registers them, and is made of what stands here
-
-    assert promises
-    return list(PROMISES)
-
-
 def judged(name: str, delegate: Watched, settings: Settings) -> Result:
     """Whether a promise is kept."""
     start = time.perf_counter()

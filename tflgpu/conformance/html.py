@@ -6,14 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
-from typing import TYPE_CHECKING
 
 from tflgpu.conformance import verdicts
 from tflgpu.conformance.html_style import PAGE, SCRIPT, STYLE
-from tflgpu.conformance.verdicts import Result
-
-if TYPE_CHECKING:
-    from tflgpu.conformance.report import Summary
+from tflgpu.conformance.verdicts import Result, Summary
 
 CLASSES = {
     verdicts.PASSED: "ok",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.builder import ModelBuilder
-from tflgpu.conformance.contract import PAIRS, Broken, NotApplicable, Subject, numbers, on_cpu, promise, same
+from tflgpu.conformance.contract import PAIRS, PROMISES, Broken, NotApplicable, Subject, numbers, on_cpu, promise, same
 from tflgpu.conformance.guards import Watched
 from tflgpu.conformance.reference import answer, feed, outputs_of
 from tflgpu.conformance.resident import python_blocks, resident_bytes
@@ -305,3 +305,7 @@ def _preserved(subject: Subject) -> None:
     model, x = subject.chain(), numbers()
     interpreter = subject.interpreter(model, experimental_preserve_all_tensors=True)
     same(answer(interpreter, [x]), on_cpu(model, x), "with all tensors preserved")
+
+
+NAMES = tuple(PROMISES)
+"""Every promise that a delegate is held to."""

@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,33 +18,12 @@ import tflgpu
 from tflgpu.conformance import catalog, html, levels, verdicts
 from tflgpu.conformance.runner import counts
 from tflgpu.conformance.settings import Settings
-from tflgpu.conformance.verdicts import Result
+from tflgpu.conformance.verdicts import Result, Summary
 
 ROUNDING = {
     "reference": "integers equal those of LiteRT's reference resolver, which rounds twice (gemmlowp)",
     "one-code": "8- and 16-bit results may be one code off the reference's",
 }
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A run as a whole. families: counts of verdicts by family. reasons: why cases were not delegated, how often."""
-
-    delegate: str
-    options: dict[str, str]
-    precision: str
-    rounding: str
-    reference: str
-    level: str
-    level_reason: str
-    seconds: float
-    counts: dict[str, int]
-    families: dict[str, dict[str, int]]
-    reasons: dict[str, int]
-    cases: str
-    quick: bool
-    made: str
-    versions: dict[str, str] = field(default_factory=dict)
 
 
 def summary(results: Sequence[Result], settings: Settings, seconds: float, quick: bool, cases: str | None) -> Summary:

@@ -58,6 +58,27 @@ class Result:
         return found
 
 
+@dataclass(frozen=True)
+class Summary:
+    """A run as a whole. families: counts of verdicts by family. reasons: why cases were not delegated, how often."""
+
+    delegate: str
+    options: dict[str, str]
+    precision: str
+    rounding: str
+    reference: str
+    level: str
+    level_reason: str
+    seconds: float
+    counts: dict[str, int]
+    families: dict[str, dict[str, int]]
+    reasons: dict[str, int]
+    cases: str
+    quick: bool
+    made: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
 def from_dict(values: dict[str, Any]) -> Result:
     """The result that `as_dict` wrote."""
     ulps = values.get("ulps")

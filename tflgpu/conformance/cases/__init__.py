@@ -9,15 +9,22 @@ from tflgpu.conformance.cases import (
     conv,
     custom,
     elementwise,
+    graph_case,
+    graphs,
     indexing,
     matmul,
     movement,
     normalization,
     quantize,
     reduce,
+    stateful_graphs,
     windows,
 )
 from tflgpu.conformance.cases.case import Case
+
+GRAPH_MODULES = (graphs, stateful_graphs)
+GRAPHS = graph_case.GRAPHS
+"""Every case of graphs by name: what GRAPH_MODULES have registered."""
 
 FAMILIES = (elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, custom)
 

@@ -2,57 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any
-
 import numpy as np
 
-from tflgpu.builder import GraphBuilder, ModelBuilder
-from tflgpu.conformance.cases.case import Case, Sample, T
-
-Builder = Callable[[ModelBuilder], list[T]]
-_BUILDERS: dict[str, tuple[str, Builder]] = {}
-F = "FLOAT32"
-SHAPE = (2, 3, 4)
-
-
-def graph(name: str, type: str = "float32") -> Callable[[Builder], Builder]:
-    """Registers what builds a model and says how its inputs are filled, under GRAPH[name]."""
-
-    def register(build: Builder) -> Builder:
-        _BUILDERS[f"GRAPH[{name}]"] = (type, build)
-        return build
-
-    return register
-
-
-@cache
-def every() -> dict[str, Case]:
-    """All cases of graphs by name."""
-    from tflgpu.conformance.cases import stateful_graphs  # registers its own, with what stands here
-
-    assert stateful_graphs
-    return {name: Case(name, "graphs", "GRAPH", type, _sampling(build)) for name, (type, build) in _BUILDERS.items()}
-
-
-def _sampling(build: Builder) -> Callable[[int], Sample]:
-    def make(seed: int) -> Sample:
-        model = ModelBuilder()
-        inputs = build(model)
-        return Sample(model.build(), inputs, seed)
-
-    return make
-
-
-def then(
-    g: GraphBuilder, op: str, inputs: list[int], shape: tuple[int, ...] = SHAPE, type: str = F, **options: Any
-) -> int:
-    """The output of a new node; keyword arguments of tensors (scale, zero_point) are told from options by name."""
-    codes = {key: options.pop(key) for key in ("scale", "zero_point") if key in options}
-    out = g.tensor(f"t{len(g.tensors)}", type, shape, **codes)
-    g.node(op, inputs, [out], **options)
-    return out
+from tflgpu.builder import ModelBuilder
+from tflgpu.conformance.cases.case import T
+from tflgpu.conformance.cases.graph_case import SHAPE, F, graph, then
 
 
 @graph("chain of element-wise")

@@ -6,7 +6,7 @@ import numpy as np
 
 from tflgpu.builder import ModelBuilder
 from tflgpu.conformance.cases.case import T
-from tflgpu.conformance.cases.graphs import SHAPE, F, graph, then
+from tflgpu.conformance.cases.graph_case import SHAPE, F, graph, then
 
 
 @graph("a dynamic shape in the middle")

@@ -1,0 +1,45 @@
+"""How a case that is a model of several nodes is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tflgpu.builder import GraphBuilder, ModelBuilder
+from tflgpu.conformance.cases.case import Case, Sample, T
+
+Builder = Callable[[ModelBuilder], list[T]]
+GRAPHS: dict[str, Case] = {}
+"""Those registered, by name."""
+F = "FLOAT32"
+SHAPE = (2, 3, 4)
+
+
+def graph(name: str, type: str = "float32") -> Callable[[Builder], Builder]:
+    """Registers what builds a model and says how its inputs are filled, under GRAPH[name]."""
+
+    def register(build: Builder) -> Builder:
+        full = f"GRAPH[{name}]"
+        GRAPHS[full] = Case(full, "graphs", "GRAPH", type, _sampling(build))
+        return build
+
+    return register
+
+
+def _sampling(build: Builder) -> Callable[[int], Sample]:
+    def make(seed: int) -> Sample:
+        model = ModelBuilder()
+        inputs = build(model)
+        return Sample(model.build(), inputs, seed)
+
+    return make
+
+
+def then(
+    g: GraphBuilder, op: str, inputs: list[int], shape: tuple[int, ...] = SHAPE, type: str = F, **options: Any
+) -> int:
+    """The output of a new node; keyword arguments of tensors (scale, zero_point) are told from options by name."""
+    codes = {key: options.pop(key) for key in ("scale", "zero_point") if key in options}
+    out = g.tensor(f"t{len(g.tensors)}", type, shape, **codes)
+    g.node(op, inputs, [out], **options)
+    return out

@@ -11,8 +11,8 @@ from tflgpu.ops.hybrid import RowQuantizer, weight_scale
 from tflgpu.ops.integer_matmul import exact_depth, largest_code
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.requantize import Requantizer, rescale
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.shape_rules import broadcast, elements
-from tflgpu.ops.workspace import Workspace
 
 BLOCK = 1 << 14
 """Elements of a quantized product that are made, and rescaled, at a time: they stay in the cache between the two."""
@@ -91,7 +91,7 @@ def _exact_products(x: Array, y: Array, out: Array, zeros: tuple[int, int], fini
     sizes = [max((b[i].size for b in blocks), default=0) for i in range(3)]
     total = np.empty(sizes[2], dtype if piece >= k else np.float64)
     part = np.empty(sizes[2] if piece < k else 0, dtype)
-    workspace = Workspace("batch matmul", ((sizes[0],), dtype), ((sizes[1],), dtype))
+    lefts, rights = scratch("lefts", sizes[0], dtype), scratch("rights", sizes[1], dtype)
     zero_x, zero_y = (dtype.type(zero) for zero in zeros)
     bound = []
     for left, right, target in blocks:
@@ -100,7 +100,6 @@ def _exact_products(x: Array, y: Array, out: Array, zeros: tuple[int, int], fini
         bound.append((left, right, product, partial, finish(product, target)))
 
     def step() -> None:
-        lefts, rights = workspace()
         for left, right, product, partial, done in bound:
             a, b = lefts[: left.size].reshape(left.shape), rights[: right.size].reshape(right.shape)
             np.subtract(left, zero_x, out=a, dtype=dtype)

@@ -13,7 +13,7 @@ from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.hybrid import weight_scale
 from tflgpu.ops.integer_matmul import IntegerMatrix, largest_code
 from tflgpu.ops.registry import OpError, Step, require
-from tflgpu.ops.workspace import Workspace
+from tflgpu.ops.scratch import scratch
 
 _BELOW_HALF = np.nextafter(np.float64(0.5), np.float64(0))
 
@@ -43,17 +43,16 @@ def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tu
 
         return accumulate_whole, matrix.tile_size
 
-    workspace = Workspace("codes", (x.shape, matrix.dtype))
-    totals = Workspace("totals", ((matrix.tile_size,), np.float64))
+    codes = scratch("codes", x.shape, matrix.dtype)
+    totals = scratch("totals", matrix.tile_size, np.float64)
 
     def accumulate() -> Tiles:
-        (codes,), (total,) = workspace(), totals()
         np.subtract(x, zero, out=codes, dtype=codes.dtype)
         if bias_varies is not None:
             start[...] = bias_varies
         sums = codes.sum(axis=1, keepdims=True, dtype=np.float64) * -weight_zero if weight_zero else None
         for rows, columns, product in matrix.tiles(codes):
-            tile = total[: product.size].reshape(product.shape)
+            tile = totals[: product.size].reshape(product.shape)
             np.add(product, start[columns], out=tile)
             if sums is not None:
                 np.add(tile, sums[rows], out=tile)
@@ -78,10 +77,9 @@ def quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array
     accumulate, size = _accumulator(node, x, weights, bias)
     scale = np.broadcast_to(float(spec.scale) * scales.astype(np.float64) / float(output.scale), (len(weights),))
     low, high = np.float64(lo - zero), np.float64(hi - zero)
-    workspace = Workspace("rounding", ((size,), np.float64), ((size,), np.int32))
+    halves, wholes = scratch("halves", size, np.float64), scratch("wholes", size, np.int32)
 
     def step() -> None:
-        halves, wholes = workspace()
         for rows, columns, total in accumulate():
             half, whole = halves[: total.size].reshape(total.shape), wholes[: total.size].reshape(total.shape)
             np.multiply(total, scale[columns], out=total)

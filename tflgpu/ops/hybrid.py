@@ -10,7 +10,7 @@ import numpy as np
 
 from tflgpu.graph import Array, TensorSpec
 from tflgpu.ops.integer_matmul import IntegerMatrix, exact_throughout
-from tflgpu.ops.workspace import Workspace
+from tflgpu.ops.scratch import scratch
 
 _VECTOR = 8
 """Elements the vector body quantizes at a time; it rounds the float just below 0.5 up, the rest as std::round does."""
@@ -34,8 +34,8 @@ class RowQuantizer:
     def __init__(self, rows: int, depth: int, asymmetric: bool, shared: bool = False, centred: bool = False):
         self._centred = centred
         self.rows, self.depth, self.asymmetric = rows, depth, asymmetric
-        self._shared = Workspace("codes", ((rows, depth), np.float32)) if shared else None
-        self.codes = np.zeros((0, depth) if shared else (rows, depth), np.float32)
+        shape = (rows, depth)
+        self.codes = scratch("codes", shape, np.float32) if shared else np.zeros(shape, np.float32)
         self.scales = np.ones((rows, 1), np.float32)
         self.zero_points = np.zeros((rows, 1), np.float32)
         self._half = np.full(depth, 0.5, np.float32)
@@ -49,8 +49,6 @@ class RowQuantizer:
 
     def __call__(self, x: Array) -> RowQuantizer:
         """Quantizes x (rows, depth) float32; returns itself."""
-        if self._shared is not None:
-            self.codes = self._shared()[0]
         if x.size:
             (self._quantize_asymmetric if self.asymmetric else self._quantize_symmetric)(x)
         return self
@@ -131,19 +129,17 @@ class HybridMatrix:
         self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float64) if asymmetric else None
         size = self._matrix.tile_size
         self._in_place = not asymmetric and self._matrix.product_dtype == np.float32
-        self._workspace = Workspace(
-            "hybrid", ((0 if self._in_place else size,), np.float32), ((size if asymmetric else 0,), np.float64)
-        )
+        self._scaled = scratch("scaled", 0 if self._in_place else size, np.float32)
+        self._moved = scratch("moved", size if asymmetric else 0, np.float64)
 
     def accumulate(self, quantized: RowQuantizer, out: Array) -> None:
         """out (rows, n) float32 += scales of rows and weights * (codes - zero points) times weights transposed."""
-        scaled, moved = self._workspace()
         for rows, columns, product in self._matrix.tiles(quantized.codes):
             if self._flipped:
                 self._flipped.apply(quantized.codes[rows], columns, product)
-            part = product if self._in_place else scaled[: product.size].reshape(product.shape)
+            part = product if self._in_place else self._scaled[: product.size].reshape(product.shape)
             if self._weight_sums is not None:
-                offset = moved[: product.size].reshape(product.shape)
+                offset = self._moved[: product.size].reshape(product.shape)
                 np.multiply(quantized.zero_points[rows], self._weight_sums[columns], out=offset)
                 # An exact integer, rounded to float32 once.
                 np.subtract(product, offset, out=part, dtype=np.float64, casting="same_kind")

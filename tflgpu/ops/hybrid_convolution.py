@@ -47,8 +47,7 @@ def hybrid_convolution(
 
     negatives: `sums` has 2 c channels and is given each image's codes and then the negative ones of them, 0 for others.
     """
-    quantizer = RowQuantizer(len(x), x[0].size, rule.asymmetric)
-    quantizer.codes = scratch("image", quantizer.codes.shape, np.float32)
+    quantizer = RowQuantizer(len(x), x[0].size, rule.asymmetric, shared=True)
     rows, image_scale = x.reshape(len(x), -1), np.empty((len(x), rule.scale.size), np.float32)
     codes = quantizer.codes.reshape(x.shape)
     image = scratch("negatives", (*x.shape[:3], 2 * x.shape[3]), np.float32) if negatives else codes

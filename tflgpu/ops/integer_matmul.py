@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tflgpu.graph import Array
-from tflgpu.ops.workspace import Workspace
+from tflgpu.ops.scratch import scratch
 
 KEPT = 1 << 16
 """Weights of up to so many elements keep a float copy (256 KiB in float32); larger ones are converted block by block at
@@ -47,12 +47,9 @@ class IntegerMatrix:
         self._rows = max(1, min(rows, TILE // max(self._columns, 1)))
         self.tile_size = self._rows * self._columns
         self._single = rows * n <= self.tile_size <= _SMALL and rows * k <= 4 * _SMALL
-        self._workspace = Workspace(
-            "integer matrix",
-            ((self.tile_size,), self.product_dtype),
-            ((0 if whole else self.tile_size,), np.float32),
-            ((0 if self._kept is not None else self._columns, k), self.dtype),
-        )
+        self._tile = scratch("tile", self.tile_size, self.product_dtype)
+        self._partial = scratch("partial", 0 if whole else self.tile_size, np.float32)
+        self._block = scratch("weights", (0 if self._kept is not None else self._columns, k), self.dtype)
         self._product = np.empty((rows, n), self.product_dtype) if self._kept is not None and keep else None
 
     @property
@@ -72,21 +69,20 @@ class IntegerMatrix:
 
     def tiles(self, codes: Array) -> Iterator[tuple[slice, slice, Array]]:
         """The product of `multiply` piece by piece: rows, columns, and a contiguous array, valid till the next."""
-        tile, partial, block = self._workspace()
         n = len(self._weights)
         for start in range(0, n, self._columns):
             columns = slice(start, min(start + self._columns, n))
             width = columns.stop - start
             if self._kept is None:
-                weights = block[:width]
+                weights = self._block[:width]
                 np.copyto(weights, self._weights[columns])
             else:
                 weights = self._kept
             for first in range(0, len(codes), self._rows):
                 rows = slice(first, min(first + self._rows, len(codes)))
                 size = (rows.stop - first) * width
-                product = tile[:size].reshape(-1, width)
-                self._multiply(codes[rows], weights.T, product, partial[:size])
+                product = self._tile[:size].reshape(-1, width)
+                self._multiply(codes[rows], weights.T, product, self._partial[:size])
                 yield rows, columns, product
 
     def _multiply(self, codes: Array, weights: Array, product: Array, partial: Array) -> None:

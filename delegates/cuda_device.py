@@ -30,7 +30,7 @@ MMA_PROBE = '#include <mma.h>\nextern "C" __global__ void probe() {}\n'
 class CudaDevice:
     """One GPU and one stream on it. Satisfies device.Device; a buffer is a one-dimensional CuPy array of bytes."""
 
-    dialect = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh")
+    dialect = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh", types="types.cuh")
 
     def __init__(self, cupy: Any, number: int = 0, precision: str = "fp32", cache: str = ""):
         self._cupy, self._cuda = cupy, cupy.cuda

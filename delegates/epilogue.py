@@ -45,7 +45,7 @@ def with_epilogues(
             if not isinstance(step, Launch):
                 continue
             refs = [argument.tensor for argument in step.args if isinstance(argument, Ref)]
-            if _takes_epilogue(step):
+            if _takes_epilogue(step) and refs:
                 makers[root(refs[-1])] = (g, s)
             if _takes_epilogue(step) or _last_is_output(step):
                 refs = refs[:-1]

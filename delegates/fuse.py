@@ -62,23 +62,28 @@ def joined(groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[
 
 
 def _reads(launch: Launch, roots: Mapping[int, int]) -> set[int]:
-    """Roots of the tensors among a launch's arguments but the last, which of an element-wise launch is its output."""
-    refs = [argument.tensor for argument in launch.args if isinstance(argument, Ref)]
-    if launch.stem == "elementwise":
-        refs = refs[:-1]
+    """Roots of the tensors among a launch's arguments, but for the output of an element-wise launch."""
+    made = launch.args[_INPUTS[launch.name]] if launch.stem == "elementwise" else None
+    refs = [argument.tensor for argument in launch.args if isinstance(argument, Ref) and argument is not made]
     return {roots.get(tensor, tensor) for tensor in refs}
+
+
+_INPUTS = {"unary": 1, "binary": 2, "ternary": 3}
+"""Inputs of each element-wise kernel, which come before its output."""
 
 
 def _taken_apart(launch: Launch) -> Chain | None:
     if launch.stem != "elementwise" or "FAULT" in launch.defines:
         return None
     defines = launch.defines
-    count = {"unary": 1, "binary": 2, "ternary": 3}[launch.name]
+    count = _INPUTS[launch.name]
     names = {letter: f"v{k}" for k, letter in enumerate(LETTERS[:count])} | {
         name: str(defines[name]) for name in ("T", "UT") if name in defines
     }
     out, n = launch.args[count], launch.args[count + 1]
-    assert isinstance(out, Ref) and isinstance(n, np.integer)
+    if not isinstance(out, Ref):  # a temporary, which no other node reads
+        return None
+    assert isinstance(n, np.integer)
     inputs = tuple(
         (launch.args[k], str(defines[f"{letter.upper()}_T"]), str(defines[f"{letter.upper()}_AT"]))
         for k, letter in enumerate(LETTERS[:count])

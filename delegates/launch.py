@@ -93,24 +93,32 @@ Lowered = list[Launch | Share]
 class Dialect:
     """Where a device's kernels are: the package, the suffix of its files, and the file that comes before them.
 
-    vectors: the file that comes next in programs that define VW, the lanes of a vector; "" for none.
+    vectors: the file that comes next in programs that define VW, the lanes of a vector; "" for none. types: the one
+    in programs whose defines name a word of TYPE_WORDS.
     """
 
     package: str
     suffix: str
     prelude: str
     vectors: str = ""
+    types: str = ""
+
+
+TYPE_WORDS = ("f16", "c64", "power_of")
+"""What stands in the defines of a launch that needs the functions of a dialect's file of types."""
 
 
 def source(launch: Launch, dialect: Dialect) -> str:
     """The complete program text: the launch's defines, prelude, shared.h, vectors, the kernel file."""
     folder = files(dialect.package)
     defines = [f"#define {key} {value}" for key, value in sorted(launch.defines.items())]
+    typed = dialect.types and any(word in str(value) for value in launch.defines.values() for word in TYPE_WORDS)
     return "\n".join(
         [
             *defines,
             folder.joinpath(dialect.prelude).read_text(),
             files("tflgpu.delegates").joinpath("shared.h").read_text(),
+            *([folder.joinpath(dialect.types).read_text()] if typed else []),
             *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and "VW" in launch.defines else []),
             launch.texts.get(dialect.suffix) or folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text(),
         ]

@@ -113,7 +113,7 @@ EARLY = 4
 class OpenClDevice:
     """One OpenCL device with one in-order queue. Satisfies device.Device."""
 
-    dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh")
+    dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh", "types.clh")
 
     def __init__(self, device: cl.Device, cache: Path | None = None, profile: bool = False):
         self.name = describe(device)

@@ -3,6 +3,10 @@
 // softmax_codes: the same of 8-bit codes, in fixed point; exps[d] is exp of minus d codes. One work-item a row.
 
 #ifdef WIDTH
+#ifndef KEPT
+#define KEPT(v) (v)
+#endif
+
 kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
     local f32 partial[WIDTH];
     i32 t = get_local_id(0);
@@ -21,7 +25,7 @@ kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
     f32 log_sum = log(sum);
     for (i32 c = t; c < depth; c += WIDTH) out[c] = x[c] - top - log_sum;
 #else
-    for (i32 c = t; c < depth; c += WIDTH) out[c] = exp(beta * (x[c] - top)) / sum;
+    for (i32 c = t; c < depth; c += WIDTH) out[c] = KEPT(exp(beta * (x[c] - top))) / sum;
 #endif
 }
 #elif defined(SIXTEEN_BITS)

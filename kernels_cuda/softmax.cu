@@ -9,6 +9,9 @@
 #define LOGARITHMIC false
 #endif
 #define HELD 8
+#ifndef KEPT
+#define KEPT(v) (v)
+#endif
 
 extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ out, i32 depth, f32 beta) {
     __shared__ f32 partial[WIDTH];
@@ -35,7 +38,7 @@ extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ 
         f32 log_sum = log(sum);
 #pragma unroll
         for (i32 e = 0; e < HELD; e++)
-            if (t + e * WIDTH < depth) out[t + e * WIDTH] = LOGARITHMIC ? v[e] - log_sum : v[e] / sum;
+            if (t + e * WIDTH < depth) out[t + e * WIDTH] = LOGARITHMIC ? v[e] - log_sum : KEPT(v[e]) / sum;
         return;
     }
 
@@ -47,7 +50,7 @@ extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ 
     sum = block_sum(sum, partial);
     f32 log_sum = log(sum);
     for (i32 c = t; c < depth; c += WIDTH)
-        out[c] = LOGARITHMIC ? x[c] - top - log_sum : exp(beta * (x[c] - top)) / sum;
+        out[c] = LOGARITHMIC ? x[c] - top - log_sum : KEPT(exp(beta * (x[c] - top))) / sum;
 }
 #elif defined(SIXTEEN_BITS)
 extern "C" __global__ void softmax_16_bits(const i16* __restrict__ x, const i32* __restrict__ exps,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from oracle import one_op
 
 Array = npt.NDArray[Any]
@@ -47,6 +48,10 @@ def _random(rng: np.random.Generator, spec: Spec, case: Case) -> Array:
         return rng.integers(0, 2, shape).astype(np.bool_)
     if kind.startswith("FLOAT"):
         return rng.uniform(case.low, case.high, shape).astype(kind.lower())
+    if kind == "COMPLEX64":
+        return (rng.uniform(case.low, case.high, shape) + 1j * rng.uniform(case.low, case.high, shape)).astype("c8")
+    if kind == "BFLOAT16":
+        return rng.uniform(case.low, case.high, shape).astype(pytest.importorskip("ml_dtypes").bfloat16)
     dtype = np.dtype(kind.lower())
     bound = np.iinfo(dtype) if dtype.itemsize < 4 else np.iinfo(np.int16)
     return rng.integers(bound.min, bound.max, shape, dtype, endpoint=True)

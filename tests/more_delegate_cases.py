@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from delegate_cases import Case, f, i32, q, t
+from narrow_type_cases import NARROW_CASES
 
 _INDICES = np.array([[0, 2], [3, 1], [0, 2]], np.int32)
 
@@ -113,4 +114,4 @@ def _products() -> list[Case]:
     ]
 
 
-MORE_CASES = [*_scattered(), *_windows(), *_placed(), *_ordered(), *_products()]
+MORE_CASES = [*_scattered(), *_windows(), *_placed(), *_ordered(), *_products(), *NARROW_CASES]

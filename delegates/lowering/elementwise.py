@@ -11,9 +11,10 @@ from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
 from tflgpu.delegates.lowering import quantized
 from tflgpu.delegates.lowering.index import broadcast_index
 from tflgpu.delegates.lowering.lut import narrow, table
+from tflgpu.delegates.lowering.narrow_floats import is_narrow, narrowed, widened
 from tflgpu.delegates.lowering.registry import bits_type, c_float, c_type, i32, lowers, require, size
 
-from tflgpu.graph import Node, TensorSpec
+from tflgpu.graph import BITS, Node, TensorSpec
 from tflgpu.ops.fused_activation import float_range
 from tflgpu.ops.quantize import nudged_range
 
@@ -72,6 +73,7 @@ INTEGER_BINARY = {
     "MUL": "(T)((UT)x * (UT)y)",
     "SQUARED_DIFFERENCE": "(T)(((UT)x - (UT)y) * ((UT)x - (UT)y))",
     "SUB": "(T)((UT)x - (UT)y)",
+    "POW": "power_of(x, y)",
 }
 
 ANY_BINARY = {
@@ -88,6 +90,10 @@ ANY_BINARY = {
 
 COMPARISONS = ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
 
+COMPLEX_PRODUCT = (
+    "c64_of(real_of(x) * real_of(y) - imag_of(x) * imag_of(y), real_of(x) * imag_of(y) + imag_of(x) * real_of(y))"
+)
+
 LOGICAL = {"LOGICAL_AND": "(x != 0) & (y != 0)", "LOGICAL_OR": "(x != 0) | (y != 0)"}
 
 FUSING = ("ADD", "SUB", "MUL")
@@ -99,15 +105,24 @@ UNSIGNED = {"i8": "u8", "i16": "u16", "i32": "u32", "i64": "u64"}
 def elementwise(expression: str, inputs: tuple[TensorSpec, ...], out: TensorSpec, limits: DeviceLimits) -> Launch:
     """out = expression of x (, y, z), each broadcast to out's shape."""
     kernel = ("unary", "binary", "ternary")[len(inputs) - 1]
-    defines: dict[str, object] = {"EXPR": f"({expression})", "OUT_T": c_type(out, limits)}
+    for letter, spec in zip("xyz", inputs, strict=False):
+        if is_narrow(spec):
+            expression = widened(expression, letter, spec)
+    expression = narrowed(expression, out) if is_narrow(out) else expression
+    defines: dict[str, object] = {"EXPR": f"({expression})", "OUT_T": _stored(out, limits)}
     for letter, spec in zip("XYZ", inputs, strict=False):
-        name = c_type(spec, limits)
+        name = _stored(spec, limits)
         defines |= {f"{letter}_T": name, f"{letter}_AT": broadcast_index(spec.shape, out.shape)}
     args: tuple[Any, ...] = (*(Ref(spec.index) for spec in inputs), Ref(out.index), i32(size(out)))
-    name = c_type(inputs[0], limits)
+    name = _stored(inputs[0], limits)
     if "UT)" in expression:
         defines |= {"T": name, "UT": UNSIGNED.get(name, name)}
     return Launch(f"elementwise.{kernel}", args, (size(out),), defines=defines)
+
+
+def _stored(spec: TensorSpec, limits: DeviceLimits) -> str:
+    """The kernels' name of what a tensor's elements are kept as."""
+    return "u16" if is_narrow(spec) else "c64" if spec.type == "COMPLEX64" else c_type(spec, limits)
 
 
 @lowers(*FLOAT_UNARY, "GELU", "LEAKY_RELU", "LOGICAL_NOT")
@@ -120,7 +135,8 @@ def unary(node: Node, limits: DeviceLimits) -> Lowered:
         return [elementwise("x == 0", (x,), out, limits)]
     if x.type in ("INT32", "INT64") and node.op in INTEGER_UNARY:
         return [elementwise(INTEGER_UNARY[node.op], (x,), out, limits)]
-    require(x.type == "FLOAT32" and out.type == "FLOAT32", f"{node.op} of {x.type}")
+    doubles = x.type == "FLOAT64" and node.op == "SIGN"
+    require(x.type == out.type and (x.type == "FLOAT32" or doubles), f"{node.op} of {x.type}")
     if node.op == "GELU":
         expression = GELU[bool(node.options.approximate)]
     elif node.op == "LEAKY_RELU":
@@ -142,10 +158,23 @@ def binary(node: Node, limits: DeviceLimits) -> Lowered:
     if x.type == "BOOL":
         require(node.op in ("EQUAL", "NOT_EQUAL"), f"{node.op} of BOOL")
         return [elementwise(f"(x != 0) {ANY_BINARY[node.op][2:4]} (y != 0)", (x, y), out, limits)]
-    rows = ANY_BINARY | (FLOAT_BINARY if x.dtype.kind == "f" else INTEGER_BINARY)
-    plain = x.dtype.kind in "iu" and node.op not in ("POW", "PRELU", "ATAN2")
-    require(node.op in rows and (x.type == "FLOAT32" or plain), f"{node.op} of {x.type}")
+    if x.type == "COMPLEX64":
+        require(node.op == "MUL" and node.options.fused_activation_function == "NONE", f"{node.op} of COMPLEX64")
+        return [elementwise(COMPLEX_PRODUCT, (x, y), out, limits)]
+    floats = x.dtype.kind == "f" or is_narrow(x)
+    rows = ANY_BINARY | (FLOAT_BINARY if floats else INTEGER_BINARY)
+    doubles = x.type == "FLOAT64" and node.op == "ATAN2"
+    plain = x.type == "FLOAT32" or is_narrow(x) or doubles or x.dtype.kind in "iu"
+    require(node.op in rows and plain, f"{node.op} of {x.type}")
     expression = rows[node.op]
+    if node.op == "POW" and not floats:
+        # A single exponent is a product that wraps; else what leaves int32 becomes the least number.
+        single = size(y) == 1 and x.shape != y.shape
+        launch = elementwise(f"power_of(x, y, {int(single)})", (x, y), out, limits)
+        return [faulting(launch, "y < 0", Fault("POW does not support negative value for int32."))]
+    if is_narrow(x) and node.op == "SQUARED_DIFFERENCE":  # the CPU rounds the difference too
+        difference = widened("x", "x", x).replace("(x)", f"({narrowed('x - y', x)})")
+        expression = f"{difference} * {difference}"
     if node.op in FUSING:
         expression = activated(expression, node.options.fused_activation_function, x)
     return [elementwise(expression, (x, y), out, limits)]
@@ -153,6 +182,8 @@ def binary(node: Node, limits: DeviceLimits) -> Lowered:
 
 def activated(expression: str, activation: str, spec: TensorSpec) -> str:
     """The expression clamped to an activation's range."""
+    if spec.type in ("FLOAT64", "BFLOAT16"):
+        return expression
     low, high = float_range(activation, spec.dtype)
     if spec.dtype.kind == "f":
         return f"clamp_f32({expression}, {c_float(float(low))}, {c_float(float(high))})"
@@ -239,20 +270,37 @@ def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
 
 
 def cast(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
-    """Plain conversion: floats saturate towards zero, a NaN becomes the largest; integers wrap; bool is not 0."""
+    """Plain conversion: floats saturate towards zero, a NaN becomes the largest; integers wrap; bool is not 0.
+
+    Of a complex number its real part.
+    """
+    value = "real_of(x)" if x.type == "COMPLEX64" else "x"
+    if out.type == x.type == "COMPLEX64":
+        return elementwise("x", (x,), out, limits)
+    if out.type == "COMPLEX64":
+        return elementwise("c64_of((f32)x, 0)", (x,), out, limits)
     if out.type == "BOOL":
-        return elementwise("x != 0", (x,), out, limits)
-    require(out.dtype.kind in "iuf" and out.type not in ("FLOAT16", "INT4", "INT2", "UINT4"), f"CAST to {out.type}")
+        return elementwise(f"{value} != 0", (x,), out, limits)
+    if is_narrow(out):
+        return elementwise(f"(f32){value}", (x,), out, limits)
+    require(out.dtype.kind in "iuf" and (out.type not in BITS or x.type == "FLOAT32"), f"CAST to {out.type}")
     target = c_type(out, limits)
-    if x.dtype.kind == "f" and out.dtype.kind != "f":
-        kind = np.iinfo(out.dtype)
-        low, high = f"({float(kind.min).hex()})", f"({float(int(kind.max) + 1).hex()})"
+    if x.dtype.kind in "fc" and out.dtype.kind != "f":
+        lowest, highest = CODES[out.type] if out.type in BITS else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
+        low, high = f"({float(lowest).hex()})", f"({float(int(highest) + 1).hex()})"
         if not limits.double:
             low, high = low.replace(")", "f)"), high.replace(")", "f)")
-        largest, smallest = f"({target}){kind.max}{'u' if kind.min == 0 else ''}l", f"({target})(-{kind.max}l - 1)"
-        smallest = "0" if kind.min == 0 else smallest
-        return elementwise(f"x < {high} ? (x < {low} ? {smallest} : ({target})x) : {largest}", (x,), out, limits)
-    return elementwise(f"({target})x", (x,), out, limits)
+        largest, smallest = f"({target}){highest}{'u' if lowest == 0 else ''}l", f"({target})(-{-(lowest + 1)}l - 1)"
+        smallest = "0" if lowest == 0 else smallest
+        inside = f"({target}){value}"
+        return elementwise(
+            f"{value} < {high} ? ({value} < {low} ? {smallest} : {inside}) : {largest}", (x,), out, limits
+        )
+    return elementwise(f"({target}){value}", (x,), out, limits)
+
+
+CODES = {"INT4": (-8, 7), "INT2": (-2, 1), "UINT4": (0, 15)}
+"""The least and the greatest of the types narrower than a byte."""
 
 
 DIVISIONS = {"DIV": "Div", "FLOOR_DIV": "FloorDiv", "FLOOR_MOD": "FloorMod"}
@@ -262,12 +310,14 @@ DIVISIONS = {"DIV": "Div", "FLOOR_DIV": "FloorDiv", "FLOOR_MOD": "FloorMod"}
 def division(node: Node, limits: DeviceLimits) -> Lowered:
     """A divisor of zero is a fault, of integers, and of floats in FLOOR_DIV."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
-    if node.op == "DIV" and x.type == "FLOAT32":
+    if node.op == "DIV" and (x.type == "FLOAT32" or is_narrow(x)):
+        require(x.type == y.type, f"DIV of {x.type} and {y.type}")
         return [elementwise(activated("x / y", node.options.fused_activation_function, x), (x, y), out, limits)]
     if node.op == "DIV" and quantized.means_codes(node):
         return [quantized.of_pairs(node, safe_divisor(y, y.zero_point))]
     floats = x.type == "FLOAT32"
-    require(x.type == y.type and (floats or x.type in ("INT32", "INT16", "INT8")), f"{node.op} of {x.type}")
+    integers = ("INT32", "INT16", "INT8", *(["INT64"] if node.op == "FLOOR_MOD" else []))
+    require(x.type == y.type and (floats or x.type in integers), f"{node.op} of {x.type}")
     if node.op == "FLOOR_MOD":
         rest = "fmod(x, y)" if floats else "(x % y)"
         expression = f"{rest} != 0 && ((y < 0) != ({rest} < 0)) ? {rest} + y : {rest}"

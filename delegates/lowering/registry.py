@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import MAX_ELEMENTS, Lowered, Share
+from tflgpu.delegates.lowering.narrow_floats import is_narrow, through_float32
 
 from tflgpu.delegate import Unsupported
 from tflgpu.graph import Array, Node, TensorSpec
@@ -63,7 +64,14 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
         require(not spec.is_variable or node.op in WITH_VARIABLES, "a variable tensor")
     require(any(spec.data is None for spec in node.inputs if spec is not None), "all its inputs are constants")
     try:
-        return lowering(node, limits)
+        if op is not None:
+            op.check_type(node)
+        if not any(is_narrow(spec) for spec in specs):
+            return lowering(node, limits)
+        try:
+            return lowering(node, limits)
+        except Unsupported:
+            return through_float32(node, limits, lowering)
     except (NeedsValue, RuntimeError) as error:  # OpError, or a tensor without the quantization parameters it needs
         raise Unsupported(f"the CPU's kernel reports: {str(error).strip()}") from error
 

@@ -252,6 +252,12 @@ def test_an_operator_that_is_not_registered_is_named():
     assert "\nRegistration failed.\n" in str(caught.value)
 
 
+def test_an_operator_that_no_node_uses_must_be_there_too():
+    model = load(content=_code(builtin_code="RELU", deprecated_builtin_code=19, version=99))
+    with pytest.raises(ValueError, match="Didn't find op for builtin opcode 'RELU' version '99'"):
+        check_operators(model)
+
+
 def test_the_versions_that_are_supported_are_named():
     op = next(name for name in OPS if name in BUILTIN_OPERATORS)
     with pytest.raises(ValueError, match=f"{op}: versions up to {OPS[op].version} are supported"):

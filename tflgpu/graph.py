@@ -181,11 +181,12 @@ class Signature:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A verified .tflite file."""
+    """A verified .tflite file. builtins: its builtin operators with their versions, those that no node has among them."""
 
     version: int
     description: str
     graphs: tuple[Graph, ...]
+    builtins: tuple[tuple[str, int], ...] = ()
     signatures: Mapping[str, Signature] = field(default_factory=dict)
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     nbytes: int = 0

@@ -44,7 +44,7 @@ def _map(path: str) -> Any:
 
 def check_operators(model: Model, ops: Mapping[str, Op] = OPS) -> None:
     """Raises ValueError for a builtin operator, or a version of one, that is not among `ops`."""
-    for op, version in sorted({(n.op, n.version) for g in model.graphs for n in g.nodes if not n.is_custom}):
+    for op, version in model.builtins:
         if op not in ops or not 1 <= version <= ops[op].version:
             known = f"versions up to {ops[op].version} are supported" if op in ops else "it is not supported"
             raise ValueError(
@@ -71,6 +71,7 @@ def _model(raw: Table, content: memoryview) -> Model:
         raw.version,
         raw.description or "",
         graphs,
+        tuple((op, version) for op, version, is_custom in codes if not is_custom),
         dict(_signature(s, graphs) for s in raw.signature_defs or ()),
         {m.name or "": buffers.copy(m.buffer) for m in raw.metadata or ()},
         len(content),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tflgpu.delegates.launch import Argument, Launch, Ref
+from tflgpu.delegates.rows import HEXADECIMAL, ON_VECTORS
 
 TILED = ("conv_tiles", "depthwise_rows", "dot_tiles", "gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
 """Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of vectors.clh and prelude.cuh."""
@@ -107,11 +108,6 @@ def _finished(maker: Launch, epilogue: Epilogue) -> Launch:
     }
     variants = tuple(_finished(variant, epilogue) for variant in maker.variants)
     return replace(maker, args=tuple(args), defines={**maker.defines, **defines}, variants=variants)
-
-
-HEXADECIMAL = re.compile(r"0x[0-9a-f.]+p[+-]?\d+f?")
-ON_VECTORS = re.compile(r"(?:[\s\d.f+\-*/(),=;<>?:]|\b(?:v\d+|t\d+|f32|clamp_f32|INFINITY)\b)*")
-"""What means the same of vectors as of floats: arithmetic, clamps, and choices by comparisons, but no functions."""
 
 
 def _of_chain(

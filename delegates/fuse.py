@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.epilogue import with_epilogues
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Share
+from tflgpu.delegates.rows import in_rows
 
 MAX_INPUTS = 8
 MAX_STEPS = 24
@@ -30,7 +32,9 @@ class Chain:
     n: int
 
 
-def joined(groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[int], bool]) -> list[Lowered]:
+def joined(
+    groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[int], bool], limits: DeviceLimits
+) -> list[Lowered]:
     """The groups, an element-wise launch that only another reads moved into that one.
 
     roots: whose storage each tensor shares. kept: whether a tensor's value is wanted outside of the launches.
@@ -58,6 +62,7 @@ def joined(groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[
         if readers[root] == 1 and not kept(root):
             producers[root] = (g, s, chain)
     with_epilogues(out, chains, lambda tensor: roots.get(tensor, tensor), kept)
+    in_rows(out, chains, lambda tensor: roots.get(tensor, tensor), limits)
     return [[step for step in group if step is not None] for group in out]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tflgpu.delegates.device import Call, Device, DeviceLimits
+from tflgpu.delegates.fold import folded
 from tflgpu.delegates.fuse import joined, shares
 from tflgpu.delegates.launch import Argument, Fault, Launch, Lowered, Packed, Ref, Share, Temp, source
 from tflgpu.delegates.lowering import lower
@@ -52,7 +53,9 @@ class GpuDelegate:
     def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The part as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
         device = self.device
-        part = replace(part, nodes=tuple(with_body(node, self.model) for node in part.nodes))
+        nodes = folded([with_body(node, self.model) for node in part.nodes], part.outputs)
+        read = {spec.index for node in nodes for spec in node.inputs if spec is not None}
+        part = replace(part, nodes=nodes, inputs=part.inputs & read)
         reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
         variables = [i for i in part.inputs if i in tensors and tensors[i].spec.is_variable]
@@ -122,7 +125,7 @@ class _Compilation:
         self.groups: Sequence[Lowered] = [self._own(lower(node, device.limits)) for node in part.nodes]
         self.roots = shares(self.groups)
         if device.limits.chains:
-            self.groups = joined(self.groups, self.roots, lambda index: index in self.boundary)
+            self.groups = joined(self.groups, self.roots, lambda index: index in self.boundary, device.limits)
         self.constants: dict[int, Any] = {}
         self.faults: list[Fault] = []
         self.fault_cells = self._fault_cells()

@@ -1,0 +1,44 @@
+// For `rows` rows of `c` elements, the last of which takes all up to n; a work-item takes `share` rows one after another.
+// element_rows: out[i] = EXPR of what LOADS and STEPS make of the INPUTS, VW elements at once.
+// move_rows: out[OUT_ROW + k] = x[X_ROW + k], each counted from its start; SCALAR: x[X_ROW] for every k.
+// X_ROW and the like: C for where row r of a tensor starts.
+// Only for OpenCL: CUDA has a work-item for each element.
+
+#define ROWS                                                                                                           \
+    i32 first = get_global_id(0) * share, last = min(first + share, rows);                                             \
+    for (i32 r = first; r < last; r++) {                                                                               \
+        i32 width = r == rows - 1 ? n - r * c : c;
+
+#ifdef STEPS
+__attribute__((reqd_work_group_size(1, 1, 1)))
+kernel void element_rows(INPUTS global OUT_T* restrict out, i32 n, i32 rows, i32 share, i32 c) {
+    ROWS
+        for (i32 k0 = 0; k0 < width; k0 += VW) {
+            // The last vector may lie over the one before: its elements come out the same.
+            i32 k = min(k0, width - VW);
+            LOADS
+            STEPS
+            VSTORE(EXPR, out + r * c + k);
+        }
+    }
+}
+#else
+__attribute__((reqd_work_group_size(1, 1, 1)))
+kernel void move_rows(global const T* restrict x, global T* restrict out, i32 n, i32 rows, i32 share, i32 c,
+                      i32 x_start, i32 out_start) {
+    ROWS
+        global const T* from = x + x_start + X_ROW;
+        global T* to = out + out_start + OUT_ROW;
+#ifdef SCALAR
+        T values[LANES];
+        for (i32 k = 0; k < LANES; k++) values[k] = *from;
+#define FROM(k) values
+#else
+#define FROM(k) from + (k)
+#endif
+        i32 k = 0;
+        for (; k + LANES <= width; k += LANES) PUT(GET(0, FROM(k)), 0, to + k);
+        if (k < width) PUT(GET(0, FROM(width - LANES)), 0, to + width - LANES);
+    }
+}
+#endif

@@ -23,13 +23,16 @@ from tflgpu.delegates.tune import Tuner
 from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
 from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Array, Model, Node, Shape, TensorSpec
-from tflgpu.memory import Tensor, arena
-from tflgpu.ops.registry import OpError
+from tflgpu.memory import Tensor, Variable, arena
+from tflgpu.ops.registry import OPS, OpError
+from tflgpu.ops.variables import assigned
 from tflgpu.partition import Part
 
 
 class GpuDelegate:
     """Runs parts of graphs on a device."""
+
+    keeps_variables = True
 
     def __init__(self, name: str, device: Device, limits: Limits):
         self.name = name
@@ -58,21 +61,15 @@ class GpuDelegate:
         part = replace(part, nodes=nodes, inputs=part.inputs & read)
         reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
-        variables = [i for i in part.inputs if i in tensors and tensors[i].spec.is_variable]
-        writes = [tensors[i] for i in sorted({*part.outputs, *variables})]
+        writes = [tensors[i] for i in sorted({*part.outputs, *_written_variables(part)}) if i in tensors]
         compilation = _Compilation(device, part, tensors)
         run = device.sequence(compilation.calls())
         check = compilation.fault_check()
 
         step = between_copies(device, reads, writes, run)
-        if check is None:
-            return step
-
-        def checked() -> None:
-            step()
-            check()
-
-        return checked
+        if check is not None:
+            step = in_turn(step, check)
+        return with_variables(part, tensors, step)
 
     def host_array(self, shape: Shape, dtype: npt.DTypeLike) -> Array | None:
         """Zeroed host memory that the device copies to and from fastest; None where any memory will do."""
@@ -93,6 +90,48 @@ class GpuDelegate:
 
     def __repr__(self) -> str:
         return f"{self.name} delegate on {self.device.name}"
+
+
+def in_turn(first: Call, second: Call) -> Call:
+    """Both, one after the other."""
+
+    def run() -> None:
+        first()
+        second()
+
+    return run
+
+
+def _written_variables(part: Part) -> set[int]:
+    """The variables that the part's nodes write to."""
+    nodes = [node for node in part.nodes if node.op == "ASSIGN_VARIABLE" or ((op := OPS.get(node.op)) and op.variables)]
+    return {spec.index for node in nodes for spec in node.inputs if spec is not None and spec.is_variable}
+
+
+def with_variables(part: Part, tensors: Mapping[int, Tensor], step: Call) -> Call:
+    """The step of a part, with what its resource variables ask for: a value before it, and a note of one after it."""
+    read, written = dict[int, Variable](), dict[int, Variable]()
+    for node in part.nodes:
+        first = node.optional(0)
+        variable = tensors.get(first.index) if first is not None else None
+        if isinstance(variable, Variable) and node.op == "ASSIGN_VARIABLE":
+            written[id(variable)] = variable
+        elif isinstance(variable, Variable) and id(variable) not in written:
+            read[id(variable)] = variable
+    if not read and not written:
+        return step
+
+    def run() -> None:
+        for variable in read.values():
+            assigned(variable)
+        for variable in written.values():
+            if variable.replaced:
+                assigned(variable)
+        step()
+        for variable in written.values():
+            variable.assigned = True
+
+    return run
 
 
 def between_copies(device: Device, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:

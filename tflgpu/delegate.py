@@ -83,6 +83,8 @@ class Delegate(Protocol):
     #   one_plan                             whether it is compiled for one set of input shapes at a time
     #   static_only                          whether it refuses graphs with shapes that only running tells
     #   host_array(shape, dtype)             memory that it copies best
+    #   keeps_variables                      whether it runs READ_VARIABLE and ASSIGN_VARIABLE, whose input 0 it sees as
+    #                                        the variable itself: a memory.Variable among the tensors of compile
 
 
 def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Delegate:

@@ -70,6 +70,18 @@ class Tensor:
         return self.buffers[place]
 
 
+class Variable(Tensor):
+    """A resource variable, which graphs share. assigned: whether it has a value. replaced: whether one of another form
+    has come in its place, so that what knows this one is out of date."""
+
+    __slots__ = ("assigned", "replaced")
+
+    def __init__(self, spec: TensorSpec, host: Array):
+        super().__init__(spec, host)
+        self.assigned = False
+        self.replaced = False
+
+
 class Loan:
     """Stands at the end of the base chain of a view that was lent out: alive while any view or slice of it is."""
 

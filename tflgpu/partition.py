@@ -147,6 +147,8 @@ def _takers(graph: Graph, delegates: Sequence[Delegate]) -> tuple[dict[int, list
         for delegate in delegates:
             try:
                 delegate.limits.check(node)
+                if _on_variable(node) and not getattr(delegate, "keeps_variables", False):
+                    raise Unsupported("it does not keep resource variables")
                 delegate.check(node)
                 takers[node.index].append(delegate)
             except Unsupported as reason:
@@ -177,6 +179,11 @@ def _order(graph: Graph) -> dict[int, set[int]]:
             maker[spec.index] = node.index
         before[node.index] = needs - {node.index}
     return before
+
+
+def _on_variable(node: Node) -> bool:
+    """Whether the node is one that resource_variables.py gave its variable."""
+    return node.op in ("ASSIGN_VARIABLE", "READ_VARIABLE") and node.input(0).is_variable
 
 
 def _variables(node: Node) -> list[TensorSpec]:
@@ -256,7 +263,8 @@ def pays(graph: Graph, nodes: Sequence[Node]) -> bool:
     """Whether the cost model gives the nodes to a delegate."""
     inputs, outputs = boundary(graph, nodes)
     specs = {s.index: s for node in nodes for s in (*node.inputs, *node.outputs) if s is not None}
-    crossing = sum(nbytes(specs[i]) for i in inputs | outputs if specs[i].data is None)
+    # Variables stay where they are.
+    crossing = sum(nbytes(specs[i]) for i in inputs | outputs if specs[i].data is None and not specs[i].is_variable)
     on_cpu = sum(10 + operations(node) / 1000 for node in nodes)
     return on_cpu > 60 + 5 * len(nodes) + crossing / 4000
 

@@ -14,6 +14,7 @@ from tflgpu.memory import Tensor, aligned_zeros, arena, host_array, nbytes, refu
 from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, output_shapes, prepare
 from tflgpu.partition import Part, partition
 from tflgpu.report import delegation_report
+from tflgpu.resource_variables import FIRST, over_variables
 from tflgpu.shapes import DelegateError, failed, infer_stage, shaped, with_specs
 
 PLANS_KEPT = 4
@@ -80,7 +81,10 @@ class Plan:
         self.ran_into: Plan | None = None
         self._read_later = {spec.index for node in self.waiting for spec in node.inputs if spec is not None}
         leaving = tuple({*graph.outputs, *self._read_later})
-        whole = replace(graph, tensors=tuple(specs), nodes=stage.nodes, outputs=leaving)
+        nodes, variables = over_variables(stage.nodes, session) if session.delegates else (stage.nodes, {})
+        self._as_given = {node.index: node for node in stage.nodes}
+        self.storage.update(variables)
+        whole = replace(graph, tensors=tuple(specs), nodes=tuple(nodes), outputs=leaving)
         self.parts = partition(whole, session.delegates) if session.delegates else _on_the_cpu(stage.nodes)
         if enabled(PARTS):
             say(PARTS, delegation_report(self.parts, session.delegates))
@@ -93,7 +97,7 @@ class Plan:
         for part in self.parts:
             if part.owner is None:
                 for node in part.nodes:
-                    self._prepare_node(node)
+                    self._prepare_node(self._as_given[node.index])
             else:
                 self._prepare_part(part, part.owner)
         for index in graph.outputs:
@@ -185,7 +189,7 @@ class Plan:
         boundary = {
             i: self.storage[i] if i in self.storage else self._store(self.specs[i])
             for i in part.inputs | part.outputs
-            if self.specs[i].data is None
+            if i >= FIRST or self.specs[i].data is None
         }
         try:
             step = owner.compile(part, boundary)
@@ -218,7 +222,7 @@ class Plan:
     def _synchronized(self, step: Step, node: Node) -> Step:
         """The step, with what a delegate may hold of its tensors brought to the host before it."""
         reads = [self.storage[s.index] for s in node.inputs if s is not None and self._leaves_the_host(s.index)]
-        written = (*node.outputs, *_variables(node))
+        written = (*node.outputs, *(_variables(node) if self._session.ops[node.op].variables else ()))
         writes = [self.storage[s.index] for s in written if self._leaves_the_host(s.index)]
         if not reads and not writes:
             return step
@@ -253,7 +257,7 @@ class Plan:
     def _run_anew(self, base: Node, key: tuple[bytes, ...]) -> Plan:
         try:
             node = with_specs(base, self._with_values(base))
-            for spec in _variables(node):
+            for spec in _variables(node) if self._session.ops[node.op].variables else ():
                 if spec.index in self.storage:
                     self.storage[spec.index].write()
             inputs = [self._array(spec) for spec in node.inputs]

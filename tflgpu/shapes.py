@@ -109,7 +109,7 @@ def _fold(node: Node, runtime: Runtime) -> tuple[TensorSpec, ...] | None:
 
     SHAPE and RANK need no value. A node that fails is left to fail when it runs, as in TensorFlow Lite.
     """
-    if runtime.ops[node.op].stateful or any(spec.is_variable for spec in node.outputs):
+    if (runtime.ops[node.op].stateful and not _handle(node, runtime)) or any(spec.is_variable for spec in node.outputs):
         return None
     by_shape_alone = node.op in ("SHAPE", "RANK")
     if not by_shape_alone and not all(spec is None or spec.data is not None for spec in node.inputs):
@@ -123,6 +123,12 @@ def _fold(node: Node, runtime: Runtime) -> tuple[TensorSpec, ...] | None:
     except OpError:
         return None
     return tuple(replace(spec, data=_read_only(v), shape=v.shape) for spec, v in zip(node.outputs, values, strict=True))
+
+
+def _handle(node: Node, runtime: Runtime) -> bool:
+    """Whether the node names a variable, which is as good as constant; a native delegate does that by itself."""
+    delegates = getattr(runtime, "delegates", ())
+    return node.op == "VAR_HANDLE" and not any(hasattr(delegate, "claim") for delegate in delegates)
 
 
 def _read_only(array: Array) -> Array:

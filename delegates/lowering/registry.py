@@ -64,7 +64,7 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
         require(not spec.is_variable or node.op in WITH_VARIABLES, "a variable tensor")
     require(any(spec.data is None for spec in node.inputs if spec is not None), "all its inputs are constants")
     try:
-        if op is not None:
+        if op is not None and node.op != "READ_VARIABLE":  # whose input is the variable, not its handle
             op.check_type(node)
         if not any(is_narrow(spec) for spec in specs):
             return lowering(node, limits)

@@ -6,7 +6,7 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Lowered, Ref, Share
 from tflgpu.delegates.lowering.index import standin, start_and_index
-from tflgpu.delegates.lowering.movement import fill, fill_from, move
+from tflgpu.delegates.lowering.movement import copy, fill, fill_from, move
 from tflgpu.delegates.lowering.registry import bits_type, constant, lowers, require, size
 
 from tflgpu.graph import BITS, Node
@@ -24,6 +24,22 @@ def filled(node: Node, limits: DeviceLimits) -> Lowered:
     value, out = node.input(1), node.outputs[0]
     require(value.type == out.type, f"FILL of {out.type} with {value.type}")
     return [fill_from(value, out)]
+
+
+@lowers("READ_VARIABLE", variables=True)
+def read_variable(node: Node, limits: DeviceLimits) -> Lowered:
+    """A copy, since the variable may be assigned before the copy is read."""
+    variable, out = node.input(0), node.outputs[0]
+    require(variable.is_variable, "a variable that is known only when it runs, or has several types or shapes")
+    return [copy(variable, out)]
+
+
+@lowers("ASSIGN_VARIABLE", variables=True)
+def assign_variable(node: Node, limits: DeviceLimits) -> Lowered:
+    """The value over the variable."""
+    variable, value = node.input(0), node.input(1)
+    require(variable.is_variable, "a variable that is known only when it runs, or has several types or shapes")
+    return [copy(value, variable)]
 
 
 @lowers("BITCAST")

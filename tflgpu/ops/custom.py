@@ -52,7 +52,7 @@ def custom_op(
         raise ValueError(f"{name}: kernels need to know the shapes of the outputs before they run; give shapes")
     rule = None if shapes is None else _rule(shapes)
     run = _checked(name, cpu)
-    op = Op(name, version, frozenset(types.split()), 0, rule, run, "function", False, True, bodies)
+    op = Op(name, version, frozenset(types.split()), 0, rule, run, "function", False, True, True, bodies)
     if register:
         OPS[name] = op
     return op

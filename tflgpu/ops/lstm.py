@@ -46,7 +46,7 @@ def lstm_shapes(node: Node) -> Sequence[Shape]:
     return [(x[0], cell_sizes(node, ONE_CELL)[1])]
 
 
-@kernel("LSTM", version=4, types="FLOAT32 INT8 UINT8", shape=lstm_shapes)
+@kernel("LSTM", version=4, types="FLOAT32 INT8 UINT8", shape=lstm_shapes, variables=True)
 def lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """One step of a cell: x (n_batch, n_input) -> (n_batch, n_output). The BASIC kernel: lstm_basic."""
     if node.options.kernel_type == "BASIC":
@@ -64,7 +64,7 @@ def sequence_lstm_shapes(node: Node) -> Sequence[Shape]:
     return [(*x[:2], cell_sizes(node, ONE_CELL)[1])]
 
 
-@kernel("UNIDIRECTIONAL_SEQUENCE_LSTM", version=4, types="FLOAT32 INT8", shape=sequence_lstm_shapes)
+@kernel("UNIDIRECTIONAL_SEQUENCE_LSTM", version=4, types="FLOAT32 INT8", shape=sequence_lstm_shapes, variables=True)
 def unidirectional_sequence_lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (n_batch, time, n_input), or (time, n_batch, n_input) where time_major -> the same with n_output."""
     x, y = inputs[0], outputs[0]
@@ -103,7 +103,7 @@ def bidirectional_lstm_shapes(node: Node) -> Sequence[Shape]:
     return [(*x[:2], depth) for depth in depths]
 
 
-@kernel("BIDIRECTIONAL_SEQUENCE_LSTM", version=3, types="FLOAT32", shape=bidirectional_lstm_shapes)
+@kernel("BIDIRECTIONAL_SEQUENCE_LSTM", version=3, types="FLOAT32", shape=bidirectional_lstm_shapes, variables=True)
 def bidirectional_sequence_lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """A cell forward and one backward in time. An auxiliary input without weights is the backward cell's input."""
     x, time_major = inputs[0], node.options.time_major

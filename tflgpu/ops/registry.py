@@ -82,7 +82,8 @@ class Runtime(Protocol):
 class Op:
     """An operator as registered. `types` are what its input at `typed_input` may be.
 
-    bodies: of a custom operator, its kernels by the suffix of their dialect, "cu" and "cl".
+    variables: whether running it writes to inputs that are variable tensors. bodies: of a custom operator, its kernels
+    by the suffix of their dialect, "cu" and "cl".
     """
 
     name: str
@@ -94,6 +95,7 @@ class Op:
     style: str
     stateful: bool
     custom: bool = False
+    variables: bool = False
     bodies: Mapping[str, Body] = field(default_factory=dict, compare=False)
 
     def check_type(self, node: Node) -> None:
@@ -120,12 +122,13 @@ def _registrar(style: str) -> Callable[..., Any]:
         shape: ShapeRule | None = None,
         stateful: bool = False,
         custom: bool = False,
+        variables: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def add(run: Callable[..., Any]) -> Callable[..., Any]:
             accepted = frozenset(types.split())
             if name in OPS or not accepted <= DTYPES.keys():
                 raise TypeError(f"operator {name}: registered twice, or with unknown types {accepted - DTYPES.keys()}")
-            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, stateful, custom)
+            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, stateful, custom, variables)
             return run
 
         return add

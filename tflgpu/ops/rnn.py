@@ -91,7 +91,7 @@ def rnn_shapes(node: Node) -> Sequence[Shape]:
     return [(x[0], _units(node, 1, x[1]))]
 
 
-@kernel("RNN", version=3, types="FLOAT32", shape=rnn_shapes)
+@kernel("RNN", version=3, types="FLOAT32", shape=rnn_shapes, variables=True)
 def rnn(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """One step: x (n_batch, n_input) -> (n_batch, n)."""
     return _unidirectional(node, inputs, outputs, time_major=True)
@@ -103,7 +103,7 @@ def sequence_rnn_shapes(node: Node) -> Sequence[Shape]:
     return [(*x[:2], _units(node, 1, x[2]))]
 
 
-@kernel("UNIDIRECTIONAL_SEQUENCE_RNN", version=3, types="FLOAT32", shape=sequence_rnn_shapes)
+@kernel("UNIDIRECTIONAL_SEQUENCE_RNN", version=3, types="FLOAT32", shape=sequence_rnn_shapes, variables=True)
 def unidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (n_batch, time, n_input), or (time, n_batch, n_input) where time_major -> the same with n."""
     return _unidirectional(node, inputs, outputs, node.options.time_major)
@@ -132,7 +132,7 @@ def bidirectional_rnn_shapes(node: Node) -> Sequence[Shape]:
     return [(*x[:2], n) for n in ([forward + backward] if merged else [forward, backward])]
 
 
-@kernel("BIDIRECTIONAL_SEQUENCE_RNN", version=3, types="FLOAT32", shape=bidirectional_rnn_shapes)
+@kernel("BIDIRECTIONAL_SEQUENCE_RNN", version=3, types="FLOAT32", shape=bidirectional_rnn_shapes, variables=True)
 def bidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """One layer forward and one backward in time. An auxiliary input without weights is the backward layer's input."""
     x, time_major = inputs[0], node.options.time_major

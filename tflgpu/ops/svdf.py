@@ -28,7 +28,7 @@ def svdf_shapes(node: Node) -> Sequence[Shape]:
     return [(x[0], feature[0] // rank)]
 
 
-@kernel("SVDF", version=4, types="FLOAT32 INT8", shape=svdf_shapes)
+@kernel("SVDF", version=4, types="FLOAT32 INT8", shape=svdf_shapes, variables=True)
 def svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (n_batch, n_input) -> (n_batch, units).
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
+from tflgpu.memory import Variable
 from tflgpu.ops.registry import OpError, Runtime, function
 
 _ANY = (
@@ -33,14 +36,20 @@ def _read_shape(node: Node, runtime: Runtime) -> list[Shape] | None:
 @function("READ_VARIABLE", types="RESOURCE INT32", shape=_read_shape, stateful=True)
 def read_variable(node: Node, runtime: Runtime, handle: Array) -> Array:
     """The value that was assigned last. Raises OpError before any assignment, or where it is of another type."""
-    key = ("variable", handle.item())
-    if key not in runtime.state:
-        raise OpError("variable != nullptr was not true: it is read before it was assigned. ")
-    value: Array = runtime.state[key]
+    value: Array = assigned(runtime.state.get(("variable", handle.item()))).read()
     spec = node.outputs[0]
     if value.dtype != spec.dtype or (spec.shape and value.shape != spec.shape):
         raise OpError(f"the variable holds {value.dtype} {list(value.shape)}, which does not fit {spec}. ")
     return value
+
+
+def assigned(variable: Variable | None) -> Variable:
+    """The variable. Raises OpError before any assignment, and where another has come in its place."""
+    if variable is not None and variable.replaced:
+        raise OpError(f"{variable.spec} is of another type or shape by now. ")
+    if variable is None or not variable.assigned:
+        raise OpError("variable != nullptr was not true: it is read before it was assigned. ")
+    return variable
 
 
 def _no_outputs(node: Node, runtime: Runtime) -> list[Shape]:
@@ -51,9 +60,13 @@ def _no_outputs(node: Node, runtime: Runtime) -> list[Shape]:
 def assign_variable(node: Node, runtime: Runtime, handle: Array, value: Array) -> tuple[Array, ...]:
     """Keeps a copy of value, whatever its shape."""
     key = ("variable", handle.item())
-    kept = runtime.state.get(key)
-    if kept is not None and kept.shape == value.shape and kept.dtype == value.dtype:
-        np.copyto(kept, value)
+    kept: Variable | None = runtime.state.get(key)
+    if kept is not None and kept.host.shape == value.shape and kept.host.dtype == value.dtype:
+        np.copyto(kept.write(), value)
     else:
-        runtime.state[key] = value.copy()
+        if kept is not None:
+            kept.replaced = True
+        spec = replace(node.input(1), name=f"variable {handle.item()}", shape=value.shape, data=None, is_variable=True)
+        kept = runtime.state[key] = Variable(spec, value.copy())
+    kept.assigned = True
     return ()

@@ -299,10 +299,12 @@ def test_a_variable_that_the_cpu_uses_too_comes_to_the_host_each_time() -> None:
     twins = Twins(recurrent(middle="ABS"), [place])
     twins.use("allocate", 0)
     state = named(twins.other, "state")
-    for _ in range(3):
+    for turn in range(3):
         for what in ("set", "invoke"):
             twins.use(what, 1)
-        assert place.crossed()[1].count(state) == 1
+        up, down = place.crossed()
+        assert down.count(state) == 1
+        assert (state in up) == (turn == 0)  # to read it is not to write it
         for number in range(3):
             twins.get(number)
 

@@ -31,6 +31,10 @@ class Chain:
     out_type: str
     n: int
 
+    def renamed(self, names: Mapping[str, str]) -> str:
+        """The expression with other names, or other expressions, for some of its own."""
+        return renamed(self.expression, names)
+
 
 def joined(
     groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[int], bool], limits: DeviceLimits
@@ -47,7 +51,7 @@ def joined(
     producers: dict[int, tuple[int, int, Chain]] = {}
     chains: dict[tuple[int, int], Chain] = {}
     for g, s, launch in launches:
-        chain = _taken_apart(launch)
+        chain = taken_apart(launch)
         if chain is None:
             continue
         chain, used = _with_producers(chain, producers, roots)
@@ -77,7 +81,7 @@ _INPUTS = {"unary": 1, "binary": 2, "ternary": 3}
 """Inputs of each element-wise kernel, which come before its output."""
 
 
-def _taken_apart(launch: Launch) -> Chain | None:
+def taken_apart(launch: Launch) -> Chain | None:
     if launch.stem != "elementwise" or "FAULT" in launch.defines:
         return None
     defines = launch.defines
@@ -93,10 +97,10 @@ def _taken_apart(launch: Launch) -> Chain | None:
         (launch.args[k], str(defines[f"{letter.upper()}_T"]), str(defines[f"{letter.upper()}_AT"]))
         for k, letter in enumerate(LETTERS[:count])
     )
-    return Chain(inputs, (), _renamed(str(defines["EXPR"]), names), out, str(defines["OUT_T"]), int(n))
+    return Chain(inputs, (), renamed(str(defines["EXPR"]), names), out, str(defines["OUT_T"]), int(n))
 
 
-def _renamed(text: str, names: Mapping[str, str]) -> str:
+def renamed(text: str, names: Mapping[str, str]) -> str:
     return re.sub(r"\b[A-Za-z]\w*\b", lambda found: names.get(found[0], found[0]), text)
 
 
@@ -138,8 +142,8 @@ def _inlined(chain: Chain, argument: Argument, producer: Chain) -> Chain:
             names[f"v{k}"] = f"v{len(inputs)}"
             inputs.append((given, kind, at))
     steps = [*producer.steps, f"{producer.out_type} {made} = {producer.expression};"]
-    steps += [_renamed(step, names) for step in chain.steps]
-    return replace(chain, inputs=tuple(inputs), steps=tuple(steps), expression=_renamed(chain.expression, names))
+    steps += [renamed(step, names) for step in chain.steps]
+    return replace(chain, inputs=tuple(inputs), steps=tuple(steps), expression=renamed(chain.expression, names))
 
 
 def _put_together(chain: Chain) -> Launch:

@@ -18,6 +18,7 @@ from tflgpu.delegates.launch import Argument, Fault, Launch, Lowered, Packed, Re
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.lowering.movement import copy
+from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.tune import Tuner
 
 from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
@@ -161,7 +162,8 @@ class _Compilation:
         self.boundary = {
             index: tensors[index] for index in part.inputs | part.outputs if self.specs[index].data is None
         }
-        self.groups: Sequence[Lowered] = [self._own(lower(node, device.limits)) for node in part.nodes]
+        wanted = part.outputs.__contains__
+        self.groups: Sequence[Lowered] = [self._own(group) for group in lowered(part.nodes, device.limits, wanted)]
         self.roots = shares(self.groups)
         if device.limits.chains:
             self.groups = joined(self.groups, self.roots, lambda index: index in self.boundary, device.limits)

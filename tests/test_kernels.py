@@ -13,10 +13,11 @@ from cuda_cases import FAST_CASES
 from delegate_cases import CASES
 from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
+from pattern_models import ATTENTIONS
 from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, source
-from tflgpu.delegates.lowering import lower
+from tflgpu.delegates.patterns import lowered
 
 from tflgpu.executor import Session
 from tflgpu.loader import load
@@ -59,8 +60,15 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     graph = session.graphs[0]
     graph.allocate()
     assert graph.plan is not None
-    nodes = [node for part in graph.plan.parts for node in part.nodes]
-    return [step for node in nodes for step in lower(node, limits) if isinstance(step, Launch)]
+    groups = [lowered(part.nodes, limits, part.outputs.__contains__) for part in graph.plan.parts]
+    found = [
+        step for groups_of_part in groups for group in groups_of_part for step in group if isinstance(step, Launch)
+    ]
+    return [way for launch in found for way in (launch, *launch.variants)]
+
+
+SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE")
+"""Macros whose values decide how many registers a kernel of its own design takes."""
 
 
 def variants() -> dict[str, Launch]:
@@ -68,13 +76,15 @@ def variants() -> dict[str, Launch]:
     found: dict[str, Launch] = {}
     plain = DeviceLimits(units=132)
     fast = replace(plain, warps=True, chains=True, tensor_cores=True)
-    wanted = [(case, plain) for case in (*CASES, *MORE_CASES)]
+    wanted: list[tuple[Any, DeviceLimits]] = [(case, plain) for case in (*CASES, *MORE_CASES)]
     wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
+    wanted += [(pattern, fast) for pattern in ATTENTIONS if pattern.compiled]
     for case, limits in wanted:
         for launch in launches(case.model(), limits):
             mma = str(launch.defines.get("MMA", ""))
-            key = f"{launch.kernel} {' '.join(sorted(map(str, launch.defines)))} {mma}".strip()
+            sizes = " ".join(str(launch.defines[name]) for name in SIZES if name in launch.defines)
+            key = f"{launch.kernel} {' '.join(sorted(map(str, launch.defines)))} {mma} {sizes}".strip()
             found.setdefault(key, launch)
     return found
 

@@ -1,0 +1,118 @@
+"""Patterns that one CUDA kernel computes: found where they are, not where they only seem to be, and right."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import assert_same, tflgpu_run
+from pattern_models import ATTENTIONS, NO_ATTENTIONS, Pattern, Writer, inputs_of
+from tflgpu.delegates.emulated_programs import compiler
+
+from tflgpu.delegate import load_delegate
+
+DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
+
+if DEVICE == "emulator":
+    try:
+        compiler()
+    except ValueError as error:  # no C++ compiler
+        pytest.skip(str(error), allow_module_level=True)
+
+TOLERANCE = {"rtol": 2e-6, "atol": 2e-6}
+"""Sums over keys and rows in another order than the CPU's, of terms that cancel out."""
+
+
+@functools.cache
+def cuda(**options: Any) -> Any:
+    checks = {"check": DEVICE == "emulator"} if options.pop("check", False) else {}
+    return load_delegate("cuda", {"device": DEVICE, "require_full": True} | options | checks)
+
+
+def runs(model: bytes, values: list[Any]) -> tuple[list[Any], dict[str, int]]:
+    """The outputs, and how often each kernel ran."""
+    delegate = load_delegate("cuda", {"device": DEVICE, "require_full": True, "profile": True})
+    outputs = tflgpu_run(model, values, [delegate])
+    return outputs, {name: count for name, (count, _) in delegate.device.times().items()}
+
+
+@pytest.mark.parametrize("pattern", ATTENTIONS, ids=lambda p: p.name)
+def test_attention_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
+    model = pattern.model()
+    values = inputs_of(model)
+    got, launches = runs(model, values)
+    assert_same(got, tflgpu_run(model, values), **TOLERANCE)
+    assert launches == pattern.launches
+
+
+@pytest.mark.parametrize("pattern", ATTENTIONS, ids=lambda p: p.name)
+def test_attention_breaks_no_rule_of_cuda(pattern: Pattern) -> None:
+    model = pattern.model()
+    values = inputs_of(model)
+    assert_same(tflgpu_run(model, values, [cuda(check=True)]), tflgpu_run(model, values), **TOLERANCE)
+
+
+@pytest.mark.parametrize("pattern", NO_ATTENTIONS, ids=lambda p: p.name)
+def test_what_only_looks_like_attention_runs_as_it_is(pattern: Pattern) -> None:
+    model = pattern.model()
+    values = inputs_of(model)
+    got, launches = runs(model, values)
+    assert_same(got, tflgpu_run(model, values), **TOLERANCE)
+    assert "attention" not in launches and launches["products"] == 2
+
+
+def masked(mask: Any, n: int = 70) -> bytes:
+    w = Writer()
+    q, k, v = w.input(1, 3, 8), w.input(1, n, 8), w.input(1, n, 8)
+    scores = w.binary("ADD", w.matmul(q, k, adj_y=True), w.constant(mask))
+    return w.model(w.matmul(w.softmax(scores), v))
+
+
+MASKS = {
+    "a row without keys": np.repeat(np.float32([[0], [-3.4028235e38], [0]]), 70, 1),
+    "a row of minus infinity": np.repeat(np.float32([[0], [-np.inf], [0]]), 70, 1),
+    "the first keys masked": np.where(np.arange(70) < 66, np.float32(-np.inf), np.float32(0)),
+    "not a number": np.where(np.arange(70) == 68, np.float32(np.nan), np.float32(0)) * np.float32([[0], [1], [0]]),
+    "plus infinity": np.where(np.arange(70) == 3, np.float32(np.inf), np.float32(0)),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masked_rows_are_those_of_the_single_kernels(name: str) -> None:
+    model = masked(MASKS[name].astype(np.float32))
+    values = inputs_of(model)
+    got, launches = runs(model, values)
+    assert launches == {"attention": 1}
+    assert_same(got, tflgpu_run(model, values), **TOLERANCE)
+
+
+SPECIAL = {
+    "a query that is not a number": (0, (0, 1, 3), np.nan),
+    "a key that is not a number": (1, (0, 69, 3), np.nan),
+    "an infinite query": (0, (0, 1, 3), np.inf),
+    "keys of minus infinity": (1, (0, slice(0, 66), 0), -np.inf),
+    "all keys of minus infinity": (1, (0, slice(0, 70), 0), -np.inf),
+    "a value that is not a number": (2, (0, 5, 3), np.nan),
+    "an infinite value": (2, (0, 5, 3), -np.inf),
+    "values near the largest": (2, (0, slice(0, 70), 3), 3.4e38),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_numbers_that_are_none_go_where_the_cpu_lets_them(name: str) -> None:
+    which, where, value = SPECIAL[name]
+    w = Writer()
+    q, k, v = w.input(1, 3, 8), w.input(1, 70, 8), w.input(1, 70, 8)
+    model = w.model(w.matmul(w.softmax(w.matmul(q, k, adj_y=True)), v))
+    values = inputs_of(model)
+    values[which][where] = value
+    if name.startswith(("keys of", "all keys")):
+        values[0][..., 0] = np.abs(values[0][..., 0])
+    got, launches = runs(model, values)
+    assert launches == {"attention": 1}
+    with np.errstate(all="ignore"):
+        want = tflgpu_run(model, values)
+    assert_same(got, want, **TOLERANCE)

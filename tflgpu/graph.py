@@ -181,7 +181,7 @@ class Signature:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A verified .tflite file. builtins: its builtin operators with their versions, those that no node has among them."""
+    """A verified .tflite file. builtins: its builtin operators with their versions, also those that no node has."""
 
     version: int
     description: str

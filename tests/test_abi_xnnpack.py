@@ -5,8 +5,6 @@ The library is only opened; tflite_runtime itself, which needs NumPy 1, is not i
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import io
 import json
 import re
@@ -17,43 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import assert_same, litert
+from xnnpack import XnnPack, library
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
 
-QS8, QU8, DYNAMIC_FULLY_CONNECTED = 1, 2, 8
 ZOO = Path(__file__).parent.parent.parent / "shared" / "corpus" / "zoo"
 
 
-def library() -> Path:
-    """tflite_runtime's native module; skips where it is not installed."""
-    spec = importlib.util.find_spec("tflite_runtime")
-    folders = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or ()]
-    found = [path for folder in folders for path in folder.glob("_pywrap_tensorflow_interpreter_wrapper*.so")]
-    if not found:
+def delegate() -> XnnPack:
+    """XNNPACK; skips where tflite-runtime is not installed."""
+    path = library()
+    if path is None:
         pytest.skip("no XNNPACK to load: pip install tflite-runtime==2.14.0 (Python 3.11 or older)")
-    return found[0]
-
-
-class XnnPack:
-    """What tflite_runtime's TfLiteXNNPackDelegateCreate makes."""
-
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL(str(library()))
-        self._library.TfLiteXNNPackDelegateCreate.restype = ctypes.c_void_p
-        self._library.TfLiteXNNPackDelegateCreate.argtypes = [ctypes.c_void_p]
-        self._library.TfLiteXNNPackDelegateDelete.argtypes = [ctypes.c_void_p]
-        options = (ctypes.c_uint32 * 64)(1, QS8 | QU8 | DYNAMIC_FULLY_CONNECTED)  # threads, flags, and what came later
-        self._pointer = self._library.TfLiteXNNPackDelegateCreate(ctypes.addressof(options))
-
-    def _get_native_delegate_pointer(self) -> int:
-        assert self._pointer
-        pointer: int = self._pointer
-        return pointer
-
-    def __del__(self) -> None:
-        if hasattr(self, "_pointer"):
-            self._library.TfLiteXNNPackDelegateDelete(self._pointer)
+    return XnnPack(path)
 
 
 def network(kind: str) -> bytes:
@@ -109,10 +84,10 @@ def test_a_network_runs_in_xnnpack_and_gives_what_litert_gives_with_it(kind: str
         interpreter.invoke()
         return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
-    ours = tflgpu.Interpreter(model_content=data, experimental_delegates=[XnnPack()])
+    ours = tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate()])
     got = run(ours)
     assert "XnnPack delegate: 5 nodes delegated out of 5 with 1 partition" in ours.delegation_report()
-    same = module.Interpreter(model_content=data, experimental_delegates=[XnnPack()])
+    same = module.Interpreter(model_content=data, experimental_delegates=[delegate()])
     np.testing.assert_array_equal(got, run(same))
     assert_same([got], litert(data, [values], "BUILTIN"))
 
@@ -138,7 +113,7 @@ def test_models_of_the_zoo_give_what_litert_gives_with_xnnpack(name: str) -> Non
     kernels = module.OpResolverType.BUILTIN_REF
     try:
         same = module.Interpreter(
-            model_content=data, experimental_delegates=[XnnPack()], experimental_op_resolver_type=kernels
+            model_content=data, experimental_delegates=[delegate()], experimental_op_resolver_type=kernels
         )
     except (RuntimeError, ValueError) as error:
         pytest.skip(f"LiteRT cannot apply this library to the model: {error}")
@@ -153,7 +128,7 @@ def test_models_of_the_zoo_give_what_litert_gives_with_xnnpack(name: str) -> Non
         return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
 
     for got, want in zip(
-        run(tflgpu.Interpreter(model_content=data, experimental_delegates=[XnnPack()])), run(same), strict=True
+        run(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate()])), run(same), strict=True
     ):
         assert got.dtype == want.dtype and got.shape == want.shape
         if want.dtype.kind == "f":

@@ -36,13 +36,15 @@ def as_guest(delegate: Delegate) -> Guest:
 class Guest:
     """A delegate of ours that Google's interpreters take.
 
-    errors: the exceptions that its callbacks have met, the last 16; Google's RuntimeError shows their texts. `close`
-    ends it: what still uses it gets a RuntimeError.
+    errors: the exceptions that its callbacks have met, the last 16; Google's RuntimeError shows their texts. left: the
+    nodes that it was shown and did not take, with the reasons, the last 1000. `close` ends it: what still uses it gets
+    a RuntimeError.
     """
 
     def __init__(self, delegate: Delegate):
         self.delegate = delegate
         self.errors: list[BaseException] = []
+        self.left: list[str] = []
         self.closed = False
         self.graphs: dict[int, GuestGraph] = {}
         self._number = next(NUMBERS)
@@ -51,7 +53,9 @@ class Guest:
             Prepare=_PREPARE,
             CopyFromBufferHandle=_COPY_FROM_HANDLE,
             FreeBufferHandle=_FREE_HANDLE,
-            flags=structs.ALLOW_DYNAMIC | structs.PROPAGATE_SHAPES,
+            # Our kernels give their outputs the shapes that they have. With PROPAGATE_SHAPES too, the runtime would do
+            # it, and prepare the nodes that we have taken: it fails at those that only a delegate takes.
+            flags=structs.ALLOW_DYNAMIC,
         )
         self.pointer = c.addressof(self.struct)
         name = f"tflgpu {delegate.name}".encode()
@@ -91,13 +95,14 @@ class Guest:
         graph = GuestGraph(context)
         inferred = graph.inferred()
         parts = partition(inferred, [_Choosing(self.delegate, graph.unreadable)])
+        left = [
+            f"{n}: {'; '.join(part.why.get(n.index, ()))}" for part in parts if part.owner is None for n in part.nodes
+        ]
+        self.left[:] = [*self.left, *left][-1000:]
         chosen = sorted(node.index for part in parts if part.owner is not None for node in part.nodes)
         array = (c.c_int32 * (len(chosen) + 1))(len(chosen), *chosen)
         address = c.addressof(context)
         self.graphs[address] = graph
-        if graph.refused:
-            # To tell us the shapes it would prepare the model's own nodes, which fails at those; we know them anyway.
-            self.struct.flags = structs.ALLOW_DYNAMIC
         status: int = context.ReplaceNodeSubsetsWithDelegateKernels(
             address, self.registration, c.addressof(array), self.pointer
         )

@@ -26,8 +26,7 @@ _UNKNOWN = "a tensor whose shape is known only when the model runs"
 class GuestGraph:
     """The nodes of a context, which of them cannot be taken and why, and the tensors that our parts share.
 
-    unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our parts. refused:
-    whether there are nodes that the runtime's own kernels do not take, though a delegate may.
+    unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our parts.
     """
 
     def __init__(self, context: structs.Context):
@@ -47,7 +46,6 @@ class GuestGraph:
         self.tensors: dict[int, Tensor] = {}
         self.made_by_us: set[int] = set()
         self.kernels = 0
-        self.refused = any(_unresolved(context, index) for index in order) or any(map(_in_half, self._nodes))
 
     def shape(self, index: int) -> Shape:
         """The present shape of a tensor."""
@@ -70,7 +68,10 @@ class GuestGraph:
             op = OPS.get(base.op)
             waits = any(spec is not None and spec.index in unknown for spec in base.inputs)
             if not waits and base.index not in self.unreadable and op is not None and not op.stateful:
-                waits = not infer_node(base, specs)
+                try:
+                    waits = not infer_node(base, specs)
+                except RuntimeError as error:  # the runtime's own may take it; its shapes stay as they are
+                    self.unreadable[base.index] = f"our operator refuses it: {str(error).strip()}"
             if waits:
                 self.unreadable.setdefault(base.index, _UNKNOWN)
                 unknown.update(spec.index for spec in base.outputs)
@@ -136,12 +137,9 @@ class GuestGraph:
 def infer_node(node: Node, specs: list[TensorSpec]) -> bool:
     """Sets the outputs of a node in specs, from its inputs there; False where only running it can tell their shapes.
 
-    What our operators refuse, the runtime's own may take: its shapes stay as they are.
+    Raises RuntimeError where our operator refuses the node.
     """
-    try:
-        return not infer_stage([node], specs, _RUNTIME).waiting
-    except RuntimeError:
-        return True
+    return not infer_stage([node], specs, _RUNTIME).waiting
 
 
 def over(node: Node, specs: list[TensorSpec]) -> Node:
@@ -152,16 +150,6 @@ def over(node: Node, specs: list[TensorSpec]) -> Node:
         outputs=tuple(specs[spec.index] for spec in node.outputs),
         intermediates=tuple(specs[spec.index] for spec in node.intermediates),
     )
-
-
-def _in_half(node: Node) -> bool:
-    """Whether a node computes in float16, which XNNPACK does and the runtime's kernels do not."""
-    return node.op not in ("DEQUANTIZE", "CAST") and any(s is not None and s.type == "FLOAT16" for s in node.inputs)
-
-
-def _unresolved(context: structs.Context, index: int) -> bool:
-    _, registration = structs.node_at(context, index)
-    return registration.builtin_code == structs.CUSTOM and not registration.prepare
 
 
 def _operator(code: int) -> str:

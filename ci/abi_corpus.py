@@ -1,0 +1,325 @@
+"""The corpus, or the zoo, across TensorFlow Lite's C ABI: our delegates in its interpreters, native ones in ours.
+
+    python ci/abi_corpus.py guest [--delegate opencl] [--options device=intel]
+    python ci/abi_corpus.py host [--library PATH]
+        [--peer tflite_runtime.interpreter] [--zoo] [--only REGEX] [--part 0/4] [--results FILE] [--jobs 1]
+
+guest: LiteRT, or another with its interface, with our delegate; beside it, our interpreter with that delegate.
+host: our interpreter with a native delegate (XNNPACK out of the tflite-runtime wheel, or a library's); beside it, the
+peer's interpreter with the same; where that refuses, its interpreter with the model in which our folding has made all
+shapes constant. Each is judged by LiteRT's answers, as compare.py and zoo.py do, and beside the other.
+Cases run in worker processes: a crash or a time-out is a verdict. Results are kept in a file, and a second call goes on
+from there. Verdicts:
+
+    equal          LiteRT's answer, and at least one part was the delegate's
+    not delegated  LiteRT's answer; no part was the delegate's
+    refused alike  an error, also beside it or without the delegate; of models that are to be refused, any error
+    as beside      not LiteRT's answer, but what the interpreter beside it gives
+    as without     not LiteRT's answer, but what the same interpreter gives without the delegate
+    refused, differs, crash, time-out   everything else: the exit status is 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from abi_case import Case, Outcome, load, records, run, same_bits, wrong
+from static_model import static_model
+
+BAD = ("refused", "differs", "crash", "time-out")
+Made = Callable[[Case], tuple[Any, Any]]
+"""Makes an interpreter of a case, and the delegate in it."""
+
+
+def stages(arguments: argparse.Namespace) -> dict[str, Made]:
+    """The interpreters that run a case, by name: the one in question, the one beside it, and the first without."""
+    import tflgpu
+
+    peer = importlib.import_module(arguments.peer)
+    options = dict(pair.split("=", 1) for pair in arguments.options.split(",") if pair)
+
+    def google(case: Case, delegates: list[Any], model: bytes | None = None) -> Any:
+        kernels = getattr(peer.OpResolverType, case.resolver)
+        return peer.Interpreter(
+            model_content=model or case.model,
+            experimental_delegates=delegates or None,
+            experimental_op_resolver_type=kernels,
+        )
+
+    def static(case: Case, delegates: list[Any]) -> Any:
+        return google(case, delegates, static_model(case.model, [x.shape for x in case.turns[0]]))
+
+    def ours(case: Case, delegates: list[Any]) -> Any:
+        return tflgpu.Interpreter(model_content=case.model, experimental_delegates=delegates or None)
+
+    def own_delegate() -> Any:
+        return tflgpu.load_delegate(arguments.delegate, {"min_nodes_per_partition": "1", **options})
+
+    def guest() -> Any:
+        return tflgpu.as_tflite_delegate(own_delegate())
+
+    def native() -> Any:
+        if arguments.library:
+            return tflgpu.load_delegate(arguments.library, options)
+        sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+        from xnnpack import XnnPack, library
+
+        path = library()
+        if path is None:
+            raise ImportError("no XNNPACK to load: pip install tflite-runtime==2.14.0 (Python 3.11 or older)")
+        return XnnPack(path)
+
+    def made(interpreter: Any, delegate: Any) -> Made:
+        def make(case: Case) -> tuple[Any, Any]:
+            delegates = [delegate()] if delegate else []
+            return interpreter(case, delegates), delegates[0] if delegates else None
+
+        return make
+
+    if arguments.direction == "guest":
+        return {"guest": made(google, guest), "beside": made(ours, own_delegate), "without": made(google, None)}
+    return {
+        "host": made(ours, native),
+        "beside": made(google, native),
+        "without": made(ours, None),
+        "static": made(static, native),
+    }
+
+
+def outcome(make: Made, case: Case) -> Outcome:
+    try:
+        interpreter, delegate = make(case)
+        found = run(interpreter, case)
+    except Exception as error:
+        return Outcome(error=f"{type(error).__name__}: {error}".strip())
+    return Outcome(found.outputs, "", found.parts, found.nodes, list(getattr(delegate, "left", ())))
+
+
+def judged(case: Case, ran: Callable[[int], Outcome], host: bool) -> dict[str, Any]:
+    """The verdict of a case; ran gives the outcome of a stage by its number, running it when it is first asked for.
+
+    Where LiteRT does not take a delegate for shapes that it could have computed, it is given the model with these.
+    """
+    first = ran(0)
+    row: dict[str, Any] = {"case": case.name, "ops": case.ops, "parts": first.parts, "nodes": first.nodes}
+    row["text"] = first.error
+    if case.refused:
+        return {**row, "verdict": "refused alike" if first.error else "differs"}
+    beside = ran(1)
+    row |= {"beside": _beside(case, first, beside), "other": beside.error}
+    if host and first.outputs is not None and beside.outputs is None and ran(3).outputs is not None:
+        beside = ran(3)
+        row["beside"] = f"{_beside(case, first, beside)} (static model)"
+    if first.outputs is None:
+        alike = beside.error or ran(2).error
+        return {**row, "verdict": "refused alike" if alike else "refused", "alike": alike}
+    row["text"] = wrong(case, first.outputs)
+    if not row["text"]:
+        row["left"] = list(first.left) if first.nodes else ["the model has no nodes"]
+        return {**row, "verdict": "equal" if first.parts else "not delegated"}
+    if beside.outputs is not None and not wrong(case, first.outputs, beside.outputs):
+        return {**row, "verdict": "as beside"}
+    plain = ran(2).outputs
+    same = plain is not None and not wrong(case, first.outputs, plain)
+    return {**row, "verdict": "as without" if same else "differs"}
+
+
+def _beside(case: Case, first: Outcome, beside: Outcome) -> str:
+    if first.outputs is None and beside.outputs is None:
+        ours, theirs = ("".join(error.partition(": ")[2].split()) for error in (first.error, beside.error))
+        return f"refused in {'the same' if ours == theirs else 'other' if theirs else 'no'} words"
+    if first.outputs is None or beside.outputs is None:
+        return f"refused {'in question' if first.outputs is None else 'beside'}"
+    if same_bits(first.outputs, beside.outputs):
+        return "same bits"
+    return "differs" if wrong(case, first.outputs, beside.outputs) else "within tolerance"
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """Answers requests, each a case's name and the stages that died of it, until there are no more."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    made = stages(arguments)
+    names = list(made)
+
+    def say(what: dict[str, Any]) -> None:
+        answers.write(json.dumps(what) + "\n")
+        answers.flush()
+
+    for line in sys.stdin:
+        name, dead = json.loads(line)
+        case = load(name)
+        known: dict[int, Outcome] = {}
+
+        def ran(number: int, dead: Any = dead, case: Case = case, known: dict[int, Outcome] = known) -> Outcome:
+            stage = names[number]
+            if stage in dead:
+                return Outcome(error=dead[stage])
+            if number not in known:
+                say({"at": stage})
+                known[number] = outcome(made[stage], case)
+            return known[number]
+
+        say(judged(case, ran, arguments.direction == "host"))
+
+
+class Worker:
+    """A process that runs cases, started anew when one ends it."""
+
+    def __init__(self, timeout: float):
+        self._timeout = timeout
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, name: str) -> dict[str, Any]:
+        """The row of a case."""
+        dead: dict[str, str] = {}
+        while True:
+            row, at, why = self._try(name, dead)
+            if row is not None:
+                verdict = next((why for stage, why in dead.items() if stage in ("guest", "host")), None)
+                return {**row, "verdict": verdict.split()[0]} if verdict else row
+            if at in dead:
+                return {"case": name, "ops": [], "verdict": why.split()[0], "text": f"{at}: {why}"}
+            dead[at] = why
+
+    def _try(self, name: str, dead: dict[str, str]) -> tuple[dict[str, Any] | None, str, str]:
+        if self._process is None:
+            command = [sys.executable, *sys.argv, "--worker"]
+            environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, stderr=LOG
+            )
+        process, at, expired = self._process, "start", threading.Event()
+        assert process.stdin is not None and process.stdout is not None
+
+        def expire() -> None:
+            expired.set()
+            process.kill()
+
+        timer = threading.Timer(self._timeout, expire)
+        timer.start()
+        try:
+            process.stdin.write(json.dumps([name, dead]) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                answer = json.loads(line)
+                if "at" not in answer:
+                    return answer, "", ""
+                at = answer["at"]
+        except BrokenPipeError:
+            pass
+        finally:
+            timer.cancel()
+        status = process.wait()
+        self._process = None
+        return None, at, f"time-out after {self._timeout:g} s" if expired.is_set() else f"crash with status {status}"
+
+    def close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait()
+
+
+LOG = subprocess.DEVNULL
+
+
+def collect(names: list[str], arguments: argparse.Namespace) -> None:
+    """Runs the cases and appends their rows to the file of results."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in names:
+        waiting.put(name)
+    lock = threading.Lock()
+
+    def serve() -> None:
+        worker = Worker(arguments.timeout)
+        while True:
+            try:
+                row = worker.ask(waiting.get_nowait())
+            except queue.Empty:
+                worker.close()
+                return
+            with lock, arguments.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            if row["verdict"] in BAD:
+                print(f"{row['verdict']:13} {row['case']}: {row.get('text', '')[:200]}", flush=True)
+
+    threads = [threading.Thread(target=serve) for _ in range(arguments.jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Counts by verdict and by what came beside it, and the reasons behind the verdicts, alike ones together."""
+    lines = [f"{len(rows)} cases"]
+    besides = Counter((row["verdict"], row.get("beside", "")) for row in rows)
+    for verdict, count in Counter(row["verdict"] for row in rows).most_common():
+        beside = ", ".join(f"{n} {b or 'alone'}" for (v, b), n in besides.most_common() if v == verdict)
+        lines.append(f"{verdict:14}{count:6}   beside: {beside}")
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        said = row.get("left") if row["verdict"] == "not delegated" else [row["text"]] if row["text"] else []
+        for text in said or ["no reason given"] if row["verdict"] != "equal" else []:
+            reasons[row["verdict"]][_alike(text)] += 1
+        if row.get("beside") == "refused beside":
+            reasons["beside"][_alike(row["other"]) or "no reason given"] += 1
+    for verdict, counts in reasons.items():
+        lines += ["", verdict, *(f"{n:6}  {text}" for text, n in counts.most_common(25))]
+    return "\n".join(lines)
+
+
+def _alike(text: str) -> str:
+    """A text without what differs between like ones: numbers, and the end."""
+    return re.sub(r"-?\d[\d.e+-]*", "N", text.replace("\n", " "))[:140]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("direction", choices=["guest", "host"])
+    parser.add_argument("--delegate", default="opencl", help="of ours, for guest")
+    parser.add_argument("--library", default="", help="of a native delegate, for host; default XNNPACK")
+    parser.add_argument("--options", default="", help="of the delegate: name=value,…")
+    parser.add_argument("--peer", default="ai_edge_litert.interpreter", help="the module of the other interpreter")
+    parser.add_argument("--zoo", action="store_true", help="whole models instead of the corpus")
+    parser.add_argument("--only", default="", help="cases whose group/name matches this regular expression")
+    parser.add_argument("--part", default="0/1", help="every n-th case, from the i-th: i/n")
+    parser.add_argument("--results", type=Path, help="lines of JSON; default build/abi-…")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--timeout", type=float, default=60)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments)
+        return 0
+    names = [name for name in records(arguments.zoo) if re.search(arguments.only, name)]
+    first, step = map(int, arguments.part.split("/"))
+    names = names[first::step]
+    kind = "zoo" if arguments.zoo else "corpus"
+    peer = arguments.peer.split(".")[0]
+    which = arguments.delegate if arguments.direction == "guest" else Path(arguments.library).stem or "xnnpack"
+    arguments.results = arguments.results or Path("build") / f"abi-{arguments.direction}-{which}-{peer}-{kind}.jsonl"
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    arguments.results.touch()
+    known = {row["case"]: row for row in map(json.loads, arguments.results.read_text().splitlines())}
+    collect([name for name in names if name not in known], arguments)
+    rows = {row["case"]: row for row in map(json.loads, arguments.results.read_text().splitlines())}
+    chosen = [rows[name] for name in names]
+    print(summary(chosen))
+    return 1 if any(row["verdict"] in BAD for row in chosen) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

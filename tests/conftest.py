@@ -1,0 +1,12 @@
+"""Fixtures that several test files share."""
+
+from typing import Any
+
+import pytest
+from guests import INSTALLED, INTERPRETERS, google_interpreter
+
+
+@pytest.fixture(params=INSTALLED or list(INTERPRETERS))
+def google(request: pytest.FixtureRequest) -> Any:
+    """Each of Google's interpreters that is installed; where none is, a skip that says how to get one."""
+    return google_interpreter(request.param)

@@ -438,3 +438,18 @@ def test_an_int16_filter_is_read_as_bytes(op):
     options = {"depth_multiplier": 1} if op == "DEPTHWISE_CONV_2D" else {}
     data = one_op(op, inputs, [out], version=5, padding="SAME", stride_h=1, stride_w=1, **options)
     same(data, [codes(random, "INT16", (1, 6, 5, 4)), codes(random, "INT16", filter_shape)])
+
+
+@pytest.mark.parametrize("op", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+@pytest.mark.parametrize(("taps", "stride", "fits"), [(3, 1, True), (4, 1, False), (6, 3, True), (8, 3, False)])
+def test_a_filter_may_be_larger_than_the_image_by_less_than_the_stride(op, taps, stride, fits):
+    x = np.ones((1, 2, 2, 1), np.float32)
+    inputs = [{"type": "FLOAT32", "shape": x.shape}, np.ones((1, taps, taps, 1), np.float32), np.ones(1, np.float32)]
+    output = {"type": "FLOAT32", "shape": ()}
+    data = one_op(op, inputs, [output], padding="VALID", stride_h=stride, stride_w=stride)
+    if fits:
+        assert tflgpu_run(data, [x])[0].shape == litert(data, [x])[0].shape == (1, 0, 0, 1)
+        return
+    for run in (tflgpu_run, litert):
+        with pytest.raises(RuntimeError, match=rf"Node number 0 \({op}\) failed to prepare"):
+            run(data, [x])

@@ -113,6 +113,21 @@ def test_set_tensor_refuses(api, value, text):
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize(("type", "value"), [("INT4", -9), ("INT4", 8), ("UINT4", 16)])
+def test_values_beyond_4_bits_are_refused(api, type, value):
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", type, [3], scale=1.0, zero_point=0)
+    y = g.tensor("y", type, [3], scale=1.0, zero_point=0)
+    g.node("RESHAPE", [x], [y], new_shape=[3])
+    g.outputs(y)
+    it = allocated(api, m.build())
+    values = np.array([1, value, 2], np.uint8 if type == "UINT4" else np.int8)
+    low, high = (0, 15) if type == "UINT4" else (-8, 7)
+    with pytest.raises(ValueError, match=f"Values for {type} input must be between {low} and {high}."):
+        it.set_tensor(x, values)
+
+
 @pytest.mark.parametrize("index", [99, -1])
 def test_tensor_index_out_of_range(api, index):
     it = allocated(api)

@@ -34,6 +34,10 @@ def to_caller(array: Array, spec: TensorSpec) -> Array:
     return array.astype(object) if spec.type == "RESOURCE" else array.view(caller_dtype(spec))
 
 
+NARROW = {"INT4": (-8, 7), "UINT4": (0, 15), "INT2": (-2, 1)}
+"""The values of types that callers give one to a byte."""
+
+
 def from_caller(value: Any, spec: TensorSpec) -> Array:
     """What `set_tensor` was given, checked, as kernels see it. Raises ValueError with TensorFlow Lite's texts."""
     array = np.asarray(value)
@@ -54,6 +58,10 @@ def from_caller(value: Any, spec: TensorSpec) -> Array:
                 f"Cannot set tensor: Dimension mismatch. Got {d} but expected {expected} "
                 f"for dimension {axis} of input {spec.index}."
             )
+    if want in NARROW:
+        low, high = NARROW[want]
+        if array.size and not low <= array.min() <= array.max() <= high:
+            raise ValueError(f"Cannot set tensor: Values for {want} input must be between {low} and {high}.")
     if want == "STRING":
         return _bytes(array)
     if want == "BFLOAT16":

@@ -68,7 +68,8 @@ def window_of(node: Node, sizes: Sequence[int], taps: Sequence[int]) -> Window3D
     dilations = (o.dilation_d_factor, o.dilation_h_factor, o.dilation_w_factor)
     require(min(strides) > 0, "params->stride_depth > 0 was not true.")
     require(min(dilations) > 0, "params->dilation_depth_factor > 0 was not true.")
-    fits = [window_size(n, k, s, d, o.padding) for n, k, s, d in zip(sizes, taps, strides, dilations, strict=True)]
+    sliding = zip(sizes, taps, strides, dilations, strict=True)
+    fits = [window_size(n, k, s, d, o.padding, strict=True) for n, k, s, d in sliding]
     return Window3D(tuple(taps), strides, dilations, tuple(f[0] for f in fits), tuple(f[1] for f in fits))
 
 

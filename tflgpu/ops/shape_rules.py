@@ -36,12 +36,19 @@ def normalized_axis(axis: int, rank: int) -> int:
     return axis % rank if rank else 0
 
 
-def window_size(size: int, window: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:
-    """Output size and padding before, for a window sliding over `size` elements with padding "SAME" or "VALID"."""
+def window_size(
+    size: int, window: int, stride: int, dilation: int, padding: str, strict: bool = False
+) -> tuple[int, int]:
+    """Output size and padding before, for a window sliding over `size` elements with padding "SAME" or "VALID".
+
+    A window that is too large has no place. strict, as in convolutions: raises OpError where it is so by `stride`.
+    """
     effective = (window - 1) * dilation + 1
     if stride <= 0 or dilation <= 0:
         raise OpError(f"stride {stride} and dilation {dilation} must be positive. ")
     out = -(-size // stride) if padding == "SAME" else (size + stride - effective) // stride
+    if strict and padding == "VALID" and size + 2 * stride <= effective:
+        raise OpError(f"a window of {effective} elements does not fit into {size}. ")
     out = max(out, 0)
     return out, max(0, (out - 1) * stride + effective - size) // 2
 

@@ -71,12 +71,13 @@ def sliding(
     strides: Sequence[int],
     padding: str,
     dilations: Sequence[int] = (1, 1),
+    strict: bool = False,
 ) -> Window:
     """The window of taps (kh, kw) over an image (h, w) with padding "SAME" or "VALID". Raises OpError for no taps."""
     (h, w), (kh, kw), (sh, sw), (dh, dw) = image, taps, strides, dilations
     require(kh > 0 and kw > 0, "filter_size > 0 was not true. ")
-    oh, top = window_size(h, kh, sh, dh, padding)
-    ow, left = window_size(w, kw, sw, dw, padding)
+    oh, top = window_size(h, kh, sh, dh, padding, strict)
+    ow, left = window_size(w, kw, sw, dw, padding, strict)
     return Window(kh, kw, sh, sw, dh, dw, oh, ow, top, left)
 
 
@@ -86,7 +87,7 @@ def of_convolution(node: Node, image: Sequence[int], taps: Sequence[int]) -> Win
     require(o.stride_h > 0 and o.stride_w > 0, "params->stride_height > 0 was not true. ")
     dilations = (o.dilation_h_factor, o.dilation_w_factor)
     require(min(dilations) > 0, "params->dilation_height_factor > 0 was not true. ")
-    return sliding(image, taps, (o.stride_h, o.stride_w), o.padding, dilations)
+    return sliding(image, taps, (o.stride_h, o.stride_w), o.padding, dilations, strict=True)
 
 
 class PaddedRows:

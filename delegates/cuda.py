@@ -21,6 +21,7 @@ OPTIONS: Mapping[str, Option] = {
         "products of floats: fp32; on tensor cores with operands rounded to tf32 or fp16, summed in float32",
     ),
     "graphs": Option(True, boolean, "record a part with its copies as a CUDA graph and replay it"),
+    "autotune": Option(False, boolean, "choose among kernels and cuBLAS by timing them; cache_dir keeps the choices"),
     "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
     "profile": Option(False, boolean, "time each kernel, without graphs; delegate.device.times() has the sums"),
     "check": Option(False, boolean, "with the emulator: find races, bad addresses and uninitialised shared memory"),
@@ -35,12 +36,15 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
     if read["device"] == "emulator":
         from tflgpu.delegates.cuda_emulator import Emulator
 
-        device = CudaDevice(Emulator(emulator_cache(read["cache_dir"]), read["check"]), 0, read["precision"])
+        folder = cache_folder(read["cache_dir"], "cuda-emulator")
+        device = CudaDevice(Emulator(folder, read["check"]), 0, read["precision"])
     else:
         number = ordinal(read["device"])
         device = CudaDevice(cupy(), number, read["precision"], read["cache_dir"])
     device.graphs = read["graphs"] and not read["profile"]
     device.profile = read["profile"]
+    if read["autotune"]:
+        device.autotune(cache_folder(read["cache_dir"], "cuda"))
     return GpuDelegate("cuda", device, read_limits(read))
 
 
@@ -72,9 +76,9 @@ def ordinal(text: str) -> int:
     return int(text)
 
 
-def emulator_cache(option: str) -> Path | None:
-    """Where the emulator's programs are kept: option, or the user's cache folder; None for "none"."""
+def cache_folder(option: str, name: str) -> Path | None:
+    """Where what is made once is kept: option, or one of that name in the user's cache folder; None for "none"."""
     if option:
         return None if option.lower() == "none" else Path(option)
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(root) / "tflgpu" / "cuda-emulator"
+    return Path(root) / "tflgpu" / name

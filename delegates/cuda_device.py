@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import statistics
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tflgpu.delegates.cublas import Cublas
 from tflgpu.delegates.cuda_graph import BoundaryPart
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.launch import Dialect, numbered
+from tflgpu.delegates.tune import Tuner
 
 from tflgpu.graph import Array, Shape, TensorSpec
 from tflgpu.memory import Tensor
@@ -23,6 +27,9 @@ COMPILER_OPTIONS = ("-std=c++17", "--fmad=false")
 
 VECTOR = 16
 """Bytes of the widest load that a kernel makes."""
+
+TURNS, REPEATS = 5, 8
+"""How often a variant of a launch is timed, and how many runs of it at a time."""
 
 MMA_PROBE = '#include <mma.h>\nextern "C" __global__ void probe() {}\n'
 
@@ -50,6 +57,7 @@ class CudaDevice:
         )
         self.graphs = True
         self.profile = False
+        self._measuring = False
         self._events: list[tuple[str, Any, Any]] = []
         self._times: dict[str, tuple[int, float]] = {}
         self.notes: list[str] = []
@@ -60,6 +68,8 @@ class CudaDevice:
             self._pool = self._cuda.MemoryPool()
         self._cache = cache
         self._modules: dict[str, Any] = {}
+        self.tuner: Tuner | None = None
+        self._cublas: Cublas | None = None
         self._use_tensor_cores(properties["major"] * 10 + properties["minor"])
         self._pinned: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
         self._mirrored: dict[int, int] = {}
@@ -89,6 +99,25 @@ class CudaDevice:
         if wanted != "fp32":
             raise ValueError(f"cuda delegate: precision={wanted} is not to be had on {self.name}: {reason}")
         self.notes.append(f"int8 does without tensor cores: {reason}")
+
+    @property
+    def identity(self) -> str:
+        """What a choice among variants belongs to: the GPU, the driver, the compiler, and how floats are multiplied."""
+        versions = self.runtime.driverGetVersion(), self.runtime.runtimeGetVersion()
+        return f"{self.name}\ndriver {versions[0]}, runtime {versions[1]}\n{self.limits.precision}"
+
+    def autotune(self, folder: Path | None) -> None:
+        """From now on variants of a launch are timed, cuBLAS among them where it is installed, and the fastest taken.
+
+        folder: where choices are kept.
+        """
+        try:
+            with self.active():
+                self._cublas = Cublas(self._cupy, self.allocate, self.stream.ptr)
+            self.limits = replace(self.limits, library=True)
+        except (ImportError, OSError, AttributeError) as error:
+            self.notes.append(f"autotune does without cuBLAS: {str(error).splitlines()[0]}")
+        self.tuner = Tuner(f"{self.identity}\n{'cuBLAS' if self._cublas else ''}", folder)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -204,6 +233,11 @@ class CudaDevice:
         except self._cuda.compiler.CompileException as error:
             raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
 
+    def routine(self, name: str) -> Any:
+        """The library's routine of that name, to be bound as a kernel is."""
+        assert self._cublas is not None
+        return Routine(name, getattr(self._cublas, name))
+
     def bind(self, kernel: Any, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
         fixed = tuple(grid), tuple(block), tuple(args)
 
@@ -211,6 +245,9 @@ class CudaDevice:
             kernel(*fixed)
 
         def timed_call() -> None:
+            if self._measuring:
+                call()
+                return
             start, end = self._cuda.Event(), self._cuda.Event()
             start.record(self.stream)
             kernel(*fixed)
@@ -227,6 +264,37 @@ class CudaDevice:
             self._times[name] = (runs + 1, ms + self._cuda.get_elapsed_time(start, end))
         self._events.clear()
         return dict(self._times)
+
+    def seconds_of(self, call: Call) -> float:
+        """One run's time on the GPU, of many in a graph where they can be recorded: the median of TURNS."""
+        self._measuring = True
+        try:
+            return self._seconds_of(call)
+        finally:
+            self._measuring = False
+
+    def _seconds_of(self, call: Call) -> float:
+        call()  # loads what is loaded late
+        self.synchronize()
+
+        def many() -> None:
+            for _ in range(REPEATS):
+                call()
+
+        try:
+            many = self.recorded(many)
+        except Exception:  # then the host's launches are in the time, of all variants alike
+            self.synchronize()
+        times = []
+        with self.active():
+            start, end = self._cuda.Event(), self._cuda.Event()
+            for _ in range(TURNS):
+                start.record(self.stream)
+                many()
+                end.record(self.stream)
+                end.synchronize()
+                times.append(self._cuda.get_elapsed_time(start, end))
+        return statistics.median(times) / REPEATS * 1e-3
 
     def sequence(self, calls: Sequence[Call]) -> Call:
         fixed = tuple(calls)
@@ -267,6 +335,17 @@ class CudaDevice:
     def synchronize(self) -> None:
         with self._device:
             self.stream.synchronize()
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A library's function that is called as a kernel is."""
+
+    name: str
+    function: Any
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        self.function(grid, block, args)
 
 
 def contiguous(shape: Shape, strides: Sequence[int] | None, itemsize: int) -> bool:

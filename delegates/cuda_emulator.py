@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from tflgpu.delegates import emulated_cublas
 from tflgpu.delegates.emulated_programs import GLOBAL, CompileException, Programs, data_of
 
 from tflgpu.graph import Array
@@ -47,6 +48,7 @@ class Emulator:
             Stream=lambda null=False, non_blocking=False, ptds=False, priority=None: Stream(),
             alloc_pinned_memory=lambda size: bytearray(size),
             UnownedMemory=unowned_memory,
+            cublas=emulated_cublas.binding(lambda work: _current().do(work)),
             compiler=SimpleNamespace(CompileException=CompileException),
             get_current_stream=lambda: stream,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
@@ -152,6 +154,15 @@ class Stream:
         return Graph(work)
 
 
+def _current() -> Stream:
+    assert Stream.current is not None
+    return Stream.current
+
+
+clock = time.perf_counter
+"""Seconds, by which events are timed."""
+
+
 class Event:
     """Past when it is recorded."""
 
@@ -161,7 +172,10 @@ class Event:
         self.seconds = 0.0
 
     def record(self, stream: Stream | None = None) -> None:
-        self.seconds = time.perf_counter()
+        self.seconds = clock()
+
+    def synchronize(self) -> None:
+        """Nothing: it is past."""
 
 
 def _elapsed_time(start_event: Event, end_event: Event) -> float:
@@ -183,8 +197,7 @@ def _memcpy_async(dst: int, src: int, size: int, kind: int, stream: int) -> None
     def copy() -> None:
         ctypes.memmove(dst, src, size)
 
-    assert Stream.current is not None
-    Stream.current.do(copy)
+    _current().do(copy)
 
 
 runtime = SimpleNamespace(
@@ -200,6 +213,8 @@ runtime = SimpleNamespace(
         "multiProcessorCount": 132,
         "sharedMemPerBlock": 49152,
     },
+    driverGetVersion=lambda: 12090,
+    runtimeGetVersion=lambda: 12090,
     memGetInfo=lambda: (MEMORY, MEMORY),
 )
 
@@ -246,9 +261,8 @@ class Kernel:
                     found = self._programs.runtime.emu_errors().decode(errors="replace")
                     raise RuntimeError(f"{self.name}: {errors} errors\n{found}")
 
-        run.kept = kept  # type: ignore[attr-defined]
-        assert Stream.current is not None
-        Stream.current.do(run)
+        run.kept, run.name = kept, self.name  # type: ignore[attr-defined]
+        _current().do(run)
 
     def _value(self, place: int, argument: Any) -> Any:
         size, kind = self._parameters[place]

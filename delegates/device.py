@@ -28,6 +28,7 @@ class DeviceLimits:
     there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16".
     dot: whether it runs the assembly of lowering/dot.py.
     warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
+    library: whether it has the routines of lowering/library.py.
     """
 
     max_block: int = 256
@@ -44,6 +45,7 @@ class DeviceLimits:
     warps: bool = False
     dot: bool = False
     tensor_cores: bool = False
+    library: bool = False
 
 
 class Device(Protocol):

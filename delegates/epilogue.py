@@ -50,6 +50,7 @@ def with_epilogues(
                 makers[root(refs[-1])] = (g, s)
             if _takes_epilogue(step) or _last_is_output(step):
                 refs = refs[:-1]
+            refs += [a.tensor for other in step.sequence[:-1] for a in other.args if isinstance(a, Ref)]
             for tensor in refs:
                 readers.setdefault(root(tensor), set()).add((g, s))
 

@@ -74,6 +74,7 @@ def _reads(launch: Launch, roots: Mapping[int, int]) -> set[int]:
     """Roots of the tensors among a launch's arguments, but for the output of an element-wise launch."""
     made = launch.args[_INPUTS[launch.name]] if launch.stem == "elementwise" else None
     refs = [argument.tensor for argument in launch.args if isinstance(argument, Ref) and argument is not made]
+    refs += [a.tensor for other in launch.sequence[:-1] for a in other.args if isinstance(a, Ref)]
     return {roots.get(tensor, tensor) for tensor in refs}
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tflgpu.delegates.device import Call, Device, DeviceLimits
 from tflgpu.delegates.fold import folded
 from tflgpu.delegates.fuse import joined, shares
-from tflgpu.delegates.launch import Argument, Fault, Launch, Lowered, Packed, Ref, Share, Temp, source
+from tflgpu.delegates.launch import LIBRARY, Argument, Fault, Launch, Lowered, Packed, Ref, Share, Temp, source
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.lowering.movement import copy
@@ -173,7 +173,8 @@ class _Compilation:
         self.places = self._arena()
 
     def calls(self) -> list[Call]:
-        return [self._call(launch) for group in self.groups for launch in group if isinstance(launch, Launch)]
+        launches = [step for group in self.groups for step in group if isinstance(step, Launch)]
+        return [call for launch in launches for call in self._calls(launch)]
 
     def fault_check(self) -> Call | None:
         """What raises the message of a kernel that found its inputs wrong; None where none can."""
@@ -227,7 +228,7 @@ class _Compilation:
         sizes: dict[int, int] = {}
         live: dict[int, tuple[int, int]] = {}
         for time, group in enumerate(self.groups):
-            for argument in (a for step in group if isinstance(step, Launch) for a in step.args):
+            for argument in (a for step in group if isinstance(step, Launch) for a in self._arguments(step)):
                 key = self._key(argument)
                 if key is not None:
                     sizes[key] = max(argument.nbytes if isinstance(argument, Temp) else nbytes(self.specs[key]), 1)
@@ -238,23 +239,31 @@ class _Compilation:
         whole = self.device.allocate(total)
         return {key: self.device.slice(whole, offset, sizes[key]) for key, offset in offsets.items()}
 
-    def _call(self, launch: Launch) -> Call:
-        if 0 in launch.threads:
-            return _nothing
-        if launch.variants and self.tuner is not None:
-            return self._fastest(launch, self.tuner)
-        return self._bound(launch)
+    def _arguments(self, launch: Launch) -> list[Argument]:
+        """All that the launch may be given, in whichever of its variants."""
+        ways = (launch, *launch.variants) if self.tuner is not None else (launch,)
+        return [argument for way in ways for one in way.sequence for argument in one.args]
 
-    def _fastest(self, launch: Launch, tuner: Tuner) -> Call:
+    def _calls(self, launch: Launch) -> list[Call]:
+        if launch.variants and self.tuner is not None and 0 not in launch.threads:
+            launch = self._fastest(launch, self.tuner)
+        return [self._bound(one) for one in launch.sequence if 0 not in one.threads]
+
+    def _fastest(self, launch: Launch, tuner: Tuner) -> Launch:
         """The fastest variant; what the others alone have uploaded goes again."""
         before = set(self.constants)
-        chosen = tuner.choose(self.device, launch, self._bound)
-        wanted = {id(argument) for argument in chosen.args}
+        device = self.device
+        chosen = tuner.choose(device, launch, lambda way: device.sequence([self._bound(one) for one in way.sequence]))
+        wanted = {id(argument) for one in chosen.sequence for argument in one.args}
         for key in self.constants.keys() - before - wanted:
             del self.constants[key]
-        return self._bound(chosen)
+        return chosen
 
     def _bound(self, launch: Launch) -> Call:
+        if launch.stem == LIBRARY:
+            routine = self.device.routine(launch.name)  # type: ignore[attr-defined]
+            call: Call = self.device.bind(routine, [self._argument(a) for a in launch.args], launch.grid, launch.block)
+            return call
         text = source(launch, self.device.dialect)
         say(PROGRAMS, text)
         kernel = self.device.kernel(text, launch.name)
@@ -328,7 +337,3 @@ def _specs(nodes: Sequence[Node]) -> dict[int, TensorSpec]:
 def nbytes(spec: TensorSpec) -> int:
     """Bytes of a tensor on the device."""
     return math.prod(spec.shape) * spec.dtype.itemsize
-
-
-def _nothing() -> None:
-    pass

@@ -45,13 +45,19 @@ class Fault:
 Argument = Ref | Temp | Packed | Fault | Array | np.generic
 
 
+LIBRARY = "library"
+"""The stem of kernels that are no text of ours but a routine that the device has: its `routine` knows them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Launch:
     """One kernel call.
 
-    kernel: file stem and function name, "softmax.softmax". args, in the kernel's parameter order: a Ref or a Temp is a
-    device buffer, a NumPy scalar goes by value, an array or Packed is uploaded once when the part is compiled.
-    variants: other launches with the same results, of which tune.py may find one faster.
+    kernel: file stem and function name, "softmax.softmax"; of stem LIBRARY, a routine of the vendor's. args, in the
+    kernel's parameter order: a Ref or a Temp is a device buffer, a NumPy scalar goes by value, an array or Packed is
+    uploaded once when the part is compiled.
+    variants: other launches with the same results, of which tune.py may find one faster. before: launches that run
+    right before this one and belong to it.
     threads: work-items in all, rounded up to whole blocks; none is run where any is 0. texts: by the suffix of a
     dialect, what stands in the place of the kernel's file, for operators that are not ours.
     """
@@ -63,6 +69,12 @@ class Launch:
     defines: Mapping[str, object] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[Launch, ...] = ()
+    before: tuple[Launch, ...] = ()
+
+    @property
+    def sequence(self) -> tuple[Launch, ...]:
+        """All that runs: those before it, with those before them, and itself."""
+        return (*(launch for other in self.before for launch in other.sequence), self)
 
     @property
     def stem(self) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tflgpu.delegates.launch import Launch
 
+from tflgpu.debug import LAUNCHES, say
+
 if TYPE_CHECKING:
     from tflgpu.delegates.device import Call, Device
 
@@ -37,7 +39,7 @@ class Tuner:
         variants = (launch, *launch.variants)
         key = _key(launch)
         if not 0 <= self._chosen.get(key, -1) < len(variants):
-            times = [_least_time(device, bind(variant)) for variant in variants]
+            times = [_time(device, variant, bind) for variant in variants]
             self._chosen[key] = int(np.argmin(times))
             self._keep()
         return variants[self._chosen[key]]
@@ -68,15 +70,28 @@ def _read(path: Path | None) -> dict[str, int]:
 def _key(launch: Launch) -> str:
     """Kernel, macros and sizes of all variants: what decides which is fastest, and not whose data they take."""
     parts = []
-    for variant in (launch, *launch.variants):
+    for variant in (one for way in (launch, *launch.variants) for one in way.sequence):
         sizes = " ".join(str(int(a)) for a in variant.args if isinstance(a, np.integer))
         macros = " ".join(f"{name}={value}" for name, value in sorted(variant.defines.items()))
         parts.append(f"{variant.kernel} {variant.threads} {macros} {sizes}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def _time(device: Device, launch: Launch, bind: Callable[[Launch], Call]) -> float:
+    """Seconds of one run, infinite where the variant does not compile or run on this device."""
+    measured: Callable[[Call], float] | None = getattr(device, "seconds_of", None)
+    try:
+        call = bind(launch)
+        seconds = _least_time(device, call) if measured is None else measured(call)
+    except (MemoryError, RuntimeError) as error:
+        say(LAUNCHES, f"{launch.kernel} is no variant here: {error}")
+        return float("inf")
+    say(LAUNCHES, f"{launch.kernel} {dict(launch.defines)}: {seconds * 1e6:.1f} us")
+    return seconds
+
+
 def _least_time(device: Device, call: Call) -> float:
-    """Seconds of one run, after a first that does not count."""
+    """Seconds of one run on the host's clock, after a first that does not count."""
     call()
     device.synchronize()
     least = float("inf")

@@ -1,14 +1,23 @@
 // out (n, oh, ow, c) = x (n, h, w, c), each channel convolved with its own weights (KH, KW, c), plus bias (c). A thread
 // makes STRIP places in a row of four channels, from rows of x that it keeps in registers.
-// CODES: sums of int8 are rescaled in fixed point.
+// CODES: sums of int8, UNSIGNED of uint8, are rescaled in fixed point.
 // Only for CUDA.
 
 #define SEEN ((STRIP - 1) * SW + (KW - 1) * DW + 1)
 
 #ifdef CODES
 typedef i32 sum;
+#ifdef UNSIGNED
+typedef uchar4 four;
+#define X_T u8
+#define ZEROS i32 w_zero,
+#define TAP(v) ((i32)(v) - w_zero)
+#else
 typedef char4 four;
 #define X_T i8
+#define ZEROS
+#define TAP(v) (v)
+#endif
 #define PLUS_PRODUCT(acc, a, b) ((acc) + (a) * (i32)(b))
 #define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
 #define ENDS i32 x_zero, i32 out_zero, i32 low, i32 high
@@ -19,6 +28,8 @@ typedef char4 four;
 typedef f32 sum;
 typedef float4 four;
 #define X_T f32
+#define ZEROS
+#define TAP(v) (v)
 #define PLUS_PRODUCT(acc, a, b) fma(a, b, acc)
 #define SCALES
 #define ENDS f32 low, f32 high
@@ -37,7 +48,7 @@ FN X_T finished(sum acc, i32 m, i32 n, i32 oc, SCALES ENDS EXTRA) {
 extern "C" __global__ void depthwise_strips(const X_T* __restrict__ x, const X_T* __restrict__ weights,
                                             const sum* __restrict__ bias, SCALES X_T* __restrict__ out, i32 size,
                                             i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 sh, i32 dh, i32 top, i32 left,
-                                            ENDS EXTRA) {
+                                            ZEROS ENDS EXTRA) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 groups = c / 4, strips = (ow + STRIP - 1) / STRIP;
@@ -78,10 +89,10 @@ extern "C" __global__ void depthwise_strips(const X_T* __restrict__ x, const X_T
 #pragma unroll
             for (i32 s = 0; s < STRIP; s++) {
                 const sum* v = seen[s * SW + kx * DW];
-                acc[s][0] = PLUS_PRODUCT(acc[s][0], v[0], tap.x);
-                acc[s][1] = PLUS_PRODUCT(acc[s][1], v[1], tap.y);
-                acc[s][2] = PLUS_PRODUCT(acc[s][2], v[2], tap.z);
-                acc[s][3] = PLUS_PRODUCT(acc[s][3], v[3], tap.w);
+                acc[s][0] = PLUS_PRODUCT(acc[s][0], v[0], TAP(tap.x));
+                acc[s][1] = PLUS_PRODUCT(acc[s][1], v[1], TAP(tap.y));
+                acc[s][2] = PLUS_PRODUCT(acc[s][2], v[2], TAP(tap.z));
+                acc[s][3] = PLUS_PRODUCT(acc[s][3], v[3], TAP(tap.w));
             }
         }
     }

@@ -77,12 +77,75 @@ def depthwise(name: str, kind: str, x: Sequence[int], k: int = 3, stride: int = 
     return Case(name, "DEPTHWISE_CONV_2D", [q("INT8", *x, scale=0.07, zero_point=-11), w8, bias8], [out], options, 3)
 
 
+def unsigned(case: Case) -> Case:
+    """A case of int8 as one of uint8: every code 128 more, and weights with a zero point of their own."""
+    made = []
+    for spec in case.inputs:
+        spec = dict(spec)
+        if spec["type"] == "INT8":
+            spec |= {"type": "UINT8", "zero_point": int(np.ravel(spec["zero_point"])[0]) + 128}
+            spec.pop("axis", None)
+            spec["scale"] = float(np.ravel(spec["scale"])[0])
+            if "value" in spec:
+                spec |= {"value": (spec["value"].astype(np.int16) + 128).astype(np.uint8), "zero_point": 131}
+        made.append(spec)
+    out = dict(case.outputs[0]) | {"type": "UINT8", "zero_point": case.outputs[0]["zero_point"] + 128}
+    return Case(f"{case.name}, unsigned", case.op, made, [out], case.options, 1)
+
+
+def hybrid(name: str, m: int, n: int, k: int, asymmetric: bool) -> Case:
+    """Floats by int8 weights."""
+    weights = np.random.default_rng(7).integers(-99, 99, (n, k)).astype(np.int8)
+    fields = {"type": "INT8", "value": weights, "scale": 0.5, "zero_point": 0}
+    bias = np.arange(n, dtype=np.float32)
+    options = {"fused_activation_function": "NONE", "asymmetric_quantize_inputs": asymmetric}
+    return Case(name, "FULLY_CONNECTED", [f(m, k), fields, bias], [f(m, n)], options, 9)
+
+
+def hybrid_conv(name: str, x: Sequence[int], oc: int, k: int, scales: bool) -> Case:
+    """Float images by int8 weights, with a scale for each output channel or one for all."""
+    n, h, w, c = x
+    weights = np.random.default_rng(7).integers(-99, 99, (oc, k, k, c))
+    scale = np.linspace(0.01, 0.02, oc).astype(np.float32) if scales else np.full(oc, 0.5, np.float32)
+    options = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU"}
+    bias = np.arange(oc, dtype=np.float32)
+    return Case(name, "CONV_2D", [f(*x), per_channel(weights, scale, 0), bias], [f(n, h, w, oc)], options, 5)
+
+
 def products(name: str, x: Sequence[int], y: Sequence[int], adj_x: bool = False, adj_y: bool = False) -> Case:
     """Matrices times matrices, both computed."""
     m, n = x[-1 if adj_x else -2], y[-2 if adj_y else -1]
     lead = np.broadcast_shapes(tuple(x[:-2]), tuple(y[:-2]))
     return Case(name, "BATCH_MATMUL", [f(*x), f(*y)], [f(*lead, m, n)], {"adj_x": adj_x, "adj_y": adj_y})
 
+
+def code_products(
+    name: str, x: Sequence[int], y: Sequence[int], adj_x: bool = False, adj_y: bool = False, kind: str = "INT8"
+) -> Case:
+    """The same of int8, to `kind`."""
+    case = products(name, x, y, adj_x, adj_y)
+    inputs = [q("INT8", *x, scale=0.05, zero_point=4), q("INT8", *y, scale=0.02, zero_point=-3)]
+    out = q(kind, *case.outputs[0]["shape"], scale=0.1, zero_point=5 if kind == "INT8" else 0)
+    return Case(name, "BATCH_MATMUL", inputs, [out], case.options, 4)
+
+
+def hybrid_products(name: str, x: Sequence[int], y: Sequence[int], asymmetric: bool, adj_x: bool = False) -> Case:
+    """Floats by int8."""
+    case = products(name, x, y, adj_x)
+    codes = np.random.default_rng(2).integers(-99, 99, tuple(y)).astype(np.int8)
+    weights = {"type": "INT8", "value": codes, "scale": 0.25, "zero_point": 0}
+    options = {**case.options, "asymmetric_quantize_inputs": asymmetric}
+    return Case(name, "BATCH_MATMUL", [f(*x), weights], case.outputs, options, 4)
+
+
+_CODES = [
+    conv("codes, vectors", "INT8", (1, 5, 7, 32), 33, 3),
+    conv("codes of three channels", "INT8", (2, 9, 7, 3), 17, 3, 2),
+    conv("codes on tensor cores, windows", "INT8", (1, 9, 9, 16), 70, 3),
+    product("codes split along k", "INT8", 1, 37, 1300),
+    product("codes by doubles on tensor cores", "INT8", 65, 66, 100),
+    depthwise("depthwise of codes", "INT8", (1, 9, 7, 12), 3, 2),
+]
 
 FAST_CASES = [
     conv("pointwise, vectors", "FLOAT32", (1, 5, 7, 20), 33),
@@ -108,6 +171,19 @@ FAST_CASES = [
     products("matrices by turned matrices", (2, 3, 5, 70), (3, 34, 70), adj_y=True),
     products("turned matrices by one", (2, 9, 33), (9, 5), adj_x=True),
     product("codes by doubles on tensor cores", "INT8", 65, 66, 100),
+    code_products("products of codes", (3, 35, 40), (3, 40, 33)),
+    code_products("products of codes, both along k", (2, 3, 65, 72), (3, 70, 72), adj_y=True),
+    code_products("products of codes, odd depth", (2, 33, 9), (33, 5), adj_x=True),
+    code_products("products of codes to sums", (2, 9, 31), (2, 31, 66), kind="INT32"),
+    hybrid_products("hybrid products", (2, 5, 40), (2, 40, 33), False),
+    hybrid_products("hybrid products, asymmetric", (2, 3, 65, 36), (2, 3, 36, 70), True),
+    hybrid_products("hybrid products, asymmetric, one matrix", (2, 31, 5), (31, 7), True, adj_x=True),
+    *map(unsigned, _CODES),
+    hybrid("hybrid, one row", 1, 37, 515, False),
+    hybrid("hybrid, asymmetric rows", 5, 33, 64, True),
+    hybrid("hybrid on tensor cores", 70, 40, 96, True),
+    hybrid_conv("hybrid convolution", (2, 7, 6, 8), 20, 3, True),
+    hybrid_conv("hybrid convolution, one scale", (2, 9, 9, 32), 40, 3, False),
 ]
 
 

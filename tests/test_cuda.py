@@ -54,7 +54,10 @@ def test_a_delegated_operator_gives_the_cpus_results_and_breaks_no_rule(case: Ca
 
 
 IN_PRECISIONS = [
-    (case, p) for case in FAST_CASES for p in ("fp32", "tf32", "fp16") if p == "fp32" or "codes" not in case.name
+    (case, p)
+    for case in FAST_CASES
+    for p in ("fp32", "tf32", "fp16")
+    if p == "fp32" or not any(word in case.name for word in ("codes", "hybrid"))
 ]
 
 
@@ -66,6 +69,78 @@ def test_every_fast_kernel_is_exact_on_whole_numbers(case: Case, precision: str)
         delegate = emulated(precision=precision, check=check)
         for got, expected in zip(tflgpu_run(model, values, [delegate]), want, strict=True):
             np.testing.assert_array_equal(got, expected)
+
+
+class Always:
+    """A tuner that takes the variant of that number, the launch itself being 0, where there are so many."""
+
+    def __init__(self, number: int):
+        self.number, self.most = number, 0
+
+    def choose(self, device: Any, launch: Any, bind: Any) -> Any:
+        ways = (launch, *launch.variants)
+        self.most = max(self.most, len(ways))
+        return ways[min(self.number, len(ways) - 1)]
+
+
+@pytest.mark.parametrize(("case", "precision"), IN_PRECISIONS, ids=lambda value: getattr(value, "name", value))
+def test_every_variant_of_a_fast_kernel_is_exact_on_whole_numbers(case: Case, precision: str) -> None:
+    model, values = case.model(), whole_numbers(case)
+    want = tflgpu_run(model, values)
+    delegate = load_delegate("cuda", {"device": DEVICE, "precision": precision, "autotune": True, "require_full": True})
+    tuner = delegate.device.tuner = Always(1)
+    while tuner.number < max(tuner.most, 2):
+        for got, expected in zip(tflgpu_run(model, values, [delegate]), want, strict=True):
+            np.testing.assert_array_equal(got, expected, f"variant {tuner.number}")
+        tuner.number += 1
+
+
+@on_emulator
+@pytest.mark.parametrize("cublas_is_fast", [True, False])
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8", "products"])
+def test_the_fastest_variant_is_taken_and_remembered(
+    kind: str, cublas_is_fast: bool, monkeypatch: Any, tmp_path: Any
+) -> None:
+    from cuda_cases import product, products
+    from tflgpu.delegates import cuda_emulator
+
+    now, put_on_stream = [0.0], cuda_emulator.Stream.do
+
+    def do(self: Any, work: Any) -> None:
+        def timed() -> None:
+            work()
+            slow = ("gemm", "gemm_mma", "products") if cublas_is_fast else ("product",)
+            now[0] += 1e-3 if getattr(work, "name", "") in slow else 1e-6
+
+        put_on_stream(self, timed)
+
+    case = products("p", (2, 5, 8), (2, 8, 7)) if kind == "products" else product("p", kind, 5, 36, 64)
+    model, values = case.model(), whole_numbers(case)
+    want = tflgpu_run(model, values)
+    monkeypatch.setattr(cuda_emulator.Stream, "do", do)
+    monkeypatch.setattr(cuda_emulator, "clock", lambda: now[0])
+    options = {"device": DEVICE, "autotune": True, "profile": True, "cache_dir": str(tmp_path)}
+    first = load_delegate("cuda", options)
+    np.testing.assert_array_equal(tflgpu_run(model, values, [first])[0], want[0])
+    assert ("product" in first.device.times()) == cublas_is_fast
+    (kept,) = tmp_path.glob("*.tuned.json")
+    text = kept.read_text()
+    second = load_delegate("cuda", options)
+    second.device.seconds_of = None  # nothing is timed any more
+    np.testing.assert_array_equal(tflgpu_run(model, values, [second])[0], want[0])
+    assert ("product" in second.device.times()) == cublas_is_fast
+    assert kept.read_text() == text
+
+
+@on_emulator
+def test_a_variant_that_does_not_run_is_not_taken(tmp_path: Any) -> None:
+    from cuda_cases import product
+
+    case = product("p", "FLOAT32", 5, 36, 64)
+    delegate = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": str(tmp_path)})
+    delegate.device._cublas._functions["cublasGemmStridedBatchedEx"] = lambda *args: 15
+    model, values = case.model(), whole_numbers(case)
+    assert_same(tflgpu_run(model, values, [delegate]), tflgpu_run(model, values))
 
 
 class OnDevice:

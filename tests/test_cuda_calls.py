@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import one_op
+from tflgpu.delegates.cublas import DEFAULT_ALGORITHM, F16, F32, FUNCTIONS, I8, KINDS, functions
 from tflgpu.delegates.cuda_device import CudaDevice
 from tflgpu.delegates.cuda_emulator import Emulator
 from tflgpu.delegates.emulated_programs import compiler
@@ -32,6 +33,9 @@ MADE_BY = {
     "cupy.RawModule().get_function()": "cupy.RawKernel",
 }
 """The class of what a call returns."""
+
+OURS = {"cupy.cuda.cublas", "cupy.cuda.cublas.functions"}
+"""The stand-in's own: where there is CuPy, its functions are found by the module's file."""
 
 
 class Recorder:
@@ -67,6 +71,7 @@ def calls_of_a_session() -> list[Call]:
     """What a device asks of CuPy while it is made, runs models, binds arrays, and fails."""
     calls: list[Call] = []
     device = CudaDevice(Recorder(Emulator(), "cupy", calls), precision="fp16")
+    device.autotune(None)
     delegate = GpuDelegate("cuda", device, Limits())
     spec = {"type": "FLOAT32", "shape": [4, 8]}
     weights = np.ones((5, 8), np.float32)
@@ -132,15 +137,21 @@ def parameters(function: Any) -> list[str] | None:
     return [re.split(r"[ =]", part.split("=")[0].strip())[-1] for part in text[1].split(",") if part.strip()]
 
 
+def of_cublas(path: str) -> bool:
+    """Whether a path is in the module that CuPy imports only where cuBLAS is installed; a test of its own has it."""
+    return path.startswith("cupy.cuda.cublas")
+
+
 def test_what_the_device_uses_is_in_cupy(calls: list[Call]) -> None:
     for path in sorted({path.removesuffix("()") for path, _, _ in calls}):
-        real(path)
+        if not of_cublas(path):
+            real(path)
 
 
 def test_every_call_fits_cupys_parameters(calls: list[Call]) -> None:
     checked = set()
     for path, args, keywords in calls:
-        if not path.endswith("()"):
+        if not path.endswith("()") or of_cublas(path):
             continue
         function: Callable[..., Any] = real(path.removesuffix("()"))
         known = parameters(function.__init__ if isinstance(function, type) else function) or parameters(function)
@@ -151,3 +162,22 @@ def test_every_call_fits_cupys_parameters(calls: list[Call]) -> None:
         assert set(keywords) <= set(known), f"{path} takes {known}, not {sorted(keywords)}"
         checked.add(path)
     assert {"cupy.cuda.runtime.memcpyAsync()", "cupy.RawModule()", "cupy.cuda.Stream()"} <= checked
+
+
+def test_cublas_has_what_is_called_with_as_many_parameters(calls: list[Call]) -> None:
+    try:
+        binding = cupy.cuda.cublas
+    except ImportError as error:
+        pytest.skip(f"cuBLAS is not installed: {str(error).splitlines()[0]}")
+    for path in sorted({path.removesuffix("()") for path, _, _ in calls if of_cublas(path)} - OURS):
+        real(path)
+    found = functions(binding)
+    assert found.keys() == FUNCTIONS.keys()
+    known = parameters(binding.gemmStridedBatchedEx)
+    assert known is not None and len(known) == len(FUNCTIONS["cublasGemmStridedBatchedEx"])
+    kinds = {"fp32": "32F", "tf32": "32F_FAST_TF32", "fp16": "32F_FAST_16F", "half": "32F", "int8": "32I"}
+    for arithmetic, (_, _, compute) in KINDS.items():
+        assert compute == getattr(binding, f"CUBLAS_COMPUTE_{kinds[arithmetic]}")
+    assert (binding.CUBLAS_OP_N, binding.CUBLAS_OP_T, binding.CUBLAS_GEMM_DEFAULT) == (0, 1, DEFAULT_ALGORITHM)
+    runtime = cupy.cuda.runtime
+    assert (F32, F16, I8) == (runtime.CUDA_R_32F, runtime.CUDA_R_16F, runtime.CUDA_R_8I)

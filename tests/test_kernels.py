@@ -16,7 +16,7 @@ from nvrtc import ARCHITECTURES, Nvrtc
 from pattern_models import ATTENTIONS
 from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Launch, source
+from tflgpu.delegates.launch import LIBRARY, Launch, source
 from tflgpu.delegates.patterns import lowered
 
 from tflgpu.executor import Session
@@ -64,10 +64,11 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     found = [
         step for groups_of_part in groups for group in groups_of_part for step in group if isinstance(step, Launch)
     ]
-    return [way for launch in found for way in (launch, *launch.variants)]
+    ways = [way for launch in found for way in (launch, *launch.variants)]
+    return [one for way in ways for one in way.sequence if one.stem != LIBRARY]
 
 
-SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE")
+SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE", "MMA", "BM", "BN", "LOAD", "SIDE")
 """Macros whose values decide how many registers a kernel of its own design takes."""
 
 
@@ -75,16 +76,15 @@ def variants() -> dict[str, Launch]:
     """One launch for each kernel and each set of macros that it is compiled with."""
     found: dict[str, Launch] = {}
     plain = DeviceLimits(units=132)
-    fast = replace(plain, warps=True, chains=True, tensor_cores=True)
+    fast = replace(plain, warps=True, chains=True, tensor_cores=True, library=True)
     wanted: list[tuple[Any, DeviceLimits]] = [(case, plain) for case in (*CASES, *MORE_CASES)]
     wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
     wanted += [(pattern, fast) for pattern in ATTENTIONS if pattern.compiled]
     for case, limits in wanted:
         for launch in launches(case.model(), limits):
-            mma = str(launch.defines.get("MMA", ""))
             sizes = " ".join(str(launch.defines[name]) for name in SIZES if name in launch.defines)
-            key = f"{launch.kernel} {' '.join(sorted(map(str, launch.defines)))} {mma} {sizes}".strip()
+            key = f"{launch.kernel} {' '.join(sorted(map(str, launch.defines)))} {sizes}".strip()
             found.setdefault(key, launch)
     return found
 

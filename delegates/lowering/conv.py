@@ -169,8 +169,6 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         return None
     finish = _finish(c)
     if depthwise:
-        if weights.type == "UINT8" and limits.warps:
-            return None
         bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
         if limits.warps:
             return [strips.depthwise_strips(x, weights, bias, out, c.window, finish, limits)]
@@ -279,6 +277,15 @@ def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
     rows = x.shape[0]
     quantized = hybrid.quantize_rows(Ref(x.index), rows, size(x) // max(rows, 1), asymmetric, limits)
     low, high = float_range(c.activation)
+    bias = None if c.bias is None else c.bias.data
+    known = c.weights.data is not None and (c.bias is None or bias is not None)
+    if limits.warps and known and c.groups == 1 and c.node.op == "CONV_2D" and size(c.out):
+        matrix = tiles.Matrix(constant(c.weights, "weights"), 0, bias)
+        n, h, w, channels_in = x.shape
+        per = size(c.out) // channels // n
+        image = (n, h, w, channels_in)
+        ends = (low, high)
+        return gemm.hybrid_gemm(quantized, image, matrix, scale, c.out, c.window, ends, per, limits, asymmetric)
     args = (
         quantized.codes,
         c.packed,

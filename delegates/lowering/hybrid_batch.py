@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp
+from tflgpu.delegates.lowering import products
 from tflgpu.delegates.lowering.hybrid import quantize_rows
 from tflgpu.delegates.lowering.index import broadcast_index, standin, start_and_index
 from tflgpu.delegates.lowering.movement import move
@@ -50,4 +51,13 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     }
     if o.asymmetric_quantize_inputs:
         defines["ASYMMETRIC"] = 1
+    blocks = products.batches_of(node, rows.codes, x_turned=False)
+    # Column sums of one matrix and products by another: as the reference has it where batches are broadcast.
+    own = np.arange(math.prod(y.shape[:-2])).reshape(y.shape[:-2])
+    multiplied = np.broadcast_to(own, out.shape[:-2]).reshape(-1)
+    summed = np.repeat(places[1], group_rows).reshape(-1, m)
+    if limits.warps and blocks.fits and (summed == multiplied[:, None]).all():
+        finish = (y_scales, rows.scales, rows.zero_points, places[0], i32(group_rows))
+        macros = {name: 1 for name in defines if name == "ASYMMETRIC"}
+        return [*launches, rows.launch, products.hybrid(blocks, finish, macros)]
     return [*launches, rows.launch, Launch("hybrid_batch.batch_matmul", args, (size(out),), defines=defines)]

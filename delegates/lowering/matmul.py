@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
-from tflgpu.delegates.lowering import dot, gemm, hybrid_batch, tiles
+from tflgpu.delegates.lowering import dot, gemm, hybrid_batch, products, tiles
 from tflgpu.delegates.lowering.conv import bias_argument
 from tflgpu.delegates.lowering.hybrid import quantize_rows
 from tflgpu.delegates.lowering.index import broadcast_index
@@ -113,19 +113,6 @@ _SCALED = {(kind, weights, kind) for kind in ("INT8", "INT16") for weights in ("
 }
 
 
-GRID_DEPTH = 65535
-"""The most blocks along the third dimension of a CUDA grid."""
-
-
-def _in_blocks(p: Product) -> Launch:
-    """Matrices that are both computed, on a device with warps: a block of 256 threads makes 32 x 32 outputs."""
-    blocks = -(-p.m // 32), -(-p.n // 32), size(p.out) // (p.m * p.n)
-    defines: dict[str, object] = {"X_BATCH": f"({p.x_batch})", "Y_BATCH": f"({p.y_batch})"}
-    defines |= {"X_ALONG_K": int(p.x_steps[1] == 1), "Y_ALONG_K": int(p.y_steps[0] == 1)}
-    args = (p.x, p.y, Ref(p.out.index), *map(i32, (p.m, p.n, p.k, *p.x_steps, *p.y_steps)))
-    return Launch("products.products", args, (blocks[0] * 256, *blocks[1:]), (256, 1, 1), defines)
-
-
 def _float(p: Product, bias: Argument, activation: str | None) -> Launch:
     low, high = float_range(activation) if activation else (np.float32(-np.inf), np.float32(np.inf))
     return p.launch("matmul_float", (p.x, p.y, bias, Ref(p.out.index), *p.sizes, low, high), {"FLOAT": 1})
@@ -153,6 +140,10 @@ def _hybrid(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimit
     if limits.tiles and p.m and (bias is None or bias.data is not None):
         matrix = tiles.Matrix(codes, 0, None if bias is None else bias.data)
         return [rows.launch, tiles.hybrid_tiles(rows, matrix, weights.quantization.scale, p.out, low, high, limits)]
+    if limits.warps and p.m and p.n and (bias is None or bias.data is not None):
+        matrix = tiles.Matrix(codes, 0, None if bias is None else bias.data)
+        image, over, scale = (1, 1, p.m, p.k), Window(1, 1, 1, 1, 1, 1, 1, p.m, 0, 0), weights.quantization.scale
+        return gemm.hybrid_gemm(rows, image, matrix, scale, p.out, over, (low, high), 1, limits)
     args = (
         rows.codes,
         p.y,
@@ -229,8 +220,8 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     )
     types = (x.type, y.type, out.type)
     if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
-        if limits.warps and 0 < size(out) <= GRID_DEPTH * m * n:
-            return [_in_blocks(product)]
+        if limits.warps and products.batches_of(node).fits:
+            return [products.floats(products.batches_of(node), limits)]
         return [_float(product, np.zeros(n, np.float32), None)]
     wide = x.type == "INT16"
     defines = _types(x, y, out, limits, wide, "i8" if wide else "i4")
@@ -246,6 +237,10 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
         codes = np.iinfo(out.dtype)
         ends, zeros = (int(codes.min), int(codes.max)), (x.zero_point, y.zero_point, out.zero_point)
     defines["RESCALE"] = "PLAIN" if out.type == "INT32" else "mbqm64" if wide else "mbqm"
+    if limits.warps and not wide and products.batches_of(node).fits:
+        finish = (*map(i32, zeros[:2]), multipliers[0], exponents[0], *map(i32, (zeros[2], *ends)))
+        macros = {name: defines[name] for name in ("RESCALE", "OUT_T")}
+        return [products.codes(products.batches_of(node), finish, macros)]
     args = (
         product.x,
         product.y,

@@ -36,11 +36,14 @@ def depthwise_strips(
     strip = min(reach, 4 if n * over.oh * over.ow * c >= 1 << 17 else 2, over.ow)
     size = n * over.oh * -(-over.ow // strip) * (c // 4)
     sizes = (size, h, w, c, over.oh, over.ow, over.sh, over.dh, over.top, over.left)
+    unsigned = x.type == "UINT8"
     zero = (i32(finish.x_zero),) if finish.rescale else ()
+    zero = (i32(weights.zero_point), *zero) if unsigned else zero
     args = (
         *(Ref(x.index), Ref(weights.index), bias, *finish.rescale, Ref(out.index)),
         *(*map(i32, sizes), *zero, *finish.ends),
     )
     defines: dict[str, Any] = {"KH": over.kh, "KW": over.kw, "SW": over.sw, "DW": over.dw, "STRIP": strip}
+    defines |= {"UNSIGNED": 1} if unsigned else {}
     defines |= {"OUT_T": "X_T"} | ({"CODES": 1} if finish.rescale else {"PLAIN": 1})
     return Launch("strips.depthwise_strips", args, (size,), (128,), defines)

@@ -15,7 +15,12 @@ import numpy as np
 from tflgpu.graph import Array
 
 SUCCESS, INVALID_VALUE, NOT_SUPPORTED = 0, 7, 15
-DTYPES = {0: np.dtype(np.float32), 2: np.dtype(np.float16), 3: np.dtype(np.int8), 10: np.dtype(np.int32)}
+DTYPES: dict[int, np.dtype[Any]] = {
+    0: np.dtype(np.float32),
+    2: np.dtype(np.float16),
+    3: np.dtype(np.int8),
+    10: np.dtype(np.int32),
+}
 
 
 def binding(do: Callable[[Callable[[], None]], None]) -> Any:
@@ -63,7 +68,7 @@ def _rows(address: int, kind: int, start: int, rows: int, columns: int) -> Array
     dtype = DTYPES[kind]
     size = rows * columns * dtype.itemsize
     memory = (ctypes.c_uint8 * size).from_address(address + start * dtype.itemsize)
-    return np.frombuffer(memory, dtype).reshape(rows, columns)
+    return np.ctypeslib.as_array(memory).view(dtype).reshape(rows, columns)
 
 
 def _widened(array: Array, compute: int) -> Array:

@@ -352,7 +352,7 @@ def test_models_with_state_keep_it_on_the_device(name: str, checking: Any) -> No
     assert_same(got, answers(tflgpu.Interpreter(model_content=model), invokes), rtol=1e-5, atol=1e-5)
 
 
-RESIDUAL_SHAPES = {"gemm": (1, 9, 9, 8), "split": (1, 2, 2, 160), "depthwise": (1, 9, 9, 8)}
+RESIDUAL_SHAPES = {"gemm": (1, 9, 9, 8), "pointwise": (1, 9, 9, 8), "split": (1, 2, 2, 160), "depthwise": (1, 9, 9, 8)}
 
 
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
@@ -361,7 +361,11 @@ def test_a_residual_sum_is_made_by_the_kernel_before_it(maker: str, kind: str, c
     from cuda_cases import conv, depthwise
 
     shape = RESIDUAL_SHAPES[maker]
-    case = depthwise("dw", kind, shape) if maker == "depthwise" else conv("conv", kind, shape, shape[-1], 3)
+    case = (
+        depthwise("dw", kind, shape)
+        if maker == "depthwise"
+        else conv("conv", kind, shape, shape[-1], 1 if maker == "pointwise" else 3)
+    )
     m = ModelBuilder()
     g = m.graph()
     fields = {} if kind == "FLOAT32" else {"scale": 0.07, "zero_point": -11}
@@ -383,3 +387,7 @@ def test_a_residual_sum_is_made_by_the_kernel_before_it(maker: str, kind: str, c
     np.testing.assert_array_equal(tflgpu_run(m.build(), values, [profiled]), want)
     names = set(profiled.device.times())
     assert not names & {"binary", "sum", "chain"}, f"the sum is a kernel of its own: {names}"
+    tuned = load_delegate("cuda", {"device": DEVICE, "autotune": True})
+    for number in range(1, 6):
+        tuned.device.tuner = Always(number)
+        np.testing.assert_array_equal(tflgpu_run(m.build(), values, [tuned]), want)

@@ -77,7 +77,7 @@ class Layer:
 
     def scales(self, columns: int) -> tuple[Argument, ...]:
         """Those by column padded to so many."""
-        arrays = tuple(Packed(lambda a=a: padded(a.make(), columns)) for a in self.by_column)
+        arrays = tuple(_padded(made, columns) for made in self.by_column)
         return (*arrays, *self.by_row) or (i32(0),)
 
 
@@ -96,7 +96,8 @@ def conv_gemm(
     codes = bool(finish.rescale)
     ways: dict[str, Any] = {"CODES": 1} if codes else {"PLAIN": 1}
     ways |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
-    weights, zeros = matrix.weights, ()
+    weights = matrix.weights
+    zeros: tuple[np.int32, ...] = ()
     if x.type == "UINT8":  # both less 128, and with them their zero points
         ways["UNSIGNED"] = 1
         weights = (weights.astype(np.int16) - 128).astype(np.int8)
@@ -111,7 +112,7 @@ def conv_gemm(
         over,
         ways,
         finish.ends,
-        by_column=tuple(Packed(lambda a=a: a) for a in finish.rescale),
+        by_column=tuple(_known(array) for array in finish.rescale),
         zeros=zeros,
         fill=finish.x_zero if codes else 0,
         codes=codes,
@@ -185,7 +186,7 @@ def _launch(layer: Layer, tiles: Tiles, slices: int, mma: int) -> Launch:
     sizes: tuple[int, ...] = (m, n, k, columns, slice_words, fill - (1 << 32) if fill >= 1 << 31 else fill)
     sizes += (h, w, c, over.oh, over.ow, over.kw, over.sh, over.sw, over.dh, over.dw, over.top, over.left)
     sums: Argument = Temp(4 * slices * m * n) if slices > 1 else Ref(layer.out.index)
-    bias = Packed(lambda: padded(layer.bias.make(), columns))
+    bias = _padded(layer.bias, columns)
     weights = _packed(layer, mma, depth, columns)
     launch = Launch(
         f"gemm.{'gemm_mma' if mma else 'gemm'}",
@@ -253,6 +254,14 @@ def _stretches(depth: int, bk: int, slices: int) -> tuple[int, int]:
     steps = -(-depth // bk)
     words = -(-steps // slices) * bk
     return -(-depth // words), words
+
+
+def _known(array: Array) -> Packed:
+    return Packed(lambda: array)
+
+
+def _padded(made: Packed, columns: int) -> Packed:
+    return Packed(lambda: padded(made.make(), columns))
 
 
 def _packed(layer: Layer, mma: int, depth: int, columns: int) -> Packed:

@@ -27,6 +27,7 @@ class DeviceLimits:
     safe there. units: compute units. tiles: whether there are kernels of lowering/tiles.py for it. chains: whether
     there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16".
     dot: whether it runs the assembly of lowering/dot.py.
+    inner_barriers: whether functions that a kernel calls may have barriers.
     warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
     library: whether it has the routines of lowering/library.py.
     """
@@ -46,6 +47,7 @@ class DeviceLimits:
     dot: bool = False
     tensor_cores: bool = False
     library: bool = False
+    inner_barriers: bool = True
 
 
 class Device(Protocol):

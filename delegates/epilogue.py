@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tflgpu.delegates.launch import Argument, Launch, Ref
+import numpy as np
+from tflgpu.delegates.launch import Argument, Launch, Loop, Ref
 from tflgpu.delegates.rows import HEXADECIMAL, ON_VECTORS
 
 TILED = ("conv_tiles", "depthwise_rows", "dot_tiles", "gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
@@ -43,6 +44,11 @@ def with_epilogues(
     readers: dict[int, set[Place]] = {}
     for g, group in enumerate(groups):
         for s, step in enumerate(group):
+            if isinstance(step, Loop):
+                for launch in step.launches():
+                    for argument in launch.args:
+                        if isinstance(argument, Ref):
+                            readers.setdefault(root(argument.tensor), set()).add((g, s))
             if not isinstance(step, Launch):
                 continue
             refs = [argument.tensor for argument in step.args if isinstance(argument, Ref)]
@@ -87,7 +93,10 @@ def with_epilogues(
 
 
 def _takes_epilogue(launch: Launch) -> bool:
-    return launch.name in TILED and "SPLIT" not in launch.defines  # a split product's sums are not its outputs yet
+    if launch.name not in TILED or "SPLIT" in launch.defines:  # a split product's sums are not its outputs yet
+        return False
+    buffers = [argument for argument in launch.args if not isinstance(argument, np.generic)]
+    return isinstance(buffers[-1], Ref)
 
 
 def _last_is_output(launch: Launch) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.epilogue import with_epilogues
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Share
+from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share
 from tflgpu.delegates.rows import in_rows
 
 MAX_INPUTS = 8
@@ -47,6 +47,8 @@ def joined(
         (g, s, step) for g, group in enumerate(groups) for s, step in enumerate(group) if isinstance(step, Launch)
     ]
     readers = Counter(root for _, _, launch in launches for root in _reads(launch, roots))
+    for loop in (step for group in groups for step in group if isinstance(step, Loop)):
+        readers.update({root for launch in loop.launches() for root in _refs(launch.args, roots)})
     out: list[list[Any]] = [list(group) for group in groups]
     producers: dict[int, tuple[int, int, Chain]] = {}
     chains: dict[tuple[int, int], Chain] = {}
@@ -73,9 +75,13 @@ def joined(
 def _reads(launch: Launch, roots: Mapping[int, int]) -> set[int]:
     """Roots of the tensors among a launch's arguments, but for the output of an element-wise launch."""
     made = launch.args[_INPUTS[launch.name]] if launch.stem == "elementwise" else None
-    refs = [argument.tensor for argument in launch.args if isinstance(argument, Ref) and argument is not made]
-    refs += [a.tensor for other in launch.sequence[:-1] for a in other.args if isinstance(a, Ref)]
-    return {roots.get(tensor, tensor) for tensor in refs}
+    refs = [argument for argument in launch.args if argument is not made]
+    return _refs([*refs, *(argument for other in launch.sequence[:-1] for argument in other.args)], roots)
+
+
+def _refs(arguments: Sequence[Argument], roots: Mapping[int, int]) -> set[int]:
+    tensors = [argument.tensor for argument in arguments if isinstance(argument, Ref)]
+    return {roots.get(tensor, tensor) for tensor in tensors}
 
 
 _INPUTS = {"unary": 1, "binary": 2, "ternary": 3}

@@ -14,11 +14,25 @@ import numpy.typing as npt
 from tflgpu.delegates.device import Call, Device, DeviceLimits
 from tflgpu.delegates.fold import folded
 from tflgpu.delegates.fuse import joined, shares
-from tflgpu.delegates.launch import LIBRARY, Argument, Fault, Launch, Lowered, Packed, Ref, Share, Temp, source
+from tflgpu.delegates.launch import (
+    LIBRARY,
+    Argument,
+    Fault,
+    Launch,
+    Loop,
+    Lowered,
+    Packed,
+    Ref,
+    Share,
+    Temp,
+    launches_of,
+    source,
+)
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.lowering.movement import copy
 from tflgpu.delegates.patterns import lowered
+from tflgpu.delegates.sequence import composed
 from tflgpu.delegates.tune import Tuner
 
 from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
@@ -50,8 +64,8 @@ class GpuDelegate:
     def check(self, node: Node) -> None:
         """Raises Unsupported where the node cannot be lowered: lowering it is the test."""
         suffix = self.device.dialect.suffix
-        for step in lower(with_body(node, self.model), self.device.limits):
-            if isinstance(step, Launch) and step.texts and suffix not in step.texts:
+        for launch in launches_of(lower(with_body(node, self.model), self.device.limits)):
+            if launch.texts and suffix not in launch.texts:
                 raise Unsupported(f"no body of {node.op} in this device's language (.{suffix})")
 
     def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
@@ -173,7 +187,9 @@ class _Compilation:
         self.places = self._arena()
 
     def calls(self) -> list[Call]:
-        launches = [step for group in self.groups for step in group if isinstance(step, Launch)]
+        device = self.device
+        steps = [step for group in self.groups for step in group if not isinstance(step, Share)]
+        launches = [composed([s], device.dialect, device.limits) if isinstance(s, Loop) else s for s in steps]
         return [call for launch in launches for call in self._calls(launch)]
 
     def fault_check(self) -> Call | None:
@@ -196,8 +212,8 @@ class _Compilation:
         return self.device.limits.alignment // 4
 
     def _fault_cells(self) -> Any:
-        arguments = [a for group in self.groups for step in group if isinstance(step, Launch) for a in step.args]
-        self.faults.extend(a for a in arguments if isinstance(a, Fault))
+        arguments = [a for group in self.groups for launch in launches_of(group) for a in launch.args]
+        self.faults.extend(dict.fromkeys(a for a in arguments if isinstance(a, Fault)))
         if not self.faults:
             return None
         zeros = np.zeros(len(self.faults) * self._fault_step(), np.int32)
@@ -205,7 +221,7 @@ class _Compilation:
         self.device.upload(cells, zeros)
         return cells
 
-    def _own(self, lowered: Sequence[Launch | Share]) -> list[Launch | Share]:
+    def _own(self, lowered: Lowered) -> Lowered:
         """A shared output that leaves the part is copied, since its storage is not the part's to choose."""
         leaves = [isinstance(step, Share) and step.output in self.boundary for step in lowered]
         return [
@@ -228,7 +244,7 @@ class _Compilation:
         sizes: dict[int, int] = {}
         live: dict[int, tuple[int, int]] = {}
         for time, group in enumerate(self.groups):
-            for argument in (a for step in group if isinstance(step, Launch) for a in self._arguments(step)):
+            for argument in (a for launch in launches_of(group) for a in self._arguments(launch)):
                 key = self._key(argument)
                 if key is not None:
                     sizes[key] = max(argument.nbytes if isinstance(argument, Temp) else nbytes(self.specs[key]), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 
@@ -42,7 +42,18 @@ class Fault:
     message: str
 
 
-Argument = Ref | Temp | Packed | Fault | Array | np.generic
+@dataclass(frozen=True)
+class Turn:
+    """An int32 that differs from one turn of a Loop to the next: start, and stride more each time."""
+
+    start: int
+    stride: int
+
+    def at(self, turn: int) -> np.int32:
+        return np.int32(self.start + turn * self.stride)
+
+
+Argument = Ref | Temp | Packed | Fault | Array | np.generic | Turn
 
 
 LIBRARY = "library"
@@ -90,6 +101,27 @@ class Launch:
         return tuple(-(-t // b) for t, b in zip(self.threads, self.block, strict=True))
 
 
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Steps that run again and again, turn by turn, all in one block of work-items (sequence.py).
+
+    Either `turns` times; or as long as the byte at `test` is not 0, which `before` makes ahead of every turn.
+    """
+
+    steps: tuple[Launch | Loop, ...]
+    turns: int = 0
+    before: tuple[Launch | Loop, ...] = ()
+    test: Argument | None = None
+
+    def launches(self) -> Iterator[Launch]:
+        """All launches in it, those of inner loops too."""
+        for step in (*self.before, *self.steps):
+            if isinstance(step, Loop):
+                yield from step.launches()
+            else:
+                yield step
+
+
 @dataclass(frozen=True)
 class Share:
     """A tensor whose bytes are another's: no kernel runs."""
@@ -98,7 +130,16 @@ class Share:
     input: int
 
 
-Lowered = list[Launch | Share]
+Lowered = list[Launch | Share | Loop]
+
+
+def launches_of(steps: Iterable[Launch | Share | Loop]) -> Iterator[Launch]:
+    """The launches among steps and in their loops."""
+    for step in steps:
+        if isinstance(step, Launch):
+            yield step
+        elif isinstance(step, Loop):
+            yield from step.launches()
 
 
 @dataclass(frozen=True)
@@ -120,11 +161,22 @@ TYPE_WORDS = ("f16", "c64", "power_of")
 """What stands in the defines of a launch that needs the functions of a dialect's file of types."""
 
 
+def kernel_file(launch: Launch, dialect: Dialect) -> str:
+    """The text that has the launch's kernel."""
+    own = launch.texts.get(dialect.suffix)
+    return own or files(dialect.package).joinpath(f"{launch.stem}.{dialect.suffix}").read_text()
+
+
+def needs_types(launch: Launch) -> bool:
+    """Whether its program has the dialect's file of types."""
+    return any(word in str(value) for value in launch.defines.values() for word in TYPE_WORDS)
+
+
 def source(launch: Launch, dialect: Dialect) -> str:
     """The complete program text: the launch's defines, prelude, shared.h, vectors, the kernel file."""
     folder = files(dialect.package)
     defines = [f"#define {key} {value}" for key, value in sorted(launch.defines.items())]
-    typed = dialect.types and any(word in str(value) for value in launch.defines.values() for word in TYPE_WORDS)
+    typed = dialect.types and needs_types(launch)
     return "\n".join(
         [
             *defines,
@@ -132,7 +184,7 @@ def source(launch: Launch, dialect: Dialect) -> str:
             files("tflgpu.delegates").joinpath("shared.h").read_text(),
             *([folder.joinpath(dialect.types).read_text()] if typed else []),
             *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and "VW" in launch.defines else []),
-            launch.texts.get(dialect.suffix) or folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text(),
+            kernel_file(launch, dialect),
         ]
     )
 

@@ -1,22 +1,53 @@
 // product: z (rows, n) = start + x (rows, k) times w (k, n); row r of start begins at start_offset + r * start_step.
-//   HYBRID: x and w are codes, a row of x with scale and zero point. CODES: sums are rescaled, clamped; w_sums are biases.
+//   A work-item makes COLUMNS of a row, n / COLUMNS apart. HYBRID: x and w are codes, those of w as W_T, in which their sums are exact; a row of x with scale and zero point. CODES: sums are rescaled, clamped; w_sums are biases.
 // normalize_gate: one gate of z (rows, gates * n), its view of the cell added, to mean 0 and variance 1; a block of WIDTH a row.
 //   see_codes, normalize_codes: both of codes. cell_of_codes: the same of codes.
 // cell: one step of an LSTM from its gates' sums z (rows, gates * n) on, at AT_I, AT_F, AT_O, AT_C. One work-item a cell.
 // emit: state = ACTIVATE(p), and so row r of y from y_offset + r * y_step on.
 
+// Of one row, work-items side by side have memory side by side, as compilers that make vectors of them like it.
+#ifdef ONE_ROW
+#define ROW(i, n) 0
+#define PLACE(i, n) (i)
+#else
+#define ROW(i, n) ((i) / (n))
+#define PLACE(i, n) ((i) % (n))
+#endif
+#if COLUMNS == 4
+#define COLUMN(F) F(0) F(1) F(2) F(3)
+#else
+#define COLUMN(F) F(0)
+#endif
+#define SUM(c) W_T acc##c = 0;
+#define ADD(c) acc##c = fma(v, w[c * across], acc##c);
+#define ADD_CODES(c) acc##c += v * w[c * across];
+#define STORE(c) z[c * across] = start[c * across] + acc##c;
+#define STORE_HYBRID(c)                                                                                                \
+    z[c * across] = start[c * across] +                                                                                \
+                    (f32)((i32)acc##c - zero_point * w_sums[c * across]) * (w_scales[c * across] * scale);
+
 #if defined(HYBRID)
 kernel void product_hybrid(global const i8* x, global const f32* scales, global const i32* zero_points,
-                           global const i8* w, global const f32* w_scales, global const i32* w_sums,
+                           global const W_T* w, global const f32* w_scales, global const i32* w_sums,
                            global const f32* start, global f32* z, i32 size, i32 n, i32 k, i32 start_step,
                            i32 start_offset) {
     i32 i = get_global_id(0);
     if (i >= size) return;
-    i32 r = i / n, j = i % n;
-    i32 acc = 0;
-    for (i32 q = 0; q < k; q++) acc += x[r * k + q] * w[q * n + j];
-    f32 part = (f32)(acc - zero_points[r] * w_sums[j]) * (w_scales[j] * scales[r]);
-    z[i] = start[start_offset + r * start_step + j] + part;
+    i32 across = n / COLUMNS, r = ROW(i, across), j = PLACE(i, across);
+    x += r * k;
+    w += j;
+    COLUMN(SUM)
+    for (i32 q = 0; q < k; q++, w += n) {
+        W_T v = x[q];
+        COLUMN(ADD_CODES)
+    }
+    i32 zero_point = zero_points[r];
+    f32 scale = scales[r];
+    start += start_offset + r * start_step + j;
+    z += r * n + j;
+    w_scales += j;
+    w_sums += j;
+    COLUMN(STORE_HYBRID)
 }
 #elif defined(CODES)
 kernel void product_codes(global const i8* x, global const i8* w, global const i32* w_sums,
@@ -24,7 +55,7 @@ kernel void product_codes(global const i8* x, global const i8* w, global const i
                           global i32* z, i32 size, i32 n, i32 k, i32 start_step, i32 start_offset, i32 low, i32 high) {
     i32 i = get_global_id(0);
     if (i >= size) return;
-    i32 r = i / n, j = i % n;
+    i32 r = ROW(i, n), j = PLACE(i, n);
     i32 acc = 0;
     for (i32 q = 0; q < k; q++) acc += x[r * k + q] * w[q * n + j];
     acc = (i32)((u32)acc + (u32)w_sums[j]);
@@ -36,15 +67,22 @@ kernel void product(global const f32* x, global const f32* w, global const f32* 
                     i32 k, i32 start_step, i32 start_offset) {
     i32 i = get_global_id(0);
     if (i >= size) return;
-    i32 r = i / n, j = i % n;
-    f32 acc = 0;
-    for (i32 q = 0; q < k; q++) acc += x[r * k + q] * w[q * n + j];
-    z[i] = start[start_offset + r * start_step + j] + acc;
+    i32 across = n / COLUMNS, r = ROW(i, across), j = PLACE(i, across);
+    x += r * k;
+    w += j;
+    COLUMN(SUM)
+    for (i32 q = 0; q < k; q++, w += n) {
+        f32 v = x[q];
+        COLUMN(ADD)
+    }
+    start += start_offset + r * start_step + j;
+    z += r * n + j;
+    COLUMN(STORE)
 }
 #elif defined(DIAGONAL)
 kernel void diagonal(global const f32* h, global const f32* w, global f32* z, i32 size, i32 n, i32 width, i32 at) {
     i32 i = get_global_id(0);
-    if (i < size) z[i / n * width + at + i % n] += h[i] * w[i % n];
+    if (i < size) z[ROW(i, n) * width + at + PLACE(i, n)] += h[i] * w[PLACE(i, n)];
 }
 #elif defined(WIDTH)
 kernel void normalize_gate(global f32* z, global const f32* peephole, global const f32* state, global const f32* weights,
@@ -68,7 +106,7 @@ kernel void see_codes(global i32* z, global const i32* weights, global const u8*
                       i32 n, i32 gates, i32 gate, i32 together, i32 m, i32 e) {
     i32 i = get_global_id(0);
     if (i >= size) return;
-    i32 r = i / n, j = i % n, w = r % together * n + j, product = weights[w] * state[i];
+    i32 r = ROW(i, n), j = PLACE(i, n), w = r % together * n + j, product = weights[w] * state[i];
     i32 seen = up[w] && e < 0 ? (i32)(((i64)srdhm(product, m) + ((i64)1 << (-e - 1))) >> -e) : mbqm(product, m, e);
     z += (r * gates + gate) * n + j;
     *z = (i32)clamp_i64((i64)*z + seen, -32768, 32767);
@@ -100,7 +138,7 @@ kernel void cell_of_codes(global const i32* z, global const i16* logistic, globa
                           i32 exponent, i32 zero_point) {
     i32 i = get_global_id(0);
     if (i >= size) return;
-    i32 r = i / n, j = i % n;
+    i32 r = ROW(i, n), j = PLACE(i, n);
     z += r * GATES * n + j;
     i32 now = state[i];
 #if CELL_OF_CODES != 2
@@ -137,7 +175,7 @@ kernel void cell(global const f32* z, global const f32* peephole, global f32* st
                  i32 size, i32 n, i32 y_step, i32 y_offset, f32 clip) {
     i32 i = get_global_id(0);
     if (i >= size) return;
-    i32 r = i / n, j = i % n;
+    i32 r = ROW(i, n), j = PLACE(i, n);
     z += r * GATES * n + j;
     f32 now = state[i];
 #if CELL != 2
@@ -167,6 +205,6 @@ kernel void emit(global const P_T* p, global T* state, global T* y, i32 size, i3
     P_T v = p[i];
     T out = ACTIVATE(v);
     state[i] = out;
-    y[y_offset + i / n * y_step + i % n] = out;
+    y[y_offset + ROW(i, n) * y_step + PLACE(i, n)] = out;
 }
 #endif

@@ -6,6 +6,7 @@ A line of JSON a case: its name, family, the kernels it ran, and what Oclgrind o
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ def run(case: Case | Recurrent, cpu: bool) -> set[str]:
 
     def kernel(text: str, name: str) -> Any:
         kernels.add(name)
+        kernels.update(re.findall(r"^for .*\) (\w+)_\d+\((?:item|row), ", text, re.M))  # the stages of a sequence
         return make(text, name)
 
     device.kernel = kernel

@@ -16,8 +16,9 @@ from nvrtc import ARCHITECTURES, Nvrtc
 from pattern_models import ATTENTIONS
 from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import LIBRARY, Launch, source
+from tflgpu.delegates.launch import LIBRARY, Launch, Loop, launches_of, source
 from tflgpu.delegates.patterns import lowered
+from tflgpu.delegates.sequence import composed
 
 from tflgpu.executor import Session
 from tflgpu.loader import load
@@ -61,11 +62,10 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     graph.allocate()
     assert graph.plan is not None
     groups = [lowered(part.nodes, limits, part.outputs.__contains__) for part in graph.plan.parts]
-    found = [
-        step for groups_of_part in groups for group in groups_of_part for step in group if isinstance(step, Launch)
-    ]
-    ways = [way for launch in found for way in (launch, *launch.variants)]
-    return [one for way in ways for one in way.sequence if one.stem != LIBRARY]
+    steps = [step for groups_of_part in groups for group in groups_of_part for step in group]
+    loops = [composed([step], CudaDevice.dialect, limits) for step in steps if isinstance(step, Loop)]
+    ways = [way for launch in launches_of(steps) for way in (launch, *launch.variants)]
+    return [*(one for way in ways for one in way.sequence if one.stem != LIBRARY), *loops]
 
 
 SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE", "MMA", "BM", "BN", "LOAD", "SIDE")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp, Turn
 from tflgpu.delegates.lowering.index import standin
 from tflgpu.delegates.lowering.lstm_integer import integer_cell
 from tflgpu.delegates.lowering.recurrent import (
@@ -19,9 +19,11 @@ from tflgpu.delegates.lowering.recurrent import (
     emit,
     from_matrices,
     matrix,
+    one_row,
     product,
     state,
     time_of,
+    varying,
 )
 from tflgpu.delegates.lowering.registry import c_float, constant, f32, i32, lowers, require
 
@@ -136,7 +138,7 @@ def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowe
         n,
         rows,
         state(cell.cell_state.spec, rows * n),
-        {"ACTIVATE(x)": ACTIVATIONS[name]} | gates_at(order),
+        {"ACTIVATE(x)": ACTIVATIONS[name]} | gates_at(order) | one_row(rows),
         _peephole(cell, order, n),
         "".join(cell.peephole),
         normal,
@@ -150,16 +152,16 @@ def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowe
     sums = Temp(4 * rows * width)
     recurrent = _recurrent(cell, order, hidden, rows, sums, asymmetric, limits)
     projection = _Projection.of(cell, rows, asymmetric, float(o.proj_clip), limits)
-    places = zip(
-        over.places(width, 0, walk.reverse), over.places(walk.out.shape[-1], walk.column, walk.reverse), strict=True
-    )
-    for (step, offset), place in places:
-        launches += recurrent(before, step, offset)
-        target = hidden if projection is None else projection.hidden
-        launches += _cell_steps(inner, sums, target, walk.out, place if projection is None else None, limits)
-        if projection is not None:
-            launches += projection.launches(hidden, walk.out, place)
-    return launches
+    at = over.place(width, 0, walk.reverse)
+    place = over.place(walk.out.shape[-1], walk.column, walk.reverse)
+    steps = recurrent(before, *at)
+    if projection is None:
+        steps += _cell_steps(inner, sums, hidden, walk.out, place, limits)
+    else:
+        steps += _cell_steps(inner, sums, projection.hidden, walk.out, None, limits)
+        steps += projection.launches(hidden, walk.out, place)
+    products = rows * cell.n_output * (width + (n if projection is not None else 0))
+    return [*launches, *over.walk(steps, products, limits)]
 
 
 def _peephole(cell: Cell, order: str, n: int) -> Argument:
@@ -191,7 +193,7 @@ def _recurrent(
             "recurrent.diagonal",
             (hidden, constant(spec, "weights"), sums, i32(size), i32(n), i32(width), i32(k * n)),
             (size,),
-            defines={"DIAGONAL": 1},
+            defines={"DIAGONAL": 1} | one_row(rows),
         )
         for k, spec in enumerate(specs)
     ]
@@ -206,15 +208,16 @@ def matrix_of_nothing(n: int) -> Any:
 
 
 def _cell_steps(
-    c: _Cell, sums: Temp, hidden: Argument, out: TensorSpec, place: tuple[int, int] | None, limits: DeviceLimits
-) -> Lowered:
+    c: _Cell, sums: Temp, hidden: Argument, out: TensorSpec, place: tuple[int, int | Turn] | None, limits: DeviceLimits
+) -> list[Launch]:
     """One step from the gates' sums on: the cell's state, and `hidden`; the output too where it has a place."""
     defines = c.defines | ({"WRITES_Y": 1} if place is not None else {})
     row, offset = place or (0, 0)
     size = c.rows * c.n
 
     def cell(stage: int, more: dict[str, Any]) -> Launch:
-        args = (sums, c.peephole, c.state, hidden, Ref(out.index), *map(i32, (size, c.n, row, offset)), c.clip)
+        sizes = (*map(i32, (size, c.n, row)), varying(offset))
+        args = (sums, c.peephole, c.state, hidden, Ref(out.index), *sizes, c.clip)
         return Launch("recurrent.cell", args, (size,), defines=defines | more | {"CELL": stage})
 
     if c.normal is None:
@@ -253,7 +256,7 @@ class _Projection:
         made = product(hidden, rows, weights, asymmetric, limits)
         return _Projection(made, bias, hidden, Temp(4 * rows * cell.n_output), rows, activate)
 
-    def launches(self, state: Ref, out: TensorSpec, place: tuple[int, int]) -> Sequence[Launch]:
+    def launches(self, state: Ref, out: TensorSpec, place: tuple[int, int | Turn]) -> Sequence[Launch]:
         n = self.product.matrix.n
         last = emit(self.projected, state, out, self.rows * n, n, place, "f32", "f32", self.activate)
         return [*self.product.launches(self.bias, 0, 0, self.projected), last]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.recurrent import Time, emit, state
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp, Turn
+from tflgpu.delegates.lowering.recurrent import Time, emit, one_row, state, varying
 from tflgpu.delegates.lowering.registry import constant, i32, require
 
 from tflgpu.fixed_point import quantize_multiplier, quantize_multipliers
@@ -36,11 +36,11 @@ class CodesProduct:
     low: int
     high: int
 
-    def launch(self, x: Argument, rows: int, start: Argument, step: int, offset: int, out: Temp) -> Launch:
+    def launch(self, x: Argument, rows: int, start: Argument, step: int, offset: int | Turn, out: Temp) -> Launch:
         """Row r of start, which is added after rescaling, begins at offset + r * step."""
-        sizes = map(i32, (rows * self.n, self.n, self.k, step, offset, self.low, self.high))
+        sizes = (*map(i32, (rows * self.n, self.n, self.k, step)), varying(offset), i32(self.low), i32(self.high))
         args = (x, self.weights, self.biases, self.multipliers, self.exponents, start, out, *sizes)
-        return Launch("recurrent.product_codes", args, (rows * self.n,), defines={"CODES": 1})
+        return Launch("recurrent.product_codes", args, (rows * self.n,), defines={"CODES": 1} | one_row(rows))
 
 
 def codes_product(
@@ -94,30 +94,34 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
     zero = inner.zero_point if projection is None else -inner.zero_point
     tables = _table("logistic", 3), _table("tanh", 3), _table("tanh", 15 + k)
     cell_state = state(cell.cell_state.spec, rows * n)
-    defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order)}
+    defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order)} | one_row(rows)
     views = _views(cell, scales, k, sums, cell_state, over)
-    places = zip(over.places(width), over.places(walk.out.shape[-1]), strict=True)
-    for (step, offset), place in places:
-        launches.append(from_h.launch(hidden, rows, before, step, offset, sums))
-        target: Argument = hidden if projection is None else middle
-        numbers = map(i32, (rows * n, n, *place, 30 + k, low, high, m, e, zero))
-        args = (sums, *tables, cell_state, target, Ref(walk.out.index), *numbers)
-        more = {"WRITES_Y": 1} if projection is None else {}
-        stages = [
-            Launch("recurrent.cell_of_codes", args, (rows * n,), defines=defines | more | {"CELL_OF_CODES": stage})
-            for stage in range(3)
-        ]
-        if any(views.values()):
-            launches += [launch for g in order if g != "o" for launch in views[g]]
-            launches += [stages[1], *views["o"], stages[2]]
-        else:
-            launches.append(stages[0])
-        if projection is not None:
-            start = np.full(cell.n_output, cell.output_state.spec.zero_point, np.int32)
-            launches.append(projection.launch(middle, rows, start, 0, 0, projected))
-            size = rows * cell.n_output
-            launches.append(emit(projected, hidden, walk.out, size, cell.n_output, place, "i32", "i8", "(x)"))
-    return launches
+    place = over.place(walk.out.shape[-1])
+    steps = [from_h.launch(hidden, rows, before, *over.place(width), sums)]
+    target: Argument = hidden if projection is None else middle
+    numbers: tuple[Argument, ...] = (
+        *map(i32, (rows * n, n, place[0])),
+        place[1],
+        *map(i32, (30 + k, low, high, m, e, zero)),
+    )
+    args: tuple[Argument, ...] = (sums, *tables, cell_state, target, Ref(walk.out.index), *numbers)
+    more = {"WRITES_Y": 1} if projection is None else {}
+    stages = [
+        Launch("recurrent.cell_of_codes", args, (rows * n,), defines=defines | more | {"CELL_OF_CODES": stage})
+        for stage in range(3)
+    ]
+    if any(views.values()):
+        steps += [launch for g in order if g != "o" for launch in views[g]]
+        steps += [stages[1], *views["o"], stages[2]]
+    else:
+        steps.append(stages[0])
+    if projection is not None:
+        start = np.full(cell.n_output, cell.output_state.spec.zero_point, np.int32)
+        steps.append(projection.launch(middle, rows, start, 0, 0, projected))
+        size = rows * cell.n_output
+        steps.append(emit(projected, hidden, walk.out, size, cell.n_output, place, "i32", "i8", "(x)"))
+    products = rows * cell.n_output * (width + (n if projection is not None else 0))
+    return [*launches, *over.walk(steps, products, limits)]
 
 
 def _data(tensors: Gated, g: str) -> Array:
@@ -141,7 +145,7 @@ def _views(
             p = Peephole(cell, g, k, scale, rows if over.major else 1)
             numbers: Any = map(i32, (rows * n, n, len(scales), at, len(p.weights), p.m, p.e))
             args = (sums, p.weights.astype(np.int32), p.blocks.astype(np.uint8), held, *numbers)
-            launches.append(Launch("recurrent.see_codes", args, (rows * n,), defines={"SEEN": 1}))
+            launches.append(Launch("recurrent.see_codes", args, (rows * n,), defines={"SEEN": 1} | one_row(rows)))
         if g in cell.layer_norm:
             weights, bias = constant(cell.layer_norm[g].spec, "coefficients"), constant(cell.bias[g].spec, "a bias")
             q = LayerNorm(cell, g)

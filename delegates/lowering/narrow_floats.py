@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Share, Temp
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
 
 from tflgpu import bfloat16
 from tflgpu.delegate import Unsupported
@@ -60,7 +60,7 @@ def through_float32(node: Node, limits: DeviceLimits, lowering: Callable[[Node, 
         values[weights.index] = weights.data
     inner: Lowered = []
     for step in lowering(wide, limits):
-        if isinstance(step, Share):
+        if not isinstance(step, Launch):
             raise Unsupported(f"{node.op} of {node.input(0).type}")
         inner.append(_with(step, values, DEFINES.get(node.op, {})))
     made = {spec.index for spec in node.outputs}

@@ -16,7 +16,7 @@
 #endif
 #if defined(WIDE)
 #define SUMS(v) (v)
-#elif defined(CODES)
+#elif defined(CODES) || defined(HYBRID)
 #define SUMS(v) TO_INTS(v)
 #else
 #define SUMS(v) TO_FLOATS(v)

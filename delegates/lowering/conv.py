@@ -151,10 +151,12 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     """The launches of a fast kernel, or None where there is none for the case."""
     x, weights, out = c.x, c.weights, c.out
     types = (x.type, weights.type, out.type)
-    if not (limits.tiles or limits.warps) or c.transposed or types not in TILED or 0 in out.shape:
+    if not (limits.tiles or limits.warps) or types not in TILED or 0 in out.shape:
         return None
     if weights.data is None or (c.bias is not None and c.bias.data is None):
         return None
+    if c.transposed:
+        return _spread(c, limits)
     if x.type == "FLOAT32" and x.shape[3] == 1 and size(out) <= IN_ORDER and c.window.kh * c.window.kw <= 16:
         return None  # large terms that cancel out leave what the reference's rounding left
     wide = types[0] == "INT16"
@@ -182,6 +184,18 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     n, h, w, channels = x.shape
     make = gemm.conv_gemm if limits.warps else dot.conv_dot
     return make(x, (n, h, w, channels), matrix, out, c.window, finish, limits)
+
+
+def _spread(c: Convolution, limits: DeviceLimits) -> Lowered | None:
+    """A transposed convolution as a plain one, each of whose places makes several outputs."""
+    over, weights = c.window, c.weights
+    if not limits.cpu or c.x.type not in ("INT8", "UINT8") or min(over.top, over.left) < 0 or 0 in c.x.shape:
+        return None
+    assert weights.data is not None
+    zero = weights.zero_point if c.x.type == "UINT8" else 0
+    matrix = tiles.Matrix(weights.data, zero, None if c.bias is None else c.bias.data)
+    oc, kh, kw, channels = weights.shape
+    return [dot.transposed(c.x, matrix, (oc, kh, kw, channels), c.out, over, _finish(c), limits)]
 
 
 TILED = {

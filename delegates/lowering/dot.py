@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.lowering.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
 from tflgpu.delegates.lowering.tiles import C_NAMES, Finish, Matrix, conv_tiles, folded_bias, padded
 from tflgpu.delegates.lowering.window import Window
@@ -40,12 +41,9 @@ def conv_dot(
     limits: DeviceLimits,
 ) -> Lowered:
     """The launch: of these kernels where the device and the types allow it, else of tiles.conv_tiles."""
-    launch = (
-        dot_tiles(x, image, matrix, out, over, finish, limits)
-        if limits.dot and finish.rescale and not finish.wide
-        else None
-    )
-    return [launch] if launch is not None else conv_tiles(x, image, matrix, out, over, finish, limits)
+    if limits.dot and finish.rescale and not finish.wide:
+        return [dot_tiles(x, image, matrix, out, over, finish, limits)]
+    return conv_tiles(x, image, matrix, out, over, finish, limits)
 
 
 def dot_tiles(
@@ -56,84 +54,193 @@ def dot_tiles(
     over: Window,
     finish: Finish,
     limits: DeviceLimits,
-) -> Launch | None:
-    """The launch, or None where weights less their zero point are not bytes. image: x's shape as (n, h, w, c)."""
-    if x.type == "UINT8" and matrix.zero_point != 128:
-        return None
-    _, h, w, c = image
-    oc = matrix.weights.shape[0]
-    pixels = size(out) // oc
-    height, vectors = tile(oc, pixels)
-    nr = LANES * vectors
-    panels = -(-oc // nr)
-    steps = -(-over.kh * over.kw * c // 4)
-    rows = -(-pixels // height)
-    groups = min(panels, -(-limits.units * 4 // rows))
-    across = -(-panels // groups)
-    blocks = rows * -(-panels // across)
-    share = -(-blocks // min(blocks, limits.units * 4))
-    items = -(-blocks // share)
+    spread: Spread | None = None,
+) -> Launch:
+    """The launch. image: x's shape as (n, h, w, c). spread: how many outputs each window makes, where it is not one."""
+    n, h, w, c = image
+    if over.pointwise and spread is None:  # a matrix product, whose rows lie side by side
+        n, h, w, over = 1, 1, n * h * w, replace(over, oh=1, ow=n * h * w)
+    by_sum, low = 0, int(matrix.weights.min(initial=0)) - matrix.zero_point
+    if low < -128 or int(matrix.weights.max(initial=0)) - matrix.zero_point > 127:
+        by_sum = 128 - matrix.zero_point
+    taken = matrix.zero_point + by_sum
     flip = 128 if x.type == "INT8" else 0
     shifted = replace(finish, x_zero=finish.x_zero + flip)
-    sizes = (blocks, share, across, steps, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw)
-    args: list[Argument] = [
-        Ref(x.index),
-        Packed(lambda: panels_of_bytes(matrix, nr, steps)),
-        Packed(lambda: folded_bias(matrix, shifted, panels * nr)),
-        *(padded(array, panels * nr) for array in finish.rescale),
-        Temp(items * height * steps * 4),
-        Ref(out.index),
-        *map(i32, (*sizes, over.dh, over.dw, over.top, over.left, finish.x_zero)),
-        *finish.ends,
-    ]
+    oc = out.shape[-1]
+    channels = oc if spread is None else spread.channels
+    tile = Tiling.of(len(matrix.weights), n * over.oh * over.ow, over.kh * over.kw * c, limits)
+    arrays = (
+        Packed(lambda: panels_of_bytes(replace(matrix, zero_point=taken), tile, limits)),
+        Packed(lambda: folded_bias(matrix, shifted, tile.padded)),
+        *(padded(array, tile.padded if spread is None else channels) for array in finish.rescale),
+    )
+    sizes = (*tile.sizes, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
+    args: list[Argument] = [Ref(x.index), *arrays, tile.scratch(), Ref(out.index)]
+    args += [*map(i32, (*sizes, over.top, over.left, finish.x_zero, 1))]
+    args += [] if spread is None else [*map(i32, (*out.shape[1:3], channels))]
+    args += [i32(by_sum)] if by_sum else []
     name = C_NAMES[x.type]
-    defines: dict[str, Any] = {"VW": LANES, "NV": vectors, "MR": height, "X_T": name, "OUT_T": name, "FLIP": flip}
-    defines |= {"CODES": 1, "CALCULATE": assembly(height, vectors)}
+    defines: dict[str, Any] = {"X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
-    return Launch("dot.dot_tiles", tuple(args), (items,), (1,), defines)
+    defines |= {"ROW_SUMS": 1} if by_sum else {}
+    defines |= {} if spread is None else spread.defines
+    return tile.launch([*args, *finish.ends], defines, flip, limits)
 
 
-def tile(oc: int, pixels: int) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Spread:
+    """h x w outputs of each window, one's channels after another's, each padded to `channels`.
+
+    The first `top` rows and `left` columns of the outputs are none.
+    """
+
+    h: int
+    w: int
+    channels: int
+    top: int
+    left: int
+
+    @property
+    def defines(self) -> dict[str, Any]:
+        return {"SPREAD_H": self.h, "SPREAD_W": self.w, "SPREAD_TOP": self.top, "SPREAD_LEFT": self.left}
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a product of `rows` rows of `depth` and `columns` columns is shared out, as dot.cl says."""
+
+    lanes: int
+    vectors: int
+    height: int
+    steps: int
+    rows: int
+    padded: int
+    blocks: int
+    share: int
+    across: int
+
+    @classmethod
+    def of(cls, columns: int, rows: int, depth: int, limits: DeviceLimits, batches: int = 1) -> Tiling:
+        lanes = LANES if limits.dot else limits.vector
+        height, vectors = tile(columns, rows, lanes)
+        nr = lanes * vectors
+        panels, down = -(-columns // nr), -(-rows // height) * batches
+        groups = min(panels, -(-limits.units * 4 // down))
+        across = -(-panels // groups)
+        blocks = down * -(-panels // across)
+        share = -(-blocks // min(blocks, limits.units * 4))
+        return cls(lanes, vectors, height, -(-depth // 4), rows, panels * nr, blocks, share, across)
+
+    @property
+    def nr(self) -> int:
+        return self.lanes * self.vectors
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.blocks, self.share, self.across, self.steps, self.rows
+
+    @property
+    def items(self) -> int:
+        return -(-self.blocks // self.share)
+
+    def scratch(self) -> Temp:
+        return Temp(self.items * self.height * self.steps * 4)
+
+    def launch(self, args: list[Argument], defines: dict[str, Any], flip: int, limits: DeviceLimits) -> Launch:
+        defines |= {"VW": self.lanes, "NV": self.vectors, "MR": self.height}
+        defines |= {"CALCULATE": assembly(self.height, self.vectors, flip)} if limits.dot else {}
+        return Launch("dot.dot_tiles", tuple(args), (self.items,), (1,), defines)
+
+
+def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
     """Rows and vectors of a tile, of which 32 registers hold 8 by 3."""
-    vectors = min((3, 2, 1), key=lambda v: (-(-oc // (v * LANES)) * v, -v))
-    return next(rows for rows in (8, 4, 2, 1) if pixels >= rows), vectors
+    vectors = min((3, 2, 1), key=lambda v: (-(-columns // (v * lanes)) * v, -v))
+    return next(height for height in (8, 4, 2, 1) if rows >= height), vectors
 
 
-def panels_of_bytes(matrix: Matrix, nr: int, steps: int) -> Array:
-    """Weights (oc, k), less their zero point, as (oc / nr, k / 4, nr, 4) of int8, padded with zeros."""
+def spread_matrix(matrix: Matrix, taps: tuple[int, int, int, int], strides: tuple[int, int], channels: int) -> Matrix:
+    """Weights (oc, kh, kw, c) of a transposed convolution as those of a plain one over windows of x: `strides`
+    outputs of each window, one's channels after another's, each padded to `channels`."""
+    oc, kh, kw, c = taps
+    sh, sw = strides
+    wh, ww = -(-kh // sh), -(-kw // sw)
+    whole = np.full((oc, wh * sh, ww * sw, c), matrix.zero_point, matrix.weights.dtype)
+    whole[:, :kh, :kw] = matrix.weights.reshape(taps)
+    # Tap y * sh + p makes row p of the outputs of the window whose last row but y it takes.
+    turned = whole.reshape(oc, wh, sh, ww, sw, c)[:, ::-1, :, ::-1].transpose(2, 4, 0, 1, 3, 5)
+    out = np.full((sh * sw, channels, wh * ww * c), matrix.zero_point, matrix.weights.dtype)
+    out[:, :oc] = turned.reshape(sh * sw, oc, -1)
+    bias = None
+    if matrix.bias is not None:
+        bias = np.tile(padded(matrix.bias.reshape(-1), channels), sh * sw)
+    return Matrix(out.reshape(sh * sw * channels, -1), matrix.zero_point, bias)
+
+
+def transposed(
+    x: TensorSpec,
+    matrix: Matrix,
+    taps: tuple[int, int, int, int],
+    out: TensorSpec,
+    over: Window,
+    finish: Finish,
+    limits: DeviceLimits,
+) -> Launch:
+    """A transposed convolution. taps: the weights' shape (oc, kh, kw, c). over: the window of its gradient."""
+    n, h, w, c = x.shape
+    oc, kh, kw, _ = taps
+    lanes = LANES if limits.dot else limits.vector
+    channels = -(-oc // lanes) * lanes
+    wh, ww = -(-kh // over.sh), -(-kw // over.sw)
+    qh, qw = (out.shape[1] - 1 + over.top) // over.sh + 1, (out.shape[2] - 1 + over.left) // over.sw + 1
+    plain = Window(wh, ww, 1, 1, 1, 1, qh, qw, wh - 1, ww - 1)
+    spread = Spread(over.sh, over.sw, channels, over.top, over.left)
+    whole = spread_matrix(matrix, taps, (over.sh, over.sw), channels)
+    return dot_tiles(x, (n, h, w, c), whole, out, plain, finish, limits, spread)
+
+
+def panels_of_bytes(matrix: Matrix, tile: Tiling, limits: DeviceLimits) -> Array:
+    """Weights (oc, k), less their zero point, as (oc / nr, k / 4, nr, 4) of int8, padded with zeros; of plain C as
+    (oc / nr, k, nr)."""
     rows = matrix.weights.reshape(len(matrix.weights), -1)
     oc, k = rows.shape
-    panels = -(-oc // nr)
-    whole = np.zeros((panels * nr, steps * 4), np.int8)
+    whole = np.zeros((tile.padded, tile.steps * 4), np.int8)
     whole[:oc, :k] = rows.astype(np.int16) - matrix.zero_point
-    return whole.reshape(panels, nr, steps, 4).transpose(0, 2, 1, 3)
+    if not limits.dot:
+        return whole.reshape(-1, tile.nr, tile.steps * 4).transpose(0, 2, 1)
+    return whole.reshape(-1, tile.nr, tile.steps, 4).transpose(0, 2, 1, 3)
 
 
-def assembly(rows: int, vectors: int) -> str:
+def assembly(rows: int, vectors: int, flip: int = 0) -> str:
     """The body of `multiply`: sums of `rows` by `vectors` vectors stay in registers over all steps."""
     sums = [[f"%%zmm{i * vectors + j}" for j in range(vectors)] for i in range(rows)]
     weights = [f"%%zmm{rows * vectors + j}" for j in range(vectors)]
     values = [f"%%zmm{rows * vectors + vectors + i}" for i in range(2)]
     lines = ["lea (%[r],%[r],2),%[r3]", "lea (%[r],%[r],4),%[r5]", "lea (%[r3],%[r],4),%[r7]"]
+    if flip:
+        lines += ["mov $0x80808080,%k[n]", "vpbroadcastd %k[n],%%zmm31"]
     lines += [f"vpxord {s},{s},{s}" for row in sums for s in row]
-    lines.append("1:")
+    lines += ["2:", "mov %[w],%[n]", "1:"]
     lines += [f"vmovdqu32 {64 * j}(%[b]),{weight}" for j, weight in enumerate(weights)]
     for i, row in enumerate(sums):
         lines.append(f"vpbroadcastd {OFFSETS[i]},{values[i % 2]}")
+        lines += [f"vpxord %%zmm31,{values[i % 2]},{values[i % 2]}"] if flip else []
         lines += [f"vpdpbusd {weight},{values[i % 2]},{s}" for weight, s in zip(weights, row, strict=True)]
     lines += ["add $4,%[a]", f"add ${64 * vectors},%[b]", "dec %[n]", "jnz 1b"]
+    lines += ["add %[j],%[a]", "dec %[s]", "jnz 2b"]
     for i, row in enumerate(sums):
         lines += [f"vmovdqu32 {s},{64 * (i * vectors + j)}(%[c])" for j, s in enumerate(row)]
     lines.append("vzeroupper")
-    written = '[a] "+r"(rows), [b] "+r"(panel), [n] "+r"(left), [r3] "=&r"(row3), [r5] "=&r"(row5), [r7] "=&r"(row7)'
+    written = '[a] "+r"(rows), [b] "+r"(panel), [s] "+r"(runs), [n] "=&r"(left), [r3] "=&r"(row3), [r5] "=&r"(row5), '
+    written += '[r7] "=&r"(row7)'
+    read = '[r] "r"(row), [w] "r"(words), [j] "r"(jump), [c] "r"(sums)'
     text = "; ".join(lines)
-    return f'i64 row3, row5, row7; __asm__ volatile("{text}" : {written} : [r] "r"(row), [c] "r"(sums) : "memory");'
+    return f'i64 row3, row5, row7, left; __asm__ volatile("{text}" : {written} : {read} : "memory");'
 
 
 TRIAL = f"""
 #define ASM {assembly(1, 1).replace("i64", "long")}
 kernel void trial(global uint* rows, global char* panel, global int* out) {{
-    long left = 2, row = 8;
+    long words = 2, runs = 1, jump = 0, row = 8;
     global int* sums = out;
     ASM
 }}

@@ -12,7 +12,9 @@
 // pack: those panels, of matrices that are computed, and the bias: what the zero points amount to.
 // Only for OpenCL, and there for CPUs.
 
+#ifndef PACK
 #define NR (VW * NV)
+#endif
 #ifdef HYBRID
 #define BIAS_T f32
 #else
@@ -27,20 +29,23 @@ kernel void pack(global const i8* restrict y, global i8* restrict panels, global
     if (block >= blocks) return;
     i32 batch = block / across, n0 = block % across * NR, count = min(NR, n - n0);
     y += batch * n * k + n0 * y_column;
-    panels += (i64)block * steps * 4 * NR;
+    panels += block * steps * 4 * NR;
     bias += block * NR;
     i32 sums[NR];
     for (i32 i = 0; i < NR; i++) sums[i] = 0;
-    for (i32 s = 0; s < steps * 4; s++)
+    for (i32 s = 0; s < steps * 4; s += 4, panels += 4 * NR) {
         for (i32 i = 0; i < NR; i++) {
-            i8 code = i < count && s < k ? y[s * y_row + i * y_column] : 0;
-            sums[i] += code;
+            global const i8* from = y + s * y_row + i * y_column;
+            i8 codes[4];
+            for (i32 j = 0; j < 4; j++) codes[j] = i < count && s + j < k ? from[j * y_row] : 0;
+            sums[i] += codes[0] + codes[1] + codes[2] + codes[3];
 #ifdef INTERLEAVED
-            panels[(s / 4 * NR + i) * 4 + s % 4] = code;
+            vstore4(vload4(0, codes), i, panels);
 #else
-            panels[s * NR + i] = code;
+            for (i32 j = 0; j < 4; j++) panels[j * NR + i] = codes[j];
 #endif
         }
+    }
     for (i32 i = 0; i < NR; i++) bias[i] = constant_part - x_zero * sums[i];
 }
 #else

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
 from tflgpu.delegates.lowering.tiles import C_NAMES, Finish, Matrix, conv_tiles, folded_bias, padded
 from tflgpu.delegates.lowering.window import Window
@@ -196,6 +195,48 @@ def transposed(
     spread = Spread(over.sh, over.sw, channels, over.top, over.left)
     whole = spread_matrix(matrix, taps, (over.sh, over.sw), channels)
     return dot_tiles(x, (n, h, w, c), whole, out, plain, finish, limits, spread)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Matrices of codes that are both computed: x (..., m, k) times y (..., k, n), by tensor and zero point.
+
+    x_batch, y_batch: C for which of each the matrix `b` of the output comes of. y_batches: how many there are of y.
+    y_steps: elements from one row and column of y to the next.
+    """
+
+    x: int
+    y: int
+    x_zero: int
+    y_zero: int
+    m: int
+    n: int
+    k: int
+    x_batch: str
+    y_batch: str
+    y_batches: int
+    y_steps: tuple[int, int]
+
+
+def computed(f: Factors, out: TensorSpec, finish: Finish, limits: DeviceLimits) -> Lowered:
+    """The launches that pack y and multiply."""
+    m, n, k = f.m, f.n, f.k
+    batches = size(out) // (m * n)
+    tile = Tiling.of(n, m, k, limits, batches)
+    panels, bias = Temp(f.y_batches * tile.padded * tile.steps * 4), Temp(4 * f.y_batches * tile.padded)
+    across = tile.padded // tile.nr
+    blocks = f.y_batches * across
+    x_zero = f.x_zero + 128
+    numbers = (blocks, n, k, across, tile.steps, *f.y_steps, x_zero, k * x_zero * f.y_zero)
+    defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr} | ({"INTERLEAVED": 1} if limits.dot else {})
+    pack = Launch("dot.pack", (Ref(f.y), panels, bias, *map(i32, numbers)), (blocks,), (1,), defines)
+    sizes = (*tile.sizes, 1, m, k, 1, m, n, 1, 1, 1, 1, 1, 1, 0, 0, 0, batches)
+    scaling = (np.ascontiguousarray(array) for array in (padded(a, tile.padded) for a in finish.rescale))
+    args: list[Argument] = [Ref(f.x), panels, bias, *scaling, tile.scratch(), Ref(out.index), *map(i32, sizes)]
+    args += [i32(-f.y_zero)] if f.y_zero else []
+    defines = {"X_T": "char", "OUT_T": C_NAMES[out.type], "CODES": 1, "FLIP": 128}
+    defines |= {"X_BATCH": f"({f.x_batch})", "Y_BATCH": f"({f.y_batch})"} | ({"ROW_SUMS": 1} if f.y_zero else {})
+    return [pack, tile.launch([*args, *finish.ends], defines, 128, limits)]
 
 
 def panels_of_bytes(matrix: Matrix, tile: Tiling, limits: DeviceLimits) -> Array:

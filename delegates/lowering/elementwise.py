@@ -130,7 +130,7 @@ def unary(node: Node, limits: DeviceLimits) -> Lowered:
     """One input, one output of its shape."""
     x, out = node.input(0), node.outputs[0]
     if narrow(x) and node.op != "LOGICAL_NOT":
-        return [table(node)]
+        return [table(node, limits)]
     if node.op == "LOGICAL_NOT":
         return [elementwise("x == 0", (x,), out, limits)]
     if x.type in ("INT32", "INT64") and node.op in INTEGER_UNARY:
@@ -248,7 +248,7 @@ def converted(node: Node, limits: DeviceLimits) -> Lowered:
     """Between element types, with or without a scale."""
     x, out = node.input(0), node.outputs[0]
     if narrow(x) or x.type == "BOOL":
-        return [table(node)]
+        return [table(node, limits)]
     if node.op == "QUANTIZE":
         return [quantize(x, out, limits)]
     require(node.op == "CAST", f"{node.op} of {x.type}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Packed, Ref
+from tflgpu.delegates.lowering.code_rows import code_rows
 from tflgpu.delegates.lowering.registry import BITS_TYPES, RUNTIME, bits_type, i32, require, size
 
 from tflgpu.graph import Array, Node, TensorSpec
@@ -17,7 +19,7 @@ def narrow(spec: TensorSpec) -> bool:
     return spec.dtype.itemsize <= 2 and spec.dtype != np.bool_
 
 
-def table(node: Node) -> Launch:
+def table(node: Node, limits: DeviceLimits) -> Launch:
     """An operator of one narrow input as a table of every code's result, computed by the CPU's operator."""
     x, out = node.input(0), node.outputs[0]
     require(x.quantization is None or not x.quantization.per_channel, "quantization by channel")
@@ -35,17 +37,24 @@ def table(node: Node) -> Launch:
 
     # Made here too, since an operator may refuse some codes, which only running it can tell.
     made = Packed(make) if x.dtype.itemsize == 2 and node.op not in RAISING else make()
-    return lookup(x, made, out)
+    return lookup(x, made, out, limits)
 
 
 RAISING = ("LOG", "RSQRT", "SQRT")
 """Operators of narrow inputs that refuse some values."""
 
 
-def lookup(x: TensorSpec, entries: Argument, out: TensorSpec) -> Launch:
+def lookup(x: TensorSpec, entries: Argument, out: TensorSpec, limits: DeviceLimits) -> Launch:
     """out = entries[the code of x, as an unsigned number]."""
+    if x.type in BYTES and out.type in BYTES:
+        fast = code_rows({}, (x,), (entries,), out, (), limits)
+        if fast is not None:
+            return fast
     defines = {"X_T": BITS_TYPES[x.dtype.itemsize], "OUT_T": bits_type(out)}
     return Launch("lut.lut", (Ref(x.index), entries, Ref(out.index), i32(size(out))), (size(out),), defines=defines)
+
+
+BYTES = ("INT8", "UINT8")
 
 
 def all_codes(spec: TensorSpec) -> Array:

@@ -236,6 +236,11 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
         multipliers, exponents = np.full(n, multiplier, np.int32), np.full(n, exponent, np.int32)
         codes = np.iinfo(out.dtype)
         ends, zeros = (int(codes.min), int(codes.max)), (x.zero_point, y.zero_point, out.zero_point)
+        if types == ("INT8", "INT8", "INT8") and limits.tiles and limits.cpu and size(out) and k:
+            finish = tiles.Finish(*ends, (multipliers, exponents), out.zero_point)
+            fast = _of_codes(product, node, finish, limits)
+            if fast is not None:
+                return fast
     defines["RESCALE"] = "PLAIN" if out.type == "INT32" else "mbqm64" if wide else "mbqm"
     if limits.warps and not wide and products.batches_of(node).fits:
         finish = (*map(i32, zeros[:2]), multipliers[0], exponents[0], *map(i32, (zeros[2], *ends)))
@@ -252,6 +257,19 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
         *map(i32, (*zeros, *ends)),
     )
     return [product.launch("matmul_fixed", args, defines)]
+
+
+def _of_codes(p: Product, node: Node, finish: tiles.Finish, limits: DeviceLimits) -> Lowered | None:
+    """The launches of the fast kernels for matrices that are both computed, or None where x lies by columns."""
+    x, y = node.input(0), node.input(1)
+    if p.x_steps[1] != 1:
+        return None
+    batches = p.out.shape[:-2]
+    places = [broadcast_index(spec.shape[:-2], batches, "b") for spec in (x, y)]
+    factors = dot.Factors(
+        x.index, y.index, x.zero_point, y.zero_point, p.m, p.n, p.k, *places, size(y) // (p.k * p.n), p.y_steps
+    )
+    return dot.computed(factors, p.out, finish, limits)
 
 
 _FIXED = {("INT8", "INT8", "INT8"), ("INT16", "INT16", "INT16"), ("INT16", "INT8", "INT16")}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Fault, Launch, Packed, Ref
+from tflgpu.delegates.lowering.code_rows import code_rows
 from tflgpu.delegates.lowering.index import broadcast_index
 from tflgpu.delegates.lowering.lut import all_codes
 from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, c_type, i32, require, size
@@ -90,7 +91,11 @@ def rescaling(node: Node, limits: DeviceLimits) -> Launch:
     }
     start = (Ref(x.index), Ref(y.index), Ref(out.index), i32(size(out)), i32(x.zero_point), i32(y.zero_point))
     if node.op == "MUL":
-        factor = map(i32, quantize_multiplier(float(x.scale * y.scale / out.scale)))
+        factor = [i32(v) for v in quantize_multiplier(float(x.scale * y.scale / out.scale))]
+        numbers = (i32(x.zero_point), i32(y.zero_point), *factor, *ends)
+        fast = code_rows({"PRODUCT": 1}, (x, y), (), out, numbers, limits) if factor[0] >= 0 else None
+        if fast is not None:
+            return fast
         return Launch("quantized.product", (*start, *factor, *ends), (size(out),), defines=defines | {"PRODUCT": 1})
     defines["SIGN"] = "+" if node.op == "ADD" else "-"
     shifts = _shifts(node, x, y, out)
@@ -103,7 +108,12 @@ def rescaling(node: Node, limits: DeviceLimits) -> Launch:
     real = twice / float(np.float32(1 << bits) * out.scale)
     require(node.op != "ADD" or real < 1, "scales that the CPU refuses")
     factors = [quantize_multiplier(f) for f in (float(x.scale) / twice, float(y.scale) / twice, real)]
-    args = (*start, i32(bits), *(i32(v) for pair in factors for v in pair), *ends)
+    numbers = (i32(x.zero_point), i32(y.zero_point), i32(bits), *(i32(v) for pair in factors for v in pair), *ends)
+    kind = {"SUM": 1, "SIGN": defines["SIGN"]}
+    fast = code_rows(kind, (x, y), (), out, numbers, limits) if float(out.scale) > 0 else None
+    if fast is not None:
+        return fast
+    args = (*start[:4], *numbers)
     return Launch("quantized.sum", args, (size(out),), defines=defines)
 
 

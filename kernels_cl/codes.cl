@@ -1,0 +1,53 @@
+// Element-wise operators on 8- and 16-bit codes, VW at a time: rows of `inner` elements, in pieces of `length`.
+// Each input goes on by x_row elements from one row to the next, and along a row (x_along 1) or not (0).
+// SUM (SIGN + or -), PRODUCT: rescaled in fixed point and clamped. Otherwise entries of a table of 256, one for each code.
+// Only for OpenCL, and there for CPUs.
+
+#if defined(SUM)
+#define Y_PARAMETERS IN(OUT_T) y,
+#define STEPS                                                                                                          \
+    , i32 y_row, i32 y_along, i32 x_zero, i32 y_zero, i32 bits, i32 x_by, i32 x_exp, i32 y_by, i32 y_exp, i32 by,       \
+        i32 exp, i32 zero, i32 low, i32 high
+#define COMPUTE                                                                                                        \
+    VI a = mbqm_v((LANES(x) - x_zero) * (1 << bits), (VI)x_by, (VI)x_exp);                                              \
+    VI b = mbqm_v((LANES(y) - y_zero) * (1 << bits), (VI)y_by, (VI)y_exp);                                              \
+    VI acc = clamp(add_sat(mbqm_v(a SIGN b, (VI)by, (VI)exp), (VI)zero), (VI)low, (VI)high);
+#elif defined(PRODUCT)
+#define Y_PARAMETERS IN(OUT_T) y,
+#define STEPS , i32 y_row, i32 y_along, i32 x_zero, i32 y_zero, i32 by, i32 exp, i32 zero, i32 low, i32 high
+#define COMPUTE                                                                                                        \
+    VI acc = mbqm_v((LANES(x) - x_zero) * (LANES(y) - y_zero), (VI)by, (VI)exp);                                        \
+    acc = clamp(add_sat(acc, (VI)zero), (VI)low, (VI)high);
+#else
+#define Y_PARAMETERS IN(OUT_T) table,
+#define STEPS
+#define COMPUTE VI acc = looked_up(table, LANES(x));
+#endif
+#define LANES(x) (x##_along ? some(x##s + i, left) : (VI)(i32)x##s[0])
+
+// The first `count` of VW codes, and zeros.
+FN VI some(IN(X_T) p, i32 count) {
+    if (count >= VW) return TO_INTS(VLOAD(p));
+    i32 values[VW];
+    for (i32 e = 0; e < VW; e++) values[e] = e < count ? p[e] : 0;
+    return VLOAD(values);
+}
+
+__attribute__((reqd_work_group_size(1, 1, 1)))
+kernel void code_rows(IN(X_T) x, Y_PARAMETERS global OUT_T* out, i32 pieces, i32 share, i32 per_row, i32 length,
+                      i32 oc, i32 total, i32 x_row, i32 x_along STEPS EXTRA) {
+    i32 first = get_global_id(0) * share, last = min(first + share, pieces);
+    for (i32 piece = first; piece < last; piece++) {
+        i32 m = piece / per_row, start = piece % per_row * length, count = min(length, oc - start);
+        IN(X_T) xs = x + m * x_row + x_along * start;
+#if defined(SUM) || defined(PRODUCT)
+        IN(X_T) ys = y + m * y_row + y_along * start;
+#endif
+        for (i32 i = 0; i < count; i += VW) {
+            i32 n = start + i, left = count - i, room = total - m * oc - n;
+            COMPUTE
+            AFTER
+            store(acc, out + m * oc + n, left);
+        }
+    }
+}

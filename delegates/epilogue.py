@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from tflgpu.delegates.code_epilogue import Epilogue, code_step
 from tflgpu.delegates.launch import Argument, Launch, Loop, Ref
 from tflgpu.delegates.rows import HEXADECIMAL, ON_VECTORS
 
-TILED = ("conv_tiles", "depthwise_rows", "dot_tiles", "gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
+TILED = (
+    "conv_tiles",
+    "depthwise_rows",
+    "dot_tiles",
+    "gemm",
+    "gemm_mma",
+    "gemm_finish",
+    "depthwise_strips",
+    "code_rows",
+)
 """Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of vectors.clh and prelude.cuh."""
 
-CHANNELS_AT = {"conv_tiles": 9, "depthwise_rows": 5, "dot_tiles": 11}
+CHANNELS_AT = {"conv_tiles": 9, "depthwise_rows": 5, "dot_tiles": 11, "code_rows": 5}
 """Of kernels that compute on vectors of channels: how far behind the output the number of channels is an argument."""
 
 Place = tuple[int, int]
 
-
-@dataclass(frozen=True, eq=False)
-class Epilogue:
-    """What a kernel does to its outputs `acc` before it stores them as `out`, with parameters of its own."""
-
-    made: int
-    statements: str
-    parameters: tuple[tuple[str, str, Argument], ...]
-    out: Ref
+MOST = 3
+"""So many epilogues of codes one kernel takes: each combination is a program to compile."""
 
 
 def with_epilogues(
@@ -41,6 +44,8 @@ def with_epilogues(
     chains: the fuse.Chain of each element-wise launch, by group and place. root: whose storage a tensor shares.
     """
     makers: dict[int, Place] = {}
+    outputs: dict[int, int] = {}
+    turns: dict[int, int] = {}
     readers: dict[int, set[Place]] = {}
     for g, group in enumerate(groups):
         for s, step in enumerate(group):
@@ -54,6 +59,7 @@ def with_epilogues(
             refs = [argument.tensor for argument in step.args if isinstance(argument, Ref)]
             if _takes_epilogue(step) and refs:
                 makers[root(refs[-1])] = (g, s)
+                outputs[root(refs[-1])] = _output_place(step)
             if _takes_epilogue(step) or _last_is_output(step):
                 refs = refs[:-1]
             refs += [a.tensor for other in step.sequence[:-1] for a in other.args if isinstance(a, Ref)]
@@ -64,7 +70,7 @@ def with_epilogues(
         g, s = makers[root(tensor)]
         maker = groups[g][s]
         far = CHANNELS_AT.get(maker.name)
-        return 0 if far is None else int(maker.args[_output_place(maker) + far])
+        return 0 if far is None else int(maker.args[outputs[root(tensor)] + far])
 
     def ready(tensor: int, kind: str) -> bool:
         made = root(tensor)
@@ -72,22 +78,28 @@ def with_epilogues(
             return False
         g, s = makers[made]
         maker = groups[g][s]
-        codes = "CODES" in maker.defines and "WIDE" not in maker.defines
-        plain = "PLAIN" in maker.defines
-        return "AFTER" not in maker.defines and (plain if kind == "f32" else codes)
+        if kind == "f32":
+            return not turns.get(made) and ("PLAIN" in maker.defines or "HYBRID" in maker.defines)
+        most = MOST if maker.name in CHANNELS_AT else 1
+        return "CODES" in maker.defines and "WIDE" not in maker.defines and turns.get(made, 0) < most
 
     for g, group in enumerate(groups):
         for s, step in enumerate(group):
             if not isinstance(step, Launch):
                 continue
             epilogue = (
-                _of_chain(chains[g, s], ready, channels, root) if (g, s) in chains else _of_sum(step, ready, root)
+                _of_chain(chains[g, s], ready, channels, root)
+                if (g, s) in chains
+                else code_step(step, lambda tensor: ready(tensor, "codes"), channels, root)
             )
             if epilogue is None:
                 continue
             made = root(epilogue.made)
             maker_group, place = makers.pop(made)
-            group[s] = _finished(groups[maker_group][place], epilogue)
+            output = outputs.pop(made)
+            turn = turns.pop(made, 0)
+            group[s] = _finished(groups[maker_group][place], epilogue, output, turn)
+            outputs[root(epilogue.out.tensor)], turns[root(epilogue.out.tensor)] = output, turn + 1
             groups[maker_group][place] = None
             makers[root(epilogue.out.tensor)] = (g, s)
 
@@ -100,23 +112,26 @@ def _takes_epilogue(launch: Launch) -> bool:
 
 
 def _last_is_output(launch: Launch) -> bool:
-    return launch.stem in ("elementwise", "chain") or launch.kernel == "quantized.sum"
+    return launch.stem in ("elementwise", "chain", "lut", "quantized")
 
 
 def _output_place(maker: Launch) -> int:
     return max(k for k, argument in enumerate(maker.args) if isinstance(argument, Ref))
 
 
-def _finished(maker: Launch, epilogue: Epilogue) -> Launch:
-    place = _output_place(maker)
+def _finished(maker: Launch, epilogue: Epilogue, output: int, turn: int) -> Launch:
+    """The launch with one epilogue more. output: where its output is among its arguments. turn: epilogues before."""
     args = [*maker.args, *(argument for _, _, argument in epilogue.parameters)]
-    args[place] = epilogue.out
-    defines = {
-        "AFTER": epilogue.statements,
+    args[output] = epilogue.out
+    more = {
+        "AFTER": f" {epilogue.statements}",
         "EXTRA": "".join(f", {kind} {name}" for kind, name, _ in epilogue.parameters),
         "EXTRA_PASSED": "".join(f", {name}" for _, name, _ in epilogue.parameters),
     }
-    variants = tuple(_finished(variant, epilogue) for variant in maker.variants)
+    defines = {key: f"{maker.defines.get(key, '')}{text.replace('#', str(turn))}" for key, text in more.items()}
+    variants = tuple(
+        _finished(variant, epilogue, output if turn else _output_place(variant), turn) for variant in maker.variants
+    )
     return replace(maker, args=tuple(args), defines={**maker.defines, **defines}, variants=variants)
 
 
@@ -154,46 +169,3 @@ def _of_chain(
     statements += [re.sub(r"\bf32 ", "VF ", step, count=1) for step in chain.steps]
     statements.append(f"acc = {chain.expression};")
     return Epilogue(made, " ".join(statements).replace("clamp_f32", "clamp_v"), tuple(parameters), chain.out)
-
-
-SUM_NAMES = (
-    "x_zero",
-    "y_zero",
-    "bits",
-    "x_by",
-    "x_exp",
-    "y_by",
-    "y_exp",
-    "by",
-    "exp",
-    "zero",
-    "low",
-    "high",
-)
-
-
-def _of_sum(launch: Launch, ready: Callable[[int, str], bool], root: Callable[[int], int]) -> Epilogue | None:
-    """ADD or SUB of codes."""
-    if launch.kernel != "quantized.sum" or {launch.defines["X_AT"], launch.defines["Y_AT"]} != {"(i)"}:
-        return None
-    x, y, out = launch.args[:3]
-    assert isinstance(x, Ref) and isinstance(y, Ref) and isinstance(out, Ref)
-    if root(x.tensor) == root(y.tensor):
-        return None
-    first = ready(x.tensor, "codes")
-    if not first and not ready(y.tensor, "codes"):
-        return None
-    names = [f"sum_{name}" for name in SUM_NAMES]
-    parameters: Sequence[tuple[str, str, Argument]] = [
-        ("IN(OUT_T)", "other", y if first else x),
-        *(("i32", name, argument) for name, argument in zip(names, launch.args[4:], strict=True)),
-    ]
-    other = "some_codes(other + m * oc + n, room)"
-    mine, theirs = ("acc", other) if first else (other, "acc")
-    statements = (
-        f"VI first = mbqm_v(({mine} - sum_x_zero) * (1 << sum_bits), sum_x_by, sum_x_exp); "
-        f"VI second = mbqm_v(({theirs} - sum_y_zero) * (1 << sum_bits), sum_y_by, sum_y_exp); "
-        f"acc = mbqm_v(first {launch.defines['SIGN']} second, sum_by, sum_exp) + sum_zero; "
-        "acc = clamp(acc, (VI)sum_low, (VI)sum_high);"
-    )
-    return Epilogue(x.tensor if first else y.tensor, statements, tuple(parameters), out)

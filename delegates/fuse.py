@@ -13,6 +13,9 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.epilogue import with_epilogues
 from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share
 from tflgpu.delegates.rows import in_rows
+from tflgpu.delegates.tables import with_tables
+
+from tflgpu.graph import Array
 
 MAX_INPUTS = 8
 MAX_STEPS = 24
@@ -37,11 +40,16 @@ class Chain:
 
 
 def joined(
-    groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[int], bool], limits: DeviceLimits
+    groups: Sequence[Lowered],
+    roots: Mapping[int, int],
+    kept: Callable[[int], bool],
+    limits: DeviceLimits,
+    constant: Callable[[int], Array | None] = lambda tensor: None,
 ) -> list[Lowered]:
     """The groups, an element-wise launch that only another reads moved into that one.
 
     roots: whose storage each tensor shares. kept: whether a tensor's value is wanted outside of the launches.
+    constant: a tensor's value where it is constant.
     """
     launches = [
         (g, s, step) for g, group in enumerate(groups) for s, step in enumerate(group) if isinstance(step, Launch)
@@ -67,6 +75,7 @@ def joined(
         root = roots.get(chain.out.tensor, chain.out.tensor)
         if readers[root] == 1 and not kept(root):
             producers[root] = (g, s, chain)
+    with_tables(out, lambda tensor: roots.get(tensor, tensor), kept, constant)
     with_epilogues(out, chains, lambda tensor: roots.get(tensor, tensor), kept)
     in_rows(out, chains, lambda tensor: roots.get(tensor, tensor), limits)
     return [[step for step in group if step is not None] for group in out]

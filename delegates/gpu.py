@@ -180,7 +180,13 @@ class _Compilation:
         self.groups: Sequence[Lowered] = [self._own(group) for group in lowered(part.nodes, device.limits, wanted)]
         self.roots = shares(self.groups)
         if device.limits.chains:
-            self.groups = joined(self.groups, self.roots, lambda index: index in self.boundary, device.limits)
+            self.groups = joined(
+                self.groups,
+                self.roots,
+                lambda index: index in self.boundary,
+                device.limits,
+                lambda index: self.specs[index].data,
+            )
         self.constants: dict[int, Any] = {}
         self.faults: list[Fault] = []
         self.fault_cells = self._fault_cells()

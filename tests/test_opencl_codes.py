@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from opencl_runtimes import require_intel
 from oracle import assert_same, one_op, tflgpu_run
 
+from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import load_delegate
 
 pytest.importorskip("pyopencl")
@@ -75,3 +76,42 @@ def test_tables_are_looked_up_for_every_code(shape: tuple[int, ...], runtime: st
         same(one_op("LOGISTIC", [x], [out], version=2), [codes(kind, shape, 3)], runtime)
     x, out = quantized("INT8", shape, 0.04, 12), quantized("UINT8", shape, 0.04, 140)
     same(one_op("QUANTIZE", [x], [out], version=2), [codes("INT8", shape, 3)], runtime)
+
+
+def silu(kind: str, channels: int) -> bytes:
+    """A convolution, times its own logistic function, times a gate for each channel, plus a number, plus the input."""
+    rng = np.random.default_rng(channels)
+    m = ModelBuilder()
+    g = m.graph()
+    shape, zero = [1, 6, 5, channels], {"INT8": 3, "UINT8": 131}[kind]
+
+    def tensor(name: str, scale: float) -> int:
+        return g.tensor(name, kind, shape, scale=scale, zero_point=zero)
+
+    x = g.input("x", kind, shape, scale=0.05, zero_point=zero)
+    gate = g.input("gate", kind, [1, 1, 1, channels], scale=1 / 256, zero_point=zero - 131)
+    y, probability = tensor("y", 0.05), g.tensor("p", kind, shape, scale=1 / 256, zero_point=zero - 131)
+    swish, gated, more, out = tensor("swish", 0.04), tensor("gated", 0.03), tensor("more", 0.04), tensor("out", 0.06)
+    ends = (-127, 128) if kind == "INT8" else (0, 256)
+    weights = rng.integers(*ends, (channels, 1, 1, channels)).astype(kind.lower())
+    w = g.constant("w", weights, type=kind, scale=0.01, zero_point=0 if kind == "INT8" else 120)
+    b = g.constant("b", rng.integers(-500, 500, channels, np.int32), type="INT32", scale=0.0005, zero_point=0)
+    one = g.constant("one", np.full((), 77, kind.lower()), type=kind, scale=0.02, zero_point=zero)
+    none = {"fused_activation_function": "NONE"}
+    g.node("CONV_2D", [x, w, b], [y], version=3, padding="SAME", stride_w=1, stride_h=1, **none)
+    g.node("LOGISTIC", [y], [probability], version=2)
+    g.node("MUL", [y, probability], [swish], version=2, **none)
+    g.node("MUL", [swish, gate], [gated], version=2, **none)
+    g.node("SUB", [gated, one], [more], version=2, **none)
+    g.node("ADD", [x, more], [out], version=2, **none)
+    g.outputs(out)
+    return m.build()
+
+
+@pytest.mark.parametrize("kind, channels", [("INT8", 24), ("INT8", 5), ("UINT8", 40)])
+def test_operators_behind_a_convolution_run_in_its_kernel(kind: str, channels: int, runtime: str) -> None:
+    model, inputs = silu(kind, channels), [codes(kind, (1, 6, 5, channels), 3), codes(kind, (1, 1, 1, channels), 4)]
+    same(model, inputs, runtime)
+    delegate: Any = load_delegate("opencl", {"device": runtime, "profile": "1", "require_full": "1"})
+    tflgpu_run(model, inputs, [delegate])
+    assert sum(runs for runs, _ in delegate.device.times().values()) <= (2 if channels > 16 else 3)

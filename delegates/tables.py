@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tflgpu.delegates.launch import Argument, Launch, Packed, Ref
+from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, launches_of
 from tflgpu.delegates.lowering.code_rows import ROWS_AT
 
 from tflgpu.fixed_point import mbqm
@@ -55,11 +55,11 @@ def with_tables(
 
 
 def _read(step: Any) -> list[int]:
-    """Tensors among a launch's arguments, but for the output of one of ours."""
-    if not isinstance(step, Launch):
-        return []
-    ours = step.kernel == "codes.code_rows"
-    return [a.tensor for k, a in enumerate(step.args) if isinstance(a, Ref) and not (ours and k == 2)]
+    """Tensors among a step's arguments, but for the output of a launch of ours."""
+    if isinstance(step, Launch) and step.kernel == "codes.code_rows":
+        return [a.tensor for a in step.args[:2] if isinstance(a, Ref)]
+    steps = [] if step is None else launches_of([step])
+    return [a.tensor for launch in steps for one in launch.sequence for a in one.args if isinstance(a, Ref)]
 
 
 def _made(

@@ -32,6 +32,7 @@ from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.lowering.movement import copy
 from tflgpu.delegates.patterns import lowered
+from tflgpu.delegates.row_chains import with_row_chains
 from tflgpu.delegates.sequence import composed
 from tflgpu.delegates.tune import Tuner
 
@@ -179,6 +180,8 @@ class _Compilation:
         wanted = part.outputs.__contains__
         self.groups: Sequence[Lowered] = [self._own(group) for group in lowered(part.nodes, device.limits, wanted)]
         self.roots = shares(self.groups)
+        if device.limits.warps:
+            self.groups = with_row_chains(self.groups, self.roots, wanted)
         if device.limits.chains:
             self.groups = joined(
                 self.groups,

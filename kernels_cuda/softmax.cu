@@ -14,7 +14,7 @@
 #endif
 
 extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ out, i32 depth, f32 beta) {
-    __shared__ f32 partial[WIDTH];
+    __shared__ f32 partial[WIDTH / 32];
     i32 t = threadIdx.x;
     x += blockIdx.x * depth;
     out += blockIdx.x * depth;

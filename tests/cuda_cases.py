@@ -195,6 +195,6 @@ def whole_numbers(case: Case) -> list[Any]:
 SOFTMAX_CASES = [
     Case(f"{op} of {depth}", op, [f(2, depth)], [f(2, depth)], {"beta": 0.7} if op == "SOFTMAX" else {})
     for op in ("SOFTMAX", "LOG_SOFTMAX")
-    for depth in (1, 129, 1024, 1025)
+    for depth in (1, 33, 129, 1025, 2049)
 ]
 """Rows that fit a block's registers, and one that does not."""

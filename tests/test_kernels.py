@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -13,16 +14,19 @@ from cuda_cases import FAST_CASES
 from delegate_cases import CASES
 from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
-from pattern_models import ATTENTIONS
+from pattern_models import ATTENTIONS, NORMS
 from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import LIBRARY, Launch, Loop, launches_of, source
+from tflgpu.delegates.fuse import shares
+from tflgpu.delegates.launch import LIBRARY, Launch, Loop, Lowered, launches_of, source
 from tflgpu.delegates.patterns import lowered
+from tflgpu.delegates.row_chains import with_row_chains
 from tflgpu.delegates.sequence import composed
 
 from tflgpu.executor import Session
 from tflgpu.loader import load
 from tflgpu.ops.registry import OPS
+from tflgpu.partition import Part
 
 FOLDERS = {"cl": "tflgpu.kernels_cl", "cu": "tflgpu.kernels_cuda"}
 KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void '}
@@ -61,14 +65,19 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     graph = session.graphs[0]
     graph.allocate()
     assert graph.plan is not None
-    groups = [lowered(part.nodes, limits, part.outputs.__contains__) for part in graph.plan.parts]
-    steps = [step for groups_of_part in groups for group in groups_of_part for step in group]
+    steps = [step for part in graph.plan.parts for group in groups(part, limits) for step in group]
     loops = [composed([step], CudaDevice.dialect, limits) for step in steps if isinstance(step, Loop)]
     ways = [way for launch in launches_of(steps) for way in (launch, *launch.variants)]
     return [*(one for way in ways for one in way.sequence if one.stem != LIBRARY), *loops]
 
 
-SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE", "MMA", "BM", "BN", "LOAD", "SIDE")
+def groups(part: Part, limits: DeviceLimits) -> Sequence[Lowered]:
+    """What each node becomes, patterns of them taken together."""
+    plain = lowered(part.nodes, limits, part.outputs.__contains__)
+    return with_row_chains(plain, shares(plain), part.outputs.__contains__) if limits.warps else plain
+
+
+SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "LOAD", "SIDE")
 """Macros whose values decide how many registers a kernel of its own design takes."""
 
 
@@ -80,7 +89,7 @@ def variants() -> dict[str, Launch]:
     wanted: list[tuple[Any, DeviceLimits]] = [(case, plain) for case in (*CASES, *MORE_CASES)]
     wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
-    wanted += [(pattern, fast) for pattern in ATTENTIONS if pattern.compiled]
+    wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS) if pattern.compiled]
     for case, limits in wanted:
         for launch in launches(case.model(), limits):
             sizes = " ".join(str(launch.defines[name]) for name in SIZES if name in launch.defines)

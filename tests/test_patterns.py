@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import assert_same, tflgpu_run
-from pattern_models import ATTENTIONS, NO_ATTENTIONS, Pattern, Writer, inputs_of
+from pattern_models import ATTENTIONS, NO_ATTENTIONS, NO_NORMS, NORMS, Pattern, Writer, inputs_of
 from tflgpu.delegates.emulated_programs import compiler
 
 from tflgpu.delegate import load_delegate
@@ -39,8 +39,8 @@ def runs(model: bytes, values: list[Any]) -> tuple[list[Any], dict[str, int]]:
     return outputs, {name: count for name, (count, _) in delegate.device.times().items()}
 
 
-@pytest.mark.parametrize("pattern", ATTENTIONS, ids=lambda p: p.name)
-def test_attention_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
+@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS], ids=lambda p: p.name)
+def test_a_pattern_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
     model = pattern.model()
     values = inputs_of(model)
     got, launches = runs(model, values)
@@ -48,8 +48,8 @@ def test_attention_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
     assert launches == pattern.launches
 
 
-@pytest.mark.parametrize("pattern", ATTENTIONS, ids=lambda p: p.name)
-def test_attention_breaks_no_rule_of_cuda(pattern: Pattern) -> None:
+@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS], ids=lambda p: p.name)
+def test_a_pattern_breaks_no_rule_of_cuda(pattern: Pattern) -> None:
     model = pattern.model()
     values = inputs_of(model)
     assert_same(tflgpu_run(model, values, [cuda(check=True)]), tflgpu_run(model, values), **TOLERANCE)
@@ -62,6 +62,38 @@ def test_what_only_looks_like_attention_runs_as_it_is(pattern: Pattern) -> None:
     got, launches = runs(model, values)
     assert_same(got, tflgpu_run(model, values), **TOLERANCE)
     assert "attention" not in launches and launches["products"] == 2
+
+
+@pytest.mark.parametrize("pattern", NO_NORMS, ids=lambda p: p.name)
+def test_what_only_looks_like_normalization_runs_as_it_is(pattern: Pattern) -> None:
+    model = pattern.model()
+    values = inputs_of(model)
+    got, launches = runs(model, values)
+    assert_same(got, tflgpu_run(model, values), **TOLERANCE)
+    assert "row_chain" not in launches and launches["reduce"] == 1
+
+
+def test_a_mean_that_others_read_is_made_and_the_rest_is_one_launch() -> None:
+    w = Writer()
+    x = w.input(4, 32)
+    mean = w.mean(x)
+    variance = w.mean(w.binary("SQUARED_DIFFERENCE", x, mean))
+    unit = w.binary("MUL", w.binary("SUB", x, mean), w.unary("RSQRT", variance))
+    model = w.model(unit, mean)
+    values = inputs_of(model)
+    got, launches = runs(model, values)
+    assert_same(got, tflgpu_run(model, values), **TOLERANCE)
+    assert launches == {"reduce": 1, "binary": 1, "row_chain": 1}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_normalization_of_what_is_no_number_is_the_cpus(value: float) -> None:
+    model = NORMS[0].model()
+    values = inputs_of(model)
+    values[0][0, 3, 5] = value
+    got, _ = runs(model, values)
+    with np.errstate(all="ignore"):
+        assert_same(got, tflgpu_run(model, values), **TOLERANCE)
 
 
 def masked(mask: Any, n: int = 70) -> bytes:

@@ -24,7 +24,7 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
     depth = x.shape[-1]
     rows = size(x) // depth if depth else 0
     if types == ("FLOAT32", "FLOAT32"):
-        width = 1 if limits.cpu else min(limits.max_block, 128)
+        width = 1 if limits.cpu else min(limits.max_block, 32 if depth <= 128 else 128 if depth <= 1024 else 256)
         beta = node.options.beta if node.op == "SOFTMAX" else 1.0
         args: tuple[Any, ...] = (Ref(x.index), Ref(out.index), i32(depth), f32(beta))
         defines: dict[str, object] = {"WIDTH": width}

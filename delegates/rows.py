@@ -126,6 +126,8 @@ def _split(n: int, indices: Sequence[str], limits: DeviceLimits) -> Rows | None:
     terms = [(int(by or 1), int(of or 0)) for at in indices for by, of, _ in TERM.findall(at)]
     sizes = {by for by, _ in terms if by > 1} | {of for by, of in terms if by == 1 and of}
     most = limits.units * 4
+    if not n:
+        return None
     if not sizes and any(by_rows(at, 1) is None for at in indices):
         return None
     if not sizes:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from guests import INTERPRETERS, MIXED, WANT, Numpy, OnDevice, X, chain, google_interpreter, interpreter, parts, result
+from tflgpu.delegates.abi import structs
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
@@ -54,6 +55,21 @@ def test_a_part_is_compiled_once_a_shape(google: Any) -> None:
         it.allocate_tensors()
     assert len(delegate.compiled) == 2
     assert [[n.index for n in part.nodes] for part in delegate.compiled] == [[0, 1], [3, 4]]
+
+
+def test_views_of_the_runtime_s_memory_are_made_once_a_place(google: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = interpreter(google, MIXED, Numpy())
+    result(it)
+    made: list[Any] = []
+    plain = structs.array_at
+    monkeypatch.setattr(structs, "array_at", lambda tensor, spec: made.append(spec) or plain(tensor, spec))
+    for _ in range(3):
+        it.set_tensor(0, X)
+        it.invoke()
+    assert not made
+    it.resize_tensor_input(0, (40, 50))
+    result(it, np.ones((40, 50), np.float32))
+    assert len(made) == 5  # x and a sum of the first part; x, what NEG made and the output of the second
 
 
 def test_data_stays_on_the_device_between_our_parts(google: Any) -> None:

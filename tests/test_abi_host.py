@@ -39,7 +39,18 @@ def chain(*ops: str, shape: tuple[int, ...] = (2, 3), bias: Any = None) -> bytes
 
 
 MIXED = chain("ADD", "ADD", "NEG", "ADD", "MUL")
-NAMES = ["created", "destroyed", "prepared", "inits", "frees", "kernel_prepares", "invokes", "copies", "orphans"]
+NAMES = [
+    "created",
+    "destroyed",
+    "prepared",
+    "inits",
+    "frees",
+    "kernel_prepares",
+    "invokes",
+    "copies",
+    "orphans",
+    "released",
+]
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -98,6 +109,7 @@ def counts() -> Iterator[Counts]:
         {"flags": 1, "resize": 1},
         {"flags": 3},
         {"scratch": 1},
+        {"scratch": 500},
         {"handles": 1, "mul": 1},
         {"one_by_one": 1},
         {"add": 0},
@@ -230,6 +242,20 @@ def test_results_in_the_library_s_buffers_are_copied_only_when_read(counts: Coun
     assert counts.copies == 2
 
 
+def test_buffers_are_released_with_the_interpreter(counts: Counts) -> None:
+    released = []
+    for name in RUNTIMES:
+        runtime = pytest.importorskip(name) if name != "tflgpu" else tflgpu
+        before = counts.released
+        it = interpreter(runtime, MIXED, {"handles": 1, "mul": 1})
+        for _ in range(3):
+            result(it)
+        assert counts.released == before
+        del it
+        released.append(counts.released - before)
+    assert released == [2, 2] and counts.destroyed == 2
+
+
 def test_two_parts_of_one_library_hand_over_in_its_buffers(counts: Counts) -> None:
     it = interpreter(tflgpu, chain("ADD", "ADD", "ADD"), {"handles": 1, "one_by_one": 1})
     np.testing.assert_array_equal(result(it), 4 * X)
@@ -294,9 +320,12 @@ def dynamic_model() -> bytes:
     return m.build()
 
 
-def test_dynamic_graphs_are_for_libraries_that_allow_them() -> None:
-    with pytest.raises(RuntimeError, match="only supports static-sized tensors with a graph that has dynamic-sized"):
-        interpreter(tflgpu, dynamic_model(), STATIC)
+def test_dynamic_graphs_are_for_libraries_that_allow_them(runtime: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """LiteRT says why in its log, and raises a RuntimeError without a text."""
+    with pytest.raises(RuntimeError) as caught:
+        interpreter(runtime, dynamic_model(), STATIC)
+    text = "Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized"
+    assert text in (str(caught.value) if runtime is tflgpu else capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("options", [DYNAMIC, PROPAGATED], ids=str)

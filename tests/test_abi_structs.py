@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from abi_libraries import compiled
 from tflgpu.delegates.abi import builtin_data, structs
 from tflgpu.delegates.abi.builtin_data import PARAMS
-from tflgpu.delegates.abi.variadic import READABLE, formatted
+from tflgpu.delegates.abi.variadic import formatted
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
@@ -73,14 +75,38 @@ def test_int_arrays_keep_their_values() -> None:
     assert structs.ints(None) == []
 
 
-@pytest.mark.skipif(not READABLE, reason="variadic arguments are passed otherwise on this machine")
 def test_messages_are_formatted_like_printf() -> None:
     words = [2**64 - 7, ord("Z"), 255, 1234567890123]
     text = formatted("%d %c %#x|%lld|%5.2f %% %g", (*words, 3.14159, 2.5, *[0.0] * 6, *[0] * 24))
     assert text == "-7 Z 0xff|1234567890123| 3.14 % 2.5"
     assert formatted("%s %u", (0, 3, 0, 0, *[0.0] * 8, *[0] * 24)) == "(null) 3"
+    assert formatted("%s of %d", ()) == "%s of %d"
     name = ctypes.create_string_buffer(b"abcdef")
     assert formatted("%.*s|%-4s|", (3, ctypes.addressof(name), 0, 0, *[0.0] * 8, *[0] * 24)) == "abc|(null)|"
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "arm64"])
+def test_elsewhere_than_on_x86_64_messages_are_shown_unfilled(machine: str) -> None:
+    """As where variadic arguments are passed in another way: the callback takes the text, and no more."""
+    script = f"""
+import platform, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+platform.machine = lambda: {machine!r}
+import tflgpu
+from test_abi_host import MIXED, interpreter
+try:
+    interpreter(tflgpu, MIXED, {{"fail_init": 1}})
+except RuntimeError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert told.returncode == 0, told.stderr[-2000:]
+    assert "no room for %d nodes\n" in told.stdout
+
+
+def test_variadic_arguments_are_looked_for_only_where_they_are_known_to_be() -> None:
+    assert structs.variadic("nt", "AMD64") == structs.variadic("posix", "aarch64") == ()
+    assert len(structs.variadic("posix", "x86_64")) == 36
 
 
 def small_models() -> dict[str, Callable[[ModelBuilder, Any], None]]:

@@ -163,7 +163,9 @@ def test_rows_of_vectors_are_what_single_elements_are(left: list[int], right: li
 
 
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8", "INT16"])
-@pytest.mark.parametrize("shape, axis", [([2, 3, 5, 19], 3), ([2, 3, 8], 1), ([1, 7000], 0), ([4, 3], 1)])
+@pytest.mark.parametrize(
+    "shape, axis", [([2, 3, 5, 19], 3), ([2, 3, 8], 1), ([1, 7000], 0), ([4, 3], 1), ([2, 0, 8], 2)]
+)
 def test_joining_tensors_copies_whole_rows(kind: str, shape: list[int], axis: int, runtime: str) -> None:
     m = ModelBuilder()
     g = m.graph()

@@ -95,6 +95,8 @@ def test_a_variable_stays_on_the_device_between_invokes(device: GuardedDevice, c
         copies.clear()
         np.testing.assert_array_equal(invoked(interpreter, X + invoke), invoked(plain, X + invoke))
     assert copies == ["upload", "download"]  # the input and the output
+    part = interpreter._get_ops_details()[-1]
+    assert part["op_name"] == "DELEGATE" and max(part["inputs"]) < len(interpreter.get_tensor_details())
 
 
 @pytest.mark.parametrize("taken", ["READ_VARIABLE,ADD", "ASSIGN_VARIABLE,ADD", "READ_VARIABLE", "ADD"])

@@ -110,7 +110,9 @@ def of_node(graph: GraphRunner, index: int) -> dict[str, Any]:
         outputs: Sequence[int] = [s.index for s in node.outputs]
     else:
         part = delegated_parts(graph)[index - own]
-        name, inputs, outputs = "DELEGATE", sorted(part.inputs), sorted(part.outputs)
+        # A resource variable that the part keeps is no tensor of the graph.
+        inputs, outputs = (sorted(i for i in side if i < len(graph.specs)) for side in (part.inputs, part.outputs))
+        name = "DELEGATE"
     return {
         "index": index,
         "op_name": name,

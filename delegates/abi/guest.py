@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.guest_graph import GuestGraph
-from tflgpu.delegates.abi.guest_kernel import BUFFERS, NUMBERS, Crossing, GuestKernel, Owner
+from tflgpu.delegates.abi.guest_kernel import BUFFERS, NUMBERS, GuestKernel, Owner, crossing
 from tflgpu.delegates.abi.structs import ERROR, OK
 
 from tflgpu.delegate import Delegate, Unsupported
@@ -225,7 +225,7 @@ def _COPY_FROM_HANDLE(context: int, owner: list[Owner], delegate: int, handle: i
     if found is None or owning is None:
         raise RuntimeError("a delegate of tflgpu that holds a tensor's value was closed. ")
     owner.append(owning)
-    np.copyto(Crossing(structs.Tensor.from_address(tensor), found).view(), found.read())
+    crossing(structs.Tensor.from_address(tensor), found).put()
     return OK
 
 

@@ -78,9 +78,6 @@ class GuestGraph:
             nodes.append(over(base, specs))
         return Graph(0, "main", tuple(specs), tuple(nodes), tuple(self._sources), self._outputs)
 
-    def _packed(self, index: int) -> bool:
-        return self._specs[index].type in BITS and self._specs[index].data is None
-
     def _spec(self, index: int) -> TensorSpec:
         tensor = structs.tensor_at(self.context, index)
         shape = tuple(structs.ints(tensor.dims))
@@ -107,6 +104,7 @@ class GuestGraph:
         is_custom = code == structs.CUSTOM
         op = (registration.custom_name or b"").decode() if is_custom else _operator(code)
         inputs = tuple(None if i < 0 else self._specs[i] for i in structs.ints(node.inputs))
+        outputs = tuple(self._specs[i] for i in structs.ints(node.outputs))
         options, content = Options(), b""
         try:
             if is_custom and node.custom_initial_data:
@@ -118,16 +116,16 @@ class GuestGraph:
                 options = builtin_data.read(op, node.builtin_data, 0 if first is None else len(first.shape))
         except RuntimeError as error:
             self.unreadable[index] = str(error).strip()
-        packed = [i for i in (*structs.ints(node.inputs), *structs.ints(node.outputs)) if i >= 0 and self._packed(i)]
-        if packed:
-            self.unreadable.setdefault(index, f"{self._specs[packed[0]]} is packed in the runtime's memory")
+        text = next((s for s in (*inputs, *outputs) if s is not None and s.type == "STRING"), None)
+        if text is not None:
+            self.unreadable.setdefault(index, f"{text} cannot cross from the runtime's memory")
         return Node(
             index,
             op,
             registration.version,
             options,
             inputs,
-            tuple(self._specs[i] for i in structs.ints(node.outputs)),
+            outputs,
             tuple(self._specs[i] for i in structs.ints(node.intermediates)),
             is_custom,
             content,

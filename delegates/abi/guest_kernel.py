@@ -13,8 +13,9 @@ from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.guest_graph import GuestGraph, infer_node, over
 from tflgpu.delegates.abi.structs import OK
 
+from tflgpu.constants import Budget, decode, encode
 from tflgpu.delegate import Delegate
-from tflgpu.graph import Array, Graph, Node, TensorSpec
+from tflgpu.graph import BITS, Array, Graph, Node, TensorSpec
 from tflgpu.memory import HOST, Tensor, host_array
 from tflgpu.partition import Part, boundary
 
@@ -54,6 +55,38 @@ class Crossing:
                 raise RuntimeError(f"the runtime has no memory for {self.tensor.spec}. ")
             self._view, self._address = found, address
         return self._view
+
+    def get(self) -> None:
+        """Takes the runtime's value."""
+        np.copyto(self.tensor.write(), self.view())
+
+    def put(self) -> None:
+        """Gives the runtime our value."""
+        np.copyto(self.view(), self.tensor.read())
+
+
+class PackedCrossing(Crossing):
+    """One of which the runtime has several elements in a byte."""
+
+    __slots__ = ()
+
+    def view(self) -> Array:
+        """The runtime's memory, as bytes."""
+        if not self.native.data:
+            raise RuntimeError(f"the runtime has no memory for {self.tensor.spec}. ")
+        return structs.memory(self.native.data, self.native.bytes)
+
+    def get(self) -> None:
+        spec, raw = self.tensor.spec, self.view()
+        np.copyto(self.tensor.write(), decode(raw, spec.type, spec.shape, None, Budget(8 * raw.size)))
+
+    def put(self) -> None:
+        np.copyto(self.view(), np.frombuffer(encode(self.tensor.read(), self.tensor.spec.type), np.uint8))
+
+
+def crossing(native: structs.Tensor, tensor: Tensor) -> Crossing:
+    """A tensor's crossing, by its type."""
+    return (PackedCrossing if tensor.spec.type in BITS else Crossing)(native, tensor)
 
 
 class GuestKernel:
@@ -100,8 +133,8 @@ class GuestKernel:
         delegate = self.owner.delegate
         for node in nodes:
             delegate.check(node)
-        crossing = [i for i in sorted(self._inputs | self._outputs) if specs[i].data is None]
-        self._tensors = {i: self._tensor(specs[i]) for i in crossing}
+        indices = [i for i in sorted(self._inputs | self._outputs) if specs[i].data is None]
+        self._tensors = {i: self._tensor(specs[i]) for i in indices}
         # The library may keep a tensor that nobody reads, which is then no output of the part.
         reads, _ = boundary(graph, nodes)
         part = Part(delegate, nodes, reads, self._outputs)
@@ -127,7 +160,7 @@ class GuestKernel:
     def _bind(self) -> None:
         """Finds the runtime's tensors, whose array has moved."""
         context = self.graph.context
-        crossings = {i: Crossing(structs.tensor_at(context, i), t) for i, t in self._tensors.items()}
+        crossings = {i: crossing(structs.tensor_at(context, i), t) for i, t in self._tensors.items()}
         self._reads = [x for i, x in crossings.items() if i in self._inputs and i not in self.graph.made_by_us]
         # What another part of ours made is read where that part left it.
         self._writes = [(x, self._handle(i)) for i, x in crossings.items() if i in self._outputs]
@@ -146,19 +179,19 @@ class GuestKernel:
             self.owner.require_open()
         if self._base != self.graph.context.tensors:
             self._bind()
-        for crossing in self._reads:
-            np.copyto(crossing.tensor.write(), crossing.view())
+        for read in self._reads:
+            read.get()
         assert self._step is not None
         self._step()
-        for crossing, handle in self._writes:
-            tensor, native = crossing.tensor, crossing.native
-            native.data_is_stale = HOST not in tensor.current
-            if HOST in tensor.current:
-                np.copyto(crossing.view(), tensor.host)
-            else:
+        for written, handle in self._writes:
+            native = written.native
+            native.data_is_stale = HOST not in written.tensor.current
+            if native.data_is_stale:
                 native.buffer_handle = handle
-        for crossing in self._variables:
-            np.copyto(crossing.view(), crossing.tensor.read())
+            else:
+                written.put()
+        for variable in self._variables:
+            variable.put()
 
     def free(self) -> None:
         """Forgets what the runtime no longer needs."""

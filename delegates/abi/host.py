@@ -9,9 +9,10 @@ from typing import Any
 
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.native_graph import Kernel, NativeGraph
+from tflgpu.delegates.abi.packed import Packed, is_packed
 
 from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import BITS, Array, Graph, Model, Node, Shape
+from tflgpu.graph import Array, Graph, Model, Node, Shape
 from tflgpu.memory import Tensor
 from tflgpu.ops.registry import OPS, Op, OpError
 from tflgpu.partition import Part
@@ -138,20 +139,23 @@ class Attached:
     def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The part as a call of its kernel, which is prepared here."""
         applied, kernel = self._claimed.pop(part.nodes[0])
+        packed = {i: Packed(applied.tensors, tensor) for i, tensor in tensors.items() if is_packed(tensor.spec)}
         for index, tensor in tensors.items():
-            if tensor.spec.dtype == object or tensor.spec.type in BITS:
-                raise DelegateError(f"{tensor.spec} cannot cross to a native delegate. ")
             native = applied.tensors[index]
-            applied.bound[index] = native.data = tensor.host.ctypes.data
             native.data_is_stale = False
+            address = packed[index].address if index in packed else tensor.host.ctypes.data
+            if address is not None:
+                applied.bound[index] = native.data = address
         applied.prepare(kernel)
-        return _step(applied, kernel, part, tensors)
+        return _step(applied, kernel, part, tensors, packed)
 
     def __repr__(self) -> str:
         return repr(self.delegate)
 
 
-def _step(applied: NativeGraph, kernel: Kernel, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+def _step(
+    applied: NativeGraph, kernel: Kernel, part: Part, tensors: Mapping[int, Tensor], packed: Mapping[int, Packed]
+) -> Callable[[], None]:
     invoke, context, node = kernel.registration.invoke, applied.address, c.addressof(kernel.node)
     reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
     writes = [tensors[i] for i in sorted(part.outputs)]
@@ -167,8 +171,9 @@ def _step(applied: NativeGraph, kernel: Kernel, part: Part, tensors: Mapping[int
         for tensor in writes:
             tensor.write()
 
-    if applied.moves_data or any(applied.tensors[i].allocation_type == structs.DYNAMIC for i in part.outputs):
-        return _step_with_handles(applied, part, tensors, lambda: invoke(context, node), failed)
+    elsewhere = applied.moves_data or any(applied.tensors[i].allocation_type == structs.DYNAMIC for i in part.outputs)
+    if packed or elsewhere:
+        return _step_with_handles(applied, part, tensors, packed, lambda: invoke(context, node), failed)
     return step
 
 
@@ -176,23 +181,31 @@ def _step_with_handles(
     applied: NativeGraph,
     part: Part,
     tensors: Mapping[int, Tensor],
+    packed: Mapping[int, Packed],
     invoke: Callable[[], int],
     failed: Callable[[], DelegateError],
 ) -> Callable[[], None]:
-    """The step of a delegate that may leave results in buffers of its own, or in memory that it allocates."""
+    """The step of a delegate that may leave results in buffers of its own or in memory that it allocates, or whose
+    tensors C lays out otherwise."""
     place = applied.place
     reads = [(tensors[i], applied.tensors[i]) for i in sorted(part.inputs) if i in tensors]
+    given = [packed[i] for i in sorted(part.inputs) if i in packed]
     writes = [(i, tensors[i]) for i in sorted(part.outputs)]
 
     def step() -> None:
         for tensor, native in reads:
             if not (native.data_is_stale and place in tensor.current):
                 tensor.read()
+        for value in given:
+            value.give()
         if applied.closed or invoke():
             raise failed()
         for index, tensor in writes:
             native = applied.tensors[index]
-            if native.data_is_stale:
+            if index in packed:
+                tensor.write()
+                packed[index].take()
+            elif native.data_is_stale:
                 tensor.buffers[place] = index
                 tensor.write(place)
             else:

@@ -79,15 +79,25 @@ class NativeTensors:
         tensor.bytes = _nbytes(spec)
 
     def allocate(self, index: int) -> None:
-        """Gives a tensor zeroed memory of its own, of its present size."""
+        """Gives a tensor zeroed memory of its own, of its present size; strings have none before they are written."""
+        if self._is_text(index):
+            return
         tensor = self[index]
         self._memory[index] = aligned_zeros(max(tensor.bytes, 1))
         tensor.data = self._memory[index].ctypes.data
+
+    def set_strings(self, index: int, content: bytes) -> None:
+        """Gives a string tensor its value, in memory that whoever writes another may free, as TensorFlow Lite does."""
+        tensor = self[index]
+        structs.free(tensor.data)
+        tensor.data, tensor.bytes = structs.copied(content), len(content)
 
     def close(self) -> None:
         """Frees what was allocated for the tensors."""
         for index in range(self.count):
             tensor = self[index]
+            if self._is_text(index):
+                structs.free(tensor.data)
             for address in (tensor.dims, tensor.dims_signature):
                 if address:
                     structs.free(address)
@@ -95,6 +105,9 @@ class NativeTensors:
         for address in self._owned:
             structs.free(address)
         self._owned.clear()
+
+    def _is_text(self, index: int) -> bool:
+        return self[index].type == structs.TYPE_CODES["STRING"] and self[index].allocation_type == structs.DYNAMIC
 
     def _describe(self, spec: TensorSpec) -> None:
         tensor = self[spec.index]
@@ -108,6 +121,8 @@ class NativeTensors:
         tensor.buffer_handle = structs.NO_HANDLE
         tensor.is_variable = spec.is_variable
         tensor.allocation_type = structs.ARENA_RW_PERSISTENT if spec.is_variable else structs.ARENA_RW
+        if spec.dtype == object:
+            tensor.allocation_type = structs.DYNAMIC
         q = spec.quantization
         if q is not None and not q.block_size:
             scale = structs.float_array([float(s) for s in q.scale])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes as c
 import os
+import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -154,9 +155,18 @@ class DelegateParams(c.Structure):
     ]
 
 
-# x86-64 Linux and macOS hand a variadic function's arguments to these in turn: registers, then the stack. Fewer may
-# have been given: what is read beyond them is never used.
-VARIADIC = (c.c_uint64,) * 4 + (c.c_double,) * 8 + (c.c_uint64,) * 24
+def variadic(system: str, machine: str) -> tuple[Any, ...]:
+    """The parameters by which a callback finds the arguments of a variadic call; none where they cannot be found so.
+
+    x86-64 Linux and macOS hand them to these in turn: registers, then the stack. Fewer may have been given: what is
+    read beyond them is never used.
+    """
+    if system != "posix" or machine not in ("x86_64", "AMD64"):
+        return ()
+    return (c.c_uint64,) * 4 + (c.c_double,) * 8 + (c.c_uint64,) * 24
+
+
+VARIADIC = variadic(os.name, platform.machine())
 
 CALLBACKS: dict[str, Any] = {
     "GetExecutionPlan": c.CFUNCTYPE(c.c_int, Pointer, c.POINTER(Pointer)),
@@ -231,6 +241,13 @@ def int_array(values: Sequence[int]) -> int:
     """The address of a new TfLiteIntArray, to be freed with `free`."""
     address: int = _LIBC.malloc(4 * (len(values) + 1))
     (c.c_int32 * (len(values) + 1)).from_address(address)[:] = [len(values), *values]
+    return address
+
+
+def copied(content: bytes) -> int:
+    """The address of a copy, to be freed with `free`."""
+    address: int = _LIBC.malloc(max(len(content), 1))
+    c.memmove(address, content, len(content))
     return address
 
 

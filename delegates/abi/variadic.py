@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import ctypes as c
-import os
-import platform
 import re
 from collections.abc import Iterator
 from typing import Any
-
-READABLE = os.name == "posix" and platform.machine() in ("x86_64", "AMD64")
-"""Whether this machine passes variadic arguments as structs.VARIADIC has them."""
 
 _DIRECTIVE = re.compile(r"%([-+ #0-9.*]*)(hh|h|ll|l|z|j|t|L)?([diuxXocfFeEgGaAsp%])")
 _WIDE = ("l", "ll", "z", "j", "t")
 
 
 def formatted(text: str, arguments: tuple[Any, ...]) -> str:
-    """The text with its directives filled in; as it is on machines that pass such arguments in another way.
+    """The text with its directives filled in; as it is where there are no arguments, as on machines that pass them
+    otherwise than structs.VARIADIC has them.
 
     arguments: four integer registers, eight of floats, then words of the stack.
     """
-    if not READABLE:
+    if not arguments:
         return text
     integers, reals, stack = iter(arguments[:4]), iter(arguments[4:12]), iter(arguments[12:])
 

@@ -8,8 +8,8 @@
 namespace {
 using Options = std::map<std::string, std::string>;
 // What has been called, in the order of `counts` in the tests.
-int counts[9];
-enum { kCreated, kDestroyed, kPrepared, kInits, kFrees, kKernelPrepares, kInvokes, kCopies, kOrphans };
+int counts[10];
+enum { kCreated, kDestroyed, kPrepared, kInits, kFrees, kKernelPrepares, kInvokes, kCopies, kOrphans, kReleased };
 
 struct Adder {
     TfLiteDelegate delegate;
@@ -77,7 +77,7 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
         return kTfLiteError;
     }
     if (adder->is("scratch")) {
-        if (kernel->scratch < 0) context->AddTensors(context, 1, &kernel->scratch);
+        if (kernel->scratch < 0) context->AddTensors(context, atoi(adder->options["scratch"].c_str()), &kernel->scratch);
         free(node->temporaries);
         node->temporaries = NewIntArray(1, &kernel->scratch);
         TfLiteTensor* scratch = &context->tensors[kernel->scratch];
@@ -152,6 +152,8 @@ TfLiteStatus CopyFrom(TfLiteContext* context, TfLiteDelegate* delegate, int hand
     memcpy(tensor->data, buffer.data(), sizeof(float) * buffer.size());
     return kTfLiteOk;
 }
+
+void Release(TfLiteContext*, TfLiteDelegate*, int*) { counts[kReleased]++; }
 
 TfLiteStatus DelegatePrepare(TfLiteContext* context, TfLiteDelegate* delegate) {
     Adder* adder = Of(delegate);
@@ -228,7 +230,10 @@ EXPORT TfLiteDelegate* tflite_plugin_create_delegate(
     adder->delegate.data_ = adder;
     if (!adder->is("opaque")) adder->delegate.Prepare = DelegatePrepare;
     adder->delegate.flags = atoi(adder->options["flags"].c_str());
-    if (adder->is("handles")) adder->delegate.CopyFromBufferHandle = CopyFrom;
+    if (adder->is("handles")) {
+        adder->delegate.CopyFromBufferHandle = CopyFrom;
+        adder->delegate.FreeBufferHandle = Release;
+    }
     return &adder->delegate;
 }
 

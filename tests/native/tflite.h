@@ -5,7 +5,7 @@
 #include <cstring>
 
 enum TfLiteStatus { kTfLiteOk = 0, kTfLiteError = 1 };
-enum { kFloat32 = 1, kAdd = 0, kMul = 18, kDelegate = 51, kCustom = 32 };
+enum { kFloat32 = 1, kString = 5, kAdd = 0, kMul = 18, kDelegate = 51, kCustom = 32 };
 enum { kMmapRo = 1, kArenaRw = 2, kDynamic = 4 };
 
 struct TfLiteIntArray {

@@ -140,7 +140,8 @@ class PostProcess:
     scales: tuple[float, float, float, float]
 
 
-def _post_process_options(node: Node) -> PostProcess:
+def post_process_options(node: Node) -> PostProcess:
+    """What the node's options say. Raises OpError where one is out of range."""
     given = custom_options.read(node)
 
     def integer(key: str, default: int = 0) -> int:
@@ -171,7 +172,7 @@ def _post_process_shapes(node: Node) -> list[Shape]:
     require(len(classes.shape) == 3 and classes.shape[:2] == (1, n), f"{classes}: not (1, {n}, classes). ")
     require(classes.type in ("FLOAT32", "UINT8"), f"{classes}: must be FLOAT32 or UINT8. ")
     require(anchors.shape == (n, 4) and anchors.type == boxes.type, f"{anchors}: not ({n}, 4) of {boxes.type}. ")
-    o = _post_process_options(node)
+    o = post_process_options(node)
     extra = classes.shape[2] - o.num_classes
     require(o.num_classes > 0 and extra in (0, 1), f"{classes} for {o.num_classes} classes and perhaps a background. ")
     require(o.max_detections >= 0 and o.max_classes_per_detection > 0, "max_categories_per_anchor > 0 was not true.")
@@ -184,7 +185,7 @@ def detection_post_process(
     node: Node, encodings: Array, predictions: Array, anchors: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Boxes (1, d, 4), classes (1, d), scores (1, d) and their number (1), zeros behind them."""
-    o = _post_process_options(node)
+    o = post_process_options(node)
     boxes = decoded(_real(node.input(0), encodings)[0, :, :4], _real(node.input(2), anchors), o.scales)
     if (boxes[:, :2] > boxes[:, 2:]).any():
         raise OpError("ValidateBoxes(decoded_boxes, num_boxes) was not true.")

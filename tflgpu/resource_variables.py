@@ -56,7 +56,7 @@ def _variable(number: int, forms: set[tuple[str, tuple[int, ...]]], runtime: Run
 
 def _over(node: Node, variables: Mapping[int, Variable]) -> Node:
     number = _number(node) if node.op in _VALUE else None
-    if number not in variables:
+    if number is None or number not in variables:
         return node
     value: TensorSpec = _VALUE[node.op](node)
     # The number of the tensor is the variable's, whatever the first graph to name it called it.

@@ -3,6 +3,7 @@
 from tflgpu.delegates.lowering import (
     conv,
     conv_3d,
+    conversion,
     custom,
     detection,
     diagonal,
@@ -26,12 +27,14 @@ from tflgpu.delegates.lowering import (
     stablehlo,
     svdf,
     transpose_bias,
+    unpool,
 )
 from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
     "conv",
     "conv_3d",
+    "conversion",
     "custom",
     "detection",
     "diagonal",
@@ -56,4 +59,5 @@ __all__ = [
     "stablehlo",
     "svdf",
     "transpose_bias",
+    "unpool",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
 from tflgpu.delegates.lowering import quantized
@@ -14,7 +13,7 @@ from tflgpu.delegates.lowering.lut import narrow, table
 from tflgpu.delegates.lowering.narrow_floats import is_narrow, narrowed, widened
 from tflgpu.delegates.lowering.registry import bits_type, c_float, c_type, i32, lowers, require, size
 
-from tflgpu.graph import BITS, Node, TensorSpec
+from tflgpu.graph import Node, TensorSpec
 from tflgpu.ops.fused_activation import float_range
 from tflgpu.ops.quantize import nudged_range
 
@@ -243,67 +242,20 @@ def select(node: Node, limits: DeviceLimits) -> Lowered:
     return [Launch("elementwise.ternary", args, (size(out),), defines=defines)]
 
 
-@lowers("QUANTIZE", "DEQUANTIZE", "CAST")
-def converted(node: Node, limits: DeviceLimits) -> Lowered:
-    """Between element types, with or without a scale."""
-    x, out = node.input(0), node.outputs[0]
-    if narrow(x) or x.type == "BOOL":
-        return [table(node, limits)]
-    if node.op == "QUANTIZE":
-        return [quantize(x, out, limits)]
-    require(node.op == "CAST", f"{node.op} of {x.type}")
-    return [cast(x, out, limits)]
-
-
-def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
-    """Codes of floats: x / scale rounded half away from zero, plus the zero point, clamped."""
-    require(x.type == "FLOAT32" and out.type in ("INT8", "UINT8", "INT16"), f"QUANTIZE of {x.type} to {out.type}")
-    require(out.quantization is not None and not out.quantization.per_channel, "quantization by channel")
-    require(limits.exact_division or limits.double, "a device that does not divide floats exactly")
-    # The quotient of doubles, rounded to float, is the quotient of floats correctly rounded.
-    scale = c_float(float(out.scale))
-    quotient = f"x / {scale}" if limits.exact_division else f"(f32)((f64)x / (f64){scale})"
-    kind = np.iinfo(out.dtype)
-    rounded = f"to_i32(round_away({quotient}))"
-    expression = f"clamp_i64((i64){rounded} + {out.zero_point}, {kind.min}, {kind.max})"
-    return elementwise(expression, (x,), out, limits)
-
-
-def cast(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
-    """Plain conversion: floats saturate towards zero, a NaN becomes the largest; integers wrap; bool is not 0.
-
-    Of a complex number its real part.
-    """
-    value = "real_of(x)" if x.type == "COMPLEX64" else "x"
-    if out.type == x.type == "COMPLEX64":
-        return elementwise("x", (x,), out, limits)
-    if out.type == "COMPLEX64":
-        return elementwise("c64_of((f32)x, 0)", (x,), out, limits)
-    if out.type == "BOOL":
-        return elementwise(f"{value} != 0", (x,), out, limits)
-    if is_narrow(out):
-        return elementwise(f"(f32){value}", (x,), out, limits)
-    require(out.dtype.kind in "iuf" and (out.type not in BITS or x.type == "FLOAT32"), f"CAST to {out.type}")
-    target = c_type(out, limits)
-    if x.dtype.kind in "fc" and out.dtype.kind != "f":
-        lowest, highest = CODES[out.type] if out.type in BITS else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
-        low, high = f"({float(lowest).hex()})", f"({float(int(highest) + 1).hex()})"
-        if not limits.double:
-            low, high = low.replace(")", "f)"), high.replace(")", "f)")
-        largest, smallest = f"({target}){highest}{'u' if lowest == 0 else ''}l", f"({target})(-{-(lowest + 1)}l - 1)"
-        smallest = "0" if lowest == 0 else smallest
-        inside = f"({target}){value}"
-        return elementwise(
-            f"{value} < {high} ? ({value} < {low} ? {smallest} : {inside}) : {largest}", (x,), out, limits
-        )
-    return elementwise(f"({target}){value}", (x,), out, limits)
-
-
-CODES = {"INT4": (-8, 7), "INT2": (-2, 1), "UINT4": (0, 15)}
-"""The least and the greatest of the types narrower than a byte."""
-
-
-DIVISIONS = {"DIV": "Div", "FLOOR_DIV": "FloorDiv", "FLOOR_MOD": "FloorMod"}
+@lowers("BROADCAST_ARGS")
+def broadcast_args(node: Node, limits: DeviceLimits) -> Lowered:
+    """The shape that two shapes broadcast to; the shorter one has ones before it."""
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.type == y.type == out.type and min(size(x), size(y)) > 0, f"BROADCAST_ARGS of {x} and {y}")
+    before = [size(out) - size(spec) for spec in (x, y)]
+    padded = f"i < {before[0]} ? y : i < {before[1]} ? x"
+    launch = elementwise(
+        f"{padded} : x == 1 ? y : x", (replace(x, shape=out.shape), replace(y, shape=out.shape)), out, limits
+    )
+    at = {f"{letter}_AT": f"(i < {n} ? 0 : i - {n})" for letter, n in zip("XY", before, strict=True)}
+    launch = replace(launch, defines={**launch.defines, **at})
+    unlike = f"i >= {max(before)} && x != y && x != 1 && y != 1"
+    return [faulting(launch, unlike, Fault("Given shapes are not broadcastable. "))]
 
 
 @lowers("FLOOR_DIV", "FLOOR_MOD", "DIV")

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import MAX_ELEMENTS, Lowered, Share
+from tflgpu.delegates.launch import MAX_ELEMENTS, Launch, Lowered, Ref, Share
 from tflgpu.delegates.lowering.narrow_floats import is_narrow, through_float32
 
 from tflgpu.delegate import Unsupported
 from tflgpu.graph import Array, Node, TensorSpec
-from tflgpu.ops.registry import OPS, NeedsValue
+from tflgpu.ops.registry import OPS, NeedsValue, Op, evaluate
 
 Lowering = Callable[[Node, DeviceLimits], Lowered]
 
@@ -64,6 +64,8 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
         require(not spec.is_variable or node.op in WITH_VARIABLES, "a variable tensor")
     require(any(spec.data is None for spec in node.inputs if spec is not None), "all its inputs are constants")
     try:
+        if _is_settled(node, op):
+            return _settled(node)
         if op is not None and node.op != "READ_VARIABLE":  # whose input is the variable, not its handle
             op.check_type(node)
         if not any(is_narrow(spec) for spec in specs):
@@ -74,6 +76,29 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
             return through_float32(node, limits, lowering)
     except (NeedsValue, RuntimeError) as error:  # OpError, or a tensor without the quantization parameters it needs
         raise Unsupported(f"the CPU's kernel reports: {str(error).strip()}") from error
+
+
+def _is_settled(node: Node, op: Op | None) -> bool:
+    """Whether nothing that a node reads at run time has elements, and what it writes has."""
+    reads = [spec for spec in node.inputs if spec is not None and spec.data is None]
+    plain = op is not None and not op.stateful and not any(spec.is_variable for spec in reads)
+    return plain and not any(size(spec) for spec in reads) and any(size(spec) for spec in node.outputs)
+
+
+def _settled(node: Node) -> Lowered:
+    """What the CPU's operator gives for empty inputs, moved to the outputs."""
+    inputs = [s if s is None else s.data if s.data is not None else np.zeros(s.shape, s.dtype) for s in node.inputs]
+    values = evaluate(node, inputs, RUNTIME)
+    return [
+        Launch(
+            "movement.move",
+            (np.ascontiguousarray(value), Ref(spec.index), i32(size(spec)), i32(0), i32(0)),
+            (size(spec),),
+            defines={"T": bits_type(spec), "X_AT": "(i)", "OUT_AT": "(i)"},
+        )
+        for spec, value in zip(node.outputs, values, strict=True)
+        if size(spec)
+    ]
 
 
 def _require_plain(spec: TensorSpec) -> None:

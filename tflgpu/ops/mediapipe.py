@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflgpu.graph import Array, Node, Shape
-from tflgpu.ops import custom_options
+from tflgpu.ops import custom_options, mediapipe_kernels
 from tflgpu.ops.custom import custom_op
 from tflgpu.ops.registry import require
 
@@ -75,8 +75,21 @@ def _between(image: Array, left: Array, upper: Array, right_share: Array, lower_
     return (lower * bottom + (1 - lower) * top).astype(np.float32)
 
 
+def _transform_body(node: Node) -> str:
+    centred = node.op == "TransformTensorBilinear" and node.version > 1
+    return mediapipe_kernels.transform_tensor(node.input(0).shape, _output_size(node)[1], centred)
+
+
 for _name, _version in (("TransformTensor", 1), ("TransformTensorBilinear", 2)):
-    custom_op(_name, transform_tensor_bilinear, _transformed_shape, types="FLOAT32", version=_version)
+    custom_op(
+        _name,
+        transform_tensor_bilinear,
+        _transformed_shape,
+        types="FLOAT32",
+        version=_version,
+        cuda=_transform_body,
+        opencl=_transform_body,
+    )
 
 
 def _landmark_form(node: Node) -> tuple[int, float]:
@@ -179,7 +192,22 @@ def landmarks_to_transform_matrix(node: Node, x: Array) -> Array:
         return made(custom_options.read(node), frame, points).reshape(MATRIX).astype(np.float32)
 
 
-custom_op("Landmarks2TransformMatrix", landmarks_to_transform_matrix, _matrix_shape, types="FLOAT32", version=2)
+def _matrix_body(node: Node) -> str:
+    options, frame = custom_options.read(node), _frame(node)
+    eyes = frame.left, frame.right
+    described = mediapipe_kernels.crop if node.version > 1 else mediapipe_kernels.relative_crop
+    return mediapipe_kernels.transform_matrix(frame.subset, described(options, (frame.width, frame.height), eyes))
+
+
+custom_op(
+    "Landmarks2TransformMatrix",
+    landmarks_to_transform_matrix,
+    _matrix_shape,
+    types="FLOAT32",
+    version=2,
+    cuda=_matrix_body,
+    opencl=_matrix_body,
+)
 
 
 def _rotation(radians: np.float32) -> Array:

@@ -123,12 +123,14 @@ def _registrar(style: str) -> Callable[..., Any]:
         stateful: bool = False,
         custom: bool = False,
         variables: bool = False,
+        body: Body | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def add(run: Callable[..., Any]) -> Callable[..., Any]:
             accepted = frozenset(types.split())
             if name in OPS or not accepted <= DTYPES.keys():
                 raise TypeError(f"operator {name}: registered twice, or with unknown types {accepted - DTYPES.keys()}")
-            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, stateful, custom, variables)
+            bodies = {} if body is None else {"cu": body, "cl": body}
+            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, stateful, custom, variables, bodies)
             return run
 
         return add

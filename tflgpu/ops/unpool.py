@@ -80,7 +80,36 @@ def _arg_max(x: Array, window: Window) -> tuple[Array, Array]:
     return best, taps
 
 
-@function("MaxPoolingWithArgmax2D", version=1, types="FLOAT32", shape=_pool_shapes, custom=True)
+def _pool_body(node: Node) -> str:
+    """The kernel that finds one maximum and its place."""
+    mediapipes = node.op == "MaxPoolingWithArgmax2D"
+    options = _pool_options(node) if mediapipes else _flexbuffer_options(node)
+    window = _window(node, options)
+    _, h, w, c = node.input(0).shape
+    lo, hi = (float(end).hex() for end in float_range(options.activation))
+    row, column = f"oy * {window.sh} - {window.top}", f"ox * {window.sw} - {window.left}"
+    place = f"(({row} + tap / {window.kw}) * {w} + {column} + tap % {window.kw})"
+    found = "(f32)(tap < 0 ? 0 : tap) + 0.1f" if mediapipes else f"(tap < 0 ? 0 : {place}) * {c} + channel"
+    return f"""
+        const i32 channel = i % {c}, ox = i / {c} % {window.ow}, oy = i / {c * window.ow} % {window.oh};
+        const i32 image = i / {c * window.ow * window.oh};
+        f32 best = -FLT_MAX;
+        i32 tap = -1;
+        for (i32 ky = 0; ky < {window.kh}; ky++)
+            for (i32 kx = 0; kx < {window.kw}; kx++) {{
+                const i32 y = {row} + ky, x = {column} + kx;
+                if (y < 0 || y >= {h} || x < 0 || x >= {w}) continue;
+                const f32 v = in0[((image * {h} + y) * {w} + x) * {c} + channel];
+                if (v > best) {{
+                    best = v;
+                    tap = ky * {window.kw} + kx;
+                }}
+            }}
+        out0[i] = clamp_f32(best, {lo}f, {hi}f);
+        out1[i] = {found};"""
+
+
+@function("MaxPoolingWithArgmax2D", version=1, types="FLOAT32", shape=_pool_shapes, custom=True, body=_pool_body)
 def max_pooling_with_argmax_2d(node: Node, x: Array) -> tuple[Array, Array]:
     """The largest of each window of x (b, h, w, c), and where in the window it is: row * kw + column + 0.1."""
     options = _pool_options(node)
@@ -89,7 +118,7 @@ def max_pooling_with_argmax_2d(node: Node, x: Array) -> tuple[Array, Array]:
     return np.clip(best, lo, hi), np.maximum(taps, 0).astype(np.float32) + np.float32(0.1)
 
 
-@function("MaxPoolWithArgmax", version=1, types="FLOAT32", shape=_pool_shapes, custom=True)
+@function("MaxPoolWithArgmax", version=1, types="FLOAT32", shape=_pool_shapes, custom=True, body=_pool_body)
 def max_pool_with_argmax(node: Node, x: Array) -> tuple[Array, Array]:
     """The largest of each window of x (b, h, w, c), and where in its image it is: (y * w + x) * c + channel."""
     window = _window(node, _flexbuffer_options(node))
@@ -101,6 +130,13 @@ def max_pool_with_argmax(node: Node, x: Array) -> tuple[Array, Array]:
     place = np.where(taps < 0, 0, y * w + column)
     lo, hi = float_range("NONE")
     return np.clip(best, lo, hi), (place * c + np.arange(c, dtype=np.int32)).astype(np.int32)
+
+
+def unpool_window(node: Node) -> Window:
+    """The windows of MaxUnpooling2D over its output."""
+    options = _pool_options(node)
+    _, oh, ow, _ = node.outputs[0].shape
+    return sliding((oh, ow), options.size, options.strides, options.padding)
 
 
 def _unpool_shape(node: Node) -> list[Shape]:
@@ -123,9 +159,8 @@ def max_unpooling_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequen
     out = outputs[0]
     b, h, w, c = x.shape
     _, oh, ow, _ = out.shape
-    options = _pool_options(node)
-    (sh, sw), kw = options.strides, options.size[1]
-    window = sliding((oh, ow), options.size, options.strides, options.padding)
+    window = unpool_window(node)
+    sh, sw, kw = window.sh, window.sw, window.kw
     top = np.arange(h, dtype=np.int64)[:, None, None] * sh - window.top
     left = np.arange(w, dtype=np.int64)[:, None] * sw - window.left
     images = np.arange(b, dtype=np.int64)[:, None, None, None] * (oh * ow * c)
@@ -158,7 +193,21 @@ def _warp_shape(node: Node) -> list[Shape]:
     return [x.shape]
 
 
-@function("DenseImageWarp", version=1, types="FLOAT32", shape=_warp_shape, custom=True)
+def _warp_body(node: Node) -> str:
+    """The kernel that samples one element."""
+    _, h, w, c = node.input(0).shape
+    return f"""
+        const i32 channel = i % {c}, pixel = i / {c}, image = pixel / {w * h};
+        const f32 y = (f32)(pixel / {w} % {h}) - in1[2 * pixel], x = (f32)(pixel % {w}) - in1[2 * pixel + 1];
+        const f32 top = clamp_f32(floor(y), 0.0f, {h - 2}.0f), left = clamp_f32(floor(x), 0.0f, {w - 2}.0f);
+        const f32 down = clamp_f32(y - top, 0.0f, 1.0f), right = clamp_f32(x - left, 0.0f, 1.0f);
+        const i32 at = ((image * {h} + (i32)top) * {w} + (i32)left) * {c} + channel;
+        const f32 upper = right * (in0[at + {c}] - in0[at]) + in0[at];
+        const f32 lower = right * (in0[at + {(w + 1) * c}] - in0[at + {w * c}]) + in0[at + {w * c}];
+        out0[i] = down * (lower - upper) + upper;"""
+
+
+@function("DenseImageWarp", version=1, types="FLOAT32", shape=_warp_shape, custom=True, body=_warp_body)
 def dense_image_warp(node: Node, x: Array, flow: Array) -> Array:
     """x (b, h, w, c) sampled between pixels at each pixel's place less flow (b, h, w, 2), which is (down, right)."""
     b, h, w, _ = x.shape

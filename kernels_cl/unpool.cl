@@ -1,0 +1,35 @@
+// unpool: the values x (batch, h, w, channels) over zeros out (batch, oh, ow, channels): later ones win. indices: floats
+// that name a tap of the window, or, where PLACES is defined, places in the image. One work-item an image and channel,
+// or an image. An index that is out of bounds is a fault.
+
+kernel void unpool(global const f32* x, global const INDEX_T* indices, global f32* out, i32 n, i32 h, i32 w,
+                   i32 channels, i32 oh, i32 ow, i32 kw, i32 stride_h, i32 stride_w, i32 top, i32 left,
+                   global i32* fault) {
+    i32 item = get_global_id(0);
+    if (item >= n) return;
+#ifdef PLACES
+    i32 image = item, first = 0, step = 1, count = h * w * channels;
+#else
+    i32 image = item / channels, first = item % channels, step = channels, count = h * w;
+#endif
+    x += image * h * w * channels + first;
+    indices += image * h * w * channels + first;
+    out += image * oh * ow * channels;
+    for (i32 k = 0; k < count; k++) {
+#ifdef PLACES
+        i32 place = indices[k];
+        i32 inside = place >= 0 && place < oh * ow * channels;
+#else
+        f32 tap = floor(indices[k * step]);
+        i32 known = fabs(tap) < 1e9f, t = known ? (i32)tap : 0, row = t < 0 ? -((kw - 1 - t) / kw) : t / kw;
+        i32 y = k / w * stride_h - top + row, column = k % w * stride_w - left + t - row * kw;
+        i32 inside = known && y >= 0 && y < oh && column >= 0 && column < ow;
+        i32 place = (y * ow + column) * channels + first;
+#endif
+        if (!inside) {
+            *fault = 1;
+            return;
+        }
+        out[place] = x[k * step];
+    }
+}

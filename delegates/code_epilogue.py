@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tflgpu.delegates.launch import Argument, Launch, Ref
@@ -114,3 +115,21 @@ def _other(way: tuple[int, int, int], channels: int, name: str) -> str | None:
             f"some_codes({name} + m % {places} * oc + n, oc - n)" if places > 1 else f"some_codes({name} + n, oc - n)"
         )
     return f"(VI)(i32){name}[m / {places}]" if places > 1 else f"(VI)(i32){name}[m]"
+
+
+LAST = re.compile(r"(.*)acc = looked_up\((table_\d+), acc\);")
+TABLES_LAST = ("dot_tiles", "depthwise_rows", "code_rows")
+
+
+def with_last_table(launch: Launch) -> Launch:
+    """The launch, which looks its codes up after it has stored them where this is the last that it does to them."""
+    if launch.name not in TABLES_LAST or "CODES" not in launch.defines:
+        return launch
+    last = LAST.fullmatch(str(launch.defines.get("AFTER", "")))
+    if last is not None:
+        return replace(launch, defines={**launch.defines, "AFTER": last[1], "LAST_TABLE": last[2]})
+    of_bytes = launch.defines["X_T"] == launch.defines["OUT_T"]
+    arithmetic = {"AFTER", "SUM", "PRODUCT"} & launch.defines.keys()
+    if launch.name == "code_rows" and of_bytes and not arithmetic:
+        return replace(launch, defines={**launch.defines, "COPY": 1, "LAST_TABLE": "table"})
+    return launch

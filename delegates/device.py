@@ -26,7 +26,7 @@ class DeviceLimits:
     is a CPU, which wants wide vectors, few work-items and no local memory. vector: floats in the widest vector that is
     safe there. units: compute units. tiles: whether there are kernels of lowering/tiles.py for it. chains: whether
     there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16".
-    dot: whether it runs the assembly of lowering/dot.py.
+    dot: whether products of bytes go to the kernels of lowering/dot.py. assembly: whether it runs their assembly.
     inner_barriers: whether functions that a kernel calls may have barriers.
     warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
     library: whether it has the routines of lowering/library.py.
@@ -45,6 +45,7 @@ class DeviceLimits:
     precision: str = "fp32"
     warps: bool = False
     dot: bool = False
+    assembly: bool = False
     tensor_cores: bool = False
     library: bool = False
     inner_barriers: bool = True

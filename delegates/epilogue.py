@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from tflgpu.delegates.code_epilogue import Epilogue, code_step
+from tflgpu.delegates.code_epilogue import Epilogue, code_step, with_last_table
 from tflgpu.delegates.launch import Argument, Launch, Loop, Ref
 from tflgpu.delegates.rows import HEXADECIMAL, ON_VECTORS
 
@@ -102,6 +102,8 @@ def with_epilogues(
             outputs[root(epilogue.out.tensor)], turns[root(epilogue.out.tensor)] = output, turn + 1
             groups[maker_group][place] = None
             makers[root(epilogue.out.tensor)] = (g, s)
+    for group in groups:
+        group[:] = [with_last_table(step) if isinstance(step, Launch) else step for step in group]
 
 
 def _takes_epilogue(launch: Launch) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyopencl as cl
-from tflgpu.delegates import intel
+from tflgpu.delegates import intel, trials
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
@@ -132,8 +132,13 @@ class OpenClDevice:
             self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         self._programs: dict[str, cl.Program] = {}
         self.tuner: Tuner | None = None
-        if self.limits.cpu and self.limits.vector == dot.LANES and has_vnni(device):
-            self.limits = replace(self.limits, dot=self._multiplies_bytes())
+        if self.limits.cpu and self.limits.vector == dot.LANES and "Intel" in device.platform.name:
+            able = trials.multiplies_bytes(self)
+            self.limits = replace(self.limits, dot=able, assembly=able)
+            self._build_options.append(trials.BYTE_TABLES)
+            if not trials.looks_up_bytes(self):
+                self._build_options.remove(trials.BYTE_TABLES)
+            self._events.clear()
 
     def allocate(self, nbytes: int) -> cl.Buffer:
         try:
@@ -203,22 +208,6 @@ class OpenClDevice:
     def synchronize(self) -> None:
         self.queue.finish()
 
-    def _multiplies_bytes(self) -> bool:
-        """Whether the assembly of lowering/dot.py compiles here and gives the right sums."""
-        rows, panel, want = dot.trial_arrays()
-        try:
-            kernel = self.kernel(dot.TRIAL, "trial")
-            arrays = (rows, panel, np.zeros_like(want))
-            buffers = [self.allocate(array.nbytes) for array in arrays]
-            for buffer, array in zip(buffers, arrays, strict=True):
-                self.upload(buffer, array)
-            self.bind(kernel, buffers, (1,), (1,))()
-            self.download(buffers[2], arrays[2])
-        except (CompileError, cl.Error):
-            return False
-        self._events.clear()
-        return bool((arrays[2] == want).all())
-
     def _build(self, text: str, name: str) -> cl.Program:
         path = self._cached(text)
         if path is not None and path.exists():
@@ -268,12 +257,6 @@ def _keep(path: Path, binary: bytes) -> None:
 def rounds_divisions(device: cl.Device) -> bool:
     """Whether the device can round float32 quotients and square roots correctly."""
     return bool(device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT)
-
-
-def has_vnni(device: cl.Device) -> bool:
-    """Whether the device is a CPU with AVX512-VNNI under a runtime that takes assembly: Intel's does."""
-    cpu = Path("/proc/cpuinfo")
-    return "Intel" in device.platform.name and cpu.exists() and " avx512_vnni" in cpu.read_text()
 
 
 def limits_of(device: cl.Device) -> DeviceLimits:

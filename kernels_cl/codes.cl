@@ -1,6 +1,7 @@
 // Element-wise operators on 8- and 16-bit codes, VW at a time: rows of `inner` elements, in pieces of `length`.
 // Each input goes on by x_row elements from one row to the next, and along a row (x_along 1) or not (0).
-// SUM (SIGN + or -), PRODUCT: rescaled in fixed point and clamped. Otherwise entries of a table of 256, one for each code.
+// SUM (SIGN + or -), PRODUCT: rescaled in fixed point and clamped. Otherwise entries of a table of 256, one for each
+// code; COPY: which LAST_TABLE does.
 // Only for OpenCL, and there for CPUs.
 
 #if defined(SUM)
@@ -21,7 +22,11 @@
 #else
 #define Y_PARAMETERS IN(OUT_T) table,
 #define STEPS
+#ifdef COPY
+#define COMPUTE VI acc = LANES(x);
+#else
 #define COMPUTE VI acc = looked_up(table, LANES(x));
+#endif
 #endif
 #define LANES(x) (x##_along ? some(x##s + i, left) : (VI)(i32)x##s[0])
 
@@ -48,6 +53,9 @@ kernel void code_rows(IN(X_T) x, Y_PARAMETERS global OUT_T* out, i32 pieces, i32
             COMPUTE
             AFTER
             store(acc, out + m * oc + n, left);
+        }
+        for (i32 i = 0; i < count; i += 64) {
+            LOOK_UP(out + m * oc + start + i, 1, 0, min(count - i, 64))
         }
     }
 }

@@ -90,6 +90,7 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
                 inner = ow;
 #endif
             }
+            LOOK_UP(out + row * ow * c + n, ow, c, VW)
         }
     }
 }

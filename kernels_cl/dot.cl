@@ -227,8 +227,14 @@ kernel void dot_tiles(global const X_T* restrict x, global const i8* restrict we
                     sum += (VI)row_sums[i];
 #endif
                     store(finish(sum, its_bias, m, n, oc, room, FINISH EXTRA_PASSED), out + m * oc + n, oc - n);
+#ifdef SPREAD_H
+                    LOOK_UP(out + m * oc + n, 1, 0, min(VW, oc - n))
+#endif
                 }
             }
+#ifndef SPREAD_H
+            LOOK_UP(out + start * oc + p * NR, height, oc, min(NR, oc - p * NR))
+#endif
         }
     }
 }

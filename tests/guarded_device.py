@@ -22,7 +22,7 @@ class GuardedDevice(OpenClDevice):
         self._uploaded: set[int] = set()
         super().__init__(find_device(device), cache_folder(""))
         if cpu is not None and cpu != self.limits.cpu:
-            self.limits = replace(self.limits, cpu=cpu, vector=8, dot=False)
+            self.limits = replace(self.limits, cpu=cpu, vector=8, dot=False, assembly=False)
 
     @property
     def _guard(self) -> int:

@@ -120,7 +120,7 @@ class Tiling:
 
     @classmethod
     def of(cls, columns: int, rows: int, depth: int, limits: DeviceLimits, batches: int = 1) -> Tiling:
-        lanes = LANES if limits.dot else limits.vector
+        lanes = LANES if limits.assembly else limits.vector
         height, vectors = tile(columns, rows, lanes)
         nr = lanes * vectors
         panels, down = -(-columns // nr), -(-rows // height) * batches
@@ -147,7 +147,7 @@ class Tiling:
 
     def launch(self, args: list[Argument], defines: dict[str, Any], flip: int, limits: DeviceLimits) -> Launch:
         defines |= {"VW": self.lanes, "NV": self.vectors, "MR": self.height}
-        defines |= {"CALCULATE": assembly(self.height, self.vectors, flip)} if limits.dot else {}
+        defines |= {"CALCULATE": assembly(self.height, self.vectors, flip)} if limits.assembly else {}
         return Launch("dot.dot_tiles", tuple(args), (self.items,), (1,), defines)
 
 
@@ -187,7 +187,7 @@ def transposed(
     """A transposed convolution. taps: the weights' shape (oc, kh, kw, c). over: the window of its gradient."""
     n, h, w, c = x.shape
     oc, kh, kw, _ = taps
-    lanes = LANES if limits.dot else limits.vector
+    lanes = LANES if limits.assembly else limits.vector
     channels = -(-oc // lanes) * lanes
     wh, ww = -(-kh // over.sh), -(-kw // over.sw)
     qh, qw = (out.shape[1] - 1 + over.top) // over.sh + 1, (out.shape[2] - 1 + over.left) // over.sw + 1
@@ -228,7 +228,7 @@ def computed(f: Factors, out: TensorSpec, finish: Finish, limits: DeviceLimits) 
     blocks = f.y_batches * across
     x_zero = f.x_zero + 128
     numbers = (blocks, n, k, across, tile.steps, *f.y_steps, x_zero, k * x_zero * f.y_zero)
-    defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr} | ({"INTERLEAVED": 1} if limits.dot else {})
+    defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr} | ({"INTERLEAVED": 1} if limits.assembly else {})
     pack = Launch("dot.pack", (Ref(f.y), panels, bias, *map(i32, numbers)), (blocks,), (1,), defines)
     sizes = (*tile.sizes, 1, m, k, 1, m, n, 1, 1, 1, 1, 1, 1, 0, 0, 0, batches)
     scaling = (np.ascontiguousarray(array) for array in (padded(a, tile.padded) for a in finish.rescale))
@@ -246,7 +246,7 @@ def panels_of_bytes(matrix: Matrix, tile: Tiling, limits: DeviceLimits) -> Array
     oc, k = rows.shape
     whole = np.zeros((tile.padded, tile.steps * 4), np.int8)
     whole[:oc, :k] = rows.astype(np.int16) - matrix.zero_point
-    if not limits.dot:
+    if not limits.assembly:
         return whole.reshape(-1, tile.nr, tile.steps * 4).transpose(0, 2, 1)
     return whole.reshape(-1, tile.nr, tile.steps, 4).transpose(0, 2, 1, 3)
 

@@ -33,6 +33,7 @@ from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.lowering.movement import copy
 from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.row_chains import with_row_chains
+from tflgpu.delegates.separable import with_separable
 from tflgpu.delegates.sequence import composed
 from tflgpu.delegates.tune import Tuner
 
@@ -190,6 +191,8 @@ class _Compilation:
                 device.limits,
                 lambda index: self.specs[index].data,
             )
+        if device.limits.warps and self.tuner is not None:
+            self.groups = with_separable(self.groups, self.roots, wanted)
         self.constants: dict[int, Any] = {}
         self.faults: list[Fault] = []
         self.fault_cells = self._fault_cells()

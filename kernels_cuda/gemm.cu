@@ -3,6 +3,8 @@
 // Operands are words: a float, or with CODES four int8 in a row along k. `fill` stands where the window leaves the
 // image. UNSIGNED: x is uint8, of which 128 is taken off; w_zero, the weights' zero point less 128, is taken off each
 // weight by the sum of its row of x. HYBRID: int8 of floats, whose scale and zero point each `per` rows of x share.
+// SEPARABLE: row m of x is what a depthwise convolution makes of an image at one place, its window KH x KW, computed as
+// it is wanted: k runs over its channels. DW_AFTER: what is done to its results `acc`.
 // Only for CUDA.
 
 #ifdef HYBRID
@@ -129,6 +131,80 @@ FN const X_T* seen(Row row, i32 k, IMAGE) {
 #endif
 }
 
+#ifdef SEPARABLE
+#ifdef CODES
+#define DW                                                                                                             \
+    , const X_T *__restrict__ taps, const i32 *__restrict__ dw_bias, const i32 *__restrict__ dw_multipliers,           \
+        const i32 *__restrict__ dw_exponents, i32 dw_x_zero, i32 dw_zero, i32 dw_low, i32 dw_high
+#define DW_ARGS , taps, dw_bias, dw_multipliers, dw_exponents, dw_x_zero, dw_zero, dw_low, dw_high
+#else
+#define DW , const f32 *__restrict__ taps, const f32 *__restrict__ dw_bias, f32 dw_low, f32 dw_high
+#define DW_ARGS , taps, dw_bias, dw_low, dw_high
+#endif
+
+FN X_T depthwise_finished(sum acc, i32 n DW) {
+#ifdef CODES
+    acc = clamp_i32(mbqm(acc, dw_multipliers[n], dw_exponents[n]) + dw_zero, dw_low, dw_high);
+#else
+    acc = clamp_f32(acc, dw_low, dw_high);
+#endif
+    DW_AFTER
+    return acc;
+}
+
+// LOAD words of what the depthwise convolution makes at `row`, from word `at` of `depth` on.
+FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE DW) {
+    if (!row.inside || at >= depth) {
+#pragma unroll
+        for (i32 e = 0; e < LOAD; e++) out[e] = fill;
+        return;
+    }
+    i32 channel = at * LANES;
+    sum acc[LOAD * LANES];
+#pragma unroll
+    for (i32 e = 0; e < LOAD * LANES; e++) acc[e] = dw_bias[channel + e];
+#pragma unroll 1
+    for (i32 ky = 0; ky < KH; ky++) {
+        i32 iy = row.y + ky * dh;
+        if ((u32)iy >= (u32)h) continue;
+#pragma unroll
+        for (i32 kx = 0; kx < KW; kx++) {
+            i32 ix = row.x + kx * dw;
+            if ((u32)ix >= (u32)w) continue;
+            const X_T* p = row.image + (iy * w + ix) * c + channel;
+            const X_T* tap = taps + (ky * KW + kx) * c + channel;
+            __align__(16) word v[LOAD], by[LOAD];
+#if LOAD == 4
+            *(words*)v = *(const words*)p;
+            *(words*)by = *(const words*)tap;
+#else
+            *v = *(const word*)p;
+            *by = *(const word*)tap;
+#endif
+#pragma unroll
+            for (i32 e = 0; e < LOAD * LANES; e++)
+#ifdef CODES
+                acc[e] += ((i8)(v[e / 4] >> (e % 4 * 8)) - dw_x_zero) * (i8)(by[e / 4] >> (e % 4 * 8));
+#else
+                acc[e] = fma(v[e], by[e], acc[e]);
+#endif
+        }
+    }
+#ifdef CODES
+#pragma unroll
+    for (i32 e = 0; e < LOAD; e++) out[e] = 0;
+#pragma unroll
+    for (i32 e = 0; e < LOAD * LANES; e++)
+        out[e / 4] |= (u32)(u8)depthwise_finished(acc[e], channel + e DW_ARGS) << (e % 4 * 8);
+#else
+#pragma unroll
+    for (i32 e = 0; e < LOAD; e++) out[e] = depthwise_finished(acc[e], channel + e DW_ARGS);
+#endif
+}
+#else
+#define DW
+#define DW_ARGS
+
 // LOAD words of a row from word `at` on, of which there are `depth`.
 FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 #ifdef HYBRID
@@ -156,6 +232,7 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
     *out = v;
 #endif
 }
+#endif
 
 // Which of a block's BM rows and BK words unit u of LOAD words is: along a row first where a thread loads four words,
 // else along a column, so that a thread needs only one row.
@@ -192,7 +269,7 @@ extern "C" __global__ void gemm_finish(const sum* __restrict__ sums, const BIAS_
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     gemm(const X_T* __restrict__ x, const word* __restrict__ weights, const BIAS_T* __restrict__ bias, SCALES,
          OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE,
-         ZEROS ENDS EXTRA) {
+         ZEROS ENDS EXTRA DW) {
     __shared__ word xs[BK][BM + 4];
     __shared__ word ws[BK][BN];
     i32 t = threadIdx.x, m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
@@ -219,7 +296,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         if (k0 + BK < last) {
 #pragma unroll
             for (i32 i = 0; i < X_LOADS; i++)
-                fetch(next_x[i], ROW(i), k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, IMAGE_ARGS);
+                fetch(next_x[i], ROW(i), k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, IMAGE_ARGS DW_ARGS);
 #pragma unroll
             for (i32 i = 0; i < W_LOADS; i++) {
                 i32 u = t + i * THREADS, kk = k0 + BK + u / (BN / 4);
@@ -312,7 +389,7 @@ typedef i8 shared_operand;
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias, SCALES,
              OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE,
-         ZEROS ENDS EXTRA) {
+         ZEROS ENDS EXTRA DW) {
     __shared__ __align__(32) shared_operand xs[BM][KB + PAD];
     __shared__ __align__(32) shared_operand ws[KB][BN + PAD];
     __shared__ __align__(32) sum sums[BM][BN + 4];
@@ -344,7 +421,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (i32 i = 0; i < X_LOADS; i++) {
             i32 u = t + i * THREADS, at = X_AT(u);
             word v[LOAD];
-            fetch(v, ROW(i), k0 + at, last, k, (word)fill, IMAGE_ARGS);
+            fetch(v, ROW(i), k0 + at, last, k, (word)fill, IMAGE_ARGS DW_ARGS);
 #pragma unroll
             for (i32 e = 0; e < LOAD; e++)
 #ifdef CODES

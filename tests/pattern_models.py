@@ -356,10 +356,87 @@ NO_NORMS = [
 ]
 
 
+def _convolution(w: Writer, op: str, x: int, oc: int, k: int, stride: int, act: str, codes: bool) -> int:
+    """CONV_2D or DEPTHWISE_CONV_2D with "SAME" padding."""
+    n, h, wide, c = w.shapes[x]
+    shape = (1, k, k, c) if op == "DEPTHWISE_CONV_2D" else (oc, k, k, c)
+    axis, rng = (3 if op == "DEPTHWISE_CONV_2D" else 0), np.random.default_rng(k + oc)
+    options: dict[str, Any] = {"padding": "SAME", "stride_w": stride, "stride_h": stride}
+    options |= {"fused_activation_function": act} | ({"depth_multiplier": 1} if axis else {})
+    fields: dict[str, Any] = {}
+    if codes:
+        scale = rng.uniform(0.01, 0.03, oc).astype(np.float32)
+        zeros = np.zeros(oc, np.int64)
+        weights = rng.integers(-99, 100, shape).astype(np.int8)
+        f = w.g.constant(f"w{len(w.shapes)}", weights, type="INT8", scale=scale, zero_point=zeros, axis=axis)
+        bias = rng.integers(-999, 999, oc).astype(np.int32)
+        b = w.g.constant(f"b{len(w.shapes)}", bias, type="INT32", scale=scale * 0.1, zero_point=zeros, axis=0)
+        fields = {"scale": 0.3, "zero_point": 5}
+    else:
+        f = w.g.constant(f"w{len(w.shapes)}", rng.normal(size=shape).astype(np.float32))
+        b = w.g.constant(f"b{len(w.shapes)}", rng.normal(size=oc).astype(np.float32))
+    made = [n, -(-h // stride), -(-wide // stride), oc]
+    out = int(w.g.tensor(f"y{len(w.shapes)}", "INT8" if codes else "FLOAT32", made, **fields))
+    w.shapes[out] = tuple(made)
+    w.g.node(op, [x, int(f), int(b)], [out], version=3, **options)
+    return out
+
+
+def separable(
+    shape: Sequence[int],
+    oc: int,
+    k: int = 3,
+    stride: int = 1,
+    codes: bool = False,
+    between: str = "",
+    residual: bool = False,
+    both: bool = False,
+    wanted: bool = False,
+) -> Callable[[Writer], list[int]]:
+    """A depthwise convolution, a unary operator `between`, a product, a residual sum; both: a second product."""
+
+    def write(w: Writer) -> list[int]:
+        x = int(w.g.input("x", "INT8", list(shape), scale=0.1, zero_point=-3)) if codes else w.input(*shape)
+        w.shapes[x] = tuple(shape)
+        y = _convolution(w, "DEPTHWISE_CONV_2D", x, shape[3], k, stride, "NONE" if between else "RELU6", codes)
+        y = w.unary(between, y) if between else y
+        outputs = [_convolution(w, "CONV_2D", y, oc, 1, 1, "NONE", codes)]
+        if residual:
+            outputs = [w.binary("ADD", outputs[0], x)]
+        if both:
+            outputs.append(_convolution(w, "CONV_2D", y, oc + 1, 1, 1, "NONE", codes))
+        return outputs + ([y] if wanted else [])
+
+    return write
+
+
+SEPARABLES = [
+    Pattern("with a residual sum", separable((1, 7, 7, 32), 32, residual=True), compiled=True),
+    Pattern("split along the channels", separable((1, 4, 4, 160), 24), compiled=True),
+    Pattern("every other place", separable((2, 9, 7, 16), 40, stride=2)),
+    Pattern("5 x 5 and an activation between", separable((1, 6, 6, 24), 80, k=5, between="HARD_SWISH"), compiled=True),
+    Pattern("larger blocks", separable((1, 20, 20, 32), 192)),
+    Pattern("of codes", separable((1, 7, 7, 32), 40, codes=True), compiled=True),
+    Pattern("of codes, in single words", separable((1, 9, 9, 36), 70, codes=True, stride=2), compiled=True),
+    Pattern("of codes, split along the channels", separable((1, 3, 3, 640), 24, codes=True)),
+]
+
+NO_SEPARABLES = [
+    Pattern("an output", separable((1, 7, 7, 16), 32, wanted=True)),
+    Pattern("another reader", separable((1, 7, 7, 16), 32, both=True)),
+    Pattern("more work than the product", separable((1, 7, 7, 16), 8)),
+]
+
+
 def inputs_of(model: bytes, seed: int = 0) -> list[Any]:
-    """Normal inputs for a model of floats."""
+    """Inputs for a model: normal floats, all codes."""
     import tflgpu
 
     rng = np.random.default_rng(seed)
     details: Sequence[Mapping[str, Any]] = tflgpu.Interpreter(model_content=model).get_input_details()
-    return [rng.normal(size=tuple(d["shape"])).astype(d["dtype"]) for d in details]
+    return [
+        rng.normal(size=tuple(d["shape"])).astype(np.float32)
+        if d["dtype"] == np.float32
+        else rng.integers(-128, 128, tuple(d["shape"])).astype(d["dtype"])
+        for d in details
+    ]

@@ -14,13 +14,14 @@ from cuda_cases import FAST_CASES
 from delegate_cases import CASES
 from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
-from pattern_models import ATTENTIONS, NORMS
+from pattern_models import ATTENTIONS, NORMS, SEPARABLES
 from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fuse import shares
 from tflgpu.delegates.launch import LIBRARY, Launch, Loop, Lowered, launches_of, source
 from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.row_chains import with_row_chains
+from tflgpu.delegates.separable import with_separable
 from tflgpu.delegates.sequence import composed
 
 from tflgpu.executor import Session
@@ -59,6 +60,15 @@ def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None
     assert signatures("cu", texts("cu")[stem])
 
 
+def test_taps_of_convolutions_are_summed_in_the_same_order_in_both_dialects() -> None:
+    def loops(dialect: str) -> str:
+        text = texts(dialect)["conv"]
+        return text[text.index("#ifdef TRANSPOSED") : text.index("// Where the pixel's channels")]
+
+    assert loops("cl") == loops("cu")
+    assert "ky = kh - 1; ky >= 0; ky--" in loops("cu")
+
+
 def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     """What the nodes of a model become."""
     session = Session(load(path=None, content=model), OPS)
@@ -73,8 +83,9 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
 
 def groups(part: Part, limits: DeviceLimits) -> Sequence[Lowered]:
     """What each node becomes, patterns of them taken together."""
-    plain = lowered(part.nodes, limits, part.outputs.__contains__)
-    return with_row_chains(plain, shares(plain), part.outputs.__contains__) if limits.warps else plain
+    kept, plain = part.outputs.__contains__, lowered(part.nodes, limits, part.outputs.__contains__)
+    roots = shares(plain)
+    return with_separable(with_row_chains(plain, roots, kept), roots, kept) if limits.warps else plain
 
 
 SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "LOAD", "SIDE")
@@ -89,7 +100,8 @@ def variants() -> dict[str, Launch]:
     wanted: list[tuple[Any, DeviceLimits]] = [(case, plain) for case in (*CASES, *MORE_CASES)]
     wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
-    wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS) if pattern.compiled]
+    wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES) if pattern.compiled]
+    wanted += [(SEPARABLES[0], replace(fast, precision=p)) for p in ("tf32", "fp16")]
     for case, limits in wanted:
         for launch in launches(case.model(), limits):
             sizes = " ".join(str(launch.defines[name]) for name in SIZES if name in launch.defines)

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import assert_same, tflgpu_run
-from pattern_models import ATTENTIONS, NO_ATTENTIONS, NO_NORMS, NORMS, Pattern, Writer, inputs_of
+from pattern_models import (
+    ATTENTIONS,
+    NO_ATTENTIONS,
+    NO_NORMS,
+    NO_SEPARABLES,
+    NORMS,
+    SEPARABLES,
+    Pattern,
+    Writer,
+    inputs_of,
+)
 from tflgpu.delegates.emulated_programs import compiler
 
 from tflgpu.delegate import load_delegate
@@ -148,3 +158,65 @@ def test_numbers_that_are_none_go_where_the_cpu_lets_them(name: str) -> None:
     with np.errstate(all="ignore"):
         want = tflgpu_run(model, values)
     assert_same(got, want, **TOLERANCE)
+
+
+class Fused:
+    """A tuner that takes the variant of that number among those in which a kernel has a macro, the first by default."""
+
+    def __init__(self, macro: str, number: int = 0):
+        self.macro, self.number, self.most, self.found = macro, number, 0, 0
+
+    def choose(self, device: Any, launch: Any, bind: Any) -> Any:
+        ways = [w for w in launch.variants if any(self.macro in one.defines for one in w.sequence)]
+        self.most = max(self.most, len(ways))
+        self.found += bool(ways)
+        return ways[min(self.number, len(ways) - 1)] if ways else launch
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("pattern", SEPARABLES, ids=lambda p: p.name)
+def test_a_depthwise_convolution_can_be_made_in_the_product_behind_it(pattern: Pattern, check: bool) -> None:
+    model = pattern.model()
+    values = inputs_of(model)
+    want = tflgpu_run(model, values)
+    options = {"check": True} if check and DEVICE == "emulator" else {"profile": True}
+    delegate = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": "none"} | options)
+    tuner = delegate.device.tuner = Fused("SEPARABLE")
+    while tuner.number < max(tuner.most, 1):
+        assert_same(tflgpu_run(model, values, [delegate]), want, rtol=1e-5, atol=1e-5)
+        tuner.number += 1
+    assert tuner.found == tuner.number
+    assert check or not delegate.device.times().keys() & {"depthwise_strips", "binary", "unary", "chain"}
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_a_depthwise_convolution_made_in_a_product_on_tensor_cores_is_rounded_alike(precision: str) -> None:
+    model = SEPARABLES[0].model()
+    values = inputs_of(model)
+    want = tflgpu_run(model, values, [cuda(precision=precision)])
+    delegate = load_delegate("cuda", {"device": DEVICE, "autotune": True, "precision": precision, "cache_dir": "none"})
+    tuner = delegate.device.tuner = Fused("SEPARABLE")
+    assert_same(tflgpu_run(model, values, [delegate]), want, rtol=1e-5, atol=1e-5)
+    assert tuner.found
+
+
+@pytest.mark.parametrize("pattern", NO_SEPARABLES, ids=lambda p: p.name)
+def test_a_depthwise_convolution_that_others_want_is_a_kernel_of_its_own(pattern: Pattern) -> None:
+    model = pattern.model()
+    values = inputs_of(model)
+    delegate = load_delegate("cuda", {"device": DEVICE, "autotune": True, "profile": True, "cache_dir": "none"})
+    tuner = delegate.device.tuner = Fused("SEPARABLE")
+    assert_same(tflgpu_run(model, values, [delegate]), tflgpu_run(model, values), rtol=1e-5, atol=1e-5)
+    assert not tuner.found and delegate.device.times()["depthwise_strips"][0] == 1
+
+
+@pytest.mark.parametrize("pattern", [p for p in ATTENTIONS if p.compiled], ids=lambda p: p.name)
+def test_attention_in_blocks_of_any_size_is_the_same(pattern: Pattern) -> None:
+    model = pattern.model()
+    values = inputs_of(model)
+    want = tflgpu_run(model, values)
+    delegate = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": "none"})
+    tuner = delegate.device.tuner = Fused("EACH")
+    while tuner.number < max(tuner.most, 1):
+        assert_same(tflgpu_run(model, values, [delegate]), want, **TOLERANCE)
+        tuner.number += 1

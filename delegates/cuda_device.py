@@ -48,7 +48,6 @@ class CudaDevice:
         self.limits = DeviceLimits(
             max_block=256,
             alignment=256,
-            half=True,
             units=properties["multiProcessorCount"],
             precision=precision,
             chains=True,

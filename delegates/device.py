@@ -25,7 +25,8 @@ class DeviceLimits:
     device computes in float64. exact_division: whether it rounds float32 quotients and roots correctly. cpu: whether it
     is a CPU, which wants wide vectors, few work-items and no local memory. vector: floats in the widest vector that is
     safe there. units: compute units. tiles: whether there are kernels of lowering/tiles.py for it. chains: whether
-    there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16".
+    there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16": what operands of products of floats may be
+    rounded to; sums are float32 always.
     dot: whether products of bytes go to the kernels of lowering/dot.py. assembly: whether it runs their assembly.
     inner_barriers: whether functions that a kernel calls may have barriers.
     warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
@@ -36,7 +37,6 @@ class DeviceLimits:
     alignment: int = 256
     double: bool = True
     exact_division: bool = True
-    half: bool = False
     cpu: bool = False
     vector: int = 8
     units: int = 1

@@ -18,7 +18,7 @@ from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
 from tflgpu.delegates.lowering import dot
-from tflgpu.delegates.pocl import name_the_cpu
+from tflgpu.delegates.pocl import name_the_cpu, never_release
 from tflgpu.delegates.tune import Tuner
 
 from tflgpu.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
@@ -27,7 +27,11 @@ from tflgpu.graph import Array
 OPTIONS: Mapping[str, Option] = {
     **LIMIT_OPTIONS,
     "device": Option("", str, "a number, or words of the platform's and device's names, e.g. gpu, cpu, NVIDIA, PoCL"),
-    "precision": Option("fp32", one_of("fp32"), "arithmetic of floats: fp32"),
+    "precision": Option(
+        "fp32",
+        one_of("fp32", "fp16"),
+        "products of floats: fp32; fp16, whose constant operands are kept as float16, summed in float32",
+    ),
     "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
     "autotune": Option(False, boolean, "choose among variants of kernels by timing them; cache_dir keeps the choices"),
     "profile": Option(False, boolean, "time each kernel; delegate.device.times() has the sums"),
@@ -37,9 +41,10 @@ OPTIONS: Mapping[str, Option] = {
 def load(options: Mapping[str, Any]) -> GpuDelegate:
     """The OpenCL delegate. Raises ValueError for options that it does not know, and where no device fits."""
     read = read_options("opencl", options, OPTIONS)
-    device = OpenClDevice(find_device(read["device"]), cache_folder(read["cache_dir"]), read["profile"])
+    cache = cache_folder(read["cache_dir"])
+    device = OpenClDevice(find_device(read["device"]), cache, read["profile"], read["precision"])
     if read["autotune"]:
-        device.tuner = Tuner(device.identity, cache_folder(read["cache_dir"]))
+        device.tuner = Tuner(f"{device.identity}\n{read['precision']}", cache)
     return GpuDelegate("opencl", device, read_limits(read))
 
 
@@ -115,10 +120,10 @@ class OpenClDevice:
 
     dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh", "types.clh")
 
-    def __init__(self, device: cl.Device, cache: Path | None = None, profile: bool = False):
+    def __init__(self, device: cl.Device, cache: Path | None = None, profile: bool = False, precision: str = "fp32"):
         self.name = describe(device)
         name_the_cpu(device.int_ptr, device.version)
-        self.limits = limits_of(device)
+        self.limits = replace(limits_of(device), precision=precision)
         self._device = device
         self._context = cl.Context([device])
         flags: dict[str, Any] = {"properties": cl.command_queue_properties.PROFILING_ENABLE} if profile else {}
@@ -158,9 +163,16 @@ class OpenClDevice:
             cl.enqueue_copy(self.queue, host, buffer, is_blocking=True)
 
     def kernel(self, text: str, name: str) -> cl.Kernel:
-        if text not in self._programs:
-            self._programs[text] = self._build(text, name)
-        return cl.Kernel(self._programs[text], name)
+        try:
+            if text not in self._programs:
+                self._programs[text] = self._build(text)
+            return cl.Kernel(self._programs[text], name)
+        except cl.Error as error:
+            self._programs.pop(text, None)
+            if (kept := self._cached(text)) is not None:
+                kept.unlink(missing_ok=True)  # of a program that was called built, and has no kernels
+            never_release(self._context, self._device.version)
+            raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
 
     def bind(self, kernel: cl.Kernel, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
         kernel.set_args(*args)
@@ -208,17 +220,14 @@ class OpenClDevice:
     def synchronize(self) -> None:
         self.queue.finish()
 
-    def _build(self, text: str, name: str) -> cl.Program:
+    def _build(self, text: str) -> cl.Program:
         path = self._cached(text)
         if path is not None and path.exists():
             try:
                 return _built(cl.Program(self._context, [self._device], [path.read_bytes()]), [])
             except cl.Error:
                 path.unlink(missing_ok=True)  # written by another version of the driver, or cut short
-        try:
-            program = _built(cl.Program(self._context, text), self._build_options)
-        except cl.RuntimeError as error:
-            raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
+        program = _built(cl.Program(self._context, text), self._build_options)
         if path is not None:
             binaries: Any = program.get_info(cl.program_info.BINARIES)
             _keep(path, binaries[0])
@@ -269,7 +278,6 @@ def limits_of(device: cl.Device) -> DeviceLimits:
         alignment=max(device.mem_base_addr_align // 8, 64),
         double="cl_khr_fp64" in device.extensions,
         exact_division=rounds_divisions(device),
-        half="cl_khr_fp16" in device.extensions,
         cpu=cpu,
         vector=8 if narrow else 16,
         units=device.max_compute_units,

@@ -1,4 +1,6 @@
-"""PoCL on a CPU newer than its LLVM: the compiler is asked for a CPU named "generic" and refuses it.
+"""What PoCL 3.0 needs: a CPU that its LLVM knows, and contexts that outlive programs that do not build.
+
+On a CPU newer than its LLVM the compiler is asked for a CPU named "generic" and refuses it.
 
 PoCL passes on LLVM's name of the host's CPU (github.com/pocl/pocl/issues/1049), and the only PoCL on PyPI is of 2022.
 Its device record holds that name as a pointer, which is set here to one that the compiler knows.
@@ -35,6 +37,15 @@ def name_the_cpu(device: int, version: str) -> None:
     for place, value in enumerate(record):
         if holds(value, len(UNKNOWN)) and ctypes.string_at(value, len(UNKNOWN)) == UNKNOWN:
             record[place] = ctypes.addressof(KNOWN)
+
+
+def never_release(context: object, version: str) -> None:
+    """Keeps the context of a PoCL device to the end of the process and beyond, once a program in it has not built.
+
+    PoCL 3.0 counts what is left of such a program, and aborts the process where its context is released before that.
+    """
+    if "PoCL" in version:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
 
 
 def _has_avx2() -> bool:

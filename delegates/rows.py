@@ -104,7 +104,7 @@ def _moved(launch: Launch, limits: DeviceLimits) -> Launch | None:
     x, out, n, x_start, out_start = launch.args
     assert isinstance(n, np.integer)
     split = _split(int(n), [x_at, out_at], limits)
-    lanes = 0 if split is None else _lanes(split, limits)
+    lanes = 0 if split is None else _lanes(split, limits, 8 if launch.defines["T"] == "u64" else 4)
     if split is None or not lanes:
         return None
     (x_row, across), (out_row, filled) = by_rows(x_at, split.c), by_rows(out_at, split.c)
@@ -115,10 +115,10 @@ def _moved(launch: Launch, limits: DeviceLimits) -> Launch | None:
     return Launch("rows.move_rows", (x, out, *split.arguments, x_start, out_start), (split.items,), (1,), defines)
 
 
-def _lanes(split: Rows, limits: DeviceLimits) -> int:
-    """As many as the narrowest row has; 0 where that is too few."""
-    narrowest = min(split.c, split.n - (split.rows - 1) * split.c)
-    return next((lanes for lanes in (16, 8, 4) if lanes <= min(narrowest, limits.vector)), 0)
+def _lanes(split: Rows, limits: DeviceLimits, nbytes: int = 4) -> int:
+    """As many of elements of up to nbytes as the narrowest row has and a vector holds; 0 where that is too few."""
+    most = min(split.c, split.n - (split.rows - 1) * split.c, limits.vector * 4 // nbytes)
+    return next((lanes for lanes in (16, 8, 4) if lanes <= most), 0)
 
 
 def _split(n: int, indices: Sequence[str], limits: DeviceLimits) -> Rows | None:

@@ -2,6 +2,7 @@
 // channels, kept in registers. A work-item takes `share` tiles one after another.
 // weights: panels of NR = NV * VW channels, each (kh, kw, c, NR); `step` elements from one input channel to the next,
 // `panel` from one panel to the next. zeros: kw * c values of pixels in the padding.
+// HALF_WEIGHTS: they are float16.
 // POINTWISE: for windows of one value, one to a place: a product of matrices.
 // Everything is a named variable and nothing an array, which PoCL would keep in memory.
 // Only for OpenCL: CUDA has kernels of its own for this.
@@ -66,7 +67,11 @@
     i32 inside##i = iy##i >= 0 && iy##i < h && ix##i >= 0 && ix##i < w;                                                \
     global const X_T* a##i = inside##i ? x + ((image##i + iy##i) * w + ix##i) * c : zeros;
 #endif
+#ifdef HALF_WEIGHTS
+#define WEIGHT(i, j) V weight##j = CAT(vload_half, VW)(0, b + j * VW);
+#else
 #define WEIGHT(i, j) V weight##j = LOAD(b + j * VW);
+#endif
 #define ADD(i, j) acc##i##j += value##i * weight##j;
 #define ROW_ADD(i)                                                                                                     \
     V value##i = (V)((ACC)a##i[k]);                                                                                    \

@@ -29,7 +29,7 @@ def legal_options() -> dict[str, list[Any]]:
     """For each option values that it takes, as Python and as strings."""
     return {
         "device": ["", "0", "cpu", "CPU"],
-        "precision": ["fp32"],
+        "precision": ["fp32", "fp16"],
         "max_partitions": [0, 3, "3"],
         "min_nodes_per_partition": [0, 1, "2"],
         "only_ops": ["ABS", "ABS,NEG", ["ABS", "NEG"], ""],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -140,6 +142,27 @@ def test_text_that_does_not_compile_is_shown_with_its_line_numbers(device: Any, 
         device.kernel("// fine\nkernel void broken(", "broken")
 
 
+UNBUILDABLE = """
+from tflgpu.delegates.device import CompileError
+from tflgpu.delegates.opencl import OpenClDevice, find_device
+device = OpenClDevice(find_device("cpu"))
+wide = "kernel void wide(global const ulong* x, global ulong* y, int n) {"
+wide += "for (int k = 0; k < n; k += 8) vstore8(vload8(0, x + k), 0, y + k); }"
+for text in (wide, "kernel void wide() { no }"):
+    try:
+        device.kernel(text, "wide")
+    except CompileError:
+        pass
+del device
+print("still here")
+"""
+
+
+def test_a_program_that_does_not_build_leaves_the_process_alive_to_its_end() -> None:
+    run = subprocess.run([sys.executable, "-c", UNBUILDABLE], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0 and "still here" in run.stdout, run.stderr
+
+
 def test_an_unknown_device_is_refused_with_those_found() -> None:
     with pytest.raises(ValueError, match=r"Looked for: 'no such thing' in its names\. Found: 0: "):
         load_delegate("opencl", {"device": "no such thing"})
@@ -150,6 +173,39 @@ def test_profile_sums_the_time_of_each_kernel() -> None:
     tflgpu_run(chain(), [np.zeros((2, 6), np.float32)], [delegate])
     times = delegate.device.times()
     assert times["softmax"][0] == 1 and times["softmax"][1] > 0
+
+
+def convolved_and_multiplied(rounded: bool, largest: float = 3.0) -> bytes:
+    """A convolution and a matrix product whose weights are what float16 makes of them, or more exact."""
+    rng = np.random.default_rng(6)
+    m = ModelBuilder()
+    g = m.graph()
+    weights = [rng.uniform(-largest, largest, shape).astype(np.float32) for shape in ((19, 3, 3, 5), (37, 19 * 48))]
+    weights = [w.astype(np.float16).astype(np.float32) if rounded else w for w in weights]
+    x, seen = g.input("x", "FLOAT32", [1, 8, 6, 5]), g.tensor("seen", "FLOAT32", [1, 8, 6, 19])
+    flat, out = g.tensor("flat", "FLOAT32", [1, 19 * 48]), g.tensor("out", "FLOAT32", [1, 37])
+    filters, matrix = (g.constant(f"w{i}", w) for i, w in enumerate(weights))
+    bias = [g.constant(f"b{n}", rng.normal(size=n).astype(np.float32)) for n in (19, 37)]
+    g.node("CONV_2D", [x, filters, bias[0]], [seen], padding="SAME", stride_w=1, stride_h=1)
+    g.node("RESHAPE", [seen, g.constant("shape", np.array([1, -1], np.int32))], [flat])
+    g.node("FULLY_CONNECTED", [flat, matrix, bias[1]], [out])
+    g.outputs(out)
+    return m.build()
+
+
+def test_precision_fp16_rounds_the_weights_and_nothing_else() -> None:
+    halves, plain = (load_delegate("opencl", {"precision": p, "require_full": 1}) for p in ("fp16", "fp32"))
+    x = [np.random.default_rng(1).normal(size=(1, 8, 6, 5)).astype(np.float32)]
+    got = tflgpu_run(convolved_and_multiplied(rounded=False), x, [halves])
+    np.testing.assert_array_equal(got, tflgpu_run(convolved_and_multiplied(rounded=True), x, [plain]))
+    assert (got[0] != tflgpu_run(convolved_and_multiplied(rounded=False), x, [plain])[0]).any()
+
+
+def test_weights_beyond_float16_stay_float32() -> None:
+    halves, plain = (load_delegate("opencl", {"precision": p, "require_full": 1}) for p in ("fp16", "fp32"))
+    x = [np.random.default_rng(1).normal(size=(1, 8, 6, 5)).astype(np.float32)]
+    model = convolved_and_multiplied(rounded=False, largest=1e5)
+    np.testing.assert_array_equal(tflgpu_run(model, x, [halves]), tflgpu_run(model, x, [plain]))
 
 
 def elementwise_chain() -> bytes:

@@ -98,7 +98,8 @@ def _conv_tiles(
     depth = over.kh * over.kw * c
     codes = bool(finish.rescale)
     integer = codes and x.type != "INT16" and _largest_sum(matrix, x) > EXACT
-    kind = np.dtype(np.float64 if x.type == "INT16" else np.int16 if integer else np.float32)
+    halves = limits.precision == "fp16" and not codes and _fit_halves(matrix)
+    kind = np.dtype(np.float64 if x.type == "INT16" else np.int16 if integer else np.float16 if halves else np.float32)
     step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
     sizes = (tiles, share, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
     args: list[Argument] = [
@@ -114,6 +115,8 @@ def _conv_tiles(
     defines |= {"ACC": "float", "BIAS_T": "int" if codes else "float"}
     if integer:
         defines |= {"ACC": "int", "W_T": "short"}
+    if halves:
+        defines |= {"W_T": "half", "HALF_WEIGHTS": 1}
     wide = x.type == "INT16"
     if wide:
         defines |= {"ACC": "double", "W_T": "double", "BIAS_T": "i64", "WIDE": 1, "CODES": 1}
@@ -167,6 +170,11 @@ def hybrid_tiles(
     defines |= {"ACC": "int", "W_T": "short"} if integer else {"ACC": "float", "W_T": "float"}
     defines |= {"HYBRID": 1, "POINTWISE": 1} | ({"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1})
     return Launch("tiles.conv_tiles", args, (-(-tiles // share),), (1 if limits.cpu else 64,), defines)
+
+
+def _fit_halves(matrix: Matrix) -> bool:
+    """Whether float16 has room for every weight."""
+    return bool(np.abs(matrix.weights).max(initial=0) <= np.finfo(np.float16).max)
 
 
 def _most(matrix: Matrix) -> int:

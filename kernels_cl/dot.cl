@@ -10,6 +10,7 @@
 // first SPREAD_TOP rows and SPREAD_LEFT columns of them are outside of out, which is out_h x out_w.
 // X_BATCH, Y_BATCH: C for which matrix of x, and which panels and bias, the matrices `b` of the output come of.
 // pack: those panels, of matrices that are computed, and the bias: what the zero points amount to.
+// HYBRID: each image's codes, or each row's of a matrix, have a scale and a zero point of their own.
 // Only for OpenCL, and there for CPUs.
 
 #ifndef PACK
@@ -54,6 +55,15 @@ kernel void pack(global const i8* restrict y, global i8* restrict panels, global
 #define EXTENT , i32 out_h, i32 out_w, i32 padded_oc
 #else
 #define EXTENT
+#endif
+#ifdef HYBRID
+#define ZEROS , global const i32* zero_points
+#define ZEROS_PASSED , zero_points
+#define PADDING zero_points[image]
+#else
+#define ZEROS
+#define ZEROS_PASSED
+#define PADDING zeros
 #endif
 #ifdef ROW_SUMS
 #define BY_SUM , i32 by_sum
@@ -103,7 +113,7 @@ FN i32 sum_of_codes(global const u8* x, i32 n) {
 // The MR windows of pixels from m0 on, one after another.
 FN void gather(global u8* rows, global const u8* x, i32 m0, i32 steps, i32 pixels, i32 h, i32 w, i32 c, i32 oh, i32 ow,
                i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left,
-               i32 zeros) {
+               i32 zeros ZEROS) {
     i32 ox = m0 % ow, oy = m0 / ow % oh, image = m0 / ow / oh;
     for (i32 i = 0; i < MR; i++) {
         i32 x0 = ox * stride_w - left, y0 = oy * stride_h - top;
@@ -116,7 +126,7 @@ FN void gather(global u8* rows, global const u8* x, i32 m0, i32 steps, i32 pixel
                 if (iy >= 0 && iy < h && ix >= 0 && ix < w)
                     copy(to, x + ((image * h + iy) * w + ix) * c, run);
                 else
-                    fill(to, zeros, run);
+                    fill(to, PADDING, run);
             }
         while (to < end) *to++ = 0;
         // One place after the other, since a division takes long; the last stands for those behind it.
@@ -182,7 +192,7 @@ kernel void dot_tiles(global const X_T* restrict x, global const i8* restrict we
                 row = stride_w * c, runs = kh, words = run / 4, jump = dilation_h * w * c - run;
             } else {
                 gather(gathered, images, m0, steps, pixels, h, w, c, oh, ow, kh, kw, stride_h, stride_w, dilation_h,
-                       dilation_w, top, left, zeros);
+                       dilation_w, top, left, zeros ZEROS_PASSED);
                 rows = gathered, row = steps * 4, runs = 1, words = steps, jump = 0;
             }
 #ifdef ROW_SUMS

@@ -1,5 +1,16 @@
 // codes (rows, depth), scales (rows), zero_points (rows): x (rows, depth) as scale * (code - zero_point), of 8 bits.
-// One block of WIDTH work-items a row.
+// One block of WIDTH work-items a row; of LANES elements at once where WIDTH is 1.
+
+#if defined(LANES) && WIDTH == 1
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define V CAT(float, LANES)
+#define INTS CAT(int, LANES)
+#define LOAD CAT(vload, LANES)
+#define STORE CAT(vstore, LANES)
+#define TO_INTS CAT(convert_int, LANES)
+#define TO_CODES CAT(convert_char, LANES)
+#endif
 
 kernel void quantize_rows(global const f32* x, global i8* codes, global f32* scales, global i32* zero_points,
                           i32 depth) {
@@ -9,7 +20,21 @@ kernel void quantize_rows(global const f32* x, global i8* codes, global f32* sca
     codes += r * depth;
 
     f32 low = FLT_MAX, high = -FLT_MAX;
-    for (i32 k = t; k < depth; k += WIDTH) {
+    i32 start = t;
+#if defined(LANES) && WIDTH == 1
+    V lows = FLT_MAX, highs = -FLT_MAX;
+    for (; start + LANES <= depth; start += LANES) {
+        V v = LOAD(0, x + start);
+        lows = v < lows ? v : lows;
+        highs = highs < v ? v : highs;
+    }
+    f32 ends[LANES];
+    STORE(lows, 0, ends);
+    for (i32 e = 0; e < LANES; e++) low = ends[e] < low ? ends[e] : low;
+    STORE(highs, 0, ends);
+    for (i32 e = 0; e < LANES; e++) high = high < ends[e] ? ends[e] : high;
+#endif
+    for (i32 k = start; k < depth; k += WIDTH) {
         low = x[k] < low ? x[k] : low;
         high = high < x[k] ? x[k] : high;
     }
@@ -38,7 +63,15 @@ kernel void quantize_rows(global const f32* x, global i8* codes, global f32* sca
         scales[r] = scale;
         zero_points[r] = zero_point;
     }
-    for (i32 k = t; k < depth; k += WIDTH) {
+    start = t;
+#if defined(LANES) && WIDTH == 1
+    for (; start + LANES <= depth; start += LANES) {
+        V v = LOAD(0, x + start) * inverse;
+        INTS made = TO_INTS(trunc(v + (v < 0 ? (V)-0.5f : (V)0.5f))) + zero_point;
+        STORE(TO_CODES(clamp(made, (INTS)least, (INTS)127)), 0, codes + start);
+    }
+#endif
+    for (i32 k = start; k < depth; k += WIDTH) {
         f32 v = x[k] * inverse;
         // TensorFlow Lite's vectors of 8 round the f32 below 0.5 up, its last elements do not.
         f32 half_way = k < depth / 8 * 8 ? 0.5f : 0.49999997f;

@@ -84,6 +84,21 @@ def _tiles() -> list[Case]:
     return cases
 
 
+def _transposed() -> list[Case]:
+    """Several outputs of each window; of unsigned weights, sums of rows besides."""
+    cases = []
+    for kind, size, oc in (("INT8", 2, 5), ("INT8", 3, 19), ("UINT8", 3, 5)):
+        signed = kind == "INT8"
+        weights = _weights("i1", oc, size, size, 7)
+        value = weights if signed else (weights.astype("i2") + 128).astype("u1")
+        codes = constant(value, kind, scale=0.02, zero_point=0 if signed else 117)
+        x, y = q(kind, 2, 5, 9, 7, zero_point=3), q(kind, 2, 10, 18, oc, scale=0.6)
+        shape = i32(2, 10, 18, oc)
+        options = {"padding": "SAME", "stride_w": 2, "stride_h": 2}
+        cases.append(Case(f"transposed {kind} {size} x {oc}", "TRANSPOSE_CONV", [shape, codes, x], [y], options))
+    return cases
+
+
 def _others() -> list[Case]:
     hybrid = constant(_weights("i1", 6, 17), "INT8", scale=0.02, zero_point=0)
     two = {"zero_point": 0}
@@ -127,4 +142,4 @@ def _others() -> list[Case]:
     ]
 
 
-KERNEL_CASES: list[Case] = [*_depthwise(), *_tiles(), *_others()]
+KERNEL_CASES: list[Case] = [*_depthwise(), *_tiles(), *_transposed(), *_others()]

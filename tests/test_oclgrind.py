@@ -12,8 +12,8 @@ from opencl_runtimes import require_oclgrind, under_oclgrind
 
 pytest.importorskip("pyopencl")
 
-UNREACHED = {"take", "dot_tiles"}
-"""Kernels that Oclgrind does not see: take is for a view that NumPy must copy, which none is; dot_tiles is assembly."""
+UNREACHED = {"take"}
+"""Kernels that Oclgrind does not see: take is for a view that NumPy must copy, which none is."""
 
 
 # One test, so that parallel workers do not each run all the cases.

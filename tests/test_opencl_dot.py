@@ -83,3 +83,62 @@ def test_convolutions_of_codes_are_equal_to_the_cpus(op, runtime, kind, sizes, p
 def test_rows_inside_the_image_are_multiplied_where_they_are(op: str, kind: str, runtime: str) -> None:
     same(*convolution(op, kind, (11, 37, 3, 3, 2, 2, 8, 70), "SAME", 90), runtime)
     same(*convolution(op, kind, (6, 37, 3, 2, 1, 1, 16, 20), "VALID", 90), runtime)
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+@few
+@given(rows=st.integers(1, 19), depth=st.integers(1, 70), units=st.integers(1, 50))
+def test_rows_of_floats_times_codes_are_what_the_cpu_makes_of_them(asymmetric, runtime, rows, depth, units):
+    random = np.random.default_rng(rows)
+    weights = {"type": "INT8", "value": codes(random, "INT8", (units, depth), -127), "scale": F(0.01), "zero_point": 0}
+    inputs = [{"type": "FLOAT32", "shape": (rows, depth)}, weights, random.normal(size=units).astype(F)]
+    out = {"type": "FLOAT32", "shape": (rows, units)}
+    options = {"asymmetric_quantize_inputs": asymmetric, "fused_activation_function": "RELU"}
+    model = one_op("FULLY_CONNECTED", inputs, [out], version=9, **options)
+    x = random.normal(size=(rows, depth)).astype(F) + F(0.3)
+    x[rows // 2] = 0
+    same(model, [x], runtime, rtol=1e-5, atol=1e-5)
+
+
+@few
+@given(
+    sizes=SIZES,
+    padding=st.sampled_from(["SAME", "VALID"]),
+    by_channel=st.booleans(),
+    activation=st.sampled_from(["NONE", "RELU6"]),
+)
+def test_images_of_floats_convolved_with_codes_are_what_the_cpu_makes_of_them(
+    runtime, sizes, padding, by_channel, activation
+):
+    random = np.random.default_rng(5)
+    h, w, kh, kw, sh, sw, c, oc = sizes
+    scale = (random.random(oc if by_channel else 1) * 0.02 + 0.004).astype(F)
+    value = codes(random, "INT8", (oc, kh, kw, c), -127)
+    weights = {"type": "INT8", "value": value, "scale": scale, "zero_point": [0] * scale.size, "axis": 0}
+    inputs = [{"type": "FLOAT32", "shape": (2, h, w, c)}, weights, random.normal(size=oc).astype(F)]
+    oh, ow = (-(-(n - (k - 1) * (padding == "VALID")) // s) for n, k, s in ((h, kh, sh), (w, kw, sw)))
+    options = {"padding": padding, "stride_h": sh, "stride_w": sw, "fused_activation_function": activation}
+    model = one_op("CONV_2D", inputs, [{"type": "FLOAT32", "shape": (2, oh, ow, oc)}], version=5, **options)
+    same(model, [random.normal(size=(2, h, w, c)).astype(F) + F(0.2)], runtime, rtol=1e-4, atol=1e-4)
+
+
+SHAPES = [
+    ((2, 3, 9, 20), (2, 3, 20, 33)),
+    ((3, 17, 5), (5, 7)),
+    ((1, 3, 8, 64), (2, 1, 64, 50)),
+    ((13, 130), (130, 16)),
+]
+
+
+@pytest.mark.parametrize("x_shape, y_shape", SHAPES)
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("zeros", [(0, 0), (-7, 12)])
+def test_matrices_of_computed_codes_are_multiplied_exactly(x_shape, y_shape, turned, zeros, runtime):
+    random = np.random.default_rng(1)
+    given = (*y_shape[:-2], y_shape[-1], y_shape[-2]) if turned else y_shape
+    x = {"type": "INT8", "shape": x_shape, "scale": F(0.02), "zero_point": zeros[0]}
+    y = {"type": "INT8", "shape": given, "scale": F(0.05), "zero_point": zeros[1]}
+    leading = np.broadcast_shapes(x_shape[:-2], y_shape[:-2])
+    out = {"type": "INT8", "shape": (*leading, x_shape[-2], y_shape[-1]), "scale": F(0.4), "zero_point": 3}
+    model = one_op("BATCH_MATMUL", [x, y], [out], version=4, adj_y=turned, asymmetric_quantize_inputs=False)
+    same(model, [codes(random, "INT8", x_shape), codes(random, "INT8", given)], runtime)

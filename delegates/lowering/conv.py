@@ -291,6 +291,14 @@ def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
     rows = x.shape[0]
     quantized = hybrid.quantize_rows(Ref(x.index), rows, size(x) // max(rows, 1), asymmetric, limits)
     low, high = float_range(c.activation)
+    one_by_one: dict[str, object] = {"ONE_BY_ONE": 1} if asymmetric and c.node.op == "CONV_2D" else {}
+    data, known = c.weights.data, c.bias is None or c.bias.data is not None
+    if limits.dot and data is not None and known and c.node.op == "CONV_2D" and c.groups == 1 and size(c.out):
+        n, h, w, depth = x.shape
+        matrix = tiles.Matrix(data, 0, None if c.bias is None else c.bias.data)
+        each, image = c.window.oh * c.window.ow, (n, h, w, depth)
+        product = dot.hybrid_conv(quantized, image, matrix, scale, c.out, c.window, low, high, limits, one_by_one, each)
+        return [quantized.launch, product]
     bias = None if c.bias is None else c.bias.data
     known = c.weights.data is not None and (c.bias is None or bias is not None)
     if limits.warps and known and c.groups == 1 and c.node.op == "CONV_2D" and size(c.out):
@@ -312,7 +320,4 @@ def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
         low,
         high,
     )
-    defines: dict[str, object] = {"HYBRID": 1}
-    if asymmetric and c.node.op == "CONV_2D":
-        defines["ONE_BY_ONE"] = 1
-    return [quantized.launch, _launch(c, "conv_hybrid", args, defines)]
+    return [quantized.launch, _launch(c, "conv_hybrid", args, {"HYBRID": 1} | one_by_one)]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.lowering import tiles
+from tflgpu.delegates.lowering.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
 from tflgpu.delegates.lowering.tiles import C_NAMES, Finish, Matrix, conv_tiles, folded_bias, padded
 from tflgpu.delegates.lowering.window import Window
@@ -84,6 +86,52 @@ def dot_tiles(
     defines |= {"ROW_SUMS": 1} if by_sum else {}
     defines |= {} if spread is None else spread.defines
     return tile.launch([*args, *finish.ends], defines, flip, limits)
+
+
+def hybrid_dot(
+    rows: Rows, matrix: Matrix, scale: Array, out: TensorSpec, low: Any, high: Any, limits: DeviceLimits
+) -> Launch:
+    """As tiles.hybrid_tiles, by these kernels where the device runs them fast."""
+    if not limits.dot:
+        return tiles.hybrid_tiles(rows, matrix, scale, out, low, high, limits)
+    depth = matrix.weights.shape[1]
+    over = Window(1, 1, 1, 1, 1, 1, 1, size(out) // len(matrix.weights), 0, 0)
+    return hybrid_conv(rows, (1, 1, over.ow, depth), matrix, scale, out, over, low, high, limits, {}, 1)
+
+
+def hybrid_conv(
+    rows: Rows,
+    image: tuple[int, int, int, int],
+    matrix: Matrix,
+    scale: Array,
+    out: TensorSpec,
+    over: Window,
+    low: Any,
+    high: Any,
+    limits: DeviceLimits,
+    kind: dict[str, Any],
+    each: int,
+) -> Launch:
+    """Codes of images (n, h, w, c), which have a scale for every `each` places, convolved, as floats. kind: macros."""
+    n, h, w, c = image
+    oc = len(matrix.weights)
+    tile = Tiling.of(oc, n * over.oh * over.ow, over.kh * over.kw * c, limits)
+    bias = np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1)
+    args: list[Argument] = [
+        rows.codes,
+        Packed(lambda: panels_of_bytes(matrix, tile, limits)),
+        padded(bias, tile.padded),
+        padded(np.broadcast_to(scale.astype(np.float32), (oc,)), tile.padded),
+        Packed(lambda: padded(matrix.weights.reshape(oc, -1).sum(axis=1, dtype=np.int32), tile.padded)),
+        rows.scales,
+        rows.zero_points,
+        tile.scratch(),
+        Ref(out.index),
+    ]
+    sizes = (*tile.sizes, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
+    args += [*map(i32, (*sizes, over.top, over.left, 0, 1)), np.float32(low), np.float32(high), i32(each)]
+    defines = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 128, **kind}
+    return tile.launch(args, defines, 128, limits)
 
 
 @dataclass(frozen=True)

@@ -29,4 +29,6 @@ def quantize_rows(x: Argument, rows: int, depth: int, asymmetric: bool, limits: 
     defines: dict[str, object] = {"WIDTH": width, "DIVIDE(a, b)": quotient}
     if asymmetric:
         defines["ASYMMETRIC"] = 1
+    if limits.cpu and limits.tiles:
+        defines["LANES"] = limits.vector
     return Rows(codes, scales, zero_points, Launch("hybrid.quantize_rows", args, (rows * width,), (width,), defines))

@@ -139,7 +139,7 @@ def _hybrid(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimit
     low, high = HYBRID_RANGES[o.fused_activation_function]
     if limits.tiles and p.m and (bias is None or bias.data is not None):
         matrix = tiles.Matrix(codes, 0, None if bias is None else bias.data)
-        return [rows.launch, tiles.hybrid_tiles(rows, matrix, weights.quantization.scale, p.out, low, high, limits)]
+        return [rows.launch, dot.hybrid_dot(rows, matrix, weights.quantization.scale, p.out, low, high, limits)]
     if limits.warps and p.m and p.n and (bias is None or bias.data is not None):
         matrix = tiles.Matrix(codes, 0, None if bias is None else bias.data)
         image, over, scale = (1, 1, p.m, p.k), Window(1, 1, 1, 1, 1, 1, 1, p.m, 0, 0), weights.quantization.scale

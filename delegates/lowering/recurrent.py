@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Packed, Ref, Temp, Turn, launches_of
-from tflgpu.delegates.lowering import tiles
+from tflgpu.delegates.lowering import dot, tiles
 from tflgpu.delegates.lowering.hybrid import Rows, quantize_rows
 from tflgpu.delegates.lowering.registry import constant, i32, lowers, require
 from tflgpu.delegates.lowering.window import Window
@@ -284,7 +284,7 @@ def in_tiles(made: Product, bias: Array, out: Temp, limits: DeviceLimits) -> Low
     if made.quantized is not None:
         assert m.scales is not None
         scales = m.scales.make()
-        launch = tiles.hybrid_tiles(made.quantized, weights, scales, target, -np.inf, np.inf, limits)
+        launch = dot.hybrid_dot(made.quantized, weights, scales, target, -np.inf, np.inf, limits)
         return [made.quantized.launch, _into(out, launch)]
     x = TensorSpec(made.x.tensor, "", "FLOAT32", (made.rows, m.k))
     over = Window(1, 1, 1, 1, 1, 1, 1, made.rows, 0, 0)

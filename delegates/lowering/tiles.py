@@ -158,6 +158,7 @@ def hybrid_tiles(
         *map(i32, sizes),
         np.float32(low),
         np.float32(high),
+        i32(1),
     )
     defines: dict[str, Any] = {
         "VW": lanes,

@@ -27,6 +27,9 @@ TILED = (
 CHANNELS_AT = {"conv_tiles": 9, "depthwise_rows": 5, "dot_tiles": 11, "code_rows": 5}
 """Of kernels that compute on vectors of channels: how far behind the output the number of channels is an argument."""
 
+ONE_BY_ONE = ("gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
+"""Kernels that compute single outputs, so that what is done to them may be any C."""
+
 Place = tuple[int, int]
 
 MOST = 3
@@ -72,6 +75,10 @@ def with_epilogues(
         far = CHANNELS_AT.get(maker.name)
         return 0 if far is None else int(maker.args[outputs[root(tensor)] + far])
 
+    def alone(tensor: int) -> bool:
+        g, s = makers[root(tensor)]
+        return groups[g][s].name in ONE_BY_ONE
+
     def ready(tensor: int, kind: str) -> bool:
         made = root(tensor)
         if made not in makers or kept(made) or len(readers[made]) != 1:
@@ -88,7 +95,7 @@ def with_epilogues(
             if not isinstance(step, Launch):
                 continue
             epilogue = (
-                _of_chain(chains[g, s], ready, channels, root)
+                _of_chain(chains[g, s], ready, channels, alone, root)
                 if (g, s) in chains
                 else code_step(step, lambda tensor: ready(tensor, "codes"), channels, root)
             )
@@ -141,21 +148,22 @@ def _of_chain(
     chain: Any,
     ready: Callable[[int, str], bool],
     channels: Callable[[int], int],
+    alone: Callable[[int], bool],
     root: Callable[[int], int],
 ) -> Epilogue | None:
     if chain.out_type != "f32" or any(kind != "f32" for _, kind, _ in chain.inputs):
-        return None
-    text = " ".join([*chain.steps, chain.expression])
-    if not ON_VECTORS.fullmatch(HEXADECIMAL.sub("", text)):
         return None
     whole = [a.tensor for a, _, at in chain.inputs if isinstance(a, Ref) and at == "(i)" and ready(a.tensor, "f32")]
     if not whole:
         return None
     made = whole[-1]
-    if re.search("[<>?]", text) and not channels(made):
-        return None
+    text = " ".join([*chain.steps, chain.expression])
+    single = alone(made)
     values = {"(i)": "some_floats(other{k} + m * oc + n, room)", "(0)": "other{k}[0]"}
-    values[f"(i % {channels(made)})"] = "some_floats(other{k} + n, oc - n)"
+    if not single:
+        if not ON_VECTORS.fullmatch(HEXADECIMAL.sub("", text)) or (re.search("[<>?]", text) and not channels(made)):
+            return None
+        values[f"(i % {channels(made)})"] = "some_floats(other{k} + n, oc - n)"
     statements: list[str] = []
     parameters: list[tuple[str, str, Argument]] = []
     for k, (argument, _, at) in enumerate(chain.inputs):
@@ -163,11 +171,14 @@ def _of_chain(
             if at != "(i)":
                 return None
             statements.append(f"VF v{k} = acc;")
-        elif at in values:
+        elif single or at in values:
             parameters.append(("IN(f32)", f"other{k}", argument))
-            statements.append(f"VF v{k} = {values[at].format(k=k)};")
+            value = values[at].format(k=k) if at in values else f"other{k}[{at}]"
+            statements.append(f"VF v{k} = {value};")
         else:
             return None
+    if any(at not in values for _, _, at in chain.inputs):
+        statements.insert(0, "i32 i = m * oc + n;")
     statements += [re.sub(r"\bf32 ", "VF ", step, count=1) for step in chain.steps]
     statements.append(f"acc = {chain.expression};")
     return Epilogue(made, " ".join(statements).replace("clamp_f32", "clamp_v"), tuple(parameters), chain.out)

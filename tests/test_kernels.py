@@ -10,14 +10,15 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from convolution_models import BEHIND, SEPARABLES
 from cuda_cases import FAST_CASES
 from delegate_cases import CASES
 from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
-from pattern_models import ATTENTIONS, NORMS, SEPARABLES
+from pattern_models import ATTENTIONS, NORMS
 from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.fuse import shares
+from tflgpu.delegates.fuse import joined, shares
 from tflgpu.delegates.launch import LIBRARY, Launch, Loop, Lowered, launches_of, source
 from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.row_chains import with_row_chains
@@ -85,7 +86,9 @@ def groups(part: Part, limits: DeviceLimits) -> Sequence[Lowered]:
     """What each node becomes, patterns of them taken together."""
     kept, plain = part.outputs.__contains__, lowered(part.nodes, limits, part.outputs.__contains__)
     roots = shares(plain)
-    return with_separable(with_row_chains(plain, roots, kept), roots, kept) if limits.warps else plain
+    if not limits.warps:
+        return plain
+    return with_separable(joined(with_row_chains(plain, roots, kept), roots, kept, limits), roots, kept)
 
 
 SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "LOAD", "SIDE")
@@ -100,7 +103,7 @@ def variants() -> dict[str, Launch]:
     wanted: list[tuple[Any, DeviceLimits]] = [(case, plain) for case in (*CASES, *MORE_CASES)]
     wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
-    wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES) if pattern.compiled]
+    wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES, *BEHIND) if pattern.compiled]
     wanted += [(SEPARABLES[0], replace(fast, precision=p)) for p in ("tf32", "fp16")]
     for case, limits in wanted:
         for launch in launches(case.model(), limits):

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from convolution_models import BEHIND, NO_SEPARABLES, SEPARABLES
 from oracle import assert_same, tflgpu_run
 from pattern_models import (
     ATTENTIONS,
     NO_ATTENTIONS,
     NO_NORMS,
-    NO_SEPARABLES,
     NORMS,
-    SEPARABLES,
     Pattern,
     Writer,
     inputs_of,
@@ -49,7 +48,7 @@ def runs(model: bytes, values: list[Any]) -> tuple[list[Any], dict[str, int]]:
     return outputs, {name: count for name, (count, _) in delegate.device.times().items()}
 
 
-@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS], ids=lambda p: p.name)
+@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS, *BEHIND], ids=lambda p: p.name)
 def test_a_pattern_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
     model = pattern.model()
     values = inputs_of(model)
@@ -58,7 +57,7 @@ def test_a_pattern_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
     assert launches == pattern.launches
 
 
-@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS], ids=lambda p: p.name)
+@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS, *BEHIND], ids=lambda p: p.name)
 def test_a_pattern_breaks_no_rule_of_cuda(pattern: Pattern) -> None:
     model = pattern.model()
     values = inputs_of(model)

@@ -1,11 +1,12 @@
 """Latencies on an NVIDIA GPU, from invoke to outputs on the host, beside the same architectures in PyTorch.
 
-    python benchmarks/gpu.py [--device 0] [--seconds 150] [--results benchmarks/results] [--only REGEX]
+    python benchmarks/gpu.py [--device 0] [--seconds 200] [--results benchmarks/results] [--only REGEX]
     python benchmarks/gpu.py --dry-run           the emulator and PyTorch on the CPU, tiny: shows that this file runs
 
 Every time is the median of many runs, each with its input copied in and its output copied out. Beside them: what the
-card reaches in a large copy and large products, and what each kernel of tflgpu takes of both. Writes
-<results>/<gpu>-<date>.json and the same as a table, .md.
+card reaches in a large copy and large products, and what each kernel of tflgpu takes of both. "tuned" is the same with
+the option autotune. Writes <results>/<gpu>-<date>.json and the same as a table, .md, anew after every model, so that
+what was measured stays where time runs out: batch 1 comes before batch 32.
 """
 
 from __future__ import annotations
@@ -46,9 +47,8 @@ def measured(run: Callable[[], Any], seconds: float) -> dict[str, float]:
     return {"median_ms": statistics.median(times), "least_ms": min(times), "runs": len(times)}
 
 
-def of_tflgpu(network: Network, kind: str, options: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """One model on the delegate: latency, share delegated, and its kernels' times in a run of their own."""
-    data = tflite(network, kind)
+def of_tflgpu(data: bytes, kind: str, options: dict[str, Any], seconds: float, kernels: bool) -> dict[str, Any]:
+    """One model on the delegate: latency, share delegated, and its kernels' times in a run of their own if wanted."""
 
     def prepared(**more: Any) -> tuple[Any, Any, Callable[[], None]]:
         delegate = tflgpu.load_delegate("cuda", options | more)
@@ -70,6 +70,8 @@ def of_tflgpu(network: Network, kind: str, options: dict[str, Any], seconds: flo
     _, interpreter, run = prepared()
     result: dict[str, Any] = measured(run, seconds)
     result["report"] = interpreter.delegation_report().splitlines()[0]
+    if not kernels:
+        return result
     del interpreter, run
     delegate, _, run = prepared(profile=True)
     run()
@@ -173,12 +175,24 @@ def ceilings(device: int) -> dict[str, float]:
         return found
 
 
+def attempt(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What it measures, or {"error": why not}: the other models are still to be measured."""
+    try:
+        return measure()
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[:2000]}
+
+
 def table(results: Mapping[str, Any]) -> str:
     """The results as Markdown."""
-    rows = ["| model | batch | type | tflgpu ms | PyTorch eager | graph | compiled |", "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| model | batch | type | tflgpu ms | tuned | PyTorch eager | graph | compiled |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for entry in results["models"]:
-        torch_times = [entry["torch"].get(way, {}).get("median_ms") for way in ("eager", "graph", "compiled")]
-        cells = [f"{entry['tflgpu']['median_ms']:.3f}", *(f"{t:.3f}" if t else "-" for t in torch_times)]
+        times = [entry[of].get("median_ms") for of in ("tflgpu", "tuned")]
+        times += [entry["torch"].get(way, {}).get("median_ms") for way in ("eager", "graph", "compiled")]
+        cells = [f"{t:.3f}" if t else "-" for t in times]
         kind = entry["type"] if entry["precision"] == "fp32" else f"{entry['type']} {entry['precision']}"
         rows.append(f"| {entry['model']} | {entry['batch']} | {kind} | {' | '.join(cells)} |")
     return f"{results['device']}, {results['date']}\n\n" + "\n".join(rows) + "\n"
@@ -195,39 +209,55 @@ def main() -> None:
     dry = given.dry_run
     device = "emulator" if dry else given.device
     name = tflgpu.load_delegate("cuda", {"device": device}).device.name  # type: ignore[attr-defined]
-    chosen = [(m, b) for m in ARCHITECTURES for b in (1,) + (() if dry else (32,)) if re.search(given.only, m)]
-    each = given.seconds / max(len(chosen) * len(RUNS) * 8, 1)
+    chosen = [(m, b) for b in (1,) + (() if dry else (32,)) for m in ARCHITECTURES if re.search(given.only, m)]
+    each = given.seconds / max(len(chosen) * len(RUNS) * 16, 1)
     results: dict[str, Any] = {"device": name, "date": datetime.date.today().isoformat(), "models": []}
-    results["ceilings"] = {} if dry else ceilings(int(device))
+    stem = re.sub(r"\W+", "-", name.split(" (")[0]).strip("-").lower() + f"-{results['date']}"
+    results["ceilings"] = {} if dry else attempt(lambda: ceilings(int(device)))
     start = time.monotonic()
     networks: dict[tuple[str, int], Network] = {}
+
+    def late() -> bool:
+        return not dry and time.monotonic() - start > given.seconds
+
+    def keep() -> None:
+        if not dry:
+            given.results.mkdir(exist_ok=True)
+            (given.results / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
+            (given.results / f"{stem}.md").write_text(table(results))
+
     for model, batch in chosen:
+        if late():
+            results.setdefault("not measured", []).append(f"{model}, batch {batch}: out of time")
+            continue
         networks[model, batch] = network = ARCHITECTURES[model](batch, **(TINY.get(model, {"size": 32}) if dry else {}))
+        data: dict[str, bytes] = {}
         for kind, precision in RUNS if batch == 1 else RUNS_OF_BATCHES:
             entry: dict[str, Any] = {"model": model, "batch": batch, "type": kind, "precision": precision}
             entry["multiplications"] = multiplications(network)
-            entry["tflgpu"] = of_tflgpu(network, kind, {"device": device, "precision": precision}, each)
-            try:
-                # PyTorch has no int8 on CUDA that is the same arithmetic: int8 stands beside its float32.
-                ways = () if kind == "int8" else ("eager",) if dry else ("eager", "graph")
-                entry["torch"] = of_torch(network, precision, ways, not dry, each)
-            except ImportError as error:
-                entry["torch"] = {"error": str(error)}
+            data[kind] = data.get(kind) or tflite(network, kind)
+            options = {"device": device, "precision": precision}
+            for of, more in (("tflgpu", {}), ("tuned", {"autotune": True})):
+                entry[of] = attempt(lambda: of_tflgpu(data[kind], kind, options | more, each, of == "tflgpu"))  # noqa: B023
+            # PyTorch has no int8 on CUDA that is the same arithmetic: int8 stands beside its float32.
+            ways = () if kind == "int8" else ("eager",) if dry else ("eager", "graph")
+            entry["torch"] = attempt(lambda: of_torch(network, precision, ways, not dry, each))  # noqa: B023
             results["models"].append(entry)
-            print(model, batch, kind, precision, f"{entry['tflgpu']['median_ms']:.3f} ms", flush=True)
+            said = entry["tflgpu"].get("error") or f"{entry['tflgpu']['median_ms']:.3f} ms"
+            print(model, batch, kind, precision, said, entry["tuned"].get("median_ms", entry["tuned"]), flush=True)
+            keep()
     # Compiling takes PyTorch tens of seconds a model: last, and as far as the time goes.
     for entry in [] if dry else results["models"]:
-        if time.monotonic() - start > given.seconds:
+        if late():
             entry["torch"].setdefault("compiled", {"error": "not tried: out of time"})
         elif entry["type"] != "int8" and "eager" in entry["torch"]:
             network = networks[entry["model"], entry["batch"]]
-            entry["torch"] |= of_torch(network, entry["precision"], ("compiled",), True, each)
+            entry["torch"] |= attempt(lambda: of_torch(network, entry["precision"], ("compiled",), True, each))  # noqa: B023
+            keep()
     print(table(results))
-    if not dry:
-        given.results.mkdir(exist_ok=True)
-        stem = re.sub(r"\W+", "-", name.split(" (")[0]).strip("-").lower() + f"-{results['date']}"
-        (given.results / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
-        (given.results / f"{stem}.md").write_text(table(results))
+    keep()
+    if any("error" in entry["tflgpu"] for entry in results["models"]):
+        raise SystemExit("a model did not run")
 
 
 if __name__ == "__main__":

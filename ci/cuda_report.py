@@ -14,7 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from nvrtc import ARCHITECTURES, Compiled, Nvrtc
 from test_kernels import variants
-from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
+from tflgpu.delegates.cuda_compiler import OPTIONS
+from tflgpu.delegates.cuda_device import CudaDevice
 from tflgpu.delegates.launch import source
 
 
@@ -37,7 +38,7 @@ def main() -> None:
             if launch.defines.get("MMA") == 32 and architecture < 80:
                 cells.append("-")
                 continue
-            cells.append(cell(compiler.compile(text, architecture, COMPILER_OPTIONS)[launch.name]))
+            cells.append(cell(compiler.compile(text, architecture, OPTIONS)[launch.name]))
             programs += 1
         print(f"| {name} | {threads} | {' | '.join(cells)} |")
     print(f"\n{programs} programs compiled by NVRTC in {time.perf_counter() - start:.0f} s.")

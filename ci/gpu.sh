@@ -5,6 +5,7 @@
 #     ci/gpu.sh --dry-run           on the emulator, everything small: shows that this script itself works
 set -euo pipefail
 cd "$(dirname "$0")/.."
+root=$PWD
 python=${PYTHON:-python3}
 device=0 dry=""
 while [ $# -gt 0 ]; do
@@ -16,43 +17,58 @@ while [ $# -gt 0 ]; do
 done
 step() { printf '\n== %s (%ds)\n' "$1" "$SECONDS"; }
 
-# The package as its wheel lays it out, since nothing can be installed without a network.
+# The package as its wheel lays it out, since nothing can be installed without a network. Commands run there: Python would
+# find the half of the package that lies in the repository's root first.
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 cp -r tflgpu "$stage/tflgpu"
 for folder in delegates kernels_cuda kernels_cl; do cp -r "$folder" "$stage/tflgpu/$folder"; done
-export PYTHONPATH="$stage:$PWD/tests:$PWD/benchmarks" PYTHONDONTWRITEBYTECODE=1
-[ -n "$dry" ] || export TFLGPU_CUDA_DEVICE=$device
-[ -n "$dry" ] || export CUPY_CACHE_DIR="$stage/kernels"
+cd "$stage"
+export PYTHONPATH="$stage:$root/tests:$root/benchmarks" PYTHONDONTWRITEBYTECODE=1
+if [ -z "$dry" ]; then # every step finds the kernels that the ones before it have compiled
+    export TFLGPU_CUDA_DEVICE=$device XDG_CACHE_HOME="$stage/cache" CUPY_CACHE_DIR="$stage/cache/cupy"
+fi
 
 step "machine"
 "$python" --version
 [ -n "$dry" ] || nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv
 "$python" - <<PYTHON
 import importlib
-for name in ("numpy", "cupy", "torch", "pytest", "flatbuffers"):
+for name in ("tflgpu", "numpy", "cupy", "torch", "pytest", "flatbuffers"):
     try:
-        print(name, importlib.import_module(name).__version__)
+        module = importlib.import_module(name)
+        print(name, getattr(module, "__version__", module.__file__))
     except ImportError as error:
         print(name, "is missing:", error)
+import tflgpu
+print(tflgpu.load_delegate("cuda", {"device": "$device", "autotune": True}), *tflgpu.load_delegate("cuda", {"device": "$device", "autotune": True}).notes, sep="\n")
 PYTHON
 
 failed=0
+# run SECONDS COMMAND: what takes longer is stopped, and has failed.
 run() { timeout "$1" "${@:2}" || { echo "FAILED ($?): ${*:2}"; failed=1; }; }
-suite=(tests/test_cuda.py tests/test_cuda_gpu.py tests/test_cuda_calls.py)
+pytest=("$python" -m pytest -q -c "$root/pyproject.toml" --rootdir "$root" -p no:cacheprovider)
+suite=("$root/tests/test_cuda.py" "$root/tests/test_cuda_gpu.py" "$root/tests/test_cuda_calls.py" "$root/tests/test_patterns.py")
 only=()
-[ -z "$dry" ] || only=(-k "softmax or float or replayed")
+[ -z "$dry" ] || only=(-k "softmax or float or replayed or replays or remembered")
+# Most of the time goes into compiling, which several processes do at once where pytest-xdist is there.
+[ -n "$dry" ] || ! "$python" -c "import xdist" 2> /dev/null || only=(-n 8)
 
 step "the CUDA suite"
-run 100 "$python" -m pytest -q -p no:cacheprovider "${suite[@]}" "${only[@]}"
+run 130 "${pytest[@]}" "${suite[@]}" "${only[@]}"
 
 if [ -z "$dry" ]; then
     if command -v compute-sanitizer > /dev/null; then
         for tool in memcheck racecheck; do
-            step "compute-sanitizer $tool"
-            run 50 compute-sanitizer --tool "$tool" --error-exitcode 9 --log-file "$stage/$tool.log" \
-                "$python" -m pytest -q -x -p no:cacheprovider tests/test_cuda.py -k "operator or fast_kernel"
+            step "compute-sanitizer $tool, as far as it comes in its time"
+            status=0
+            timeout 45 compute-sanitizer --tool "$tool" --error-exitcode 9 --log-file "$stage/$tool.log" \
+                "${pytest[@]}" -x "$root/tests/test_cuda.py" -k "fast_kernel or operator" || status=$?
             tail -n 3 "$stage/$tool.log" || true
+            if [ "$status" != 0 ] && [ "$status" != 124 ] || grep -q "========= \(Error\|Invalid\|Race\|Hazard\)" "$stage/$tool.log"; then
+                echo "FAILED ($status): $tool"
+                failed=1
+            fi
         done
     else
         echo "compute-sanitizer is not installed: the kernels' accesses were checked by the emulator only"
@@ -60,12 +76,12 @@ if [ -z "$dry" ]; then
 fi
 
 step "flat memory"
-if [ -n "$dry" ]; then run 60 "$python" ci/gpu_leak.py --device emulator --invokes 200 --resizes 20
-else run 60 "$python" ci/gpu_leak.py --device "$device"; fi
+if [ -n "$dry" ]; then run 60 "$python" "$root/ci/gpu_leak.py" --device emulator --invokes 200 --resizes 20
+else run 45 "$python" "$root/ci/gpu_leak.py" --device "$device"; fi
 
 step "benchmarks"
-if [ -n "$dry" ]; then run 120 "$python" benchmarks/gpu.py --dry-run --seconds 1 --only mobilenet_v2
-else run 270 "$python" benchmarks/gpu.py --device "$device" --seconds 200; fi
+if [ -n "$dry" ]; then run 240 "$python" "$root/benchmarks/gpu.py" --dry-run --seconds 1 --only mobilenet_v2
+else run 250 "$python" "$root/benchmarks/gpu.py" --device "$device" --seconds 190; fi
 
 step "done"
 exit "$failed"

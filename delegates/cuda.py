@@ -37,10 +37,10 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
         from tflgpu.delegates.cuda_emulator import Emulator
 
         folder = cache_folder(read["cache_dir"], "cuda-emulator")
-        device = CudaDevice(Emulator(folder, read["check"]), 0, read["precision"])
+        device = CudaDevice(Emulator(folder, read["check"]), 0, read["precision"], folder)
     else:
         number = ordinal(read["device"])
-        device = CudaDevice(cupy(), number, read["precision"], read["cache_dir"])
+        device = CudaDevice(cupy(), number, read["precision"], cache_folder(read["cache_dir"], "cuda"))
     device.graphs = read["graphs"] and not read["profile"]
     device.profile = read["profile"]
     if read["autotune"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import weakref
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tflgpu.delegates.cublas import Cublas
+from tflgpu.delegates.cuda_compiler import Compiler
 from tflgpu.delegates.cuda_graph import BoundaryPart
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.launch import Dialect, numbered
@@ -22,16 +22,11 @@ from tflgpu.delegates.tune import Tuner
 from tflgpu.graph import Array, Shape, TensorSpec
 from tflgpu.memory import Tensor
 
-COMPILER_OPTIONS = ("-std=c++17", "--fmad=false")
-"""A product and a sum round twice, as on the CPU, but where a kernel says fma."""
-
 VECTOR = 16
 """Bytes of the widest load that a kernel makes."""
 
 TURNS, REPEATS = 5, 8
 """How often a variant of a launch is timed, and how many runs of it at a time."""
-
-MMA_PROBE = '#include <mma.h>\nextern "C" __global__ void probe() {}\n'
 
 
 class CudaDevice:
@@ -39,7 +34,7 @@ class CudaDevice:
 
     dialect = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh", types="types.cuh")
 
-    def __init__(self, cupy: Any, number: int = 0, precision: str = "fp32", cache: str = ""):
+    def __init__(self, cupy: Any, number: int = 0, precision: str = "fp32", cache: Path | None = None):
         self._cupy, self._cuda = cupy, cupy.cuda
         self.runtime = cupy.cuda.runtime
         self._check_number(number)
@@ -65,8 +60,7 @@ class CudaDevice:
         with self._device:
             self.stream = self._cuda.Stream(non_blocking=True)
             self._pool = self._cuda.MemoryPool()
-        self._cache = cache
-        self._modules: dict[str, Any] = {}
+        self._compiler = Compiler(cupy, cache)
         self.tuner: Tuner | None = None
         self._cublas: Cublas | None = None
         self._use_tensor_cores(properties["major"] * 10 + properties["minor"])
@@ -85,16 +79,14 @@ class CudaDevice:
         """Where the GPU has them and mma.h is installed. Raises ValueError where precision needs what is not there."""
         wanted = self.limits.precision
         enough = capability >= (80 if wanted == "tf32" else 75)
+        with self.active():
+            said = self._compiler.find_headers()
+        if enough and not said:
+            self.limits = replace(self.limits, tensor_cores=True)
+            return
+        reason = "the GPU has no tensor cores for it"
         if enough:
-            try:
-                self.kernel(MMA_PROBE, "probe")
-                self.limits = replace(self.limits, tensor_cores=True)
-                return
-            except CompileError as error:
-                said = str(error).splitlines()[1]
-                reason = f"mma.h does not compile ({said}); pip install 'cupy-cuda12x[ctk]' has it"
-        else:
-            reason = "the GPU has no tensor cores for it"
+            reason = f"mma.h does not compile ({said}); CUDA's toolkit or pip install 'cupy-cuda12x[ctk]' has it"
         if wanted != "fp32":
             raise ValueError(f"cuda delegate: precision={wanted} is not to be had on {self.name}: {reason}")
         self.notes.append(f"int8 does without tensor cores: {reason}")
@@ -224,11 +216,9 @@ class CudaDevice:
             self.stream.wait_event(event)
 
     def kernel(self, text: str, name: str) -> Any:
-        if text not in self._modules:
-            self._modules[text] = self._cupy.RawModule(code=text, options=COMPILER_OPTIONS, backend="nvrtc")
         try:
-            with self.active(), _cupy_cache(self._cache):
-                return self._modules[text].get_function(name)
+            with self.active():
+                return self._compiler.function(text, name)
         except self._cuda.compiler.CompileException as error:
             raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
 
@@ -356,21 +346,3 @@ def contiguous(shape: Shape, strides: Sequence[int] | None, itemsize: int) -> bo
             return False
         itemsize *= size
     return True
-
-
-@contextmanager
-def _cupy_cache(folder: str) -> Iterator[None]:
-    """CuPy keeps what it compiles in folder; "" is wherever it likes, "none" nowhere on disk."""
-    if not folder:
-        yield
-        return
-    name, value = ("CUPY_CACHE_IN_MEMORY", "1") if folder.lower() == "none" else ("CUPY_CACHE_DIR", folder)
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

@@ -49,14 +49,16 @@ class Emulator:
             alloc_pinned_memory=lambda size: bytearray(size),
             UnownedMemory=unowned_memory,
             cublas=emulated_cublas.binding(lambda work: _current().do(work)),
-            compiler=SimpleNamespace(CompileException=CompileException),
+            compiler=SimpleNamespace(CompileException=CompileException, compile_using_nvrtc=_program),
+            get_cuda_path=lambda: None,
+            nvrtc=SimpleNamespace(getVersion=lambda: (12, 9)),
             get_current_stream=lambda: stream,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             runtime=runtime,
         )
 
-    def RawModule(self, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc") -> Module:
-        return Module(self.programs, code, options)
+    def RawModule(self, code: str = "", *, path: str = "", options: tuple[str, ...] = ()) -> Module:
+        return Module(self.programs, code or Path(path).read_text(), options)
 
 
 class ndarray:
@@ -105,6 +107,8 @@ class MemoryPool:
 
 class Device:
     """The only one."""
+
+    compute_capability = "90"
 
     def __init__(self, device: int = 0):
         self.id = device
@@ -217,6 +221,11 @@ runtime = SimpleNamespace(
     runtimeGetVersion=lambda: 12090,
     memGetInfo=lambda: (MEMORY, MEMORY),
 )
+
+
+def _program(source: str, options: tuple[str, ...] = ()) -> tuple[bytes, None]:
+    """What stands for a compiled program is its text: it is compiled for the CPU when a kernel of it is wanted."""
+    return source.encode(), None
 
 
 class Module:

@@ -1,22 +1,57 @@
-"""What only a GPU can show: the order of streams, arrays of other libraries, flat memory. Set TFLGPU_CUDA_DEVICE=0."""
+"""What only a GPU can show: the order of streams, arrays of other libraries, many replays. Set TFLGPU_CUDA_DEVICE=0.
+
+Without one the same tests run on the emulator, with arrays of its own, and show that they themselves work.
+"""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
+from tflgpu.delegates.emulated_programs import compiler
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import load_delegate
 
-DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "")
-if not DEVICE:
-    pytest.skip("TFLGPU_CUDA_DEVICE does not name a GPU", allow_module_level=True)
+DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
+EMULATED = DEVICE == "emulator"
+if EMULATED:
+    try:
+        compiler()
+    except ValueError as error:  # no C++ compiler
+        pytest.skip(str(error), allow_module_level=True)
 
-cupy: Any = pytest.importorskip("cupy")
+
+class EmulatedArray(np.ndarray):
+    """An array on the emulator's GPU, which is the CPU."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**self.__array_interface__, "version": 3}
+
+
+def new_stream() -> Any:
+    """A context in which arrays are worked on, with the stream's address as ptr."""
+    if EMULATED:
+        stream: Any = nullcontext()
+        stream.ptr = 0
+        return stream
+    return pytest.importorskip("cupy").cuda.Stream(non_blocking=True)
+
+
+def zeros(n: int) -> Any:
+    """float32 on the GPU, at an address that a GPU's allocator would choose."""
+    if EMULATED:
+        block = np.zeros(n + 64, np.float32)
+        first = -block.ctypes.data % 256 // 4
+        return block[first : first + n].view(EmulatedArray)
+    import cupy
+
+    return cupy.zeros(n, cupy.float32)
 
 
 def squares(n: int) -> Any:
@@ -34,11 +69,11 @@ def squares(n: int) -> Any:
 
 
 def test_a_bound_input_is_read_after_what_its_stream_still_does() -> None:
-    n = 1 << 24
+    n = 1 << (10 if EMULATED else 24)
     interpreter = squares(n)
-    stream = cupy.cuda.Stream(non_blocking=True)
+    stream = new_stream()
     with stream:
-        x, y = cupy.zeros(n, cupy.float32), cupy.zeros(n, cupy.float32)
+        x, y = zeros(n), zeros(n)
     interpreter.bind_input(0, x, stream.ptr)
     interpreter.bind_output(1, y, stream.ptr)
     for value in range(1, 20):
@@ -52,7 +87,7 @@ def test_a_bound_input_is_read_after_what_its_stream_still_does() -> None:
 
 def test_an_array_of_pytorch_is_bound_by_its_interface() -> None:
     torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
+    if EMULATED or not torch.cuda.is_available():
         pytest.skip("PyTorch sees no GPU")
     interpreter = squares(64)
     x = torch.arange(64, dtype=torch.float32, device=f"cuda:{DEVICE}")
@@ -71,3 +106,56 @@ def test_one_thousand_replays_give_the_values_of_their_inputs() -> None:
         interpreter.set_tensor(0, x)
         interpreter.invoke()
         np.testing.assert_array_equal(interpreter.get_tensor(1), x * x)
+
+
+def test_denormal_numbers_are_not_taken_for_zero() -> None:
+    interpreter = squares(64)
+    x = np.linspace(1e-21, 9e-20, 64, dtype=np.float32)
+    interpreter.set_tensor(0, x)
+    interpreter.invoke()
+    np.testing.assert_array_equal(interpreter.get_tensor(1), x * x)
+    assert 0 < interpreter.get_tensor(1)[0] < np.finfo(np.float32).tiny
+
+
+def test_a_tuned_model_keeps_its_choices_and_replays_them(tmp_path: Any) -> None:
+    from cuda_cases import product, whole_numbers
+    from oracle import tflgpu_run
+
+    for kind in ("FLOAT32", "INT8"):
+        case = product("tuned", kind, 33, 64, 128)
+        model, values = case.model(), whole_numbers(case)
+        want = tflgpu_run(model, values)[0]
+        for _ in range(2):
+            delegate: Any = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": str(tmp_path)})
+            assert delegate.device.limits.library, delegate.notes
+            interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate])
+            interpreter.allocate_tensors()
+            for _ in range(20):
+                interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values[0])
+                interpreter.invoke()
+                got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+                np.testing.assert_array_equal(got, want)
+            assert "plain launches" not in interpreter.delegation_report()
+    assert len(list(tmp_path.glob("*.tuned.json"))) == 1
+
+
+def test_cublas_is_recorded_in_a_graph(tmp_path: Any) -> None:
+    from cuda_cases import product, whole_numbers
+    from oracle import tflgpu_run
+
+    class LastOf:
+        def choose(self, device: Any, launch: Any, bind: Any) -> Any:
+            return launch.variants[-1]
+
+    case = product("by cuBLAS", "FLOAT32", 33, 64, 128)
+    model, values = case.model(), whole_numbers(case)
+    delegate: Any = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": str(tmp_path)})
+    delegate.device.tuner = LastOf()
+    interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate])
+    interpreter.allocate_tensors()
+    for _ in range(5):
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values[0])
+        interpreter.invoke()
+    got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_array_equal(got, tflgpu_run(model, values)[0])
+    assert "plain launches" not in interpreter.delegation_report()

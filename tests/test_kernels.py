@@ -16,7 +16,8 @@ from delegate_cases import CASES
 from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
 from pattern_models import ATTENTIONS, NORMS
-from tflgpu.delegates.cuda_device import COMPILER_OPTIONS, CudaDevice
+from tflgpu.delegates.cuda_compiler import OPTIONS
+from tflgpu.delegates.cuda_device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fuse import joined, shares
 from tflgpu.delegates.launch import LIBRARY, Launch, Loop, Lowered, launches_of, source
@@ -124,7 +125,7 @@ def test_a_kernel_compiles_for_every_gpu_within_its_registers(launch: Launch, nv
     for architecture in ARCHITECTURES:
         if launch.defines.get("MMA") == 32 and architecture < 80:
             continue  # no TF32: the delegate refuses precision=tf32 there
-        figures = nvrtc.compile(text, architecture, COMPILER_OPTIONS)[launch.name]
+        figures = nvrtc.compile(text, architecture, OPTIONS)[launch.name]
         assert figures.spilled == 0, f"sm_{architecture} spills {figures.spilled} bytes"
         block = math.prod(launch.block) * figures.registers
         assert figures.registers <= REGISTERS and block <= REGISTERS_OF_A_BLOCK, f"sm_{architecture}: {figures}"

@@ -1,0 +1,89 @@
+"""Kernels compiled by NVRTC through CuPy, and kept on disk.
+
+Not by giving RawModule their text: CuPy then adds -ftz=true, which takes denormal numbers for 0, and searches for the
+headers of tensor cores only beside NVRTC, where a wheel of NVRTC has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+OPTIONS = ("-std=c++17", "--fmad=false")
+"""A product and a sum round twice, as on the CPU, but where a kernel says fma."""
+
+PROBE = 'extern "C" __global__ void probe() {}\n'
+TENSOR_CORES = "#include <cuda_fp16.h>\n#include <mma.h>\n"
+
+
+class Compiler:
+    """For one device, the current one whenever a method is called. folder: where programs are kept; None: nowhere."""
+
+    def __init__(self, cupy: Any, folder: Path | None):
+        self._cupy = cupy
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="tflgpu-cuda-"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._folder = folder
+        self._modules: dict[str, Any] = {}
+        self._headers: tuple[str, ...] = ()
+
+    def find_headers(self) -> str:
+        """Looks for those of tensor cores. "", or what the compiler says where none of the usual places has them."""
+        said = ""
+        for place in header_folders(self._cupy):
+            self._headers = (f"-I{place}",) if place else ()
+            try:
+                self.function(TENSOR_CORES + PROBE, "probe")
+                return ""
+            except self._cupy.cuda.compiler.CompileException as error:
+                said = said or next((line for line in str(error).splitlines() if "error" in line), str(error))
+        return said
+
+    def function(self, text: str, name: str) -> Any:
+        """The kernel of that name. Raises CuPy's CompileException."""
+        if text not in self._modules:
+            self._modules[text] = self._cupy.RawModule(path=str(self._program(text)))
+        return self._modules[text].get_function(name)
+
+    def _program(self, text: str) -> Path:
+        """The file of the program, which is made unless it is there."""
+        device = self._cupy.cuda.Device()
+        options = (*OPTIONS, *self._headers)
+        key = "\n".join([str(device.compute_capability), str(self._cupy.cuda.nvrtc.getVersion()), *options, text])
+        path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.cubin"
+        if not path.exists():
+            program, _ = self._cupy.cuda.compiler.compile_using_nvrtc(text, options)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(f".{os.getpid()}.tmp")
+            draft.write_bytes(program)
+            draft.replace(path)
+        return path
+
+
+def header_folders(cupy: Any) -> Iterator[str]:
+    """Where CUDA's headers may be, "" first: NVRTC has some of its own."""
+    yield ""
+    roots = [cupy.cuda.get_cuda_path(), os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME")]
+    nvcc = shutil.which("nvcc")
+    roots += [str(Path(nvcc).resolve().parent.parent)] if nvcc else []
+    roots += ["/usr/local/cuda", *_of_packages()]
+    for root in dict.fromkeys(root for root in roots if root):
+        include = Path(root) / "include"
+        if (include / "mma.h").exists():
+            yield str(include)
+
+
+def _of_packages() -> Iterator[str]:
+    """Roots in Python packages that bring the headers: NVIDIA's wheels, Triton."""
+    for package, below in (("nvidia", ("cu13", "cuda_runtime", "cuda_nvcc")), ("triton", ("backends/nvidia",))):
+        found = importlib.util.find_spec(package)
+        for folder in (found.submodule_search_locations or ()) if found else ():
+            yield from (str(Path(folder) / part) for part in below)

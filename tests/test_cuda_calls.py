@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from oracle import one_op
 from tflgpu.delegates.cublas import DEFAULT_ALGORITHM, F16, F32, FUNCTIONS, I8, KINDS, functions
+from tflgpu.delegates.cuda_compiler import Compiler, header_folders
 from tflgpu.delegates.cuda_device import CudaDevice
 from tflgpu.delegates.cuda_emulator import Emulator
 from tflgpu.delegates.emulated_programs import compiler
@@ -181,3 +182,35 @@ def test_cublas_has_what_is_called_with_as_many_parameters(calls: list[Call]) ->
     assert (binding.CUBLAS_OP_N, binding.CUBLAS_OP_T, binding.CUBLAS_GEMM_DEFAULT) == (0, 1, DEFAULT_ALGORITHM)
     runtime = cupy.cuda.runtime
     assert (F32, F16, I8) == (runtime.CUDA_R_32F, runtime.CUDA_R_16F, runtime.CUDA_R_8I)
+
+
+def test_cupys_nvrtc_makes_programs_and_the_headers_of_tensor_cores_are_found(monkeypatch: Any) -> None:
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:
+        pytest.skip(f"CuPy finds no NVRTC: {error}")
+    monkeypatch.setattr(
+        cupy.cuda.compiler, "_get_arch_for_options_for_nvrtc", lambda arch=None: ("-arch=sm_90", "cubin")
+    )
+
+    class Loaded:
+        """What stands for a module, for which a driver is needed."""
+
+        def __init__(self, path: str):
+            self.path = path
+
+        def get_function(self, name: str) -> bytes:
+            with open(self.path, "rb") as program:
+                return program.read()
+
+    cuda = cupy.cuda
+    device = SimpleNamespace(compute_capability="90")
+    names = {"nvrtc": cuda.nvrtc, "compiler": cuda.compiler, "get_cuda_path": cuda.get_cuda_path}
+    without_driver = SimpleNamespace(RawModule=Loaded, cuda=SimpleNamespace(Device=lambda: device, **names))
+    found = Compiler(without_driver, None)
+    if list(header_folders(without_driver)) != [""]:
+        assert found.find_headers() == "" or "cannot open" in found.find_headers()
+    text = 'extern "C" __global__ void twice(float* x) { x[0] *= 2; }'
+    assert found.function(text, "twice").startswith(b"\x7fELF")
+    with pytest.raises(cuda.compiler.CompileException, match="error"):
+        found.function("broken(", "broken")

@@ -243,9 +243,9 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
                 return fast
     defines["RESCALE"] = "PLAIN" if out.type == "INT32" else "mbqm64" if wide else "mbqm"
     if limits.warps and not wide and products.batches_of(node).fits:
-        finish = (*map(i32, zeros[:2]), multipliers[0], exponents[0], *map(i32, (zeros[2], *ends)))
+        numbers = (*map(i32, zeros[:2]), multipliers[0], exponents[0], *map(i32, (zeros[2], *ends)))
         macros = {name: defines[name] for name in ("RESCALE", "OUT_T")}
-        return [products.codes(products.batches_of(node), finish, macros)]
+        return [products.codes(products.batches_of(node), numbers, macros)]
     args = (
         product.x,
         product.y,
@@ -265,10 +265,9 @@ def _of_codes(p: Product, node: Node, finish: tiles.Finish, limits: DeviceLimits
     if p.x_steps[1] != 1:
         return None
     batches = p.out.shape[:-2]
-    places = [broadcast_index(spec.shape[:-2], batches, "b") for spec in (x, y)]
-    factors = dot.Factors(
-        x.index, y.index, x.zero_point, y.zero_point, p.m, p.n, p.k, *places, size(y) // (p.k * p.n), p.y_steps
-    )
+    x_place, y_place = (broadcast_index(spec.shape[:-2], batches, "b") for spec in (x, y))
+    zeros, matrices = (x.zero_point, y.zero_point), size(y) // (p.k * p.n)
+    factors = dot.Factors(x.index, y.index, *zeros, p.m, p.n, p.k, x_place, y_place, matrices, p.y_steps)
     return dot.computed(factors, p.out, finish, limits)
 
 

@@ -1,6 +1,6 @@
 """What one call of a delegate's kernel costs across TensorFlow Lite's C ABI, in both directions.
 
-    python benchmarks/abi.py [--repeat N]
+    python benchmarks/abi.py [--repeat N] [--json FILE]
 
 Chains of element-wise nodes over a few floats, in which every other node is a part of its own: what a longer chain
 costs more than a shorter one, and more than without the delegate, is the cost of a call. Needs g++ and ai-edge-litert.
@@ -9,12 +9,15 @@ costs more than a shorter one, and more than without the delegate, is the cost o
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from litert import machine
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
@@ -90,23 +93,29 @@ def a_call(module: Any, make: Any, repeat: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=2000)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--json", type=Path, help="where the figures go too")
+    arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
     from abi_libraries import compiled
-    from ai_edge_litert import interpreter as litert
+    from ai_edge_litert import interpreter as google
 
     library = str(compiled("adder"))
     rows = [
         ("native ADD in our interpreter", tflgpu, lambda: tflgpu.load_delegate(library)),
         ("the same, left in its own buffers", tflgpu, lambda: tflgpu.load_delegate(library, {"handles": 1})),
-        ("native ADD in LiteRT", litert, lambda: litert.load_delegate(library)),
-        ("NumPy ADD of ours in LiteRT", litert, lambda: tflgpu.as_tflite_delegate(Adder(works=True))),
-        ("a part of ours that does nothing, in LiteRT", litert, lambda: tflgpu.as_tflite_delegate(Adder(works=False))),
+        ("native ADD in LiteRT", google, lambda: google.load_delegate(library)),
+        ("NumPy ADD of ours in LiteRT", google, lambda: tflgpu.as_tflite_delegate(Adder(works=True))),
+        ("a part of ours that does nothing, in LiteRT", google, lambda: tflgpu.as_tflite_delegate(Adder(works=False))),
     ]
+    found: list[dict[str, Any]] = []
     print(f"{'us for ADD and ABS':46}{'delegated':>10}{'without':>10}")
     for name, module, make in rows:
-        delegated, without = a_call(module, make, repeat)
+        delegated, without = a_call(module, make, arguments.repeat)
+        found.append({"what": name, "delegated": round(delegated, 3), "without": round(without, 3)})
         print(f"{name:46}{delegated:10.2f}{without:10.2f}")
+    if arguments.json:
+        about = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "date": f"{date.today()}"}
+        arguments.json.write_text(json.dumps({**about, "microseconds for ADD and ABS": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

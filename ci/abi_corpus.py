@@ -51,7 +51,7 @@ def stages(arguments: argparse.Namespace) -> dict[str, Made]:
     options = dict(pair.split("=", 1) for pair in arguments.options.split(",") if pair)
 
     def google(case: Case, delegates: list[Any], model: bytes | None = None) -> Any:
-        kernels = getattr(peer.OpResolverType, case.resolver)
+        kernels = getattr(peer.OpResolverType, arguments.resolver or case.resolver)
         return peer.Interpreter(
             model_content=model or case.model,
             experimental_delegates=delegates or None,
@@ -281,6 +281,13 @@ def summary(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line for every case."""
+    cells = [(row["case"], row["verdict"], row.get("beside", ""), f"{row['parts']}") for row in rows]
+    lines = [" | ".join(row) for row in [("case", "verdict", "beside", "parts"), ("---",) * 4, *cells]]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
 def _alike(text: str) -> str:
     """A text without what differs between like ones: numbers, and the end."""
     return re.sub(r"-?\d[\d.e+-]*", "N", text.replace("\n", " "))[:140]
@@ -293,10 +300,12 @@ def main() -> int:
     parser.add_argument("--library", default="", help="of a native delegate, for host; default XNNPACK")
     parser.add_argument("--options", default="", help="of the delegate: name=value,…")
     parser.add_argument("--peer", default="ai_edge_litert.interpreter", help="the module of the other interpreter")
+    parser.add_argument("--resolver", default="", help="of the peer, such as AUTO; default that of LiteRT's answer")
     parser.add_argument("--zoo", action="store_true", help="whole models instead of the corpus")
     parser.add_argument("--only", default="", help="cases whose group/name matches this regular expression")
     parser.add_argument("--part", default="0/1", help="every n-th case, from the i-th: i/n")
     parser.add_argument("--results", type=Path, help="lines of JSON; default build/abi-…")
+    parser.add_argument("--table", type=Path, help="where a line for every case goes, in Markdown")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -318,6 +327,8 @@ def main() -> int:
     rows = {row["case"]: row for row in map(json.loads, arguments.results.read_text().splitlines())}
     chosen = [rows[name] for name in names]
     print(summary(chosen))
+    if arguments.table:
+        arguments.table.write_text(table(chosen) + "\n")
     return 1 if any(row["verdict"] in BAD for row in chosen) else 0
 
 

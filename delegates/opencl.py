@@ -224,10 +224,16 @@ class OpenClDevice:
         path = self._cached(text)
         if path is not None and path.exists():
             try:
-                return _built(cl.Program(self._context, [self._device], [path.read_bytes()]), [])
+                program = _built(cl.Program(self._context, [self._device], [path.read_bytes()]), [])
+                if _has(program, name):
+                    return program
             except cl.Error:
-                path.unlink(missing_ok=True)  # written by another version of the driver, or cut short
+                pass
+            path.unlink(missing_ok=True)  # written by another version of the driver, or cut short
         program = _built(cl.Program(self._context, text), self._build_options)
+        if not _has(program, name):
+            # PoCL found in its own cache what a process that was ended has left: for other options it looks anew.
+            program = _built(cl.Program(self._context, text), [*self._build_options, f"-DANEW={os.getpid()}"])
         if path is not None:
             binaries: Any = program.get_info(cl.program_info.BINARIES)
             _keep(path, binaries[0])
@@ -250,6 +256,11 @@ def _built(program: cl.Program, options: Sequence[str]) -> cl.Program:
         # Some compilers report success in words, which pyopencl takes for a warning.
         warnings.simplefilter("ignore", cl.CompilerWarning)
         return program.build(list(options), cache_dir=False)  # type: ignore[arg-type]
+
+
+def _has(program: cl.Program, name: str) -> bool:
+    names: str = program.get_info(cl.program_info.KERNEL_NAMES)
+    return name in names.split(";")
 
 
 def _keep(path: Path, binary: bytes) -> None:

@@ -135,6 +135,18 @@ def test_compiled_programs_are_kept_on_disk_and_a_broken_one_is_replaced(tmp_pat
         kept.write_bytes(b"cut short")
 
 
+def test_a_kept_program_without_the_kernel_is_replaced(device: Any, tmp_path: Any) -> None:
+    from tflgpu.delegates.opencl import OpenClDevice
+
+    texts = [f"kernel void {name}(global float *x) {{ x[get_global_id(0)] = 1; }}" for name in ("one", "other")]
+    first = OpenClDevice(device._device, tmp_path)
+    for text, name in zip(texts, ("one", "other"), strict=True):
+        first.kernel(text, name)
+    paths = [first._cached(text) for text in texts]
+    paths[0].write_bytes(paths[1].read_bytes())
+    assert OpenClDevice(device._device, tmp_path).kernel(texts[0], "one").function_name == "one"
+
+
 def test_text_that_does_not_compile_is_shown_with_its_line_numbers(device: Any, capfd: Any) -> None:
     from tflgpu.delegates.device import CompileError
 

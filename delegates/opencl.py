@@ -165,7 +165,7 @@ class OpenClDevice:
     def kernel(self, text: str, name: str) -> cl.Kernel:
         try:
             if text not in self._programs:
-                self._programs[text] = self._build(text)
+                self._programs[text] = self._build(text, name)
             return cl.Kernel(self._programs[text], name)
         except cl.Error as error:
             self._programs.pop(text, None)
@@ -220,7 +220,7 @@ class OpenClDevice:
     def synchronize(self) -> None:
         self.queue.finish()
 
-    def _build(self, text: str) -> cl.Program:
+    def _build(self, text: str, name: str) -> cl.Program:
         path = self._cached(text)
         if path is not None and path.exists():
             try:

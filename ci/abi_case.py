@@ -92,7 +92,7 @@ def _zoo_case(name: str) -> Case:
 
     model = models.read(f"{stem}.tflite")
     resize = [list(x.shape) for x in turns[0]]
-    return Case(name, [], model, record["golden"]["from"], resize, turns, wanted, judge)
+    return Case(name, [], model, record["golden"]["from"].split()[0], resize, turns, wanted, judge)
 
 
 def _corpus_case(name: str) -> Case:

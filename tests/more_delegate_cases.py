@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from custom_cases import CUSTOM_CASES
 from delegate_cases import Case, f, i32, q, t
 from narrow_type_cases import NARROW_CASES
 
@@ -114,4 +115,4 @@ def _products() -> list[Case]:
     ]
 
 
-MORE_CASES = [*_scattered(), *_windows(), *_placed(), *_ordered(), *_products(), *NARROW_CASES]
+MORE_CASES = [*_scattered(), *_windows(), *_placed(), *_ordered(), *_products(), *NARROW_CASES, *CUSTOM_CASES]

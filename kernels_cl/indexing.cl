@@ -1,6 +1,7 @@
 // gather: out (batch, outer, count, inner) = x (batch, outer, rows, inner) at positions (batch, count).
 // gather_nd: out (places, inner) = x (n0, ..., n5, inner) at indices (places, nd).
 // one_hot: out (outer, depth, inner) = on where its middle place is indices (outer, inner), else off.
+// embed: out (n, depth) = rows of codes of the table (count, depth) times their scales, as RESULT.
 // update_slice: out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
 // An index that is out of bounds is a fault. One work-item an output.
 
@@ -16,6 +17,18 @@ kernel void gather(global const T* x, global const INDEX_T* positions, global T*
         return;
     }
     out[i] = x[(block * rows + (i32)row) * inner + i % inner];
+}
+#elif defined(RESULT)
+kernel void embed(global const i8* table, global const i32* rows, global const f32* scales, global OUT_T* out, i32 size, i32 count,
+                  i32 depth, i32 scale_step, global i32* fault) {
+    i32 i = get_global_id(0);
+    if (i >= size) return;
+    i32 row = rows[i / depth];
+    if (row < 0 || row >= count) {
+        *fault = 1;
+        return;
+    }
+    out[i] = RESULT((f32)table[row * depth + i % depth] * scales[row * scale_step]);
 }
 #elif defined(UPDATE)
 kernel void update_slice(global const T* update, global const INDEX_T* start, global T* out, i32 size, i32 empty,

@@ -1,6 +1,7 @@
 // gather: out (batch, outer, count, inner) = x (batch, outer, rows, inner) at positions (batch, count).
 // gather_nd: out (places, inner) = x (n0, ..., n5, inner) at indices (places, nd).
 // one_hot: out (outer, depth, inner) = on where its middle place is indices (outer, inner), else off.
+// embed: out (n, depth) = rows of codes of the table (count, depth) times their scales, as RESULT.
 // update_slice: out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
 // An index that is out of bounds is a fault. One thread an output.
 
@@ -16,6 +17,18 @@ extern "C" __global__ void gather(const T* __restrict__ x, const INDEX_T* __rest
         return;
     }
     out[i] = x[(block * rows + (i32)row) * inner + i % inner];
+}
+#elif defined(RESULT)
+extern "C" __global__ void embed(const i8* table, const i32* rows, const f32* scales, OUT_T* out, i32 size, i32 count,
+                  i32 depth, i32 scale_step, i32* fault) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 row = rows[i / depth];
+    if (row < 0 || row >= count) {
+        *fault = 1;
+        return;
+    }
+    out[i] = RESULT((f32)table[row * depth + i % depth] * scales[row * scale_step]);
 }
 #elif defined(UPDATE)
 extern "C" __global__ void update_slice(const T* __restrict__ update, const INDEX_T* __restrict__ start,

@@ -94,7 +94,7 @@ def pools() -> dict[str, Model]:
 
 
 def others() -> dict[str, Model]:
-    codes, near = np.array([3, 4, 100, 0], np.int8), np.float32([0, 0.4, 50, -1])
+    far, near = np.array([3, 4, 100, 0], np.int8), np.float32([0, 0.4, 50, -1])
     rotated = one_op("aeq.hadamard_rotation", [f(2, 3, 11)], [f(2, 3, 11)], custom=options(hadamard_size=4))
     sizes = [t("INT32", 2), t("INT32", 4)], [t("INT32", 4)]
     wide = [q("INT32", 70, scale=0.001, zero_point=0)], [q("INT16", 70, scale=0.002, zero_point=0)]
@@ -107,10 +107,16 @@ def others() -> dict[str, Model]:
             [np.zeros((3, 0, 4), np.float32)],
         ),
     }
+    table = np.random.default_rng(0).integers(-127, 128, (9, 5), np.int8)
+    for kind, by_row in (("FLOAT32", True), ("FLOAT16", False)):
+        scales = {"scale": np.linspace(0.1, 0.9, 9), "zero_point": np.zeros(9, np.int64), "axis": 0}
+        codes = {"type": "INT8", "value": table, **(scales if by_row else {"scale": 0.3, "zero_point": 0})}
+        model = one_op("EMBEDDING_LOOKUP", [t("INT32", 4), codes], [t(kind, 4, 5)])
+        found[f"EMBEDDING_LOOKUP of codes to {kind.lower()}"] = (model, [i32(8, 0, 3, 3)])
     for raises in (False, True):
         content = options(tolerance=5.0, log_if_failed=raises)
         model = one_op("NumericVerify", [q("INT8", 4, scale=0.5), f(4)], [f(4)], custom=content)
-        found[f"NumericVerify {raises}"] = (model, [codes, near])
+        found[f"NumericVerify {raises}"] = (model, [far, near])
     for op in ("RSQRT", "SQRT"):
         for kind, zero in (("INT8", -5), ("INT16", 0)):
             model = one_op(op, [q(kind, 99, zero_point=zero)], [q(kind, 99, scale=0.03, zero_point=0)], version=2)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
 from tflgpu.delegates.lowering.movement import copy
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
 
-from tflgpu.graph import Node
+from tflgpu.graph import Node, TensorSpec
 
 
 @lowers("GATHER")
@@ -83,6 +84,8 @@ def one_hot(node: Node, limits: DeviceLimits) -> Lowered:
 def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
     """Rows of x of the output's own type."""
     rows, x, out = node.input(0), node.input(1), node.outputs[0]
+    if x.type in ("INT8", "UINT8") and out.type in ("FLOAT32", "FLOAT16"):
+        return [_dequantized_rows(rows, x, out)]
     require(x.type == out.type, f"rows of {x.type} as {out.type}")
     depth = math.prod(x.shape[1:])
     args: tuple[Any, ...] = (
@@ -98,6 +101,22 @@ def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
     )
     defines = {"T": bits_type(out), "INDEX_T": c_type(rows, limits), "AXIS": 1}
     return [Launch("indexing.gather", args, (size(out),), defines=defines)]
+
+
+def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec) -> Launch:
+    """Rows of codes as floats. uint8 codes are read as int8, as the CPU reads them."""
+    require(x.quantization is None or not x.quantization.block_size, "scales by block")
+    scale = np.zeros(1, np.float32) if x.quantization is None else x.quantization.scale.astype(np.float32)
+    args: tuple[Any, ...] = (
+        Ref(x.index),
+        Ref(rows.index),
+        np.ascontiguousarray(scale),
+        Ref(out.index),
+        *map(i32, (size(out), x.shape[0], math.prod(x.shape[1:]), int(scale.size > 1))),
+        Fault("Embedding Lookup: index out of bounds. "),
+    )
+    defines = {"OUT_T": "u16", "RESULT": "to_f16"} if out.type == "FLOAT16" else {"OUT_T": "f32", "RESULT": ""}
+    return Launch("indexing.embed", args, (size(out),), defines=defines)
 
 
 @lowers("DYNAMIC_UPDATE_SLICE")

@@ -34,12 +34,12 @@ from tflgpu.delegates.lowering.movement import copy
 from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.row_chains import with_row_chains
 from tflgpu.delegates.separable import with_separable
-from tflgpu.delegates.sequence import composed
+from tflgpu.delegates.sequence import composed, fits
 from tflgpu.delegates.tune import Tuner
 
 from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
 from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Array, Model, Node, Shape, TensorSpec
+from tflgpu.graph import Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, Variable, arena
 from tflgpu.ops.registry import OPS, OpError
 from tflgpu.ops.variables import assigned
@@ -65,15 +65,23 @@ class GpuDelegate:
 
     def check(self, node: Node) -> None:
         """Raises Unsupported where the node cannot be lowered: lowering it is the test."""
-        suffix = self.device.dialect.suffix
-        for launch in launches_of(lower(with_body(node, self.model), self.device.limits)):
-            if launch.texts and suffix not in launch.texts:
-                raise Unsupported(f"no body of {node.op} in this device's language (.{suffix})")
+        dialect, limits = self.device.dialect, self.device.limits
+        steps = lower(with_body(node, self._graphs), limits)
+        for launch in launches_of(steps):
+            if launch.texts and dialect.suffix not in launch.texts:
+                raise Unsupported(f"no body of {node.op} in this device's language (.{dialect.suffix})")
+        for launch in (launch for step in steps if isinstance(step, Loop) for launch in step.launches()):
+            if not fits(launch, dialect, limits):
+                raise Unsupported(f"{launch.name} in a graph that one block runs")
+
+    @property
+    def _graphs(self) -> Sequence[Graph]:
+        return () if self.model is None else self.model.graphs
 
     def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The part as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
         device = self.device
-        nodes = folded([with_body(node, self.model) for node in part.nodes], part.outputs)
+        nodes = folded([with_body(node, self._graphs) for node in part.nodes], part.outputs)
         read = {spec.index for node in nodes for spec in node.inputs if spec is not None}
         part = replace(part, nodes=nodes, inputs=part.inputs & read)
         reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]

@@ -20,6 +20,7 @@ from tflgpu.delegates.launch import (
     LIBRARY,
     Argument,
     Dialect,
+    Fault,
     Launch,
     Loop,
     Ref,
@@ -67,7 +68,7 @@ _DIALECTS = {
         r'extern "C" __global__ void (\w+)\(',
         r"\(?blockIdx\.x \* blockDim\.x \+ threadIdx\.x\)?",
         r"blockIdx\.x\b",
-        r"__shared__ f32 partial\[WIDTH\];",
+        r"__shared__ f32 partial\[WIDTH(?: / 32)?\];",
         "f32*",
         "sequence.cuh",
     ),
@@ -109,6 +110,7 @@ def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, widt
     rows = "WIDTH" in known and re.search(words.partial, text) is not None
     if rows:
         known["WIDTH"] = str(width)
+        known.pop("LANES", None)  # vectors within a row
     try:
         lines = active_lines(text, known)
     except ValueError:
@@ -145,7 +147,7 @@ class _Program:
 
     def name(self, launch: Launch, made: _Function) -> str:
         """The launch's function, which is written once for all launches that have the same."""
-        defines = {k: str(v) for k, v in launch.defines.items() if k != "WIDTH"}
+        defines = {k: str(v) for k, v in launch.defines.items() if k not in ("WIDTH", "LANES")}
         key = made.text, tuple(sorted(defines.items()))
         if key not in self.functions:
             suffix = f"_{len(self.functions)}"
@@ -182,7 +184,11 @@ class _Program:
         if loop.test is None:
             return [f"for (i32 {turn} = 0; {turn} < {loop.turns}; {turn}++) {{", *steps, "}"]
         before = self.stages(loop.before, depth + 1)
-        test = f"*(IN(u8)){self.argument(loop.test, '')}"
+        tests = [f"*(IN(u8)){self.argument(loop.test, '')}"]
+        # What is computed from inputs found wrong may never end the loop.
+        faults = dict.fromkeys(a for launch in loop.launches() for a in launch.args if isinstance(a, Fault))
+        tests += [f"!*(IN(i32)){self.argument(fault, '')}" for fault in faults]
+        test = " && ".join(tests)
         # Nobody makes the next test before all have read this one.
         return [*before, f"for (i32 {turn} = 0; {test}; {turn}++) {{", "TOGETHER;", *steps, *before, "}"]
 

@@ -2,10 +2,16 @@
 // FLOAT clamps; HYBRID has rows of codes with scales of their own; SCALED rescales codes by doubles; otherwise they are
 // rescaled in fixed point.
 
+// Of one row, work-items side by side have memory side by side, as compilers that make vectors of them like it.
+#ifdef ONE_ROW
+#define WHERE i32 column = i, row = 0, b = 0;
+#else
+#define WHERE i32 column = i % n, row = i / n % m, b = i / n / m;
+#endif
 #define PLACE                                                                                                          \
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;                                                                     \
     if (i >= size) return;                                                                                             \
-    i32 column = i % n, row = i / n % m, b = i / n / m;                                                                \
+    WHERE                                                                                                              \
     x += X_BATCH + row * x_row;                                                                                        \
     y += Y_BATCH + column * y_column;
 

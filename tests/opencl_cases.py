@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from delegate_cases import Case, constant, f, i32, q, t
+from test_loops import FLOATS, dense, filling, loop, nested
 from test_stablehlo_indexing import scatter_model
 
 from tflgpu.builder import ModelBuilder
@@ -48,6 +49,14 @@ class Scatter(Case):
     def model(self) -> bytes:
         x, at, updates = (np.zeros(spec["shape"]) for spec in self.inputs)
         return scatter_model(x, at, updates, "FLOAT32", "STABLEHLO_ADD", **self.options)
+
+
+@dataclass(frozen=True, eq=False)
+class Loops(Case):
+    """Loops and branches that one block runs: of the model whose name this has."""
+
+    def model(self) -> bytes:
+        return {"nested": nested(), "dense": loop(FLOATS, dense), "list": filling()}[self.name.split()[0]]
 
 
 def _weights(dtype: str, *shape: int) -> np.ndarray:
@@ -143,3 +152,10 @@ def _others() -> list[Case]:
 
 
 KERNEL_CASES: list[Case] = [*_depthwise(), *_tiles(), *_transposed(), *_others()]
+
+LOOP_CASES: list[Case] = [
+    Loops("nested loops", "WHILE", [t("INT32"), f(5)], [], below=4),
+    Loops("dense loop", "WHILE", [t("INT32"), *[f(3, 7)] * 3], [], below=4, rtol=1e-5),
+    Loops("list that a loop fills", "WHILE", [f(2, 3)], []),
+]
+"""Which PoCL leaves to the host."""

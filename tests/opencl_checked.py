@@ -15,7 +15,7 @@ from typing import Any
 
 from delegate_cases import CASES, Case
 from more_delegate_cases import MORE_CASES
-from opencl_cases import KERNEL_CASES
+from opencl_cases import KERNEL_CASES, LOOP_CASES
 from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 from test_delegates_more import RECURRENT
@@ -65,7 +65,7 @@ def main(log: Path) -> None:
     log.touch()
     seen = 0
     for cpu in (True, False):
-        for case in [*CASES, *MORE_CASES, *KERNEL_CASES, *map(Recurrent, RECURRENT)]:
+        for case in [*CASES, *MORE_CASES, *KERNEL_CASES, *LOOP_CASES, *map(Recurrent, RECURRENT)]:
             kernels, complaint = set[str](), ""
             try:
                 kernels = run(case, cpu)

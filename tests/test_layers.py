@@ -15,7 +15,7 @@ LAYERS = [
     {"fixed_point", "bfloat16", "schema", "schema_options"},
     {"memory"},
     {"verifier", "constants", "flatbuffer_writer", "ops"},
-    {"shapes", "tensor_loader", "builder", "cost"},
+    {"shapes", "tensor_loader", "builder", "cost", "list_writes"},
     {"loader"},
     {"delegate"},
     {"partition", "binding", "resource_variables"},

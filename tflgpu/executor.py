@@ -11,7 +11,7 @@ import numpy as np
 
 from tflgpu.binding import Binding
 from tflgpu.delegate import Delegate
-from tflgpu.graph import Array, Graph, Model, Shape, TensorSpec
+from tflgpu.graph import Array, Graph, Model, Shape, TensorSpec, graphs_named
 from tflgpu.memory import HOST, Tensor, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import Op
 from tflgpu.partition import Part
@@ -56,6 +56,7 @@ class GraphRunner:
         self._variables: dict[int, Tensor] = {}
         self._read = {spec.index for node in graph.nodes for spec in node.inputs if spec is not None}
         self._read.update(graph.outputs)
+        self.called = False
         self._allocated_for: list[Shape] = []
         self._entered: Plan | None = None
         self._entry: list[tuple[Tensor, bool]] = []
@@ -73,6 +74,12 @@ class GraphRunner:
     @property
     def ready(self) -> bool:
         return self.plan is not None
+
+    @property
+    def callees(self) -> set[int]:
+        """The graphs that the nodes on the CPU name."""
+        nodes = (node for part in self.parts if part.owner is None for node in part.nodes)
+        return {index for node in nodes for index in graphs_named(node)}
 
     @property
     def parts(self) -> list[Part]:
@@ -114,7 +121,7 @@ class GraphRunner:
                 storage[index] = Tensor(specs[index], host_array(specs[index], self._session.delegates))
                 if index in self.bindings:
                     self.bindings[index].attach(storage[index])
-        return Plan(self._session, self.graph, self.graph.nodes, specs, storage, self.bindings)
+        return Plan(self._session, self.graph, self.graph.nodes, specs, storage, self.bindings, self.called)
 
     def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:
         for spec in specs:
@@ -212,6 +219,7 @@ class GraphRunner:
         self._entered = plan
 
     def _allocate_for(self, shapes: Sequence[Shape]) -> None:
+        self.called = True
         for index, shape in zip(self.graph.inputs, shapes, strict=True):
             self.resize(index, tuple(shape))
         if self.plan is None:

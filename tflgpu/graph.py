@@ -157,6 +157,17 @@ class Node:
         return f"node {self.index} {self.op}"
 
 
+def graphs_named(node: Node) -> list[int]:
+    """The numbers of the graphs that a node's options name."""
+    named: list[int] = []
+    for name, value in vars(node.options).items():
+        if name.endswith("subgraph_index"):
+            named.append(int(value))
+        elif name.endswith("subgraph_indices"):
+            named += map(int, value)
+    return named
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Graph:
     """Nodes in execution order over tensors; inputs and outputs are tensor indices."""

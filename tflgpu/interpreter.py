@@ -17,6 +17,7 @@ from tflgpu.binding import bound
 from tflgpu.delegate import Delegate
 from tflgpu.executor import GraphRunner, Session
 from tflgpu.graph import Array, Signature
+from tflgpu.list_writes import with_list_writes
 from tflgpu.loader import check_operators, load
 from tflgpu.memory import Loans
 from tflgpu.ops.registry import OPS, Op
@@ -91,7 +92,7 @@ class Interpreter:
             raise ValueError("Can't both provide `model_path` and `model_content`")
         if not model_path and not model_content:
             raise ValueError("`model_path` or `model_content` must be specified.")
-        self._model = load(path=model_path, content=model_content)
+        self._model = with_list_writes(load(path=model_path, content=model_content))
         check_operators(self._model, _ops)
         self._delegates = details.attached(experimental_delegates, self._model, num_threads)
         ops = details.with_stand_ins(_ops, self._delegates)
@@ -285,7 +286,16 @@ class Interpreter:
         """Which node runs where, why not on a delegate, and what crosses. Raises RuntimeError before allocation."""
         if not any(graph.ready for graph in self._graphs):
             raise RuntimeError("There is no delegation to report before allocate_tensors().")
-        return delegation_report([part for graph in self._graphs for part in graph.parts], self._delegates)
+        graphs = [graph for graph in self._graphs if graph.ready]
+        # A graph that only delegated nodes name is theirs: its plan does not run.
+        ran = {graph.graph.index: graph for graph in graphs if not graph.called}
+        waiting = list(ran.values())
+        while waiting:
+            called = waiting.pop().callees - ran.keys()
+            named = {g.graph.index: g for g in graphs if g.graph.index in called}
+            ran |= named
+            waiting += named.values()
+        return delegation_report([part for _, graph in sorted(ran.items()) for part in graph.parts], self._delegates)
 
     def _graph_at(self, index: int) -> GraphRunner:
         if not 0 <= index < len(self._graphs):

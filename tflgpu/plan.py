@@ -56,7 +56,8 @@ class Plan:
     that node; what was prepared then is kept by the shapes that came.
 
     specs: what is known of all the graph's tensors when these steps run. storage: theirs, by index, as far as they
-    have any: not the constants, nor what lives only inside a delegate's part.
+    have any: not the constants, nor what lives only inside a delegate's part. called: whether an operator of another
+    graph runs it, or would if no delegate did.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Plan:
         specs: list[TensorSpec],
         storage: Mapping[int, Tensor],
         bindings: Mapping[int, Binding] | None = None,
+        called: bool = False,
     ):
         self._session = session
+        self._called = called
         self._bindings = bindings or {}
         self._graph = graph
         self.specs = specs
@@ -191,10 +194,13 @@ class Plan:
             for i in part.inputs | part.outputs
             if i >= FIRST or self.specs[i].data is None
         }
-        try:
-            step = owner.compile(part, boundary)
-        except Exception as error:
-            raise failed(part.nodes[0], "prepare", error) from error
+        if self._called and not hasattr(owner, "claim"):
+            step = _compiled_when_run(lambda: owner.compile(part, boundary))
+        else:
+            try:
+                step = owner.compile(part, boundary)
+            except Exception as error:
+                raise failed(part.nodes[0], "prepare", error) from error
         self._add(part, part.nodes[0], step)
 
     def _prepare_node(self, node: Node) -> None:
@@ -345,7 +351,9 @@ class Plan:
                 refuse_beyond_memory(nbytes(spec), str(spec))
                 specs[spec.index] = spec
                 storage[spec.index] = Tensor(spec, host_array(spec))
-            self._following[key] = Plan(self._session, self._graph, self.waiting[1:], specs, storage, self._bindings)
+            self._following[key] = Plan(
+                self._session, self._graph, self.waiting[1:], specs, storage, self._bindings, self._called
+            )
         return self._following[key]
 
 
@@ -364,6 +372,18 @@ def make_room(plans: dict[tuple[Shape, ...], Plan], one_plan: bool) -> None:
     held = sum(plan.nbytes for plan in plans.values())
     while len(plans) >= PLANS_KEPT and held > PLANS_NBYTES:
         held -= plans.pop(next(iter(plans))).nbytes
+
+
+def _compiled_when_run(compile: Callable[[], Step]) -> Step:
+    """A graph that another calls may never run: a delegate may have the node that calls it."""
+    made: list[Step] = []
+
+    def step() -> None:
+        if not made:
+            made.append(compile())
+        made[0]()
+
+    return step
 
 
 def _refuse_dynamic(waiting: Sequence[Node], delegates: Sequence[Delegate]) -> None:

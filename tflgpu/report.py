@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tflgpu.delegate import Delegate
+from tflgpu.graph import graphs_named
 from tflgpu.partition import Part, nbytes
 
 
 def delegation_report(parts: Sequence[Part], delegates: Sequence[Delegate]) -> str:
-    """One line a delegate, then one a part with what it reads and writes, then one a node left to the CPU."""
+    """One line a delegate, then one a part with what it reads and writes, then one a node left to the CPU,
+    or that runs whole graphs.
+    """
     nodes = sum(len(part.nodes) for part in parts)
     lines = [_summary(delegate, parts, nodes) for delegate in delegates]
     lines.extend(
@@ -24,6 +27,9 @@ def delegation_report(parts: Sequence[Part], delegates: Sequence[Delegate]) -> s
         )
     for part in parts:
         for node in part.nodes:
+            named = graphs_named(node)
+            if part.owner is not None and named:
+                lines.append(f"{node} runs on {part.owner.name} with its graphs {', '.join(map(str, named))}")
             lines.extend(f"{node} stays on the CPU: {reason}" for reason in part.why.get(node.index, ()))
     return "\n".join(lines)
 

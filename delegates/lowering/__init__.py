@@ -1,6 +1,7 @@
 """Node -> kernel launches, one file a family, named as in tflgpu/ops."""
 
 from tflgpu.delegates.lowering import (
+    control,
     conv,
     conv_3d,
     conversion,
@@ -32,6 +33,7 @@ from tflgpu.delegates.lowering import (
 from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
+    "control",
     "conv",
     "conv_3d",
     "conversion",

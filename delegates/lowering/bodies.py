@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
 from tflgpu.delegates.lowering.registry import require
 
-from tflgpu.graph import Graph, Model, Node
+from tflgpu.graph import Graph, Node
 from tflgpu.ops.reduce_window import BODIES
 
 _NAMED_BY = {
@@ -16,11 +17,16 @@ _NAMED_BY = {
 }
 
 
-def with_body(node: Node, model: Model | None) -> Node:
-    """The node; of one that names a graph as its body, with the graph as the option `body`."""
-    if model is None or node.op not in _NAMED_BY:
+_CONTROL = ("WHILE", "IF")
+
+
+def with_body(node: Node, graphs: Sequence[Graph]) -> Node:
+    """The node; of one that names a graph as its body, with the graph as the option `body`, or all as `graphs`."""
+    if not graphs or node.op not in (*_NAMED_BY, *_CONTROL):
         return node
-    body = model.graphs[int(getattr(node.options, _NAMED_BY[node.op]))]
+    if node.op in _CONTROL:
+        return replace(node, options=SimpleNamespace(**vars(node.options), graphs=graphs))
+    body = graphs[int(getattr(node.options, _NAMED_BY[node.op]))]
     return replace(node, options=SimpleNamespace(**vars(node.options), body=body))
 
 

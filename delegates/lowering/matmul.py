@@ -44,6 +44,7 @@ class Product:
 
     def launch(self, kernel: str, args: tuple[Any, ...], defines: dict[str, object]) -> Launch:
         defines |= {"X_BATCH": f"({self.x_batch})", "Y_BATCH": f"({self.y_batch})"}
+        defines |= {"ONE_ROW": 1} if size(self.out) == self.n else {}
         return Launch(f"matmul.{kernel}", args, (size(self.out),), defines=defines)
 
 

@@ -151,7 +151,7 @@ class Product:
     def products(self) -> int:
         return self.rows * self.matrix.n * self.matrix.k
 
-    def launches(self, start: Argument, step: int, offset: int | Turn, out: Temp) -> list[Launch]:
+    def launches(self, start: Argument, step: int, offset: int | Turn, out: Temp | Ref) -> list[Launch]:
         """Row r of start begins at offset + r * step."""
         m = self.matrix
         columns = COLUMNS if m.n % COLUMNS == 0 else 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from tflgpu.delegates.cublas import Cublas
 from tflgpu.delegates.cuda_compiler import Compiler
 from tflgpu.delegates.cuda_graph import BoundaryPart
+from tflgpu.delegates.cuda_timing import Timing
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.launch import Dialect, numbered
 from tflgpu.delegates.tune import Tuner
@@ -24,9 +24,6 @@ from tflgpu.memory import Tensor
 
 VECTOR = 16
 """Bytes of the widest load that a kernel makes."""
-
-TURNS, REPEATS = 5, 8
-"""How often a variant of a launch is timed, and how many runs of it at a time."""
 
 
 class CudaDevice:
@@ -51,15 +48,13 @@ class CudaDevice:
         )
         self.graphs = True
         self.profile = False
-        self._measuring = False
-        self._events: list[tuple[str, Any, Any]] = []
-        self._times: dict[str, tuple[int, float]] = {}
         self.notes: list[str] = []
         """What the report should say of this device, e.g. that a graph could not be recorded."""
         self._device = self._cuda.Device(number)
         with self._device:
             self.stream = self._cuda.Stream(non_blocking=True)
             self._pool = self._cuda.MemoryPool()
+        self._timing = Timing(self._cuda, self.stream)
         self._compiler = Compiler(cupy, cache)
         self.tuner: Tuner | None = None
         self._cublas: Cublas | None = None
@@ -106,7 +101,7 @@ class CudaDevice:
             with self.active():
                 self._cublas = Cublas(self._cupy, self.allocate, self.stream.ptr)
             self.limits = replace(self.limits, library=True)
-        except (ImportError, OSError, AttributeError) as error:
+        except (ImportError, OSError, AttributeError, RuntimeError, MemoryError) as error:
             self.notes.append(f"autotune does without cuBLAS: {str(error).splitlines()[0]}")
         self.tuner = Tuner(f"{self.identity}\n{'cuBLAS' if self._cublas else ''}", folder)
 
@@ -233,57 +228,17 @@ class CudaDevice:
         def call() -> None:
             kernel(*fixed)
 
-        def timed_call() -> None:
-            if self._measuring:
-                call()
-                return
-            start, end = self._cuda.Event(), self._cuda.Event()
-            start.record(self.stream)
-            kernel(*fixed)
-            end.record(self.stream)
-            self._events.append((kernel.name, start, end))
-
-        return timed_call if self.profile else call
+        return self._timing.noted(kernel.name, call) if self.profile else call
 
     def times(self) -> dict[str, tuple[int, float]]:
         """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
         self.synchronize()
-        for name, start, end in self._events:
-            runs, ms = self._times.get(name, (0, 0.0))
-            self._times[name] = (runs + 1, ms + self._cuda.get_elapsed_time(start, end))
-        self._events.clear()
-        return dict(self._times)
+        return self._timing.times()
 
     def seconds_of(self, call: Call) -> float:
-        """One run's time on the GPU, of many in a graph where they can be recorded: the median of TURNS."""
-        self._measuring = True
-        try:
-            return self._seconds_of(call)
-        finally:
-            self._measuring = False
-
-    def _seconds_of(self, call: Call) -> float:
-        call()  # loads what is loaded late
-        self.synchronize()
-
-        def many() -> None:
-            for _ in range(REPEATS):
-                call()
-
-        try:
-            many = self.recorded(many)
-        except Exception:  # then the host's launches are in the time, of all variants alike
-            self.synchronize()
-        times = []
+        """One run's time on the GPU."""
         with self.active():
-            start, end = self._cuda.Event(), self._cuda.Event()
-            for _ in range(TURNS):
-                start.record(self.stream)
-                many()
-                end.record(self.stream)
-                end.synchronize()
-                times.append(self._cuda.get_elapsed_time(start, end))
-        return statistics.median(times) / REPEATS * 1e-3
+            return self._timing.seconds_of(call, self.recorded)
 
     def sequence(self, calls: Sequence[Call]) -> Call:
         fixed = tuple(calls)

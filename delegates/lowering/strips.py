@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 from tflgpu.delegates.device import DeviceLimits
@@ -30,10 +32,18 @@ def depthwise_strips(
     finish: Finish,
     limits: DeviceLimits,
 ) -> Launch:
-    """The launch, where it `fits`."""
+    """The launch, where it `fits`, with other lengths of strips as variants."""
+    reach = min((REACH - 1 - (over.kw - 1) * over.dw) // over.sw + 1, over.ow)
+    likely = min(reach, 4 if math.prod(out.shape) >= 1 << 17 else 2)
+    lengths = [likely, *(length for length in (1, 2, 4) if length != likely and length <= reach)]
+    first, *others = (_of_length(length, x, weights, bias, out, over, finish) for length in lengths)
+    return replace(first, variants=tuple(others))
+
+
+def _of_length(
+    strip: int, x: TensorSpec, weights: TensorSpec, bias: Argument, out: TensorSpec, over: Window, finish: Finish
+) -> Launch:
     n, h, w, c = x.shape
-    reach = (REACH - 1 - (over.kw - 1) * over.dw) // over.sw + 1
-    strip = min(reach, 4 if n * over.oh * over.ow * c >= 1 << 17 else 2, over.ow)
     size = n * over.oh * -(-over.ow // strip) * (c // 4)
     sizes = (size, h, w, c, over.oh, over.ow, over.sh, over.dh, over.top, over.left)
     unsigned = x.type == "UINT8"

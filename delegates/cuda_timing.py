@@ -1,0 +1,72 @@
+"""Times on the GPU, between events on its stream: of each kernel for a profile, of a variant for the tuner."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from tflgpu.delegates.device import Call
+
+TURNS, REPEATS = 5, 8
+"""How often a variant of a launch is timed, and how many runs of it at a time."""
+
+
+class Timing:
+    """Of one stream. cuda: the module cupy.cuda."""
+
+    def __init__(self, cuda: Any, stream: Any):
+        self._cuda, self._stream = cuda, stream
+        self._events: list[tuple[str, Any, Any]] = []
+        self._times: dict[str, tuple[int, float]] = {}
+        self._tuning = False
+
+    def noted(self, name: str, call: Call) -> Call:
+        """The call, its time noted under a name whenever it runs, but for the runs of a tuner."""
+
+        def timed_call() -> None:
+            if self._tuning:
+                call()
+                return
+            start, end = self._cuda.Event(), self._cuda.Event()
+            start.record(self._stream)
+            call()
+            end.record(self._stream)
+            self._events.append((name, start, end))
+
+        return timed_call
+
+    def times(self) -> dict[str, tuple[int, float]]:
+        """Runs and milliseconds so far, by name. All that was put on the stream must be done."""
+        for name, start, end in self._events:
+            runs, ms = self._times.get(name, (0, 0.0))
+            self._times[name] = (runs + 1, ms + self._cuda.get_elapsed_time(start, end))
+        self._events.clear()
+        return dict(self._times)
+
+    def seconds_of(self, call: Call, recorded: Callable[[Call], Call]) -> float:
+        """One run's time, of many in a graph where they can be recorded: the median of TURNS."""
+        self._tuning = True
+        try:
+            call()  # loads what is loaded late
+            self._stream.synchronize()
+
+            def plain() -> None:
+                for _ in range(REPEATS):
+                    call()
+
+            try:
+                many = recorded(plain)
+            except Exception:  # then the host's launches are in the time, of all variants alike
+                many = plain
+            return statistics.median(self._milliseconds(many) for _ in range(TURNS)) / REPEATS * 1e-3
+        finally:
+            self._tuning = False
+
+    def _milliseconds(self, run: Call) -> float:
+        start, end = self._cuda.Event(), self._cuda.Event()
+        start.record(self._stream)
+        run()
+        end.record(self._stream)
+        end.synchronize()
+        return float(self._cuda.get_elapsed_time(start, end))

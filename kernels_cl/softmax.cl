@@ -2,7 +2,42 @@
 // softmax_16_bits: of 16-bit codes, by a table of reciprocals besides.
 // softmax_codes: the same of 8-bit codes, in fixed point; exps[d] is exp of minus d codes. One work-item a row.
 
-#ifdef WIDTH
+#if defined(LANES) && WIDTH == 1
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define V CAT(float, LANES)
+#define LOAD CAT(vload, LANES)
+#define STORE CAT(vstore, LANES)
+
+// LANES elements at once, of rows of at least as many; the last vector lies over the one before.
+kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
+    x += get_group_id(0) * depth;
+    out += get_group_id(0) * depth;
+    i32 last = depth - LANES, rest = depth % LANES;
+    V tops = -FLT_MAX, sums = 0;
+    for (i32 c = 0; c < depth; c += LANES) {
+        V v = LOAD(0, x + min(c, last));
+        tops = tops < v ? v : tops;
+    }
+    f32 lanes[LANES], top = -FLT_MAX, sum = 0;
+    STORE(tops, 0, lanes);
+    for (i32 e = 0; e < LANES; e++) top = top < lanes[e] ? lanes[e] : top;
+    for (i32 c = 0; c + LANES <= depth; c += LANES) {
+        V v = exp(beta * (LOAD(0, x + c) - top));
+        sums += v;
+        STORE(v, 0, out + c);
+    }
+    STORE(sums, 0, lanes);
+    for (i32 e = 0; e < LANES; e++) sum += lanes[e];
+    for (i32 c = depth - rest; c < depth; c++) {
+        out[c] = exp(beta * (x[c] - top));
+        sum += out[c];
+    }
+    V whole = sum, ends = LOAD(0, out + last) / whole;
+    for (i32 c = 0; c + LANES <= depth; c += LANES) STORE(LOAD(0, out + c) / whole, 0, out + c);
+    STORE(ends, 0, out + last);
+}
+#elif defined(WIDTH)
 #ifndef KEPT
 #define KEPT(v) (v)
 #endif

@@ -142,3 +142,15 @@ def test_matrices_of_computed_codes_are_multiplied_exactly(x_shape, y_shape, tur
     out = {"type": "INT8", "shape": (*leading, x_shape[-2], y_shape[-1]), "scale": F(0.4), "zero_point": 3}
     model = one_op("BATCH_MATMUL", [x, y], [out], version=4, adj_y=turned, asymmetric_quantize_inputs=False)
     same(model, [codes(random, "INT8", x_shape), codes(random, "INT8", given)], runtime)
+
+
+@pytest.mark.parametrize("x_shape, y_shape", SHAPES)
+@pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False)])
+def test_matrices_of_computed_floats_are_multiplied(x_shape, y_shape, turned, runtime):
+    random = np.random.default_rng(1)
+    shapes = [(*s[:-2], s[-1], s[-2]) if turn else s for s, turn in zip((x_shape, y_shape), turned, strict=True)]
+    leading = np.broadcast_shapes(x_shape[:-2], y_shape[:-2])
+    out = {"type": "FLOAT32", "shape": (*leading, x_shape[-2], y_shape[-1])}
+    inputs = [{"type": "FLOAT32", "shape": shape} for shape in shapes]
+    model = one_op("BATCH_MATMUL", inputs, [out], version=1, adj_x=turned[0], adj_y=turned[1])
+    same(model, [random.normal(size=shape).astype(F) for shape in shapes], runtime, rtol=1e-5, atol=1e-4)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from opencl_runtimes import require_intel
-from oracle import assert_same, tflgpu_run
+from oracle import assert_same, one_op, tflgpu_run
 
 from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import load_delegate
@@ -92,3 +92,13 @@ def test_a_damaged_file_of_choices_is_as_none(tmp_path: Path) -> None:
     assert tuner._path is not None
     tuner._path.write_text("[1, 2")
     assert Tuner("device", tmp_path)._chosen == {}
+
+
+@pytest.mark.parametrize("depth", [3, 16, 21, 67])
+def test_softmax_by_vectors_is_that_by_elements(depth: int, runtime: str) -> None:
+    shape = {"type": "FLOAT32", "shape": (5, depth)}
+    x = np.random.default_rng(depth).normal(scale=3, size=(5, depth)).astype(np.float32)
+    x[1, :2], x[2] = -np.inf, 80
+    model = one_op("SOFTMAX", [shape], [shape], beta=0.7)
+    delegate = load_delegate("opencl", {"device": runtime, "require_full": "1"})
+    assert_same(tflgpu_run(model, [x], [delegate]), tflgpu_run(model, [x]), rtol=1e-5, atol=1e-7)

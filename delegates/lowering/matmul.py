@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering import dot, gemm, hybrid_batch, products, tiles
 from tflgpu.delegates.lowering.conv import bias_argument
 from tflgpu.delegates.lowering.hybrid import quantize_rows
@@ -112,6 +112,18 @@ _HYBRID = {("FLOAT32", kind, "FLOAT32") for kind in ("INT8", "INT4", "INT2")}
 _SCALED = {(kind, weights, kind) for kind in ("INT8", "INT16") for weights in ("INT8", "INT4", "INT2")} | {
     ("UINT8", "UINT8", "UINT8")
 }
+
+
+def _in_panels(p: Product, limits: DeviceLimits) -> Launch:
+    """Matrices that are both computed, on a CPU: a work-item makes all rows of a few vectors of columns."""
+    vectors, rows = (2, 8) if limits.vector == 16 else (1, 4)
+    across = -(-p.n // (limits.vector * vectors))
+    blocks = size(p.out) // (p.m * p.n) * across
+    scratch = Temp(4 * blocks * p.k * limits.vector * vectors)
+    defines: dict[str, object] = {"X_BATCH": f"({p.x_batch})", "Y_BATCH": f"({p.y_batch})", "VW": limits.vector}
+    defines |= {"NV": vectors, "MR": rows, "OUT_T": "float", "PLAIN": 1}
+    args = (p.x, p.y, scratch, Ref(p.out.index), *map(i32, (blocks, across, p.m, p.n, p.k, *p.x_steps, *p.y_steps)))
+    return Launch("panels.product_panels", args, (blocks,), (1,), defines)
 
 
 def _float(p: Product, bias: Argument, activation: str | None) -> Launch:
@@ -223,6 +235,8 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
         if limits.warps and products.batches_of(node).fits:
             return [products.floats(products.batches_of(node), limits)]
+        if limits.cpu and limits.tiles and size(out) and k:
+            return [_in_panels(product, limits)]
         return [_float(product, np.zeros(n, np.float32), None)]
     wide = x.type == "INT16"
     defines = _types(x, y, out, limits, wide, "i8" if wide else "i4")

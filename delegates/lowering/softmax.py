@@ -30,6 +30,8 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
         defines: dict[str, object] = {"WIDTH": width}
         if node.op == "LOG_SOFTMAX":
             defines["LOGARITHM"] = 1
+        elif limits.cpu and limits.tiles and depth >= limits.vector:
+            defines["LANES"] = limits.vector
         return [Launch("softmax.softmax", args, (rows * width,), (width,), defines)]
     if types == ("INT16", "INT16") and node.op == "SOFTMAX":
         return [_softmax_16_bits(node, rows, depth)]

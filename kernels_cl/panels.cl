@@ -1,0 +1,57 @@
+// out (b, m, n) = x (b, m, k) times y (b, k, n), of floats that are both computed: a work-item copies NR columns of a y to
+// its scratch (k, NR), and multiplies all rows of x by them, MR at a time.
+// X_BATCH, Y_BATCH: C for where matrix `b` of each begins; then steps from one row and column to the next.
+// Only for OpenCL, and there for CPUs: CUDA has products.cu.
+
+#define NR (VW * NV)
+#pragma OPENCL FP_CONTRACT ON
+
+__attribute__((reqd_work_group_size(1, 1, 1)))
+kernel void product_panels(global const f32* restrict x, global const f32* restrict y, global f32* restrict scratch,
+                           global f32* restrict out, i32 blocks, i32 across, i32 m, i32 n, i32 k, i32 x_row,
+                           i32 x_column, i32 y_row, i32 y_column) {
+    i32 block = get_global_id(0);
+    if (block >= blocks) return;
+    i32 b = block / across, n0 = block % across * NR, count = min(NR, n - n0);
+    global f32* panel = scratch + block * k * NR;
+    x += X_BATCH;
+    y += Y_BATCH + n0 * y_column;
+    out += b * m * n + n0;
+    if (y_column == 1) {
+        for (i32 j = 0; j < k; j++) {
+            i32 i = 0;
+            for (; i + VW <= count; i += VW) VSTORE(VLOAD(y + j * y_row + i), panel + j * NR + i);
+            for (; i < NR; i++) panel[j * NR + i] = i < count ? y[j * y_row + i] : 0;
+        }
+    } else {
+        for (i32 i = 0; i < NR; i++)
+            for (i32 j = 0; j < k; j++) panel[j * NR + i] = i < count ? y[i * y_column + j * y_row] : 0;
+    }
+    for (i32 m0 = 0; m0 < m; m0 += MR) {
+        VF acc[MR][NV];
+        global const f32* from[MR];
+        #pragma unroll
+        for (i32 i = 0; i < MR; i++) {
+            from[i] = x + min(m0 + i, m - 1) * x_row;
+            #pragma unroll
+            for (i32 v = 0; v < NV; v++) acc[i][v] = 0;
+        }
+        global const f32* at = panel;
+        for (i32 j = 0; j < k; j++, at += NR) {
+            VF weights[NV];
+            #pragma unroll
+            for (i32 v = 0; v < NV; v++) weights[v] = VLOAD(at + v * VW);
+            #pragma unroll
+            for (i32 i = 0; i < MR; i++) {
+                f32 value = from[i][j * x_column];
+                #pragma unroll
+                for (i32 v = 0; v < NV; v++) acc[i][v] += value * weights[v];
+            }
+        }
+        #pragma unroll
+        for (i32 i = 0; i < MR; i++)
+            #pragma unroll
+            for (i32 v = 0; v < NV; v++)
+                if (m0 + i < m && v * VW < count) store(acc[i][v], out + (m0 + i) * n + v * VW, count - v * VW);
+    }
+}

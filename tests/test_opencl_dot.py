@@ -154,3 +154,20 @@ def test_matrices_of_computed_floats_are_multiplied(x_shape, y_shape, turned, ru
     inputs = [{"type": "FLOAT32", "shape": shape} for shape in shapes]
     model = one_op("BATCH_MATMUL", inputs, [out], version=1, adj_x=turned[0], adj_y=turned[1])
     same(model, [random.normal(size=shape).astype(F) for shape in shapes], runtime, rtol=1e-5, atol=1e-4)
+
+
+@few
+@given(sizes=SIZES, padding=st.sampled_from(["SAME", "VALID"]))
+def test_convolutions_of_16_bit_codes_are_equal_to_the_cpus(runtime, sizes, padding):
+    random = np.random.default_rng(9)
+    h, w, kh, kw, sh, sw, c, oc = sizes
+    scale = (random.random(oc) * 0.002 + 0.0004).astype(F)
+    value = codes(random, "INT8", (oc, kh, kw, c), -127)
+    weights = {"type": "INT8", "value": value, "scale": scale, "zero_point": [0] * oc, "axis": 0}
+    x = {"type": "INT16", "shape": (2, h, w, c), "scale": F(0.001), "zero_point": 0}
+    bias = {"type": "INT64", "value": random.integers(-(1 << 33), 1 << 33, oc), "scale": F(0.001) * scale}
+    oh, ow = (-(-(n - (k - 1) * (padding == "VALID")) // s) for n, k, s in ((h, kh, sh), (w, kw, sw)))
+    out = {"type": "INT16", "shape": (2, oh, ow, oc), "scale": F(0.01), "zero_point": 0}
+    options = {"padding": padding, "stride_h": sh, "stride_w": sw, "fused_activation_function": "NONE"}
+    model = one_op("CONV_2D", [x, weights, bias], [out], version=5, quantized_bias_type="INT64", **options)
+    same(model, [codes(random, "INT16", (2, h, w, c))], runtime)

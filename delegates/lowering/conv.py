@@ -162,8 +162,6 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     wide = types[0] == "INT16"
     if wide and (limits.warps or not limits.double or c.bias_type == "INT32" or c.node.op == "DEPTHWISE_CONV_2D"):
         return None
-    if wide and limits.vector < 16:
-        return None  # PoCL 3.0 does not build conversions between vectors of doubles and of longs
     depthwise = c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3] >= 4 and limits.cpu
     if limits.warps and c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3]:
         depthwise = strips.fits(out.shape[3], c.window)

@@ -70,6 +70,8 @@ def conv_tiles(
 ) -> Lowered:
     """The launch. image: x's shape as (n, h, w, c), which for a matrix product is (1, 1, rows, depth)."""
     pixels = size(out) // matrix.weights.shape[0]
+    if finish.wide and limits.vector < 16:
+        limits = replace(limits, vector=limits.vector // 2)  # sums are of twice the bytes
     first, *others = [
         _conv_tiles(x, image, matrix, out, over, finish, limits, tile)
         for tile in _tiles_worth_trying(len(matrix.weights), pixels, limits)

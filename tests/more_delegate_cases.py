@@ -115,4 +115,37 @@ def _products() -> list[Case]:
     ]
 
 
-MORE_CASES = [*_scattered(), *_windows(), *_placed(), *_ordered(), *_products(), *NARROW_CASES, *CUSTOM_CASES]
+def _upstreams() -> list[Case]:
+    """What else TensorFlow Lite's own GPU delegates take."""
+    kept = {"keep_dims": True}
+    masks = {"begin_mask": 1, "end_mask": 0, "shrink_axis_mask": 2}
+    strided = [f(4, 5, 6), i32(0, 1, 5), i32(3, 2, 0), i32(2, 1, -2)]
+    update = [t("INT16", 3, 5), t("INT16", 2, 2), i32(1, 9)]
+    return [
+        Case("DEPTH_TO_SPACE", "DEPTH_TO_SPACE", [f(1, 2, 3, 12)], [f(1, 4, 6, 3)], {"block_size": 2}),
+        Case("STRIDED_SLICE", "STRIDED_SLICE", strided, [f(2, 3)], masks),
+        Case("LESS_EQUAL", "LESS_EQUAL", [t("INT32", 9), t("INT32", 9)], [t("BOOL", 9)], below=3),
+        Case("SELECT", "SELECT", [t("BOOL", 3), f(3, 4), f(3, 4)], [f(3, 4)]),
+        Case("LOGICAL_OR", "LOGICAL_OR", [t("BOOL", 9), t("BOOL", 9)], [t("BOOL", 9)]),
+        Case("LOGICAL_NOT", "LOGICAL_NOT", [t("BOOL", 9)], [t("BOOL", 9)]),
+        Case("FLOOR_DIV", "FLOOR_DIV", [f(70), np.float32([-0.7])], [f(70)], version=2),
+        Case("REDUCE_ANY", "REDUCE_ANY", [t("BOOL", 5, 2), i32(1)], [t("BOOL", 5, 1)], kept),
+        Case("REDUCE_ALL", "REDUCE_ALL", [t("BOOL", 5, 2), i32(1)], [t("BOOL", 5, 1)], kept),
+        Case("SPLIT_V", "SPLIT_V", [f(2, 7), i32(3, 4), i32(1)[0]], [f(2, 3), f(2, 4)], {"num_splits": 2}),
+        Case("CEIL", "CEIL", [f(70)], [f(70)]),
+        Case("RELU_0_TO_1", "RELU_0_TO_1", [f(70)], [f(70)]),
+        Case("DYNAMIC_UPDATE_SLICE", "DYNAMIC_UPDATE_SLICE", update, [t("INT16", 3, 5)]),
+        Case("BITWISE_XOR", "BITWISE_XOR", [t("INT32", 70), t("INT32", 70)], [t("INT32", 70)]),
+    ]
+
+
+MORE_CASES = [
+    *_scattered(),
+    *_windows(),
+    *_placed(),
+    *_ordered(),
+    *_products(),
+    *_upstreams(),
+    *NARROW_CASES,
+    *CUSTOM_CASES,
+]

@@ -2,6 +2,7 @@
 // gather_nd: out (places, inner) = x (n0, ..., n5, inner) at indices (places, nd).
 // one_hot: out (outer, depth, inner) = on where its middle place is indices (outer, inner), else off.
 // embed: out (n, depth) = rows of codes of the table (count, depth) times their scales, as RESULT.
+// lookup: out (n, inner) = the rows of the table whose sorted keys (rows) are wanted (n), else 0; hits (n): whether.
 // update_slice: out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
 // An index that is out of bounds is a fault. One thread an output.
 
@@ -29,6 +30,24 @@ extern "C" __global__ void embed(const i8* table, const i32* rows, const f32* sc
         return;
     }
     out[i] = RESULT((f32)table[row * depth + i % depth] * scales[row * scale_step]);
+}
+#elif defined(KEYS)
+extern "C" __global__ void lookup(const i32* wanted, const i32* keys, const T* table, T* out, u8* hits, i32 size,
+                   i32 rows, i32 inner) {
+    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    i32 key = wanted[i / inner], low = 0, high = rows, row = -1;
+    while (low < high && row < 0) {
+        i32 middle = (low + high) / 2, above = (i32)((u32)key - (u32)keys[middle]);
+        if (above == 0)
+            row = middle;
+        else if (above < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    out[i] = row < 0 ? (T)0 : table[row * inner + i % inner];
+    if (i % inner == 0) hits[i / inner] = row >= 0;
 }
 #elif defined(UPDATE)
 extern "C" __global__ void update_slice(const T* __restrict__ update, const INDEX_T* __restrict__ start,

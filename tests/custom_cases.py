@@ -113,6 +113,8 @@ def others() -> dict[str, Model]:
         codes = {"type": "INT8", "value": table, **(scales if by_row else {"scale": 0.3, "zero_point": 0})}
         model = one_op("EMBEDDING_LOOKUP", [t("INT32", 4), codes], [t(kind, 4, 5)])
         found[f"EMBEDDING_LOOKUP of codes to {kind.lower()}"] = (model, [i32(8, 0, 3, 3)])
+    keyed = [t("INT32", 4), i32(-5, 0, 3, 9), f(4, 3)], [f(4, 3), t("UINT8", 4)]
+    found["HASHTABLE_LOOKUP"] = (one_op("HASHTABLE_LOOKUP", *keyed), [i32(9, 1, -5, 3), reals(4, 3)])
     for raises in (False, True):
         content = options(tolerance=5.0, log_if_failed=raises)
         model = one_op("NumericVerify", [q("INT8", 4, scale=0.5), f(4)], [f(4)], custom=content)

@@ -119,6 +119,20 @@ def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec) -> Launc
     return Launch("indexing.embed", args, (size(out),), defines=defines)
 
 
+@lowers("HASHTABLE_LOOKUP")
+def hashtable_lookup(node: Node, limits: DeviceLimits) -> Lowered:
+    """Rows of a table by their keys, and whether there was one."""
+    wanted, keys, table = (node.input(i) for i in range(3))
+    out, hits = node.outputs
+    inner = math.prod(table.shape[1:])
+    require(table.shape[0] > 0 and inner > 0, "a table without elements")
+    args: tuple[Any, ...] = (
+        *(Ref(spec.index) for spec in (wanted, keys, table, out, hits)),
+        *map(i32, (size(out), table.shape[0], inner)),
+    )
+    return [Launch("indexing.lookup", args, (size(out),), defines={"T": bits_type(out), "KEYS": 1})]
+
+
 @lowers("DYNAMIC_UPDATE_SLICE")
 def dynamic_update_slice(node: Node, limits: DeviceLimits) -> Lowered:
     """x with `update` over it from `start` on, which is moved so that all of it lies inside."""

@@ -259,8 +259,8 @@ def _built(program: cl.Program, options: Sequence[str]) -> cl.Program:
 
 
 def _has(program: cl.Program, name: str) -> bool:
-    names: str = program.get_info(cl.program_info.KERNEL_NAMES)
-    return name in names.split(";")
+    names: Any = program.get_info(cl.program_info.KERNEL_NAMES)
+    return name in str(names).split(";")
 
 
 def _keep(path: Path, binary: bytes) -> None:

@@ -108,6 +108,17 @@ def _transposed() -> list[Case]:
     return cases
 
 
+def _panels() -> list[Case]:
+    """Products of computed matrices, broadcast, transposed, whose last tiles are not full."""
+    shapes = [((2, 1, 13, 17), (1, 3, 17, 37), {}), ((3, 17, 19), (3, 41, 17), {"adj_x": True, "adj_y": True})]
+    cases = []
+    for x, y, options in shapes:
+        m, n = (x[-1] if options else x[-2]), (y[-2] if options else y[-1])
+        lead = np.broadcast_shapes(x[:-2], y[:-2])
+        cases.append(Case(f"panels {m} x {n}", "BATCH_MATMUL", [f(*x), f(*y)], [f(*lead, m, n)], options, rtol=1e-5))
+    return [*cases, Case("LOG_SOFTMAX of 37", "LOG_SOFTMAX", [f(3, 37)], [f(3, 37)])]
+
+
 def _others() -> list[Case]:
     hybrid = constant(_weights("i1", 6, 17), "INT8", scale=0.02, zero_point=0)
     two = {"zero_point": 0}
@@ -151,7 +162,7 @@ def _others() -> list[Case]:
     ]
 
 
-KERNEL_CASES: list[Case] = [*_depthwise(), *_tiles(), *_transposed(), *_others()]
+KERNEL_CASES: list[Case] = [*_depthwise(), *_tiles(), *_transposed(), *_panels(), *_others()]
 
 LOOP_CASES: list[Case] = [
     Loops("nested loops", "WHILE", [t("INT32"), f(5)], [], below=4),

@@ -17,6 +17,10 @@ except ValueError as error:  # no C++ compiler
 KERNELS = {
     "ok": "__shared__ float s[64]; int t = threadIdx.x; s[t] = t; __syncthreads(); y[blockIdx.x * 64 + t] = s[63 - t];",
     "warp": "__shared__ float s[64]; int t = threadIdx.x; s[t] = t; __syncwarp(); y[blockIdx.x * 64 + t] = s[t ^ 1];",
+    "warp_rereads": "__shared__ float s[64]; int t = threadIdx.x; s[t] = t; __syncwarp(); float a = s[t / 32 * 32] +"
+    "s[t ^ 1]; __syncwarp(); s[t] = a; __syncwarp(); y[blockIdx.x * 64 + t] = s[t ^ 2];",
+    "race_of_readers": "__shared__ float s[64]; int t = threadIdx.x; s[t] = t; __syncwarp(); float a = s[t / 32 * 32];"
+    "s[t] = a; __syncwarp(); y[blockIdx.x * 64 + t] = s[t ^ 2];",
     "outside": "y[blockIdx.x * 64 + threadIdx.x + 1] = 1;",
     "outside_shared": "__shared__ float s[64]; int t = threadIdx.x; s[t + 1] = 1; __syncthreads();"
     "y[blockIdx.x * 64 + t] = s[t + 1];",
@@ -35,6 +39,7 @@ FOUND = {
     "outside": "out of bounds: write of 4 bytes at byte 512 of buffer 0",
     "outside_shared": "out of bounds: write of 4 bytes at byte 256 of s",
     "race": "race: ",
+    "race_of_readers": "race: ",
     "late_barrier": "race: ",
     "race_of_blocks": "race: a write of byte 0 of buffer 0",
     "uninitialised": "uninitialised: a read of byte 128 of shared s",

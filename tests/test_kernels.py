@@ -92,7 +92,7 @@ def groups(part: Part, limits: DeviceLimits) -> Sequence[Lowered]:
     return with_separable(joined(with_row_chains(plain, roots, kept), roots, kept, limits), roots, kept)
 
 
-SIZES = ("BQ", "BK", "EACH", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "LOAD", "SIDE", "STRIP")
+SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "LOAD", "SIDE", "STRIP")
 """Macros whose values decide how many registers a kernel of its own design takes."""
 
 
@@ -105,7 +105,8 @@ def variants() -> dict[str, Launch]:
     wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
     wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES, *BEHIND) if pattern.compiled]
-    wanted += [(SEPARABLES[0], replace(fast, precision=p)) for p in ("tf32", "fp16")]
+    on_tensor_cores = [SEPARABLES[0], *(pattern for pattern in ATTENTIONS if pattern.compiled)]
+    wanted += [(pattern, replace(fast, precision=p)) for pattern in on_tensor_cores for p in ("tf32", "fp16")]
     for case, limits in wanted:
         for launch in launches(case.model(), limits):
             sizes = " ".join(str(launch.defines[name]) for name in SIZES if name in launch.defines)

@@ -48,6 +48,19 @@ def runs(model: bytes, values: list[Any]) -> tuple[list[Any], dict[str, int]]:
     return outputs, {name: count for name, (count, _) in delegate.device.times().items()}
 
 
+class Fused:
+    """A tuner that takes the variant of that number among those in which a kernel has a macro, the first by default."""
+
+    def __init__(self, macro: str, number: int = 0):
+        self.macro, self.number, self.most, self.found = macro, number, 0, 0
+
+    def choose(self, device: Any, launch: Any, bind: Any) -> Any:
+        ways = [w for w in launch.variants if any(self.macro in one.defines for one in w.sequence)]
+        self.most = max(self.most, len(ways))
+        self.found += bool(ways)
+        return ways[min(self.number, len(ways) - 1)] if ways and self.number >= 0 else launch
+
+
 @pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS, *BEHIND], ids=lambda p: p.name)
 def test_a_pattern_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
     model = pattern.model()
@@ -62,6 +75,33 @@ def test_a_pattern_breaks_no_rule_of_cuda(pattern: Pattern) -> None:
     model = pattern.model()
     values = inputs_of(model)
     assert_same(tflgpu_run(model, values, [cuda(check=True)]), tflgpu_run(model, values), **TOLERANCE)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+@pytest.mark.parametrize("pattern", ATTENTIONS[:-1], ids=lambda p: p.name)
+def test_attention_on_tensor_cores_rounds_its_operands_and_breaks_no_rule(pattern: Pattern, precision: str) -> None:
+    model = pattern.model()
+    values = inputs_of(model)
+    options = {"device": DEVICE, "autotune": True, "precision": precision, "cache_dir": "none"}
+    delegate = load_delegate("cuda", options | ({"check": True} if DEVICE == "emulator" else {}))
+    tuner = delegate.device.tuner = Fused("MMA", -1)  # the launch itself first
+    want = tflgpu_run(model, values)
+    while tuner.number < tuner.most:
+        assert_same(tflgpu_run(model, values, [delegate]), want, rtol=1e-2, atol=1e-2)
+        tuner.number += 1
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+@pytest.mark.parametrize("name", ["a row without keys", "a row of minus infinity", "not a number", "growing"])
+def test_masked_rows_on_tensor_cores_are_those_of_the_single_kernels(name: str, precision: str) -> None:
+    rows = np.arange(70, dtype=np.float32)[None] * np.float32([[0.0], [1.0], [-1.0]])  # weights leave their scale
+    mask = rows if name == "growing" else MASKS[name].astype(np.float32)
+    model = masked(np.repeat(mask if mask.ndim == 2 else mask[None], 6, 0), queries=mask.shape[0] * 6)
+    values = inputs_of(model)
+    delegate = load_delegate("cuda", {"device": DEVICE, "precision": precision, "profile": True})
+    got = tflgpu_run(model, values, [delegate])
+    assert delegate.device.times().keys() == {"attention_mma"}
+    assert_same(got, tflgpu_run(model, values), rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("pattern", NO_ATTENTIONS, ids=lambda p: p.name)
@@ -105,9 +145,9 @@ def test_normalization_of_what_is_no_number_is_the_cpus(value: float) -> None:
         assert_same(got, tflgpu_run(model, values), **TOLERANCE)
 
 
-def masked(mask: Any, n: int = 70) -> bytes:
+def masked(mask: Any, n: int = 70, queries: int = 3) -> bytes:
     w = Writer()
-    q, k, v = w.input(1, 3, 8), w.input(1, n, 8), w.input(1, n, 8)
+    q, k, v = w.input(1, queries, 8), w.input(1, n, 8), w.input(1, n, 8)
     scores = w.binary("ADD", w.matmul(q, k, adj_y=True), w.constant(mask))
     return w.model(w.matmul(w.softmax(scores), v))
 
@@ -157,19 +197,6 @@ def test_numbers_that_are_none_go_where_the_cpu_lets_them(name: str) -> None:
     with np.errstate(all="ignore"):
         want = tflgpu_run(model, values)
     assert_same(got, want, **TOLERANCE)
-
-
-class Fused:
-    """A tuner that takes the variant of that number among those in which a kernel has a macro, the first by default."""
-
-    def __init__(self, macro: str, number: int = 0):
-        self.macro, self.number, self.most, self.found = macro, number, 0, 0
-
-    def choose(self, device: Any, launch: Any, bind: Any) -> Any:
-        ways = [w for w in launch.variants if any(self.macro in one.defines for one in w.sequence)]
-        self.most = max(self.most, len(ways))
-        self.found += bool(ways)
-        return ways[min(self.number, len(ways) - 1)] if ways else launch
 
 
 @pytest.mark.parametrize("check", [False, True])

@@ -303,7 +303,8 @@ struct Shadow {
     unsigned write_block, read_block;
     unsigned short writer, reader, write_barriers, read_barriers, write_exchanges, read_exchanges;
 };
-static const unsigned short SEVERAL = 0xffff;
+// Besides a thread's number: several lanes of a warp, OF_WARP and its number; several threads of different warps.
+static const unsigned short OF_WARP = 0x8000, SEVERAL = 0xffff;
 enum Kind { VALUE, GLOBAL, READ_ONLY, SHARED, IMAGE };
 struct Region {
     unsigned char* begin;
@@ -360,13 +361,15 @@ static void report_outside(unsigned char* p, int nbytes, bool writes) {
               nearest ? nearest->nbytes : 0);
 }
 
+static int warp_of(unsigned short who) { return who >= OF_WARP ? who - OF_WARP : who >> 5; }
+
 // Whether an earlier access to a byte may happen at the same time as one of thread t now.
 static bool concurrent(const Thread& t, unsigned block, unsigned short who, unsigned short at_barriers,
                        unsigned short at_exchanges) {
     if (!block) return false;
     if (block != block_number + 1) return true;
     if (who == current || at_barriers != (unsigned short)t.barriers) return false;
-    return who == SEVERAL || who >> 5 != current >> 5 || at_exchanges >= (unsigned short)t.exchanges;
+    return warp_of(who) != current >> 5 || at_exchanges >= (unsigned short)t.exchanges;
 }
 
 static void check_byte(Region& r, size_t at, bool writes) {
@@ -387,10 +390,13 @@ static void check_byte(Region& r, size_t at, bool writes) {
         s.write_exchanges = t.exchanges;
     } else {
         bool shared = s.read_block == block && s.read_barriers == (unsigned short)t.barriers && s.reader != current;
-        s.reader = shared ? SEVERAL : current;
+        bool by_warp = shared && warp_of(s.reader) == current >> 5;
+        // A lane that reads after others of its warp have, and a warp operation, stands for them.
+        bool beside = by_warp && s.read_exchanges >= (unsigned short)t.exchanges;
+        s.reader = shared && !by_warp ? SEVERAL : beside ? OF_WARP + (current >> 5) : current;
         s.read_block = block;
         s.read_barriers = t.barriers;
-        s.read_exchanges = t.exchanges;
+        if (!beside) s.read_exchanges = t.exchanges;
     }
 }
 

@@ -1,6 +1,7 @@
 """Attention in one pass: scores, softmax and mix of a block of queries, with keys and values read once.
 
-The scores are never in memory: a row's maximum and sum so far are corrected as keys come.
+The scores are never in memory: a row's maximum and sum so far are corrected as keys come. On tensor cores where the user
+lets operands be rounded.
 """
 
 from __future__ import annotations
@@ -70,6 +71,34 @@ class Tiles:
         return 4 * words <= SHARED and max(self.each * 16, self.keys) * max(deep, wide) <= 4096
 
 
+@dataclass(frozen=True)
+class Warps:
+    """The same on tensor cores, where each warp works on 16 queries."""
+
+    warps: int
+    keys: int
+
+    @property
+    def queries(self) -> int:
+        return self.warps * 16
+
+    @property
+    def threads(self) -> int:
+        return self.warps * 32
+
+    def fit(self, deep: int, wide: int, bits: int) -> bool:
+        """Whether shared memory holds them, operands being of so many bits, and registers what is under way."""
+        deep, wide = -(-deep // 16) * 16, -(-wide // 16) * 16
+        padded = 16 * 8 // bits
+        operands = (self.queries + self.keys) * (deep + padded) + self.keys * (wide + padded)
+        shared = operands * bits // 8 + self.warps * 16 * (self.keys + 4) * 4
+        fetched, scores, mixed = self.keys * max(deep, wide) // self.threads, self.keys, wide // 2
+        return shared <= SHARED and fetched + scores + mixed <= 80
+
+
+FEW_WARPS = (Warps(2, 32), Warps(2, 16), Warps(4, 16))
+MANY_WARPS = (Warps(4, 32), Warps(4, 16), Warps(2, 16))
+
 FEW = (Tiles(16, 64, 2), Tiles(16, 32, 2))
 MANY = (Tiles(64, 32, 4), Tiles(32, 32, 4), Tiles(16, 64, 2), Tiles(16, 32, 2))
 """Small blocks where there are few queries, so that every multiprocessor has one; else as large as memory holds."""
@@ -96,16 +125,21 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
         steps += [stride // view.itemsize for stride in view.strides[-2:]]
     tensors: tuple[Argument, ...] = tuple(Ref(x.source.index) for x in (a.q, a.k, a.v, a.out))
     args = (*tensors, *map(i32, (m, n, *steps)), f32(a.beta), *(argument for _, _, argument in extra))
-    ways = FEW if -(-m // MANY[0].queries) * batches < 2 * limits.units else MANY
+    few = -(-m // MANY[0].queries) * batches < 2 * limits.units
+    mma = {"fp16": 16, "tf32": 32}.get(limits.precision, 0) if limits.tensor_cores and m >= 16 else 0
+
+    def launch(ways: Tiles | Warps, kernel: str, **macros: int) -> Launch:
+        threads = -(-m // ways.queries) * ways.threads, batches
+        return Launch(f"attention.{kernel}", args, threads, (ways.threads, 1), defines | macros | {"BK": ways.keys})
+
     launches = [
-        Launch(
-            "attention.attention",
-            args,
-            (-(-m // tiles.queries) * tiles.threads, batches),
-            (tiles.threads, 1),
-            defines | {"BQ": tiles.queries, "BK": tiles.keys, "EACH": tiles.each},
-        )
-        for tiles in dict.fromkeys((*ways, *FEW, *MANY))
+        launch(warps, "attention_mma", MMA=mma, WARPS=warps.warps)
+        for warps in dict.fromkeys((*(FEW_WARPS if few else MANY_WARPS), *FEW_WARPS, *MANY_WARPS))
+        if mma and warps.fit(deep, wide, mma)
+    ]
+    launches += [
+        launch(tiles, "attention", BQ=tiles.queries, EACH=tiles.each)
+        for tiles in dict.fromkeys((*(FEW if few else MANY), *FEW, *MANY))
         if tiles.fit(deep, wide)
     ]
     return replace(launches[0], variants=tuple(launches[1:])) if launches else None

@@ -1,7 +1,7 @@
 """Attention in one pass: scores, softmax and mix of a block of queries, with keys and values read once.
 
-The scores are never in memory: a row's maximum and sum so far are corrected as keys come. On tensor cores where the user
-lets operands be rounded.
+The scores are never in memory: a row's maximum and sum so far are corrected as keys come. On tensor cores where the
+user lets operands be rounded.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ fi
 
 step "machine"
 "$python" --version
-[ -n "$dry" ] || nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv
+[ -n "$dry" ] || nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv || true
 "$python" - <<PYTHON
 import importlib
 for name in ("tflgpu", "numpy", "cupy", "torch", "pytest", "flatbuffers"):
@@ -41,7 +41,8 @@ for name in ("tflgpu", "numpy", "cupy", "torch", "pytest", "flatbuffers"):
     except ImportError as error:
         print(name, "is missing:", error)
 import tflgpu
-print(tflgpu.load_delegate("cuda", {"device": "$device", "autotune": True}), *tflgpu.load_delegate("cuda", {"device": "$device", "autotune": True}).notes, sep="\n")
+delegate = tflgpu.load_delegate("cuda", {"device": "$device", "autotune": True})
+print(delegate, *delegate.notes, sep="\n")
 PYTHON
 
 failed=0

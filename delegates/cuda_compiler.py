@@ -51,7 +51,9 @@ class Compiler:
         """The kernel of that name. Raises CuPy's CompileException."""
         if text not in self._modules:
             self._modules[text] = self._cupy.RawModule(path=str(self._program(text)))
-        return self._modules[text].get_function(name)
+        kernel = self._modules[text].get_function(name)
+        kernel.compile()  # loads it, which would otherwise happen in the first run, perhaps while that is recorded
+        return kernel
 
     def _program(self, text: str) -> Path:
         """The file of the program, which is made unless it is there."""

@@ -35,12 +35,14 @@ TINY: Mapping[str, Mapping[str, int]] = {"bert_base": {"tokens": 8, "layers": 1}
 
 
 def measured(run: Callable[[], Any], seconds: float) -> dict[str, float]:
-    """Median and least milliseconds of run, for about so many seconds after a warm-up."""
-    for _ in range(3):
+    """Median and least milliseconds of run, for about so many seconds after a warm-up; of one run where it is slow."""
+    begin, warm = time.perf_counter(), 0
+    while warm < 3 and time.perf_counter() - begin <= 5 * seconds:
         run()
+        warm += 1
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < 5 or (time.perf_counter() < end and len(times) < 2000):
+    while len(times) < (5 if warm == 3 else 1) or (time.perf_counter() < end and len(times) < 2000):
         start = time.perf_counter()
         run()
         times.append((time.perf_counter() - start) * 1e3)
@@ -175,10 +177,10 @@ def ceilings(device: int) -> dict[str, float]:
         return found
 
 
-def attempt(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What it measures, or {"error": why not}: the other models are still to be measured."""
+def attempt(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """What it measures of args, or {"error": why not}: the other models are still to be measured."""
     try:
-        return measure()
+        return measure(*args)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"[:2000]}
 
@@ -213,7 +215,7 @@ def main() -> None:
     each = given.seconds / max(len(chosen) * len(RUNS) * 16, 1)
     results: dict[str, Any] = {"device": name, "date": datetime.date.today().isoformat(), "models": []}
     stem = re.sub(r"\W+", "-", name.split(" (")[0]).strip("-").lower() + f"-{results['date']}"
-    results["ceilings"] = {} if dry else attempt(lambda: ceilings(int(device)))
+    results["ceilings"] = {} if dry else attempt(ceilings, int(device))
     start = time.monotonic()
     networks: dict[tuple[str, int], Network] = {}
 
@@ -241,10 +243,17 @@ def main() -> None:
                 if dry and more and precision != "fp32":  # the emulator's tensor cores are slow
                     entry[of] = {"error": "not tried"}
                     continue
-                entry[of] = attempt(lambda: of_tflgpu(data[kind], kind, options | more, each, of == "tflgpu"))  # noqa: B023
+                entry[of] = attempt(
+                    of_tflgpu,
+                    data[kind],
+                    kind,
+                    options | more,
+                    each,
+                    of == "tflgpu" and (not dry or precision == "fp32"),
+                )
             # PyTorch has no int8 on CUDA that is the same arithmetic: int8 stands beside its float32.
             ways = () if kind == "int8" else ("eager",) if dry else ("eager", "graph")
-            entry["torch"] = attempt(lambda: of_torch(network, precision, ways, not dry, each))  # noqa: B023
+            entry["torch"] = attempt(of_torch, network, precision, ways, not dry, each)
             results["models"].append(entry)
             said = entry["tflgpu"].get("error") or f"{entry['tflgpu']['median_ms']:.3f} ms"
             print(model, batch, kind, precision, said, entry["tuned"].get("median_ms", entry["tuned"]), flush=True)
@@ -255,7 +264,7 @@ def main() -> None:
             entry["torch"].setdefault("compiled", {"error": "not tried: out of time"})
         elif entry["type"] != "int8" and "eager" in entry["torch"]:
             network = networks[entry["model"], entry["batch"]]
-            entry["torch"] |= attempt(lambda: of_torch(network, entry["precision"], ("compiled",), True, each))  # noqa: B023
+            entry["torch"] |= attempt(of_torch, network, entry["precision"], ("compiled",), True, each)
             keep()
     print(table(results))
     keep()

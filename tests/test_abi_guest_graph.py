@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from guests import FUNCTIONS, Numpy, interpreter, parts, result
 from oracle import one_op, tflgpu_run
 
@@ -108,3 +109,31 @@ def test_a_custom_operator_that_google_does_not_know_runs_in_our_part(google: An
         np.testing.assert_array_equal(result(it, np.float32([1, 2, 3, 4])), np.float32([2, 4, 6, 8]))
     finally:
         del OPS["Doubler"], FUNCTIONS["Doubler"]
+
+
+def test_the_body_of_a_reduction_is_shown_with_it(google: Any) -> None:
+    m = ModelBuilder()
+    g, body = m.graph(), m.graph("body")
+    a, b, s = body.input("a", "FLOAT32", []), body.input("b", "FLOAT32", []), body.tensor("s", "FLOAT32", [])
+    body.node("STABLEHLO_ADD", [a, b], [s])
+    body.outputs(s)
+    x, y = g.input("x", "FLOAT32", [4]), g.tensor("y", "FLOAT32", [2])
+    fields: dict[str, Any] = {"window_dimensions": [2], "window_strides": [2], "padding": [0, 0]}
+    fields |= {"base_dilations": [1], "window_dilations": [1], "body_subgraph_index": body.index}
+    g.node("STABLEHLO_REDUCE_WINDOW", [x, g.constant("zero", np.float32(0))], [y], **fields)
+    g.outputs(y)
+    shown: list[list[str]] = []
+
+    class Watcher(Numpy):
+        def check(self, node: Node) -> None:
+            if node.op == "STABLEHLO_REDUCE_WINDOW":
+                shown.append([inner.op for inner in node.options.body.nodes])
+            raise Unsupported("only looking")
+
+    try:
+        alone = result(interpreter(google, m.build()), np.float32([1, 2, 3, 4]))
+    except (RuntimeError, ValueError) as error:
+        pytest.skip(f"{google.__name__} does not run STABLEHLO_REDUCE_WINDOW: {error}")
+    np.testing.assert_array_equal(alone, [3, 7])
+    np.testing.assert_array_equal(result(interpreter(google, m.build(), Watcher()), np.float32([1, 2, 3, 4])), [3, 7])
+    assert shown == [["STABLEHLO_ADD"]]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from tflgpu.delegates.abi import builtin_data, structs
+from tflgpu.delegates.lowering.bodies import NAMED_BY
 
 from tflgpu.constants import Budget, decode
 from tflgpu.graph import BITS, Array, Graph, Node, Options, Quantization, Shape, Sparsity, TensorSpec
@@ -114,6 +115,8 @@ class GuestGraph:
             elif not is_custom:
                 first = next((spec for spec in inputs if spec is not None), None)
                 options = builtin_data.read(op, node.builtin_data, 0 if first is None else len(first.shape))
+                if op in NAMED_BY:
+                    options = SimpleNamespace(**vars(options), body=self._body(getattr(options, NAMED_BY[op])))
         except RuntimeError as error:
             self.unreadable[index] = str(error).strip()
         text = next((s for s in (*inputs, *outputs) if s is not None and s.type == "STRING"), None)
@@ -130,6 +133,18 @@ class GuestGraph:
             is_custom,
             content,
         )
+
+    def _body(self, number: int) -> Graph | None:
+        """Another of the model's graphs, its inputs in no certain order; None where the runtime does not show it."""
+        context, address, other = self.context, c.addressof(self.context), structs.Pointer()
+        if not context.AcquireSubgraphContext:
+            return None
+        if context.AcquireSubgraphContext(address, number, c.byref(other)) != structs.OK or not other.value:
+            return None
+        try:
+            return GuestGraph(structs.Context.from_address(other.value)).inferred()
+        finally:
+            context.ReleaseSubgraphContext(address, number)
 
 
 def infer_node(node: Node, specs: list[TensorSpec]) -> bool:

@@ -11,10 +11,11 @@ from tflgpu.delegates.lowering.registry import require
 from tflgpu.graph import Graph, Node
 from tflgpu.ops.reduce_window import BODIES
 
-_NAMED_BY = {
+NAMED_BY = {
     "STABLEHLO_REDUCE_WINDOW": "body_subgraph_index",
     "STABLEHLO_SCATTER": "update_computation_subgraph_index",
 }
+"""The option by which a reduction names its body."""
 
 
 _CONTROL = ("WHILE", "IF")
@@ -22,11 +23,11 @@ _CONTROL = ("WHILE", "IF")
 
 def with_body(node: Node, graphs: Sequence[Graph]) -> Node:
     """The node; of one that names a graph as its body, with the graph as the option `body`, or all as `graphs`."""
-    if not graphs or node.op not in (*_NAMED_BY, *_CONTROL):
+    if not graphs or node.op not in (*NAMED_BY, *_CONTROL):
         return node
     if node.op in _CONTROL:
         return replace(node, options=SimpleNamespace(**vars(node.options), graphs=graphs))
-    body = graphs[int(getattr(node.options, _NAMED_BY[node.op]))]
+    body = graphs[int(getattr(node.options, NAMED_BY[node.op]))]
     return replace(node, options=SimpleNamespace(**vars(node.options), body=body))
 
 

@@ -2,7 +2,8 @@
 // softmax_16_bits: of 16-bit codes, by a table of reciprocals besides.
 // softmax_codes: the same of 8-bit codes, in fixed point; exps[d] is exp of minus d codes. One work-item a row.
 
-#if defined(LANES) && WIDTH == 1
+// KEPT: what is kept of an exponential.
+#if defined(LANES) && WIDTH == 1 && !defined(KEPT)
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
 #define V CAT(float, LANES)

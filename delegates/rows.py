@@ -16,7 +16,7 @@ SMALL = 2048
 
 FUNCTIONS = r"exp|expm1|log|sqrt|tanh|sin|cos|fabs|floor|ceil|rint|trunc"
 HEXADECIMAL = re.compile(r"0x[0-9a-f.]+p[+-]?\d+f?")
-WORDS = r"(?:[\s\d.f+\-*/(),=;<>?:]|\b(?:v\d+|t\d+|f32|clamp_f32|INFINITY{})\b)*"
+WORDS = r"(?!.*f64)(?:[\s\d.f+\-*/(),=;<>?:]|\b(?:v\d+|t\d+|f32|clamp_f32|INFINITY{})\b)*"
 ON_VECTORS = re.compile(WORDS.format(""))
 """What means the same of vectors as of floats: arithmetic, clamps, and choices by comparisons, but no functions."""
 WITH_FUNCTIONS = re.compile(WORDS.format("|" + FUNCTIONS))

@@ -28,7 +28,7 @@ class DeviceLimits:
     there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16": what operands of products of floats may be
     rounded to; sums are float32 always.
     dot: whether products of bytes go to the kernels of lowering/dot.py. assembly: whether it runs their assembly.
-    inner_barriers: whether functions that a kernel calls, and loops that end by a test, may have barriers.
+    inner_barriers: whether functions that a kernel calls, and loops, may have barriers: whether there can be sequences.
     warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
     library: whether it has the routines of lowering/library.py.
     """

@@ -13,6 +13,7 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.epilogue import with_epilogues
 from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share
 from tflgpu.delegates.rows import in_rows
+from tflgpu.delegates.sequence import in_sequences
 from tflgpu.delegates.tables import with_tables
 
 from tflgpu.graph import Array
@@ -45,11 +46,12 @@ def joined(
     kept: Callable[[int], bool],
     limits: DeviceLimits,
     constant: Callable[[int], Array | None] = lambda tensor: None,
+    small: Callable[[int, Launch], bool] = lambda group, launch: False,
 ) -> list[Lowered]:
     """The groups, an element-wise launch that only another reads moved into that one.
 
     roots: whose storage each tensor shares. kept: whether a tensor's value is wanted outside of the launches.
-    constant: a tensor's value where it is constant.
+    constant: a tensor's value where it is constant. small: whether a launch of a group is one for sequence.py.
     """
     launches = [
         (g, s, step) for g, group in enumerate(groups) for s, step in enumerate(group) if isinstance(step, Launch)
@@ -77,6 +79,7 @@ def joined(
             producers[root] = (g, s, chain)
     with_tables(out, lambda tensor: roots.get(tensor, tensor), kept, constant)
     with_epilogues(out, chains, lambda tensor: roots.get(tensor, tensor), kept)
+    in_sequences(out, small)
     in_rows(out, chains, lambda tensor: roots.get(tensor, tensor), limits)
     return [[step for step in group if step is not None] for group in out]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tflgpu.delegates import control  # noqa: F401 (WHILE and IF are lowered there)
 from tflgpu.delegates.device import Call, Device, DeviceLimits
 from tflgpu.delegates.fold import folded
 from tflgpu.delegates.fuse import joined, shares
@@ -37,13 +38,14 @@ from tflgpu.delegates.separable import with_separable
 from tflgpu.delegates.sequence import composed, fits
 from tflgpu.delegates.tune import Tuner
 
+from tflgpu.cost import macs
 from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
 from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, Variable, arena
 from tflgpu.ops.registry import OPS, OpError
 from tflgpu.ops.variables import assigned
-from tflgpu.partition import Part
+from tflgpu.partition import Part, operations
 
 
 class GpuDelegate:
@@ -176,6 +178,10 @@ def between_copies(device: Device, reads: Sequence[Tensor], writes: Sequence[Ten
     return step
 
 
+SMALL_LAUNCH = 8192
+"""Elements or products of a launch that is worth no start of its own on a CPU."""
+
+
 class _Compilation:
     """One part on its way to being a list of calls."""
 
@@ -198,6 +204,7 @@ class _Compilation:
                 lambda index: index in self.boundary,
                 device.limits,
                 lambda index: self.specs[index].data,
+                lambda group, launch: self._small(part.nodes[group], launch),
             )
         if device.limits.warps and self.tuner is not None:
             self.groups = with_separable(self.groups, self.roots, wanted)
@@ -205,6 +212,15 @@ class _Compilation:
         self.faults: list[Fault] = []
         self.fault_cells = self._fault_cells()
         self.places = self._arena()
+
+    def _small(self, node: Node, launch: Launch) -> bool:
+        """Whether one core does the launch in less time than it takes to start: 4 microseconds, by measurement."""
+        limits = self.device.limits
+        if not limits.cpu or not limits.inner_barriers or 0 in launch.threads:
+            return False
+        plain = launch.stem in ("elementwise", "chain", "movement", "lut", "indexing")
+        work = launch.threads[0] if plain else max(operations(node), macs(node, self.specs))
+        return work <= SMALL_LAUNCH and fits(launch, self.device.dialect, limits)
 
     def calls(self) -> list[Call]:
         device = self.device

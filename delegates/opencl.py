@@ -294,5 +294,5 @@ def limits_of(device: cl.Device) -> DeviceLimits:
         units=device.max_compute_units,
         tiles=True,
         chains=True,
-        inner_barriers="PoCL 3.0" not in device.platform.version,  # its compiler crashes, or what it makes hangs
+        inner_barriers="PoCL 3.0" not in device.platform.version,  # its compiler crashes, what it makes hangs
     )

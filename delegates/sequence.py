@@ -8,7 +8,7 @@ Scalars become literals; a Loop becomes one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -92,25 +92,23 @@ class _Function:
 
 def fits(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> bool:
     """Whether the launch can be a stage of a sequence: no vectors, no memory of its block, one dimension."""
-    plain = len(launch.threads) == 1 and "VW" not in launch.defines and launch.stem != LIBRARY
+    plain = limits.inner_barriers and len(launch.threads) == 1 and "VW" not in launch.defines and launch.stem != LIBRARY
     return plain and not needs_types(launch) and _function_of(launch, dialect, limits) is not None
 
 
 def _function_of(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> _Function | None:
     defines = tuple(sorted((name, str(value)) for name, value in launch.defines.items()))
-    return _function(
-        kernel_file(launch, dialect), defines, dialect.suffix, width(limits) if limits.inner_barriers else 1
-    )
+    return _function(kernel_file(launch, dialect), defines, dialect.suffix, width(limits))
 
 
 @lru_cache(maxsize=512)
 def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, width: int) -> _Function | None:
-    """width: how many work-items make a row together, in kernels where a block makes one."""
+    """width: of a block, all of which makes one row after another in kernels of which a block makes one."""
     words, known = _DIALECTS[suffix], dict(defines)
     rows = "WIDTH" in known and re.search(words.partial, text) is not None
     if rows:
         known["WIDTH"] = str(width)
-        known.pop("LANES", None)  # vectors within a row
+        known.pop("LANES", None)
     try:
         lines = active_lines(text, known)
     except ValueError:
@@ -119,22 +117,20 @@ def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, widt
     names = re.findall(words.kernel, body)
     helpers = re.findall(r"^FN [\w ]+?\**\s*\**(\w+)\(", body, re.M)
     body = re.sub(r"\b(?:__restrict__|restrict) ", "", body)
-    first, alone = "i32 item_, ", rows and width == 1
+    first = "i32 item_, "
     if rows:
         body = re.sub(words.row, "item_", re.sub(words.partial, "", body))
-        body = re.sub(r"get_local_id\(0\)|threadIdx\.x", "0" if alone else "ME", body)
+        body = re.sub(r"get_local_id\(0\)|threadIdx\.x", "ME", body)
     else:
         body = re.sub(words.item, "item_", body)
     body = re.sub(r"\bWIDTH\b", known.get("WIDTH", ""), body)
     if not names or _ALONE.search(" ".join([body, *known.values()])):
         return None
-    if alone:
-        body = re.sub(r"\bblock_(?:max|sum)\((.*?), partial\)", r"(\1)", body)
-    elif rows:
+    if rows:
         first += f"{words.partial_type} partial, "
     body = re.sub(words.kernel, rf"FN void \1({first}", body)
     macros = re.findall(r"^\s*#\s*define (\w+)", body, re.M)
-    return _Function(body, (*names, *helpers), tuple(macros), rows and not alone)
+    return _Function(body, (*names, *helpers), tuple(macros), rows)
 
 
 @dataclass(eq=False)
@@ -202,8 +198,7 @@ class _Program:
         if made.rows:
             call = f"for (i32 row = 0; row < {launch.grid[0]}; row++) {name}(row, partial, {given});"
         else:
-            items = launch.grid[0] if "WIDTH" in launch.defines else launch.threads[0]
-            call = f"for (i32 item = ME; item < {items}; item += WIDTH) {name}(item, {given});"
+            call = f"for (i32 item = ME; item < {launch.threads[0]}; item += WIDTH) {name}(item, {given});"
         return [call, "TOGETHER;"]
 
 
@@ -247,3 +242,37 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits) -> L
     ]
     texts = {dialect.suffix: "\n".join(text)}
     return Launch("sequence.sequence", tuple(program.buffers.values()), (block,), (block,), {"WIDTH": block}, texts)
+
+
+MOST_STAGES = 48
+"""Launches of one sequence: the compiler takes the longer, the more there are."""
+
+
+def in_sequences(groups: list[list[Any]], small: Callable[[int, Launch], bool]) -> None:
+    """Puts a Loop of one turn in place of launches that follow one another, in place; None is left where they were.
+
+    groups: the launches of each node. small: whether one, of the node of that number, is worth less than its start.
+    """
+    run: list[tuple[int, int, Launch]] = []
+    used: set[object] = set()
+
+    def close() -> None:
+        if len(run) > 1:
+            for g, s, _ in run:
+                groups[g][s] = None
+            g, s, _ = run[-1]
+            groups[g][s] = Loop(tuple(launch for _, _, launch in run), 1)
+        run.clear()
+        used.clear()
+
+    for g, group in enumerate(groups):
+        for s, step in enumerate(group):
+            if isinstance(step, Launch) and small(g, step):
+                more = buffers([step])
+                if len(run) == MOST_STAGES or len(used | more) > MAX_BUFFERS:
+                    close()
+                run.append((g, s, step))
+                used.update(more)
+            elif isinstance(step, Launch | Loop):
+                close()
+    close()

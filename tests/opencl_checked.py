@@ -39,9 +39,7 @@ def run(case: Case | Recurrent, cpu: bool) -> set[str]:
     # A context of its own: Oclgrind takes what it knew of released memory for news of the memory that follows.
     delegate: Any = load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
     device = delegate.device
-    # The kernel of softmax is for vectors of 16 alone.
-    lanes = 16 if isinstance(case, Case) and "SOFTMAX" in case.op else 8
-    device.limits = replace(device.limits, cpu=cpu, vector=lanes, units=2, dot=False, assembly=False)
+    device.limits = replace(device.limits, cpu=cpu, vector=8, units=2, dot=False, assembly=False)
     kernels: set[str] = set()
     make = device.kernel
 

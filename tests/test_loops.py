@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import assert_same, litert, tflgpu_run
-from test_sequence import cuda, intel, opencl
+from test_delegates_more import cuda, opencl
+from test_sequence import intel
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
@@ -252,7 +253,7 @@ def test_the_report_says_which_graphs_run_with_a_node(delegate: Any) -> None:
 
 
 def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tflgpu.delegates.lowering import control
+    from tflgpu.delegates import control
 
     from tflgpu.delegate import Unsupported
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tflgpu.graph import Node, TensorSpec
 
@@ -16,7 +16,7 @@ _WEIGHTS_INPUT = {
 }
 
 
-def macs(node: Node, specs: Sequence[TensorSpec]) -> int:
+def macs(node: Node, specs: Sequence[TensorSpec] | Mapping[int, TensorSpec]) -> int:
     """Multiply-accumulates of a convolution, matrix product or recurrent layer; 0 for every other operator.
 
     specs: the graph's tensors with their present shapes, by index.

@@ -1,7 +1,6 @@
 """Node -> kernel launches, one file a family, named as in tflgpu/ops."""
 
 from tflgpu.delegates.lowering import (
-    control,
     conv,
     conv_3d,
     conversion,
@@ -33,7 +32,6 @@ from tflgpu.delegates.lowering import (
 from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
-    "control",
     "conv",
     "conv_3d",
     "conversion",

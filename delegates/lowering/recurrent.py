@@ -61,7 +61,7 @@ class Time:
 
     def walk(self, steps: Sequence[Launch], products: int, limits: DeviceLimits) -> Lowered:
         """The steps at each time. products: multiplications of them all at one time."""
-        if products <= (SMALL_STEP if limits.cpu else SMALL_STEP_OF_A_GPU):
+        if limits.inner_barriers and products <= (SMALL_STEP if limits.cpu else SMALL_STEP_OF_A_GPU):
             return [Loop(tuple(steps), self.steps)]
         return [at_turn(launch, t) for t in range(self.steps) for launch in steps]
 

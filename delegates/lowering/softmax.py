@@ -14,9 +14,6 @@ from tflgpu.delegates.lowering.registry import c_type, f32, i32, lowers, require
 from tflgpu.fixed_point import exp_on_negative_values, lut_int16, lut_int16_lookup, mbqm, quantize_multiplier
 from tflgpu.graph import Array, Node
 
-SMALL = 1024
-"""Elements below which a second work-item costs more than it saves."""
-
 
 @lowers("SOFTMAX", "LOG_SOFTMAX")
 def softmax(node: Node, limits: DeviceLimits) -> Lowered:
@@ -29,8 +26,6 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
     if types == ("FLOAT32", "FLOAT32"):
         width = 1 if limits.cpu else min(limits.max_block, 32 if depth <= 128 else 128 if depth <= 1024 else 256)
         beta = node.options.beta if node.op == "SOFTMAX" else 1.0
-        if limits.cpu and limits.tiles and limits.vector >= 16 and depth >= 16 and rows:
-            return [_in_rows(node, rows, depth, beta, limits)]
         args: tuple[Any, ...] = (Ref(x.index), Ref(out.index), i32(depth), f32(beta))
         defines: dict[str, object] = {"WIDTH": width}
         if node.op == "LOG_SOFTMAX":
@@ -57,17 +52,6 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
     )
     defines = {"X_T": c_type(x, limits), "OUT_T": c_type(out, limits)}
     return [Launch("softmax.softmax_codes", args, (rows,), (16 if limits.cpu else 64,), defines)]
-
-
-def _in_rows(node: Node, rows: int, depth: int, beta: float, limits: DeviceLimits) -> Launch:
-    """For CPUs whose functions on vectors are those on floats: some rows a work-item."""
-    share = -(-rows // max(1, min(rows, limits.units * 4, rows * depth // SMALL)))
-    sizes = (*map(i32, (rows, share, depth)), f32(beta))
-    args: tuple[Any, ...] = (Ref(node.input(0).index), Ref(node.outputs[0].index), *sizes)
-    defines: dict[str, object] = {"VW": 16, "OUT_T": "float"}
-    if node.op == "LOG_SOFTMAX":
-        defines["LOGARITHM"] = 1
-    return Launch("softmax_rows.softmax_rows", args, (-(-rows // share),), (1,), defines)
 
 
 _CODES = (("INT8", "INT8"), ("UINT8", "UINT8"), ("INT8", "INT16"), ("UINT8", "INT16"))

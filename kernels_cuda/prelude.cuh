@@ -31,6 +31,21 @@ typedef double f64;
 #define mbqm_v mbqm
 #define clamp clamp_i32
 
+#ifdef WARP
+// Of one value each of the 32 threads of a warp, for all of them.
+FN i32 warp_max(i32 v) {
+#pragma unroll
+    for (i32 s = 16; s > 0; s /= 2) v = max(v, __shfl_xor_sync(0xffffffffu, v, s));
+    return v;
+}
+
+FN i32 warp_sum(i32 v) {
+#pragma unroll
+    for (i32 s = 16; s > 0; s /= 2) v += __shfl_xor_sync(0xffffffffu, v, s);
+    return v;
+}
+#endif
+
 #ifdef WIDTH
 // Of one value each of the WIDTH threads of a block, whole warps, for all of them. partial: a float for each warp.
 FN f32 block_max(f32 v, f32* partial) {

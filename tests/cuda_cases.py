@@ -193,8 +193,22 @@ def whole_numbers(case: Case) -> list[Any]:
 
 
 SOFTMAX_CASES = [
-    Case(f"{op} of {depth}", op, [f(2, depth)], [f(2, depth)], {"beta": 0.7} if op == "SOFTMAX" else {})
-    for op in ("SOFTMAX", "LOG_SOFTMAX")
-    for depth in (1, 33, 129, 1025, 2049)
+    *(
+        Case(f"{op} of {depth}", op, [f(2, depth)], [f(2, depth)], {"beta": 0.7} if op == "SOFTMAX" else {})
+        for op in ("SOFTMAX", "LOG_SOFTMAX")
+        for depth in (1, 33, 129, 1025, 2049)
+    ),
+    *(
+        Case(
+            f"SOFTMAX of {depth} {kind}",
+            "SOFTMAX",
+            [q(kind, 5, depth, scale=scale, zero_point=0)],
+            [q(kind, 5, depth, scale=1 / steps, zero_point=least)],
+            {"beta": 1.0},
+            2,
+        )
+        for kind, scale, steps, least in (("INT8", 0.1, 256, -128), ("INT16", 0.0005, 32768, 0))
+        for depth in (5, 100)
+    ),
 ]
 """Rows that fit a block's registers, and one that does not."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from convolution_models import BEHIND, SEPARABLES
-from cuda_cases import FAST_CASES
+from cuda_cases import FAST_CASES, SOFTMAX_CASES
 from delegate_cases import CASES
 from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
@@ -105,6 +105,7 @@ def variants() -> dict[str, Launch]:
     wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
     wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES, *BEHIND) if pattern.compiled]
+    wanted += [(case, fast) for case in SOFTMAX_CASES]
     on_tensor_cores = [SEPARABLES[0], *(pattern for pattern in ATTENTIONS if pattern.compiled)]
     wanted += [(pattern, replace(fast, precision=p)) for pattern in on_tensor_cores for p in ("tf32", "fp16")]
     for case, limits in wanted:

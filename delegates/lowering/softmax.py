@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
             defines["LANES"] = limits.vector
         return [Launch("softmax.softmax", args, (rows * width,), (width,), defines)]
     if types == ("INT16", "INT16") and node.op == "SOFTMAX":
-        return [_softmax_16_bits(node, rows, depth)]
+        return [_by_warps(_softmax_16_bits(node, rows, depth), limits)]
     if node.op == "LOG_SOFTMAX" and x.type in ("INT8", "UINT8"):
         return row_codes.log_softmax(node, limits)
     require(types in _CODES and node.op == "SOFTMAX", f"{node.op} of {x.type} to {out.type}")
@@ -51,7 +52,14 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
         i32(kind.max),
     )
     defines = {"X_T": c_type(x, limits), "OUT_T": c_type(out, limits)}
-    return [Launch("softmax.softmax_codes", args, (rows,), (16 if limits.cpu else 64,), defines)]
+    return [_by_warps(Launch("softmax.softmax_codes", args, (rows,), (16 if limits.cpu else 64,), defines), limits)]
+
+
+def _by_warps(launch: Launch, limits: DeviceLimits) -> Launch:
+    """The launch with 32 threads a row, on a device that has such groups."""
+    if not limits.warps:
+        return launch
+    return replace(launch, threads=(launch.threads[0] * 32,), block=(128,), defines={**launch.defines, "WARP": 1})
 
 
 _CODES = (("INT8", "INT8"), ("UINT8", "UINT8"), ("INT8", "INT16"), ("UINT8", "INT16"))

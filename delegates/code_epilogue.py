@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tflgpu.delegates.launch import Argument, Launch, Ref
-from tflgpu.delegates.lowering.code_rows import ROWS_AT
+
+ROWS_AT = 3
+"""Where the numbers of a launch of lowering/code_rows.py begin: pieces, share, pieces of a row, their length, a row's
+elements, all elements, and how each input goes. Before them are two inputs, or an input and a table, and the output."""
 
 Parameters = tuple[tuple[str, str, Argument], ...]
 
@@ -118,7 +121,7 @@ def _other(way: tuple[int, int, int], channels: int, name: str) -> str | None:
 
 
 LAST = re.compile(r"(.*)acc = looked_up\((table_\d+), acc\);")
-TABLES_LAST = ("dot_tiles", "depthwise_rows", "code_rows")
+TABLES_LAST = ("dot_tiles", "depthwise_dot", "depthwise_rows", "code_rows")
 
 
 def with_last_table(launch: Launch) -> Launch:

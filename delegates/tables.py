@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from tflgpu.delegates.code_epilogue import ROWS_AT
 from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, launches_of
-from tflgpu.delegates.lowering.code_rows import ROWS_AT
 
 from tflgpu.fixed_point import mbqm
 from tflgpu.graph import Array

@@ -137,6 +137,15 @@ FN void gather(global u8* rows, global const u8* x, i32 m0, i32 steps, i32 pixel
     }
 }
 
+// The same of windows side by side that lie inside the image: kh runs each, `down` bytes from one to the next.
+FN void gather_inside(global u8* rows, global const u8* x, i32 steps, i32 right, i32 down, i32 kh, i32 run) {
+    for (i32 i = 0; i < MR; i++, x += right) {
+        global u8* to = rows + i * steps * 4;
+        vstore4((uchar4)0, steps - 1, to);
+        for (i32 ky = 0; ky < kh; ky++, to += run) copy(to, x + ky * down, run);
+    }
+}
+
 // sums (MR, NR) = MR rows, `row` bytes from one to the next, times a panel. A row is `runs` runs of `words` words, each
 // `jump` bytes behind the end of the last.
 #ifdef CALCULATE
@@ -187,9 +196,13 @@ kernel void dot_tiles(global const X_T* restrict x, global const i8* restrict we
             images = (global const u8*)x + X_BATCH * pixels * c;
             // Windows side by side that lie inside the image are multiplied where they are.
             i32 inside = x0 >= 0 && x0 + (MR - 1) * stride_w + kw <= w && y0 >= 0 && y0 + (kh - 1) * dilation_h < h;
-            if (inside && run % 4 == 0 && dilation_w == 1 && ox + MR <= ow) {
-                rows = images + ((m0 / ow / oh * h + y0) * w + x0) * c;
+            inside = inside && dilation_w == 1 && ox + MR <= ow;
+            rows = images + ((m0 / ow / oh * h + y0) * w + x0) * c;
+            if (inside && run % 4 == 0) {
                 row = stride_w * c, runs = kh, words = run / 4, jump = dilation_h * w * c - run;
+            } else if (inside) {
+                gather_inside(gathered, rows, steps, stride_w * c, dilation_h * w * c, kh, run);
+                rows = gathered, row = steps * 4, runs = 1, words = steps, jump = 0;
             } else {
                 gather(gathered, images, m0, steps, pixels, h, w, c, oh, ow, kh, kw, stride_h, stride_w, dilation_h,
                        dilation_w, top, left, zeros ZEROS_PASSED);

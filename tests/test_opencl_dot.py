@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from opencl_runtimes import require_intel
 from oracle import assert_same, one_op, tflgpu_run
 
+from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import load_delegate
 
 pytest.importorskip("pyopencl")
@@ -171,3 +173,51 @@ def test_convolutions_of_16_bit_codes_are_equal_to_the_cpus(runtime, sizes, padd
     options = {"padding": padding, "stride_h": sh, "stride_w": sw, "fused_activation_function": "NONE"}
     model = one_op("CONV_2D", [x, weights, bias], [out], version=5, quantized_bias_type="INT64", **options)
     same(model, [codes(random, "INT16", (2, h, w, c))], runtime)
+
+
+def depthwise(kind: str, sizes: tuple[int, ...], padding: str, followed: bool) -> Any:
+    """A model of DEPTHWISE_CONV_2D, with LOGISTIC behind it where that is asked for, and its input."""
+    random = np.random.default_rng(4)
+    h, w, kh, kw, sh, sw, c = sizes
+    zero = 0 if kind == "INT8" else 128
+    value = (random.integers(-127, 128, (1, kh, kw, c)) + zero).astype(kind.lower())
+    scale = (random.random(c if kind == "INT8" else 1) * 0.02 + 0.004).astype(F)
+    oh, ow = (-(-(n - (k - 1) * (padding == "VALID")) // s) for n, k, s in ((h, kh, sh), (w, kw, sw)))
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", kind, [2, h, w, c], scale=0.05, zero_point=zero - 5)
+    weights = g.constant("w", value, type=kind, scale=scale, zero_point=[zero] * scale.size, axis=3)
+    bias = g.constant(
+        "b", random.integers(-900, 900, c).astype("i4"), scale=F(0.05) * scale, zero_point=[0] * scale.size
+    )
+    y = g.tensor("y", kind, [2, oh, ow, c], scale=0.2, zero_point=zero + 7)
+    options = {"padding": padding, "stride_h": sh, "stride_w": sw, "fused_activation_function": "NONE"}
+    g.node("DEPTHWISE_CONV_2D", [x, weights, bias], [y], version=3, depth_multiplier=1, **options)
+    out = y
+    if followed:
+        out = g.tensor("out", kind, [2, oh, ow, c], scale=1 / 256, zero_point=zero - 128)
+        g.node("LOGISTIC", [y], [out], version=2)
+    g.outputs(out)
+    return m.build(), [codes(random, kind, (2, h, w, c))]
+
+
+@few
+@given(
+    kind=st.sampled_from(["INT8", "UINT8"]),
+    sizes=st.tuples(
+        *[st.integers(5, 20)] * 2, *[st.integers(1, 5)] * 2, *[st.integers(1, 2)] * 2, st.sampled_from([8, 16, 21, 40])
+    ),
+    padding=st.sampled_from(["SAME", "VALID"]),
+    followed=st.booleans(),
+)
+def test_depthwise_convolutions_of_codes_are_equal_to_the_cpus(runtime, kind, sizes, padding, followed):
+    same(*depthwise(kind, sizes, padding, followed), runtime)
+
+
+@pytest.mark.parametrize("sizes", [(14, 14, 3, 3, 1, 1, 24), (14, 15, 5, 5, 1, 1, 40), (9, 30, 5, 5, 2, 2, 17)])
+def test_depthwise_convolutions_go_by_quads_in_plain_c_too(sizes, runtime):
+    data, inputs = depthwise("INT8", sizes, "SAME", True)
+    delegate: Any = load_delegate("opencl", {"device": runtime, "require_full": "1"})
+    limits = delegate.device.limits
+    delegate.device.limits = replace(limits, dot=True, assembly=False, vector=8)
+    assert_same(tflgpu_run(data, inputs, [delegate]), tflgpu_run(data, inputs))

@@ -16,10 +16,6 @@ from tflgpu.graph import Shape, TensorSpec
 PIECE = 4096
 """As many elements at the most are computed without looking for other work."""
 
-ROWS_AT = 3
-"""Where the launch's numbers begin: pieces, share, pieces of a row, their length, a row's elements, all elements, and
-how each input goes. Before them are two inputs, or an input and a table, and the output."""
-
 Steps = tuple[int, int]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering import dot, gemm, hybrid, strips, tiles
+from tflgpu.delegates.lowering.depthwise_dot import depthwise_dot
 from tflgpu.delegates.lowering.index import standin, start_and_index
 from tflgpu.delegates.lowering.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
@@ -175,6 +176,11 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         if c.window.kh * c.window.kw * 255 * 255 > tiles.EXACT:
             return None
         zero = weights.zero_point if x.type == "UINT8" else 0
+        if finish.rescale:
+            matrix = tiles.Matrix(weights.data, zero, None if c.bias is None else c.bias.data)
+            fast = depthwise_dot(x, matrix, out, c.window, finish, limits)
+            if fast is not None:
+                return [fast]
         return [tiles.depthwise_rows(x, weights.data, zero, bias, out, c.window, finish, limits)]
     matrix = tiles.Matrix(
         weights.data, weights.zero_point if x.type == "UINT8" else 0, None if c.bias is None else c.bias.data

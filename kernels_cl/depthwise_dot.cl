@@ -1,0 +1,94 @@
+// out (n, oh, ow, c) = x (n, h, w, c) of 8-bit codes, each channel convolved with its own weights, plus bias (c), by the
+// processor's own instruction for four products of bytes and their sum where CALCULATE, a row's products in assembly, is
+// given by lowering/depthwise_dot.py, else in plain C.
+// Rows of x are kept as quads: of every second place the codes of four places side by side, of VW channels, with their
+// top bits flipped by FLIP; the last KH rows in a ring. A quad makes an output, or, for TWICE, two, from CHUNKS quads.
+// weights: of each VW channels (KH, CHUNKS, 1 + TWICE, VW, 4). A work-item takes `share` units one after another, each a
+// band of rows of VW channels, and has KH * quads * 4 * VW + (ow + 1) * 4 * VW bytes of scratch.
+// Only for OpenCL, and there for CPUs.
+
+#define QUAD (4 * VW)
+#define ROW_WEIGHTS (CHUNKS * (1 + TWICE) * QUAD)
+
+FN VU place(global const u8* x, i32 ix, i32 w, i32 c, i32 zeros) {
+    return ix >= 0 && ix < w ? CAT(convert_, VU)(VLOAD(x + ix * c)) : (VU)(u32)(u8)zeros;
+}
+
+// x: the row of an image from its first channel that counts on; it is not read where it is outside of the image.
+FN void build(global u8* quads, i32 count, global const u8* x, i32 inside, i32 w, i32 c, i32 left, i32 zeros) {
+    i32 ix = -left, end = inside ? w : 0;
+    VU low = place(x, ix, end, c, zeros) | place(x, ix + 1, end, c, zeros) << 8;
+    for (i32 j = 0; j < count; j++) {
+        ix += 2;
+        VU high = place(x, ix, end, c, zeros) | place(x, ix + 1, end, c, zeros) << 8;
+        VSTORE((low | high << 16) ^ (VU)(FLIP * 0x01010101u), (global u32*)quads + j * VW);
+        low = high;
+    }
+}
+
+// sums (count * (1 + TWICE), VW) of the quads of KH rows.
+#ifdef CALCULATE
+__attribute__((noinline)) void multiply(global const u8* row0, global const u8* row1, global const u8* row2,
+                                        global const u8* row3, global const u8* row4, global const i8* weights,
+                                        global i32* sums, i64 count) {
+    CALCULATE
+}
+#else
+FN void multiply(global const u8* row0, global const u8* row1, global const u8* row2, global const u8* row3,
+                 global const u8* row4, global const i8* weights, global i32* sums, i64 count) {
+    global const u8* rows[5] = {row0, row1, row2, row3, row4};
+    for (i32 j = 0; j < count; j++)
+        for (i32 second = 0; second <= TWICE; second++)
+            for (i32 e = 0; e < VW; e++) {
+                i32 sum = 0;
+                for (i32 k = 0; k < KH * CHUNKS * 4; k++) {
+                    i32 ky = k / (CHUNKS * 4), chunk = k / 4 % CHUNKS;
+                    sum += rows[ky][(j + 2 * chunk) * QUAD + 4 * e + k % 4] *
+                           weights[ky * ROW_WEIGHTS + (chunk * (1 + TWICE) + second) * QUAD + 4 * e + k % 4];
+                }
+                sums[(j * (1 + TWICE) + second) * VW + e] = sum;
+            }
+}
+#endif
+
+__attribute__((reqd_work_group_size(1, 1, 1)))
+kernel void depthwise_dot(global const X_T* restrict x, global const i8* restrict weights,
+                          global const i32* restrict bias, SCALES global u8* restrict scratch,
+                          global OUT_T* restrict out, i32 units, i32 share, i32 h, i32 w, i32 c, i32 oh, i32 ow,
+                          i32 stride_h, i32 top, i32 left, i32 bands, i32 quads, i32 zeros, ENDS EXTRA) {
+    i32 first = get_global_id(0) * share, last = min(first + share, units), blocks = (c + VW - 1) / VW;
+    i32 bytes = KH * quads * QUAD;
+    global u8* ring = scratch + get_global_id(0) * (bytes + (ow + 1) * QUAD);
+    global i32* sums = (global i32*)(ring + bytes);
+    for (i32 unit = first; unit < last; unit++) {
+        i32 block = unit / bands % blocks, image = unit / bands / blocks, band = unit % bands;
+        // The last vector may lie over the one before, whose channels are another's to store: the first `others`.
+        i32 n = min(block * VW, c - VW), others = block * VW - n, start = band * oh / bands, end = (band + 1) * oh / bands;
+        global const u8* images = (global const u8*)x + image * h * w * c + n;
+        for (i32 oy = start, built = start * stride_h - top; oy < end; oy++) {
+            i32 y0 = oy * stride_h - top;
+            global const u8* rows[5];
+            for (i32 ky = 0; ky < 5; ky++) rows[ky] = ring + (y0 + min(ky, KH - 1) + top) % KH * quads * QUAD;
+            for (built = max(built, y0); built < y0 + KH; built++) {
+                i32 inside = built >= 0 && built < h;
+                build(ring + (built + top) % KH * quads * QUAD, quads, images + (inside ? built : 0) * w * c, inside, w,
+                      c, left, zeros);
+            }
+            multiply(rows[0], rows[1], rows[2], rows[3], rows[4], weights + block * KH * ROW_WEIGHTS, sums,
+                     quads - 2 * (CHUNKS - 1));
+            i32 m = (image * oh + oy) * ow;
+            for (i32 ox = 0; ox < ow; ox++) {
+                VI codes = finish(VLOAD(sums + ox * VW), bias, m + ox, n, c, VW, FINISH EXTRA_PASSED);
+                global OUT_T* to = out + (m + ox) * c + n;
+                if (others == 0) {
+                    store(codes, to, VW);
+                } else {
+                    OUT_T values[VW];
+                    VSTORE(TO_STORED(codes), values);
+                    for (i32 e = others; e < VW; e++) to[e] = values[e];
+                }
+            }
+            LOOK_UP(out + m * c + n + others, ow, c, VW - others)
+        }
+    }
+}

@@ -1,4 +1,4 @@
-"""Run by test_oclgrind.py: every case on Oclgrind, by the kernels for CPUs and by those for GPUs.
+"""Run by test_oclgrind.py: every case on Oclgrind, by the kernels for CPUs, for GPUs, and for products of bytes.
 
 A line of JSON a case: its name, family, the kernels it ran, and what Oclgrind or the comparison complained of.
 """
@@ -34,12 +34,13 @@ class Recurrent:
     name: str
 
 
-def run(case: Case | Recurrent, cpu: bool) -> set[str]:
+def run(case: Case | Recurrent, family: str) -> set[str]:
     """Runs the case, whole, on a device of its own, which must give the CPU's results. Returns the kernels it ran."""
     # A context of its own: Oclgrind takes what it knew of released memory for news of the memory that follows.
     delegate: Any = load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
     device = delegate.device
-    device.limits = replace(device.limits, cpu=cpu, vector=8, units=2, dot=False, assembly=False)
+    cpu, dot = family != "gpu", family == "dot"
+    device.limits = replace(device.limits, cpu=cpu, vector=8, units=2, dot=dot, assembly=False)
     kernels: set[str] = set()
     make = device.kernel
 
@@ -64,17 +65,17 @@ def main(log: Path) -> None:
     warnings.simplefilter("ignore")
     log.touch()
     seen = 0
-    for cpu in (True, False):
-        for case in [*CASES, *MORE_CASES, *KERNEL_CASES, *LOOP_CASES, *map(Recurrent, RECURRENT)]:
+    every = [*CASES, *MORE_CASES, *KERNEL_CASES, *LOOP_CASES, *map(Recurrent, RECURRENT)]
+    for family, cases in {"cpu": every, "gpu": every, "dot": [*CASES, *KERNEL_CASES]}.items():
+        for case in cases:
             kernels, complaint = set[str](), ""
             try:
-                kernels = run(case, cpu)
+                kernels = run(case, family)
             except Exception as error:
                 complaint = f"{type(error).__name__}: {error}"
             text = log.read_text()
             news, seen = text[seen:], len(text)
             complaint += "".join(part for part in news.split("\n\n\n") if part.strip() and QUERY.strip() not in part)
-            family = "cpu" if cpu else "gpu"
             print(json.dumps({"case": case.name, "family": family, "kernels": sorted(kernels), "complaint": complaint}))
 
 

@@ -70,7 +70,7 @@ def dot_tiles(
     oc = out.shape[-1]
     channels = oc if spread is None else spread.channels
     tile = Tiling.of(len(matrix.weights), n * over.oh * over.ow, over.kh * over.kw * c, limits)
-    arrays = (
+    arrays: tuple[Argument, ...] = (
         Packed(lambda: panels_of_bytes(replace(matrix, zero_point=taken), tile, limits)),
         Packed(lambda: folded_bias(matrix, shifted, tile.padded)),
         *(padded(array, tile.padded if spread is None else channels) for array in finish.rescale),

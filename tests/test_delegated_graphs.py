@@ -48,38 +48,38 @@ def test_there_are_no_fewer_parts_in_any_order(seed: int) -> None:
     assert len(parts) == fewest_parts(graph, {"ABS", "EXP"})
 
 
-def loop(limit: int = 5) -> bytes:
-    """WHILE i < limit: x = max(-x, x * 0.5) + 1, then IF i > 3: |x| else -x."""
-    m = ModelBuilder()
+def loop(limit: int = 5, kind: str = "FLOAT32") -> bytes:
+    """WHILE i < limit: x = max(-x, x * 0.3) + 1, then IF i > 3: |x| else -x."""
+    m, dtype = ModelBuilder(), np.dtype(kind.lower()).type
     main, condition, body = m.graph("main"), m.graph("condition"), m.graph("body")
     then, otherwise = m.graph("then"), m.graph("otherwise")
-    i, x = main.input("i", "INT32", []), main.input("x", "FLOAT32", [8, 8])
-    last, looped = main.tensor("last", "INT32", []), main.tensor("looped", "FLOAT32", [8, 8])
-    late, out = main.tensor("late", "BOOL", []), main.tensor("out", "FLOAT32", [8, 8])
+    i, x = main.input("i", "INT32", []), main.input("x", kind, [8, 8])
+    last, looped = main.tensor("last", "INT32", []), main.tensor("looped", kind, [8, 8])
+    late, out = main.tensor("late", "BOOL", []), main.tensor("out", kind, [8, 8])
     main.node("WHILE", [i, x], [last, looped], cond_subgraph_index=condition.index, body_subgraph_index=body.index)
     main.node("GREATER", [last, main.constant("three", np.int32(3))], [late])
     options = {"then_subgraph_index": then.index, "else_subgraph_index": otherwise.index}
     main.node("IF", [late, looped], [out], **options)
     main.outputs(last, out)
 
-    ci, _ = condition.input("i", "INT32", []), condition.input("x", "FLOAT32", [8, 8])
+    ci, _ = condition.input("i", "INT32", []), condition.input("x", kind, [8, 8])
     go = condition.tensor("go", "BOOL", [])
     condition.node("LESS", [ci, condition.constant("limit", np.int32(limit))], [go])
     condition.outputs(go)
 
-    bi, bx = body.input("i", "INT32", []), body.input("x", "FLOAT32", [8, 8])
+    bi, bx = body.input("i", "INT32", []), body.input("x", kind, [8, 8])
     after = body.tensor("after", "INT32", [])
-    negative, half, most, more = (body.tensor(n, "FLOAT32", [8, 8]) for n in ("negative", "half", "most", "more"))
+    negative, half, most, more = (body.tensor(n, kind, [8, 8]) for n in ("negative", "half", "most", "more"))
     none = {"fused_activation_function": "NONE"}
     body.node("ADD", [bi, body.constant("one", np.int32(1))], [after], **none)
     body.node("NEG", [bx], [negative])
-    body.node("MUL", [bx, body.constant("a half", np.float32(0.5))], [half], **none)
+    body.node("MUL", [bx, body.constant("a half", dtype(0.3))], [half], **none)
     body.node("MAXIMUM", [negative, half], [most])
-    body.node("ADD", [most, body.constant("one.0", np.float32(1))], [more], **none)
+    body.node("ADD", [most, body.constant("one.0", dtype(1))], [more], **none)
     body.outputs(after, more)
 
     for graph, op in ((then, "ABS"), (otherwise, "NEG")):
-        y, z = graph.input("y", "FLOAT32", [8, 8]), graph.tensor("z", "FLOAT32", [8, 8])
+        y, z = graph.input("y", kind, [8, 8]), graph.tensor("z", kind, [8, 8])
         graph.node(op, [y], [z])
         graph.outputs(z)
     return m.build()
@@ -106,6 +106,15 @@ def test_parts_inside_bodies_and_branches_run_on_the_delegate() -> None:
     inside = [part for part in place.compiled if {"NEG", "MAXIMUM"} <= {node.op for node in part.nodes}]
     assert len(inside) == 1 and [node.index for node in inside[0].nodes] == [1, 2, 3, 4]
     assert place.up and place.down
+
+
+@pytest.mark.parametrize("kind", ["FLOAT32", "FLOAT16"])
+def test_loops_give_the_cpus_results_whatever_their_floats(kind: str) -> None:
+    pytest.importorskip("pyopencl")
+    x = np.random.default_rng(2).normal(size=(8, 8)).astype(kind.lower())
+    inputs = [[np.int32(0), x], [np.int32(9), -x], [np.int32(2), x]]
+    delegate = tflgpu.load_delegate("opencl", {"min_nodes_per_partition": 1})
+    assert_same(run(loop(kind=kind), inputs, [delegate])[0], run(loop(kind=kind), inputs, [])[0], rtol=0, atol=0)
 
 
 def test_control_flow_left_to_the_cpu_says_why_and_its_graphs_have_parts() -> None:

@@ -68,7 +68,7 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
             return _settled(node)
         if op is not None and node.op != "READ_VARIABLE":  # whose input is the variable, not its handle
             op.check_type(node)
-        if not any(is_narrow(spec) for spec in specs):
+        if (op is not None and op.stateful) or not any(is_narrow(spec) for spec in specs):
             return lowering(node, limits)
         try:
             return lowering(node, limits)

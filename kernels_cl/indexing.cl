@@ -3,6 +3,7 @@
 // one_hot: out (outer, depth, inner) = on where its middle place is indices (outer, inner), else off.
 // embed: out (n, depth) = rows of codes of the table (count, depth) times their scales, as RESULT.
 // lookup: out (n, inner) = the rows of the table whose sorted keys (rows) are wanted (n), else 0; hits (n): whether.
+// slice_at: out (u0, ..., u5) = what x (n0, ..., n5) has from start (6 - empty) on.
 // update_slice: out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
 // An index that is out of bounds is a fault. One work-item an output.
 
@@ -48,6 +49,26 @@ kernel void lookup(global const i32* wanted, global const i32* keys, global cons
     }
     out[i] = row < 0 ? (T)0 : table[row * inner + i % inner];
     if (i % inner == 0) hits[i / inner] = row >= 0;
+}
+#elif defined(START)
+kernel void slice_at(global const T* x, global const INDEX_T* start, global T* out, i32 size, i32 empty, i32 n0, i32 n1,
+                     i32 n2, i32 n3, i32 n4, i32 n5, i32 u0, i32 u1, i32 u2, i32 u3, i32 u4, i32 u5,
+                     global i32* fault) {
+    i32 i = get_global_id(0);
+    if (i >= size) return;
+    i32 sizes[6] = {n0, n1, n2, n3, n4, n5}, inner[6] = {u0, u1, u2, u3, u4, u5};
+    i32 rest = i, place = 0, below = 1;
+    for (i32 d = 5; d >= 0; d--) {
+        i64 first = d < empty ? 0 : start[d - empty];
+        if (first < 0 || first + inner[d] > sizes[d]) {
+            if (i == 0) *fault = 1;  // all find the same
+            return;
+        }
+        place += ((i32)first + rest % inner[d]) * below;
+        rest /= inner[d];
+        below *= sizes[d];
+    }
+    out[i] = x[place];
 }
 #elif defined(UPDATE)
 kernel void update_slice(global const T* update, global const INDEX_T* start, global T* out, i32 size, i32 empty,

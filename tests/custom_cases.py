@@ -115,6 +115,8 @@ def others() -> dict[str, Model]:
         found[f"EMBEDDING_LOOKUP of codes to {kind.lower()}"] = (model, [i32(8, 0, 3, 3)])
     keyed = [t("INT32", 4), i32(-5, 0, 3, 9), f(4, 3)], [f(4, 3), t("UINT8", 4)]
     found["HASHTABLE_LOOKUP"] = (one_op("HASHTABLE_LOOKUP", *keyed), [i32(9, 1, -5, 3), reals(4, 3)])
+    sliced = [f(4, 5, 6), t("INT32", 3), i32(2, 1, 3)], [f(2, 1, 3)]
+    found["SLICE from a computed place"] = (one_op("SLICE", *sliced), [reals(4, 5, 6), i32(2, 0, 3)])
     for raises in (False, True):
         content = options(tolerance=5.0, log_if_failed=raises)
         model = one_op("NumericVerify", [q("INT8", 4, scale=0.5), f(4)], [f(4)], custom=content)

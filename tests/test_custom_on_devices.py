@@ -25,11 +25,13 @@ def refused() -> dict[str, tuple[str, list[Any]]]:
     # One wrong value each: two work-items that report a fault at once are a race to the emulator.
     last = np.arange(taps.size).reshape(taps.shape) == taps.size - 1
     codes = np.arange(1, 100)
+    whole = MODELS["SLICE from a computed place"].values()[0]
     return {
         "MaxUnpooling2D": ("outside", [x, np.where(last, np.float32(400), taps)]),
         "MaxUnpooling2D by places": ("outside", [x, np.where(last, np.int32(10**6), places)]),
         "BROADCAST_ARGS": ("not broadcastable", [i32(2, 3), i32(5, 1, 7, 3)]),
         "NumericVerify True": ("Mismatch", [np.array([3, 4, 100, 0], np.int8), np.float32([0, 0.4, 40, -1])]),
+        "SLICE from a computed place": ("Invalid begin and size", [whole, i32(3, 0, 3)]),
         "SQRT int8": ("Sqrt is only defined for", [np.where(codes == 7, -6, codes).astype(np.int8)]),
         "RSQRT int16": ("Rsqrt is only defined for", [np.where(codes == 7, -1, codes).astype(np.int16)]),
     }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
-from tflgpu.delegates.lowering.movement import copy
+from tflgpu.delegates.lowering.movement import copy, view
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
 
 from tflgpu.graph import Node, TensorSpec
@@ -131,6 +131,23 @@ def hashtable_lookup(node: Node, limits: DeviceLimits) -> Lowered:
         *map(i32, (size(out), table.shape[0], inner)),
     )
     return [Launch("indexing.lookup", args, (size(out),), defines={"T": bits_type(out), "KEYS": 1})]
+
+
+@lowers("SLICE")
+def slice_(node: Node, limits: DeviceLimits) -> Lowered:
+    """A view, or, where the begin is computed, what it says when it runs."""
+    x, begin, out = node.input(0), node.input(1), node.outputs[0]
+    if begin.data is not None:
+        return view(node, limits)
+    require(len(x.shape) <= 6, f"{len(x.shape)} dimensions from a place that is computed")
+    empty = 6 - len(x.shape)
+    args: tuple[Any, ...] = (
+        *(Ref(spec.index) for spec in (x, begin, out)),
+        *map(i32, (size(out), empty, *[1] * empty, *x.shape, *[1] * empty, *out.shape)),
+        Fault("Invalid begin and size."),
+    )
+    defines = {"T": bits_type(out), "INDEX_T": c_type(begin, limits), "START": 1}
+    return [Launch("indexing.slice_at", args, (size(out),), defines=defines)]
 
 
 @lowers("DYNAMIC_UPDATE_SLICE")

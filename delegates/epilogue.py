@@ -164,7 +164,7 @@ def _of_chain(
     if not single:
         if not ON_VECTORS.fullmatch(HEXADECIMAL.sub("", text)) or (re.search("[<>?]", text) and not channels(made)):
             return None
-        values[f"(i % {channels(made)})"] = "some_floats(other{k} + n, oc - n)"
+        values[f"(i % {channels(made)})"] = "some_floats(other{k} + n, room == ALL ? ALL : oc - n)"
     statements: list[str] = []
     parameters: list[tuple[str, str, Argument]] = []
     for k, (argument, _, at) in enumerate(chain.inputs):

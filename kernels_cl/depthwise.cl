@@ -51,7 +51,7 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
                         }
                     }
                     i32 m = row * ow + ox;
-                    store(finish(SUMS(acc), bias, m, n, c, VW, FINISH EXTRA_PASSED), out + m * c + n, VW);
+                    store(finish(SUMS(acc), bias, m, n, c, ALL, FINISH EXTRA_PASSED), out + m * c + n, VW);
                 }
                 if (ox >= ow) break;
 #ifdef PLACES
@@ -76,14 +76,14 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
 #ifdef PLAIN
                     #pragma unroll
                     for (i32 i = 0; i < PLACES; i++)
-                        VSTORE(finish(acc[i], bias, row * ow + ox + i, n, c, VW, FINISH EXTRA_PASSED),
+                        VSTORE(finish(acc[i], bias, row * ow + ox + i, n, c, ALL, FINISH EXTRA_PASSED),
                                out + (row * ow + ox + i) * c + n);
 #else
                     f32 sums[PLACES * VW];
                     #pragma unroll
                     for (i32 i = 0; i < PLACES; i++) VSTORE(acc[i], sums + i * VW);
                     for (i32 i = 0, m = row * ow + ox; i < PLACES; i++, m++)
-                        store(finish(SUMS(VLOAD(sums + i * VW)), bias, m, n, c, VW, FINISH EXTRA_PASSED),
+                        store(finish(SUMS(VLOAD(sums + i * VW)), bias, m, n, c, ALL, FINISH EXTRA_PASSED),
                               out + m * c + n, VW);
 #endif
                 }

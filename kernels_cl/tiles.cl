@@ -15,6 +15,13 @@
 #else
 #define STEP step
 #endif
+// FIXED: KH, KW, C and STRIDE_W are macros, for windows so small that their loops are better unrolled.
+#ifndef FIXED
+#define KH kh
+#define KW kw
+#define C c
+#define STRIDE_W stride_w
+#endif
 #if defined(WIDE)
 #define SUMS(v) (v)
 #elif defined(CODES) || defined(HYBRID)
@@ -48,24 +55,23 @@
 #endif
 
 #define SUM_START(i, j) V acc##i##j = 0;
+#define ROW_SUMS(i) COLUMNS(SUM_START, i)
 #ifdef POINTWISE
-#define ROW_START(i)                                                                                                   \
-    global const X_T* a##i = x + min(m0 + i, pixels - 1) * c;                                                          \
-    COLUMNS(SUM_START, i)
+#define ROW_START(i) global const X_T* a##i = x + min(m0 + i, pixels - 1) * c;
 #else
 // One place after the other, since a division takes longer than many products; the last stands for those behind it.
 #define ROW_START(i)                                                                                                   \
-    i32 x##i = ox * stride_w - left, y##i = oy * stride_h - top, image##i = image * h;                                 \
+    i32 x##i = ox * STRIDE_W - left, y##i = oy * stride_h - top, image##i = image * h;                                 \
     if (m0 + i + 1 < pixels && ++ox == ow) {                                                                           \
         ox = 0;                                                                                                        \
         if (++oy == oh) oy = 0, image++;                                                                               \
-    }                                                                                                                  \
-    COLUMNS(SUM_START, i)
-#define WHOLE(i) &&x##i >= 0 && x##i + kw <= w
+    }
+#define WHOLE(i) &&x##i >= 0 && x##i + KW <= w
+#define BESIDE(i) global const X_T* a##i = from + i * STRIDE_W * C;
 #define PIXEL(i)                                                                                                       \
     i32 iy##i = y##i + ky * dilation_h, ix##i = x##i + kx * dilation_w;                                                \
     i32 inside##i = iy##i >= 0 && iy##i < h && ix##i >= 0 && ix##i < w;                                                \
-    global const X_T* a##i = inside##i ? x + ((image##i + iy##i) * w + ix##i) * c : zeros;
+    global const X_T* a##i = inside##i ? x + ((image##i + iy##i) * w + ix##i) * C : zeros;
 #endif
 #ifdef HALF_WEIGHTS
 #define WEIGHT(i, j) V weight##j = CAT(vload_half, VW)(0, b + j * VW);
@@ -79,8 +85,9 @@
 #define KEEP(i, j) VSTORE(acc##i##j, sums + i * NR + j * VW);
 #define ROW_KEEP(i) COLUMNS(KEEP, i)
 #define STORE(i, j)                                                                                                    \
-    VSTORE(finish(acc##i##j, bias, m0 + i, n0 + j * VW, oc, VW, FINISH EXTRA_PASSED),                                  \
-           out + (m0 + i) * oc + n0 + j * VW);
+    if (j < full)                                                                                                      \
+        VSTORE(finish(acc##i##j, bias, m0 + i, n0 + j * VW, oc, ALL, FINISH EXTRA_PASSED),                             \
+               out + (m0 + i) * oc + n0 + j * VW);
 #define ROW_STORE(i) COLUMNS(STORE, i)
 
 #pragma OPENCL FP_CONTRACT ON
@@ -102,6 +109,7 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
         i32 n0 = t / rows * NR, m0 = t % rows * MR;
 #endif
         global const W_T* b = weights + n0 / NR * panel;
+        ROWS(ROW_SUMS)
 #ifdef POINTWISE
         ROWS(ROW_START)
         for (i32 k = 0; k < c; k++, b += STEP) {
@@ -110,32 +118,53 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
         }
 #else
         i32 ox = m0 % ow, oy = m0 / ow % oh, image = m0 / ow / oh;
-        ROWS(ROW_START)
-        // A window that lies inside the image has the values of its row side by side.
-        i32 whole = dilation_w == 1 ROWS(WHOLE);
-        i32 across = whole ? 1 : kw, run = whole ? kw * c : c;
-        for (i32 ky = 0; ky < kh; ky++)
-            for (i32 kx = 0; kx < across; kx++) {
-                ROWS(PIXEL)
-                for (i32 k = 0; k < run; k++, b += STEP) {
-                    COLUMNS(WEIGHT, 0)
-                    ROWS(ROW_ADD)
+        i32 column = ox * STRIDE_W - left, line = oy * stride_h - top;
+        if (m0 + MR <= pixels && ox + MR <= ow && line >= 0 && line + (KH - 1) * dilation_h < h && column >= 0 &&
+            column + (MR - 1) * STRIDE_W + (KW - 1) * dilation_w < w) {
+            // Places side by side, with windows inside the image. Without gaps, a window's row lies in one piece.
+            i32 across = dilation_w == 1 ? 1 : KW, run = dilation_w == 1 ? KW * C : C;
+            global const X_T* start = x + ((image * h + line) * w + column) * C;
+            for (i32 ky = 0; ky < KH; ky++, start += dilation_h * w * C)
+                for (i32 kx = 0; kx < across; kx++) {
+                    global const X_T* from = start + kx * dilation_w * C;
+                    ROWS(BESIDE)
+                    for (i32 k = 0; k < run; k++, b += STEP) {
+                        COLUMNS(WEIGHT, 0)
+                        ROWS(ROW_ADD)
+                    }
                 }
-            }
+        } else {
+            ROWS(ROW_START)
+            i32 whole = dilation_w == 1 ROWS(WHOLE);
+            i32 across = whole ? 1 : KW, run = whole ? KW * C : C;
+            for (i32 ky = 0; ky < KH; ky++)
+                for (i32 kx = 0; kx < across; kx++) {
+                    ROWS(PIXEL)
+                    for (i32 k = 0; k < run; k++, b += STEP) {
+                        COLUMNS(WEIGHT, 0)
+                        ROWS(ROW_ADD)
+                    }
+                }
+        }
 #endif
+        i32 height = min(MR, pixels - m0), end = min(n0 + NR, oc), n = n0;
 #ifdef PLAIN
-        if (m0 + MR <= pixels && n0 + NR <= oc) {
+        if (height == MR) {
+            i32 full = (end - n0) / VW;
             ROWS(ROW_STORE)
-            continue;
+            n += full * VW;
+            if (n == end) continue;
         }
 #endif
         // By way of memory, so that what finishes the sums is compiled once and not for each vector of the tile.
         ACC sums[MR * NR];
         ROWS(ROW_KEEP)
-        i32 height = min(MR, pixels - m0);
-        for (i32 n = n0; n < min(n0 + NR, oc); n += VW)
+        for (; n < end; n += VW) {
+            // The last vector may lie over the one before: its channels come out the same.
+            i32 at = max(min(n, oc - VW), n0);
             for (i32 i = 0, m = m0; i < height; i++, m++)
-                store(finish(SUMS(VLOAD(sums + i * NR + n - n0)), bias, m, n, oc, (pixels - m) * oc - n,
-                             FINISH EXTRA_PASSED), out + m * oc + n, oc - n);
+                store(finish(SUMS(VLOAD(sums + i * NR + at - n0)), bias, m, at, oc, (pixels - m) * oc - at,
+                             FINISH EXTRA_PASSED), out + m * oc + at, oc - at);
+        }
     }
 }

@@ -127,7 +127,10 @@ def _conv_tiles(
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     defines |= {"ALONE": 1} if limits.cpu else {}
     defines |= {} if limits.cpu and depth * panels * nr > FEW_WEIGHTS else {"CHANNELS_FIRST": 1}
-    defines |= {"POINTWISE": 1} if over.pointwise else {}
+    if over.pointwise:
+        defines["POINTWISE"] = 1
+    elif limits.cpu and c <= 4 and depth <= 100:
+        defines |= {"FIXED": 1, "KH": over.kh, "KW": over.kw, "C": c, "STRIDE_W": over.sw}
     items = -(-tiles // share)
     return Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)
 

@@ -25,7 +25,7 @@ TILED = (
 )
 """Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of vectors.clh and prelude.cuh."""
 
-CHANNELS_AT = {"conv_tiles": 9, "depthwise_rows": 5, "depthwise_dot": 5, "dot_tiles": 11, "code_rows": 5}
+CHANNELS_AT = {"conv_tiles": 9, "depthwise_rows": 6, "depthwise_dot": 5, "dot_tiles": 11, "code_rows": 5}
 """Of kernels that compute on vectors of channels: how far behind the output the number of channels is an argument."""
 
 ONE_BY_ONE = ("gemm", "gemm_mma", "gemm_finish", "depthwise_strips")

@@ -26,20 +26,16 @@ TERM = re.compile(r"\bi\b(?: / (\d+))?(?: % (\d+))?( \* )?")
 
 @dataclass(frozen=True)
 class Rows:
-    """`rows` rows of `c` elements, of which a work-item takes `share` and the last row the rest of n."""
+    """`rows` rows of `c` elements, which `items` work-items share, and of which the last takes the rest of n."""
 
     n: int
     rows: int
-    share: int
+    items: int
     c: int
 
     @property
-    def items(self) -> int:
-        return -(-self.rows // self.share)
-
-    @property
     def arguments(self) -> tuple[np.int32, ...]:
-        return (np.int32(self.n), np.int32(self.rows), np.int32(self.share), np.int32(self.c))
+        return (np.int32(self.n), np.int32(self.rows), np.int32(self.items), np.int32(self.c))
 
 
 def in_rows(
@@ -134,13 +130,12 @@ def _split(n: int, indices: Sequence[str], limits: DeviceLimits) -> Rows | None:
         # Chunks as even as whole vectors allow.
         items = max(1, min(most, n // SMALL))
         c = (-(-n // items) + 15) // 16 * 16
-        return Rows(n, max(n // c, 1), 1, c)
+        return Rows(n, max(n // c, 1), max(n // c, 1), c)
     c = min(sizes)
     if c < 4 or n % c or any(size % c for size in sizes) or any(by_rows(at, c) is None for at in indices):
         return None
     rows = n // c
-    items = max(1, min(most, rows, n // SMALL))
-    return Rows(n, rows, -(-rows // items), c)
+    return Rows(n, rows, max(1, min(most, rows, n // SMALL)), c)
 
 
 def by_rows(at: str, c: int) -> Any:

@@ -1,18 +1,7 @@
-// out (n, oh, ow, c) from x (n, h, w, c), by the rows and columns of x that each of out's takes. One work-item an output,
-// or VW floats side by side where VW is defined, which divides c.
-
-#ifdef VW
-#define ACC VF
-#define LANES VW
-#define GET(p) VLOAD(p)
-#else
-#define ACC WEIGHT_T
-#define LANES 1
-#define GET(p) *(p)
-#endif
+// out (n, oh, ow, c) from x (n, h, w, c), by the rows and columns of x that each of out's takes. One work-item an output.
 
 #define PLACE                                                                                                          \
-    i32 i = get_global_id(0) * LANES;                                                                                  \
+    i32 i = get_global_id(0);                                                                                          \
     if (i >= size) return;                                                                                             \
     i32 channel = i % c, ox = i / c % ow, oy = i / c / ow % oh, image = i / c / ow / oh;                               \
     x += image * h * w * c + channel;
@@ -32,14 +21,10 @@ kernel void resize_bilinear(global const T* x, global const i32* upper, global c
     PLACE
     WEIGHT_T top = upper_weight[oy], bottom = lower_weight[oy], before = left_weight[ox], after = right_weight[ox];
     // In the reference's order, which shows in the last bit.
-    ACC acc = GET(x + (upper[oy] * w + left[ox]) * c) * top * before;
-    acc += GET(x + (lower[oy] * w + left[ox]) * c) * bottom * before;
-    acc += GET(x + (upper[oy] * w + right[ox]) * c) * top * after;
-    acc += GET(x + (lower[oy] * w + right[ox]) * c) * bottom * after;
-#ifdef VW
-    VSTORE(acc, out + i);
-#else
+    WEIGHT_T acc = x[(upper[oy] * w + left[ox]) * c] * top * before;
+    acc += x[(lower[oy] * w + left[ox]) * c] * bottom * before;
+    acc += x[(upper[oy] * w + right[ox]) * c] * top * after;
+    acc += x[(lower[oy] * w + right[ox]) * c] * bottom * after;
     out[i] = (T)FINISH(acc);
-#endif
 }
 #endif

@@ -1,17 +1,22 @@
-// For `rows` rows of `c` elements, the last of which takes all up to n; a work-item takes `share` rows one after another.
+// For `rows` rows of `c` elements, the last of which takes all up to n; the `items` work-items share them evenly.
 // element_rows: out[i] = EXPR of what LOADS and STEPS make of the INPUTS, VW elements at once.
 // move_rows: out[OUT_ROW + k] = x[X_ROW + k], each counted from its start; SCALAR: x[X_ROW] for every k.
 // X_ROW and the like: C for where row r of a tensor starts.
 // Only for OpenCL: CUDA has a work-item for each element.
 
+#ifndef EVENLY  // vectors.clh's, which copies of words do without
+#define EVENLY(n)                                                                                                      \
+    i32 first = min((u64)get_global_id(0), (u64)items) * (u64)(n) / items;                                             \
+    i32 last = min((u64)get_global_id(0) + 1, (u64)items) * (u64)(n) / items;
+#endif
 #define ROWS                                                                                                           \
-    i32 first = get_global_id(0) * share, last = min(first + share, rows);                                             \
+    EVENLY(rows)                                                                                                       \
     for (i32 r = first; r < last; r++) {                                                                               \
         i32 width = r == rows - 1 ? n - r * c : c;
 
 #ifdef STEPS
 __attribute__((reqd_work_group_size(1, 1, 1)))
-kernel void element_rows(INPUTS global OUT_T* restrict out, i32 n, i32 rows, i32 share, i32 c) {
+kernel void element_rows(INPUTS global OUT_T* restrict out, i32 n, i32 rows, i32 items, i32 c) {
     ROWS
         for (i32 k0 = 0; k0 < width; k0 += VW) {
             // The last vector may lie over the one before: its elements come out the same.
@@ -24,7 +29,7 @@ kernel void element_rows(INPUTS global OUT_T* restrict out, i32 n, i32 rows, i32
 }
 #else
 __attribute__((reqd_work_group_size(1, 1, 1)))
-kernel void move_rows(global const T* restrict x, global T* restrict out, i32 n, i32 rows, i32 share, i32 c,
+kernel void move_rows(global const T* restrict x, global T* restrict out, i32 n, i32 rows, i32 items, i32 c,
                       i32 x_start, i32 out_start) {
     ROWS
         global const T* from = x + x_start + X_ROW;

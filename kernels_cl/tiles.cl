@@ -1,8 +1,10 @@
 // out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights, plus bias (oc): tiles of MR pixels by NV vectors of VW
-// channels, kept in registers. A work-item takes `share` tiles one after another.
+// channels, kept in registers. The work-items,
+// `items` in all, share the tiles evenly and take theirs one after another.
 // weights: panels of NR = NV * VW channels, each (kh, kw, c, NR); `step` elements from one input channel to the next,
 // `panel` from one panel to the next. zeros: kw * c values of pixels in the padding.
 // HALF_WEIGHTS: they are float16.
+// IN_ORDER: products are rounded before they are added.
 // POINTWISE: for windows of one value, one to a place: a product of matrices.
 // Everything is a named variable and nothing an array, which PoCL would keep in memory.
 // Only for OpenCL: CUDA has kernels of its own for this.
@@ -90,25 +92,29 @@
                out + (m0 + i) * oc + n0 + j * VW);
 #define ROW_STORE(i) COLUMNS(STORE, i)
 
+#ifndef IN_ORDER
 #pragma OPENCL FP_CONTRACT ON
+#endif
 
 #ifdef ALONE
 __attribute__((reqd_work_group_size(1, 1, 1)))
 #endif
 kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict zeros,
                        global const W_T* restrict weights, global const BIAS_T* restrict bias, SCALES
-                       global OUT_T* restrict out, i32 tiles, i32 share, i32 pixels, i32 h, i32 w, i32 c, i32 oh,
+                       global OUT_T* restrict out, i32 tiles, i32 items, i32 pixels, i32 h, i32 w, i32 c, i32 oh,
                        i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w,
                        i32 top, i32 left, i32 step, i32 panel, ENDS EXTRA) {
-    i32 first = get_global_id(0) * share, last = min(first + share, tiles);
+    EVENLY(tiles)
     i32 panels = (oc + NR - 1) / NR, rows = (pixels + MR - 1) / MR;
-    for (i32 t = first; t < last; t++) {
 #ifdef CHANNELS_FIRST
-        i32 n0 = t % panels * NR, m0 = t / panels * MR;
+    i32 column = first % panels, line = first / panels;
+    for (i32 t = first; t < last; t++, ++column == panels ? (column = 0, line++) : 0) {
 #else
-        i32 n0 = t / rows * NR, m0 = t % rows * MR;
+    i32 column = first / rows, line = first % rows;
+    for (i32 t = first; t < last; t++, ++line == rows ? (line = 0, column++) : 0) {
 #endif
-        global const W_T* b = weights + n0 / NR * panel;
+        i32 n0 = column * NR, m0 = line * MR;
+        global const W_T* b = weights + column * panel;
         ROWS(ROW_SUMS)
 #ifdef POINTWISE
         ROWS(ROW_START)
@@ -118,12 +124,12 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
         }
 #else
         i32 ox = m0 % ow, oy = m0 / ow % oh, image = m0 / ow / oh;
-        i32 column = ox * STRIDE_W - left, line = oy * stride_h - top;
-        if (m0 + MR <= pixels && ox + MR <= ow && line >= 0 && line + (KH - 1) * dilation_h < h && column >= 0 &&
-            column + (MR - 1) * STRIDE_W + (KW - 1) * dilation_w < w) {
+        i32 ix = ox * STRIDE_W - left, iy = oy * stride_h - top;
+        if (m0 + MR <= pixels && ox + MR <= ow && iy >= 0 && iy + (KH - 1) * dilation_h < h && ix >= 0 &&
+            ix + (MR - 1) * STRIDE_W + (KW - 1) * dilation_w < w) {
             // Places side by side, with windows inside the image. Without gaps, a window's row lies in one piece.
             i32 across = dilation_w == 1 ? 1 : KW, run = dilation_w == 1 ? KW * C : C;
-            global const X_T* start = x + ((image * h + line) * w + column) * C;
+            global const X_T* start = x + ((image * h + iy) * w + ix) * C;
             for (i32 ky = 0; ky < KH; ky++, start += dilation_h * w * C)
                 for (i32 kx = 0; kx < across; kx++) {
                     global const X_T* from = start + kx * dilation_w * C;

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering import dot, gemm, hybrid, strips, tiles
+from tflgpu.delegates.lowering import dot, gemm, hybrid, spread, strips, tiles
 from tflgpu.delegates.lowering.depthwise_dot import depthwise_dot
 from tflgpu.delegates.lowering.index import standin, start_and_index
 from tflgpu.delegates.lowering.movement import move
@@ -158,17 +158,24 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         return None
     if c.transposed:
         return _spread(c, limits)
-    if x.type == "FLOAT32" and x.shape[3] == 1 and size(out) <= IN_ORDER and c.window.kh * c.window.kw <= 16:
-        return None  # large terms that cancel out leave what the reference's rounding left
+    # Large terms that cancel out leave what the reference's rounding left.
+    in_order = x.type == "FLOAT32" and x.shape[3] == 1 and size(out) <= IN_ORDER and c.window.kh * c.window.kw <= 16
+    if in_order and not limits.cpu:
+        return None
     wide = types[0] == "INT16"
     if wide and (limits.warps or not limits.double or c.bias_type == "INT32" or c.node.op == "DEPTHWISE_CONV_2D"):
         return None
+    if c.node.op == "DEPTHWISE_CONV_2D" and x.shape[3] == 1 and x.type == "FLOAT32" and limits.cpu:
+        # Of one channel, it is a plain convolution.
+        data = weights.data.transpose(3, 1, 2, 0)
+        plain = replace(c, node=replace(c.node, op="CONV_2D"), weights=replace(weights, shape=data.shape, data=data))
+        return _tiled(plain, limits)
     depthwise = c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3] >= 4 and limits.cpu
     if limits.warps and c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3]:
         depthwise = strips.fits(out.shape[3], c.window)
     if not depthwise and (c.groups > 1 or c.node.op == "DEPTHWISE_CONV_2D"):
         return None
-    finish = _finish(c)
+    finish = replace(_finish(c), in_order=in_order)
     if depthwise:
         bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
         if limits.warps:
@@ -193,12 +200,15 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
 def _spread(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     """A transposed convolution as a plain one, each of whose places makes several outputs."""
     over, weights = c.window, c.weights
-    if not limits.cpu or c.x.type not in ("INT8", "UINT8") or min(over.top, over.left) < 0 or 0 in c.x.shape:
+    fits = limits.cpu and min(over.top, over.left) >= 0 and 0 not in c.x.shape
+    if not fits or c.x.type not in ("FLOAT32", "INT8", "UINT8"):
         return None
     assert weights.data is not None
     zero = weights.zero_point if c.x.type == "UINT8" else 0
     matrix = tiles.Matrix(weights.data, zero, None if c.bias is None else c.bias.data)
     oc, kh, kw, channels = weights.shape
+    if c.x.type == "FLOAT32":
+        return spread.transposed(c.x, matrix, (oc, kh, kw, channels), c.out, over, _finish(c), limits)
     return [dot.transposed(c.x, matrix, (oc, kh, kw, channels), c.out, over, _finish(c), limits)]
 
 

@@ -11,6 +11,7 @@ from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering import tiles
 from tflgpu.delegates.lowering.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
+from tflgpu.delegates.lowering.spread import spread_matrix
 from tflgpu.delegates.lowering.tiles import C_NAMES, Finish, Matrix, conv_tiles, folded_bias, padded
 from tflgpu.delegates.lowering.window import Window
 
@@ -203,24 +204,6 @@ def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
     """Rows and vectors of a tile, of which 32 registers hold 8 by 3."""
     vectors = min((3, 2, 1), key=lambda v: (-(-columns // (v * lanes)) * v, -v))
     return next(height for height in (8, 4, 2, 1) if rows >= height), vectors
-
-
-def spread_matrix(matrix: Matrix, taps: tuple[int, int, int, int], strides: tuple[int, int], channels: int) -> Matrix:
-    """Weights (oc, kh, kw, c) of a transposed convolution as those of a plain one over windows of x: `strides`
-    outputs of each window, one's channels after another's, each padded to `channels`."""
-    oc, kh, kw, c = taps
-    sh, sw = strides
-    wh, ww = -(-kh // sh), -(-kw // sw)
-    whole = np.full((oc, wh * sh, ww * sw, c), matrix.zero_point, matrix.weights.dtype)
-    whole[:, :kh, :kw] = matrix.weights.reshape(taps)
-    # Tap y * sh + p makes row p of the outputs of the window whose last row but y it takes.
-    turned = whole.reshape(oc, wh, sh, ww, sw, c)[:, ::-1, :, ::-1].transpose(2, 4, 0, 1, 3, 5)
-    out = np.full((sh * sw, channels, wh * ww * c), matrix.zero_point, matrix.weights.dtype)
-    out[:, :oc] = turned.reshape(sh * sw, oc, -1)
-    bias = None
-    if matrix.bias is not None:
-        bias = np.tile(padded(matrix.bias.reshape(-1), channels), sh * sw)
-    return Matrix(out.reshape(sh * sw * channels, -1), matrix.zero_point, bias)
 
 
 def transposed(

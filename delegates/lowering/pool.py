@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
+from tflgpu.delegates.lowering.image_rows import rows_of, vectors
 from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
 from tflgpu.delegates.lowering.window import window
 
@@ -41,10 +42,13 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
         defines["LOWEST"] = "-FLT_MAX" if acc == "f32" else _codes(x.dtype)[0]
     elif acc == "i32":
         defines["CODES"] = 1
+    if limits.cpu and acc == "f32" and c >= 4 and out.shape[0] * over.oh > 1:
+        rows = rows_of(out, limits)
+        by_row = (Ref(x.index), Ref(out.index), *rows, *map(i32, sizes), low, high)
+        return [Launch("image_rows.pool_rows", by_row, (int(rows[1]),), (1,), defines | vectors(c, limits))]
     lanes = next((n for n in (16, 8, 4) if n <= limits.vector and c % n == 0), 1)
     if limits.cpu and acc == "f32" and lanes > 1:
-        vectors = defines | {"VW": lanes, "OUT_T": "f32"}
-        return [Launch("pool.pool", args, (size(out) // lanes,), defines=vectors)]
+        return [Launch("pool.pool", args, (size(out) // lanes,), defines=defines | {"VW": lanes, "OUT_T": "f32"})]
     return [Launch("pool.pool", args, (size(out),), defines=defines)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering.image_rows import rows_of, vectors
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, i32, lowers, require, size
 
 from tflgpu.graph import Array, Node
@@ -71,8 +72,8 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
         "WEIGHT_T": "f32" if in_floats else "i64",
         "FINISH(acc)": f"({finish})",
     }
-    lanes = next((n for n in (16, 8, 4) if n <= limits.vector and c % n == 0), 1)
-    if limits.cpu and x.type == "FLOAT32" and lanes > 1:
-        defines = {"T": "f32", "WEIGHT_T": "f32", "VW": lanes, "OUT_T": "f32"}
-        return [Launch("resize.resize_bilinear", args, (size(out) // lanes,), defines=defines)]
+    if limits.cpu and x.type == "FLOAT32" and c >= 4:
+        rows = rows_of(out, limits)
+        by_row = (*args[:10], *rows, *map(i32, (h, w, c, out.shape[1], out.shape[2])))
+        return [Launch("image_rows.resize_rows", by_row, (int(rows[1]),), (1,), {"RESIZE": 1} | vectors(c, limits))]
     return [Launch("resize.resize_bilinear", args, (size(out),), defines=defines)]

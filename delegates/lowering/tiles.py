@@ -33,6 +33,7 @@ class Finish:
     """What becomes of the sums: clamped to [low, high], after they are made codes where `rescale` is given.
 
     rescale: arrays of one value a channel: multipliers and exponents, or scales in double. x_zero: x's zero point.
+    in_order: whether products are rounded before they are added, one after the other.
     """
 
     low: Any
@@ -41,6 +42,7 @@ class Finish:
     zero_point: int = 0
     x_zero: int = 0
     wide: bool = False
+    in_order: bool = False
 
     @property
     def ends(self) -> tuple[Any, ...]:
@@ -96,14 +98,14 @@ def _conv_tiles(
     nr = lanes * vectors
     panels = -(-oc // nr)
     tiles = panels * -(-pixels // height)
-    share = -(-tiles // min(tiles, limits.units * 4)) if limits.cpu else 1
+    items = min(tiles, limits.units * 4) if limits.cpu else tiles
     depth = over.kh * over.kw * c
     codes = bool(finish.rescale)
     integer = codes and x.type != "INT16" and _largest_sum(matrix, x) > EXACT
     halves = limits.precision == "fp16" and not codes and _fit_halves(matrix)
     kind = np.dtype(np.float64 if x.type == "INT16" else np.int16 if integer else np.float16 if halves else np.float32)
     step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
-    sizes = (tiles, share, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
+    sizes = (tiles, items, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
     args: list[Argument] = [
         Ref(x.index),
         np.full(over.kw * c, finish.x_zero, x.dtype),
@@ -125,13 +127,13 @@ def _conv_tiles(
     else:
         defines |= {"CODES": 1} if codes else {"PLAIN": 1}
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
+    defines |= {"IN_ORDER": 1} if finish.in_order else {}
     defines |= {"ALONE": 1} if limits.cpu else {}
     defines |= {} if limits.cpu and depth * panels * nr > FEW_WEIGHTS else {"CHANNELS_FIRST": 1}
     if over.pointwise:
         defines["POINTWISE"] = 1
     elif limits.cpu and c <= 4 and depth <= 100:
         defines |= {"FIXED": 1, "KH": over.kh, "KW": over.kw, "C": c, "STRIDE_W": over.sw}
-    items = -(-tiles // share)
     return Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)
 
 
@@ -145,10 +147,10 @@ def hybrid_tiles(
     nr = lanes * vectors
     panels = -(-oc // nr)
     tiles = panels * -(-m // height)
-    share = -(-tiles // min(tiles, limits.units * 4)) if limits.cpu else 1
+    items = min(tiles, limits.units * 4) if limits.cpu else tiles
     integer = _most(matrix) * 128 > EXACT
     step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
-    sizes = (tiles, share, m, 1, m, depth, 1, m, oc, 1, 1, 1, 1, 1, 1, 0, 0, step, panel)
+    sizes = (tiles, items, m, 1, m, depth, 1, m, oc, 1, 1, 1, 1, 1, 1, 0, 0, step, panel)
     bias = np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1)
     args = (
         rows.codes,
@@ -175,7 +177,7 @@ def hybrid_tiles(
     }
     defines |= {"ACC": "int", "W_T": "short"} if integer else {"ACC": "float", "W_T": "float"}
     defines |= {"HYBRID": 1, "POINTWISE": 1} | ({"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1})
-    return Launch("tiles.conv_tiles", args, (-(-tiles // share),), (1 if limits.cpu else 64,), defines)
+    return Launch("tiles.conv_tiles", args, (items,), (1 if limits.cpu else 64,), defines)
 
 
 def _fit_halves(matrix: Matrix) -> bool:
@@ -191,7 +193,7 @@ def _most(matrix: Matrix) -> int:
 
 def _tile(oc: int, pixels: int, limits: DeviceLimits) -> tuple[int, int, int]:
     """Lanes of a vector, vectors and rows of a tile: as large as registers hold, no larger than the work."""
-    lanes = limits.vector if limits.cpu and oc > 4 else 4
+    lanes = next(n for n in (limits.vector, 8, 4) if n == 4 or oc > n // 2) if limits.cpu else 4
     if pixels == 1:
         vectors = 4 if oc >= 4 * lanes else 2 if oc > lanes else 1
         return lanes, vectors if limits.cpu else 1, 1
@@ -261,8 +263,11 @@ def depthwise_rows(
     """The launch, for as many outputs as inputs and at least 4 of them."""
     n, h, w, c = x.shape
     rows = n * over.oh
-    share = -(-rows // min(rows, limits.units * 4))
-    sizes = (rows, share, h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
+    name = C_NAMES[x.type]
+    lanes = next(lanes for lanes in (16, 8, 4) if lanes <= min(c, limits.vector))
+    parts = _parts(rows, c, lanes, limits)
+    items = min(rows * parts, limits.units * 4)
+    sizes = (rows, items, parts, h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
     data, codes = weights, bool(finish.rescale)
     args = (
         Ref(x.index),
@@ -274,10 +279,30 @@ def depthwise_rows(
         *([np.float32(finish.x_zero)] if codes else []),
         *finish.ends,
     )
-    name = C_NAMES[x.type]
-    lanes = next(lanes for lanes in (16, 8, 4) if lanes <= min(c, limits.vector))
     defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "ALONE": 1}
     defines |= {"CODES": 1} if codes else {"PLAIN": 1}
-    if over.dh == over.dw == 1 and over.kh * over.kw <= 25 and over.ow >= 8:
-        defines |= {"PLACES": 4, "KH": over.kh, "KW": over.kw, "STRIDE_W": over.sw}
-    return Launch("depthwise.depthwise_rows", args, (-(-rows // share),), (1,), defines)
+    if (places := _places(over, w)) > 1:
+        defines |= {"PLACES": places, "KH": over.kh, "KW": over.kw, "STRIDE_W": over.sw}
+    return Launch("depthwise.depthwise_rows", args, (items,), (1,), defines)
+
+
+def _parts(rows: int, channels: int, lanes: int, limits: DeviceLimits) -> int:
+    """Into how many parts the channels go, each of whole vectors, so that all units have about as much to do."""
+    vectors = -(-channels // lanes)
+    for parts in range(1, limits.units * 4 + 1):
+        each = -(-vectors // parts) * lanes
+        if channels - (parts - 1) * each < lanes:
+            break
+        busy = -(-rows * parts // limits.units) * limits.units
+        if rows * parts >= limits.units * 4 and rows * parts >= 0.95 * busy:
+            return parts
+    return max(1, parts - 1)
+
+
+def _places(over: Window, w: int) -> int:
+    """How many places side by side are best computed at once; 1 where none are."""
+    if over.dh != 1 or over.dw != 1 or over.kh * over.kw > 25:
+        return 1
+    inside = min((w + over.left - over.kw) // over.sw + 1, over.ow) - -(-over.left // over.sw)
+    # A place costs one unit of work, loading and storing for places together about another and a half.
+    return min((p for p in (6, 5, 4, 3, 2) if p <= inside), key=lambda p: -(-inside // p) * (p + 1.5), default=1)

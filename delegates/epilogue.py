@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.code_epilogue import Epilogue, code_step, with_last_table
 from tflgpu.delegates.launch import Argument, Launch, Loop, Ref
-from tflgpu.delegates.rows import HEXADECIMAL, ON_VECTORS
+from tflgpu.delegates.rows import HEXADECIMAL, ON_VECTORS, on_vectors
 
 TILED = (
     "conv_tiles",
@@ -180,6 +180,5 @@ def _of_chain(
             return None
     if any(at not in values for _, _, at in chain.inputs):
         statements.insert(0, "i32 i = m * oc + n;")
-    statements += [re.sub(r"\bf32 ", "VF ", step, count=1) for step in chain.steps]
-    statements.append(f"acc = {chain.expression};")
-    return Epilogue(made, " ".join(statements).replace("clamp_f32", "clamp_v"), tuple(parameters), chain.out)
+    statements += [*chain.steps, f"acc = {chain.expression};"]
+    return Epilogue(made, on_vectors(" ".join(statements)), tuple(parameters), chain.out)

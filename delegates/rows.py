@@ -21,6 +21,12 @@ ON_VECTORS = re.compile(WORDS.format(""))
 """What means the same of vectors as of floats: arithmetic, clamps, and choices by comparisons, but no functions."""
 WITH_FUNCTIONS = re.compile(WORDS.format("|" + FUNCTIONS))
 
+
+def on_vectors(text: str) -> str:
+    """C of floats as C of vectors of them: declarations, casts and clamps."""
+    return re.sub(r"\bf32\b", "VF", text).replace("clamp_f32", "clamp_v")
+
+
 TERM = re.compile(r"\bi\b(?: / (\d+))?(?: % (\d+))?( \* )?")
 
 
@@ -79,13 +85,12 @@ def _computed(chain: Any, limits: DeviceLimits) -> Launch | None:
         f"VF v{k} = {f'VLOAD(x{k} + {row} + k)' if across else f'x{k}[{row}]'};"
         for k, (row, across) in enumerate(places)
     ]
-    steps = " ".join(re.sub(r"\bf32 ", "VF ", step, count=1) for step in chain.steps)
     defines = {
         "VW": lanes,
         "INPUTS": "".join(f"IN(f32) x{k}, " for k in range(len(places))),
         "LOADS": " ".join(loads),
-        "STEPS": steps.replace("clamp_f32", "clamp_v"),
-        "EXPR": f"(VF)({chain.expression})".replace("clamp_f32", "clamp_v"),
+        "STEPS": on_vectors(" ".join(chain.steps)),
+        "EXPR": f"(VF)({on_vectors(chain.expression)})",
         "OUT_T": "f32",
     }
     args: tuple[Argument, ...] = (*(a for a, _, _ in chain.inputs), chain.out, *split.arguments)

@@ -178,3 +178,13 @@ def test_joining_tensors_copies_whole_rows(kind: str, shape: list[int], axis: in
     rng = np.random.default_rng(1)
     dtype = {"FLOAT32": np.float32, "INT8": np.int8, "INT16": np.int16}[kind]
     same(m.build(), [(rng.normal(size=shape) * 50).astype(dtype) for _ in range(2)], runtime)
+
+
+@pytest.mark.parametrize("size", [16, 37])
+def test_a_cast_of_floats_to_floats_goes_by_vectors_too(size: int, runtime: str) -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "FLOAT32", [3, size]), g.tensor("y", "FLOAT32", [3, size])
+    g.node("CAST", [x], [y])
+    g.outputs(y)
+    assert same(m.build(), [values("FLOAT32", 3, size)], runtime) == {"element_rows"}

@@ -98,6 +98,7 @@ BOUNDS: Mapping[str, Bound] = {
     "AVERAGE_POOL_2D": Bound(_pooled, ABSOLUTE),
     "L2_POOL_2D": Bound(_pooled),
     "RESIZE_BILINEAR": _fixed(12, ABSOLUTE),
+    "Landmarks2TransformMatrix": _fixed(16, LARGEST),
     **dict.fromkeys(("RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "UNIDIRECTIONAL_SEQUENCE_LSTM"), Bound(_steps, LARGEST)),
 }
 """By operator; one that is not here only moves, compares or chooses, and is equal bit for bit."""

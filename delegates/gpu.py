@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy as copy_of
 from dataclasses import replace
-from time import perf_counter
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from tflgpu.delegates import control  # noqa: F401 (WHILE and IF are lowered there)
-from tflgpu.delegates.device import Call, Device, DeviceLimits
+from tflgpu.delegates.compilation import Compilation
+from tflgpu.delegates.device import Call, Device
 from tflgpu.delegates.fold import folded
-from tflgpu.delegates.fuse import joined, shares
-from tflgpu.delegates.launch import (
-    LIBRARY,
-    Argument,
-    Fault,
-    Launch,
-    Loop,
-    Lowered,
-    Packed,
-    Ref,
-    Share,
-    Temp,
-    launches_of,
-    source,
-)
+from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.bodies import with_body
-from tflgpu.delegates.lowering.movement import copy
-from tflgpu.delegates.patterns import lowered
-from tflgpu.delegates.row_chains import with_row_chains
-from tflgpu.delegates.separable import with_separable
-from tflgpu.delegates.sequence import composed, fits
-from tflgpu.delegates.tune import Tuner
+from tflgpu.delegates.sequence import fits
 
-from tflgpu.cost import macs
-from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
 from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Array, Graph, Model, Node, Shape, TensorSpec
-from tflgpu.memory import Tensor, Variable, arena
-from tflgpu.ops.registry import OPS, OpError
+from tflgpu.memory import Tensor, Variable
+from tflgpu.ops.registry import OPS
 from tflgpu.ops.variables import assigned
-from tflgpu.partition import Part, operations
+from tflgpu.partition import Part
 
 
 class GpuDelegate:
@@ -89,7 +65,7 @@ class GpuDelegate:
         reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
         writes = [tensors[i] for i in sorted({*part.outputs, *_written_variables(part)}) if i in tensors]
-        compilation = _Compilation(device, part, tensors)
+        compilation = Compilation(device, part, tensors)
         run = device.sequence(compilation.calls())
         check = compilation.fault_check()
 
@@ -176,216 +152,3 @@ def between_copies(device: Device, reads: Sequence[Tensor], writes: Sequence[Ten
             tensor.write(device)
 
     return step
-
-
-SMALL_LAUNCH = 8192
-"""Elements or products of a launch that is worth no start of its own on a CPU."""
-
-
-class _Compilation:
-    """One part on its way to being a list of calls."""
-
-    def __init__(self, device: Device, part: Part, tensors: Mapping[int, Tensor]):
-        self.device = device
-        self.tuner: Tuner | None = getattr(device, "tuner", None)
-        self.specs = _specs(part.nodes)
-        self.boundary = {
-            index: tensors[index] for index in part.inputs | part.outputs if self.specs[index].data is None
-        }
-        wanted = part.outputs.__contains__
-        self.groups: Sequence[Lowered] = [self._own(group) for group in lowered(part.nodes, device.limits, wanted)]
-        self.roots = shares(self.groups)
-        if device.limits.warps:
-            self.groups = with_row_chains(self.groups, self.roots, wanted)
-        if device.limits.chains:
-            self.groups = joined(
-                self.groups,
-                self.roots,
-                lambda index: index in self.boundary,
-                device.limits,
-                lambda index: self.specs[index].data,
-                lambda group, launch: self._small(part.nodes[group], launch),
-            )
-        if device.limits.warps and self.tuner is not None:
-            self.groups = with_separable(self.groups, self.roots, wanted)
-        self.constants: dict[int, Any] = {}
-        self.faults: list[Fault] = []
-        self.fault_cells = self._fault_cells()
-        self.places = self._arena()
-
-    def _small(self, node: Node, launch: Launch) -> bool:
-        """Whether one core does the launch in less time than it takes to start: 4 microseconds, by measurement."""
-        limits = self.device.limits
-        if not limits.cpu or not limits.inner_barriers or 0 in launch.threads:
-            return False
-        plain = launch.stem in ("elementwise", "chain", "movement", "lut", "indexing")
-        work = launch.threads[0] if plain else max(operations(node), macs(node, self.specs))
-        return work <= SMALL_LAUNCH and fits(launch, self.device.dialect, limits)
-
-    def calls(self) -> list[Call]:
-        device = self.device
-        steps = [step for group in self.groups for step in group if not isinstance(step, Share)]
-        launches = [composed([s], device.dialect, device.limits) if isinstance(s, Loop) else s for s in steps]
-        return [call for launch in launches for call in self._calls(launch)]
-
-    def fault_check(self) -> Call | None:
-        """What raises the message of a kernel that found its inputs wrong; None where none can."""
-        if not self.faults:
-            return None
-        device, faults, cells = self.device, self.faults, self.fault_cells
-        found = np.zeros(len(faults) * self._fault_step(), np.int32)
-
-        def check() -> None:
-            device.download(cells, found)
-            if found.any():
-                first = int(np.flatnonzero(found)[0]) // self._fault_step()
-                device.upload(cells, np.zeros_like(found))
-                raise OpError(faults[first].message)
-
-        return check
-
-    def _fault_step(self) -> int:
-        return self.device.limits.alignment // 4
-
-    def _fault_cells(self) -> Any:
-        arguments = [a for group in self.groups for launch in launches_of(group) for a in launch.args]
-        self.faults.extend(dict.fromkeys(a for a in arguments if isinstance(a, Fault)))
-        if not self.faults:
-            return None
-        zeros = np.zeros(len(self.faults) * self._fault_step(), np.int32)
-        cells = self.device.allocate(zeros.nbytes)
-        self.device.upload(cells, zeros)
-        return cells
-
-    def _own(self, lowered: Lowered) -> Lowered:
-        """A shared output that leaves the part is copied, since its storage is not the part's to choose."""
-        leaves = [isinstance(step, Share) and step.output in self.boundary for step in lowered]
-        return [
-            copy(self.specs[step.input], self.specs[step.output]) if leaving and isinstance(step, Share) else step
-            for step, leaving in zip(lowered, leaves, strict=True)
-        ]
-
-    def _key(self, argument: Argument) -> int | None:
-        """Whose storage in the arena an argument needs, or None where it has storage elsewhere."""
-        if isinstance(argument, Temp):
-            return -1 - id(argument)
-        if isinstance(argument, Ref):
-            root = self.roots.get(argument.tensor, argument.tensor)
-            if root not in self.boundary and self.specs[root].data is None:
-                return root
-        return None
-
-    def _arena(self) -> dict[int, Any]:
-        """Buffers for all that lives inside the part, each in place of others that are dead by then."""
-        sizes: dict[int, int] = {}
-        live: dict[int, tuple[int, int]] = {}
-        for time, group in enumerate(self.groups):
-            for argument in (a for launch in launches_of(group) for a in self._arguments(launch)):
-                key = self._key(argument)
-                if key is not None:
-                    sizes[key] = max(argument.nbytes if isinstance(argument, Temp) else nbytes(self.specs[key]), 1)
-                    live[key] = (live.get(key, (time, time))[0], time)
-        offsets, total = arena(sizes, live, self.device.limits.alignment)
-        if not offsets:
-            return {}
-        whole = self.device.allocate(total)
-        return {key: self.device.slice(whole, offset, sizes[key]) for key, offset in offsets.items()}
-
-    def _arguments(self, launch: Launch) -> list[Argument]:
-        """All that the launch may be given, in whichever of its variants."""
-        ways = (launch, *launch.variants) if self.tuner is not None else (launch,)
-        return [argument for way in ways for one in way.sequence for argument in one.args]
-
-    def _calls(self, launch: Launch) -> list[Call]:
-        if launch.variants and self.tuner is not None and 0 not in launch.threads:
-            launch = self._fastest(launch, self.tuner)
-        return [self._bound(one) for one in launch.sequence if 0 not in one.threads]
-
-    def _fastest(self, launch: Launch, tuner: Tuner) -> Launch:
-        """The fastest variant; what the others alone have uploaded goes again."""
-        before = set(self.constants)
-        device = self.device
-        chosen = tuner.choose(device, launch, lambda way: device.sequence([self._bound(one) for one in way.sequence]))
-        wanted = {id(argument) for one in chosen.sequence for argument in one.args}
-        for key in self.constants.keys() - before - wanted:
-            del self.constants[key]
-        return chosen
-
-    def _bound(self, launch: Launch) -> Call:
-        if launch.stem == LIBRARY:
-            routine = self.device.routine(launch.name)  # type: ignore[attr-defined]
-            call: Call = self.device.bind(routine, [self._argument(a) for a in launch.args], launch.grid, launch.block)
-            return call
-        text = source(launch, self.device.dialect)
-        say(PROGRAMS, text)
-        kernel = self.device.kernel(text, launch.name)
-        launch = in_large_blocks(launch, self.device.limits) if self.device.limits.cpu else launch
-        call = self.device.bind(kernel, [self._argument(a) for a in launch.args], launch.grid, launch.block)
-        return _told(launch, call, self.device) if enabled(LAUNCHES) else call
-
-    def _argument(self, argument: Argument) -> Any:
-        if isinstance(argument, np.generic):
-            return argument
-        if isinstance(argument, Fault):
-            place = self.faults.index(argument) * self.device.limits.alignment
-            return self.device.slice(self.fault_cells, place, 4)
-        key = self._key(argument)
-        if key is not None:
-            return self.places[key]
-        if isinstance(argument, Ref):
-            root = self.roots.get(argument.tensor, argument.tensor)
-            if root in self.boundary:
-                return self._buffer(self.boundary[root])
-            data = self.specs[root].data
-            assert data is not None
-            return self._constant(data)
-        assert isinstance(argument, (Packed, np.ndarray))
-        return self._constant(argument)
-
-    def _buffer(self, tensor: Tensor) -> Any:
-        if self.device not in tensor.buffers:
-            tensor.buffers[self.device] = self.device.allocate(max(tensor.host.nbytes, 1))
-        return tensor.buffers[self.device]
-
-    def _constant(self, value: Packed | Array) -> Any:
-        if id(value) not in self.constants:
-            array = np.ascontiguousarray(value.make() if isinstance(value, Packed) else value)
-            buffer = self.device.allocate(max(array.nbytes, 1))
-            if array.nbytes:
-                self.device.upload(buffer, array)
-            # Kept beside its buffer, so that no other value can come to have its id.
-            self.constants[id(value)] = (buffer, value)
-        return self.constants[id(value)][0]
-
-
-LARGE_BLOCK = 1024
-
-
-def _told(launch: Launch, call: Call, device: Device) -> Call:
-    """The call, waited for, with a line on standard error that says how long it took."""
-
-    def told() -> None:
-        device.synchronize()
-        start = perf_counter()
-        call()
-        device.synchronize()
-        elapsed_us = (perf_counter() - start) * 1e6
-        say(LAUNCHES, f"{launch.kernel} grid {launch.grid} block {launch.block}: {elapsed_us:.0f} us")
-
-    return told
-
-
-def in_large_blocks(launch: Launch, limits: DeviceLimits) -> Launch:
-    """The launch with larger blocks where its kernel does not mind: a CPU takes long to go from one to the next."""
-    plain = launch.block == Launch.block and len(launch.threads) == 1 and "WIDTH" not in launch.defines
-    many = launch.threads[0] >= 4 * limits.units * LARGE_BLOCK
-    return replace(launch, block=(LARGE_BLOCK,)) if plain and many else launch
-
-
-def _specs(nodes: Sequence[Node]) -> dict[int, TensorSpec]:
-    return {spec.index: spec for node in nodes for spec in (*node.inputs, *node.outputs) if spec is not None}
-
-
-def nbytes(spec: TensorSpec) -> int:
-    """Bytes of a tensor on the device."""
-    return math.prod(spec.shape) * spec.dtype.itemsize

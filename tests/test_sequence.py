@@ -11,7 +11,7 @@ from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 from test_delegates_more import RECURRENT, cuda
-from tflgpu.delegates import gpu
+from tflgpu.delegates import compilation
 from tflgpu.delegates.lowering import recurrent
 from tflgpu.delegates.preprocess import active_lines
 from tflgpu.delegates.sequence import composed, fits, literal
@@ -146,10 +146,10 @@ def test_small_launches_give_in_a_sequence_what_they_give_one_by_one(
         made.append(len(list(steps[0].launches())))
         return composed(steps, *rest)
 
-    monkeypatch.setattr(gpu._Compilation, "_small", lambda *given: False)
+    monkeypatch.setattr(compilation.Compilation, "_small", lambda *given: False)
     alone = tflgpu_run(model, inputs, [delegate])
-    monkeypatch.setattr(gpu._Compilation, "_small", small)
-    monkeypatch.setattr(gpu, "composed", counting)
+    monkeypatch.setattr(compilation.Compilation, "_small", small)
+    monkeypatch.setattr(compilation, "composed", counting)
     together = tflgpu_run(model, inputs, [delegate])
     assert made and max(made) > 1
     assert_same(together, alone, rtol=1e-5, atol=1e-6)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tflgpu.delegates.attention import Attention, attention
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fuse import Chain, taken_apart
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering import lower
-from tflgpu.delegates.lowering.attention import Attention, attention
 from tflgpu.delegates.wiring import Wiring, is_alias, viewed, written
 
 from tflgpu.delegate import Unsupported

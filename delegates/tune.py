@@ -8,15 +8,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from tflgpu.delegates.device import Call, Device
 from tflgpu.delegates.launch import Launch
 
 from tflgpu.debug import LAUNCHES, say
-
-if TYPE_CHECKING:
-    from tflgpu.delegates.device import Call, Device
 
 TURNS = 5
 """How often each variant runs; its least time counts."""

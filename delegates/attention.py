@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.fuse import Chain
 from tflgpu.delegates.launch import Argument, Launch, Ref
 from tflgpu.delegates.lowering.index import index
 from tflgpu.delegates.lowering.registry import f32, i32
+from tflgpu.delegates.wiring import Viewed
 
 from tflgpu.graph import Array, Node
-
-if TYPE_CHECKING:
-    from tflgpu.delegates.fuse import Chain
-    from tflgpu.delegates.wiring import Viewed
 
 DEEPEST = 128
 """Numbers of a query, and of a value, at the most."""

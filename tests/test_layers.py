@@ -89,3 +89,34 @@ def test_import_touches_no_driver_and_no_extra():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+# The same of the modules of delegates/, a folder being one module; but those of one line do not import one another.
+DELEGATES = [
+    {"launch"},
+    {"device", "preprocess", "code_epilogue", "intel", "pocl", "fold"},
+    {"lowering"},
+    {"rows", "sequence", "tables", "tune", "separable", "wiring", "cublas", "cuda_compiler", "cuda_timing", "trials"},
+    {"epilogue"},
+    {"fuse"},
+    {"attention", "row_chains", "subgraphs"},
+    {"control", "patterns"},
+    {"compilation"},
+    {"gpu"},
+    {"cuda_graph", "emulated_cublas", "emulated_programs"},
+    {"cuda_device"},
+    {"cuda_emulator", "opencl"},
+    {"cuda", "abi"},
+]
+HEIGHT = {name: level for level, names in enumerate(DELEGATES) for name in names}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "delegates").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_of_delegates_point_down(path):
+    own = path.relative_to(ROOT / "delegates").parts[0].removesuffix(".py")
+    assert own in {"__init__", *HEIGHT}, f"{own} has no layer: give it one"
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[:2] == ["tflgpu", "delegates"] and len(parts) > 2 and parts[2] in HEIGHT:
+            below = HEIGHT[parts[2]] < HEIGHT.get(own, 0)
+            assert below or parts[2] == own, f"{path.name} imports {name}, which does not stand below it"

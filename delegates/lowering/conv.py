@@ -141,7 +141,7 @@ def lowered(c: Convolution, limits: DeviceLimits) -> Lowered:
     if fast is not None:
         return fast
     if types == ("FLOAT32", "FLOAT32") and c.out.type == "FLOAT32":
-        return [*c.before, _float(c, limits)]
+        return [*c.before, _float(c)]
     if types in HYBRID and c.out.type == "FLOAT32":
         return [*c.before, *_hybrid(c, limits)]
     require(types in INTEGERS and c.out.type == c.x.type, f"{types[0]} input with {types[1]} weights to {c.out.type}")
@@ -179,7 +179,7 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     if depthwise:
         bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
         if limits.warps:
-            return [strips.depthwise_strips(x, weights, bias, out, c.window, finish, limits)]
+            return [strips.depthwise_strips(x, weights, bias, out, c.window, finish)]
         if c.window.kh * c.window.kw * 255 * 255 > tiles.EXACT:
             return None
         zero = weights.zero_point if x.type == "UINT8" else 0
@@ -251,7 +251,7 @@ def bias_argument(bias: TensorSpec | None, channels: int, dtype: str) -> Argumen
     return Ref(bias.index)
 
 
-def _float(c: Convolution, limits: DeviceLimits) -> Launch:
+def _float(c: Convolution) -> Launch:
     low, high = float_range(c.activation)
     bias = bias_argument(c.bias, c.out.shape[3], "f4")
     args = (Ref(c.x.index), c.packed, bias, Ref(c.out.index), *_sizes(c), low, high)

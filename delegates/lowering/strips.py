@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Ref
 from tflgpu.delegates.lowering.registry import i32
 from tflgpu.delegates.lowering.tiles import Finish
@@ -30,7 +29,6 @@ def depthwise_strips(
     out: TensorSpec,
     over: Window,
     finish: Finish,
-    limits: DeviceLimits,
 ) -> Launch:
     """The launch, where it `fits`, with other lengths of strips as variants."""
     reach = min((REACH - 1 - (over.kw - 1) * over.dw) // over.sw + 1, over.ow)

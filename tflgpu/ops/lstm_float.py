@@ -52,7 +52,7 @@ def float_lstm(cell: Cell, settings: Settings, over: Sequences) -> Step:
     times = list(
         zip(frames(before, over.time_major, over.reverse), frames(over.y, over.time_major, over.reverse), strict=True)
     )
-    unwritten = _Unwritten(cell, settings, over, inputs) if settings.activation == "NONE" else None
+    unwritten = _Unwritten(cell, over, inputs) if settings.activation == "NONE" else None
 
     def step() -> None:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -191,7 +191,7 @@ class _Unwritten:
     cell gate also misses its recurrent part where an even number of the inputs (x, aux) is not all zero.
     """
 
-    def __init__(self, cell: Cell, settings: Settings, over: Sequences, inputs: Sequence[Array]):
+    def __init__(self, cell: Cell, over: Sequences, inputs: Sequence[Array]):
         require(not cell.diagonal, "diagonal recurrent weights without an activation are not supported. ")
         self._over, self._inputs = over, inputs
         self._alternates = cell.input_weights["o"].spec.type == "FLOAT32"

@@ -151,8 +151,8 @@ def bidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outpu
         # Upstream's batch-major loop gives the backward layer the input all the same.
         x_backward = aux if aux is not None and not linked and time_major else x
         require(x_backward.shape == x.shape, "aux_input must be of the input's shape. ")
-        ahead = _walk(node, forward, _sources(x, aux, forward, time_major), y_forward, time_major)
-        back = _walk(node, backward, _sources(x_backward, aux, backward, time_major), y_backward, time_major, True)
+        ahead = _walk(node, forward, _sources(x, aux, forward), y_forward, time_major)
+        back = _walk(node, backward, _sources(x_backward, aux, backward), y_backward, time_major, True)
         # Upstream's hybrid time-major loop runs the whole sequence once for each time, states carried on.
         hybrid = forward.weights.spec.type != "FLOAT32"
         repeats = x.shape[0] if hybrid and time_major else 1
@@ -167,7 +167,7 @@ def bidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outpu
     return once_or_each_time(node, (0, 4, 8, 9), make)
 
 
-def _sources(x: Array, aux: Array | None, layer: _Layer, time_major: bool) -> list[tuple[Array, Tensor]]:
+def _sources(x: Array, aux: Array | None, layer: _Layer) -> list[tuple[Array, Tensor]]:
     if layer.aux_weights is None or aux is None:
         return [(x, layer.weights)]
     require(

@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share, Temp, launches_of
 from tflgpu.delegates.lowering.movement import WHOLE, copy, move
-from tflgpu.delegates.lowering.recurrent import SMALL_STEP, SMALL_STEP_OF_A_GPU
+from tflgpu.delegates.lowering.recurrent_sequence import SMALL_STEP, SMALL_STEP_OF_A_GPU
 from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
 from tflgpu.delegates.subgraphs import Storage, lowered_graph, placed
 

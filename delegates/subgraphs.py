@@ -12,7 +12,7 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fuse import joined, shares
 from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Packed, Ref, Share, Temp
 from tflgpu.delegates.lowering.bodies import with_body
-from tflgpu.delegates.lowering.recurrent import matrix, product
+from tflgpu.delegates.lowering.recurrent_linear import matrix, product
 from tflgpu.delegates.lowering.registry import lower, require, size
 
 from tflgpu.cost import macs

@@ -12,7 +12,7 @@ from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 from test_delegates_more import RECURRENT, cuda
 from tflgpu.delegates import compilation
-from tflgpu.delegates.lowering import recurrent
+from tflgpu.delegates.lowering import recurrent_sequence
 from tflgpu.delegates.preprocess import active_lines
 from tflgpu.delegates.sequence import composed, fits, literal
 
@@ -89,8 +89,8 @@ def test_a_loop_over_time_gives_what_its_launches_give(
 ) -> None:
     data, invokes = RECURRENT[name]
     looped = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
-    monkeypatch.setattr(recurrent, "SMALL_STEP", -1)
-    monkeypatch.setattr(recurrent, "SMALL_STEP_OF_A_GPU", -1)
+    monkeypatch.setattr(recurrent_sequence, "SMALL_STEP", -1)
+    monkeypatch.setattr(recurrent_sequence, "SMALL_STEP_OF_A_GPU", -1)
     unrolled = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
     assert_same(looped, unrolled, rtol=1e-6, atol=1e-6)
 

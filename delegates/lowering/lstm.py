@@ -11,16 +11,13 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp, Turn
 from tflgpu.delegates.lowering.index import standin
 from tflgpu.delegates.lowering.lstm_integer import integer_cell
-from tflgpu.delegates.lowering.recurrent import (
+from tflgpu.delegates.lowering.recurrent_linear import Product, from_matrices, matrix, product
+from tflgpu.delegates.lowering.recurrent_sequence import (
     ACTIVATIONS,
-    Product,
-    Time,
+    Walk,
     checked,
     emit,
-    from_matrices,
-    matrix,
     one_row,
-    product,
     state,
     time_of,
     varying,
@@ -29,18 +26,6 @@ from tflgpu.delegates.lowering.registry import c_float, constant, f32, i32, lowe
 
 from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.lstm_tensors import BACKWARD, FORWARD, ONE_CELL, Cell, Gated, Ports, read_cell
-
-
-@dataclass(frozen=True)
-class Walk:
-    """The sequence that a cell walks over, and where its output goes: columns of `out` from `column` on."""
-
-    x: TensorSpec
-    over: Time
-    out: TensorSpec
-    column: int = 0
-    aux: TensorSpec | None = None
-    reverse: bool = False
 
 
 @lowers("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", variables=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp, Turn
-from tflgpu.delegates.lowering.recurrent import Time, emit, one_row, state, varying
+from tflgpu.delegates.lowering.recurrent_sequence import Time, Walk, emit, one_row, state, varying
 from tflgpu.delegates.lowering.registry import constant, i32, require
 
 from tflgpu.fixed_point import quantize_multiplier, quantize_multipliers
@@ -18,9 +18,6 @@ from tflgpu.ops.lstm_codes import INT8, INT16, clip_range, effective_scale, powe
 from tflgpu.ops.lstm_integer import LayerNorm, Peephole
 from tflgpu.ops.lstm_tensors import Cell, Gated
 from tflgpu.ops.recurrent_linear import Tensor, single_scale
-
-if TYPE_CHECKING:
-    from tflgpu.delegates.lowering.lstm import Walk
 
 
 @dataclass(frozen=True, eq=False)

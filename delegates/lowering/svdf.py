@@ -8,7 +8,8 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.lstm_integer import codes_product
-from tflgpu.delegates.lowering.recurrent import ACTIVATIONS, matrix, product, state
+from tflgpu.delegates.lowering.recurrent_linear import matrix, product
+from tflgpu.delegates.lowering.recurrent_sequence import ACTIVATIONS, state
 from tflgpu.delegates.lowering.registry import constant, i32, lowers, require, size
 
 from tflgpu.fixed_point import quantize_multiplier

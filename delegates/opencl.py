@@ -17,7 +17,7 @@ from tflgpu.delegates import intel, trials
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
-from tflgpu.delegates.lowering import dot
+from tflgpu.delegates.lowering.dot_assembly import LANES
 from tflgpu.delegates.pocl import name_the_cpu, never_release
 from tflgpu.delegates.tune import Tuner
 
@@ -137,7 +137,7 @@ class OpenClDevice:
             self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         self._programs: dict[str, cl.Program] = {}
         self.tuner: Tuner | None = None
-        if self.limits.cpu and self.limits.vector == dot.LANES and "Intel" in device.platform.name:
+        if self.limits.cpu and self.limits.vector == LANES and "Intel" in device.platform.name:
             able = trials.multiplies_bytes(self)
             self.limits = replace(self.limits, dot=able, assembly=able)
             self._build_options.append(trials.BYTE_TABLES)

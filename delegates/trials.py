@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import CompileError, Device
 from tflgpu.delegates.launch import Launch, source
-from tflgpu.delegates.lowering import dot
+from tflgpu.delegates.lowering.dot_assembly import LANES, TRIAL, trial_arrays
 
 from tflgpu.graph import Array
 
@@ -25,14 +25,14 @@ def has(flag: str) -> bool:
 
 
 def multiplies_bytes(device: Device) -> bool:
-    """Whether the assembly of lowering/dot.py compiles there and gives the right sums."""
-    rows, panel, want = dot.trial_arrays()
-    return has("avx512_vnni") and _gives(device, dot.TRIAL, "trial", [rows, panel], want)
+    """Whether the assembly of lowering/dot_assembly.py compiles there and gives the right sums."""
+    rows, panel, want = trial_arrays()
+    return has("avx512_vnni") and _gives(device, TRIAL, "trial", [rows, panel], want)
 
 
 def looks_up_bytes(device: Device) -> bool:
     """Whether vectors.clh's assembly, which the device is asked to use, compiles there and finds the right entries."""
-    defines: dict[str, object] = {"X_T": "char", "OUT_T": "char", "CODES": 1, "VW": dot.LANES}
+    defines: dict[str, object] = {"X_T": "char", "OUT_T": "char", "CODES": 1, "VW": LANES}
     defines |= {"COPY": 1, "LAST_TABLE": "table"}
     text = source(Launch("codes.code_rows", (), (1,), (1,), defines), device.dialect)
     codes = np.arange(255, -1, -1).astype(np.uint8).view(np.int8)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, Temp
-from tflgpu.delegates.lowering.dot import LANES
+from tflgpu.delegates.lowering.dot_assembly import LANES
 from tflgpu.delegates.lowering.registry import i32
 from tflgpu.delegates.lowering.tiles import C_NAMES, Finish, Matrix, folded_bias
 from tflgpu.delegates.lowering.window import Window

@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering import dot, gemm, hybrid_batch, products, tiles
-from tflgpu.delegates.lowering.conv import bias_argument
+from tflgpu.delegates.lowering.convolution import bias_argument
 from tflgpu.delegates.lowering.hybrid import quantize_rows
 from tflgpu.delegates.lowering.index import broadcast_index
 from tflgpu.delegates.lowering.registry import c_type, constant, i32, lowers, require, size

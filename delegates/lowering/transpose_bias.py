@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Lowered
-from tflgpu.delegates.lowering.conv import Convolution, lowered, turned
+from tflgpu.delegates.lowering.conv import turned
+from tflgpu.delegates.lowering.convolution import Convolution, lowered
 from tflgpu.delegates.lowering.registry import lowers, require
 from tflgpu.delegates.lowering.window import Window
 

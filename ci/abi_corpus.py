@@ -9,7 +9,7 @@ host: our interpreter with a native delegate (XNNPACK out of the tflite-runtime 
 peer's interpreter with the same; where that refuses, its interpreter with the model in which our folding has made all
 shapes constant. Each is judged by LiteRT's answers, as compare.py and zoo.py do, and beside the other.
 Cases run in worker processes: a crash or a time-out is a verdict. Results are kept in a file, and a second call goes on
-from there. Verdicts:
+from there. The corpus and the zoo are looked for in ../shared/corpus, beside the checkout. Verdicts:
 
     equal          LiteRT's answer, and at least one part was the delegate's
     not delegated  LiteRT's answer; no part was the delegate's
@@ -36,8 +36,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from abi_case import Case, Outcome, load, records, run, same_bits, wrong
+from abi_case import CORPUS, Case, Outcome, load, records, run, same_bits, wrong
 from static_model import static_model
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from xnnpack import XnnPack, library
 
 BAD = ("refused", "differs", "crash", "time-out")
 Made = Callable[[Case], tuple[Any, Any]]
@@ -74,12 +77,8 @@ def stages(arguments: argparse.Namespace) -> dict[str, Made]:
     def native() -> Any:
         if arguments.library:
             return tflgpu.load_delegate(arguments.library, options)
-        sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-        from xnnpack import XnnPack, library
-
         path = library()
-        if path is None:
-            raise ImportError("no XNNPACK to load: pip install tflite-runtime==2.14.0 (Python 3.11 or older)")
+        assert path is not None, "main() has looked for it"
         return XnnPack(path)
 
     def made(interpreter: Any, delegate: Any) -> Made:
@@ -331,6 +330,13 @@ def main() -> int:
     if arguments.worker:
         work(arguments)
         return 0
+    # A case without its delegate would be refused on both sides, and alike.
+    if arguments.direction == "host" and not arguments.library and library() is None:
+        parser.error("no XNNPACK to load: pip install tflite-runtime==2.14.0 (Python 3.11 or older), or --library")
+    if arguments.direction == "host" and arguments.library and not Path(arguments.library).exists():
+        parser.error(f"{arguments.library} is not there")
+    if not CORPUS.exists():
+        parser.error(f"the corpus is not beside this checkout: {CORPUS}")
     names = [name for name in records(arguments.zoo) if re.search(arguments.only, name)]
     first, step = map(int, arguments.part.split("/"))
     names = names[first::step]

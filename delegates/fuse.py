@@ -1,4 +1,4 @@
-"""Joins the launches of a part, so that fewer and larger ones run: chains of element-wise kernels become one."""
+"""Joins the launches of a part, so that fewer and larger ones run: chains, epilogues, tables, sequences."""
 
 from __future__ import annotations
 

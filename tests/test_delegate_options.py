@@ -135,6 +135,12 @@ def test_without_pyopencl_the_error_says_what_to_install() -> None:
     assert "pip install 'tflgpu[opencl]'" in text
 
 
+def test_in_a_checkout_that_is_not_installed_the_error_says_so() -> None:
+    text = load_in_a_new_process("import sys; sys.modules['tflgpu.delegates'] = None")
+    assert text.startswith("ValueError: opencl delegate: tflgpu was imported from ")
+    assert "pip install --editable ." in text
+
+
 def test_tflgpu_itself_needs_no_opencl() -> None:
     assert load_in_a_new_process("import sys, tflgpu; assert 'pyopencl' not in sys.modules").startswith("none:")
 

@@ -115,6 +115,12 @@ def _built_in(name: str) -> Callable[..., Any]:
     try:
         return named(BUILT_IN[name])
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("tflgpu."):  # folders lie so only where tflgpu is installed
+            where = os.path.dirname(__file__)
+            raise ValueError(
+                f"{name} delegate: tflgpu was imported from {where}, a checkout, in which there are no delegates. "
+                "Run Python in another folder, or install with pip install --editable ."
+            ) from error
         raise ValueError(
             f"{name} delegate: looked for the Python package {error.name}, found none. "
             f"Install it: pip install 'tflgpu[{EXTRAS[name]}]'"

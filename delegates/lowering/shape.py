@@ -1,4 +1,4 @@
-"""Tensors made of one value, the same bytes as another type, and elements moved apart."""
+"""Tensors made of one value, resource variables, the same bytes as another type, and elements moved apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: run, inspect, benchmark, compare, doctor. Its libraries are the extra `tflgpu[cli]`."""
+"""The command line: run, inspect, benchmark, compare, conformance, doctor. It needs the extra `tflgpu[cli]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tflgpu doctor`: what is installed, which devices there are, what is missing and how to get it."""
+"""`tflgpu doctor`: what is installed, which delegates work, what is missing and how to get it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _PACKAGES = {
     "flatbuffers": ("reading models", "pip install tflgpu"),
     "pyopencl": ("the OpenCL delegate", "pip install 'tflgpu[opencl]'"),
     "pocl-binary-distribution": ("OpenCL on the CPU", "pip install 'tflgpu[opencl]'"),
+    "intel-opencl-rt": ("OpenCL on the CPU, Intel's", "pip install 'tflgpu[opencl-intel]'"),
     "cupy-cuda12x": ("the CUDA delegate, CUDA 12", "pip install 'tflgpu[cuda12]'"),
     "cupy-cuda13x": ("the CUDA delegate, CUDA 13", "pip install 'tflgpu[cuda13]'"),
     "threadpoolctl": ("num_threads on the CPU", "pip install 'tflgpu[threads]'"),
@@ -30,7 +31,7 @@ _PACKAGES = {
 
 
 def doctor() -> None:
-    """Show what is installed, which delegates and devices work, and what is missing."""
+    """Show what is installed, which delegates work and on which device, and what is missing."""
     console.print(f"tflgpu {tflgpu.__version__}, Python {sys.version.split()[0]}, {platform.platform()}")
     packages = Table("package", "version", "for")
     for name, (purpose, remedy) in _PACKAGES.items():

@@ -47,71 +47,89 @@ def with_epilogues(
 
     chains: the fuse.Chain of each element-wise launch, by group and place. root: whose storage a tensor shares.
     """
-    makers: dict[int, Place] = {}
-    outputs: dict[int, int] = {}
-    turns: dict[int, int] = {}
-    readers: dict[int, set[Place]] = {}
-    for g, group in enumerate(groups):
-        for s, step in enumerate(group):
-            if isinstance(step, Loop):
-                for launch in step.launches():
-                    for argument in launch.args:
-                        if isinstance(argument, Ref):
-                            readers.setdefault(root(argument.tensor), set()).add((g, s))
-            if not isinstance(step, Launch):
-                continue
-            refs = [argument.tensor for argument in step.args if isinstance(argument, Ref)]
-            if _takes_epilogue(step) and refs:
-                makers[root(refs[-1])] = (g, s)
-                outputs[root(refs[-1])] = _output_place(step)
-            if _takes_epilogue(step) or _last_is_output(step):
-                refs = refs[:-1]
-            refs += [a.tensor for other in step.sequence[:-1] for a in other.args if isinstance(a, Ref)]
-            for tensor in refs:
-                readers.setdefault(root(tensor), set()).add((g, s))
-
-    def channels(tensor: int) -> int:
-        g, s = makers[root(tensor)]
-        maker = groups[g][s]
-        far = CHANNELS_AT.get(maker.name)
-        return 0 if far is None else int(maker.args[outputs[root(tensor)] + far])
-
-    def alone(tensor: int) -> bool:
-        g, s = makers[root(tensor)]
-        return groups[g][s].name in ONE_BY_ONE
-
-    def ready(tensor: int, kind: str) -> bool:
-        made = root(tensor)
-        if made not in makers or kept(made) or len(readers[made]) != 1:
-            return False
-        g, s = makers[made]
-        maker = groups[g][s]
-        if kind == "f32":
-            return not turns.get(made) and ("PLAIN" in maker.defines or "HYBRID" in maker.defines)
-        most = MOST if maker.name in CHANNELS_AT else 1
-        return "CODES" in maker.defines and "WIDE" not in maker.defines and turns.get(made, 0) < most
-
+    makers = _Makers(groups, root, kept)
     for g, group in enumerate(groups):
         for s, step in enumerate(group):
             if not isinstance(step, Launch):
                 continue
             epilogue = (
-                _of_chain(chains[g, s], ready, channels, alone, root)
+                _of_chain(chains[g, s], makers.ready, makers.channels, makers.alone, root)
                 if (g, s) in chains
-                else code_step(step, lambda tensor: ready(tensor, "codes"), channels, root)
+                else code_step(step, lambda tensor: makers.ready(tensor, "codes"), makers.channels, root)
             )
-            if epilogue is None:
-                continue
-            made = root(epilogue.made)
-            maker_group, place = makers.pop(made)
-            output = outputs.pop(made)
-            turn = turns.pop(made, 0)
-            group[s] = _finished(groups[maker_group][place], epilogue, output, turn)
-            outputs[root(epilogue.out.tensor)], turns[root(epilogue.out.tensor)] = output, turn + 1
-            groups[maker_group][place] = None
-            makers[root(epilogue.out.tensor)] = (g, s)
+            if epilogue is not None:
+                makers.finish(epilogue, (g, s))
     for group in groups:
         group[:] = [with_last_table(step) if isinstance(step, Launch) else step for step in group]
+
+
+class _Makers:
+    """The kernels that take epilogues, by the root of what they make.
+
+    outputs: where among its arguments each has its output. turns: epilogues that it has. readers: of every tensor.
+    """
+
+    def __init__(self, groups: list[list[Any]], root: Callable[[int], int], kept: Callable[[int], bool]):
+        self._groups, self._root, self._kept = groups, root, kept
+        self._makers: dict[int, Place] = {}
+        self._outputs: dict[int, int] = {}
+        self._turns: dict[int, int] = {}
+        self._readers: dict[int, set[Place]] = {}
+        for g, group in enumerate(groups):
+            for s, step in enumerate(group):
+                for tensor in self._seen(step, (g, s)):
+                    self._readers.setdefault(root(tensor), set()).add((g, s))
+
+    def _seen(self, step: Any, place: Place) -> list[int]:
+        """The tensors that a step reads. Where it takes epilogues it is known as a maker from then on."""
+        if isinstance(step, Loop):
+            return [a.tensor for launch in step.launches() for a in launch.args if isinstance(a, Ref)]
+        if not isinstance(step, Launch):
+            return []
+        refs = [argument.tensor for argument in step.args if isinstance(argument, Ref)]
+        takes = _takes_epilogue(step)
+        if takes and refs:
+            self._makers[self._root(refs[-1])] = place
+            self._outputs[self._root(refs[-1])] = _output_place(step)
+        before = [a.tensor for other in step.sequence[:-1] for a in other.args if isinstance(a, Ref)]
+        return [*(refs[:-1] if takes or _last_is_output(step) else refs), *before]
+
+    def _maker(self, made: int) -> Launch:
+        g, s = self._makers[made]
+        launch: Launch = self._groups[g][s]
+        return launch
+
+    def channels(self, tensor: int) -> int:
+        """Channels that the tensor's kernel computes on vectors of; 0 where it does not."""
+        made = self._root(tensor)
+        maker = self._maker(made)
+        far = CHANNELS_AT.get(maker.name)
+        return 0 if far is None else int(maker.args[self._outputs[made] + far])  # type: ignore[arg-type]
+
+    def alone(self, tensor: int) -> bool:
+        """Whether the tensor's kernel computes single outputs."""
+        return self._maker(self._root(tensor)).name in ONE_BY_ONE
+
+    def ready(self, tensor: int, kind: str) -> bool:
+        """Whether what makes the tensor takes an epilogue on "f32" or on "codes", and nothing else reads it."""
+        made = self._root(tensor)
+        if made not in self._makers or self._kept(made) or len(self._readers[made]) != 1:
+            return False
+        maker, turn = self._maker(made), self._turns.get(made, 0)
+        if kind == "f32":
+            return not turn and ("PLAIN" in maker.defines or "HYBRID" in maker.defines)
+        most = MOST if maker.name in CHANNELS_AT else 1
+        return "CODES" in maker.defines and "WIDE" not in maker.defines and turn < most
+
+    def finish(self, epilogue: Epilogue, place: Place) -> None:
+        """Puts the kernel, with the epilogue, where the launch was that becomes one."""
+        made, out = self._root(epilogue.made), self._root(epilogue.out.tensor)
+        maker = self._maker(made)
+        g, s = self._makers.pop(made)
+        output, turn = self._outputs.pop(made), self._turns.pop(made, 0)
+        self._groups[place[0]][place[1]] = _finished(maker, epilogue, output, turn)
+        self._groups[g][s] = None
+        self._outputs[out], self._turns[out], self._makers[out] = output, turn + 1, place
 
 
 def _takes_epilogue(launch: Launch) -> bool:

@@ -14,7 +14,7 @@ from tflgpu.delegates.lowering.depthwise_dot import depthwise_dot
 from tflgpu.delegates.lowering.registry import c_type, constant, i32, require, size
 from tflgpu.delegates.lowering.window import Window
 
-from tflgpu.graph import Node, TensorSpec
+from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.conv import IN_ORDER
 from tflgpu.ops.convolution import check_quantization, scale_factors
 from tflgpu.ops.fused_activation import float_range
@@ -91,24 +91,32 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         return None
     finish = replace(_finish(c), in_order=in_order)
     if depthwise:
-        bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
-        if limits.warps:
-            return [strips.depthwise_strips(x, weights, bias, out, c.window, finish)]
-        if c.window.kh * c.window.kw * 255 * 255 > tiles.EXACT:
-            return None
-        zero = weights.zero_point if x.type == "UINT8" else 0
-        if finish.rescale:
-            matrix = tiles.Matrix(weights.data, zero, None if c.bias is None else c.bias.data)
-            fast = depthwise_dot(x, matrix, out, c.window, finish, limits)
-            if fast is not None:
-                return [fast]
-        return [tiles.depthwise_rows(x, weights.data, zero, bias, out, c.window, finish, limits)]
-    matrix = tiles.Matrix(
-        weights.data, weights.zero_point if x.type == "UINT8" else 0, None if c.bias is None else c.bias.data
-    )
+        return _depthwise(c, finish, limits)
     n, h, w, channels = x.shape
     make = gemm.conv_gemm if limits.warps else dot.conv_dot
-    return make(x, (n, h, w, channels), matrix, out, c.window, finish, limits)
+    return make(x, (n, h, w, channels), _matrix(c), out, c.window, finish, limits)
+
+
+def _matrix(c: Convolution) -> tiles.Matrix:
+    """The weights and the bias, which are constant."""
+    assert c.weights.data is not None
+    zero = c.weights.zero_point if c.x.type == "UINT8" else 0
+    return tiles.Matrix(c.weights.data, zero, None if c.bias is None else c.bias.data)
+
+
+def _depthwise(c: Convolution, finish: tiles.Finish, limits: DeviceLimits) -> Lowered | None:
+    """Of as many outputs as channels, with constant weights; None where sums of codes may be too large."""
+    x, weights, out = c.x, c.weights, c.out
+    bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
+    if limits.warps:
+        return [strips.depthwise_strips(x, weights, bias, out, c.window, finish)]
+    if c.window.kh * c.window.kw * 255 * 255 > tiles.EXACT:
+        return None
+    matrix = _matrix(c)
+    fast = depthwise_dot(x, matrix, out, c.window, finish, limits) if finish.rescale else None
+    if fast is not None:
+        return [fast]
+    return [tiles.depthwise_rows(x, matrix.weights, matrix.zero_point, bias, out, c.window, finish, limits)]
 
 
 def _spread(c: Convolution, limits: DeviceLimits) -> Lowered | None:
@@ -117,13 +125,10 @@ def _spread(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     fits = limits.cpu and min(over.top, over.left) >= 0 and 0 not in c.x.shape
     if not fits or c.x.type not in ("FLOAT32", "INT8", "UINT8"):
         return None
-    assert weights.data is not None
-    zero = weights.zero_point if c.x.type == "UINT8" else 0
-    matrix = tiles.Matrix(weights.data, zero, None if c.bias is None else c.bias.data)
     oc, kh, kw, channels = weights.shape
     if c.x.type == "FLOAT32":
-        return spread.transposed(c.x, matrix, (oc, kh, kw, channels), c.out, over, _finish(c), limits)
-    return [dot.transposed(c.x, matrix, (oc, kh, kw, channels), c.out, over, _finish(c), limits)]
+        return spread.transposed(c.x, _matrix(c), (oc, kh, kw, channels), c.out, over, _finish(c), limits)
+    return [dot.transposed(c.x, _matrix(c), (oc, kh, kw, channels), c.out, over, _finish(c), limits)]
 
 
 TILED = {
@@ -218,24 +223,10 @@ def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
         require(plain, "weights of -128 in a hybrid convolution")
     rows = x.shape[0]
     quantized = hybrid.quantize_rows(Ref(x.index), rows, size(x) // max(rows, 1), asymmetric, limits)
-    low, high = float_range(c.activation)
+    fast = _hybrid_product(c, quantized, scale, asymmetric, limits)
+    if fast is not None:
+        return fast
     one_by_one: dict[str, object] = {"ONE_BY_ONE": 1} if asymmetric and c.node.op == "CONV_2D" else {}
-    data, known = c.weights.data, c.bias is None or c.bias.data is not None
-    if limits.dot and data is not None and known and c.node.op == "CONV_2D" and c.groups == 1 and size(c.out):
-        n, h, w, depth = x.shape
-        matrix = tiles.Matrix(data, 0, None if c.bias is None else c.bias.data)
-        each, image = c.window.oh * c.window.ow, (n, h, w, depth)
-        product = dot.hybrid_conv(quantized, image, matrix, scale, c.out, c.window, low, high, limits, one_by_one, each)
-        return [quantized.launch, product]
-    bias = None if c.bias is None else c.bias.data
-    known = c.weights.data is not None and (c.bias is None or bias is not None)
-    if limits.warps and known and c.groups == 1 and c.node.op == "CONV_2D" and size(c.out):
-        matrix = tiles.Matrix(constant(c.weights, "weights"), 0, bias)
-        n, h, w, channels_in = x.shape
-        per = size(c.out) // channels // n
-        image = (n, h, w, channels_in)
-        ends = (low, high)
-        return gemm.hybrid_gemm(quantized, image, matrix, scale, c.out, c.window, ends, per, limits, asymmetric)
     args = (
         quantized.codes,
         c.packed,
@@ -245,7 +236,26 @@ def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
         quantized.zero_points,
         Ref(c.out.index),
         *_sizes(c),
-        low,
-        high,
+        *float_range(c.activation),
     )
     return [quantized.launch, _launch(c, "conv_hybrid", args, {"HYBRID": 1} | one_by_one)]
+
+
+def _hybrid_product(
+    c: Convolution, quantized: hybrid.Rows, scale: Array, asymmetric: bool, limits: DeviceLimits
+) -> Lowered | None:
+    """The same of constant weights as a product of matrices, by the kernels that the device has for those."""
+    known = c.weights.data is not None and (c.bias is None or c.bias.data is not None)
+    if not known or c.groups != 1 or c.node.op != "CONV_2D" or not size(c.out):
+        return None
+    n, h, w, channels = c.x.shape
+    image, each = (n, h, w, channels), c.window.oh * c.window.ow
+    low, high = float_range(c.activation)
+    if limits.dot:
+        kind: dict[str, object] = {"ONE_BY_ONE": 1} if asymmetric else {}
+        product = dot.hybrid_conv(quantized, image, _matrix(c), scale, c.out, c.window, low, high, limits, kind, each)
+        return [quantized.launch, product]
+    if limits.warps:
+        ends = (low, high)
+        return gemm.hybrid_gemm(quantized, image, _matrix(c), scale, c.out, c.window, ends, each, limits, asymmetric)
+    return None

@@ -111,6 +111,9 @@ def cache_folder(option: str) -> Path | None:
     return Path(root) / "tflgpu" / "opencl"
 
 
+SUBGROUPS = "-DSUBGROUPS"
+"""The option with which prelude.clh reduces within sub-groups before it does in local memory."""
+
 EARLY = 4
 """Launches after which a part's queue is flushed for the first time."""
 
@@ -132,7 +135,7 @@ class OpenClDevice:
         self._profile = profile
         self._events: list[tuple[str, cl.Event]] = []
         self._times: dict[str, tuple[int, float]] = {}
-        self._build_options = ["-cl-std=CL1.2"]
+        self._build_options = list(language(device))
         if self.limits.exact_division:
             self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         self._programs: dict[str, cl.Program] = {}
@@ -277,6 +280,18 @@ def _keep(path: Path, binary: bytes) -> None:
 def rounds_divisions(device: cl.Device) -> bool:
     """Whether the device can round float32 quotients and square roots correctly."""
     return bool(device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT)
+
+
+def language(device: cl.Device) -> Sequence[str]:
+    """What kernels are compiled as: OpenCL C 1.2, and on GPUs that reduce within sub-groups whatever has these."""
+    version = int(device.version.removeprefix("OpenCL ")[0])
+    if device.type & cl.device_type.CPU:
+        return ["-cl-std=CL1.2"]
+    if "cl_intel_subgroups" in device.extensions:
+        return ["-cl-std=CL1.2", SUBGROUPS]
+    if "cl_khr_subgroups" in device.extensions and version >= 2:
+        return [f"-cl-std=CL{version}.0", SUBGROUPS]
+    return ["-cl-std=CL1.2"]
 
 
 def limits_of(device: cl.Device) -> DeviceLimits:

@@ -84,7 +84,7 @@ def _bytes(array: Array) -> Array:
     """Strings of any NumPy kind as an object array of bytes (UTF-8)."""
     out = np.empty(array.shape, object)
     for place in np.ndindex(array.shape):
-        item = array[place]
+        item: Any = array[place]
         if isinstance(item, str):
             item = item.encode()
         if not isinstance(item, bytes):

@@ -152,7 +152,7 @@ def hybrid_tiles(
     step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
     sizes = (tiles, items, m, 1, m, depth, 1, m, oc, 1, 1, 1, 1, 1, 1, 0, 0, step, panel)
     bias = np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1)
-    args = (
+    args: tuple[Argument, ...] = (
         rows.codes,
         np.zeros(depth, np.int8),
         Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),

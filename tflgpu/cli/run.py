@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -44,9 +44,9 @@ def run(
         interpreter.invoke()
     if delegate:
         console.print(interpreter.delegation_report().splitlines()[0])
-    results = outputs_of(interpreter)
+    results: dict[str, Any] = outputs_of(interpreter)
     if output:
-        np.savez(output, **results)  # type: ignore[arg-type]
+        np.savez(output, **results)
         console.print(f"{len(results)} outputs in {output}")
     else:
         console.print(summary(results))

@@ -70,7 +70,7 @@ def table_step(table: Array, x: Array, y: Array) -> Step:
 
 def _translate_step(table: bytes, x: Array, y: Array) -> Step:
     # bytes.translate is twice as fast as np.take, which widens every index to 64 bits; the copies are cheap.
-    target = memoryview(y.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    target = y.reshape(-1).view(np.uint8).data
 
     def translate(codes: Array, out: memoryview) -> None:
         out[:] = codes.tobytes().translate(table)

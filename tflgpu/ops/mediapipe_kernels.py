@@ -58,7 +58,7 @@ class Crop:
     to: tuple[str, str]
 
 
-def _c(value: float) -> str:
+def _c(value: float | np.float32) -> str:
     return f"({float(np.float32(value)).hex()}f)"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def _shape(node: Node) -> list[Shape]:
     return [(b, window.oh, window.ow, c)]
 
 
-def _limits(node: Node) -> tuple[np.generic | int, np.generic | int]:
+def _limits(node: Node) -> tuple[np.number[Any] | int, np.number[Any] | int]:
     activation, output = node.options.fused_activation_function, node.outputs[0]
     return float_range(activation) if output.dtype.kind == "f" else quantized_range(activation, output)
 

@@ -149,7 +149,7 @@ def nudged_range(node: Node) -> tuple[np.float32, np.float32, np.float32, np.flo
     low, high = _F(options.min), _F(options.max)
     scale = (high - low) / highest
     zero = _F(0) - low / scale
-    nudged = _F(min(max(float(fp.round_half_away(zero)), 0.0), float(highest)))
+    nudged = _F(min(max(float(fp.round_half_away(np.asarray(zero))), 0.0), float(highest)))
     return (_F(0) - nudged) * scale, (highest - nudged) * scale, scale, _F(1) / scale
 
 

@@ -51,8 +51,8 @@ def transform_tensor_bilinear(node: Node, x: Array, matrix: Array) -> Array:
     shift = rows[:, 3]
     if node.op == "TransformTensorBilinear" and node.version > 1:
         # Version 2 takes pixels at their centres.
-        half = (rows[:, 0] * np.float64(0.5) + rows[:, 1] * np.float64(0.5) - 0.5).astype(np.float64)
-        shift = (shift.astype(np.float64) + half).astype(np.float32)
+        wide = rows.astype(np.float64)
+        shift = (wide[:, 3] + (wide[:, 0] * 0.5 + wide[:, 1] * 0.5 - 0.5)).astype(np.float32)
     column, row = np.arange(ow, dtype=np.float32), np.arange(oh, dtype=np.float32)[:, None]
     with np.errstate(all="ignore"):
         px, py = (rows[i, 0] * column + rows[i, 1] * row + shift[i] for i in (0, 1))

@@ -73,7 +73,7 @@ def main() -> None:
     runs = present(console)
     table = Table(title=f"{len(labels)} held-out handwritten digits")
     for heading in ("model", "runs on", "accuracy", "agrees with the CPU", "latency, one image", "nodes delegated"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "model")
     with console.status("classifying"):
         for kind in KINDS:
             path = HERE / f"digits_{kind}.tflite"

@@ -4,9 +4,10 @@
     python benchmarks/gpu.py --dry-run           the emulator and PyTorch on the CPU, tiny: shows that this file runs
 
 Every time is the median of many runs, each with its input copied in and its output copied out. Beside them: what the
-card reaches in a large copy and large products, and what each kernel of tflgpu takes of both. "tuned" is the same with
-the option autotune. Writes <results>/<gpu>-<date>.json and the same as a table, .md, anew after every model, so that
-what was measured stays where time runs out: batch 1 comes before batch 32.
+card reaches in a large copy and large products, and how near a model's multiplications and the bytes that each kernel
+of tflgpu was given come to it. "tuned" is the same with the option autotune. Writes <results>/<gpu>-<date>.json and the
+same as a table, .md, anew after every model, so that what was measured stays where time runs out: batch 1 comes before
+batch 32.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from architectures import ARCHITECTURES, Network
+from ceilings import ceilings
 from models import multiplications, tflite
 
 import tflgpu
@@ -79,14 +81,20 @@ def of_tflgpu(data: bytes, kind: str, options: dict[str, Any], seconds: float, k
     del interpreter, run
     delegate, _, run = prepared(profile=True)
     run()
-    before = delegate.device.times()
+    before, given = delegate.device.times(), delegate.device.traffic()
     for _ in range(5):
         run()
-    after = delegate.device.times()
-    result["kernels"] = {
-        name: {"launches": (runs - before[name][0]) / 5, "ms": (ms - before[name][1]) / 5}
-        for name, (runs, ms) in after.items()
-    }
+    after, given_after = delegate.device.times(), delegate.device.traffic()
+    result["kernels"] = {}
+    for name, (runs, ms) in after.items():
+        ms -= before[name][1]
+        nbytes = given_after[name] - given[name]
+        result["kernels"][name] = {
+            "launches": (runs - before[name][0]) / 5,
+            "ms": ms / 5,
+            "bytes": nbytes // 5,
+            "bytes_per_s": nbytes / ms * 1e3,
+        }
     return result
 
 
@@ -150,35 +158,6 @@ def _compiled(torch: Any, module: Any, x: Any) -> Callable[[], Any]:
     return lambda: compiled(x)
 
 
-def ceilings(device: int) -> dict[str, float]:
-    """What the card reaches: bytes/s of a large copy (read and written), FLOP/s of large products."""
-    import cupy
-
-    def seconds_of(run: Callable[[], Any]) -> float:
-        run()
-        events = [cupy.cuda.Event() for _ in range(2)]
-        times = []
-        for _ in range(7):
-            events[0].record()
-            run()
-            events[1].record()
-            events[1].synchronize()
-            times.append(cupy.cuda.get_elapsed_time(*events) / 1e3)
-        return statistics.median(times)
-
-    with cupy.cuda.Device(device):
-        found: dict[str, float] = {}
-        source = cupy.random.random(1 << 27, dtype=cupy.float32)
-        target = cupy.empty_like(source)
-        found["bytes_per_s"] = 2 * source.nbytes / seconds_of(lambda: cupy.copyto(target, source))
-        n = 8192
-        for name, dtype in (("fp32", cupy.float32), ("fp16", cupy.float16)):
-            a, b = (cupy.random.random((n, n), dtype=cupy.float32).astype(dtype) for _ in range(2))
-            out = cupy.empty_like(a)
-            found[f"{name}_flop_per_s"] = 2 * n**3 / seconds_of(lambda a=a, b=b, out=out: cupy.matmul(a, b, out=out))
-        return found
-
-
 def attempt(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
     """What it measures of args, or {"error": why not}: the other models are still to be measured."""
     try:
@@ -187,19 +166,49 @@ def attempt(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any
         return {"error": f"{type(error).__name__}: {error}"[:2000]}
 
 
+def achieved(entry: Mapping[str, Any], ceilings: Mapping[str, float]) -> dict[str, float]:
+    """FLOP/s of a model's products over its whole latency, and what that is of the card's for their type, if known."""
+    if "median_ms" not in entry["tflgpu"]:
+        return {}
+    rate = 2 * entry["multiplications"] / entry["tflgpu"]["median_ms"] * 1e3
+    ceiling = ceilings.get(f"{'int8' if entry['type'] == 'int8' else entry['precision']}_flop_per_s")
+    return {"flop_per_s": rate} | ({"of_ceiling": rate / ceiling} if ceiling else {})
+
+
+def kernel_table(results: Mapping[str, Any]) -> list[str]:
+    """The kernels of each model at batch 1 in float32, the slowest first: time, and bytes given a second."""
+    rows = ["| model | kernel | launches | ms | GB/s | of a copy |", "|---|---|---|---|---|---|"]
+    copy = results["ceilings"].get("bytes_per_s")
+    for entry in results["models"]:
+        if (entry["batch"], entry["type"], entry["precision"]) != (1, "float32", "fp32"):
+            continue
+        kernels = entry["tflgpu"].get("kernels", {})
+        for name, of in sorted(kernels.items(), key=lambda item: -item[1]["ms"]):
+            rate = of["bytes_per_s"]
+            share = f"{rate / copy:.0%}" if copy else "-"
+            cells = [entry["model"], name, f"{of['launches']:g}", f"{of['ms']:.4f}", f"{rate / 1e9:.0f}", share]
+            rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
 def table(results: Mapping[str, Any]) -> str:
     """The results as Markdown."""
     rows = [
-        "| model | batch | type | tflgpu ms | tuned | PyTorch eager | graph | compiled |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | batch | type | tflgpu ms | tuned | PyTorch eager | graph | compiled | TFLOP/s | of the card's |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for entry in results["models"]:
         times = [entry[of].get("median_ms") for of in ("tflgpu", "tuned")]
         times += [entry["torch"].get(way, {}).get("median_ms") for way in ("eager", "graph", "compiled")]
         cells = [f"{t:.3f}" if t else "-" for t in times]
+        got = entry.get("achieved", {})
+        cells.append(f"{got['flop_per_s'] / 1e12:.2f}" if got else "-")
+        cells.append(f"{got['of_ceiling']:.0%}" if "of_ceiling" in got else "-")
         kind = entry["type"] if entry["precision"] == "fp32" else f"{entry['type']} {entry['precision']}"
         rows.append(f"| {entry['model']} | {entry['batch']} | {kind} | {' | '.join(cells)} |")
-    return f"{results['device']}, {results['date']}\n\n" + "\n".join(rows) + "\n"
+    ceilings = ", ".join(f"{name} {value:.3g}" for name, value in results["ceilings"].items() if name != "error")
+    head = f"{results['device']}, {results['date']}" + (f"; the card reaches {ceilings}" if ceilings else "")
+    return "\n".join([head, "", *rows, "", *kernel_table(results), ""])
 
 
 def main() -> None:
@@ -256,6 +265,7 @@ def main() -> None:
             # PyTorch has no int8 on CUDA that is the same arithmetic: int8 stands beside its float32.
             ways = () if kind == "int8" else ("eager",) if dry else ("eager", "graph")
             entry["torch"] = attempt(of_torch, network, precision, ways, not dry, each)
+            entry["achieved"] = achieved(entry, results["ceilings"])
             results["models"].append(entry)
             said = entry["tflgpu"].get("error") or f"{entry['tflgpu']['median_ms']:.3f} ms"
             print(model, batch, kind, precision, said, entry["tuned"].get("median_ms", entry["tuned"]), flush=True)

@@ -228,12 +228,17 @@ class CudaDevice:
         def call() -> None:
             kernel(*fixed)
 
-        return self._timing.noted(kernel.name, call) if self.profile else call
+        buffers = {a.data.ptr: a.nbytes for a in args if not isinstance(a, np.generic)}
+        return self._timing.noted(kernel.name, call, sum(buffers.values())) if self.profile else call
 
     def times(self) -> dict[str, tuple[int, float]]:
         """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
         self.synchronize()
         return self._timing.times()
+
+    def traffic(self) -> dict[str, int]:
+        """Bytes of the buffers that each kernel's runs so far were given, by its name, as `times` has their times."""
+        return dict(self._timing.traffic)
 
     def seconds_of(self, call: Call) -> float:
         """One run's time on the GPU."""

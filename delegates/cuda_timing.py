@@ -19,10 +19,12 @@ class Timing:
         self._cuda, self._stream = cuda, stream
         self._events: list[tuple[str, Any, Any]] = []
         self._times: dict[str, tuple[int, float]] = {}
+        self.traffic: dict[str, int] = {}
+        """Bytes of the buffers that the runs so far were given, by name."""
         self._tuning = False
 
-    def noted(self, name: str, call: Call) -> Call:
-        """The call, its time noted under a name whenever it runs, but for the runs of a tuner."""
+    def noted(self, name: str, call: Call, nbytes: int) -> Call:
+        """The call, its time and its buffers' bytes noted under a name whenever it runs, but for a tuner's runs."""
 
         def timed_call() -> None:
             if self._tuning:
@@ -33,6 +35,7 @@ class Timing:
             call()
             end.record(self._stream)
             self._events.append((name, start, end))
+            self.traffic[name] = self.traffic.get(name, 0) + nbytes
 
         return timed_call
 

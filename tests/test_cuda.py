@@ -337,6 +337,7 @@ def test_a_profile_has_the_time_of_each_kernel() -> None:
         tflgpu_run(model, [np.ones((3, 5), np.float32)], [delegate])
     runs, milliseconds = delegate.device.times()["softmax"]
     assert runs == 2 and milliseconds > 0
+    assert delegate.device.traffic() == {"softmax": 2 * (60 + 60)}, "two runs, each given 3 x 5 floats in and out"
 
 
 def recurrent() -> list[Any]:

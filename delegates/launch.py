@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -161,10 +162,14 @@ TYPE_WORDS = ("f16", "c64", "power_of")
 """What stands in the defines of a launch that needs the functions of a dialect's file of types."""
 
 
+_INCLUDE = re.compile(r'^#include "(\w+\.\w+)"$', re.M)
+
+
 def kernel_file(launch: Launch, dialect: Dialect) -> str:
-    """The text that has the launch's kernel."""
-    own = launch.texts.get(dialect.suffix)
-    return own or files(dialect.package).joinpath(f"{launch.stem}.{dialect.suffix}").read_text()
+    """The text that has the launch's kernel, with those of the dialect's files that it includes."""
+    own, folder = launch.texts.get(dialect.suffix), files(dialect.package)
+    text = own or folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text()
+    return _INCLUDE.sub(lambda found: folder.joinpath(found[1]).read_text(), text)
 
 
 def needs_types(launch: Launch) -> bool:

@@ -19,7 +19,7 @@ MOST_PLACES = 32 * 28 * 28
 """Outputs a channel of a depthwise convolution, of all images, up to which it is tried."""
 
 IMAGE_AT, IMAGE_SIZES = 6, 12
-"""Of gemm.cu: how far behind its output the image's sizes begin, and how many there are."""
+"""Of gemm.cu and gemm_mma.cu: how far behind its output the image's sizes begin, and how many there are."""
 
 
 def with_separable(groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[int], bool]) -> list[Lowered]:
@@ -83,7 +83,7 @@ def _output_place(depthwise: Launch) -> int:
 def _product(launch: Launch) -> Launch | None:
     """The product of rows as they lie by constant weights that the launch begins with, else None."""
     first = launch.sequence[0]
-    plain = first.stem == "gemm" and first.name in ("gemm", "gemm_mma") and "POINTWISE" in first.defines
+    plain = first.name in ("gemm", "gemm_mma") and "POINTWISE" in first.defines
     return first if plain and not first.defines.keys() & {"UNSIGNED", "HYBRID"} else None
 
 

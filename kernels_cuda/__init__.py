@@ -1,1 +1,1 @@
-"""CUDA kernels: prelude.cuh and one .cu a stem."""
+"""CUDA kernels: prelude.cuh, one .cu a stem, and the .cuh files that these include."""

@@ -189,7 +189,7 @@ def _launch(layer: Layer, tiles: Tiles, slices: int, mma: int) -> Launch:
     bias = _padded(layer.bias, columns)
     weights = _packed(layer, mma, depth, columns)
     launch = Launch(
-        f"gemm.{'gemm_mma' if mma else 'gemm'}",
+        "gemm_mma.gemm_mma" if mma else "gemm.gemm",
         (layer.x, weights, bias, *layer.scales(columns), sums, *map(i32, sizes), *layer.zeros, *layer.ends),
         (blocks[0] * tiles.threads, blocks[1], slices),
         (tiles.threads, 1, 1),
@@ -203,8 +203,8 @@ def _finish(layer: Layer, sums: Argument, slices: int, *before: Launch) -> Launc
     m, n = layer.m, layer.n
     scales = layer.scales(n)
     args = (sums, layer.bias, *scales, Ref(layer.out.index), *map(i32, (m * n, n, slices)), *layer.ends)
-    defines = layer.ways | {"FINISH": 1, "LOAD": 1, "OUT_T": "Y_T"}
-    return Launch("gemm.gemm_finish", args, (m * n,), (128,), defines, before=before)
+    defines = layer.ways | {"OUT_T": "Y_T"}
+    return Launch("gemm_finish.gemm_finish", args, (m * n,), (128,), defines, before=before)
 
 
 def _mma(layer: Layer, limits: DeviceLimits) -> int:

@@ -1,0 +1,93 @@
+// What the kernels of products have in common, gemm.cu, gemm_mma.cu and gemm_finish.cu: their words, and what becomes of a
+// sum.
+//
+// out (m, n) = x (m, k) times weights (k, n), plus bias (n), where row m of x is what one place of a window sees of an
+// image (h, w, c), k running over (kh, kw, c). Operands are words: a float, or with CODES four int8 in a row along k.
+// UNSIGNED: x is uint8, of which 128 is taken off; w_zero, the weights' zero point less 128, is taken off each weight by
+// the sum of its row of x. HYBRID: int8 of floats, whose scale and zero point each `per` rows of x share.
+
+#ifdef HYBRID
+#define CODES
+#endif
+
+#ifdef CODES
+typedef i32 word;
+typedef i32 sum;
+typedef int4 words;
+#ifdef UNSIGNED
+#define X_T u8
+#define SIGNED(v) ((v) ^ 0x80808080u)
+#define ZEROS i32 w_zero,
+#else
+#define X_T i8
+#define SIGNED(v) (v)
+#define ZEROS
+#endif
+#define LANES 4
+#define MAC(a, b, acc) __dp4a(a, b, acc)
+#else
+typedef f32 word;
+typedef f32 sum;
+typedef float4 words;
+#define X_T f32
+#define SIGNED(v) (v)
+#define ZEROS
+#define LANES 1
+#define MAC(a, b, acc) fma(a, b, acc)
+#endif
+
+#ifdef HYBRID
+#define BIAS_T f32
+#define Y_T f32
+#else
+#define BIAS_T sum
+#define Y_T X_T
+#endif
+
+#define IMAGE i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kw, i32 sh, i32 sw, i32 dh, i32 dw, i32 top, i32 left
+#define IMAGE_ARGS h, w, c, oh, ow, kw, sh, sw, dh, dw, top, left
+#if defined(HYBRID)
+#define SCALES                                                                                                         \
+    const f32 *__restrict__ scales, const i32 *__restrict__ weight_sums, const f32 *__restrict__ row_scales,           \
+        const i32 *__restrict__ zero_points, i32 per
+#define SCALES_ARGS scales, weight_sums, row_scales, zero_points, per
+#define ENDS f32 low, f32 high
+#define ENDS_ARGS low, high
+#elif defined(DOUBLES)
+#define SCALES const f64 *__restrict__ scales
+#define SCALES_ARGS scales
+#define ENDS i32 out_zero, i32 low, i32 high
+#define ENDS_ARGS out_zero, low, high
+#elif defined(CODES)
+#define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents
+#define SCALES_ARGS multipliers, exponents
+#define ENDS i32 out_zero, i32 low, i32 high
+#define ENDS_ARGS out_zero, low, high
+#else
+#define SCALES i32 no_scales
+#define SCALES_ARGS no_scales
+#define ENDS f32 low, f32 high
+#define ENDS_ARGS low, high
+#endif
+
+// What becomes of the sum in row m and column n, of oc.
+FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES, ENDS EXTRA) {
+    BIAS_T acc = total;
+#if defined(HYBRID)
+    f32 real = (f32)(total - zero_points[m / per] * weight_sums[n]);
+#ifdef WEIGHTS_FIRST
+    real = real * scales[n] * row_scales[m / per];
+#else
+    real = real * (row_scales[m / per] * scales[n]);
+#endif
+    acc = clamp_f32(real + bias[n], low, high);
+#elif defined(DOUBLES)
+    acc = scaled_code((i64)acc + bias[n], scales[n], out_zero, low, high);
+#elif defined(CODES)
+    acc = clamp_i32(mbqm(acc + bias[n], multipliers[n], exponents[n]) + out_zero, low, high);
+#else
+    acc = clamp_f32(acc + bias[n], low, high);
+#endif
+    AFTER
+    return acc;
+}

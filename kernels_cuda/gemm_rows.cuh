@@ -1,0 +1,171 @@
+// How the kernels of products, gemm.cu and gemm_mma.cu, come by their rows of x, LOAD words at a time. `fill` stands where
+// the window leaves the image. POINTWISE: the image's rows. SEPARABLE: row m of x is what a depthwise convolution makes of
+// an image at one place, its window KH x KW, computed as it is wanted: k runs over its channels. DW_AFTER: what is done to
+// its results `acc`.
+
+// Where one row of x begins: its image, and the upper left corner of what the window sees.
+struct Row {
+    const X_T* image;
+    i32 y, x;
+    bool inside;
+#ifdef HYBRID
+    word fill;
+#endif
+};
+
+FN Row row_at(const X_T* x, i32 row, i32 m, IMAGE) {
+    Row r;
+    r.inside = row < m;
+    row = r.inside ? row : 0;
+#ifdef POINTWISE
+    r.image = x + (i64)row * c;
+    r.y = r.x = 0;
+#else
+    i32 place = row % (oh * ow);
+    r.image = x + (i64)(row / (oh * ow)) * h * w * c;
+    r.y = place / ow * sh - top;
+    r.x = place % ow * sw - left;
+#endif
+    return r;
+}
+
+// The address of x at `row` and k, or nullptr outside of the image.
+FN const X_T* seen(Row row, i32 k, IMAGE) {
+#ifdef POINTWISE
+    return row.inside ? row.image + k : nullptr;
+#else
+    i32 tap = k / c, channel = k - tap * c, ky = tap / kw, kx = tap - ky * kw;
+    i32 iy = row.y + ky * dh, ix = row.x + kx * dw;
+    if (!row.inside || (u32)iy >= (u32)h || (u32)ix >= (u32)w) return nullptr;
+    return row.image + (iy * w + ix) * c + channel;
+#endif
+}
+
+#ifdef SEPARABLE
+#ifdef CODES
+#define DW                                                                                                             \
+    , const X_T *__restrict__ taps, const i32 *__restrict__ dw_bias, const i32 *__restrict__ dw_multipliers,           \
+        const i32 *__restrict__ dw_exponents, i32 dw_x_zero, i32 dw_zero, i32 dw_low, i32 dw_high
+#define DW_ARGS , taps, dw_bias, dw_multipliers, dw_exponents, dw_x_zero, dw_zero, dw_low, dw_high
+#else
+#define DW , const f32 *__restrict__ taps, const f32 *__restrict__ dw_bias, f32 dw_low, f32 dw_high
+#define DW_ARGS , taps, dw_bias, dw_low, dw_high
+#endif
+
+FN X_T depthwise_finished(sum acc, i32 n DW) {
+#ifdef CODES
+    acc = clamp_i32(mbqm(acc, dw_multipliers[n], dw_exponents[n]) + dw_zero, dw_low, dw_high);
+#else
+    acc = clamp_f32(acc, dw_low, dw_high);
+#endif
+    DW_AFTER
+    return acc;
+}
+
+// LOAD words of what the depthwise convolution makes at `row`, from word `at` of `depth` on.
+FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE DW) {
+    if (!row.inside || at >= depth) {
+#pragma unroll
+        for (i32 e = 0; e < LOAD; e++) out[e] = fill;
+        return;
+    }
+    i32 channel = at * LANES;
+    sum acc[LOAD * LANES];
+#pragma unroll
+    for (i32 e = 0; e < LOAD * LANES; e++) acc[e] = dw_bias[channel + e];
+#pragma unroll 1
+    for (i32 ky = 0; ky < KH; ky++) {
+        i32 iy = row.y + ky * dh;
+        if ((u32)iy >= (u32)h) continue;
+#pragma unroll
+        for (i32 kx = 0; kx < KW; kx++) {
+            i32 ix = row.x + kx * dw;
+            if ((u32)ix >= (u32)w) continue;
+            const X_T* p = row.image + (iy * w + ix) * c + channel;
+            const X_T* tap = taps + (ky * KW + kx) * c + channel;
+            __align__(16) word v[LOAD], by[LOAD];
+#if LOAD == 4
+            *(words*)v = *(const words*)p;
+            *(words*)by = *(const words*)tap;
+#else
+            *v = *(const word*)p;
+            *by = *(const word*)tap;
+#endif
+#pragma unroll
+            for (i32 e = 0; e < LOAD * LANES; e++)
+#ifdef CODES
+                acc[e] += ((i8)(v[e / 4] >> (e % 4 * 8)) - dw_x_zero) * (i8)(by[e / 4] >> (e % 4 * 8));
+#else
+                acc[e] = fma(v[e], by[e], acc[e]);
+#endif
+        }
+    }
+#ifdef CODES
+#pragma unroll
+    for (i32 e = 0; e < LOAD; e++) out[e] = 0;
+#pragma unroll
+    for (i32 e = 0; e < LOAD * LANES; e++)
+        out[e / 4] |= (u32)(u8)depthwise_finished(acc[e], channel + e DW_ARGS) << (e % 4 * 8);
+#else
+#pragma unroll
+    for (i32 e = 0; e < LOAD; e++) out[e] = depthwise_finished(acc[e], channel + e DW_ARGS);
+#endif
+}
+#else
+#define DW
+#define DW_ARGS
+
+// LOAD words of a row from word `at` on, of which there are `depth`.
+FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
+#ifdef HYBRID
+    fill = row.fill;
+#endif
+#if LOAD == 4
+    const X_T* p = at < depth ? seen(row, at * LANES, IMAGE_ARGS) : nullptr;
+    words v = p ? *(const words*)p : words{};
+    out[0] = p ? SIGNED(v.x) : fill;
+    out[1] = p ? SIGNED(v.y) : fill;
+    out[2] = p ? SIGNED(v.z) : fill;
+    out[3] = p ? SIGNED(v.w) : fill;
+#elif !defined(CODES)
+    const X_T* p = at < depth ? seen(row, at, IMAGE_ARGS) : nullptr;
+    *out = p ? *p : fill;
+#elif defined(WHOLE_WORDS)
+    const X_T* p = at < depth ? seen(row, at * LANES, IMAGE_ARGS) : nullptr;
+    *out = p ? SIGNED(*(const word*)p) : fill;
+#else
+    u32 v = fill;
+    for (i32 e = 0; e < LANES; e++) {
+        const X_T* p = at * LANES + e < k ? seen(row, at * LANES + e, IMAGE_ARGS) : nullptr;
+        if (p) v = (v & ~(255u << (8 * e))) | ((u32)(u8)*p ^ (SIGNED(0u) & 255u)) << (8 * e);
+    }
+    *out = v;
+#endif
+}
+#endif
+
+// Which of a block's BM rows and BK words unit u of LOAD words is: along a row first where a thread loads four words,
+// else along a column, so that a thread needs only one row.
+#if LOAD == 4
+#define X_ROW(u) ((u) / (BK / LOAD))
+#define X_AT(u) ((u) % (BK / LOAD) * LOAD)
+#define X_ROWS X_LOADS
+#define ROW(i) rows[i]
+#else
+#define X_ROW(u) ((u) % BM)
+#define X_AT(u) ((u) / BM)
+#define X_ROWS 1
+#define ROW(i) rows[0]
+#endif
+
+// Those of the units that thread t loads; units of THREADS threads.
+FN void begin_rows(Row* rows, const X_T* x, i32 t, i32 m0, i32 m, IMAGE, SCALES) {
+#pragma unroll
+    for (i32 i = 0; i < X_ROWS; i++) {
+        i32 row = m0 + X_ROW(t + i * THREADS);
+        rows[i] = row_at(x, row, m, IMAGE_ARGS);
+#ifdef HYBRID
+        rows[i].fill = rows[i].inside ? (zero_points[row / per] & 255) * 0x01010101u : 0;
+#endif
+    }
+}

@@ -9,9 +9,10 @@ import numpy as np
 import tflgpu
 from tflgpu.builder import ModelBuilder
 
-for package, suffixes in {"tflgpu.kernels_cl": (".cl", ".clh"), "tflgpu.kernels_cuda": (".cu", ".cuh")}.items():
+SOURCES = {"tflgpu.kernels": ".h", "tflgpu.kernels_cl": (".cl", ".clh"), "tflgpu.kernels_cuda": (".cu", ".cuh")}
+for package, suffixes in SOURCES.items():
     sources = [entry for entry in files(package).iterdir() if entry.name.endswith(suffixes)]
-    assert all(entry.read_text() for entry in sources), package
+    assert sources and all(entry.read_text() for entry in sources), package
     print(f"{package}: {len(sources)} sources")
 
 m = ModelBuilder()

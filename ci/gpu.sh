@@ -22,7 +22,7 @@ step() { printf '\n== %s (%ds)\n' "$1" "$SECONDS"; }
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 cp -r tflgpu "$stage/tflgpu"
-for folder in delegates kernels_cuda kernels_cl; do cp -r "$folder" "$stage/tflgpu/$folder"; done
+for folder in delegates kernels kernels_cuda kernels_cl; do cp -r "$folder" "$stage/tflgpu/$folder"; done
 cd "$stage"
 export PYTHONPATH="$stage:$root/tests:$root/benchmarks" PYTHONDONTWRITEBYTECODE=1
 if [ -z "$dry" ]; then # every step finds the kernels that the ones before it have compiled

@@ -9,7 +9,7 @@ tree=build/types/tflgpu
 rm -rf build/types
 mkdir -p "$tree"
 ln -s "$root"/tflgpu/* "$tree"
-for folder in delegates kernels_cl kernels_cuda; do ln -s "$root/$folder" "$tree/$folder"; done
+for folder in delegates kernels kernels_cl kernels_cuda; do ln -s "$root/$folder" "$tree/$folder"; done
 cd build/types
 # The oldest Python is the rule; but NumPy's own types from 2.5 on need 3.12: with them, the Python that runs mypy.
 newest=$("$(dirname "$mypy")/python" - << 'END'

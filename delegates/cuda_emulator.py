@@ -1,4 +1,4 @@
-"""A stand-in for CuPy that runs CUDA kernels on the CPU: the very same .cu files, compiled by a C++ compiler.
+"""A stand-in for CuPy that runs CUDA kernels on the CPU: the very same texts, compiled by a C++ compiler.
 
 Has what CudaDevice asks of CuPy and nothing else, under the same names and with the same parameters, so that the
 device, its streams and its graphs are the real ones.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -143,9 +144,13 @@ def launches_of(steps: Iterable[Launch | Share | Loop]) -> Iterator[Launch]:
             yield from step.launches()
 
 
+SHARED = Path(__file__).parent.parent / "kernels"
+"""What every dialect compiles, with the words of its prelude. It lies beside this folder, here and where installed."""
+
+
 @dataclass(frozen=True)
 class Dialect:
-    """Where a device's kernels are: the package, the suffix of its files, and the file that comes before them.
+    """Where a device's own kernels are: the package, the suffix of its files, and the file that comes before all.
 
     vectors: the file that comes next in programs that define VW, the lanes of a vector; "" for none. types: the one
     in programs whose defines name a word of TYPE_WORDS.
@@ -167,8 +172,10 @@ _INCLUDE = re.compile(r'^#include "(\w+\.\w+)"$', re.M)
 
 def kernel_file(launch: Launch, dialect: Dialect) -> str:
     """The text that has the launch's kernel, with those of the dialect's files that it includes."""
-    own, folder = launch.texts.get(dialect.suffix), files(dialect.package)
-    text = own or folder.joinpath(f"{launch.stem}.{dialect.suffix}").read_text()
+    folder, shared = files(dialect.package), SHARED / f"{launch.stem}.h"
+    text = launch.texts.get(dialect.suffix)
+    if not text:
+        text = (shared if shared.is_file() else folder.joinpath(f"{launch.stem}.{dialect.suffix}")).read_text()
     return _INCLUDE.sub(lambda found: folder.joinpath(found[1]).read_text(), text)
 
 
@@ -186,7 +193,7 @@ def source(launch: Launch, dialect: Dialect) -> str:
         [
             *defines,
             folder.joinpath(dialect.prelude).read_text(),
-            files("tflgpu.delegates").joinpath("shared.h").read_text(),
+            (SHARED / "shared.h").read_text(),
             *([folder.joinpath(dialect.types).read_text()] if typed else []),
             *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and "VW" in launch.defines else []),
             kernel_file(launch, dialect),

@@ -57,24 +57,24 @@ class _Words:
 
 _DIALECTS = {
     "cl": _Words(
-        r"\bkernel void (\w+)\(",
-        r"get_global_id\(0\)",
-        r"get_group_id\(0\)",
-        r"local f32 partial\[WIDTH\];",
+        r"\b(?:KERNEL|kernel void) (\w+)\(",
+        r"\bGLOBAL_ID\b|get_global_id\(0\)",
+        r"\bGROUP_ID\b|get_group_id\(0\)",
+        r"\b(?:LOCAL|local) f32 partial\[WIDTH\];",
         "local f32*",
         "sequence.clh",
     ),
     "cu": _Words(
-        r'extern "C" __global__ void (\w+)\(',
-        r"\(?blockIdx\.x \* blockDim\.x \+ threadIdx\.x\)?",
-        r"blockIdx\.x\b",
-        r"__shared__ f32 partial\[WIDTH(?: / 32)?\];",
+        r'(?:\bKERNEL|extern "C" __global__ void) (\w+)\(',
+        r"\bGLOBAL_ID\b|\(?blockIdx\.x \* blockDim\.x \+ threadIdx\.x\)?",
+        r"\bGROUP_ID\b|blockIdx\.x\b",
+        r"\b(?:LOCAL|__shared__) f32 partial\[WIDTH(?: / 32)?\];",
         "f32*",
         "sequence.cuh",
     ),
 }
 _ALONE = re.compile(
-    r"\b(?:get_\w+|barrier|local|atomic\w*|v(?:load|store)\d+|\w*(?:float|int|char|short|long|double)(?:2|4|8|16)\b|"
+    r"\b(?:GLOBAL_ID|LOCAL_ID|GROUP_ID|LOCAL|BARRIER|get_\w+|barrier|local|atomic\w*|v(?:load|store)\d+|\w*(?:float|int|char|short|long|double)(?:2|4|8|16)\b|"
     r"blockIdx|threadIdx|blockDim|__shared__|__shfl\w*|__sync\w+|atomic\w+|__launch_bounds__|asm)\b"
 )
 """What a kernel that runs as a stage of a sequence does not say, its rows' own places and sums aside."""
@@ -116,11 +116,11 @@ def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, widt
     body = "\n".join(line for line in lines if not line.lstrip().startswith("//") and line.strip())
     names = re.findall(words.kernel, body)
     helpers = re.findall(r"^FN [\w ]+?\**\s*\**(\w+)\(", body, re.M)
-    body = re.sub(r"\b(?:__restrict__|restrict) ", "", body)
+    body = re.sub(r"\b(?:RESTRICT|__restrict__|restrict) ", "", body)
     first = "i32 item_, "
     if rows:
         body = re.sub(words.row, "item_", re.sub(words.partial, "", body))
-        body = re.sub(r"get_local_id\(0\)|threadIdx\.x", "ME", body)
+        body = re.sub(r"\bLOCAL_ID\b|get_local_id\(0\)|threadIdx\.x", "ME", body)
     else:
         body = re.sub(words.item, "item_", body)
     body = re.sub(r"\bWIDTH\b", known.get("WIDTH", ""), body)

@@ -1,1 +1,1 @@
-"""OpenCL kernels: prelude.clh and one .cl a stem."""
+"""What OpenCL alone compiles: prelude.clh and kernels, one .cl a stem."""

@@ -1,1 +1,1 @@
-"""CUDA kernels: prelude.cuh, one .cu a stem, and the .cuh files that these include."""
+"""What CUDA alone compiles: prelude.cuh, kernels, one .cu a stem, and the .cuh files that these include."""

@@ -1,4 +1,5 @@
-// The words that shared.h and the kernels use beyond CUDA C++.
+// The words that shared.h and the kernels use beyond CUDA C++; those in capitals are how kernels/ says in one text what
+// OpenCL and CUDA each have a word of their own for, as prelude.clh does.
 typedef signed char i8;
 typedef unsigned char u8;
 typedef short i16;
@@ -10,7 +11,15 @@ typedef unsigned long long u64;
 typedef float f32;
 typedef double f64;
 #define FN static __device__ __forceinline__
+#define KERNEL extern "C" __global__ void
 #define IN(type) const type*
+#define OUT(type) type*
+#define RESTRICT __restrict__
+#define LOCAL __shared__
+#define BARRIER __syncthreads()
+#define GLOBAL_ID (blockIdx.x * blockDim.x + threadIdx.x)
+#define LOCAL_ID threadIdx.x
+#define GROUP_ID blockIdx.x
 #define CLZ(x) __clz((i32)(x))
 #define NAN __int_as_float(0x7fffffff)
 #define INFINITY __int_as_float(0x7f800000)

@@ -1,4 +1,7 @@
-"""The kernels of both dialects: the same functions, the same parameters; every CUDA kernel compiles for every GPU."""
+"""Kernels are written once for both dialects, or in each as a twin with the same parameters, or for one alone.
+
+Every CUDA kernel compiles for every GPU.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tflgpu.delegates.cuda_compiler import OPTIONS
 from tflgpu.delegates.cuda_device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fuse import joined, shares
-from tflgpu.delegates.launch import LIBRARY, Launch, Loop, Lowered, launches_of, source
+from tflgpu.delegates.launch import LIBRARY, SHARED, Launch, Loop, Lowered, launches_of, source
 from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.row_chains import with_row_chains
 from tflgpu.delegates.separable import with_separable
@@ -52,23 +55,38 @@ def signatures(dialect: str, text: str) -> set[tuple[str, str]]:
     return {(name, re.sub(r"\s*\*\s*", "* ", " ".join(re.sub(WORDS, "", rest).split()))) for name, rest in found}
 
 
+def shared_texts() -> dict[str, str]:
+    """The kernel files that both dialects compile, by stem."""
+    return {path.stem: path.read_text() for path in SHARED.glob("*.h") if path.stem != "shared"}
+
+
 def test_both_dialects_have_the_same_files() -> None:
     assert texts("cl").keys() == texts("cu").keys()
+
+
+def test_a_kernel_that_both_dialects_compile_is_in_neither_folder() -> None:
+    for dialect, folder in FOLDERS.items():
+        own = {p.name.split(".")[0] for p in files(folder).iterdir() if p.name.endswith(f".{dialect}")}
+        assert not own & shared_texts().keys()
+
+
+@pytest.mark.parametrize("stem", sorted(shared_texts()))
+def test_a_kernel_that_both_dialects_compile_speaks_neither(stem: str) -> None:
+    text = shared_texts()[stem]
+    assert re.search(r"^KERNEL \w+\(", text, re.M)
+    assert not re.findall(r"\b(?:global|local|kernel|barrier|get_\w+_id|v(?:load|store)\w+)\b", code(text))
+    assert not re.findall(r"\b(?:blockIdx|threadIdx|blockDim|extern|template|__\w+)\b", code(text))
+
+
+def code(text: str) -> str:
+    """The text without its comments."""
+    return re.sub(r"//.*", "", text)
 
 
 @pytest.mark.parametrize("stem", sorted(texts("cl")))
 def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None:
     assert signatures("cl", texts("cl")[stem]) == signatures("cu", texts("cu")[stem])
     assert signatures("cu", texts("cu")[stem])
-
-
-def test_taps_of_convolutions_are_summed_in_the_same_order_in_both_dialects() -> None:
-    def loops(dialect: str) -> str:
-        text = texts(dialect)["conv"]
-        return text[text.index("#ifdef TRANSPOSED") : text.index("// Where the pixel's channels")]
-
-    assert loops("cl") == loops("cu")
-    assert "ky = kh - 1; ky >= 0; ky--" in loops("cu")
 
 
 def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from opencl_runtimes import require_oclgrind, under_oclgrind
+from tflgpu.delegates.launch import SHARED
 
 pytest.importorskip("pyopencl")
 
@@ -26,8 +27,9 @@ def test_no_kernel_races_or_reads_or_writes_what_it_must_not(tmp_path: Path) -> 
     assert all(sum(case["family"] == family for case in cases) > 100 for family in ("cpu", "gpu"))
     complaints = [f"{case['case']} ({case['family']}): {case['complaint']}" for case in cases if case["complaint"]]
     assert not complaints, "\n\n".join(complaints)
-    texts = [file.read_text() for file in files("tflgpu.kernels_cl").iterdir() if file.name.endswith(".cl")]
-    known = {name for text in texts for name in re.findall(r"kernel void (\w+)", text)}
+    sources = [*files("tflgpu.kernels_cl").iterdir(), *SHARED.iterdir()]
+    texts = [file.read_text() for file in sources if file.name.endswith((".cl", ".h"))]
+    known = {name for text in texts for name in re.findall(r"^(?:kernel void|KERNEL) (\w+)", text, re.M)}
     unseen = known - {name for case in cases for name in case["kernels"]}
     assert unseen <= UNREACHED, f"add cases to opencl_cases.py that run {sorted(unseen - UNREACHED)}"
 

@@ -1,4 +1,4 @@
-// The CUDA that the kernels use, for a C++ compiler on the CPU: included before an unmodified .cu file. The threads of a
+// The CUDA that the kernels use, for a C++ compiler on the CPU: included before an unmodified program. The threads of a
 // block run one after another, as fibers where they wait for one another; runtime.cpp schedules them.
 #pragma once
 

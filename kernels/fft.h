@@ -1,11 +1,12 @@
 // The spectrum of the first `seen` of each row, or of each column, of what is in a larger one filled up with zeros:
-// sums of products with twiddles (length, 2), exp(-2 pi i k / length). One work-item an output; complex numbers are pairs.
+// sums of products with twiddles (length, 2), exp(-2 pi i k / length). One work-item an output.
 // rows: z (images, seen_h, columns) of x (images, h, w).  columns: out (images, length, columns) of z.
+// Complex numbers are pairs.
 
 #ifdef ROWS
-kernel void rows(global const f32* x, global const R* twiddles, global R* z, i32 size, i32 h, i32 w, i32 seen_h,
-                 i32 seen, i32 columns, i32 length) {
-    i32 i = get_global_id(0);
+KERNEL rows(IN(f32) RESTRICT x, IN(R) RESTRICT twiddles, OUT(R) RESTRICT z, i32 size, i32 h, i32 w, i32 seen_h,
+            i32 seen, i32 columns, i32 length) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 u = i % columns, y = i / columns % seen_h, image = i / columns / seen_h;
     x += (image * h + y) * w;
@@ -19,9 +20,9 @@ kernel void rows(global const f32* x, global const R* twiddles, global R* z, i32
     z[2 * i + 1] = imaginary;
 }
 #else
-kernel void columns(global const R* z, global const R* twiddles, global f32* out, i32 size, i32 seen, i32 columns,
-                    i32 length) {
-    i32 i = get_global_id(0);
+KERNEL columns(IN(R) RESTRICT z, IN(R) RESTRICT twiddles, OUT(f32) RESTRICT out, i32 size, i32 seen, i32 columns,
+               i32 length) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 u = i % columns, v = i / columns % length, image = i / columns / length;
     R real = 0, imaginary = 0;

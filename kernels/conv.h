@@ -1,6 +1,6 @@
-// out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights (kh, kw, c / groups, oc), plus bias (oc). One work-item an
-// output, channels fastest. TRANSPOSED: as the gradient of a convolution with this window, whose input is out; taps from
-// the last to the first, so that input pixels come in order.
+// out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights (kh, kw, c / groups, oc), plus bias (oc). One work-item
+// an output, channels fastest. TRANSPOSED: as the gradient of a convolution with this window, whose input is out; taps
+// from the last to the first, so that input pixels come in order.
 
 // Runs BODY for every tap (ky, kx) with its input pixel (iy, ix).
 #ifdef TRANSPOSED
@@ -34,36 +34,35 @@
 #define TAP (weights + (ky * kw + kx) * depth * oc + o)
 
 #define PLACE                                                                                                          \
-    i32 i = get_global_id(0);                                                                                          \
+    i32 i = GLOBAL_ID;                                                                                                 \
     if (i >= size) return;                                                                                             \
     i32 o = i % oc, ox = i / oc % ow, oy = i / oc / ow % oh, image = i / oc / ow / oh;                                 \
     i32 depth = c / groups, group = o / (oc / groups);
 
 #ifdef FLOAT
-kernel void conv_float(global const f32* x, global const f32* weights, global const f32* bias, global f32* out,
-                       i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h,
-                       i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
+KERNEL conv_float(IN(f32) RESTRICT x, IN(f32) RESTRICT weights, IN(f32) RESTRICT bias, OUT(f32) RESTRICT out, i32 size,
+                  i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w,
+                  i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
     PLACE
     f32 acc = 0;
     TAPS({
-        global const f32* pixel = PIXEL;
-        global const f32* tap = TAP;
+        IN(f32) pixel = PIXEL;
+        IN(f32) tap = TAP;
         for (i32 k = 0; k < depth; k++) acc += pixel[k] * tap[k * oc];
     })
     out[i] = clamp_f32(acc + bias[o], low, high);
 }
 #elif defined(HYBRID)
-kernel void conv_hybrid(global const i8* x, global const i8* weights, global const f32* bias,
-                        global const f32* weight_scales, global const f32* scales, global const i32* zero_points,
-                        global f32* out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw,
-                        i32 groups, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left,
-                        f32 low, f32 high) {
+KERNEL conv_hybrid(IN(i8) RESTRICT x, IN(i8) RESTRICT weights, IN(f32) RESTRICT bias, IN(f32) RESTRICT weight_scales,
+                   IN(f32) RESTRICT scales, IN(i32) RESTRICT zero_points, OUT(f32) RESTRICT out, i32 size, i32 h, i32 w,
+                   i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w,
+                   i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
     PLACE
     i32 zero_point = zero_points[image];
     i32 acc = 0;
     TAPS({
-        global const i8* pixel = PIXEL;
-        global const i8* tap = TAP;
+        IN(i8) pixel = PIXEL;
+        IN(i8) tap = TAP;
         for (i32 k = 0; k < depth; k++) acc += (pixel[k] - zero_point) * tap[k * oc];
     })
 #ifdef ONE_BY_ONE
@@ -74,16 +73,15 @@ kernel void conv_hybrid(global const i8* x, global const i8* weights, global con
     out[i] = clamp_f32(real + bias[o], low, high);
 }
 #else
-kernel void conv_integer(global const T* x, global const W_T* weights, global const ACC_T* bias,
-                         global const i32* multipliers, global const i32* exponents, global T* out, i32 size, i32 h,
-                         i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w,
-                         i32 dilation_h, i32 dilation_w, i32 top, i32 left, i32 x_zero, i32 weight_zero, i32 out_zero,
-                         i32 low, i32 high) {
+KERNEL conv_integer(IN(T) RESTRICT x, IN(W_T) RESTRICT weights, IN(ACC_T) RESTRICT bias, IN(i32) RESTRICT multipliers,
+                    IN(i32) RESTRICT exponents, OUT(T) RESTRICT out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow,
+                    i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w,
+                    i32 top, i32 left, i32 x_zero, i32 weight_zero, i32 out_zero, i32 low, i32 high) {
     PLACE
     ACC_T acc = bias[o];
     TAPS({
-        global const T* pixel = PIXEL;
-        global const W_T* tap = TAP;
+        IN(T) pixel = PIXEL;
+        IN(W_T) tap = TAP;
         for (i32 k = 0; k < depth; k++) acc += (pixel[k] - x_zero) * (tap[k * oc] - weight_zero);
     })
     out[i] = clamp_i32(RESCALE(acc, multipliers[o], exponents[o]) + out_zero, low, high);

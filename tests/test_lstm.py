@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import one_op
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import assert_same, one_op
 from recurrent_models import (
+    answers,
     assert_same_as_litert,
     layer_norm_tensors,
     lstm_tensors,
@@ -17,6 +20,7 @@ from recurrent_models import (
 )
 
 from tflgpu import Interpreter
+from tflgpu.ops import lstm_float
 
 CONFIGURATIONS: list[dict[str, Any]] = [
     {},
@@ -81,6 +85,17 @@ def test_lstm_with_asymmetrically_quantized_inputs(configuration: dict[str, Any]
 def test_unidirectional_sequence_lstm(kind: str, time_major: bool, configuration: dict[str, Any]) -> None:
     data, invokes = lstm_model(kind, "UNIDIRECTIONAL_SEQUENCE_LSTM", time_major=time_major, seed=2, **configuration)
     assert_same_as_litert(data, invokes)
+
+
+@settings(max_examples=20, derandomize=True, deadline=None)
+@given(st.integers(0, 99), st.sampled_from(["FLOAT32", "INT8"]), st.sampled_from([0.0, 0.3]), st.booleans())
+def test_the_quick_cell_equals_the_plain_one(seed: int, kind: str, cell_clip: float, time_major: bool) -> None:
+    op, options = "UNIDIRECTIONAL_SEQUENCE_LSTM", {"cell_clip": cell_clip, "asymmetric_quantize_inputs": seed % 2 == 0}
+    data, invokes = lstm_model(kind, op, seed, time_major, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lstm_float, "is_common", lambda cell, settings: False)
+        want = answers(Interpreter(model_content=data), invokes)
+    assert_same(answers(Interpreter(model_content=data), invokes), want, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["RELU", "RELU_N1_TO_1", "RELU6", "SIGN_BIT", "TANH"])

@@ -12,21 +12,18 @@ from tflgpu.ops import code_maps
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise import binary_shape, unary
 from tflgpu.ops.erf import erfc_exactly, erfc_of_positive
+from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.lookup import CodeMap
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.sigmoid_table import SIGMOID
 
 _F = np.float32
+_ONE = np.array(1, _F)
 
 
-def _clamped(lo: float, hi: float) -> Callable[[Array, Array], None]:
+def _clamped(lo: float, hi: float) -> Callable[[Array, Array], object]:
     low, high = np.array(lo, _F), np.array(hi, _F)
-
-    def clamp(x: Array, y: Array) -> None:
-        # np.maximum with a scalar is four times slower than this.
-        x.clip(low, high, out=y)
-
-    return clamp
+    return lambda x, y: clamp(x, low, high, y)
 
 
 _positive_part = _clamped(0, np.inf)
@@ -67,8 +64,8 @@ def hard_swish(x: Array, y: Array) -> None:
 def logistic(x: Array, y: Array) -> None:
     """exp(x) / (1 + exp(x)), which keeps its precision for negative x; from 17 on it is 1."""
     _to_17(x, y)
-    np.exp(y, out=y)
-    np.divide(y, y + _F(1), out=y)
+    np.exp(y, y)
+    np.divide(y, y + _ONE, y)
 
 
 def gelu(x: Array, y: Array) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -12,11 +12,11 @@ from tflgpu.graph import Array
 from tflgpu.ops.hybrid import HybridMatrix, RowQuantizer
 from tflgpu.ops.integer_matmul import KEPT
 
-_ALONE = 9000
-"""Elements of a matrix up to which OpenBLAS multiplies it by a vector without threads, whose waking costs more."""
-
 _TOGETHER = 1 << 19
-"""From so many elements on, its threads are worth it."""
+"""From so many elements of a matrix on, its product with a vector is worth waking the threads of OpenBLAS."""
+
+_ALONE = 9000 if np.__version__.startswith("1.") else _TOGETHER
+"""Up to so many, OpenBLAS wakes none: what NumPy 1 comes with is older than 0.3.27, and wakes them too early."""
 
 _EXACT_DEPTH = 1 << 10
 """So many products of 8-bit codes add up exactly in float32."""
@@ -77,6 +77,14 @@ def product_with(matrix: Array, rows: int) -> Callable[[Array], Array]:
 
         return in_blocks
     product, transposed = np.empty((rows, n), matrix.dtype), matrix.T
+    if rows == 1:
+        by_vector, row = matrix.dot, product[0]
+
+        def of_row(x: Array) -> Array:
+            by_vector(x[0], row)
+            return product
+
+        return of_row
 
     def at_once(x: Array) -> Array:
         return np.matmul(x, transposed, out=product)
@@ -103,27 +111,31 @@ class QuickHybrid:
         self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float32).reshape(1, n)
         self._codes, self._signed_half = np.empty((rows, k), np.float32), np.empty((rows, k), np.float32)
         # The x86 build's vector code, eight elements at a time, rounds the float just below a half up.
-        self._half = np.full(k, 0.5, np.float32)
-        self._half[k - k % 8 :] = np.nextafter(np.float32(0.5), np.float32(0))
-        self._inverses, self._scales, self._zero_points = (np.zeros((rows, 1), np.float32) for _ in range(3))
+        self._half = np.full((rows, k), 0.5, np.float32)
+        self._half[:, k - k % 8 :] = np.nextafter(np.float32(0.5), np.float32(0))
+        # One number broadcasts three times as fast as an array of one.
+        column = () if rows == 1 else (rows, 1)
+        self._inverses, self._scales, self._zero_points = (np.zeros(column, np.float32) for _ in range(3))
+        self._inverse_of, self._scale_of, self._zero_point_of = (
+            c.reshape(-1) for c in (self._inverses, self._scales, self._zero_points)
+        )
         self._row_scale = np.empty((rows, n), np.float32)
         self._rescale = self._asymmetric_scale if asymmetric else self._symmetric_scale
 
     def __call__(self, x: Array, out: Array) -> None:
         if not x.size:
             return
-        lows, highs = np.minimum.reduce(x, axis=1).tolist(), np.maximum.reduce(x, axis=1).tolist()
         beyond = False
-        for row, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        for row, (low, high) in enumerate(_ranges(x)):
             if not high - low < math.inf:
                 self._beyond_numbers()(x, out)
                 return
             beyond |= self._rescale(row, low, high)
-        codes, row_scale = self._codes, self._row_scale
-        np.multiply(x, self._inverses, out=codes)
-        np.copysign(self._half, codes, out=self._signed_half)
-        np.add(codes, self._signed_half, out=codes)
-        np.trunc(codes, out=codes)
+        codes, signed_half, row_scale = self._codes, self._signed_half, self._row_scale
+        np.multiply(x, self._inverses, codes)
+        np.copysign(self._half, codes, signed_half)
+        np.add(codes, signed_half, codes)
+        np.trunc(codes, codes)
         if not self._asymmetric:
             product = self._product(codes)
         elif self._centred:
@@ -132,37 +144,44 @@ class QuickHybrid:
                 np.minimum(codes, _HIGHEST_CODE - self._zero_points, out=codes)
             product = self._product(codes)
         else:
-            np.add(codes, self._zero_points, out=codes)
+            np.add(codes, self._zero_points, codes)
             if beyond:
                 np.maximum(codes, _LOWEST_CODE, out=codes)
                 np.minimum(codes, _HIGHEST_CODE, out=codes)
             product = self._product(codes)
             # Both sides are exact, so that the difference is rounded once, as an integer made a float would be.
-            np.multiply(self._weight_sums, self._zero_points, out=row_scale)
-            np.subtract(product, row_scale, out=product)
-        np.multiply(self._scale, self._scales, out=row_scale)
-        np.multiply(product, row_scale, out=product)
-        np.add(out, product, out=out)
+            np.multiply(self._weight_sums, self._zero_points, row_scale)
+            np.subtract(product, row_scale, product)
+        np.multiply(self._scale, self._scales, row_scale)
+        np.multiply(product, row_scale, product)
+        np.add(out, product, out)
 
     def _symmetric_scale(self, row: int, low: float, high: float) -> bool:
         """Sets the row's scale. Returns whether its codes may leave their range, which these cannot."""
         largest = max(-low, high)
         # Assigning rounds to float32; double precision is wide enough for that to be the only rounding.
-        self._scales[row, 0] = largest / 127.0 if largest else 1.0
-        self._inverses[row, 0] = 127.0 / largest if largest else 0.0
+        self._scale_of[row] = largest / 127.0 if largest else 1.0
+        self._inverse_of[row] = 127.0 / largest if largest else 0.0
         return False
 
     def _asymmetric_scale(self, row: int, low: float, high: float) -> bool:
         low, high = min(low, 0.0), max(high, 0.0)
         scale = float(np.float32(high - low)) / 255.0
         if scale == 0.0:
-            self._scales[row, 0], self._inverses[row, 0], self._zero_points[row, 0] = 1.0, 0.0, 0.0
+            self._scale_of[row], self._inverse_of[row], self._zero_point_of[row] = 1.0, 0.0, 0.0
             return False
         from_low, from_high = low / scale, high / scale
         zero_point = -128.0 - from_low if 128.0 + abs(from_low) < 127.0 + abs(from_high) else 127.0 - from_high
         zero_point = min(max(math.trunc(zero_point + math.copysign(0.5, zero_point)), -128), 127)
-        self._zero_points[row, 0] = zero_point
-        self._scales[row, 0] = scale
-        self._inverses[row, 0] = 1.0 / float(self._scales[row, 0])
+        self._zero_point_of[row] = zero_point
+        self._scale_of[row] = scale
+        self._inverse_of[row] = 1.0 / float(self._scale_of[row])
         # A hundredth is more than float32 can be wrong by.
         return from_low + zero_point < -128.49 or from_high + zero_point > 127.49
+
+
+def _ranges(x: Array) -> Iterable[tuple[float, float]]:
+    """The least and the greatest element of each row; both NaN where one is."""
+    if len(x) == 1:
+        return ((x.item(x.argmin()), x.item(x.argmax())),)
+    return zip(np.minimum.reduce(x, axis=1).tolist(), np.maximum.reduce(x, axis=1).tolist(), strict=True)

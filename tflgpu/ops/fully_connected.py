@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -130,13 +131,16 @@ def _factory(x: TensorSpec, weights: TensorSpec) -> Factory:
 
 
 def _float32(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
-    lo, hi = fused_activation.float_range(node.options.fused_activation_function)
-    transposed = weights.T
+    lo, hi = (np.array(bound) for bound in fused_activation.float_range(node.options.fused_activation_function))
+    if len(x) == 1:
+        # One row is multiplied in half the time as a vector, and added to in a third.
+        x, y = x[0], y[0]
+    product = partial(np.dot, weights, x, y) if x.ndim == 1 else partial(np.matmul, x, weights.T, out=y)
 
     def step() -> None:
-        np.matmul(x, transposed, out=y)
+        product()
         if bias is not None:
-            np.add(y, bias, out=y)
+            np.add(y, bias, y)
         clamp(y, lo, hi, y)
 
     return step
@@ -180,7 +184,7 @@ def _hybrid(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) 
     start = np.zeros(1, np.float32) if bias is None else bias
 
     def step() -> None:
-        np.copyto(y, start)
+        y[...] = start
         accumulate(x, y)
         activate(y)
 

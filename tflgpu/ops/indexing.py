@@ -62,6 +62,8 @@ def gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Ste
     check = bounds_check(positions, node.input(1), size, "gather index out of bounds")
     if not y.size:
         return check or (lambda: None)
+    if positions.size == 1 and not batch_dims:
+        return _one_slice(x, positions, axis, y)
     if not batch_dims:
         rows, flat, offsets = x, positions, None
         axis_of_rows = axis
@@ -83,6 +85,19 @@ def gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Ste
         if offsets is not None:
             np.add(offsets, positions, out=flat)
         _take(rows, flat, axis_of_rows, y)
+
+    return step
+
+
+def _one_slice(x: Array, position: Array, axis: int, y: Array) -> Step:
+    y, before, size = y.reshape(x.shape[:axis] + x.shape[axis + 1 :]), (slice(None),) * axis, x.shape[axis]
+
+    def step() -> None:
+        at = position.item()
+        if not 0 <= at < size:
+            raise OpError("gather index out of bounds")
+        place = (*before, at)
+        y[...] = x[place]
 
     return step
 
@@ -245,7 +260,7 @@ def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[
         return lambda: np.copyto(y, update)
 
     def step() -> None:
-        np.copyto(y, x)
+        y[...] = x
         at = [min(max(s, 0), r) for s, r in zip(start.tolist(), room, strict=True)]
         y[tuple(slice(a, a + u) for a, u in zip(at, update.shape, strict=True))] = update
 

@@ -114,7 +114,7 @@ def _copies(targets: Sequence[Array], sources: Sequence[Array]) -> Step:
 
     def step() -> None:
         for target, source in pairs:
-            np.copyto(target, source)
+            target[...] = source
 
     return step
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.lstm_basic import basic_lstm, basic_lstm_shapes
-from tflgpu.ops.lstm_float import Sequences, Settings, float_lstm
+from tflgpu.ops.lstm_float import Sequences, float_lstm
 from tflgpu.ops.lstm_integer import integer_lstm
 from tflgpu.ops.lstm_integer_8bit import integer_8bit_lstm
-from tflgpu.ops.lstm_tensors import BACKWARD, FORWARD, ONE_CELL, Ports, cell_sizes, read_cell
+from tflgpu.ops.lstm_tensors import BACKWARD, FORWARD, ONE_CELL, Ports, Settings, cell_sizes, read_cell
 from tflgpu.ops.recurrent_sequence import once_or_each_time
 from tflgpu.ops.registry import Step, kernel, require
 

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from tflgpu.graph import Array
-from tflgpu.ops.lstm_tensors import Cell, Gated
+from tflgpu.ops.lstm_quick import QuickCell, is_common
+from tflgpu.ops.lstm_tensors import Cell, Gated, Settings
 from tflgpu.ops.recurrent_linear import Tensor, linear
 from tflgpu.ops.recurrent_sequence import ACTIVATIONS, frames, rows_of, sigmoid, state
 from tflgpu.ops.registry import Step, require
-
-
-@dataclass(frozen=True)
-class Settings:
-    """An LSTM's options. A clip of 0 does nothing."""
-
-    activation: str
-    cell_clip: float
-    proj_clip: float
-    asymmetric: bool
 
 
 @dataclass(frozen=True)
@@ -41,30 +33,30 @@ class Sequences:
 
 def float_lstm(cell: Cell, settings: Settings, over: Sequences) -> Step:
     """A step that runs the cell over the whole sequence, its state in place."""
-    inner = _FloatCell(cell, settings, over.n_batch)
+    inner = (QuickCell if is_common(cell, settings) else PlainCell)(cell, settings, over.n_batch)
     # The products with the inputs of all times are taken at once; they do not depend on the state.
     before = np.empty((*over.x.shape[:2], inner.width), np.float32)
     before_rows = rows_of(before)
     inputs = [over.x] if over.aux is None or not cell.aux_weights else [over.x, over.aux]
     weights = [cell.input_weights, cell.aux_weights][: len(inputs)]
     sources = [rows_of(x) for x in inputs]
-    products = [linear(_stacked(w, inner.order), len(before_rows), settings.asymmetric) for w in weights]
+    products = [
+        linear(_stacked(w, inner.order), len(before_rows), settings.asymmetric, negated=inner.negated) for w in weights
+    ]
     times = list(
         zip(frames(before, over.time_major, over.reverse), frames(over.y, over.time_major, over.reverse), strict=True)
     )
-    unwritten = _Unwritten(cell, over, inputs) if settings.activation == "NONE" else None
+    walk: Step = partial(inner.walk, times)
+    if settings.activation == "NONE":
+        assert isinstance(inner, PlainCell)
+        walk = partial(_Unwritten(cell, over, inputs).walk, inner, times)
 
     def step() -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             before_rows[...] = inner.start
             for x, product in zip(sources, products, strict=True):
                 product(x, before_rows)
-            if unwritten is not None:
-                unwritten.walk(inner, times)
-                return
-            for z, y in times:
-                inner.advance(z)
-                y[...] = inner.output
+            walk()
 
     return step
 
@@ -73,8 +65,10 @@ def _stacked(weights: Gated, order: str) -> list[Tensor]:
     return [weights[g] for g in order]
 
 
-class _FloatCell:
-    """One cell of n_batch rows. `advance` takes it a time step on; `output` (n_batch, n_output) is its state."""
+class PlainCell:
+    """Any cell, of n_batch rows. `advance` takes it a time step on; `output` (n_batch, n_output) is its state."""
+
+    negated = 0
 
     def __init__(self, cell: Cell, settings: Settings, n_batch: int):
         n = cell.n_cell
@@ -103,6 +97,11 @@ class _FloatCell:
         self._sigmoids = self._gates[:, : self.width - n]
         self._scratch = np.empty((n_batch, n), np.float32)
         self._plain = not self._peephole and not self._normal
+
+    def walk(self, times: Sequence[tuple[Array, Array]]) -> None:
+        for z, y in times:
+            self.advance(z)
+            y[...] = self.output
 
     def advance(self, before: Array) -> None:
         """before (n_batch, width): the gates' sums as far as they do not depend on the state."""
@@ -196,7 +195,7 @@ class _Unwritten:
         self._over, self._inputs = over, inputs
         self._alternates = cell.input_weights["o"].spec.type == "FLOAT32"
 
-    def walk(self, cell: _FloatCell, times: Sequence[tuple[Array, Array]]) -> None:
+    def walk(self, cell: PlainCell, times: Sequence[tuple[Array, Array]]) -> None:
         time_major, reverse = self._over.time_major, self._over.reverse
         seen = [
             # Time-major input is looked at for all batches at once.

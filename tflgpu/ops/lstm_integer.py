@@ -22,8 +22,8 @@ from tflgpu.ops.lstm_codes import (
     shift_right,
     table,
 )
-from tflgpu.ops.lstm_float import Sequences, Settings
-from tflgpu.ops.lstm_tensors import Cell
+from tflgpu.ops.lstm_float import Sequences
+from tflgpu.ops.lstm_tensors import Cell, Settings
 from tflgpu.ops.recurrent_linear import single_scale
 from tflgpu.ops.recurrent_sequence import frames, rows_of, state
 from tflgpu.ops.registry import Step, require

@@ -15,8 +15,8 @@ from tflgpu.graph import Array, Node
 from tflgpu.ops.few_rows import exact_product
 from tflgpu.ops.integer_matmul import IntegerMatrix
 from tflgpu.ops.lstm_codes import INT8, INT16, clip_range, effective_scale
-from tflgpu.ops.lstm_float import Sequences, Settings
-from tflgpu.ops.lstm_tensors import Cell
+from tflgpu.ops.lstm_float import Sequences
+from tflgpu.ops.lstm_tensors import Cell, Settings
 from tflgpu.ops.recurrent_linear import Tensor, single_scale
 from tflgpu.ops.recurrent_sequence import frames, state
 from tflgpu.ops.registry import Step, require

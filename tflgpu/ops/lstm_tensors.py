@@ -14,6 +14,16 @@ GATES = "ifco"
 
 
 @dataclass(frozen=True)
+class Settings:
+    """An LSTM's options. A clip of 0 does nothing."""
+
+    activation: str
+    cell_clip: float
+    proj_clip: float
+    asymmetric: bool
+
+
+@dataclass(frozen=True)
 class Ports:
     """The node's input at which each group of a cell's tensors begins."""
 

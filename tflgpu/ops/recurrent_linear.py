@@ -21,16 +21,18 @@ class Tensor(NamedTuple):
     array: Array
 
 
-def linear(weights: Sequence[Tensor], rows: int, asymmetric: bool, often: bool = False) -> Linear:
+def linear(weights: Sequence[Tensor], rows: int, asymmetric: bool, often: bool = False, negated: int = 0) -> Linear:
     """The product of `rows` rows with all the weights (n_j, k), one above the other. float32, or 8-bit (hybrid).
 
-    often: taken at every time of a sequence; it may keep a float copy of the weights.
+    often: taken at every time of a sequence; it may keep a float copy of the weights. negated: so many of the weights,
+    the first, are taken with the opposite sign.
     """
-    matrix = np.concatenate([w.array for w in weights])
     if weights[0].spec.type == "FLOAT32":
-        return _float_linear(matrix, rows)
-    matrix = matrix.view(np.int8)
-    scale = np.repeat([single_scale(w.spec) for w in weights], [len(w.array) for w in weights])
+        parts = [-w.array if k < negated else w.array for k, w in enumerate(weights)]
+        return _float_linear(np.concatenate(parts), rows)
+    matrix = np.concatenate([w.array for w in weights]).view(np.int8)
+    scales = [single_scale(w.spec) * (-1 if k < negated else 1) for k, w in enumerate(weights)]
+    scale = np.repeat(np.array(scales, np.float32), [len(w.array) for w in weights])
     return hybrid_product(matrix, scale, rows, asymmetric, often)
 
 

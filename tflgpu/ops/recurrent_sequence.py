@@ -11,7 +11,7 @@ from tflgpu.ops.recurrent_linear import Tensor
 from tflgpu.ops.registry import Step, require
 
 # As arrays, which NumPy takes in faster than its scalars.
-_ONE, _MINUS_ONE = np.array(1, np.float32), np.array(-1, np.float32)
+ONE, _MINUS_ONE = np.array(1, np.float32), np.array(-1, np.float32)
 
 
 def _relu(x: Array, out: Array) -> None:
@@ -67,7 +67,7 @@ def upstream_tanh(x: Array, out: Array) -> None:
         q *= square
     p *= square * x
     p += x
-    q += _ONE
+    q += ONE
     np.divide(p, q, out=out)
 
 
@@ -76,7 +76,7 @@ def sigmoid(x: Array) -> None:
     # Not np.negative: in place it misreads strided rows of one element (NumPy 2.4).
     np.multiply(x, _MINUS_ONE, out=x)
     np.exp(x, out=x)
-    np.add(x, _ONE, out=x)
+    np.add(x, ONE, out=x)
     np.reciprocal(x, out=x)
 
 

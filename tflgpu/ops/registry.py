@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import setitem
 from typing import Any, Protocol
 
 import numpy as np
@@ -180,7 +182,7 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
         if op.style == "alias" and moved.ctypes.data == y.ctypes.data:
             return _nothing
         if np.may_share_memory(moved, x) or moved.size == 0:
-            return lambda: np.copyto(y, moved)
+            return partial(setitem, y, ..., moved)  # half the time of np.copyto
         return lambda: _copy(op.run(node, x), y)
 
     def call() -> None:

@@ -1,7 +1,12 @@
 """What a plan keeps and shares shows in nothing but time."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from oracle import litert, tflgpu_run
 
 import tflgpu
@@ -97,3 +102,78 @@ def test_aliases_in_one_storage_keep_their_values(preserve: bool) -> None:
         it.invoke()
         for detail, value in zip(it.get_output_details(), want, strict=True):
             np.testing.assert_allclose(it.get_tensor(detail["index"]), value, rtol=1e-6)
+
+
+# The operator, and which of the values known so far it takes.
+Line = tuple[str, int, int]
+LINES = st.tuples(st.sampled_from(["DYNAMIC_UPDATE_SLICE"] * 3 + ["NEG", "ADD", "RESHAPE"]), *[st.integers(0, 9)] * 2)
+
+
+def written_to(g: Any, lines: Sequence[Line], given: Sequence[Any], results: Sequence[int]) -> list[Any]:
+    """A graph of such lines over tensors [3, 2], and which of all values it gives."""
+    known = list(given)
+    for n, (op, first, second) in enumerate(lines):
+        x, other = known[first % len(known)], known[second % len(known)]
+        y = g.tensor(f"t{n}", "FLOAT32", [3, 2])
+        if op == "DYNAMIC_UPDATE_SLICE":
+            row = g.constant(f"row{n}", np.full((1, 2), n + 2, np.float32))
+            g.node(op, [x, row, g.constant(f"at{n}", np.array([second % 3, 0], np.int32))], [y])
+        elif op == "ADD":
+            g.node(op, [x, other], [y], fused_activation_function="NONE")
+        elif op == "RESHAPE":
+            g.node(op, [x, g.constant(f"shape{n}", np.array([3, 2], np.int32))], [y], new_shape=[3, 2])
+        else:
+            g.node(op, [x], [y])
+        known.append(y)
+    return [known[r % len(known)] for r in results]
+
+
+def of_lines(lines: Sequence[Line], results: Sequence[int], looped: bool) -> bytes:
+    m = ModelBuilder()
+    main = m.graph("main")
+    x = [main.input(f"x{k}", "FLOAT32", [3, 2]) for k in range(2)]
+    if not looped:
+        main.outputs(*written_to(main, lines, x, results))
+        return m.build()
+    cond, body = m.graph("cond"), m.graph("body")
+    y = [main.tensor(f"y{k}", "FLOAT32", [3, 2]) for k in range(2)]
+    count, end = main.input("i", "INT32", []), main.tensor("end", "INT32", [])
+    main.node("WHILE", [count, *x], [end, *y], cond_subgraph_index=cond.index, body_subgraph_index=body.index)
+    main.outputs(end, *y)
+    i = [g.input("i", "INT32", []) for g in (cond, body)]
+    _, held = ([g.input(f"v{k}", "FLOAT32", [3, 2]) for k in range(2)] for g in (cond, body))
+    go, after = cond.tensor("go", "BOOL", []), body.tensor("after", "INT32", [])
+    cond.node("LESS", [i[0], cond.constant("limit", np.int32(3))], [go])
+    cond.outputs(go)
+    body.node("ADD", [i[1], body.constant("one", np.int32(1))], [after], fused_activation_function="NONE")
+    body.outputs(after, *written_to(body, lines, held, results))
+    return m.build()
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.lists(LINES, min_size=1, max_size=6), st.lists(st.integers(0, 9), min_size=2, max_size=2), st.booleans())
+def test_what_is_overwritten_was_needed_no_more(lines: list[Line], results: list[int], looped: bool) -> None:
+    data = of_lines(lines, results, looped)
+    x = [np.arange(6, dtype=np.float32).reshape(3, 2) + 10 * k for k in range(2)]
+    inputs = [*x, np.int32(0)] if looped else x
+    answers = []
+    for apart in (True, False):
+        it = tflgpu.Interpreter(model_content=data, experimental_preserve_all_tensors=apart)
+        it.allocate_tensors()
+        for detail, value in zip(it.get_input_details(), inputs, strict=True):
+            it.set_tensor(detail["index"], value)
+        for _ in range(2):
+            it.invoke()
+            answers.append([it.get_tensor(d["index"]) for d in it.get_output_details()])
+    for again in answers[1:]:
+        for got, want in zip(again, answers[0], strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_list_that_a_loop_fills_is_filled_in_place() -> None:
+    data = of_lines([("DYNAMIC_UPDATE_SLICE", 0, 1)], [2, 1], looped=True)
+    it = tflgpu.Interpreter(model_content=data)
+    it.allocate_tensors()
+    body = it._graphs[2]
+    assert body.plan is not None and body.plan.outputs is not None
+    assert body.plan.outputs[1] is body.plan.storage[body.graph.inputs[1]].host

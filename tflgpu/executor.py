@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from tflgpu.binding import Binding
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Model, Shape, TensorSpec, graphs_named
 from tflgpu.memory import HOST, Tensor, host_array, nbytes, refuse_beyond_memory
-from tflgpu.ops.registry import Op
+from tflgpu.ops.registry import Op, Step
 from tflgpu.partition import Part
 from tflgpu.plan import Observer, Plan, make_room
 
@@ -58,9 +60,7 @@ class GraphRunner:
         self._read.update(graph.outputs)
         self.called = False
         self._allocated_for: list[Shape] = []
-        self._entered: Plan | None = None
-        self._entry: list[tuple[Tensor, bool]] = []
-        self._own: set[int] = set()
+        self._entry: _Entry | None = None
         self.bindings: dict[int, Binding] = {}
 
     @property
@@ -192,31 +192,49 @@ class GraphRunner:
         known = self.plan.storage
         return [self.plan.specs[i] if i in known else None for i in self.graph.outputs]
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """The outputs' values, in arrays of the graph's own that its next run overwrites."""
+    def run(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The outputs' values, in arrays of the graph's own that its next run overwrites.
+
+        A tuple that comes again is taken as it was, so that a loop that goes round only copies and runs.
+        """
+        entry = self._entry
+        if entry is None or entry.inputs is not inputs or entry.plan is not self.plan:
+            entry = self._entry = self._enter(inputs)
+        for copy in entry.copies:
+            copy()
+        if entry.outputs is None:
+            self.invoke()
+            assert self._ran is not None
+            return tuple(self._ran.storage[index].read() for index in self.graph.outputs)
+        self._ran = entry.plan.run()
+        return entry.outputs
+
+    def _enter(self, inputs: tuple[Array, ...]) -> _Entry:
         shapes = [x.shape for x in inputs]
         if self.plan is None or shapes != self._allocated_for:
             self._allocate_for(shapes)
             self._allocated_for = shapes
         plan = self.plan
         assert plan is not None
-        if self._entered is not plan:
-            self._enter(plan)
-        # A loop may hand back the graph's own arrays, also in another order.
-        pairs = zip(self._entry, inputs, strict=True)
-        copies = [(t, x.copy() if id(x) in self._own else x) for (t, read), x in pairs if read and x is not t.host]
-        for tensor, x in copies:
-            np.copyto(tensor.write(), x)
-        self.invoke()
-        assert self._ran is not None
-        return [self._ran.storage[index].read() for index in self.graph.outputs]
+        elsewhere = bool(self._session.delegates)
+        return _Entry(inputs, plan, self._copies(plan, inputs, elsewhere), None if elsewhere else plan.outputs)
 
-    def _enter(self, plan: Plan) -> None:
-        """Notes which tensors `run` copies to: an input that no node reads needs no value."""
+    def _copies(self, plan: Plan, inputs: tuple[Array, ...], elsewhere: bool) -> list[Step]:
+        """What takes the inputs into the plan's storage: but those that no node reads, and those that are there."""
         everything = self._session.preserve_all_tensors
-        self._entry = [(plan.storage[i], everything or i in self._read) for i in self.graph.inputs]
-        self._own = {id(tensor.host) for tensor, _ in self._entry}
-        self._entered = plan
+        tensors = [plan.storage[index] for index in self.graph.inputs]
+        own = {id(tensor.host) for tensor in tensors}
+        saves: list[Step] = []
+        copies: list[Step] = []
+        for index, tensor, x in zip(self.graph.inputs, tensors, inputs, strict=True):
+            if x is tensor.host or not (everything or index in self._read):
+                continue
+            if id(x) in own:  # A loop may hand back the graph's own arrays in another order.
+                saved = np.empty_like(x)
+                saves.append(partial(setitem, saved, ..., x))
+                x = saved
+            copies.append(partial(_overwrite, tensor, x) if elsewhere else partial(setitem, tensor.host, ..., x))
+        return saves + copies
 
     def _allocate_for(self, shapes: Sequence[Shape]) -> None:
         self.called = True
@@ -224,3 +242,17 @@ class GraphRunner:
             self.resize(index, tuple(shape))
         if self.plan is None:
             self.allocate()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """How a graph is run for these inputs. outputs: their arrays, where no delegate has them and no shape waits."""
+
+    inputs: tuple[Array, ...]
+    plan: Plan
+    copies: Sequence[Step]
+    outputs: tuple[Array, ...] | None
+
+
+def _overwrite(tensor: Tensor, x: Array) -> None:
+    np.copyto(tensor.write(), x)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from operator import length_hint
 from typing import Protocol
 
 from tflgpu.binding import Binding
 from tflgpu.debug import PARTS, enabled, say
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Node, Shape, TensorSpec
-from tflgpu.memory import Tensor, aligned_zeros, arena, host_array, nbytes, refuse_beyond_memory
+from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, output_shapes, prepare
 from tflgpu.partition import Part, partition
+from tflgpu.placement import Arena, in_arena, overwriting
 from tflgpu.report import delegation_report
 from tflgpu.resource_variables import FIRST, over_variables
 from tflgpu.shapes import DelegateError, failed, infer_stage, shaped, with_specs
@@ -56,8 +58,8 @@ class Plan:
     that node; what was prepared then is kept by the shapes that came.
 
     specs: what is known of all the graph's tensors when these steps run. storage: theirs, by index, as far as they
-    have any: not the constants, nor what lives only inside a delegate's part. called: whether an operator of another
-    graph runs it, or would if no delegate did.
+    have any: not the constants, nor what lives only inside a delegate's part. outputs: the arrays of the graph's
+    outputs, where no node waits. called: whether an operator of another graph runs it, or would if no delegate did.
     """
 
     def __init__(
@@ -92,7 +94,8 @@ class Plan:
         if enabled(PARTS):
             say(PARTS, delegation_report(self.parts, session.delegates))
         self._crossing = {i for part in self.parts if part.owner is not None for i in part.inputs | part.outputs}
-        self.arena_nbytes = self._place()
+        placed = self._place()
+        self.arena_nbytes, self.arena_offsets = placed.block.nbytes, placed.offsets
         own = [tensor for index, tensor in self.storage.items() if tensor is not storage.get(index)]
         self.nbytes = PLAN_NBYTES + sum(tensor.host.nbytes for tensor in own)
         self._steps: list[Step] = []
@@ -106,16 +109,17 @@ class Plan:
         for index in graph.outputs:
             if index not in self.storage and not self._waits_for(index):
                 self._store(specs[index])
+        self.outputs = None if self.waiting else tuple(self.storage[index].host for index in graph.outputs)
         self._deciding = self._values_that_decide()
 
     def run(self) -> Plan:
         """Runs these steps and all that follow. Returns the last plan, whose storage has the outputs."""
-        position = 0
+        steps = iter(self._steps)
         try:
-            for position, step in enumerate(self._steps):  # noqa: B007 (names the failing node below)
+            for step in steps:
                 step()
         except Exception as error:
-            raise failed(self._made_by[position], "invoke", error) from error
+            raise failed(self._made_by[-1 - length_hint(steps)], "invoke", error) from error
         if not self.waiting:
             return self
         if self._crossing:
@@ -137,8 +141,8 @@ class Plan:
         self.storage[spec.index] = tensor
         return tensor
 
-    def _place(self) -> int:
-        """Storage for all that the nodes write. Returns the size in bytes of the arena that holds most of it."""
+    def _place(self) -> Arena:
+        """Storage for all that the nodes write. Returns the arena that holds most of it."""
         order = [node for part in self.parts for node in part.nodes]
         inside = {
             spec.index
@@ -148,38 +152,30 @@ class Plan:
             for spec in node.outputs
             if spec.index not in part.outputs
         }
-        first = {s.index: at for at, node in enumerate(order) for s in node.outputs if s.index not in inside}
-        last = dict(first)
-        for at, node in enumerate(order):
-            last.update({s.index: at for s in node.inputs if s is not None and s.index in first})
+        made = {spec.index for node in order for spec in node.outputs} - inside
+        over = self._overwriting(order)
+        for index, source in over.items():
+            if source in self.storage:
+                self.storage[index] = Tensor(self.specs[index], self.storage[source].host)
+                made.discard(index)
         apart = self._tensors_apart()
-        for index in first.keys() & apart:
+        for index in made & apart:
             if index not in self.storage:
                 self._store(self.specs[index])
-        sizes = {i: nbytes(self.specs[i]) for i in first if i not in apart}
-        owners = self._owners(sizes)
-        for i, owner in owners.items():
-            last[owner] = max(last[owner], last[i])
-        lives = {i: (first[i], last[i]) for i in sizes if owners[i] == i}
-        offsets, total = arena({i: sizes[i] for i in lives}, lives)
-        self.arena_offsets = {i: offsets[owner] for i, owner in owners.items()}
-        refuse_beyond_memory(total, f"the activations of graph {self._graph.index}")
-        block = aligned_zeros(total)
-        for i, owner in owners.items():
-            spec, offset = self.specs[i], offsets[owner]
-            self.storage[i] = Tensor(spec, block[offset : offset + sizes[i]].view(spec.dtype).reshape(spec.shape))
-        return total
+        here = {node.index for part in self.parts if part.owner is None for node in part.nodes}
+        cpu = [(at, node) for at, node in enumerate(order) if node.index in here]
+        what = f"the activations of graph {self._graph.index}"
+        placed = in_arena(self.specs, made - apart, order, cpu, self._session.ops, over, what)
+        self.storage.update({i: Tensor(self.specs[i], array) for i, array in placed.arrays.items()})
+        return placed
 
-    def _owners(self, sizes: Mapping[int, int]) -> dict[int, int]:
-        """For each tensor of the arena the one whose memory it has: its own, or what it is an alias of."""
-        owners = {i: i for i in sizes}
-        for part in self.parts:
-            for node in part.nodes if part.owner is None else ():
-                if self._session.ops[node.op].style == "alias":
-                    source, made = node.input(0).index, node.outputs[0].index
-                    if made in owners and source in owners and sizes[source] == sizes[made]:
-                        owners[made] = owners[source]
-        return owners
+    def _overwriting(self, order: Sequence[Node]) -> Mapping[int, int]:
+        if self._session.delegates or self._session.preserve_all_tensors:
+            return {}
+        # Who calls a graph gives it its inputs anew each time; the model's own stay until they are set.
+        spare = set(self._graph.inputs) if self._called and self._graph.index else set()
+        kept = {*self._graph.outputs, *self._read_later, *(self.storage.keys() - spare)}
+        return overwriting(order, self._session.ops, kept)
 
     def _tensors_apart(self) -> set[int]:
         """Tensors that do not share the arena: they outlive this plan, cross to a delegate, or are not plain bytes."""

@@ -49,7 +49,7 @@ def if_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
 def if_(node: Node, runtime: Runtime, condition: Array, *inputs: Array) -> tuple[Array, ...]:
     """The outputs of the then-graph or the else-graph; only that one runs."""
     then, otherwise = _if_branches(node)
-    return tuple(runtime.subgraph(then if condition.item() else otherwise).run(inputs))
+    return runtime.subgraph(then if condition.item() else otherwise).run(inputs)
 
 
 def while_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
@@ -74,10 +74,10 @@ def while_(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
     """The loop variables after the last turn; as they came in where the condition fails at once."""
     condition = runtime.subgraph(node.options.cond_subgraph_index)
     body = runtime.subgraph(node.options.body_subgraph_index)
-    values: Sequence[Array] = inputs
+    values = inputs
     while condition.run(values)[0].item():
         values = body.run(values)
-    return tuple(values)
+    return values
 
 
 def _nothing(node: Node, runtime: Runtime) -> list[Shape]:
@@ -90,7 +90,7 @@ def call_once(node: Node, runtime: Runtime) -> tuple[Array, ...]:
     """Runs the initialisation graph at the first invoke of the interpreter, and never again."""
     key = ("called once", node.options.init_subgraph_index)
     if key not in runtime.state:
-        runtime.subgraph(node.options.init_subgraph_index).run([])
+        runtime.subgraph(node.options.init_subgraph_index).run(())
         runtime.state[key] = True
     return ()
 
@@ -105,7 +105,7 @@ def composite_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
 @function("STABLEHLO_COMPOSITE", shape=composite_shapes, stateful=True)
 def composite(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
     """A named operation, run as the graph that it decomposes into."""
-    return tuple(runtime.subgraph(node.options.decomposition_subgraph_index).run(inputs))
+    return runtime.subgraph(node.options.decomposition_subgraph_index).run(inputs)
 
 
 def case_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
@@ -123,4 +123,4 @@ def case(node: Node, runtime: Runtime, index: Array, *inputs: Array) -> tuple[Ar
     """The outputs of the branch at `index`; of the last one where there is no such branch."""
     branches = node.options.branch_subgraph_indices
     at = index.item()
-    return tuple(runtime.subgraph(branches[at if 0 <= at < len(branches) else -1]).run(inputs))
+    return runtime.subgraph(branches[at if 0 <= at < len(branches) else -1]).run(inputs)

@@ -249,7 +249,9 @@ def _dynamic_update_slice_shape(node: Node) -> list[Shape]:
     return [x]
 
 
-@kernel("DYNAMIC_UPDATE_SLICE", version=6, types=FIXED_SIZE + " INT4", shape=_dynamic_update_slice_shape)
+@kernel(
+    "DYNAMIC_UPDATE_SLICE", version=6, types=FIXED_SIZE + " INT4", shape=_dynamic_update_slice_shape, overwrites=True
+)
 def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with `update` (input 1) put over it from `start` (input 2), which is moved so that all of it lies inside."""
     require_output_type(node)
@@ -258,9 +260,11 @@ def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[
     room = [d - u for d, u in zip(x.shape, update.shape, strict=True)]
     if not any(room):
         return lambda: np.copyto(y, update)
+    in_place = x.ctypes.data == y.ctypes.data
 
     def step() -> None:
-        y[...] = x
+        if not in_place:
+            y[...] = x
         at = [min(max(s, 0), r) for s, r in zip(start.tolist(), room, strict=True)]
         y[tuple(slice(a, a + u) for a, u in zip(at, update.shape, strict=True))] = update
 

@@ -64,7 +64,7 @@ class Subgraph(Protocol):
     def outputs_for(self, shapes: Sequence[Shape]) -> list[TensorSpec | None]:
         """The outputs' specs for inputs of these shapes; None for an output whose shape is known only by running."""
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
+    def run(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs' values, as arrays of the subgraph's own that the next run overwrites."""
 
 
@@ -84,8 +84,9 @@ class Runtime(Protocol):
 class Op:
     """An operator as registered. `types` are what its input at `typed_input` may be.
 
-    variables: whether running it writes to inputs that are variable tensors. bodies: of a custom operator, its kernels
-    by the suffix of their dialect, "cu" and "cl".
+    variables: whether running it writes to inputs that are variable tensors. overwrites: whether its output may lie in
+    its first input's storage, where nothing else needs that any more. bodies: of a custom operator, its kernels by the
+    suffix of their dialect, "cu" and "cl".
     """
 
     name: str
@@ -99,6 +100,7 @@ class Op:
     custom: bool = False
     variables: bool = False
     bodies: Mapping[str, Body] = field(default_factory=dict, compare=False)
+    overwrites: bool = False
 
     def check_type(self, node: Node) -> None:
         """Raises UnsupportedType where the node's main input is of a type that this operator does not take."""
@@ -125,6 +127,7 @@ def _registrar(style: str) -> Callable[..., Any]:
         stateful: bool = False,
         custom: bool = False,
         variables: bool = False,
+        overwrites: bool = False,
         body: Body | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def add(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,7 +135,8 @@ def _registrar(style: str) -> Callable[..., Any]:
             if name in OPS or not accepted <= DTYPES.keys():
                 raise TypeError(f"operator {name}: registered twice, or with unknown types {accepted - DTYPES.keys()}")
             bodies = {} if body is None else {"cu": body, "cl": body}
-            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, stateful, custom, variables, bodies)
+            flags = stateful, custom, variables
+            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, *flags, bodies, overwrites)
             return run
 
         return add

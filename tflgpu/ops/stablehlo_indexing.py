@@ -115,7 +115,7 @@ def computation(body: Subgraph) -> str:
     fitting = set(COMPUTATIONS)
     for pair in pairs:
         old, new = (np.full(spec.shape, v, dtype) for spec, v in zip(specs, pair, strict=True))
-        results = body.run([old, new])
+        results = body.run((old, new))
         require(len(results) == 1, "stablehlo.scatter takes a computation of one result. ")
         fitting = {name for name in fitting if np.array_equal(COMPUTATIONS[name](old, new), results[0])}
     for name in COMPUTATIONS:

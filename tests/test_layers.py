@@ -18,7 +18,7 @@ LAYERS = [
     {"shapes", "tensor_loader", "builder", "cost", "list_writes"},
     {"loader"},
     {"delegate"},
-    {"partition", "binding", "resource_variables"},
+    {"partition", "placement", "binding", "resource_variables"},
     {"report"},
     {"plan"},
     {"executor", "values"},

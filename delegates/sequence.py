@@ -66,7 +66,7 @@ _DIALECTS = {
     ),
     "cu": _Words(
         r'(?:\bKERNEL|extern "C" __global__ void) (\w+)\(',
-        r"\bGLOBAL_ID\b|\(?blockIdx\.x \* blockDim\.x \+ threadIdx\.x\)?",
+        r"\bGLOBAL_ID\b|blockIdx\.x \* blockDim\.x \+ threadIdx\.x",
         r"\bGROUP_ID\b|blockIdx\.x\b",
         r"\b(?:LOCAL|__shared__) f32 partial\[WIDTH(?: / 32)?\];",
         "f32*",

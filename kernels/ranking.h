@@ -3,8 +3,8 @@
 // bucketize: out[i] = how many of the rising boundaries (count) are not above x[i].
 
 #ifdef BOUNDARY_T
-kernel void bucketize(global const T* x, global const BOUNDARY_T* boundaries, global i32* out, i32 n, i32 count) {
-    i32 i = get_global_id(0);
+KERNEL bucketize(IN(T) RESTRICT x, IN(BOUNDARY_T) RESTRICT boundaries, OUT(i32) RESTRICT out, i32 n, i32 count) {
+    i32 i = GLOBAL_ID;
     if (i >= n) return;
     BOUNDARY_T v = (BOUNDARY_T)x[i];
     i32 low = 0, high = count;
@@ -18,8 +18,8 @@ kernel void bucketize(global const T* x, global const BOUNDARY_T* boundaries, gl
     out[i] = low;
 }
 #else
-kernel void topk(global const T* x, global T* values, global PLACE_T* places, i32 size, i32 depth, i32 k) {
-    i32 i = get_global_id(0);
+KERNEL topk(IN(T) RESTRICT x, OUT(T) RESTRICT values, OUT(PLACE_T) RESTRICT places, i32 size, i32 depth, i32 k) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 row = i / depth, place = i % depth, before = 0;
     x += row * depth;

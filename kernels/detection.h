@@ -1,5 +1,5 @@
-// suppress: NON_MAX_SUPPRESSION_V4 and V5, by one work-item: a heap of (score, box, selected boxes met), in the order of
-// C++'s, from which the best is taken, its score lowered by what it overlaps, and put back.
+// suppress: NON_MAX_SUPPRESSION_V4 and V5, by one work-item: a heap of (score, box, selected boxes met), in the order
+// of C++'s, from which the best is taken, its score lowered by what it overlaps, and put back.
 // decode: of every anchor its box and its score of each class, or the best. select_boxes: of every class at most `most`
 // boxes that do not overlap, best first, the first of equals first; a block of WIDTH a class. emit_best: of every
 // selected box its k best classes. emit_sorted: the best of all classes' boxes.
@@ -10,14 +10,14 @@ FN f32 greater_of(f32 a, f32 b) { return a != a ? a : b > a || b != b ? b : a; }
 // Intersection over union of two boxes (top, left, bottom, right); 0 where either is empty.
 FN f32 overlap(f32 t, f32 l, f32 b, f32 r, f32 t2, f32 l2, f32 b2, f32 r2) {
     f32 area = (b - t) * (r - l), area2 = (b2 - t2) * (r2 - l2);
-    f32 height = greater_of(lesser(b2, b) - greater_of(t2, t), 0), width = greater_of(lesser(r2, r) - greater_of(l2, l), 0);
+    f32 height = greater_of(lesser(b2, b) - greater_of(t2, t), 0),
+        width = greater_of(lesser(r2, r) - greater_of(l2, l), 0);
     f32 common = height * width;
     return area <= 0 || area2 <= 0 ? 0 : QUOTIENT(common, (area2 + area - common));
 }
 
 #if defined(HEAP)
-FN void rise(global f32* scores, global i32* boxes, global i32* begins, i32 hole, i32 top, f32 score, i32 box,
-             i32 begin) {
+FN void rise(OUT(f32) scores, OUT(i32) boxes, OUT(i32) begins, i32 hole, i32 top, f32 score, i32 box, i32 begin) {
     i32 parent = (hole - 1) / 2;
     while (hole > top && scores[parent] < score) {
         scores[hole] = scores[parent];
@@ -32,7 +32,7 @@ FN void rise(global f32* scores, global i32* boxes, global i32* begins, i32 hole
 }
 
 // Takes the first of `length` elements out; the last takes its place and sinks.
-FN void sink_last(global f32* scores, global i32* boxes, global i32* begins, i32 length) {
+FN void sink_last(OUT(f32) scores, OUT(i32) boxes, OUT(i32) begins, i32 length) {
     f32 score = scores[--length];
     i32 box = boxes[length], begin = begins[length], hole = 0, child = 0;
     if (!length) return;
@@ -54,16 +54,15 @@ FN void sink_last(global f32* scores, global i32* boxes, global i32* begins, i32
     rise(scores, boxes, begins, hole, 0, score, box, begin);
 }
 
-FN f32 overlap_of(global const f32* a, global const f32* b) {
+FN f32 overlap_of(IN(f32) a, IN(f32) b) {
     return overlap(lesser(a[0], a[2]), lesser(a[1], a[3]), greater_of(a[0], a[2]), greater_of(a[1], a[3]),
                    lesser(b[0], b[2]), lesser(b[1], b[3]), greater_of(b[0], b[2]), greater_of(b[1], b[3]));
 }
 
-kernel void suppress(global const f32* boxes, global const f32* scores, global const f32* iou_threshold,
-                     global const f32* score_threshold, global const f32* sigma, global f32* heap_scores,
-                     global i32* heap_boxes, global i32* heap_begins, global i32* selected, global f32* kept,
-                     global i32* number, i32 n, i32 count, global i32* fault) {
-    if (get_global_id(0) > 0) return;
+KERNEL suppress(IN(f32) boxes, IN(f32) scores, IN(f32) iou_threshold, IN(f32) score_threshold, IN(f32) sigma,
+                OUT(f32) heap_scores, OUT(i32) heap_boxes, OUT(i32) heap_begins, OUT(i32) selected, OUT(f32) kept,
+                OUT(i32) number, i32 n, i32 count, OUT(i32) fault) {
+    if (GLOBAL_ID > 0) return;
     f32 iou = *iou_threshold, least = *score_threshold, s = *sigma, decay = QUOTIENT(-0.5f, s);
     i32 length = 0, found = 0;
     if (s < 0) {
@@ -112,11 +111,10 @@ kernel void suppress(global const f32* boxes, global const f32* scores, global c
     *number = found;
 }
 #elif defined(DECODE)
-kernel void decode(global const X_T* encodings, global const C_T* predictions, global const A_T* anchors,
-                   global f32* boxes, global f32* scores, i32 n, i32 coordinates, i32 given, i32 classes, i32 best,
-                   f32 x_zero, f32 x_scale, f32 c_zero, f32 c_scale, f32 a_zero, f32 a_scale, f64 by_y, f64 by_x,
-                   f64 by_h, f64 by_w, global i32* fault) {
-    i32 i = get_global_id(0);
+KERNEL decode(IN(X_T) encodings, IN(C_T) predictions, IN(A_T) anchors, OUT(f32) boxes, OUT(f32) scores, i32 n,
+              i32 coordinates, i32 given, i32 classes, i32 best, f32 x_zero, f32 x_scale, f32 c_zero, f32 c_scale,
+              f32 a_zero, f32 a_scale, f64 by_y, f64 by_x, f64 by_h, f64 by_w, OUT(i32) fault) {
+    i32 i = GLOBAL_ID;
     if (i >= n) return;
     encodings += i * coordinates;
     anchors += 4 * i;
@@ -144,14 +142,14 @@ kernel void decode(global const X_T* encodings, global const C_T* predictions, g
     if (best) scores[classes * n + i] = most;
 }
 #elif defined(WIDTH)
-kernel void select_boxes(global const f32* boxes, global const f32* scores, global u8* alive, global i32* chosen,
-                         global i32* counts, i32 n, i32 most, i32 first, f32 least, f32 iou) {
+KERNEL select_boxes(IN(f32) boxes, IN(f32) scores, OUT(u8) alive, OUT(i32) chosen, OUT(i32) counts, i32 n, i32 most,
+                    i32 first, f32 least, f32 iou) {
 #if WIDTH == 1
-    i32 t = 0, c = get_global_id(0);
+    i32 t = 0, c = GLOBAL_ID;
 #else
-    local f32 best_scores[WIDTH];
-    local i32 best_places[WIDTH];
-    i32 t = get_local_id(0), c = get_group_id(0);
+    LOCAL f32 best_scores[WIDTH];
+    LOCAL i32 best_places[WIDTH];
+    i32 t = LOCAL_ID, c = GROUP_ID;
 #endif
     scores += first + c * n;
     alive += c * n;
@@ -170,7 +168,7 @@ kernel void select_boxes(global const f32* boxes, global const f32* scores, glob
         best_scores[t] = score;
         best_places[t] = best;
         for (i32 s = WIDTH / 2; s > 0; s /= 2) {
-            barrier(CLK_LOCAL_MEM_FENCE);
+            BARRIER;
             if (t < s) {
                 i32 mine = best_places[t], other = best_places[t + s];
                 f32 a = best_scores[t], b = best_scores[t + s];
@@ -180,16 +178,16 @@ kernel void select_boxes(global const f32* boxes, global const f32* scores, glob
                 }
             }
         }
-        barrier(CLK_LOCAL_MEM_FENCE);
+        BARRIER;
         best = best_places[0];
-        barrier(CLK_LOCAL_MEM_FENCE);
+        BARRIER;
 #endif
         if (best < 0) break;
         if (t == 0) chosen[found] = best;
         found++;
-        global const f32* a = boxes + 4 * best;
+        IN(f32) a = boxes + 4 * best;
         for (i32 i = t; i < n; i += WIDTH) {
-            global const f32* b = boxes + 4 * i;
+            IN(f32) b = boxes + 4 * i;
             if (alive[i] && (i == best || overlap(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]) > iou)) alive[i] = 0;
         }
     }
@@ -197,7 +195,7 @@ kernel void select_boxes(global const f32* boxes, global const f32* scores, glob
 }
 #elif defined(BEST)
 // The first k of `order` in falling order of score, in the order of C++'s partial_sort where scores are equal.
-FN void sink(global const f32* scores, i32 n, global i32* order, i32 hole, i32 length, i32 element) {
+FN void sink(IN(f32) scores, i32 n, OUT(i32) order, i32 hole, i32 length, i32 element) {
     i32 top = hole, child = hole;
     f32 score = scores[element * n];
     while (child < (length - 1) / 2) {
@@ -220,14 +218,14 @@ FN void sink(global const f32* scores, i32 n, global i32* order, i32 hole, i32 l
     order[hole] = element;
 }
 
-kernel void emit_best(global const f32* boxes, global const f32* scores, global const i32* chosen,
-                      global const i32* counts, global i32* orders, global f32* out_boxes, global f32* out_classes,
-                      global f32* out_scores, global f32* out_count, i32 n, i32 classes, i32 k, i32 slots, i32 most) {
-    i32 d = get_global_id(0);
+KERNEL emit_best(IN(f32) boxes, IN(f32) scores, IN(i32) chosen, IN(i32) counts, OUT(i32) orders, OUT(f32) out_boxes,
+                 OUT(f32) out_classes, OUT(f32) out_scores, OUT(f32) out_count, i32 n, i32 classes, i32 k, i32 slots,
+                 i32 most) {
+    i32 d = GLOBAL_ID;
     if (d >= most) return;
     i32 found = counts[0];
     if (d == 0) *out_count = (f32)found;
-    global i32* order = orders + d * classes;
+    OUT(i32) order = orders + d * classes;
     i32 anchor = d < found ? chosen[d] : 0;
     scores += anchor;
     for (i32 c = 0; c < classes; c++) order[c] = c;
@@ -254,11 +252,10 @@ kernel void emit_best(global const f32* boxes, global const f32* scores, global 
     }
 }
 #else
-kernel void emit_sorted(global const f32* boxes, global const f32* scores, global const i32* chosen,
-                        global const i32* counts, global i32* heads, global f32* out_boxes, global f32* out_classes,
-                        global f32* out_scores, global f32* out_count, i32 n, i32 classes, i32 per_class, i32 slots,
-                        i32 most) {
-    if (get_global_id(0) > 0) return;
+KERNEL emit_sorted(IN(f32) boxes, IN(f32) scores, IN(i32) chosen, IN(i32) counts, OUT(i32) heads, OUT(f32) out_boxes,
+                   OUT(f32) out_classes, OUT(f32) out_scores, OUT(f32) out_count, i32 n, i32 classes, i32 per_class,
+                   i32 slots, i32 most) {
+    if (GLOBAL_ID > 0) return;
     i32 found = 0;
     for (i32 c = 0; c < classes; c++) heads[c] = 0;
     for (i32 out = 0; out < slots; out++) {

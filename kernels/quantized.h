@@ -2,24 +2,24 @@
 // X_AT, Y_AT: where output element i reads each input.
 
 #if defined(PRODUCT)
-kernel void product(global const T* x, global const T* y, global T* out, i32 n, i32 x_zero, i32 y_zero, i32 multiplier,
-                    i32 exponent, i32 out_zero, i32 low, i32 high) {
-    i32 i = get_global_id(0);
+KERNEL product(IN(T) RESTRICT x, IN(T) RESTRICT y, OUT(T) RESTRICT out, i32 n, i32 x_zero, i32 y_zero, i32 multiplier,
+               i32 exponent, i32 out_zero, i32 low, i32 high) {
+    i32 i = GLOBAL_ID;
     if (i >= n) return;
     i32 value = mbqm((x[X_AT] - x_zero) * (y[Y_AT] - y_zero), multiplier, exponent);
     out[i] = clamp_i64((i64)value + out_zero, low, high);
 }
 #elif defined(SHIFTED)
-kernel void shifted_sum(global const T* x, global const T* y, global T* out, i32 n, i32 x_shift, i32 y_shift, i32 low,
-                        i32 high) {
-    i32 i = get_global_id(0);
+KERNEL shifted_sum(IN(T) RESTRICT x, IN(T) RESTRICT y, OUT(T) RESTRICT out, i32 n, i32 x_shift, i32 y_shift, i32 low,
+                   i32 high) {
+    i32 i = GLOBAL_ID;
     if (i < n) out[i] = clamp_i32(rdbp(x[X_AT], x_shift) SIGN rdbp(y[Y_AT], y_shift), low, high);
 }
 #else
-kernel void sum(global const T* x, global const T* y, global T* out, i32 n, i32 x_zero, i32 y_zero, i32 bits,
-                i32 x_multiplier, i32 x_exponent, i32 y_multiplier, i32 y_exponent, i32 multiplier, i32 exponent,
-                i32 out_zero, i32 low, i32 high) {
-    i32 i = get_global_id(0);
+KERNEL sum(IN(T) RESTRICT x, IN(T) RESTRICT y, OUT(T) RESTRICT out, i32 n, i32 x_zero, i32 y_zero, i32 bits,
+           i32 x_multiplier, i32 x_exponent, i32 y_multiplier, i32 y_exponent, i32 multiplier, i32 exponent,
+           i32 out_zero, i32 low, i32 high) {
+    i32 i = GLOBAL_ID;
     if (i >= n) return;
     i32 a = mbqm((x[X_AT] - x_zero) * (1 << bits), x_multiplier, x_exponent);
     i32 b = mbqm((y[Y_AT] - y_zero) * (1 << bits), y_multiplier, y_exponent);

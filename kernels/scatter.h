@@ -1,11 +1,10 @@
 // out (n0, ..., n5, inner) at each of `count` vectors of nd indices in turn = COMBINE of it and a row of updates
-// (count, inner), or (1, inner) where update_step is 0. One thread for all that goes into one column of inner.
+// (count, inner), or (1, inner) where update_step is 0. One work-item for all that goes into one column of inner.
 // An index that is out of bounds is a fault; SKIP_NEGATIVE: rows of negative indices are left out.
 
-extern "C" __global__ void scatter(const T* __restrict__ updates, const INDEX_T* __restrict__ indices,
-                                   T* __restrict__ out, i32 count, i32 inner, i32 update_step, i32 nd, i32 n0, i32 n1,
-                                   i32 n2, i32 n3, i32 n4, i32 n5, i32* __restrict__ fault) {
-    i32 c = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL scatter(IN(T) RESTRICT updates, IN(INDEX_T) RESTRICT indices, OUT(T) RESTRICT out, i32 count, i32 inner,
+               i32 update_step, i32 nd, i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, OUT(i32) RESTRICT fault) {
+    i32 c = GLOBAL_ID;
     if (c >= inner) return;
     i32 sizes[6] = {n0, n1, n2, n3, n4, n5};
     for (i32 j = 0; j < count; j++) {

@@ -3,9 +3,9 @@
 // l2_normalization: x divided by the root of its sum of squares. One work-item a row.
 
 #ifdef LOGARITHM
-kernel void log_softmax(global const T* x, global const i32* shares, global const i32* scaled, global T* out, i32 rows,
-                        i32 depth, i32 multiplier, i32 exponent, i32 least, i32 low, i32 high) {
-    i32 r = get_global_id(0);
+KERNEL log_softmax(IN(T) RESTRICT x, IN(i32) RESTRICT shares, IN(i32) RESTRICT scaled, OUT(T) RESTRICT out, i32 rows,
+                   i32 depth, i32 multiplier, i32 exponent, i32 least, i32 low, i32 high) {
+    i32 r = GLOBAL_ID;
     if (r >= rows) return;
     x += r * depth;
     out += r * depth;
@@ -21,9 +21,9 @@ kernel void log_softmax(global const T* x, global const i32* shares, global cons
     }
 }
 #else
-kernel void l2_normalization(global const T* x, global T* out, i32 rows, i32 depth, i32 zero_point, i32 factor,
-                             i32 shift, i32 middle, i32 low, i32 high) {
-    i32 r = get_global_id(0);
+KERNEL l2_normalization(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 rows, i32 depth, i32 zero_point, i32 factor,
+                        i32 shift, i32 middle, i32 low, i32 high) {
+    i32 r = GLOBAL_ID;
     if (r >= rows) return;
     x += r * depth;
     out += r * depth;

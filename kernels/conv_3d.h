@@ -1,8 +1,9 @@
 // out (n, od, oh, ow, oc) = x (n, d, h, w, c) convolved with weights (kd, kh, kw, c, oc), plus bias, clamped; or, where
-// TRANSPOSED, what such a convolution with weights (kd, kh, kw, oc, c) makes x of. One thread an output.
+// TRANSPOSED, what such a convolution with weights (kd, kh, kw, oc, c) makes x of. One work-item an output.
 
 #ifdef TRANSPOSED
-#define SOURCE(o, pad, tap, dilation, stride) (((o) + (pad) - (tap) * (dilation)) % (stride) ? -1 : ((o) + (pad) - (tap) * (dilation)) / (stride))
+#define SOURCE(o, pad, tap, dilation, stride)                                                                          \
+    (((o) + (pad) - (tap) * (dilation)) % (stride) ? -1 : ((o) + (pad) - (tap) * (dilation)) / (stride))
 #define WEIGHT ((tap * oc + channel) * c)
 #define WEIGHT_STEP 1
 #else
@@ -11,11 +12,11 @@
 #define WEIGHT_STEP oc
 #endif
 
-extern "C" __global__ void conv_3d(const f32* __restrict__ x, const f32* __restrict__ weights, const f32* __restrict__ bias, f32* __restrict__ out, i32 size,
-                    i32 d, i32 h, i32 w, i32 c, i32 od, i32 oh, i32 ow, i32 oc, i32 kd, i32 kh, i32 kw, i32 stride_d,
-                    i32 stride_h, i32 stride_w, i32 dilation_d, i32 dilation_h, i32 dilation_w, i32 pad_d, i32 pad_h,
-                    i32 pad_w, f32 low, f32 high) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL conv_3d(IN(f32) RESTRICT x, IN(f32) RESTRICT weights, IN(f32) RESTRICT bias, OUT(f32) RESTRICT out, i32 size,
+               i32 d, i32 h, i32 w, i32 c, i32 od, i32 oh, i32 ow, i32 oc, i32 kd, i32 kh, i32 kw, i32 stride_d,
+               i32 stride_h, i32 stride_w, i32 dilation_d, i32 dilation_h, i32 dilation_w, i32 pad_d, i32 pad_h,
+               i32 pad_w, f32 low, f32 high) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 channel = i % oc, ox = i / oc % ow, oy = i / oc / ow % oh, oz = i / oc / ow / oh % od;
     x += i / oc / ow / oh / od * d * h * w * c;

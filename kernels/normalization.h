@@ -1,12 +1,13 @@
 // l2_normalization: out[r] = x[r] / the root of its sum of squares, over rows of `depth`; a block of WIDTH a row.
-// local_response_normalization: x / (bias + alpha * sum of squares of the channels near by)^beta; one work-item an output.
+// local_response_normalization: x / (bias + alpha * sum of squares of the channels near by)^beta; one work-item an
+// output.
 
 #ifdef WIDTH
-kernel void l2_normalization(global const f32* x, global f32* out, i32 depth) {
-    local f32 partial[WIDTH];
-    i32 t = get_local_id(0);
-    x += get_group_id(0) * depth;
-    out += get_group_id(0) * depth;
+KERNEL l2_normalization(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 depth) {
+    LOCAL f32 partial[WIDTH];
+    i32 t = LOCAL_ID;
+    x += GROUP_ID * depth;
+    out += GROUP_ID * depth;
 
     f32 sum = 0;
     for (i32 c = t; c < depth; c += WIDTH) sum += x[c] * x[c];
@@ -15,9 +16,9 @@ kernel void l2_normalization(global const f32* x, global f32* out, i32 depth) {
     for (i32 c = t; c < depth; c += WIDTH) out[c] = x[c] / norm;
 }
 #else
-kernel void local_response_normalization(global const f32* x, global f32* out, i32 size, i32 depth, i32 radius,
-                                         f32 bias, f32 alpha, f32 beta) {
-    i32 i = get_global_id(0);
+KERNEL local_response_normalization(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 size, i32 depth, i32 radius,
+                                    f32 bias, f32 alpha, f32 beta) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 c = i % depth, first = max(c - radius, 0), last = min(c + radius, depth - 1);
     f32 sum = 0;

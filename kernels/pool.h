@@ -5,19 +5,20 @@
 #define ACC VF
 #define LANES VW
 #define PUT(v, p) VSTORE(v, p)
-#define GET(p) VLOAD(p)
+#define GET(p, at) VLOAD((p) + (at))
 #else
 #define ACC ACC_T
 #define LANES 1
 #define PUT(v, p) *(p) = v
-#define GET(p) *(p)
+#define GET(p, at) (p)[at]
 #endif
 
-kernel void pool(global const T* x, global T* out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw,
-                 i32 stride_h, i32 stride_w, i32 top, i32 left, ACC_T low, ACC_T high) {
-    i32 i = get_global_id(0) * LANES;
+KERNEL pool(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw,
+            i32 stride_h, i32 stride_w, i32 top, i32 left, ACC_T low, ACC_T high) {
+    i32 i = GLOBAL_ID * LANES;
     if (i >= size) return;
     i32 channel = i % c, ox = i / c % ow, oy = i / c / ow % oh, image = i / c / ow / oh;
+    i32 first = image * h * w * c + channel;
     i32 y0 = oy * stride_h - top, x0 = ox * stride_w - left;
     i32 y1 = min(y0 + kh, h), x1 = min(x0 + kw, w);
     y0 = max(y0, 0);
@@ -31,7 +32,7 @@ kernel void pool(global const T* x, global T* out, i32 size, i32 h, i32 w, i32 c
 #endif
     for (i32 iy = y0; iy < y1; iy++)
         for (i32 ix = x0; ix < x1; ix++) {
-            ACC v = GET(x + ((image * h + iy) * w + ix) * c + channel);
+            ACC v = GET(x, (iy * w + ix) * c + first);
 #if defined(MAXIMUM)
             acc = acc < v ? v : acc;
 #elif defined(AVERAGE)

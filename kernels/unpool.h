@@ -1,11 +1,10 @@
-// unpool: the values x (batch, h, w, channels) over zeros out (batch, oh, ow, channels): later ones win. indices: floats
-// that name a tap of the window, or, where PLACES is defined, places in the image. One work-item an image and channel,
-// or an image. An index that is out of bounds is a fault.
+// unpool: the values x (batch, h, w, channels) over zeros out (batch, oh, ow, channels): later ones win. indices:
+// floats that name a tap of the window, or, where PLACES is defined, places in the image. One work-item an image and
+// channel, or an image. An index that is out of bounds is a fault.
 
-kernel void unpool(global const f32* x, global const INDEX_T* indices, global f32* out, i32 n, i32 h, i32 w,
-                   i32 channels, i32 oh, i32 ow, i32 kw, i32 stride_h, i32 stride_w, i32 top, i32 left,
-                   global i32* fault) {
-    i32 item = get_global_id(0);
+KERNEL unpool(IN(f32) RESTRICT x, IN(INDEX_T) RESTRICT indices, OUT(f32) RESTRICT out, i32 n, i32 h, i32 w,
+              i32 channels, i32 oh, i32 ow, i32 kw, i32 stride_h, i32 stride_w, i32 top, i32 left, OUT(i32) fault) {
+    i32 item = GLOBAL_ID;
     if (item >= n) return;
 #ifdef PLACES
     i32 image = item, first = 0, step = 1, count = h * w * channels;

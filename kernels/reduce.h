@@ -3,8 +3,8 @@
 // arg: out[i] = the first k at which x[X_AT + K_AT] is the BETTER of all.
 
 #ifdef BETTER
-kernel void arg(global const X_T* x, global OUT_T* out, i32 n, i32 count) {
-    i32 i = get_global_id(0);
+KERNEL arg(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count) {
+    i32 i = GLOBAL_ID;
     if (i >= n) return;
     x += X_AT;
     X_T best = x[0];
@@ -19,25 +19,25 @@ kernel void arg(global const X_T* x, global OUT_T* out, i32 n, i32 count) {
     out[i] = place;
 }
 #else
-kernel void reduce(global const X_T* x, global OUT_T* out, i32 n, i32 count, i32 offset, i32 multiplier, i32 exponent,
-                   i32 zero_point, f32 scale, f32 bias) {
+KERNEL reduce(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count, i32 offset, i32 multiplier, i32 exponent,
+              i32 zero_point, f32 scale, f32 bias) {
 #if WIDTH == 1
-    i32 i = get_global_id(0), t = 0;
+    i32 i = GLOBAL_ID, t = 0;
     if (i >= n) return;
 #else
-    i32 i = get_group_id(0), t = get_local_id(0);
+    i32 i = GROUP_ID, t = LOCAL_ID;
 #endif
-    global const X_T* from = x + X_AT;
+    IN(X_T) from = x + X_AT;
     ACC_T a = INIT;
     for (i32 k = t; k < count; k += WIDTH) {
         X_T v = from[K_AT];
         a = COMBINE(a, v);
     }
 #if WIDTH > 1
-    local ACC_T partial[WIDTH];
+    LOCAL ACC_T partial[WIDTH];
     partial[t] = a;
     for (i32 s = WIDTH / 2; s > 0; s /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
+        BARRIER;
         if (t < s) partial[t] = COMBINE(partial[t], partial[t + s]);
     }
     if (t > 0) return;

@@ -8,9 +8,9 @@
 // An index that is out of bounds is a fault. One work-item an output.
 
 #if defined(AXIS)
-kernel void gather(global const T* x, global const INDEX_T* positions, global T* out, i32 size, i32 outer, i32 rows,
-                   i32 count, i32 inner, global i32* fault) {
-    i32 i = get_global_id(0);
+KERNEL gather(IN(T) RESTRICT x, IN(INDEX_T) RESTRICT positions, OUT(T) RESTRICT out, i32 size, i32 outer, i32 rows,
+              i32 count, i32 inner, OUT(i32) RESTRICT fault) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 place = i / inner, block = place / count;
     INDEX_T row = positions[block / outer * count + place % count];
@@ -21,9 +21,9 @@ kernel void gather(global const T* x, global const INDEX_T* positions, global T*
     out[i] = x[(block * rows + (i32)row) * inner + i % inner];
 }
 #elif defined(RESULT)
-kernel void embed(global const i8* table, global const i32* rows, global const f32* scales, global OUT_T* out, i32 size, i32 count,
-                  i32 depth, i32 scale_step, global i32* fault) {
-    i32 i = get_global_id(0);
+KERNEL embed(IN(i8) table, IN(i32) rows, IN(f32) scales, OUT(OUT_T) out, i32 size, i32 count, i32 depth, i32 scale_step,
+             OUT(i32) fault) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 row = rows[i / depth];
     if (row < 0 || row >= count) {
@@ -33,9 +33,8 @@ kernel void embed(global const i8* table, global const i32* rows, global const f
     out[i] = RESULT((f32)table[row * depth + i % depth] * scales[row * scale_step]);
 }
 #elif defined(KEYS)
-kernel void lookup(global const i32* wanted, global const i32* keys, global const T* table, global T* out, global u8* hits, i32 size,
-                   i32 rows, i32 inner) {
-    i32 i = get_global_id(0);
+KERNEL lookup(IN(i32) wanted, IN(i32) keys, IN(T) table, OUT(T) out, OUT(u8) hits, i32 size, i32 rows, i32 inner) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 key = wanted[i / inner], low = 0, high = rows, row = -1;
     while (low < high && row < 0) {
@@ -51,10 +50,9 @@ kernel void lookup(global const i32* wanted, global const i32* keys, global cons
     if (i % inner == 0) hits[i / inner] = row >= 0;
 }
 #elif defined(START)
-kernel void slice_at(global const T* x, global const INDEX_T* start, global T* out, i32 size, i32 empty, i32 n0, i32 n1,
-                     i32 n2, i32 n3, i32 n4, i32 n5, i32 u0, i32 u1, i32 u2, i32 u3, i32 u4, i32 u5,
-                     global i32* fault) {
-    i32 i = get_global_id(0);
+KERNEL slice_at(IN(T) x, IN(INDEX_T) start, OUT(T) out, i32 size, i32 empty, i32 n0, i32 n1, i32 n2, i32 n3, i32 n4,
+                i32 n5, i32 u0, i32 u1, i32 u2, i32 u3, i32 u4, i32 u5, OUT(i32) fault) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 sizes[6] = {n0, n1, n2, n3, n4, n5}, inner[6] = {u0, u1, u2, u3, u4, u5};
     i32 rest = i, place = 0, below = 1;
@@ -71,10 +69,9 @@ kernel void slice_at(global const T* x, global const INDEX_T* start, global T* o
     out[i] = x[place];
 }
 #elif defined(UPDATE)
-kernel void update_slice(global const T* update, global const INDEX_T* start, global T* out, i32 size, i32 empty,
-                         i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, i32 u0, i32 u1, i32 u2, i32 u3, i32 u4,
-                         i32 u5) {
-    i32 i = get_global_id(0);
+KERNEL update_slice(IN(T) RESTRICT update, IN(INDEX_T) RESTRICT start, OUT(T) RESTRICT out, i32 size, i32 empty, i32 n0,
+                    i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, i32 u0, i32 u1, i32 u2, i32 u3, i32 u4, i32 u5) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 sizes[6] = {n0, n1, n2, n3, n4, n5}, inner[6] = {u0, u1, u2, u3, u4, u5};
     i32 rest = i, place = 0, below = 1;
@@ -87,17 +84,17 @@ kernel void update_slice(global const T* update, global const INDEX_T* start, gl
     out[place] = update[i];
 }
 #elif defined(ONE_HOT)
-kernel void one_hot(global const INDEX_T* indices, global const T* on, global const T* off, global T* out, i32 size,
-                    i32 depth, i32 inner) {
-    i32 i = get_global_id(0);
+KERNEL one_hot(IN(INDEX_T) RESTRICT indices, IN(T) RESTRICT on, IN(T) RESTRICT off, OUT(T) RESTRICT out, i32 size,
+               i32 depth, i32 inner) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 place = i / inner % depth;
     out[i] = indices[i / inner / depth * inner + i % inner] == place ? *on : *off;
 }
 #else
-kernel void gather_nd(global const T* x, global const INDEX_T* indices, global T* out, i32 size, i32 nd, i32 inner,
-                      i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, global i32* fault) {
-    i32 i = get_global_id(0);
+KERNEL gather_nd(IN(T) RESTRICT x, IN(INDEX_T) RESTRICT indices, OUT(T) RESTRICT out, i32 size, i32 nd, i32 inner,
+                 i32 n0, i32 n1, i32 n2, i32 n3, i32 n4, i32 n5, OUT(i32) RESTRICT fault) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 sizes[6] = {n0, n1, n2, n3, n4, n5};
     i32 row = 0;

@@ -2,8 +2,8 @@
 // FAULT: when x and y are not to be computed with.
 
 #if defined(Z_AT)
-extern "C" __global__ void ternary(const X_T* xs, const Y_T* ys, const Z_T* zs, OUT_T* out, i32 n) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL ternary(IN(X_T) xs, IN(Y_T) ys, IN(Z_T) zs, OUT(OUT_T) out, i32 n) {
+    i32 i = GLOBAL_ID;
     if (i >= n) return;
     X_T x = xs[X_AT];
     Y_T y = ys[Y_AT];
@@ -12,11 +12,11 @@ extern "C" __global__ void ternary(const X_T* xs, const Y_T* ys, const Z_T* zs, 
 }
 #elif defined(Y_AT)
 #ifdef FAULT
-extern "C" __global__ void binary(const X_T* xs, const Y_T* ys, OUT_T* out, i32 n, i32* fault) {
+KERNEL binary(IN(X_T) xs, IN(Y_T) ys, OUT(OUT_T) out, i32 n, OUT(i32) fault) {
 #else
-extern "C" __global__ void binary(const X_T* xs, const Y_T* ys, OUT_T* out, i32 n) {
+KERNEL binary(IN(X_T) xs, IN(Y_T) ys, OUT(OUT_T) out, i32 n) {
 #endif
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    i32 i = GLOBAL_ID;
     if (i >= n) return;
     X_T x = xs[X_AT];
     Y_T y = ys[Y_AT];
@@ -29,8 +29,8 @@ extern "C" __global__ void binary(const X_T* xs, const Y_T* ys, OUT_T* out, i32 
     out[i] = EXPR;
 }
 #else
-extern "C" __global__ void unary(const X_T* xs, OUT_T* out, i32 n) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL unary(IN(X_T) xs, OUT(OUT_T) out, i32 n) {
+    i32 i = GLOBAL_ID;
     if (i >= n) return;
     X_T x = xs[X_AT];
     out[i] = EXPR;

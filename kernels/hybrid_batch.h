@@ -1,11 +1,11 @@
-// out (b, m, n) = x (b, m, k) times y (b, k, n), of codes; what each sum is scaled by is a row's scale times a column's.
+// out (b, m, n) = x (b, m, k) times y (b, k, n), of codes; each sum is scaled by a row's scale times a column's.
 // Rows are counted in groups of group_rows, whose scales are those of group scale_of, and whose zero points times the
 // column sums of matrix weight_of are taken off where ASYMMETRIC. One work-item an output.
 
-kernel void batch_matmul(global const i8* x, global const i8* y, global const f32* y_scales, global const f32* scales,
-                         global const i32* zero_points, global const i32* scale_of, global const i32* weight_of,
-                         global f32* out, i32 size, i32 m, i32 n, i32 k, i32 y_row, i32 y_column, i32 group_rows) {
-    i32 i = get_global_id(0);
+KERNEL batch_matmul(IN(i8) RESTRICT x, IN(i8) RESTRICT y, IN(f32) RESTRICT y_scales, IN(f32) RESTRICT scales,
+                    IN(i32) RESTRICT zero_points, IN(i32) RESTRICT scale_of, IN(i32) RESTRICT weight_of,
+                    OUT(f32) RESTRICT out, i32 size, i32 m, i32 n, i32 k, i32 y_row, i32 y_column, i32 group_rows) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 column = i % n, row = i / n % m, b = i / n / m, group = i / n / group_rows;
     x += X_BATCH + row * k;

@@ -1,10 +1,10 @@
 // state (rows, units, rank, memory) moves one place and ends with newest (rows, units * rank);
-// y (rows, units) = FINISH of bias + the sum of state times time (units * rank, memory). One thread a unit.
+// y (rows, units) = FINISH of bias + the sum of state times time (units * rank, memory). One work-item a unit.
 
-extern "C" __global__ void svdf(const N_T* __restrict__ newest, const TIME_T* __restrict__ time, const BIAS_T* __restrict__ bias, STATE_T* __restrict__ state,
-                 Y_T* __restrict__ y, i32 size, i32 units, i32 rank, i32 memory, i32 state_zero, i32 multiplier,
-                 i32 exponent, i32 zero_point) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL svdf(IN(N_T) RESTRICT newest, IN(TIME_T) RESTRICT time, IN(BIAS_T) RESTRICT bias, OUT(STATE_T) RESTRICT state,
+            OUT(Y_T) RESTRICT y, i32 size, i32 units, i32 rank, i32 memory, i32 state_zero, i32 multiplier,
+            i32 exponent, i32 zero_point) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 filters = units * rank, first = i % units * rank;
     newest += i / units * filters + first;

@@ -1,7 +1,7 @@
 // cumsum: along lines of `count` elements that lie `inner` apart. One work-item a line.
 
-kernel void cumsum(global const T* x, global T* out, i32 lines, i32 count, i32 inner, i32 exclusive, i32 reverse) {
-    i32 line = get_global_id(0);
+KERNEL cumsum(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 lines, i32 count, i32 inner, i32 exclusive, i32 reverse) {
+    i32 line = GLOBAL_ID;
     if (line >= lines) return;
     i32 start = line / inner * count * inner + line % inner;
     ACC_T acc = 0;

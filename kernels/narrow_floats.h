@@ -1,0 +1,13 @@
+// widen: out = x as f32.  narrow: out = x rounded.  For i < n; FROM, TO: the conversion.
+
+#ifdef FROM
+KERNEL widen(IN(u16) RESTRICT x, OUT(f32) RESTRICT out, i32 n) {
+    i32 i = GLOBAL_ID;
+    if (i < n) out[i] = FROM(x[i]);
+}
+#else
+KERNEL narrow(IN(f32) RESTRICT x, OUT(u16) RESTRICT out, i32 n) {
+    i32 i = GLOBAL_ID;
+    if (i < n) out[i] = TO(x[i]);
+}
+#endif

@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("typer")
 from typer.testing import CliRunner
 
+import tflgpu
+from tflgpu.builder import ModelBuilder
 from tflgpu.cli.app import app
 from tflgpu.cli.models import console
 
@@ -115,11 +117,70 @@ def test_compare_names_the_first_node_that_differs():
         (("run", FLOAT32, "-i", "no_such_file.npy"), "no_such_file.npy"),
         (("compare", FLOAT32, "--against", "magic"), "--against takes cpu"),
         (("benchmark", FLOAT32, "--input_layer=x", "--input_layer_shape=1"), "no input 'x'"),
+        (("benchmark", FLOAT32, "--input_layer_shape=1:2"), "has 2 shapes for the inputs ['image']"),
+        (("benchmark", FLOAT32, "--input_layer_shape=1,a"), "takes sizes such as 1,224,224,3, not '1,a'"),
+        (("benchmark", FLOAT32, "--input_layer_value_range=image,1"), "takes name,low,high, not 'image,1'"),
+        (("benchmark", FLOAT32, "--input_layer_value_range=image,2,1"), "2 is above 1"),
+        (("benchmark", FLOAT32, "--input_layer_value_range=x,1,2"), "no input x"),
+        (("run", FLOAT32, "-o", "device=1"), "name one with --delegate"),
     ],
 )
 def test_errors_are_one_message(arguments, text):
     output = told(*arguments, status=1)
     assert "error:" in output and text in output and "Traceback" not in output
+
+
+def test_inputs_that_cannot_be_read_are_named_with_their_file(tmp_path):
+    np.savez(tmp_path / "none.npz")
+    np.save(tmp_path / "objects.npy", np.array([None]), allow_pickle=True)
+    for name in ("text.npy", "text.npz", "text.png", "six.raw"):
+        (tmp_path / name).write_text("hello\n")
+    for name, text in (
+        ("none.npz", "no arrays"),
+        ("objects.npy", "allow_pickle=False"),
+        ("text.npy", "not a file that NumPy has saved"),
+        ("text.npz", "not a file that NumPy has saved"),
+        ("text.png", "cannot identify image file"),
+        ("six.raw", "raw bytes must be 64, are 6"),
+    ):
+        output = told("run", INT8, "-i", str(tmp_path / name), status=1)
+        assert "error: input 'image', which takes int8 [1, 8, 8, 1], from" in output and name in output, output
+        assert text in output, output
+
+
+def test_a_shape_that_a_model_cannot_take_is_said_beside_the_nodes_words(tmp_path):
+    np.save(tmp_path / "flat.npy", np.zeros((2, 3), np.int8))
+    output = told("run", INT8, "-i", str(tmp_path / "flat.npy"), status=1)
+    assert "(CONV_2D) failed to prepare" in output
+    assert "the given values resized 'image' from [1, 8, 8, 1] to [2, 3]" in output
+
+
+def test_a_file_may_have_a_sign_of_equality_in_its_name_and_the_saved_one_is_named(tmp_path):
+    np.save(tmp_path / "a=b.npy", np.zeros((1, 8, 8, 1), np.int8))
+    text = told("run", INT8, "-i", str(tmp_path / "a=b.npy"), "--output", str(tmp_path / "out"))
+    assert (tmp_path / "out.npz").exists() and "out.npz" in text
+
+
+def test_names_in_a_model_are_no_markup(tmp_path):
+    m = ModelBuilder()
+    g = m.graph(name="[/main]")
+    x = g.input("[red]x[/]:zzz:", "FLOAT32", [1])
+    y = g.tensor("y[/b]", "FLOAT32", [1])
+    g.node("ABS", [x], [y])
+    g.outputs(y)
+    path = tmp_path / "named.tflite"
+    path.write_bytes(m.build())
+    assert "[red]x[/]:zzz:" in told("inspect", str(path)) and "y[/b]" in told("run", str(path))
+
+
+def test_benchmark_takes_its_model_as_benchmark_model_does():
+    fast = ("--num_runs=1", "--min_secs=0", "--warmup_min_secs=0")
+    assert "1 runs" in told("benchmark", f"--graph={INT8}", *fast)
+    assert "given once" in told("benchmark", *fast, status=1)
+
+
+def test_the_version_is_told():
+    assert told("--version") == f"tflgpu {tflgpu.__version__}\n"
 
 
 def test_doctor_says_what_is_there():

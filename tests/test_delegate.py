@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -73,6 +74,12 @@ def test_a_missing_library_raises_oserror_with_the_loaders_text() -> None:
     for name in ("libnope.so", "/nonexistent/libnope.so"):
         with pytest.raises(OSError, match=f"{name}: cannot open shared object file: No such file or directory"):
             load_delegate(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for a library that every Linux has")
+def test_a_library_is_found_by_the_systems_loader() -> None:
+    with pytest.raises(AttributeError, match="undefined symbol: tflite_plugin_create_delegate"):
+        load_delegate("libc.so.6")
 
 
 def test_an_unknown_name_is_refused_with_those_known() -> None:

@@ -1,6 +1,7 @@
 """The interpreter's behaviour: each test runs on LiteRT's Interpreter as well as on ours."""
 
 import gc
+import pickle
 import threading
 
 import numpy as np
@@ -57,6 +58,7 @@ def test_runs(api):
         ({"model_path": "/no/such"}, ValueError, "Could not open '/no/such'.The model allocation is null/empty"),
         ({"model_content": b"not a model at all"}, ValueError, "The model is not a valid Flatbuffer buffer"),
         ({"model_content": "text"}, TypeError, ""),
+        ({"model_path": "", "model_content": b"not a model at all"}, ValueError, "not a valid Flatbuffer buffer"),
         ({"num_threads": "1"}, ValueError, "type of num_threads should be int"),
         ({"num_threads": 0}, ValueError, "num_threads should >= 1"),
         ({"experimental_op_resolver_type": 5}, ValueError, "Unrecognized passed in op resolver type: 5"),
@@ -102,6 +104,7 @@ def test_missing_custom_op_is_named_at_allocation(api):
         ),
         ([[1, 2, 3], [4, 5, 6]], "Got value of type INT64 but expected type FLOAT32"),
         (np.array(["a"]), "Got value of type STRING but expected type FLOAT32"),
+        (np.ones((2, 3), np.longdouble), "Got value of type NOTYPE but expected type FLOAT32"),
         (np.ones(3, np.float32), "Cannot set tensor: Dimension mismatch. Got 1 but expected 2 for input 0."),
         (np.ones((2, 4), np.float32), "Dimension mismatch. Got 4 but expected 3 for dimension 1 of input 0."),
     ],
@@ -136,9 +139,17 @@ def test_tensor_index_out_of_range(api, index):
             call()
 
 
+@pytest.mark.parametrize("index", [0.0, "0", None, "x"])
+def test_an_index_is_an_integer(api, index):
+    it = allocated(api)
+    for call in (it.get_tensor, lambda i: it.set_tensor(i, ONES), lambda i: it.resize_tensor_input(i, [2, 3])):
+        with pytest.raises(TypeError):
+            call(index)
+
+
 def test_subgraph_index_out_of_range(api):
     it = allocated(api)
-    with pytest.raises(ValueError, match="Invalid subgraph index 5"):
+    with pytest.raises(ValueError, match="Invalid subgraph index 5 exceeds max subgraph index 1"):
         it.get_tensor(0, 5)
     with pytest.raises(ValueError, match="subgraph_index is out of range: 5 for the model, which has 1 subgraphs"):
         it.get_tensor_details(5)
@@ -171,6 +182,21 @@ def test_get_tensor_is_a_copy(api):
     np.testing.assert_array_equal(it.get_tensor(0), ONES)
 
 
+def test_what_is_handed_out_belongs_to_the_caller(api):
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "INT8", [3], scale=0.5, zero_point=1)
+    y = g.tensor("y", "INT8", [3], scale=0.5, zero_point=1)
+    g.node("ABS", [x], [y])
+    g.outputs(y)
+    it = allocated(api, m.build())
+    assert it.get_tensor(0).flags.owndata
+    quantization = it.get_input_details()[0]["quantization_parameters"]
+    quantization["scales"] *= 2
+    quantization["zero_points"] += 1
+    assert it.get_input_details()[0]["quantization"] == (0.5, 1)
+
+
 def test_view_shows_and_writes_the_memory(api):
     it = allocated(api)
     it.tensor(0)()[...] = 4
@@ -191,11 +217,40 @@ def test_live_view_refuses(api, call):
     it.invoke()
 
 
+def test_variables_may_be_reset_beside_a_live_view(api):
+    it = allocated(api)
+    view = it.tensor(0)()
+    it.reset_all_variables()
+    it.set_tensor(0, ONES)
+    np.testing.assert_array_equal(view, ONES)
+
+
+def test_an_interpreter_is_not_pickled(api):
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(allocated(api))
+
+
+def test_numbers_of_the_other_byte_order_are_turned():  # LiteRT takes their bytes as they lie
+    it = allocated(tflgpu)
+    it.set_tensor(0, np.arange(6, dtype=np.float32).reshape(2, 3).astype(">f4"))
+    assert it.get_tensor(0).ravel().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_bad_file_is_named(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a model")
+    with pytest.raises(ValueError, match=r"identifier at byte 4 must be b'TFL3', found .*notes\.txt"):
+        tflgpu.Interpreter(path)
+
+
 def test_resize_shows_at_once_and_needs_allocation(api):
     it = allocated(api)
     for index in (0, 1):
         it.resize_tensor_input(index, [5, 3])
     assert it.get_input_details()[0]["shape"].tolist() == [5, 3]
+    for read in (it.get_tensor, lambda i: it.tensor(i)()):
+        with pytest.raises(ValueError, match="Tensor data is null. Run allocate_tensors"):
+            read(0)
     with pytest.raises(RuntimeError, match="Invoke called on model that is not ready."):
         it.invoke()
     it.allocate_tensors()
@@ -220,6 +275,7 @@ def test_failed_allocation_can_be_mended(api):
     [
         ((0, [[1, 2]]), ValueError, "Shape should be 1D instead of 2."),
         ((0, [-4]), RuntimeError, "BytesRequired number of elements overflowed."),
+        ((0, [2**31 - 1, 2**31 - 1, 8]), RuntimeError, "BytesRequired number of elements overflowed."),
         ((99, [1]), RuntimeError, "was not true"),
         ((0, [2, 4], True), RuntimeError, "Attempting to resize dimension 1 of tensor 0 with value 3 to 4."),
         ((0, [2], True), RuntimeError, "(2 != 1)"),
@@ -275,7 +331,9 @@ def reference(api):
 def test_signatures(api):
     it = api.Interpreter(model_content=add_model(signature=["run"]))
     assert it.get_signature_list() == {"run": {"inputs": ["a", "b"], "outputs": ["out"]}}
+    assert it._get_full_signature_list() == {"run": {"inputs": {"a": 1, "b": 0}, "outputs": {"out": 3}}}
     runner = it.get_signature_runner()
+    assert runner._subgraph_index == 0
     np.testing.assert_array_equal(runner(a=ONES, b=ONES * 2)["out"], ONES * 6)
     np.testing.assert_array_equal(runner(a=np.ones(4, np.float32), b=np.ones(4, np.float32))["out"], np.full(4, 2.0))
     assert list(runner.get_input_details()) == ["a", "b"] and runner.get_output_details()["out"]["name"] == "z"

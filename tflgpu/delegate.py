@@ -88,7 +88,7 @@ class Delegate(Protocol):
 
 
 def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Delegate:
-    """A delegate by name ("opencl", "cuda", an installed entry point) or by the path of a native library.
+    """A delegate by name ("opencl", "cuda", an installed entry point), or a native library by its path or its name.
 
     Raises OSError where there is none of that name, ValueError for an option that it does not know or cannot use,
     or where it cannot be created.
@@ -99,16 +99,23 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
         load = found[0].load()
     elif name in BUILT_IN:
         load = _built_in(name)
-    elif os.path.exists(name) or name.endswith((".so", ".dylib", ".dll")):
-        ctypes.CDLL(name)  # raises OSError, with the loader's text, where it cannot be opened
-        return _created(name, lambda: named(NATIVE)(name, options))
     else:
-        known = ", ".join(sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
-        raise OSError(
-            f"{name}: cannot open shared object file: No such file or directory "
-            f"(nor is it the name of a delegate; known: {known})"
-        )
+        path = _opened(name)
+        return _created(name, lambda: named(NATIVE)(path, options))
     return _created(name, lambda: load(options))
+
+
+def _opened(name: str) -> str:
+    """Where a native library is: a file, or what the system's loader finds. Raises OSError, with the loader's text."""
+    path = os.path.abspath(name) if os.path.exists(name) else name
+    try:
+        ctypes.CDLL(path)
+    except OSError as error:
+        if path != name or os.path.dirname(name):
+            raise
+        known = ", ".join(sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
+        raise OSError(f"{error} (nor is it the name of a delegate; known: {known})") from None
+    return path
 
 
 def _built_in(name: str) -> Callable[..., Any]:

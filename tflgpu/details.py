@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,14 @@ from tflgpu.ops.registry import Op
 from tflgpu.partition import Part
 from tflgpu.values import caller_dtype
 
+_MOST_BYTES = 2**63 - 1
+"""Of one tensor: what a size in memory can tell."""
+
 
 def of_tensor(spec: TensorSpec) -> dict[str, Any]:
     """The dict that describes a tensor. Raises ValueError for a type that NumPy has no name for."""
     q = spec.quantization
-    scales = np.array([], np.float32) if q is None else q.scale
+    scales = np.array([], np.float32) if q is None else q.scale.copy()
     zero_points = np.array([], np.int32) if q is None else q.zero_point.astype(np.int32)
     signature = spec.shape if spec.shape_signature is None else spec.shape_signature
     return {
@@ -71,7 +75,7 @@ def check_resize(graph: GraphRunner, index: int, shape: Shape, strict: bool) -> 
     spec = graph.specs[index]
     if spec.data is not None and graph.graph.tensors[index].data is not None:
         raise RuntimeError("Attempting to resize a fixed-size tensor.")
-    if any(d < 0 for d in shape):
+    if any(d < 0 for d in shape) or math.prod(shape) * max(spec.dtype.itemsize, 1) > _MOST_BYTES:
         raise RuntimeError(
             f"tflite/util.cc BytesRequired number of elements overflowed.\nShape {list(shape)} of {spec}."
         )

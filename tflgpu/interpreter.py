@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import operator
 import os
 import threading
 from collections import ChainMap
@@ -16,10 +17,10 @@ from tflgpu import details
 from tflgpu.binding import bound
 from tflgpu.delegate import Delegate
 from tflgpu.executor import GraphRunner, Session
-from tflgpu.graph import Array, Signature
+from tflgpu.graph import Array, Signature, TensorSpec
 from tflgpu.list_writes import with_list_writes
 from tflgpu.loader import check_operators, load
-from tflgpu.memory import Loans
+from tflgpu.memory import Loans, Tensor
 from tflgpu.ops.registry import OPS, Op
 from tflgpu.plan import Observer
 from tflgpu.report import delegation_report
@@ -88,11 +89,12 @@ class Interpreter:
                 raise ValueError("type of num_threads should be int")
             if num_threads < 1:
                 raise ValueError("num_threads should >= 1")
-        if model_path is not None and model_content is not None:
+        if model_path and model_content:
             raise ValueError("Can't both provide `model_path` and `model_content`")
         if not model_path and not model_content:
             raise ValueError("`model_path` or `model_content` must be specified.")
-        self._model = with_list_writes(load(path=model_path, content=model_content))
+        self._model = with_list_writes(load(path=model_path or None, content=model_content))
+        self._compress_zero_points = experimental_compress_quantization_zero_points
         check_operators(self._model, _ops)
         self._delegates = details.attached(experimental_delegates, self._model, num_threads)
         ops = details.with_stand_ins(_ops, self._delegates)
@@ -125,8 +127,9 @@ class Interpreter:
             self._graphs[0].invoke()
 
     @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        self._ensure_safe()
+    def _exclusive(self, beside_views: bool = False) -> Iterator[None]:
+        if not beside_views:
+            self._ensure_safe()
         if not self._busy.acquire(blocking=False):
             raise RuntimeError("This interpreter is running in another thread; give each thread an interpreter.")
         try:
@@ -163,7 +166,7 @@ class Interpreter:
 
     def set_tensor(self, tensor_index: int, value: Any) -> None:
         """Copies value into a tensor. Raises ValueError where type, rank, a dimension or the index does not fit."""
-        self._set_tensor(self._graphs[0], int(tensor_index), value)
+        self._set_tensor(self._graphs[0], operator.index(tensor_index), value)
 
     def _set_tensor(self, graph: GraphRunner, index: int, value: Any) -> None:
         spec = details.tensor_at(graph, index)
@@ -179,14 +182,11 @@ class Interpreter:
 
     def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
         """A copy of a tensor's value. Raises ValueError where there is none yet, or no such tensor."""
-        index, graph = int(tensor_index), self._graph_at(int(subgraph_index))
+        index, graph = operator.index(tensor_index), self._graph_at(operator.index(subgraph_index))
         spec = details.tensor_at(graph, index)
-        tensor = graph.tensor(index)
-        if tensor is None:
-            if graph.ready and index in graph.graph.outputs:
-                return to_caller(np.empty((0,), spec.dtype), spec)
-            raise ValueError("Tensor data is null. Run allocate_tensors() first")
-        return to_caller(tensor.read().copy(), spec)
+        if graph.tensor(index) is None and graph.ready and index in graph.graph.outputs:
+            return to_caller(np.empty((0,), spec.dtype), spec)
+        return to_caller(_allocated(graph, index, spec).read().copy(), spec)
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
         """A function that returns a view of a tensor's memory, for use without copies.
@@ -194,13 +194,11 @@ class Interpreter:
         While such a view is alive, `invoke`, `allocate_tensors` and `resize_tensor_input` raise RuntimeError: hold the
         function, which always gives the present memory, and not the view.
         """
-        index, graph = int(tensor_index), self._graphs[0]
+        index, graph = operator.index(tensor_index), self._graphs[0]
 
         def view() -> Array:
             spec = details.tensor_at(graph, index)
-            tensor = graph.tensor(index)
-            if tensor is None:
-                raise ValueError("Tensor data is null. Run allocate_tensors() first")
+            tensor = _allocated(graph, index, spec)
             if spec.dtype == object:
                 raise ValueError(f"{spec} has no fixed memory to view; use get_tensor() and set_tensor().")
             tensor.read()
@@ -216,14 +214,14 @@ class Interpreter:
         `invoke` waits for what is on that stream. Binding prepares the model anew. Raises ValueError for an array that
         does not fit, or where no delegate has such a device.
         """
-        self._bind(self._graphs[0].graph.inputs, "input", int(tensor_index), array, stream)
+        self._bind(self._graphs[0].graph.inputs, "input", operator.index(tensor_index), array, stream)
 
     def bind_output(self, tensor_index: int, array: Any, stream: int = 0) -> None:
         """Makes `invoke` write an output to `array` where it is, as `bind_input`; the value is there when it returns.
 
         stream: on which the array is read: `invoke` overwrites it only after what is there by then.
         """
-        self._bind(self._graphs[0].graph.outputs, "output", int(tensor_index), array, stream)
+        self._bind(self._graphs[0].graph.outputs, "output", operator.index(tensor_index), array, stream)
 
     def _bind(self, legal: Sequence[int], what: str, index: int, array: Any, stream: int) -> None:
         with self._exclusive():
@@ -246,7 +244,7 @@ class Interpreter:
         if shape.ndim != 1:
             raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
         with self._exclusive():
-            self._resize(self._graphs[0], int(input_index), shape, strict)
+            self._resize(self._graphs[0], operator.index(input_index), shape, strict)
 
     def _resize(self, graph: GraphRunner, index: int, shape: Array, strict: bool) -> None:
         size = tuple(int(d) for d in shape)
@@ -255,14 +253,21 @@ class Interpreter:
 
     def reset_all_variables(self) -> None:
         """Sets every variable tensor of every subgraph to zero (its zero point where it is quantized)."""
-        with self._exclusive():
+        with self._exclusive(beside_views=True):
             for graph in self._graphs:
                 graph.reset_variables()
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
         """{signature key: {"inputs": names, "outputs": names}}, sorted by name."""
         return {
-            key: {"inputs": sorted(signature.inputs), "outputs": sorted(signature.outputs)}
+            key: {side: list(names) for side, names in sides.items()}
+            for key, sides in self._get_full_signature_list().items()
+        }
+
+    def _get_full_signature_list(self) -> dict[str, dict[str, dict[str, int]]]:
+        """As `get_signature_list`, with the index of each tensor by its name: programs for the Edge TPU ask for it."""
+        return {
+            key: {"inputs": dict(sorted(signature.inputs.items())), "outputs": dict(sorted(signature.outputs.items()))}
             for key, signature in sorted(self._model.signatures.items())
         }
 
@@ -299,19 +304,28 @@ class Interpreter:
 
     def _graph_at(self, index: int) -> GraphRunner:
         if not 0 <= index < len(self._graphs):
-            raise ValueError(f"Invalid subgraph index {index} exceeds max subgraph index {len(self._graphs) - 1}")
+            raise ValueError(f"Invalid subgraph index {index} exceeds max subgraph index {len(self._graphs)}")
         return self._graphs[index]
 
     def _get_tensor_details(self, tensor_index: int, subgraph_index: int) -> dict[str, Any]:
-        return details.of_tensor(details.tensor_at(self._graph_at(int(subgraph_index)), int(tensor_index)))
+        graph = self._graph_at(operator.index(subgraph_index))
+        return details.of_tensor(details.tensor_at(graph, operator.index(tensor_index)))
 
     def _get_op_details(self, op_index: int) -> dict[str, Any]:
         """index, op_name, inputs, outputs, operand_types, result_types of one node of the main subgraph."""
-        return details.of_node(self._graphs[0], int(op_index))
+        return details.of_node(self._graphs[0], operator.index(op_index))
 
     def _get_ops_details(self) -> list[dict[str, Any]]:
         """`_get_op_details` of every node: the model's, then one named DELEGATE for each part that is delegated."""
         return [self._get_op_details(i) for i in range(details.node_count(self._graphs[0]))]
+
+    @property
+    def experimental_compress_quantization_zero_points(self) -> bool:
+        """As given to the constructor; it has no effect here."""
+        return self._compress_zero_points
+
+    def __getstate__(self) -> Any:
+        raise TypeError("cannot pickle or copy an Interpreter: make one from the model in each process")
 
     def _safe_to_run(self) -> bool:
         """Whether no view of the interpreter's memory is alive."""
@@ -320,6 +334,14 @@ class Interpreter:
     def _ensure_safe(self) -> None:
         if not self._safe_to_run():
             raise RuntimeError(_VIEW_ALIVE)
+
+
+def _allocated(graph: GraphRunner, index: int, spec: TensorSpec) -> Tensor:
+    """The storage of a tensor. Raises ValueError where it has none yet, or none of its new shape."""
+    tensor = graph.tensor(index)
+    if tensor is None or tensor.host.shape != spec.shape:
+        raise ValueError("Tensor data is null. Run allocate_tensors() first")
+    return tensor
 
 
 CustomOpRegisterer = Callable[[MutableMapping[str, Op]], None]
@@ -360,7 +382,8 @@ class SignatureRunner:
             raise ValueError(f'Invalid signature_key provided: "{signature_key}".')
         self._interpreter = interpreter
         self._signature: Signature = signatures[signature_key]
-        self._graph = interpreter._graphs[self._signature.graph]
+        self._subgraph_index = self._signature.graph
+        self._graph = interpreter._graphs[self._subgraph_index]
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """Results by name. Each argument's shape becomes the input's. Raises ValueError for wrong names or types."""
@@ -382,7 +405,7 @@ class SignatureRunner:
                 interpreter._set_tensor(graph, wanted[name], array)
             graph.invoke()
         return {
-            name: interpreter.get_tensor(index, self._signature.graph)
+            name: interpreter.get_tensor(index, self._subgraph_index)
             for name, index in sorted(self._signature.outputs.items())
         }
 

@@ -26,10 +26,17 @@ def load(path: str | os.PathLike[str] | None = None, content: Any = None) -> Mod
     Constants are read-only views of it, except packed, string and misaligned ones. Raises ValueError, in TensorFlow
     Lite's words where it has them, for what is not a valid model.
     """
+    if isinstance(content, str):
+        raise TypeError("model_content takes the bytes of a model, not str; a file's name goes into model_path")
     data = content if path is None else _map(os.fspath(path))
     if data is None or len(data) == 0:
         raise ValueError("`model_path` or `model_content` must be specified.")
-    return _model(read_model(data), memoryview(data).cast("B"))
+    try:
+        return _model(read_model(data), memoryview(data).cast("B"))
+    except ValueError as error:
+        if path is None:
+            raise
+        raise ValueError(f"{str(error).rstrip()} (in '{os.fspath(path)!s}')") from None
 
 
 def _map(path: str) -> Any:

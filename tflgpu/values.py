@@ -31,7 +31,10 @@ def to_caller(array: Array, spec: TensorSpec) -> Array:
         if array.ndim == 0:
             return np.array(array[()], dtype=np.bytes_)
         return array
-    return array.astype(object) if spec.type == "RESOURCE" else array.view(caller_dtype(spec))
+    if spec.type == "RESOURCE":
+        return array.astype(object)
+    shown = caller_dtype(spec)
+    return array if array.dtype == shown else array.view(shown)
 
 
 NARROW = {"INT4": (-8, 7), "UINT4": (0, 15), "INT2": (-2, 1)}
@@ -41,6 +44,8 @@ NARROW = {"INT4": (-8, 7), "UINT4": (0, 15), "INT2": (-2, 1)}
 def from_caller(value: Any, spec: TensorSpec) -> Array:
     """What `set_tensor` was given, checked, as kernels see it. Raises ValueError with TensorFlow Lite's texts."""
     array = np.asarray(value)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     got, want = type_name(array.dtype), spec.type
     if got != want and not (want in ("INT4", "INT2") and got == "INT8") and not (want == "UINT4" and got == "UINT8"):
         raise ValueError(
@@ -77,7 +82,7 @@ def type_name(dtype: np.dtype[Any]) -> str:
         return "BFLOAT16"
     name = {"bool": "BOOL"}.get(dtype.name, dtype.name.upper())
     known = ("FLOAT", "INT", "UINT", "BOOL", "COMPLEX")
-    return name if name.startswith(known) and dtype.isnative else "NOTYPE"
+    return name if name.startswith(known) and dtype.char not in "gG" else "NOTYPE"
 
 
 def _bytes(array: Array) -> Array:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from tflgpu import __version__
 from tflgpu.cli import benchmark, compare, conformance, doctor, inspect, run
 
 app = typer.Typer(
-    help="Runs TensorFlow Lite models on the CPU and the GPU.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tflgpu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=show_version)
+    ] = False,
+) -> None:
+    """Runs TensorFlow Lite models on the CPU and the GPU."""
+
+
 for module in (run, inspect, benchmark, compare, conformance, doctor):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))

@@ -15,7 +15,6 @@ from rich.table import Table
 from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
-    ModelPath,
     Seed,
     Threads,
     console,
@@ -29,19 +28,26 @@ from tflgpu.delegate import Delegate, load_delegate
 from tflgpu.profile import Profiler
 
 
-def flag(*names: str, help: str) -> Any:
-    return typer.Option(*names, help=help)
+def flag(*names: str, help: str, min: float | None = None) -> Any:
+    return typer.Option(*names, help=help, min=min)
 
 
 @told_plainly
 def benchmark(
-    model: ModelPath,
-    num_runs: Annotated[int, flag("--num_runs", "--num-runs", help="At least this many timed runs.")] = 50,
-    min_secs: Annotated[float, flag("--min_secs", "--min-secs", help="Timed runs go on for this long.")] = 1.0,
-    max_secs: Annotated[float, flag("--max_secs", "--max-secs", help="And no longer than this.")] = 150.0,
-    warmup_runs: Annotated[int, flag("--warmup_runs", "--warmup-runs", help="Untimed runs before.")] = 1,
-    warmup_min_secs: Annotated[float, flag("--warmup_min_secs", "--warmup-min-secs", help="For this long.")] = 0.5,
-    run_delay: Annotated[float, flag("--run_delay", "--run-delay", help="Seconds between two runs.")] = 0.0,
+    model: Annotated[
+        Path | None, typer.Argument(help="The .tflite file.", exists=True, dir_okay=False, show_default=False)
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option(help="The .tflite file, as benchmark_model asks for it.", exists=True, dir_okay=False)
+    ] = None,
+    num_runs: Annotated[int, flag("--num_runs", "--num-runs", help="At least this many timed runs.", min=1)] = 50,
+    min_secs: Annotated[float, flag("--min_secs", "--min-secs", help="Timed runs go on for this long.", min=0)] = 1.0,
+    max_secs: Annotated[float, flag("--max_secs", "--max-secs", help="And no longer than this.", min=0)] = 150.0,
+    warmup_runs: Annotated[int, flag("--warmup_runs", "--warmup-runs", help="Untimed runs before.", min=0)] = 1,
+    warmup_min_secs: Annotated[
+        float, flag("--warmup_min_secs", "--warmup-min-secs", help="For this long.", min=0)
+    ] = 0.5,
+    run_delay: Annotated[float, flag("--run_delay", "--run-delay", help="Seconds between two runs.", min=0)] = 0.0,
     num_threads: Threads = None,
     input_layer: Annotated[str, flag("--input_layer", "--input-layer", help="Input names, comma-separated.")] = "",
     input_layer_shape: Annotated[
@@ -68,10 +74,12 @@ def benchmark(
     seed: Seed = 0,
 ) -> None:
     """Time a model: preparing it, the first run, and many more; with --enable_op_profiling, every node."""
+    if (model is None) == (graph is None):
+        raise ValueError("the model is to be given once: as MODEL or with --graph")
     profiler = Profiler() if enable_op_profiling or profiling_output_csv_file or trace else None
     delegates = loaded(delegate, delegate_option) + external(external_delegate_path, external_delegate_options)
     start = time.perf_counter()
-    interpreter = opened(model, delegates, num_threads, profiler)
+    interpreter = opened(model or graph, delegates, num_threads, profiler)
     resize(interpreter, input_layer, input_layer_shape)
     interpreter.allocate_tensors()
     init_ms = (time.perf_counter() - start) * 1e3
@@ -109,18 +117,31 @@ def resize(interpreter: Any, names: str, shapes: str) -> None:
     details = interpreter.get_input_details()
     chosen = names.split(",") if names else [d["name"] for d in details]
     indices = {d["name"]: d["index"] for d in details}
-    for name, shape in zip(chosen, shapes.split(":"), strict=True):
+    given = shapes.split(":")
+    if len(given) != len(chosen):
+        raise ValueError(f"--input_layer_shape has {len(given)} shapes for the inputs {chosen}; write 1,224,224,3:1,20")
+    for name, shape in zip(chosen, given, strict=True):
         if name not in indices:
             raise ValueError(f"--input_layer: no input {name!r}; the inputs are {list(indices)}")
-        interpreter.resize_tensor_input(indices[name], [int(d) for d in shape.split(",")])
+        try:
+            size = [int(d) for d in shape.split(",")]
+        except ValueError:
+            raise ValueError(f"--input_layer_shape takes sizes such as 1,224,224,3, not {shape!r}") from None
+        interpreter.resize_tensor_input(indices[name], size)
 
 
 def value_ranges(text: str) -> dict[str, tuple[float, float]]:
     """Input name -> (low, high), from name,low,high:name,low,high."""
     found = {}
     for item in filter(None, text.split(":")):
-        name, low, high = item.rsplit(",", 2)
-        found[name] = (float(low), float(high))
+        name, *ends = item.rsplit(",", 2)
+        try:
+            low, high = map(float, ends)
+        except ValueError:
+            raise ValueError(f"--input_layer_value_range takes name,low,high, not {item!r}") from None
+        if not low <= high:
+            raise ValueError(f"--input_layer_value_range: {low:g} is above {high:g} in {item!r}")
+        found[name] = (low, high)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tflgpu.cli.models import (
     DelegateOptions,
@@ -28,6 +29,7 @@ from tflgpu.cli.models import (
 from tflgpu.conformance import bisect as bisection
 from tflgpu.graph import Array
 
+DIFFERS = Text("differs", "red")
 _RESOLVERS = {
     "litert": "BUILTIN",
     "litert-ref": "BUILTIN_REF",
@@ -72,7 +74,7 @@ def compare(
     if all(verdicts):
         return
     if bisect:
-        console.print(_bisected(model, delegate, delegate_option, against, arrays, rtol, atol), markup=False)
+        console.print(_bisected(model, delegate, delegate_option, against, arrays, rtol, atol))
         raise typer.Exit(1)
     with console.status("looking for the first node that differs"):
         found = first_difference(
@@ -81,7 +83,7 @@ def compare(
             rtol,
             atol,
         )
-    console.print(found or "No node of the main graph differs in what both runtimes keep.", markup=False)
+    console.print(found or "No node of the main graph differs in what both runtimes keep.")
     raise typer.Exit(1)
 
 
@@ -145,12 +147,12 @@ def differing(got: Array, want: Array, rtol: float, atol: float) -> Array:
 def row(table: Table, name: str, got: Array, want: Array, rtol: float, atol: float) -> bool:
     """Adds an output's row; whether it agrees."""
     if got.shape != want.shape or got.dtype != want.dtype:
-        table.add_row(name, f"{got.dtype} / {want.dtype}", f"{got.shape} / {want.shape}", "", "", "[red]differs[/]")
+        table.add_row(name, f"{got.dtype} / {want.dtype}", f"{got.shape} / {want.shape}", "", "", DIFFERS)
         return False
     wrong = differing(got, want, rtol, atol)
     numeric = got.dtype.kind in "fiub"
     largest = f"{_distance(got, want):.4g}" if numeric and got.size else ""
-    verdict = "[red]differs[/]" if wrong.any() else "[green]equal[/]" if largest in ("", "0") else "[green]close[/]"
+    verdict = DIFFERS if wrong.any() else Text("equal" if largest in ("", "0") else "close", "green")
     table.add_row(name, str(got.dtype), str(list(got.shape)), f"{wrong.sum():,} of {got.size:,}", largest, verdict)
     return not wrong.any()
 

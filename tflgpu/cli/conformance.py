@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from tflgpu.cli.models import console, key_values, told_plainly
 from tflgpu.conformance import catalog, report, runner
@@ -57,7 +58,7 @@ def conformance(
     names = catalog.names(cases, quick, seed)
     if list_cases:
         for name in names:
-            console.print(name, markup=False, highlight=False, soft_wrap=True)
+            console.print(name, highlight=False, soft_wrap=True)
         return
     if not names:
         raise ValueError(f"no case has {cases!r} in its name")
@@ -123,11 +124,11 @@ def _tell(results: list[Result], whole: report.Summary, files: list[Path]) -> No
     console.print(families)
     wrong = [result for result in results if result.bad]
     for result in wrong[:SHOWN]:
-        console.print(f"[red]{result.verdict}[/]", end=" ")
-        console.print(f"{result.name}: {result.why}", markup=False, highlight=False)
+        console.print(result.verdict, style="red", end=" ")
+        console.print(f"{result.name}: {result.why}", highlight=False)
         if result.reproducer:
-            console.print(f"    {result.reproducer}", markup=False, highlight=False)
+            console.print(f"    {result.reproducer}", highlight=False)
     if len(wrong) > SHOWN:
         console.print(f"and {len(wrong) - SHOWN} more")
-    console.print(f"level: [bold]{whole.level}[/] ({whole.level_reason})")
-    console.print("reports: " + ", ".join(map(str, files)), markup=False, highlight=False)
+    console.print("level:", Text(whole.level, "bold"), f"({whole.level_reason})")
+    console.print("reports: " + ", ".join(map(str, files)), highlight=False)

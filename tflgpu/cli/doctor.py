@@ -7,8 +7,8 @@ import platform
 import sys
 from importlib.metadata import entry_points
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 import tflgpu
 from tflgpu.cli.models import console
@@ -36,11 +36,12 @@ def doctor() -> None:
     packages = Table("package", "version", "for")
     for name, (purpose, remedy) in _PACKAGES.items():
         version = _version(name)
-        packages.add_row(name, version or "[yellow]missing[/]", purpose if version else escape(f"{purpose}: {remedy}"))
+        told = (version, purpose) if version else (Text("missing", "yellow"), f"{purpose}: {remedy}")
+        packages.add_row(name, *told)
     console.print(packages)
     delegates = Table("delegate", "")
     for name in sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}):
-        delegates.add_row(name, *_tried(name))
+        delegates.add_row(name, _tried(name))
     console.print(delegates)
 
 
@@ -51,9 +52,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _tried(name: str) -> tuple[str]:
+def _tried(name: str) -> Text:
     """Whether the delegate loads here, and why not."""
     try:
-        return (f"[green]works[/]: {escape(str(tflgpu.load_delegate(name)))}",)
+        return Text.assemble(("works", "green"), f": {tflgpu.load_delegate(name)}")
     except (OSError, ValueError, ImportError) as error:
-        return (f"[yellow]{escape(str(error).strip())}[/]",)
+        return Text(str(error).strip(), "yellow")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tflgpu.cli.models import (
     DelegateOptions,
@@ -45,7 +46,7 @@ def inspect(
         # Not rich: no wrapping, no colours in what programs read.
         typer.echo(json.dumps(facts, indent=2))
         return
-    console.print(f"[bold]{model.name}[/]  {quantity(facts['bytes'])}  {facts['description']}")
+    console.print(Text(model.name, "bold"), f" {quantity(facts['bytes'])}  {facts['description']}")
     for which in ("inputs", "outputs"):
         console.print(tensor_table(which, facts[which]))
     for key, signature in facts["signatures"].items():
@@ -59,7 +60,7 @@ def inspect(
     if memory:
         console.print(memory_table(facts))
     if delegate:
-        console.print(interpreter.delegation_report(), highlight=False, markup=False)
+        console.print(interpreter.delegation_report(), highlight=False, soft_wrap=True)
 
 
 def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 import typer
@@ -15,8 +16,9 @@ import tflgpu
 from tflgpu.graph import Array
 from tflgpu.plan import Observer
 
-console = Console()
-errors = Console(stderr=True)
+# What models and delegates say is no markup.
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 ModelPath = Annotated[Path, typer.Argument(help="The .tflite file.", exists=True, dir_okay=False)]
 Delegates = Annotated[
@@ -33,7 +35,7 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", help="FILE or NAME=FILE: .npy, .npz, an image, or raw bytes; repeatable, in order."),
 ]
-Seed = Annotated[int, typer.Option(help="Of the random inputs that stand in for those not given.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs that stand in for those not given.")]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,8 +50,8 @@ def told_plainly(command: Command) -> Command:
         except typer.Exit:  # a RuntimeError too, and no error
             raise
         except (OSError, ValueError, RuntimeError) as error:
-            errors.print("[bold red]error:[/]", end=" ")
-            errors.print(str(error).strip(), markup=False, highlight=False)
+            errors.print("error:", style="bold red", end=" ")
+            errors.print(str(error).strip(), highlight=False, soft_wrap=True)
             raise typer.Exit(1) from error
 
     return wrapper  # type: ignore[return-value]
@@ -69,6 +71,8 @@ def key_values(pairs: Iterable[str] | None, what: str) -> dict[str, str]:
 def loaded(names: Sequence[str] | None, options: Iterable[str] | None) -> list[tflgpu.Delegate]:
     """The delegates by name, all with the same options."""
     values = key_values(options, "--delegate-option")
+    if values and not names:
+        raise ValueError("--delegate-option is for a delegate: name one with --delegate")
     return [tflgpu.load_delegate(name, values) for name in names or ()]
 
 
@@ -92,17 +96,18 @@ def opened(
 def inputs_for(interpreter: Any, given: Sequence[str] | None, seed: int, ranges: Mapping[str, Any] = {}) -> list[Array]:
     """One array an input, in order: from the files given, by position or name, and random where none is."""
     details = interpreter.get_input_details()
+    names = [d["name"] for d in details]
     files: dict[str, Path] = {}
     for position, text in enumerate(given or ()):
         name, sign, path = text.partition("=")
-        if not sign:
+        if not sign or (name not in names and Path(text).exists()):
             if position >= len(details):
-                raise ValueError(f"the model has {len(details)} inputs; {text!r} is one too many")
-            name, path = details[position]["name"], text
+                raise ValueError(f"the inputs of the model are {names}; {text!r} is one too many")
+            name, path = names[position], text
         files[name] = Path(path)
-    unknown = set(files) - {d["name"] for d in details}
+    unknown = (set(files) | set(ranges)) - set(names)
     if unknown:
-        raise ValueError(f"no input {', '.join(sorted(unknown))}; the inputs are {[d['name'] for d in details]}")
+        raise ValueError(f"no input {', '.join(sorted(unknown))}; the inputs are {names}")
     generator = np.random.default_rng(seed)
     return [
         from_file(files[d["name"]], d) if d["name"] in files else at_random(d, generator, ranges.get(d["name"]))
@@ -111,18 +116,36 @@ def inputs_for(interpreter: Any, given: Sequence[str] | None, seed: int, ranges:
 
 
 def from_file(path: Path, details: Mapping[str, Any]) -> Array:
-    """An input's value: .npy; .npz, by the input's name or its only array; an image, scaled; or raw bytes."""
+    """An input's value: .npy; .npz, by the input's name or its only array; an image, scaled; or raw bytes.
+
+    Raises ValueError, naming the input and the file, for what cannot be read.
+    """
+    try:
+        return _read(path, details)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        takes = f"{np.dtype(details['dtype']).name} {list(map(int, details['shape']))}"
+        raise ValueError(f"input {details['name']!r}, which takes {takes}, from {path}: {error}") from error
+
+
+def _read(path: Path, details: Mapping[str, Any]) -> Array:
+    if path.suffix in (".npy", ".npz"):
+        with path.open("rb") as file:
+            if file.read(4) not in (b"\x93NUM", b"PK\3\4", b"PK\5\6"):
+                raise ValueError("not a file that NumPy has saved")
     if path.suffix == ".npy":
         return np.asarray(np.load(path, allow_pickle=False))
     if path.suffix == ".npz":
-        arrays = np.load(path, allow_pickle=False)
-        key = details["name"] if details["name"] in arrays.files else arrays.files[0]
-        if key != details["name"] and len(arrays.files) > 1:
-            raise ValueError(f"{path} has {arrays.files}, none of them named {details['name']!r}")
-        return np.asarray(arrays[key])
+        with np.load(path, allow_pickle=False) as arrays:
+            if details["name"] not in arrays.files and len(arrays.files) != 1:
+                raise ValueError(f"has {arrays.files or 'no arrays'}, none of that name")
+            return np.asarray(arrays[details["name"] if details["name"] in arrays.files else arrays.files[0]])
     if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"):
         return from_image(path, details)
-    return np.fromfile(path, details["dtype"]).reshape(details["shape"])
+    content = path.read_bytes()
+    wanted = int(np.prod(details["shape"], dtype=np.int64)) * np.dtype(details["dtype"]).itemsize
+    if len(content) != wanted:
+        raise ValueError(f"raw bytes must be {wanted}, are {len(content)}")
+    return np.frombuffer(content, details["dtype"]).reshape(details["shape"])
 
 
 def from_image(path: Path, details: Mapping[str, Any]) -> Array:
@@ -133,7 +156,7 @@ def from_image(path: Path, details: Mapping[str, Any]) -> Array:
         raise ValueError(f"reading {path} needs Pillow: pip install 'tflgpu[cli]'") from missing
     shape = [int(d) for d in details["shape"]]
     if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3, 4):
-        raise ValueError(f"input {details['name']} of shape {shape} takes no image; that needs (1, h, w, 1, 3 or 4)")
+        raise ValueError("an image needs an input of shape [1, h, w, 1, 3 or 4]")
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[shape[3]]
     with Image.open(path) as image:
         pixels = np.asarray(image.convert(mode).resize((shape[2], shape[1]))).reshape(shape)
@@ -164,17 +187,27 @@ def at_random(details: Mapping[str, Any], generator: np.random.Generator, within
 
 def feed(interpreter: Any, arrays: Sequence[Array]) -> None:
     """Resizes where shapes differ, allocates, and sets the inputs."""
+    resized = []
     for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
         if tuple(details["shape"]) != array.shape:
+            resized.append(f"{details['name']!r} from {list(map(int, details['shape']))} to {list(array.shape)}")
             interpreter.resize_tensor_input(details["index"], array.shape)
-    interpreter.allocate_tensors()
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        if not resized:
+            raise
+        raise RuntimeError(f"{str(error).strip()} (the given values resized {'; '.join(resized)})") from error
     for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
         interpreter.set_tensor(details["index"], array)
 
 
 def outputs_of(interpreter: Any) -> dict[str, Array]:
-    """Name -> value of every output."""
-    return {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
+    """Name -> value of every output; one whose name another has already gets its number to it."""
+    found: dict[str, Array] = {}
+    for number, d in enumerate(interpreter.get_output_details()):
+        found[f"{d['name']}#{number}" if d["name"] in found else d["name"]] = interpreter.get_tensor(d["index"])
+    return found
 
 
 def quantity(nbytes: float) -> str:

@@ -39,15 +39,16 @@ def run(
 ) -> None:
     """Run a model once. Inputs that are not given are random, by --seed."""
     interpreter = opened(model, loaded(delegate, delegate_option), num_threads)
-    with console.status(f"running {model.name}"):
+    with console.status("running the model"):
         feed(interpreter, inputs_for(interpreter, inputs, seed))
         interpreter.invoke()
     if delegate:
         console.print(interpreter.delegation_report().splitlines()[0])
     results: dict[str, Any] = outputs_of(interpreter)
     if output:
+        output = output if output.suffix == ".npz" else output.with_name(f"{output.name}.npz")
         np.savez(output, **results)
-        console.print(f"{len(results)} outputs in {output}")
+        console.print(f"{', '.join(results)} in {output}")
     else:
         console.print(summary(results))
 

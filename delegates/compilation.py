@@ -87,7 +87,9 @@ class Compilation:
     def calls(self) -> list[Call]:
         device = self.device
         steps = [step for group in self.groups for step in group if not isinstance(step, Share)]
-        launches = [composed([s], device.dialect, device.limits) if isinstance(s, Loop) else s for s in steps]
+        launches = [
+            composed([s], device.dialect, device.limits, self._memory) if isinstance(s, Loop) else s for s in steps
+        ]
         return [call for launch in launches for call in self._calls(launch)]
 
     def fault_check(self) -> Call | None:
@@ -136,6 +138,14 @@ class Compilation:
             if root not in self.boundary and self.specs[root].data is None:
                 return root
         return None
+
+    def _memory(self, argument: Argument) -> object:
+        """What two arguments have in common whose storage is the same."""
+        key = self._key(argument)
+        if key is None and isinstance(argument, Ref):
+            root = self.roots.get(argument.tensor, argument.tensor)
+            return id(self.boundary.get(root, self.specs[root].data))
+        return id(argument) if key is None else ("arena", key)
 
     def _arena(self) -> dict[int, Any]:
         """Buffers for all that lives inside the part, each in place of others that are dead by then."""

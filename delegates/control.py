@@ -1,4 +1,4 @@
-"""WHILE and IF whose graphs are small: lowered whole, into one Loop that runs in one block of the device."""
+"""WHILE and IF whose graphs are small: lowered whole, into one Loop that runs in one launch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share, Temp, launches_of
 from tflgpu.delegates.lowering.movement import WHOLE, copy, move
-from tflgpu.delegates.lowering.recurrent_sequence import SMALL_STEP, SMALL_STEP_OF_A_GPU
+from tflgpu.delegates.lowering.recurrent_sequence import small_step
 from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
 from tflgpu.delegates.subgraphs import Storage, lowered_graph, placed
 
@@ -39,7 +39,8 @@ def while_(node: Node, limits: DeviceLimits) -> Lowered:
     fixed = [i == o for i, o in zip(body.inputs, body.outputs, strict=True)]
     given = [spec if still else replace(spec, data=None) for spec, still in zip(first, fixed, strict=True)]
     test, turn = (lowered_graph(graph, given, graphs, limits) for graph in (cond, body))
-    require(test.work + turn.work <= _small(limits), f"a turn of {test.work + turn.work:,} operations")
+    work = test.work + turn.work
+    require(work <= small_step(limits), f"a turn of {work:,} operations")
     for k, index in enumerate(body.outputs):
         after = turn.specs[index]
         require((after.shape, after.type) == (first[k].shape, first[k].type), f"loop variable {k} changes its shape")
@@ -51,15 +52,10 @@ def while_(node: Node, limits: DeviceLimits) -> Lowered:
     condition = asks(Ref(cond.outputs[0]))
     steps = does.steps()
     carried = [(k, does(Ref(body.outputs[k]))) for k, still in enumerate(fixed) if not still and size(first[k])]
-    loop = Loop(tuple(_carried(steps, carried, held, first)), 0, tuple(asks.steps()), condition)
+    loop = Loop(tuple(_carried(steps, carried, held, first)), 0, tuple(asks.steps()), condition, work)
     begin = [copy(first[k], node.outputs[k]) for k, _ in carried]
     kept = [Share(out.index, spec.index) for spec, out, still in zip(first, node.outputs, fixed, strict=True) if still]
     return [_checked(Loop((*begin, loop), 1), limits), *kept]
-
-
-def _small(limits: DeviceLimits) -> int:
-    """Operations that one block does in less time than launches from the host would take to start."""
-    return SMALL_STEP if limits.cpu else SMALL_STEP_OF_A_GPU
 
 
 def _checked(loop: Loop, limits: DeviceLimits) -> Loop:
@@ -141,7 +137,7 @@ def if_(node: Node, limits: DeviceLimits) -> Lowered:
     condition = node.input(0)
     for index, value in zip(indices, ("(x != 0)", "(x == 0)"), strict=True):
         branch = lowered_graph(graphs[index], given, graphs, limits)
-        require(branch.work <= _small(limits), f"a branch of {branch.work:,} operations")
+        require(branch.work <= small_step(limits), f"a branch of {branch.work:,} operations")
         place = Storage(branch, [Ref(spec.index) for spec in given])
         body = place.steps()
         for k, out in enumerate(node.outputs):
@@ -151,7 +147,7 @@ def if_(node: Node, limits: DeviceLimits) -> Lowered:
                 body.append(_copied(place(Ref(graphs[index].outputs[k])), Ref(out.index), out))
         flag = Temp(1)
         steps.append(_flag(condition, flag, value))
-        loops.append(Loop((*body, move(np.zeros(1, np.bool_), flag, 1, "u8")), 0, (), flag))
+        loops.append(Loop((*body, move(np.zeros(1, np.bool_), flag, 1, "u8")), 0, (), flag, branch.work))
     return [_checked(Loop((*steps, *loops), 1), limits)]
 
 

@@ -23,6 +23,10 @@ PROBE = 'extern "C" __global__ void probe() {}\n'
 TENSOR_CORES = "#include <cuda_fp16.h>\n#include <mma.h>\n"
 
 
+GRID_WIDE = "GRID_WIDE"
+"""Defined in programs whose blocks wait for one another: a cooperative launch runs all of them at once."""
+
+
 class Compiler:
     """For one device, the current one whenever a method is called. folder: where programs are kept; None: nowhere."""
 
@@ -50,7 +54,9 @@ class Compiler:
     def function(self, text: str, name: str) -> Any:
         """The kernel of that name. Raises CuPy's CompileException."""
         if text not in self._modules:
-            self._modules[text] = self._cupy.RawModule(path=str(self._program(text)))
+            together = f"#define {GRID_WIDE} " in text
+            path = str(self._program(text))
+            self._modules[text] = self._cupy.RawModule(path=path, enable_cooperative_groups=together)
         kernel = self._modules[text].get_function(name)
         kernel.compile()  # loads it, which would otherwise happen in the first run, perhaps while that is recorded
         return kernel

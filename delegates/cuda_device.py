@@ -22,6 +22,9 @@ from tflgpu.delegates.tune import Tuner
 from tflgpu.graph import Array, Shape, TensorSpec
 from tflgpu.memory import Tensor
 
+MOST_BLOCKS = 16
+"""Blocks of one sequence: a turn that keeps more of them busy is worth launches of its own."""
+
 VECTOR = 16
 """Bytes of the widest load that a kernel makes."""
 
@@ -45,6 +48,7 @@ class CudaDevice:
             chains=True,
             warps=True,
             tensor_cores=False,
+            blocks=self._blocks_at_once(number, properties["multiProcessorCount"]),
         )
         self.graphs = True
         self.profile = False
@@ -69,6 +73,11 @@ class CudaDevice:
             names = [self.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
             found = "; ".join(f"{i}: {name}" for i, name in enumerate(names))
             raise ValueError(f"cuda delegate: no GPU {number}; found {found}")
+
+    def _blocks_at_once(self, number: int, units: int) -> int:
+        """How many blocks of a sequence may wait for one another."""
+        attribute = self.runtime.cudaDevAttrCooperativeLaunch
+        return min(units, MOST_BLOCKS) if self.runtime.deviceGetAttribute(attribute, number) else 1
 
     def _use_tensor_cores(self, capability: int) -> None:
         """Where the GPU has them and mma.h is installed. Raises ValueError where precision needs what is not there."""
@@ -223,6 +232,10 @@ class CudaDevice:
         return Routine(name, getattr(self._cublas, name))
 
     def bind(self, kernel: Any, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
+        if getattr(kernel, "enable_cooperative_groups", False):
+            (blocks,), (threads,) = grid, block
+            of_one = self._cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, threads, 0)
+            grid = (min(blocks, of_one * self.limits.units),)
         fixed = tuple(grid), tuple(block), tuple(args)
 
         def call() -> None:

@@ -24,6 +24,8 @@ from tflgpu.graph import Array
 MEMORY = 1 << 33
 """Bytes that the emulated device says it has."""
 
+MULTIPROCESSORS = 132
+
 _lock = threading.RLock()  # there is one set of fibers in a process
 
 
@@ -50,6 +52,7 @@ class Emulator:
             UnownedMemory=unowned_memory,
             cublas=emulated_cublas.binding(lambda work: _current().do(work)),
             compiler=SimpleNamespace(CompileException=CompileException, compile_using_nvrtc=_program),
+            driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=_resident),
             get_cuda_path=lambda: None,
             nvrtc=SimpleNamespace(getVersion=lambda: (12, 9)),
             get_current_stream=lambda: stream,
@@ -57,8 +60,10 @@ class Emulator:
             runtime=runtime,
         )
 
-    def RawModule(self, code: str = "", *, path: str = "", options: tuple[str, ...] = ()) -> Module:
-        return Module(self.programs, code or Path(path).read_text(), options)
+    def RawModule(
+        self, code: str = "", *, path: str = "", options: tuple[str, ...] = (), enable_cooperative_groups: bool = False
+    ) -> Module:
+        return Module(self.programs, code or Path(path).read_text(), options, enable_cooperative_groups)
 
 
 class ndarray:
@@ -214,13 +219,20 @@ runtime = SimpleNamespace(
         "name": f"emulator on {platform.machine()}".encode(),
         "major": 9,
         "minor": 0,
-        "multiProcessorCount": 132,
+        "multiProcessorCount": MULTIPROCESSORS,
         "sharedMemPerBlock": 49152,
     },
+    cudaDevAttrCooperativeLaunch=95,
+    deviceGetAttribute=lambda attrib, device: 1,
     driverGetVersion=lambda: 12090,
     runtimeGetVersion=lambda: 12090,
     memGetInfo=lambda: (MEMORY, MEMORY),
 )
+
+
+def _resident(func: int, blockSize: int, dynamicSMemSize: int) -> int:
+    """Blocks of so many threads that a multiprocessor runs at once."""
+    return 2048 // blockSize
 
 
 def _program(source: str, options: tuple[str, ...] = ()) -> tuple[bytes, None]:
@@ -231,19 +243,21 @@ def _program(source: str, options: tuple[str, ...] = ()) -> tuple[bytes, None]:
 class Module:
     """A program, compiled when a kernel is first asked for."""
 
-    def __init__(self, programs: Programs, code: str, options: tuple[str, ...]):
-        self._programs, self._code, self._options = programs, code, options
+    def __init__(self, programs: Programs, code: str, options: tuple[str, ...], cooperative: bool):
+        self._programs, self._code, self._options, self._cooperative = programs, code, options, cooperative
 
     def get_function(self, name: str) -> Kernel:
         library, path = self._programs.load(self._code, self._options, name)
-        return Kernel(self._programs, library, path, name)
+        return Kernel(self._programs, library, path, name, self._cooperative)
 
 
 class Kernel:
     """One kernel of a program."""
 
-    def __init__(self, programs: Programs, library: ctypes.CDLL, path: Path, name: str):
+    def __init__(self, programs: Programs, library: ctypes.CDLL, path: Path, name: str, cooperative: bool):
         self._programs, self._path, self.name = programs, path, name
+        self.enable_cooperative_groups = cooperative
+        self.kernel = SimpleNamespace(ptr=id(self))
         self._go = getattr(library, f"emu_go_{name}")
         sizes, kinds = (ctypes.c_int * 64)(), (ctypes.c_int * 64)()
         count = getattr(library, f"emu_describe_{name}")(sizes, kinds)
@@ -259,9 +273,11 @@ class Kernel:
         if len(args) != len(self._parameters):
             raise TypeError(f"{self.name} takes {len(self._parameters)} arguments, not {len(args)}")
         kept = [self._value(place, a) for place, a in enumerate(args)]
-        launch = _Launch(
-            _three(grid), _three(block), (ctypes.c_void_p * max(len(kept), 1))(*map(ctypes.addressof, kept))
-        )
+        cooperative = self.enable_cooperative_groups
+        if cooperative and np.prod(grid) > MULTIPROCESSORS * _resident(0, int(np.prod(block)), shared_mem):
+            raise RuntimeError("cudaErrorCooperativeLaunchTooLarge: too many blocks in cooperative launch")
+        pointers = (ctypes.c_void_p * max(len(kept), 1))(*map(ctypes.addressof, kept))
+        launch = _Launch(_three(grid), _three(block), pointers, cooperative)
         buffers = [(a, kind) for a, (_, kind) in zip(args, self._parameters, strict=True) if isinstance(a, ndarray)]
 
         def run() -> None:
@@ -312,12 +328,14 @@ class _Launch:
             ("args", ctypes.c_void_p),
             ("shared_begin", ctypes.c_void_p),
             ("shared_end", ctypes.c_void_p),
+            ("cooperative", ctypes.c_int),
         ]
 
-    def __init__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Any):
+    def __init__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Any, cooperative: bool):
         self._args = args
         three = ctypes.c_uint * 3
-        self.struct = self.Struct(three(*grid), three(*block), ctypes.cast(args, ctypes.c_void_p), None, None)
+        place = ctypes.cast(args, ctypes.c_void_p)
+        self.struct = self.Struct(three(*grid), three(*block), place, None, None, cooperative)
 
 
 def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:

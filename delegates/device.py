@@ -31,6 +31,7 @@ class DeviceLimits:
     inner_barriers: whether functions that a kernel calls, and loops, may have barriers: whether there can be sequences.
     warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
     library: whether it has the routines of lowering/library.py.
+    blocks: how many blocks of one launch may wait for one another, so that they can share a sequence's work.
     """
 
     max_block: int = 256
@@ -49,6 +50,7 @@ class DeviceLimits:
     tensor_cores: bool = False
     library: bool = False
     inner_barriers: bool = True
+    blocks: int = 1
 
 
 class Device(Protocol):

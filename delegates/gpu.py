@@ -50,7 +50,7 @@ class GpuDelegate:
                 raise Unsupported(f"no body of {node.op} in this device's language (.{dialect.suffix})")
         for launch in (launch for step in steps if isinstance(step, Loop) for launch in step.launches()):
             if not fits(launch, dialect, limits):
-                raise Unsupported(f"{launch.name} in a graph that one block runs")
+                raise Unsupported(f"{launch.name} in a graph that one launch runs")
 
     @property
     def _graphs(self) -> Sequence[Graph]:

@@ -105,15 +105,17 @@ class Launch:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """Steps that run again and again, turn by turn, all in one block of work-items (sequence.py).
+    """Steps that run again and again, turn by turn, all in one launch (sequence.py).
 
     Either `turns` times; or as long as the byte at `test` is not 0, which `before` makes ahead of every turn.
+    work: operations of a turn, by which several blocks may share it.
     """
 
     steps: tuple[Launch | Loop, ...]
     turns: int = 0
     before: tuple[Launch | Loop, ...] = ()
     test: Argument | None = None
+    work: int = 0
 
     def launches(self) -> Iterator[Launch]:
         """All launches in it, those of inner loops too."""

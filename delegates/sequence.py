@@ -1,14 +1,15 @@
-"""Launches that run one after another in one launch of one block: what each costs to start is then paid once.
+"""Launches that run one after another in one launch: what each costs to start is then paid once.
 
 Each constituent's kernel becomes a function of the work-item's number, under its own defines, and its work-items are
-shared out among the WIDTH of the block, which meet at a barrier behind each. A CPU's compiler makes vectors of them.
-Scalars become literals; a Loop becomes one.
+shared out among the WIDTH of a block. A CPU's compiler makes vectors of them. Those that do not touch what another
+writes are done in one go; then all meet at a barrier. Scalars become literals; a Loop becomes one. Where a turn is much
+work and the device runs several blocks at once, these share it, and the barrier is theirs all (GRID_WIDE).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -29,6 +30,7 @@ from tflgpu.delegates.launch import (
     launches_of,
     needs_types,
 )
+from tflgpu.delegates.lowering.recurrent_sequence import SMALL_STEP_OF_A_GPU
 from tflgpu.delegates.lowering.registry import c_float
 from tflgpu.delegates.preprocess import active_lines
 
@@ -36,6 +38,8 @@ MAX_BUFFERS = 96
 """Pointers that a kernel may have: PoCL takes 1024 bytes of arguments."""
 
 Step = Launch | Loop
+Memory = Callable[[Argument], object]
+"""What two arguments have in common whose storage is the same."""
 
 
 def width(limits: DeviceLimits) -> int:
@@ -82,12 +86,16 @@ _ALONE = re.compile(
 
 @dataclass(frozen=True)
 class _Function:
-    """A kernel's file as functions. rows: the whole block makes one row after another."""
+    """A kernel's file as functions. rows: the whole block makes one row after another.
+
+    constant: of each kernel, which of its parameters it does not write through.
+    """
 
     text: str
     names: tuple[str, ...]
     macros: tuple[str, ...]
     rows: bool
+    constant: Mapping[str, tuple[bool, ...]]
 
 
 def fits(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> bool:
@@ -126,17 +134,32 @@ def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, widt
     body = re.sub(r"\bWIDTH\b", known.get("WIDTH", ""), body)
     if not names or _ALONE.search(" ".join([body, *known.values()])):
         return None
+    constant = {m[1]: _constant(body, m.end(), known) for m in re.finditer(words.kernel, body)}
     if rows:
         first += f"{words.partial_type} partial, "
     body = re.sub(words.kernel, rf"FN void \1({first}", body)
     macros = re.findall(r"^\s*#\s*define (\w+)", body, re.M)
-    return _Function(body, (*names, *helpers), tuple(macros), rows)
+    return _Function(body, (*names, *helpers), tuple(macros), rows, constant)
+
+
+def _constant(text: str, start: int, known: Mapping[str, str]) -> tuple[bool, ...]:
+    """Of the parameters that begin there, which are pointers to const."""
+    depth, end = 1, start
+    while depth:
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        end += 1
+    listed = text[start : end - 1]
+    for _ in range(3):  # macros that stand for parameters, and their types
+        listed = re.sub(r"\b[A-Z]\w*\b", lambda m: known.get(m[0], m[0]), listed)
+    each = [part for part in re.split(r",(?![^(]*\))", listed) if part.strip()]
+    return tuple(re.search(r"\bconst\b|\bIN\(", part) is not None for part in each)
 
 
 @dataclass(eq=False)
 class _Program:
     dialect: Dialect
     limits: DeviceLimits
+    memory: Memory
     buffers: dict[object, Argument] = field(default_factory=dict)
     functions: dict[tuple[str, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
@@ -164,42 +187,68 @@ class _Program:
             self.buffers[identity(value)] = value
         return f"UNTYPED(p{list(self.buffers).index(identity(value))})"
 
-    def stages(self, steps: Iterable[Step], depth: int = 0) -> list[str]:
+    def stages(self, steps: Iterable[Step], depth: int = 0, read: Sequence[Argument] = ()) -> list[str]:
+        """read: what all may still be reading when the first stage begins."""
         out: list[str] = []
+        waiting: list[Launch] = []
         for step in steps:
             if isinstance(step, Loop):
+                out += self.meeting(waiting, depth, read)
                 out += self.loop(step, depth)
+                waiting, read = [], ()
             else:
-                for launch in step.sequence:
-                    out += self.stage(launch, f"turn{depth - 1}")
-        return out
+                waiting += [launch for launch in step.sequence if 0 not in launch.threads]
+        return out + self.meeting(waiting, depth, read)
+
+    def meeting(self, launches: Sequence[Launch], depth: int, read: Sequence[Argument]) -> list[str]:
+        """The launches, with a barrier behind all that may run between the same two."""
+        if read and not launches:
+            return ["TOGETHER;"]
+        out: list[list[str]] = []
+        written: dict[object, int] = {}
+        seen = {self.memory(a): 1 for a in read}
+        for launch in launches:
+            made = _function_of(launch, self.dialect, self.limits)
+            assert made is not None, launch.kernel
+            constant = made.constant[launch.name]
+            if len(constant) != len(launch.args):
+                constant = (False,) * len(launch.args)
+            touched = [
+                (self.memory(a), still)
+                for a, still in zip(launch.args, constant, strict=True)
+                if not isinstance(a, np.generic | Turn)
+            ]
+            # The first place behind all writes of what it touches, and behind all reads of what it writes.
+            place = max(
+                [0, *(written.get(m, 0) for m, _ in touched), *(seen.get(m, 0) for m, still in touched if not still)]
+            )
+            for m, still in touched:
+                places = seen if still else written
+                places[m] = max(places.get(m, 0), place + 1)
+            while place >= len(out):  # two, where the first waits for what is read
+                out.append([])
+            out[place].append(self.stage(launch, made, f"turn{depth - 1}"))
+        return [line for stages in out for line in (*stages, "TOGETHER;")]
 
     def loop(self, loop: Loop, depth: int) -> list[str]:
         turn = f"turn{depth}"
-        steps = self.stages(loop.steps, depth + 1)
         if loop.test is None:
+            steps = self.stages(loop.steps, depth + 1)
             return [f"for (i32 {turn} = 0; {turn} < {loop.turns}; {turn}++) {{", *steps, "}"]
-        before = self.stages(loop.before, depth + 1)
-        tests = [f"*(IN(u8)){self.argument(loop.test, '')}"]
         # What is computed from inputs found wrong may never end the loop.
         faults = dict.fromkeys(a for launch in loop.launches() for a in launch.args if isinstance(a, Fault))
+        before = self.stages(loop.before, depth + 1)
+        steps = self.stages((*loop.steps, *loop.before), depth + 1, (loop.test, *faults))
+        tests = [f"*(IN(u8)){self.argument(loop.test, '')}"]
         tests += [f"!*(IN(i32)){self.argument(fault, '')}" for fault in faults]
-        test = " && ".join(tests)
-        # Nobody makes the next test before all have read this one.
-        return [*before, f"for (i32 {turn} = 0; {test}; {turn}++) {{", "TOGETHER;", *steps, *before, "}"]
+        return [*before, f"for (i32 {turn} = 0; {' && '.join(tests)}; {turn}++) {{", *steps, "}"]
 
-    def stage(self, launch: Launch, turn: str) -> list[str]:
-        if 0 in launch.threads:
-            return []
-        made = _function_of(launch, self.dialect, self.limits)
-        assert made is not None, launch.kernel
+    def stage(self, launch: Launch, made: _Function, turn: str) -> str:
         given = ", ".join(self.argument(a, turn) for a in launch.args)
         name = self.name(launch, made)
         if made.rows:
-            call = f"for (i32 row = 0; row < {launch.grid[0]}; row++) {name}(row, partial, {given});"
-        else:
-            call = f"for (i32 item = ME; item < {launch.threads[0]}; item += WIDTH) {name}(item, {given});"
-        return [call, "TOGETHER;"]
+            return f"for (i32 row = FIRST_ROW; row < {launch.grid[0]}; row += ROWS) {name}(row, partial, {given});"
+        return f"for (i32 item = FIRST_ITEM; item < {launch.threads[0]}; item += ITEMS) {name}(item, {given});"
 
 
 def identity(buffer: Argument) -> object:
@@ -227,21 +276,34 @@ def literal(value: Any) -> str:
     return f"((i64)((u64){number >> 32 & 0xFFFFFFFF}u << 32 | {number & 0xFFFFFFFF}u))"
 
 
-def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits) -> Launch:
+def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memory: Memory = identity) -> Launch:
     """The steps, all of which fit, as one launch."""
-    program = _Program(dialect, limits)
+    program = _Program(dialect, limits, memory)
     body = program.stages(steps)
     words, block = _DIALECTS[dialect.suffix], width(limits)
+    blocks = max(1, min(limits.blocks, -(-_most_work(steps) // SMALL_STEP_OF_A_GPU)))
+    defines, arguments = {"WIDTH": block}, list(program.buffers.values())
+    parameters = [f"BUFFER p{k}" for k in range(len(arguments))]
+    if blocks > 1:
+        defines["GRID_WIDE"] = 1
+        parameters.append("BUFFER arrived")
+        arguments.append(np.zeros(1, np.uint32))
     text = [
         files(dialect.package).joinpath(words.header).read_text(),
         *program.texts,
-        f"BLOCK sequence({', '.join(f'BUFFER p{k}' for k in range(len(program.buffers)))}) {{",
+        f"BLOCK sequence({', '.join(parameters)}) {{",
         "SHARED_FLOATS(partial);",
         *body,
         "}",
     ]
     texts = {dialect.suffix: "\n".join(text)}
-    return Launch("sequence.sequence", tuple(program.buffers.values()), (block,), (block,), {"WIDTH": block}, texts)
+    return Launch("sequence.sequence", tuple(arguments), (block * blocks,), (block,), defines, texts)
+
+
+def _most_work(steps: Iterable[Step]) -> int:
+    """Operations of a turn of the loop that has the most."""
+    loops = [step for step in steps if isinstance(step, Loop)]
+    return max((max(loop.work, _most_work((*loop.before, *loop.steps))) for loop in loops), default=0)
 
 
 MOST_STAGES = 48

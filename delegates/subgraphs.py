@@ -139,7 +139,7 @@ def placed(step: Launch | Loop, place: Place) -> Launch | Loop:
     """The step with other arguments."""
     if isinstance(step, Loop):
         steps, before = (tuple(placed(s, place) for s in group) for group in (step.steps, step.before))
-        return Loop(steps, step.turns, before, None if step.test is None else place(step.test))
+        return Loop(steps, step.turns, before, None if step.test is None else place(step.test), step.work)
     before_it = tuple(placed(s, place) for s in step.before)
     assert all(isinstance(s, Launch) for s in before_it)
     args = tuple(place(argument) for argument in step.args)

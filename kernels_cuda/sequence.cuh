@@ -1,4 +1,5 @@
-// The words in which sequence.py writes its programs: one block of WIDTH threads, and buffers of no type.
+// The words in which sequence.py writes its programs: blocks of WIDTH threads, and buffers of no type. One block, or with
+// GRID_WIDE several, all of which are on the GPU at once (a cooperative launch).
 struct Untyped {
     u8* bytes;
     template <class T> __device__ __forceinline__ operator T*() const { return (T*)bytes; }
@@ -8,4 +9,31 @@ struct Untyped {
 #define UNTYPED(buffer) (Untyped{buffer})
 #define SHARED_FLOATS(name) __shared__ f32 name[WIDTH]
 #define ME ((i32)threadIdx.x)
+#ifdef GRID_WIDE
+// A warp's items are neighbours, and neighbouring warps are of different blocks: few items keep many blocks busy.
+#define FIRST_ITEM ((i32)((threadIdx.x / 32 * gridDim.x + blockIdx.x) * 32 + threadIdx.x % 32))
+#define ITEMS ((i32)gridDim.x * WIDTH)
+#define FIRST_ROW ((i32)blockIdx.x)
+#define ROWS ((i32)gridDim.x)
+#define TOGETHER all_blocks_meet((u32*)arrived)
+
+// Behind it every thread of every block reads what any wrote ahead of it: the fences order it, and the second empties
+// the caches of the multiprocessor. So nothing that is written meanwhile may be read as constant (ld.global.nc): no
+// pointer here is __restrict__. The highest bit of `arrived` changes when all have come, 2^31 being what they add.
+FN void all_blocks_meet(u32* arrived) {
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        __threadfence();
+        u32 before = atomicAdd(arrived, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
+        while (((before ^ *(volatile u32*)arrived) & 0x80000000u) == 0) __nanosleep(20);
+        __threadfence();
+    }
+    __syncthreads();
+}
+#else
+#define FIRST_ITEM ME
+#define ITEMS WIDTH
+#define FIRST_ROW 0
+#define ROWS 1
 #define TOGETHER __syncthreads()
+#endif

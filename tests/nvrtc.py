@@ -32,19 +32,30 @@ class Nvrtc:
 
     def compile(self, text: str, architecture: int, options: tuple[str, ...]) -> dict[str, Compiled]:
         """Each kernel's figures. Raises AssertionError with the log where the text does not compile."""
+        return dict(_figures(self._compiled(text, architecture, ("--ptxas-options=-v", *options))[0]))
+
+    def ptx(self, text: str, architecture: int, options: tuple[str, ...]) -> str:
+        """The program in PTX. Raises AssertionError with the log where the text does not compile."""
+        return self._compiled(text, architecture, options)[1]
+
+    def _compiled(self, text: str, architecture: int, options: tuple[str, ...]) -> tuple[str, str]:
+        """The log, and the PTX."""
         lib, program = self._library, ctypes.c_void_p()
         assert lib.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None) == 0
-        flags = [f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v", *options, *self._includes]
+        flags = [f"--gpu-architecture=sm_{architecture}", *options, *self._includes]
         encoded = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
         result = lib.nvrtcCompileProgram(program, len(flags), encoded)
         size = ctypes.c_size_t()
         lib.nvrtcGetProgramLogSize(program, ctypes.byref(size))
         log = ctypes.create_string_buffer(size.value)
         lib.nvrtcGetProgramLog(program, log)
-        lib.nvrtcDestroyProgram(ctypes.byref(program))
         report = log.value.decode()
         assert result == 0, f"sm_{architecture}:\n{report}"
-        return dict(_figures(report))
+        lib.nvrtcGetPTXSize(program, ctypes.byref(size))
+        ptx = ctypes.create_string_buffer(size.value)
+        lib.nvrtcGetPTX(program, ptx)
+        lib.nvrtcDestroyProgram(ctypes.byref(program))
+        return report, ptx.value.decode()
 
 
 def _wheel(name: str) -> Path:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from cuda_cases import FAST_CASES, SOFTMAX_CASES, whole_numbers
 from delegate_cases import CASES, Case
+from loop_models import large
 from more_delegate_cases import MORE_CASES
 from oracle import assert_same, one_op, tflgpu_run
 from tflgpu.delegates.emulated_programs import compiler
@@ -357,6 +359,25 @@ def test_models_with_state_keep_it_on_the_device(name: str, checking: Any) -> No
     model, invokes = RECURRENT[name]
     got = answers(tflgpu.Interpreter(model_content=model, experimental_delegates=[checking]), invokes)
     assert_same(got, answers(tflgpu.Interpreter(model_content=model), invokes), rtol=1e-5, atol=1e-5)
+
+
+def test_a_turn_of_more_than_a_block_does_is_shared_by_blocks() -> None:
+    delegate = load_delegate("cuda", {"device": DEVICE, "check": DEVICE == "emulator", "require_full": True})
+    made: list[tuple[int, ...]] = []
+    bind = delegate.device.bind
+
+    def noting(kernel: Any, args: Any, grid: Any, block: Any) -> Any:
+        made.append((*grid, kernel.enable_cooperative_groups))
+        return bind(kernel, args, grid, block)
+
+    delegate.device.bind = noting
+    model = large()
+    inputs = [np.int32(0), np.random.default_rng(2).normal(size=(1, 300)).astype(np.float32)]
+    assert_same(tflgpu_run(model, inputs, [delegate]), tflgpu_run(model, inputs), rtol=1e-5, atol=1e-6)
+    assert made == [(2, True)]
+    delegate.device.limits = replace(delegate.device.limits, blocks=1)
+    with pytest.raises(RuntimeError, match="a turn of 91,506 operations"):
+        tflgpu_run(model, inputs, [delegate])
 
 
 RESIDUAL_SHAPES = {"gemm": (1, 9, 9, 8), "pointwise": (1, 9, 9, 8), "split": (1, 2, 2, 160), "depthwise": (1, 9, 9, 8)}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loop_models import large
 from oracle import one_op
 from tflgpu.delegates.cublas import DEFAULT_ALGORITHM, F16, F32, FUNCTIONS, I8, KINDS, functions
 from tflgpu.delegates.cuda_compiler import Compiler, header_folders
@@ -32,6 +33,7 @@ MADE_BY = {
     "cupy.cuda.Stream().end_capture()": "cupy.cuda.Graph",
     "cupy.RawModule()": "cupy.RawModule",
     "cupy.RawModule().get_function()": "cupy.RawKernel",
+    "cupy.RawModule().get_function().kernel": "cupy.cuda.Function",
 }
 """The class of what a call returns."""
 
@@ -81,6 +83,9 @@ def calls_of_a_session() -> list[Call]:
     interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate])
     interpreter.allocate_tensors()
     interpreter.invoke()
+    shared = tflgpu.Interpreter(model_content=large(), experimental_delegates=[delegate])
+    shared.allocate_tensors()
+    shared.invoke()
     x = device.host_array((4, 8), np.float32)
     assert x is not None
     array = SimpleNamespace(__cuda_array_interface__=cuda_interface(x))
@@ -163,6 +168,7 @@ def test_every_call_fits_cupys_parameters(calls: list[Call]) -> None:
         assert set(keywords) <= set(known), f"{path} takes {known}, not {sorted(keywords)}"
         checked.add(path)
     assert {"cupy.cuda.runtime.memcpyAsync()", "cupy.RawModule()", "cupy.cuda.Stream()"} <= checked
+    assert "cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor()" in checked
 
 
 def test_cublas_has_what_is_called_with_as_many_parameters(calls: list[Call]) -> None:

@@ -104,6 +104,66 @@ def test_warps_blocks_and_atomics(check: bool) -> None:
     np.testing.assert_array_equal(floats(swapped), np.where(np.arange(96) < 32, -other, other))
 
 
+MEETING = """
+typedef unsigned u32;
+__device__ void meet(u32* arrived, bool fenced, bool waits) {
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        if (fenced) __threadfence();
+        u32 before = atomicAdd(arrived, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
+        while (waits && ((before ^ *(volatile u32*)arrived) & 0x80000000u) == 0) __nanosleep(20);
+        if (fenced) __threadfence();
+    }
+    __syncthreads();
+}
+extern "C" __global__ void handed_on(float* y, u32* arrived, int fenced, int waits, int meets_twice, int missing) {
+    __shared__ float s[64];
+    int t = threadIdx.x, blocks = gridDim.x;
+    if (blockIdx.x == missing) return;
+    for (int turn = 0; turn < 4; turn++) {
+        float v = y[((blockIdx.x + 1) % blocks) * 64 + t];
+        s[63 - t] = v + 1;
+        if (meets_twice) meet(arrived, fenced, waits); else __syncthreads();
+        y[blockIdx.x * 64 + t] = s[63 - t];
+        meet(arrived, fenced, waits);
+    }
+}"""
+"""Every block hands its row of y to the one before it, adding 1, four times."""
+
+
+def handed_on(emulator: Emulator, cooperative: bool = True, blocks: int = 3, **plan: int) -> Any:
+    y = buffer(emulator, np.repeat(np.arange(blocks, dtype=np.float32), 64))
+    words = {"fenced": 1, "waits": 1, "meets_twice": 1, "missing": -1} | plan
+    args = (y, buffer(emulator, np.zeros(1, np.uint32)), *map(np.int32, words.values()))
+    kernel = emulator.RawModule(MEETING, enable_cooperative_groups=cooperative).get_function("handed_on")
+    with Stream():
+        kernel((blocks,), (64,), args)
+    return floats(y)
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("blocks", [1, 3, 16])
+def test_blocks_of_a_cooperative_launch_wait_for_one_another(blocks: int, check: bool) -> None:
+    want = np.repeat((np.arange(blocks) + 4) % blocks + 4, 64)
+    np.testing.assert_array_equal(handed_on(Emulator(check=check), blocks=blocks), want)
+
+
+@pytest.mark.parametrize(
+    "plan, message",
+    [
+        ({"fenced": 0}, "race: "),
+        ({"waits": 0}, "race: "),
+        ({"meets_twice": 0}, "race: "),
+        ({"missing": 1}, "deadlock: every block waits for another"),
+        ({"cooperative": False}, "which only a cooperative launch is sure to run"),
+        ({"blocks": 132 * 32 + 1}, "cudaErrorCooperativeLaunchTooLarge"),
+    ],
+)
+def test_check_mode_finds_what_is_wrong_between_blocks(plan: Any, message: str, checking: Emulator) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        handed_on(checking, **plan)
+
+
 def test_half_rounds_as_numpy_does() -> None:
     emulator = Emulator()
     text = """#include <cuda_fp16.h>

@@ -10,20 +10,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from convolution_models import BEHIND, SEPARABLES
 from cuda_cases import FAST_CASES, SOFTMAX_CASES
 from delegate_cases import CASES
+from loop_models import large
 from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
 from pattern_models import ATTENTIONS, NORMS
+from tflgpu.delegates import control as control  # which registers how WHILE is lowered
 from tflgpu.delegates.cuda_compiler import OPTIONS
 from tflgpu.delegates.cuda_device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fuse import joined, shares
 from tflgpu.delegates.launch import LIBRARY, SHARED, Launch, Loop, Lowered, launches_of, source
+from tflgpu.delegates.lowering.bodies import with_body
 from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.row_chains import with_row_chains
 from tflgpu.delegates.separable import with_separable
@@ -91,11 +95,13 @@ def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None
 
 def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     """What the nodes of a model become."""
-    session = Session(load(path=None, content=model), OPS)
+    loaded = load(path=None, content=model)
+    session = Session(loaded, OPS)
     graph = session.graphs[0]
     graph.allocate()
     assert graph.plan is not None
-    steps = [step for part in graph.plan.parts for group in groups(part, limits) for step in group]
+    parts = [replace(part, nodes=[with_body(node, loaded.graphs) for node in part.nodes]) for part in graph.plan.parts]
+    steps = [step for part in parts for group in groups(part, limits) for step in group]
     loops = [composed([step], CudaDevice.dialect, limits) for step in steps if isinstance(step, Loop)]
     ways = [way for launch in launches_of(steps) for way in (launch, *launch.variants)]
     return [*(one for way in ways for one in way.sequence if one.stem != LIBRARY), *loops]
@@ -124,6 +130,7 @@ def variants() -> dict[str, Launch]:
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
     wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES, *BEHIND) if pattern.compiled]
     wanted += [(case, fast) for case in SOFTMAX_CASES]
+    wanted += [(SimpleNamespace(model=large), replace(fast, blocks=2))]
     on_tensor_cores = [SEPARABLES[0], *(pattern for pattern in ATTENTIONS if pattern.compiled)]
     wanted += [(pattern, replace(fast, precision=p)) for pattern in on_tensor_cores for p in ("tf32", "fp16")]
     for case, limits in wanted:
@@ -150,3 +157,11 @@ def test_a_kernel_compiles_for_every_gpu_within_its_registers(launch: Launch, nv
         block = math.prod(launch.block) * figures.registers
         assert figures.registers <= REGISTERS and block <= REGISTERS_OF_A_BLOCK, f"sm_{architecture}: {figures}"
         assert figures.shared <= 48 << 10, f"sm_{architecture} uses {figures.shared} bytes of shared memory"
+
+
+def test_a_sequence_reads_nothing_through_the_cache_of_constants(nvrtc: Any) -> None:
+    sequences = [launch for launch in variants().values() if launch.name == "sequence"]
+    assert any("GRID_WIDE" in launch.defines for launch in sequences)
+    for launch in sequences:
+        ptx = nvrtc.ptx(source(launch, CudaDevice.dialect), 90, OPTIONS)
+        assert "ld.global" in ptx and "ld.global.nc" not in ptx

@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from loop_models import NONE, Variables, counted, loop
 from oracle import assert_same, litert, tflgpu_run
 from test_delegates_more import cuda, opencl
-from test_sequence import intel
+from test_sequence import cuda_in_blocks, intel
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
 from tflgpu.list_writes import with_list_writes
 from tflgpu.loader import load
 
-NONE = {"fused_activation_function": "NONE"}
-Variables = Sequence[tuple[str, Sequence[int]]]
 
-
-@pytest.fixture(scope="module", params=[intel, cuda], ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", params=[intel, cuda, cuda_in_blocks], ids=lambda make: make.__name__)
 def delegate(request: pytest.FixtureRequest) -> Any:
-    return request.param()
-
-
-def loop(
-    variables: Variables,
-    body: Callable[[Any, list[Any]], Sequence[Any]],
-    limit: int = 5,
-    m: ModelBuilder | None = None,
-    constants: Sequence[Any] = (),
-) -> bytes:
-    """WHILE the first variable, a counter from an input, is below the limit; constants: values some begin with."""
-    m = m or ModelBuilder()
-    main, cond, inside = m.graph("main"), m.graph("cond"), m.graph("body")
-    given: list[Any] = [*constants, *[None] * (len(variables) - len(constants))]
-    first = [
-        main.input(f"x{k}", kind, list(shape)) if value is None else main.constant(f"x{k}", value)
-        for k, ((kind, shape), value) in enumerate(zip(variables, given, strict=True))
-    ]
-    last = [main.tensor(f"y{k}", kind, list(shape)) for k, (kind, shape) in enumerate(variables)]
-    main.node("WHILE", first, last, cond_subgraph_index=cond.index, body_subgraph_index=inside.index)
-    main.outputs(*last)
-    counter, *_ = [cond.input(f"c{k}", kind, list(shape)) for k, (kind, shape) in enumerate(variables)]
-    go = cond.tensor("go", "BOOL", [])
-    cond.node("LESS", [counter, cond.constant("limit", np.int32(limit))], [go])
-    cond.outputs(go)
-    held = [inside.input(f"b{k}", kind, list(shape)) for k, (kind, shape) in enumerate(variables)]
-    inside.outputs(*body(inside, held))
-    return m.build()
-
-
-def counted(g: Any, i: Any) -> Any:
-    after = g.tensor("after", "INT32", [])
-    g.node("ADD", [i, g.constant("one", np.int32(1))], [after], **NONE)
-    return after
+    with pytest.MonkeyPatch.context() as patch:
+        yield request.param(patch) if request.param is cuda_in_blocks else request.param()
 
 
 def swap(g: Any, v: list[Any]) -> Sequence[Any]:
@@ -253,12 +219,12 @@ def test_the_report_says_which_graphs_run_with_a_node(delegate: Any) -> None:
 
 
 def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tflgpu.delegates import control
+    from tflgpu.delegates.lowering import recurrent_sequence
 
     from tflgpu.delegate import Unsupported
 
-    monkeypatch.setattr(control, "SMALL_STEP", 100)
-    monkeypatch.setattr(control, "SMALL_STEP_OF_A_GPU", 100)
+    monkeypatch.setattr(recurrent_sequence, "SMALL_STEP", 100)
+    monkeypatch.setattr(recurrent_sequence, "SMALL_STEP_OF_A_GPU", 1)
     interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
     interpreter.allocate_tensors()
     (part,) = interpreter._graphs[0].parts

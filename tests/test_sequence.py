@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 from test_delegates_more import RECURRENT, cuda
-from tflgpu.delegates import compilation
+from tflgpu.delegates import compilation, sequence
+from tflgpu.delegates.launch import Launch, Loop, Ref
 from tflgpu.delegates.lowering import recurrent_sequence
 from tflgpu.delegates.preprocess import active_lines
 from tflgpu.delegates.sequence import composed, fits, literal
@@ -78,9 +81,18 @@ def intel() -> Any:
     return GpuDelegate("opencl", GuardedDevice(device), Limits(require_full=True))
 
 
-@pytest.fixture(scope="module", params=[intel, cuda], ids=lambda make: make.__name__)
+def cuda_in_blocks(patch: pytest.MonkeyPatch) -> Any:
+    """The emulator, with every sequence shared by three blocks."""
+    delegate = cuda()
+    delegate.device.limits = replace(delegate.device.limits, blocks=3)
+    patch.setattr(sequence, "_most_work", lambda steps: 1 << 30)
+    return delegate
+
+
+@pytest.fixture(scope="module", params=[intel, cuda, cuda_in_blocks], ids=lambda make: make.__name__)
 def delegate(request: pytest.FixtureRequest) -> Any:
-    return request.param()
+    with pytest.MonkeyPatch.context() as patch:
+        yield request.param(patch) if request.param is cuda_in_blocks else request.param()
 
 
 @pytest.mark.parametrize("name", ["LSTM float, everything", "LSTM hybrid", "LSTM int8, layer norm", "RNN hybrid"])
@@ -154,3 +166,49 @@ def test_small_launches_give_in_a_sequence_what_they_give_one_by_one(
     assert made and max(made) > 1
     assert_same(together, alone, rtol=1e-5, atol=1e-6)
     assert_same(together, tflgpu_run(model, inputs), rtol=1e-5, atol=1e-6)
+
+
+def test_a_stage_waits_for_what_it_reads_under_another_name(delegate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "FLOAT32", [3, 40]), g.tensor("y", "FLOAT32", [40, 3])
+    a, b = g.tensor("a", "FLOAT32", [3, 40]), g.tensor("b", "FLOAT32", [40, 3])
+    g.node("SOFTMAX", [x], [a], beta=1.0)
+    g.node("RESHAPE", [a, g.constant("shape", np.array([40, 3], np.int32))], [b], new_shape=[40, 3])
+    g.node("SOFTMAX", [b], [y], beta=1.0)
+    g.outputs(y)
+    made: list[str] = []
+
+    def noting(*given: Any) -> Any:
+        launch = composed(*given)
+        made.extend(launch.texts.values())
+        return launch
+
+    monkeypatch.setattr(compilation.Compilation, "_small", lambda self, node, launch: 0 not in launch.threads)
+    monkeypatch.setattr(compilation, "composed", noting)
+    inputs = [np.linspace(-3, 3, 120, dtype=np.float32).reshape(3, 40)]
+    got = tflgpu_run(m.build(), inputs, [delegate])
+    (text,) = made
+    assert text[text.index("BLOCK sequence") :].count("TOGETHER;") == 2
+    assert_same(got, tflgpu_run(m.build(), inputs), rtol=1e-5, atol=1e-6)
+
+
+def test_stages_that_do_not_touch_one_anothers_memory_share_a_barrier(delegate: Any) -> None:
+    steps = [Launch("elementwise.unary", (x, y, np.int32(5)), (5,), defines=_NEGATED) for x, y in _PAIRS]
+    limits, dialect = delegate.device.limits, delegate.device.dialect
+    text = composed([Loop(tuple(steps), 1)], dialect, limits).texts[dialect.suffix]
+    made = text[text.index("BLOCK sequence") :].split("TOGETHER;")
+    assert [part.count("unary_0(") for part in made] == [2, 1, 1, 0]
+
+
+def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) -> None:
+    limits, dialect = delegate.device.limits, delegate.device.dialect
+    ask = Launch("elementwise.unary", (Ref(0), Ref(9), np.int32(1)), (1,), defines=_NEGATED)
+    text = composed([Loop((), 0, (ask,), Ref(9))], dialect, limits).texts[dialect.suffix]
+    (inside,) = re.findall(r"turn0\+\+\) \{(.*)\}\n\}", text, re.S)
+    assert re.findall(r"TOGETHER|unary", inside) == ["TOGETHER", "unary", "TOGETHER"]
+
+
+_NEGATED = {"EXPR": "(-x)", "X_T": "f32", "OUT_T": "f32", "X_AT": "(i)"}
+_PAIRS = [(Ref(0), Ref(1)), (Ref(0), Ref(2)), (Ref(1), Ref(3)), (Ref(4), Ref(1))]
+"""The third reads what the first makes; the fourth writes what the third reads."""

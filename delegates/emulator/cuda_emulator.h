@@ -44,12 +44,15 @@ void emu_barrier(void);
 // Waits until every lane of mask that still runs has come with an operation of the same size; out: 32 slots of
 // `size` bytes, one a lane. Returns the lanes that came.
 unsigned emu_exchange(unsigned mask, const void* in, void* out, int size);
+void emu_fence(void);
+void emu_sleep(void);
 void emu_error(const char* format, ...);
 }
 struct EmuLaunch {
     unsigned grid[3], block[3];
     void* const* args;
     unsigned char *shared_begin, *shared_end;
+    int cooperative;  // whether all blocks are under way at once
 };
 extern "C" int emu_run(const EmuLaunch* launch, void (*body)(void* const*));
 
@@ -92,8 +95,9 @@ EMU_FN void __syncwarp(unsigned mask = 0xffffffffu) {
     char nothing = 0, all[32];
     emu_exchange(mask, &nothing, all, 1);
 }
-EMU_FN void __threadfence() {}
+EMU_FN void __threadfence() { emu_fence(); }
 EMU_FN void __threadfence_block() {}
+EMU_FN void __nanosleep(unsigned) { emu_sleep(); }
 
 template <class T> EMU_FN T emu_shuffle(unsigned mask, T v, int source, bool inside) {
     T all[32];

@@ -1,5 +1,6 @@
 // Runs grids of emulated kernels: blocks one after another, each thread until it ends or waits for others. A thread gets
-// a stack of its own (a fiber) only while it waits, so that kernels without barriers are plain loops.
+// a stack of its own (a fiber) only while it waits, so that kernels without barriers are plain loops. The blocks of a
+// cooperative launch are all under way at once: one runs until none of its threads can, or one sleeps.
 // With EMU_CHECK also the compiler's access hooks: out of bounds, misaligned, races, uninitialised shared memory.
 #define EMU_RUNTIME
 #include "cuda_emulator.h"
@@ -10,7 +11,7 @@
 #include <sys/mman.h>
 #include <vector>
 
-static const int MAX_THREADS = 1024;
+static const int MAX_THREADS = 1024, MAX_FIBERS = 8192;
 static const size_t STACK = 64 << 10;
 
 enum State { UNSTARTED, READY, RUNNING, AT_BARRIER, IN_EXCHANGE, DONE };
@@ -29,10 +30,20 @@ struct Thread {
 extern "C" EmuThread emu_thread;
 EmuThread emu_thread;
 
-static Thread threads[MAX_THREADS];
-static unsigned long ready[MAX_THREADS / 64];
-static int thread_count, current, next_unstarted, live, waiting, barriers;
-static unsigned long block_number;
+struct Block {
+    Thread threads[MAX_THREADS];
+    unsigned long ready[MAX_THREADS / 64];
+    int next_unstarted, live, waiting, barriers;
+    unsigned long number;
+    std::vector<unsigned char> shared;  // its shared memory while another block runs
+    unsigned fences;                    // its own so far, and one
+    std::vector<unsigned> seen;         // up to which of its fences it is known what another block has done
+};
+static std::vector<Block> blocks;  // those under way
+static std::vector<unsigned> fenced;
+static Block* here;  // whose thread runs
+static int thread_count, current;
+static unsigned long next_block, block_count, sleeps;
 static const EmuLaunch* launch;
 static void (*body)(void* const*);
 static bool stopped;
@@ -61,7 +72,7 @@ static unsigned char* stacks;
 static std::vector<int> idle;
 static int fiber = -1;  // the running one; -1 is whoever called emu_run
 #ifdef __x86_64__
-static void *saved[MAX_THREADS + 1], *main_saved;
+static void *saved[MAX_FIBERS + 1], *main_saved;
 extern "C" void emu_switch(void** from, void* to);
 asm(".text\n.globl emu_switch\n.type emu_switch,@function\nemu_switch:\n"
     " pushq %rbp\n pushq %rbx\n pushq %r12\n pushq %r13\n pushq %r14\n pushq %r15\n"
@@ -82,7 +93,7 @@ static void go_to(int f) {
 }
 #else
 #include <ucontext.h>
-static ucontext_t saved[MAX_THREADS + 1], main_saved;
+static ucontext_t saved[MAX_FIBERS + 1], main_saved;
 static ucontext_t* slot(int f) { return f < 0 ? &main_saved : &saved[f]; }
 static void prepare(int f, void (*start)()) {
     getcontext(&saved[f]);
@@ -99,26 +110,33 @@ static void go_to(int f) {
 
 // ---- scheduling
 #ifdef EMU_CHECK
-static void check_block();
+static void check_block(const Block& b);
+static void check_launch();
 #else
-static void check_block() {}
+static void check_block(const Block&) {}
+static void check_launch() {}
 #endif
 
+static void set_block() {
+    const unsigned* g = launch->grid;
+    unsigned long n = here->number;
+    emu_thread.block = {(unsigned)(n % g[0]), (unsigned)(n / g[0] % g[1]), (unsigned)(n / g[0] / g[1])};
+}
 static void make_current(int i) {
     current = i;
-    threads[i].state = RUNNING;
-    emu_thread.thread = threads[i].at;
+    here->threads[i].state = RUNNING;
+    emu_thread.thread = here->threads[i].at;
     emu_thread.lane = i & 31;
 }
 static void make_ready(int i) {
-    threads[i].state = READY;
-    ready[i >> 6] |= 1ul << (i & 63);
+    here->threads[i].state = READY;
+    here->ready[i >> 6] |= 1ul << (i & 63);
 }
 static int take_ready() {
     for (int w = 0; w * 64 < thread_count; w++)
-        if (ready[w]) {
-            int i = w * 64 + __builtin_ctzl(ready[w]);
-            ready[w] &= ready[w] - 1;
+        if (here->ready[w]) {
+            int i = w * 64 + __builtin_ctzl(here->ready[w]);
+            here->ready[w] &= here->ready[w] - 1;
             return i;
         }
     return -1;
@@ -126,9 +144,40 @@ static int take_ready() {
 
 static void work();
 
+// Makes another block's shared memory the one that kernels see.
+static void enter(Block& next) {
+    if (&next == here) return;
+    if (launch->shared_begin) {
+        size_t nbytes = launch->shared_end - launch->shared_begin;
+        here->shared.assign(launch->shared_begin, launch->shared_begin + nbytes);
+        memcpy(launch->shared_begin, next.shared.data(), nbytes);
+    }
+    here = &next;
+    set_block();
+}
+
+// Whether a thread of a block has not begun, or may go on.
+static bool runs(const Block& b) {
+    if (b.next_unstarted < thread_count) return true;
+    for (int w = 0; w * 64 < thread_count; w++)
+        if (b.ready[w]) return true;
+    return false;
+}
+
+static void report_deadlock(const Block& b) {
+    int at_barrier = 0, in_exchange = 0;
+    for (int t = 0; t < thread_count; t++) {
+        at_barrier += b.threads[t].state == AT_BARRIER;
+        in_exchange += b.threads[t].state == IN_EXCHANGE;
+    }
+    emu_error("deadlock: %d threads at __syncthreads, %d in a warp operation, %d ended", at_barrier, in_exchange,
+              thread_count - b.live);
+    stopped = true;
+}
+
 // Runs something else: a thread that has not begun, one that may go on, or, when none can, whoever called.
 static void run_another() {
-    if (next_unstarted < thread_count) {
+    if (here->next_unstarted < thread_count) {
         int f = idle.back();
         idle.pop_back();
         prepare(f, work);
@@ -137,44 +186,71 @@ static void run_another() {
     int i = take_ready();
     if (i >= 0) {
         make_current(i);
-        return go_to(threads[i].fiber);
+        return go_to(here->threads[i].fiber);
     }
-    if (live) {
-        int at_barrier = 0, in_exchange = 0;
-        for (int t = 0; t < thread_count; t++) {
-            at_barrier += threads[t].state == AT_BARRIER;
-            in_exchange += threads[t].state == IN_EXCHANGE;
-        }
-        emu_error("deadlock: %d threads at __syncthreads, %d in a warp operation, %d ended", at_barrier, in_exchange,
-                  thread_count - live);
-        stopped = true;
+    for (size_t by = 1; by < blocks.size(); by++) {
+        Block& other = blocks[(here - blocks.data() + by) % blocks.size()];
+        if (!runs(other)) continue;
+        enter(other);
+        return run_another();
     }
+    for (Block& b : blocks)
+        if (b.live) report_deadlock(b);
     go_to(-1);
 }
 
 static void pass_barrier() {
     const void* site = nullptr;
-    waiting = 0;
-    barriers++;
+    here->waiting = 0;
+    here->barriers++;
+    sleeps = 0;
     for (int i = 0; i < thread_count; i++) {
-        Thread& t = threads[i];
+        Thread& t = here->threads[i];
         if (t.state != AT_BARRIER) continue;
 #ifdef EMU_CHECK
         if (site && t.site != site) emu_error("threads of one block wait at different __syncthreads");
 #endif
         site = t.site;
-        t.barriers = barriers;
+        t.barriers = here->barriers;
         make_ready(i);
     }
 }
 
 extern "C" __attribute__((noinline)) void emu_barrier() {
     int me = current;
-    threads[me].state = AT_BARRIER;
-    threads[me].site = __builtin_return_address(0);
-    threads[me].fiber = fiber;
-    if (++waiting == live) pass_barrier();
+    here->threads[me].state = AT_BARRIER;
+    here->threads[me].site = __builtin_return_address(0);
+    here->threads[me].fiber = fiber;
+    if (++here->waiting == here->live) pass_barrier();
     run_another();
+}
+
+// A thread that waits for another block lets that run.
+extern "C" void emu_sleep() {
+    if (!launch->cooperative || ++sleeps > 4 * blocks.size() * thread_count) {
+        emu_error(launch->cooperative ? "deadlock: every block waits for another"
+                                      : "a block waits for another, which only a cooperative launch is sure to run");
+        stopped = true;
+        return go_to(-1);
+    }
+    here->threads[current].fiber = fiber;
+    make_ready(current);
+    for (size_t by = 1; by < blocks.size(); by++) {
+        Block& other = blocks[(here - blocks.data() + by) % blocks.size()];
+        if (!runs(other)) continue;
+        enter(other);
+        break;
+    }
+    run_another();
+}
+
+// What a block has done before its fence is known to all that have a fence after that.
+extern "C" void emu_fence() {
+    sleeps = 0;
+    if (!launch->cooperative) return;
+    fenced[here->number] = here->fences++;
+    for (size_t w = 0; w < fenced.size(); w++)
+        if (here->seen[w] < fenced[w]) here->seen[w] = fenced[w];
 }
 
 // Ends an exchange of a warp's lanes in mask if all of them that still run have come.
@@ -183,22 +259,22 @@ static void try_exchange(int warp, unsigned mask) {
     unsigned need = 0, passed = 0;
     for (int lane = 0; lane < 32; lane++) {
         int i = warp * 32 + lane;
-        if (i >= thread_count || !(mask >> lane & 1) || threads[i].state == DONE) continue;
-        if (threads[i].state != IN_EXCHANGE || threads[i].mask != mask) return;
+        if (i >= thread_count || !(mask >> lane & 1) || here->threads[i].state == DONE) continue;
+        if (here->threads[i].state != IN_EXCHANGE || here->threads[i].mask != mask) return;
         need |= 1u << lane;
-        if (threads[i].exchanges > passed) passed = threads[i].exchanges;
+        if (here->threads[i].exchanges > passed) passed = here->threads[i].exchanges;
     }
     if (!need) return;
-    int size = threads[warp * 32 + __builtin_ctz(need)].size;
+    int size = here->threads[warp * 32 + __builtin_ctz(need)].size;
     for (unsigned m = need; m; m &= m - 1) {
         int lane = __builtin_ctz(m);
-        Thread& t = threads[warp * 32 + lane];
+        Thread& t = here->threads[warp * 32 + lane];
         if (t.size != size) emu_error("lanes of one warp run different warp operations");
         else memcpy(gathered + lane * size, t.in, size);
     }
     for (unsigned m = need; m; m &= m - 1) {
         int i = warp * 32 + __builtin_ctz(m);
-        Thread& t = threads[i];
+        Thread& t = here->threads[i];
         memcpy(t.out, gathered, 32 * (size_t)(t.size < size ? t.size : size));
         t.came = need;
         t.exchanges = passed + 1;
@@ -208,7 +284,7 @@ static void try_exchange(int warp, unsigned mask) {
 
 extern "C" unsigned emu_exchange(unsigned mask, const void* in, void* out, int size) {
     int me = current;
-    Thread& t = threads[me];
+    Thread& t = here->threads[me];
     if (!(mask >> (me & 31) & 1)) emu_error("a warp operation by a lane that is not in its mask %08x", mask);
     t.state = IN_EXCHANGE;
     t.mask = mask;
@@ -223,27 +299,33 @@ extern "C" unsigned emu_exchange(unsigned mask, const void* in, void* out, int s
 
 static void finish() {
     int me = current, warp = me >> 5;
-    threads[me].state = DONE;
-    live--;
+    here->threads[me].state = DONE;
+    here->live--;
+    sleeps = 0;
     for (int i = warp * 32; i < warp * 32 + 32 && i < me; i++)
-        if (threads[i].state == IN_EXCHANGE) try_exchange(warp, threads[i].mask);
-    if (live && waiting == live) pass_barrier();
+        if (here->threads[i].state == IN_EXCHANGE) try_exchange(warp, here->threads[i].mask);
+    if (here->live && here->waiting == here->live) pass_barrier();
 }
 
-static void begin_block() {
-    const unsigned* g = launch->grid;
-    emu_thread.block = {(unsigned)(block_number % g[0]), (unsigned)(block_number / g[0] % g[1]),
-                        (unsigned)(block_number / g[0] / g[1])};
-    if (launch->shared_begin) memset(launch->shared_begin, 0xff, launch->shared_end - launch->shared_begin);
-    for (int i = 0; i < thread_count; i++) threads[i].state = UNSTARTED;
-    next_unstarted = waiting = barriers = 0;
-    live = thread_count;
-    check_block();
+// Begins the next block, in the place of one that has ended.
+static void begin_block(Block& b) {
+    b.number = next_block++;
+    for (int i = 0; i < thread_count; i++) b.threads[i].state = UNSTARTED;
+    memset(b.ready, 0, sizeof b.ready);
+    b.next_unstarted = b.waiting = b.barriers = 0;
+    b.live = thread_count;
+    b.fences = 1;
+    b.seen.assign(fenced.size(), 0);
+    size_t nbytes = launch->shared_begin ? launch->shared_end - launch->shared_begin : 0;
+    if (&b == here && nbytes) memset(launch->shared_begin, 0xff, nbytes);
+    else b.shared.assign(nbytes, 0xff);
+    if (&b == here) set_block();
+    check_block(b);
 }
 
 static void start(int i) {
     const unsigned* b = launch->block;
-    Thread& t = threads[i];
+    Thread& t = here->threads[i];
     t.at = {(unsigned)i % b[0], (unsigned)i / b[0] % b[1], (unsigned)i / b[0] / b[1]};
     t.barriers = t.exchanges = 0;
     make_current(i);
@@ -251,15 +333,21 @@ static void start(int i) {
 
 // What a fiber does: begins threads while any has not begun, of block after block while none waits.
 static void work() {
-    unsigned long blocks = (unsigned long)launch->grid[0] * launch->grid[1] * launch->grid[2];
     for (;;) {
-        while (next_unstarted < thread_count) {
-            start(next_unstarted++);
+        while (here->next_unstarted < thread_count) {
+            start(here->next_unstarted++);
             body(launch->args);
             finish();
         }
-        if (!live && ++block_number < blocks) {
-            begin_block();
+        if (!here->live && next_block < block_count) {
+            begin_block(*here);
+            continue;
+        }
+        Block* fresh = nullptr;
+        for (Block& b : blocks)
+            if (b.next_unstarted < thread_count) fresh = fresh ? fresh : &b;
+        if (fresh) {
+            enter(*fresh);
             continue;
         }
         idle.push_back(fiber);
@@ -279,18 +367,27 @@ extern "C" int emu_run(const EmuLaunch* what, void (*kernel)(void* const*)) {
         emu_error("no GPU launches a grid of %u,%u,%u blocks of %u,%u,%u threads", g[0], g[1], g[2], b[0], b[1], b[2]);
         return errors;
     }
+    block_count = (unsigned long)g[0] * g[1] * g[2];
+    if (what->cooperative && block_count * thread_count > MAX_FIBERS) {
+        emu_error("%lu blocks at once are more than the emulator runs", block_count);
+        return errors;
+    }
     if (!stacks)
-        stacks = (unsigned char*)mmap(nullptr, STACK * (MAX_THREADS + 1), PROT_READ | PROT_WRITE,
+        stacks = (unsigned char*)mmap(nullptr, STACK * (MAX_FIBERS + 1), PROT_READ | PROT_WRITE,
                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     emu_thread.block_dim = {b[0], b[1], b[2]};
     emu_thread.grid_dim = {g[0], g[1], g[2]};
-    memset(ready, 0, sizeof ready);
     idle.clear();
-    for (int f = MAX_THREADS; f >= 0; f--) idle.push_back(f);
+    int fibers = what->cooperative ? MAX_FIBERS : MAX_THREADS;
+    for (int f = fibers; f >= 0; f--) idle.push_back(f);
     fiber = -1;
     stopped = false;
-    block_number = 0;
-    begin_block();
+    sleeps = next_block = 0;
+    blocks.resize(what->cooperative ? block_count : 1);
+    fenced.assign(what->cooperative ? block_count : 0, 0);
+    here = blocks.data();
+    check_launch();
+    for (Block& under_way : blocks) begin_block(under_way);
     run_another();
     return errors;
 }
@@ -298,13 +395,15 @@ extern "C" int emu_run(const EmuLaunch* what, void (*kernel)(void* const*)) {
 #ifdef EMU_CHECK
 // ---- access checks: what the compiler's thread sanitizer calls, with other bodies
 
-// Of one byte: who wrote and read it last, in which block, after how many barriers and warp operations.
+// Of one byte: who wrote and read it last, in which block, after how many of its fences, and of the thread's barriers and
+// warp operations.
 struct Shadow {
-    unsigned write_block, read_block;
+    unsigned write_block, read_block, write_fence, read_fence;
     unsigned short writer, reader, write_barriers, read_barriers, write_exchanges, read_exchanges;
 };
 // Besides a thread's number: several lanes of a warp, OF_WARP and its number; several threads of different warps.
 static const unsigned short OF_WARP = 0x8000, SEVERAL = 0xffff;
+static const unsigned SEVERAL_BLOCKS = 0xffffffff;
 enum Kind { VALUE, GLOBAL, READ_ONLY, SHARED, IMAGE };
 struct Region {
     unsigned char* begin;
@@ -326,9 +425,17 @@ extern "C" void emu_region(void* begin, size_t nbytes, int kind, const char* nam
     snprintf(r.name, sizeof r.name, "%s", name);
     regions.push_back(r);
 }
-static void check_block() {
+// Where the shadow of a region begins: every block has shared memory of its own.
+static size_t shadow_of(const Region& r, const Block& b) {
+    return r.kind == SHARED ? (&b - blocks.data()) * r.nbytes : 0;
+}
+static void check_launch() {
     for (Region& r : regions)
-        if (r.kind == SHARED) memset((void*)r.shadow.data(), 0, r.nbytes * sizeof(Shadow));
+        if (r.kind == SHARED) r.shadow.resize(r.nbytes * blocks.size());
+}
+static void check_block(const Block& b) {
+    for (Region& r : regions)
+        if (r.kind == SHARED) memset((void*)(r.shadow.data() + shadow_of(r, b)), 0, r.nbytes * sizeof(Shadow));
 }
 
 static void abandon() {
@@ -363,28 +470,37 @@ static void report_outside(unsigned char* p, int nbytes, bool writes) {
 
 static int warp_of(unsigned short who) { return who >= OF_WARP ? who - OF_WARP : who >> 5; }
 
+// Whether what a block did before one of its fences is known to the running one.
+static bool known(unsigned block, unsigned fence) {
+    if (block != SEVERAL_BLOCKS) return block <= here->seen.size() && here->seen[block - 1] >= fence;
+    for (unsigned up_to : here->seen)
+        if (up_to < fence) return false;
+    return true;
+}
+
 // Whether an earlier access to a byte may happen at the same time as one of thread t now.
-static bool concurrent(const Thread& t, unsigned block, unsigned short who, unsigned short at_barriers,
+static bool concurrent(const Thread& t, unsigned block, unsigned fence, unsigned short who, unsigned short at_barriers,
                        unsigned short at_exchanges) {
     if (!block) return false;
-    if (block != block_number + 1) return true;
+    if (block != here->number + 1) return !known(block, fence);
     if (who == current || at_barriers != (unsigned short)t.barriers) return false;
     return warp_of(who) != current >> 5 || at_exchanges >= (unsigned short)t.exchanges;
 }
 
 static void check_byte(Region& r, size_t at, bool writes) {
-    Shadow& s = r.shadow[at];
-    const Thread& t = threads[current];
-    bool with_write = concurrent(t, s.write_block, s.writer, s.write_barriers, s.write_exchanges);
-    bool with_read = writes && concurrent(t, s.read_block, s.reader, s.read_barriers, s.read_exchanges);
+    Shadow& s = r.shadow[shadow_of(r, *here) + at];
+    const Thread& t = here->threads[current];
+    bool with_write = concurrent(t, s.write_block, s.write_fence, s.writer, s.write_barriers, s.write_exchanges);
+    bool with_read = writes && concurrent(t, s.read_block, s.read_fence, s.reader, s.read_barriers, s.read_exchanges);
     if (with_write || with_read)
         emu_error("race: a %s of byte %zu of %s and thread %u's %s are not ordered", writes ? "write" : "read", at,
                   r.name, with_write ? s.writer : s.reader, with_write ? "write" : "read");
     if (!writes && r.kind == SHARED && !s.write_block)
         emu_error("uninitialised: a read of byte %zu of shared %s", at, r.name);
-    unsigned block = block_number + 1;
+    unsigned block = here->number + 1;
     if (writes) {
         s.write_block = block;
+        s.write_fence = here->fences;
         s.writer = current;
         s.write_barriers = t.barriers;
         s.write_exchanges = t.exchanges;
@@ -394,7 +510,9 @@ static void check_byte(Region& r, size_t at, bool writes) {
         // A lane that reads after others of its warp have, and a warp operation, stands for them.
         bool beside = by_warp && s.read_exchanges >= (unsigned short)t.exchanges;
         s.reader = shared && !by_warp ? SEVERAL : beside ? OF_WARP + (current >> 5) : current;
-        s.read_block = block;
+        bool elsewhere = s.read_block && s.read_block != block && !known(s.read_block, s.read_fence);
+        s.read_fence = elsewhere && s.read_fence > here->fences ? s.read_fence : here->fences;
+        s.read_block = elsewhere ? SEVERAL_BLOCKS : block;
         s.read_barriers = t.barriers;
         if (!beside) s.read_exchanges = t.exchanges;
     }
@@ -402,7 +520,7 @@ static void check_byte(Region& r, size_t at, bool writes) {
 
 static void access(void* pointer, int nbytes, bool writes) {
     unsigned char* p = (unsigned char*)pointer;
-    if ((size_t)(p - stacks) < STACK * (MAX_THREADS + 1) || fiber < 0) return;
+    if ((size_t)(p - stacks) < STACK * (MAX_FIBERS + 1) || fiber < 0) return;
     if ((size_t)(p - (unsigned char*)&emu_thread) < sizeof emu_thread) return;
     if (errors > 10) abandon();
     Region* r = region_of(p);

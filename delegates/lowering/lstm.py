@@ -11,7 +11,7 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp, Turn
 from tflgpu.delegates.lowering.index import standin
 from tflgpu.delegates.lowering.lstm_integer import integer_cell
-from tflgpu.delegates.lowering.recurrent_linear import Product, from_matrices, matrix, product
+from tflgpu.delegates.lowering.recurrent_linear import COLUMNS, Product, from_matrices, matrix, product
 from tflgpu.delegates.lowering.recurrent_sequence import (
     ACTIVATIONS,
     Walk,
@@ -183,7 +183,7 @@ def _recurrent(
         for k, spec in enumerate(specs)
     ]
     # A product of no depth copies.
-    nothing = Product(hidden, rows, matrix_of_nothing(width), None)
+    nothing = Product(hidden, rows, matrix_of_nothing(width), None, COLUMNS)
     return lambda before, step, offset: [*nothing.launches(before, step, offset, sums), *diagonals]
 
 

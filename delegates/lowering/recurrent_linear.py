@@ -21,7 +21,7 @@ from tflgpu.graph import Array, TensorSpec
 from tflgpu.ops.recurrent_linear import single_scale
 
 COLUMNS = 4
-"""Outputs that a work-item of a product makes: so many sums run side by side."""
+"""Outputs that a work-item of a product makes on a CPU: so many sums run side by side. On a GPU work-items do."""
 
 EXACT = 1 << 24
 """Sums of whole numbers up to this are exact in float32."""
@@ -73,12 +73,16 @@ def matrix(weights: Sequence[TensorSpec]) -> Matrix:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """out (rows, n) = start + x (rows, k) times the matrix; what is quantized before, if anything."""
+    """out (rows, n) = start + x (rows, k) times the matrix; what is quantized before, if anything.
+
+    columns: outputs of a work-item, where they are so many times as many.
+    """
 
     x: Argument
     rows: int
     matrix: Matrix
     quantized: Rows | None
+    columns: int
 
     @property
     def products(self) -> int:
@@ -87,7 +91,7 @@ class Product:
     def launches(self, start: Argument, step: int, offset: int | Turn, out: Temp | Ref) -> list[Launch]:
         """Row r of start begins at offset + r * step."""
         m = self.matrix
-        columns = COLUMNS if m.n % COLUMNS == 0 else 1
+        columns = self.columns if m.n % self.columns == 0 else 1
         size = self.rows * m.n // columns
         sizes = (i32(size), i32(m.n), i32(m.k), i32(step), varying(offset))
         defines: dict[str, object] = {"COLUMNS": columns, "W_T": m.kind} | one_row(self.rows)
@@ -103,7 +107,8 @@ class Product:
 def product(x: Argument, rows: int, weights: Matrix, asymmetric: bool, limits: DeviceLimits) -> Product:
     """Float rows are quantized each with its own scale where the weights are codes."""
     hybrid = weights.scales is not None
-    return Product(x, rows, weights, quantize_rows(x, rows, weights.k, asymmetric, limits) if hybrid else None)
+    quantized = quantize_rows(x, rows, weights.k, asymmetric, limits) if hybrid else None
+    return Product(x, rows, weights, quantized, COLUMNS if limits.cpu else 1)
 
 
 def inputs_of_all_times(

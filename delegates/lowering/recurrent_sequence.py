@@ -50,8 +50,8 @@ class Time:
 
     def walk(self, steps: Sequence[Launch], products: int, limits: DeviceLimits) -> Lowered:
         """The steps at each time. products: multiplications of them all at one time."""
-        if limits.inner_barriers and products <= (SMALL_STEP if limits.cpu else SMALL_STEP_OF_A_GPU):
-            return [Loop(tuple(steps), self.steps)]
+        if limits.inner_barriers and products <= small_step(limits):
+            return [Loop(tuple(steps), self.steps, work=products)]
         return [at_turn(launch, t) for t in range(self.steps) for launch in steps]
 
 
@@ -59,6 +59,12 @@ SMALL_STEP = 1 << 19
 """Multiplications of a step of time that one core does in less time than the launches of the step take to start."""
 
 SMALL_STEP_OF_A_GPU = 1 << 16
+"""The same of each block of a GPU."""
+
+
+def small_step(limits: DeviceLimits) -> int:
+    """Operations that are done in one launch in less time than launches from the host would take to start."""
+    return SMALL_STEP if limits.cpu else SMALL_STEP_OF_A_GPU * limits.blocks
 
 
 def at_turn(launch: Launch, turn: int) -> Launch:

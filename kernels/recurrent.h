@@ -1,8 +1,11 @@
 // product: z (rows, n) = start + x (rows, k) times w (k, n); row r of start begins at start_offset + r * start_step.
-//   A work-item makes COLUMNS of a row, n / COLUMNS apart. HYBRID: x and w are codes, those of w as W_T, in which their sums are exact; a row of x with scale and zero point. CODES: sums are rescaled, clamped; w_sums are biases.
-// normalize_gate: one gate of z (rows, gates * n), its view of the cell added, to mean 0 and variance 1; a block of WIDTH a row.
+//   A work-item makes COLUMNS of a row, n / COLUMNS apart. HYBRID: x and w are codes, those of w as W_T, in which their
+//   sums are exact; a row of x with scale and zero point. CODES: sums are rescaled, clamped; w_sums are biases.
+// normalize_gate: one gate of z (rows, gates * n), its view of the cell added, to mean 0 and variance 1; a block of
+//   WIDTH a row.
 //   see_codes, normalize_codes: both of codes. cell_of_codes: the same of codes.
-// cell: one step of an LSTM from its gates' sums z (rows, gates * n) on, at AT_I, AT_F, AT_O, AT_C. One thread a cell.
+// cell: one step of an LSTM from its gates' sums z (rows, gates * n) on, at AT_I, AT_F, AT_O, AT_C. One work-item a
+//   cell.
 // emit: state = ACTIVATE(p), and so row r of y from y_offset + r * y_step on.
 
 // Of one row, work-items side by side have memory side by side, as compilers that make vectors of them like it.
@@ -23,15 +26,14 @@
 #define ADD_CODES(c) acc##c += v * w[c * across];
 #define STORE(c) z[c * across] = start[c * across] + acc##c;
 #define STORE_HYBRID(c)                                                                                                \
-    z[c * across] = start[c * across] +                                                                                \
-                    (f32)((i32)acc##c - zero_point * w_sums[c * across]) * (w_scales[c * across] * scale);
+    z[c * across] =                                                                                                    \
+        start[c * across] + (f32)((i32)acc##c - zero_point * w_sums[c * across]) * (w_scales[c * across] * scale);
 
 #if defined(HYBRID)
-extern "C" __global__ void product_hybrid(const i8* __restrict__ x, const f32* __restrict__ scales, const i32* __restrict__ zero_points,
-                           const W_T* __restrict__ w, const f32* __restrict__ w_scales, const i32* __restrict__ w_sums,
-                           const f32* start, f32* z, i32 size, i32 n, i32 k, i32 start_step,
-                           i32 start_offset) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL product_hybrid(IN(i8) RESTRICT x, IN(f32) RESTRICT scales, IN(i32) RESTRICT zero_points, IN(W_T) RESTRICT w,
+                      IN(f32) RESTRICT w_scales, IN(i32) RESTRICT w_sums, IN(f32) start, OUT(f32) z, i32 size, i32 n,
+                      i32 k, i32 start_step, i32 start_offset) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 across = n / COLUMNS, r = ROW(i, across), j = PLACE(i, across);
     x += r * k;
@@ -50,10 +52,10 @@ extern "C" __global__ void product_hybrid(const i8* __restrict__ x, const f32* _
     COLUMN(STORE_HYBRID)
 }
 #elif defined(CODES)
-extern "C" __global__ void product_codes(const i8* __restrict__ x, const i8* __restrict__ w, const i32* __restrict__ w_sums,
-                          const i32* __restrict__ multipliers, const i32* __restrict__ exponents, const i32* start,
-                          i32* z, i32 size, i32 n, i32 k, i32 start_step, i32 start_offset, i32 low, i32 high) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL product_codes(IN(i8) RESTRICT x, IN(i8) RESTRICT w, IN(i32) RESTRICT w_sums, IN(i32) RESTRICT multipliers,
+                     IN(i32) RESTRICT exponents, IN(i32) start, OUT(i32) z, i32 size, i32 n, i32 k, i32 start_step,
+                     i32 start_offset, i32 low, i32 high) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 r = ROW(i, n), j = PLACE(i, n);
     i32 acc = 0;
@@ -63,9 +65,9 @@ extern "C" __global__ void product_codes(const i8* __restrict__ x, const i8* __r
     z[i] = (i32)clamp_i64(sum, low, high);
 }
 #elif defined(FLOATS)
-extern "C" __global__ void product(const f32* __restrict__ x, const f32* __restrict__ w, const f32* start, f32* z, i32 size, i32 n,
-                    i32 k, i32 start_step, i32 start_offset) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL product(IN(f32) RESTRICT x, IN(f32) RESTRICT w, IN(f32) start, OUT(f32) z, i32 size, i32 n, i32 k,
+               i32 start_step, i32 start_offset) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 across = n / COLUMNS, r = ROW(i, across), j = PLACE(i, across);
     x += r * k;
@@ -80,15 +82,15 @@ extern "C" __global__ void product(const f32* __restrict__ x, const f32* __restr
     COLUMN(STORE)
 }
 #elif defined(DIAGONAL)
-extern "C" __global__ void diagonal(const f32* __restrict__ h, const f32* __restrict__ w, f32* z, i32 size, i32 n, i32 width, i32 at) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL diagonal(IN(f32) RESTRICT h, IN(f32) RESTRICT w, OUT(f32) z, i32 size, i32 n, i32 width, i32 at) {
+    i32 i = GLOBAL_ID;
     if (i < size) z[ROW(i, n) * width + at + PLACE(i, n)] += h[i] * w[PLACE(i, n)];
 }
 #elif defined(WIDTH)
-extern "C" __global__ void normalize_gate(f32* z, const f32* __restrict__ peephole, const f32* __restrict__ state, const f32* __restrict__ weights,
-                      const f32* __restrict__ bias, i32 n, i32 gates, i32 gate, i32 sees) {
-    __shared__ f32 partial[WIDTH];
-    i32 r = blockIdx.x, t = threadIdx.x;
+KERNEL normalize_gate(OUT(f32) z, IN(f32) RESTRICT peephole, IN(f32) RESTRICT state, IN(f32) RESTRICT weights,
+                      IN(f32) RESTRICT bias, i32 n, i32 gates, i32 gate, i32 sees) {
+    LOCAL f32 partial[WIDTH];
+    i32 r = GROUP_ID, t = LOCAL_ID;
     z += (r * gates + gate) * n;
     state += r * n;
     f32 sum = 0;
@@ -102,9 +104,9 @@ extern "C" __global__ void normalize_gate(f32* z, const f32* __restrict__ peepho
     for (i32 j = t; j < n; j += WIDTH) z[j] = (z[j] - mean) * factor * weights[gate * n + j] + bias[gate * n + j];
 }
 #elif defined(SEEN)
-extern "C" __global__ void see_codes(i32* z, const i32* __restrict__ weights, const u8* __restrict__ up, const i16* __restrict__ state, i32 size,
-                      i32 n, i32 gates, i32 gate, i32 together, i32 m, i32 e) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL see_codes(OUT(i32) z, IN(i32) RESTRICT weights, IN(u8) RESTRICT up, IN(i16) RESTRICT state, i32 size, i32 n,
+                 i32 gates, i32 gate, i32 together, i32 m, i32 e) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 r = ROW(i, n), j = PLACE(i, n), w = r % together * n + j, product = weights[w] * state[i];
     i32 seen = up[w] && e < 0 ? (i32)(((i64)srdhm(product, m) + ((i64)1 << (-e - 1))) >> -e) : mbqm(product, m, e);
@@ -112,9 +114,9 @@ extern "C" __global__ void see_codes(i32* z, const i32* __restrict__ weights, co
     *z = (i32)clamp_i64((i64)*z + seen, -32768, 32767);
 }
 #elif defined(NORMAL)
-extern "C" __global__ void normalize_codes(i32* z, const i16* __restrict__ weights, const i32* __restrict__ bias, i32 rows, i32 n,
-                            i32 gates, i32 gate, i32 m, i32 e, i32 guard) {
-    i32 r = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL normalize_codes(OUT(i32) z, IN(i16) RESTRICT weights, IN(i32) RESTRICT bias, i32 rows, i32 n, i32 gates,
+                       i32 gate, i32 m, i32 e, i32 guard) {
+    i32 r = GLOBAL_ID;
     if (r >= rows) return;
     z += (r * gates + gate) * n;
     i64 sum = 0, squares = 0;
@@ -132,11 +134,10 @@ extern "C" __global__ void normalize_codes(i32* z, const i16* __restrict__ weigh
     }
 }
 #elif defined(CELL_OF_CODES)
-extern "C" __global__ void cell_of_codes(const i32* z, const i16* __restrict__ logistic, const i16* __restrict__ tangent,
-                          const i16* __restrict__ tangent_of_state, i16* __restrict__ state, i8* __restrict__ hidden, i8* __restrict__ y,
-                          i32 size, i32 n, i32 y_step, i32 y_offset, i32 shift, i32 low, i32 high, i32 multiplier,
-                          i32 exponent, i32 zero_point) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL cell_of_codes(IN(i32) z, IN(i16) RESTRICT logistic, IN(i16) RESTRICT tangent, IN(i16) RESTRICT tangent_of_state,
+                     OUT(i16) RESTRICT state, OUT(i8) RESTRICT hidden, OUT(i8) RESTRICT y, i32 size, i32 n, i32 y_step,
+                     i32 y_offset, i32 shift, i32 low, i32 high, i32 multiplier, i32 exponent, i32 zero_point) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 r = ROW(i, n), j = PLACE(i, n);
     z += r * GATES * n + j;
@@ -171,9 +172,9 @@ extern "C" __global__ void cell_of_codes(const i32* z, const i16* __restrict__ l
 #else
 #define SUM(gate, c) (z[gate * n])
 #endif
-extern "C" __global__ void cell(const f32* z, const f32* __restrict__ peephole, f32* __restrict__ state, f32* __restrict__ hidden, f32* __restrict__ y,
-                 i32 size, i32 n, i32 y_step, i32 y_offset, f32 clip) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL cell(IN(f32) z, IN(f32) RESTRICT peephole, OUT(f32) RESTRICT state, OUT(f32) RESTRICT hidden,
+            OUT(f32) RESTRICT y, i32 size, i32 n, i32 y_step, i32 y_offset, f32 clip) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 r = ROW(i, n), j = PLACE(i, n);
     z += r * GATES * n + j;
@@ -199,8 +200,8 @@ extern "C" __global__ void cell(const f32* z, const f32* __restrict__ peephole, 
 #endif
 }
 #else
-extern "C" __global__ void emit(const P_T* __restrict__ p, T* __restrict__ state, T* __restrict__ y, i32 size, i32 n, i32 y_step, i32 y_offset) {
-    i32 i = blockIdx.x * blockDim.x + threadIdx.x;
+KERNEL emit(IN(P_T) RESTRICT p, OUT(T) RESTRICT state, OUT(T) RESTRICT y, i32 size, i32 n, i32 y_step, i32 y_offset) {
+    i32 i = GLOBAL_ID;
     if (i >= size) return;
     P_T v = p[i];
     T out = ACTIVATE(v);

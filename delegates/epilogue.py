@@ -133,14 +133,18 @@ class _Makers:
 
 
 def _takes_epilogue(launch: Launch) -> bool:
-    if launch.name not in TILED or "SPLIT" in launch.defines:  # a split product's sums are not its outputs yet
-        return False
+    # A split product's sums are not its outputs yet.
+    return launch.name in TILED and "SPLIT" not in launch.defines and _makes_tensor(launch)
+
+
+def _makes_tensor(launch: Launch) -> bool:
+    """Whether the last of its buffers is a tensor's, not a temporary one or a constant."""
     buffers = [argument for argument in launch.args if not isinstance(argument, np.generic)]
     return isinstance(buffers[-1], Ref)
 
 
 def _last_is_output(launch: Launch) -> bool:
-    return launch.stem in ("elementwise", "chain", "lut", "quantized")
+    return launch.stem in ("elementwise", "chain", "lut", "quantized") and _makes_tensor(launch)
 
 
 def _output_place(maker: Launch) -> int:

@@ -115,3 +115,19 @@ def test_operators_behind_a_convolution_run_in_its_kernel(kind: str, channels: i
     delegate: Any = load_delegate("opencl", {"device": runtime, "profile": "1", "require_full": "1"})
     tflgpu_run(model, inputs, [delegate])
     assert sum(runs for runs, _ in delegate.device.times().values()) <= (2 if channels > 16 else 3)
+
+
+def test_codes_that_a_table_reads_too_are_kept_in_front_of_an_epilogue(runtime: str) -> None:
+    """A sum that another sum and, through a table into temporary memory, a concatenation read."""
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "UINT8", [20], scale=0.0144, zero_point=255)
+    number = g.constant("number", np.uint8(125), scale=0.0099, zero_point=128)
+    others = g.constant("others", codes("UINT8", (20,), 1), scale=0.0209, zero_point=149)
+    y, z = (g.tensor(n, "UINT8", [20], scale=s, zero_point=128) for n, s in (("y", 0.0413), ("z", 0.0257)))
+    joined = g.tensor("joined", "UINT8", [40], scale=0.0144, zero_point=255)
+    g.node("ADD", [x, number], [y], fused_activation_function="RELU6")
+    g.node("ADD", [others, y], [z], fused_activation_function="NONE")
+    g.node("CONCATENATION", [x, y], [joined], axis=0, fused_activation_function="NONE")
+    g.outputs(z, joined)
+    same(m.build(), [codes("UINT8", (20,), 2)], runtime)

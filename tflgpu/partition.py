@@ -17,6 +17,7 @@ from typing import Any
 from tflgpu.delegate import Delegate, Unsupported
 from tflgpu.graph import Graph, Node, Options, TensorSpec
 from tflgpu.ops.registry import OPS
+from tflgpu.shapes import failed
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +154,8 @@ def _takers(graph: Graph, delegates: Sequence[Delegate]) -> tuple[dict[int, list
                 takers[node.index].append(delegate)
             except Unsupported as reason:
                 why[node.index].append(f"{delegate.name}: {reason}")
+            except Exception as error:
+                raise failed(node, "prepare", error) from error
     return takers, why
 
 

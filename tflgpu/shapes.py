@@ -13,6 +13,7 @@ import numpy as np
 
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.memory import nbytes
+from tflgpu.ops.arity import check_arity
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
 
@@ -43,9 +44,12 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
     known: list[Node] = []
     grown = 0
     for position, base in enumerate(nodes):
-        node = retyped(with_specs(base, specs))
+        node = with_specs(base, specs)
         try:
-            _operator(node, runtime).check_type(node)
+            operator = _operator(node, runtime)
+            check_arity(node)
+            node = retyped(node)
+            operator.check_type(node)
             node = shaped(node, output_shapes(node, runtime))
         except (NeedsValue, _OnlyByRunning):
             return Stage(tuple(known), tuple(nodes[position:]))
@@ -120,7 +124,7 @@ def _fold(node: Node, runtime: Runtime) -> tuple[TensorSpec, ...] | None:
     ]
     try:
         values = evaluate(node, inputs, runtime)
-    except OpError:
+    except Exception:
         return None
     return tuple(replace(spec, data=_read_only(v), shape=v.shape) for spec, v in zip(node.outputs, values, strict=True))
 
@@ -146,5 +150,7 @@ def failed(node: Node, what: str, error: Exception) -> RuntimeError:
     if isinstance(error, DelegateError):
         return DelegateError(*error.args)
     text = str(error) or type(error).__name__
+    if isinstance(error, (AttributeError, LookupError, TypeError)):
+        text = f"what it has does not fit the operator ({type(error).__name__}: {text})."
     kind = type(error) if isinstance(error, OpError) else RuntimeError
     return kind(f"{text}{'' if text[-1:].isspace() else ' '}Node number {node.index} ({node.op}) failed to {what}.")

@@ -155,6 +155,9 @@ class GraphRunner:
         plan = self.plan
         if plan is None:
             raise RuntimeError("Invoke called on model that is not ready.")
+        if not self._session.delegates and not plan.waiting:
+            self._ran = plan.run()
+            return
         for index, binding in self.bindings.items():
             binding.place.wait_for(binding.stream)
             if index in self.graph.inputs:

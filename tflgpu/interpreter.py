@@ -5,10 +5,8 @@ from __future__ import annotations
 import enum
 import operator
 import os
-import threading
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,9 @@ import numpy as np
 from tflgpu import details
 from tflgpu.binding import bound
 from tflgpu.delegate import Delegate
+from tflgpu.exclusive import Exclusive
 from tflgpu.executor import GraphRunner, Session
-from tflgpu.graph import Array, Signature, TensorSpec
+from tflgpu.graph import Array, TensorSpec
 from tflgpu.list_writes import with_list_writes
 from tflgpu.loader import check_operators, load
 from tflgpu.memory import Loans, Tensor
@@ -25,13 +24,8 @@ from tflgpu.ops.registry import OPS, Op
 from tflgpu.plan import Observer
 from tflgpu.report import delegation_report
 from tflgpu.shapes import DelegateError
-from tflgpu.threads import BlasLimit
+from tflgpu.signature_runner import SignatureRunner
 from tflgpu.values import from_caller, to_caller
-
-_VIEW_ALIVE = """There is at least 1 reference to internal data
-      in the interpreter in the form of a numpy array or slice. Be sure to
-      only hold the function returned from tensor() if you are using raw
-      data access."""
 
 
 @enum.unique
@@ -101,8 +95,7 @@ class Interpreter:
         self._session = Session(self._model, ops, self._delegates, experimental_preserve_all_tensors, _observe)
         self._graphs = self._session.graphs
         self._loans = Loans()
-        self._busy = threading.Lock()
-        self._limit = nullcontext() if num_threads is None else BlasLimit(num_threads)
+        self._exclusive = Exclusive(self._loans, num_threads)
         if any(hasattr(delegate, "claim") for delegate in self._delegates):
             self._apply_delegates()
 
@@ -118,26 +111,13 @@ class Interpreter:
 
     def allocate_tensors(self) -> None:
         """Prepares the model for the present input shapes. Raises RuntimeError where a node cannot be prepared."""
-        with self._exclusive():
+        with self._exclusive:
             self._graphs[0].allocate()
 
     def invoke(self) -> None:
         """Runs the model; its outputs can be read when this returns. Raises RuntimeError, naming the node."""
-        with self._exclusive():
+        with self._exclusive:
             self._graphs[0].invoke()
-
-    @contextmanager
-    def _exclusive(self, beside_views: bool = False) -> Iterator[None]:
-        if not beside_views:
-            self._ensure_safe()
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError("This interpreter is running in another thread; give each thread an interpreter.")
-        try:
-            # Infinities, NaN and wrapping integers are results, not faults; NumPy would warn of each.
-            with np.errstate(all="ignore"), self._limit:
-                yield
-        finally:
-            self._busy.release()
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """One dict an input, in the model's order: name, index, shape, shape_signature, dtype, quantization, …"""
@@ -178,7 +158,7 @@ class Interpreter:
             raise ValueError(f"Cannot set tensor: {spec} is a constant of the model.")
         if index in graph.bindings:
             raise ValueError(f"Cannot set tensor: {spec} is bound to an array of its caller's; write there.")
-        np.copyto(tensor.write(), array)
+        tensor.write()[...] = array
 
     def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
         """A copy of a tensor's value. Raises ValueError where there is none yet, or no such tensor."""
@@ -224,7 +204,7 @@ class Interpreter:
         self._bind(self._graphs[0].graph.outputs, "output", operator.index(tensor_index), array, stream)
 
     def _bind(self, legal: Sequence[int], what: str, index: int, array: Any, stream: int) -> None:
-        with self._exclusive():
+        with self._exclusive:
             graph = self._graphs[0]
             if index not in legal:
                 raise ValueError(f"Tensor {index} is no {what} of the model; those are {list(legal)}.")
@@ -243,7 +223,7 @@ class Interpreter:
         shape = np.array(tensor_size, dtype=np.int32)
         if shape.ndim != 1:
             raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
-        with self._exclusive():
+        with self._exclusive:
             self._resize(self._graphs[0], operator.index(input_index), shape, strict)
 
     def _resize(self, graph: GraphRunner, index: int, shape: Array, strict: bool) -> None:
@@ -253,7 +233,7 @@ class Interpreter:
 
     def reset_all_variables(self) -> None:
         """Sets every variable tensor of every subgraph to zero (its zero point where it is quantized)."""
-        with self._exclusive(beside_views=True):
+        with self._exclusive.beside_views():
             for graph in self._graphs:
                 graph.reset_variables()
 
@@ -331,10 +311,6 @@ class Interpreter:
         """Whether no view of the interpreter's memory is alive."""
         return not self._loans
 
-    def _ensure_safe(self) -> None:
-        if not self._safe_to_run():
-            raise RuntimeError(_VIEW_ALIVE)
-
 
 def _allocated(graph: GraphRunner, index: int, spec: TensorSpec) -> Tensor:
     """The storage of a tensor. Raises ValueError where it has none yet, or none of its new shape."""
@@ -364,58 +340,3 @@ class InterpreterWithCustomOps(Interpreter):
             else:
                 raise ValueError(f"Custom ops must be given as functions or Op, not {type(registerer).__name__}")
         super().__init__(**arguments, _ops=ChainMap(own, OPS))
-
-
-class SignatureRunner:
-    """Runs one signature of a model: keyword arguments by name in, a dict of results out.
-
-    State (variables, tables) is the interpreter's. Made by `Interpreter.get_signature_runner`.
-    """
-
-    def __init__(self, interpreter: Interpreter | None = None, signature_key: str | None = None):
-        if not interpreter:
-            raise ValueError("None interpreter provided.")
-        if not signature_key:
-            raise ValueError("None signature_key provided.")
-        signatures = interpreter._model.signatures
-        if signature_key not in signatures:
-            raise ValueError(f'Invalid signature_key provided: "{signature_key}".')
-        self._interpreter = interpreter
-        self._signature: Signature = signatures[signature_key]
-        self._subgraph_index = self._signature.graph
-        self._graph = interpreter._graphs[self._subgraph_index]
-
-    def __call__(self, **inputs: Array) -> dict[str, Array]:
-        """Results by name. Each argument's shape becomes the input's. Raises ValueError for wrong names or types."""
-        wanted = self._signature.inputs
-        if len(inputs) != len(wanted):
-            raise ValueError(
-                "Invalid number of inputs provided for running a SignatureDef, "
-                f"expected {len(wanted)} vs provided {len(inputs)}"
-            )
-        interpreter, graph = self._interpreter, self._graph
-        for name in inputs:
-            if name not in wanted:
-                raise ValueError(f"Invalid Input name ({name}) for SignatureDef")
-        with interpreter._exclusive():
-            for name, array in inputs.items():
-                interpreter._resize(graph, wanted[name], np.array(array.shape, dtype=np.int32), False)
-            graph.allocate()
-            for name, array in inputs.items():
-                interpreter._set_tensor(graph, wanted[name], array)
-            graph.invoke()
-        return {
-            name: interpreter.get_tensor(index, self._subgraph_index)
-            for name, index in sorted(self._signature.outputs.items())
-        }
-
-    def get_input_details(self) -> dict[str, dict[str, Any]]:
-        """Input name -> tensor details, as `Interpreter.get_input_details`."""
-        return self._details(self._signature.inputs)
-
-    def get_output_details(self) -> dict[str, dict[str, Any]]:
-        """Output name -> tensor details, as `Interpreter.get_output_details`."""
-        return self._details(self._signature.outputs)
-
-    def _details(self, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-        return {name: details.of_tensor(self._graph.specs[index]) for name, index in sorted(names.items())}

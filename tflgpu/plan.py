@@ -12,7 +12,7 @@ from tflgpu.debug import PARTS, enabled, say
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Node, Shape, TensorSpec
 from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
-from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, output_shapes, prepare
+from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, nothing, output_shapes, prepare
 from tflgpu.partition import Part, partition
 from tflgpu.placement import Arena, in_arena, overwriting
 from tflgpu.report import delegation_report
@@ -209,6 +209,8 @@ class Plan:
 
     def _add(self, what: Part | Node, node: Node, step: Step) -> None:
         observe = self._session.observe
+        if step is nothing and observe is None:
+            return
         self._steps.append(step if observe is None else observe(what, step))
         self._made_by.append(node)
 

@@ -56,7 +56,10 @@ class BlasLimit:
             return
         with self._lock:
             present = in_force[-1]
-            del in_force[len(in_force) - 1 - in_force[::-1].index(self._count)]
+            if present == self._count:
+                in_force.pop()
+            else:
+                del in_force[len(in_force) - 1 - in_force[::-1].index(self._count)]
             if in_force[-1] != present:
                 blas.set_num_threads(in_force[-1])
             if len(in_force) == 1:

@@ -8,6 +8,10 @@ import numpy as np
 
 from tflgpu.graph import Array, TensorSpec
 
+_NUMBERS = {f"{kind}{bits}" for kind in ("INT", "UINT", "FLOAT") for bits in (8, 16, 32, 64)} - {"FLOAT8"}
+PLAIN = frozenset(_NUMBERS | {"BOOL", "COMPLEX64", "COMPLEX128"})
+"""The types whose arrays are the same to callers and kernels."""
+
 
 def caller_dtype(spec: TensorSpec) -> np.dtype[Any]:
     """The dtype under which a tensor is shown. Raises ValueError where NumPy has none (bfloat16 without ml_dtypes)."""
@@ -27,6 +31,8 @@ def caller_dtype(spec: TensorSpec) -> np.dtype[Any]:
 
 def to_caller(array: Array, spec: TensorSpec) -> Array:
     """A kernel's array as `get_tensor` returns it."""
+    if spec.type in PLAIN:
+        return array
     if spec.type == "STRING":
         if array.ndim == 0:
             return np.array(array[()], dtype=np.bytes_)
@@ -44,6 +50,8 @@ NARROW = {"INT4": (-8, 7), "UINT4": (0, 15), "INT2": (-2, 1)}
 def from_caller(value: Any, spec: TensorSpec) -> Array:
     """What `set_tensor` was given, checked, as kernels see it. Raises ValueError with TensorFlow Lite's texts."""
     array = np.asarray(value)
+    if spec.type in PLAIN and array.dtype == spec.dtype and array.shape == spec.shape:
+        return array
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     got, want = type_name(array.dtype), spec.type

@@ -184,7 +184,7 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
             return lambda: _copy(op.run(_with_values(node, inputs), x), y)
         y = y.reshape(moved.shape)
         if op.style == "alias" and moved.ctypes.data == y.ctypes.data:
-            return _nothing
+            return nothing
         if np.may_share_memory(moved, x) or moved.size == 0:
             return partial(setitem, y, ..., moved)  # half the time of np.copyto
         return lambda: _copy(op.run(node, x), y)
@@ -197,7 +197,7 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     return call
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """The step of an alias in its input's storage."""
 
 

@@ -261,12 +261,16 @@ def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[
     if not any(room):
         return lambda: np.copyto(y, update)
     in_place = x.ctypes.data == y.ctypes.data
+    place = [slice(u) for u in update.shape]
+    moving = [(axis, most, u) for axis, (most, u) in enumerate(zip(room, update.shape, strict=True)) if most]
 
     def step() -> None:
         if not in_place:
             y[...] = x
-        at = [min(max(s, 0), r) for s, r in zip(start.tolist(), room, strict=True)]
-        y[tuple(slice(a, a + u) for a, u in zip(at, update.shape, strict=True))] = update
+        for axis, most, size in moving:
+            at = min(max(start.item(axis), 0), most)
+            place[axis] = slice(at, at + size)
+        y[tuple(place)] = update
 
     return step
 

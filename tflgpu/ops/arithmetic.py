@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,25 +10,15 @@ from tflgpu import fixed_point as fp
 from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.code_maps import require_symmetric, scale_and_zero_point
+from tflgpu.ops.code_pairs import PairMap, by_tables, pairs_step
 from tflgpu.ops.elementwise import InPlace, binary_shape, require_same_types
 from tflgpu.ops.fused_activation import clamp, float_range, quantized_range
 from tflgpu.ops.lookup import all_codes
 from tflgpu.ops.registry import OpError, Step, kernel, require
 
-TABLE_FROM = 4096
-"""Elements from which a table of all pairs of 8-bit codes is worth its preparation, which takes a millisecond."""
-
 _I32, _I64 = np.int32, np.int64
 
 ToCommonScale = Callable[[Array, Array, Array], None]
-
-
-@dataclass(frozen=True)
-class PairMap:
-    """What an operator does to two codes: compute(a, b, out, *scratch), with scratch arrays of these types."""
-
-    compute: InPlace
-    scratch: tuple[type, ...] = ()
 
 
 def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
@@ -46,23 +35,6 @@ def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
         clamp(y, lo, hi, y)
 
     return clamped
-
-
-def pairs_step(pairs: PairMap, inputs: Sequence[Array], y: Array) -> Step:
-    """A step that fills y with the map of the inputs' codes, by a table of all pairs where that pays."""
-    if any(x.dtype.itemsize > 1 for x in inputs) or y.size < TABLE_FROM:
-        return blocked(pairs.compute, inputs, y, scratch=pairs.scratch)
-    first, second = (all_codes(x.dtype) for x in inputs)
-    table = np.empty((256, 256), y.dtype)
-    blocked(pairs.compute, [first[:, None], second[None, :]], table, scratch=pairs.scratch)()
-    flat = table.reshape(-1)
-
-    def look_up(a: Array, b: Array, out: Array, index: Array) -> None:
-        np.multiply(a, np.uint16(256), out=index, dtype=np.uint16)
-        np.bitwise_or(index, b, out=index)
-        flat.take(index, out=out, mode="clip")
-
-    return blocked(look_up, [x.view(np.uint8) for x in inputs], y, scratch=[np.uint16], limit=1 << 16)
 
 
 def _store(zero_point: int, lo: int, hi: int) -> Callable[[Array, Array, Array], None]:
@@ -106,8 +78,12 @@ def _sum_of_codes(node: Node, f: np.ufunc) -> PairMap:
     twice, (scale_a, scale_b) = _at_common_scale(specs, bits)
     real = twice / float(np.float32(1 << bits) * y.scale)
     require(node.op != "ADD" or real < 1, "ADD: the output's scale is too small for the inputs' scales. ")
-    rescale = fp.rescaler(*fp.quantize_multiplier(real))
-    store = _store(y.zero_point, *quantized_range(node.options.fused_activation_function, y))
+    m, e = fp.quantize_multiplier(real)
+    lo, hi = quantized_range(node.options.fused_activation_function, y)
+    if y.dtype.itemsize == 1 and e <= 0:
+        first, second = (_table(scale, y.dtype) for scale in (scale_a, scale_b))
+        return by_tables(f, first, second, (m, e), y.zero_point, lo, hi)
+    rescale, store = fp.rescaler(m, e), _store(y.zero_point, lo, hi)
 
     def compute(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array, narrow: Array) -> None:
         scale_a(a, u, scratch)
@@ -117,6 +93,13 @@ def _sum_of_codes(node: Node, f: np.ufunc) -> PairMap:
         store(u, out, narrow)
 
     return PairMap(compute, (_I64, _I64, _I64, _I32))
+
+
+def _table(to_common: ToCommonScale, dtype: np.dtype) -> Array:
+    """What every 8-bit code becomes, in the order of their bits."""
+    table = np.empty(256, _I64)
+    to_common(all_codes(dtype), table, np.empty_like(table))
+    return table
 
 
 def _sum_at_powers_of_two(node: Node, f: np.ufunc) -> PairMap | None:
@@ -151,7 +134,11 @@ def _product(node: Node) -> PairMap:
         return _product_of_fractions(scale_and_zero_point(y)[1], lo, hi)
     require_symmetric(x1, x2, y)
     (s1, z1), (s2, z2), (s, z) = map(scale_and_zero_point, (x1, x2, y))
-    rescale = fp.rescaler(*fp.quantize_multiplier(float(s1 * s2 / s)))
+    m, e = fp.quantize_multiplier(float(s1 * s2 / s))
+    if y.dtype.itemsize == x1.dtype.itemsize == 1 and e <= 0:
+        first, second = (all_codes(y.dtype).astype(_I64) - zero for zero in (z1, z2))
+        return by_tables(np.multiply, first, second, (m, e), z, lo, hi)
+    rescale = fp.rescaler(m, e)
     zero1, zero2 = np.array(z1, _I64), np.array(z2, _I64)
     store = _store(z, lo, hi)
 

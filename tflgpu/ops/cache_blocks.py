@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tflgpu.graph import Array
 from tflgpu.ops.registry import Step
+from tflgpu.ops.scratch import scratch as shared_scratch
 
 BLOCK = 16384
 """Elements a block: 64 KiB of float32 and 128 KiB of int64, of which a second-level cache holds a few."""
@@ -78,5 +79,5 @@ def blocked(
     """A step that calls compute(*inputs, out, *scratch) block by block; scratch are arrays of these dtypes."""
     pieces = cache_blocks(inputs, out, limit)
     length = max((p[-1].size for p in pieces), default=0)
-    buffers = [np.empty(length, dtype) for dtype in scratch]
+    buffers = [shared_scratch(f"block {k}", length, dtype) for k, dtype in enumerate(scratch)]
     return in_order([partial(compute, *p, *(b[: p[-1].size].reshape(p[-1].shape) for b in buffers)) for p in pieces])

@@ -9,8 +9,8 @@ import numpy as np
 from tflgpu import bfloat16
 from tflgpu import fixed_point as fp
 from tflgpu.graph import Array, Node, TensorSpec
-from tflgpu.ops.arithmetic import PairMap, pairs_step
 from tflgpu.ops.cache_blocks import blocked
+from tflgpu.ops.code_pairs import PairMap, pairs_step
 from tflgpu.ops.elementwise import InPlace, binary_shape, require_same_types
 from tflgpu.ops.registry import Step, kernel, require
 

@@ -11,6 +11,7 @@ import numpy as np
 from tflgpu.graph import Array
 from tflgpu.ops.hybrid import HybridMatrix, RowQuantizer
 from tflgpu.ops.integer_matmul import KEPT
+from tflgpu.ops.scratch import copied
 
 _TOGETHER = 1 << 19
 """From so many elements of a matrix on, its product with a vector is worth waking the threads of OpenBLAS."""
@@ -95,7 +96,7 @@ def product_with(matrix: Array, rows: int) -> Callable[[Array], Array]:
 def exact_product(weights: Array, rows: int) -> tuple[Callable[[Array], Array], np.dtype]:
     """`product_with` of 8-bit codes, exact, and the float dtype of its arguments and results."""
     dtype = np.dtype(np.float32 if weights.shape[1] <= _EXACT_DEPTH else np.float64)
-    return product_with(weights.astype(dtype), rows), dtype
+    return product_with(copied(weights, dtype), rows), dtype
 
 
 class QuickHybrid:

@@ -9,11 +9,12 @@ import numpy as np
 from tflgpu.fixed_point import mbqm, mbqm64, quantize_multipliers
 from tflgpu.graph import Array, Node
 from tflgpu.ops import fused_activation
+from tflgpu.ops.few_rows import product_with
 from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.hybrid import weight_scale
-from tflgpu.ops.integer_matmul import IntegerMatrix, largest_code
+from tflgpu.ops.integer_matmul import KEPT, SMALL, IntegerMatrix, exact_throughout, largest_code
 from tflgpu.ops.registry import OpError, Step, require
-from tflgpu.ops.scratch import scratch
+from tflgpu.ops.scratch import copied, scratch
 
 _BELOW_HALF = np.nextafter(np.float64(0.5), np.float64(0))
 
@@ -31,17 +32,6 @@ def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tu
     bias_spec = node.optional(2)
     start = np.zeros(len(weights), np.float64) if bias is None else bias.astype(np.float64)
     bias_varies = bias if bias_spec is not None and bias_spec.data is None else None
-
-    if matrix.single and not weight_zero and bias_varies is None:
-        own, whole = np.empty(x.shape, matrix.dtype), np.empty((len(x), len(weights)), np.float64)
-        tiles = [(slice(None), slice(None), whole)]
-
-        def accumulate_whole() -> Tiles:
-            np.subtract(x, zero, out=own, dtype=own.dtype)
-            np.add(matrix.multiply(own), start, out=whole)
-            return iter(tiles)
-
-        return accumulate_whole, matrix.tile_size
 
     codes = scratch("codes", x.shape, matrix.dtype)
     totals = scratch("totals", matrix.tile_size, np.float64)
@@ -74,8 +64,13 @@ def quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array
         )
         x, weights = x.view(np.uint8), weights.view(np.uint8)
         scales = scales if scales.size == 1 else np.zeros(1, np.float32)
-    accumulate, size = _accumulator(node, x, weights, bias)
     scale = np.broadcast_to(float(spec.scale) * scales.astype(np.float64) / float(output.scale), (len(weights),))
+    bias_spec = node.optional(2)
+    weight_zero = weight_spec.quantization is not None and not weight_spec.quantization.per_channel
+    symmetric = not (weight_zero and weight_spec.zero_point)
+    if symmetric and (bias_spec is None or bias_spec.data is not None) and _is_small(x, weights):
+        return _small(node, x, weights, bias, scale, y)
+    accumulate, size = _accumulator(node, x, weights, bias)
     low, high = np.float64(lo - zero), np.float64(hi - zero)
     halves, wholes = scratch("halves", size, np.float64), scratch("wholes", size, np.int32)
 
@@ -90,6 +85,38 @@ def quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array
             clamp(total, low, high, total)
             np.copyto(whole, total, casting="unsafe")
             np.add(whole, zero, out=y[rows, columns], casting="unsafe")
+
+    return step
+
+
+def _is_small(x: Array, weights: Array) -> bool:
+    largest = largest_code(x.dtype, 0)
+    few = len(x) * len(weights) <= SMALL and x.size <= 4 * SMALL and weights.size <= KEPT
+    return few and weights.dtype.itemsize == x.dtype.itemsize == 1 and exact_throughout(weights, largest)
+
+
+def _small(node: Node, x: Array, weights: Array, bias: Array | None, scale: Array, y: Array) -> Step:
+    """`quantized` at once, for weights of zero point 0: with few numbers the calls cost more than the arithmetic."""
+    zero, lo, hi = _codes(node)
+    product = product_with(copied(weights, np.float32), len(x))
+    start = (0 if bias is None else bias) - node.input(0).zero_point * weights.sum(axis=1, dtype=np.int64)
+    start, scale = start.astype(np.float64).reshape(1, -1), scale.reshape(1, -1)
+    codes, whole = np.empty(x.shape, np.float32), np.empty(y.shape, np.int32)
+    total, half = np.empty(y.shape, np.float64), np.empty(y.shape, np.float64)
+    low, high, below, above = (np.array(v, np.float64) for v in (lo - zero, hi - zero, -_BELOW_HALF, _BELOW_HALF))
+    zeros = np.array(zero, np.int32)
+
+    def step() -> None:
+        codes[...] = x
+        total[...] = product(codes)
+        np.add(total, start, total)
+        np.multiply(total, scale, total)
+        clamp(total, below, above, half)
+        np.add(total, half, total)
+        clamp(total, low, high, total)
+        whole[...] = total
+        np.add(whole, zeros, whole)
+        y[...] = whole
 
     return step
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tflgpu.graph import Array
-from tflgpu.ops.scratch import scratch
+from tflgpu.ops.scratch import copied, scratch
 
 KEPT = 1 << 16
 """Weights of up to so many elements keep a float copy (256 KiB in float32); larger ones are converted block by block at
@@ -19,7 +19,7 @@ TILE = 1 << 15
 _NARROWEST = 128
 """Rows of large weights that are converted at a time at least: a product of fewer columns is slower in BLAS."""
 
-_SMALL = 1 << 11
+SMALL = 1 << 11
 """Elements of a product up to which the calls that make it cost more than its arithmetic."""
 
 _FLOAT32_EXACT = 1 << 24
@@ -42,20 +42,14 @@ class IntegerMatrix:
         whole = self._piece >= k
         self.product_dtype = self.dtype if whole else np.dtype(np.float64)
         self._weights = weights
-        self._kept = weights.astype(self.dtype) if keep or weights.size <= KEPT else None
+        self._kept = copied(weights, self.dtype) if keep or weights.size <= KEPT else None
         self._columns = n if self._kept is not None else min(n, max(_NARROWEST, KEPT // max(k, 1)))
         self._rows = max(1, min(rows, TILE // max(self._columns, 1)))
         self.tile_size = self._rows * self._columns
-        self._single = rows * n <= self.tile_size <= _SMALL and rows * k <= 4 * _SMALL
         self._tile = scratch("tile", self.tile_size, self.product_dtype)
         self._partial = scratch("partial", 0 if whole else self.tile_size, np.float32)
         self._block = scratch("weights", (0 if self._kept is not None else self._columns, k), self.dtype)
         self._product = np.empty((rows, n), self.product_dtype) if self._kept is not None and keep else None
-
-    @property
-    def single(self) -> bool:
-        """Whether `multiply` is one product of small arrays, for which tiles and shared memory are overhead."""
-        return self._kept is not None and self.product_dtype == self.dtype and self._single
 
     def multiply(self, codes: Array) -> Array:
         """codes (rows, k) of dtype `dtype` times weights transposed: (rows, n), overwritten by the next call."""

@@ -1,4 +1,4 @@
-"""Scratch that the steps of one interpreter share: one step runs at a time, and none finds anything it left there."""
+"""What the steps of one interpreter share: scratch, in which none finds what it left, and copies of constants."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from tflgpu.graph import Array
 
-_shared: ContextVar[dict[str, Array] | None] = ContextVar("scratch", default=None)
+_shared: ContextVar[dict[Any, Any] | None] = ContextVar("scratch", default=None)
 
 
 @contextmanager
 def sharing(state: MutableMapping[Any, Any]) -> Iterator[None]:
-    """Within it, `scratch` gives parts of buffers that are kept in `state`."""
+    """Within it, `scratch` gives parts of buffers that are kept in `state`, and `copied` the copies made before."""
     token = _shared.set(state.setdefault("scratch", {}))
     try:
         yield
@@ -40,3 +40,17 @@ def scratch(slot: str, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Ar
         # Zeros, so that what no one has written yet is at least a number in every type.
         buffer = buffers[slot] = np.zeros(nbytes, np.uint8)
     return buffer[:nbytes].view(dtype).reshape(shape)
+
+
+def copied(source: Array, dtype: npt.DTypeLike) -> Array:
+    """source in another type, not to be written to: one copy for all nodes that have the same constant."""
+    dtype = np.dtype(dtype)
+    known = _shared.get()
+    if known is None or source.flags.writeable:
+        return source.astype(dtype)
+    key = source.ctypes.data, source.shape, source.strides, source.dtype, dtype
+    if key not in known:
+        # The source, too: while it is held, no other array has its address.
+        known[key] = source, source.astype(dtype)
+    copy: Array = known[key][1]
+    return copy

@@ -20,7 +20,7 @@ from tflgpu.delegates.wiring import Viewed
 
 from tflgpu.graph import Array, Node
 
-DEEPEST = 128
+DEEPEST = 256
 """Numbers of a query, and of a value, at the most."""
 
 GRID_HEIGHT = 65535
@@ -63,6 +63,8 @@ class Tiles:
 
     def fit(self, deep: int, wide: int) -> bool:
         """Whether shared memory, laid out as attention.cu has it, and the registers hold them."""
+        if max(deep, wide) > 128:
+            return self == IN_PARTS
         deep, wide = -(-deep // 4) * 4, -(-wide // ACROSS) * ACROSS
         step = deep + 4 if deep % 8 == 0 else deep
         words = (self.queries + self.keys) * step + self.keys * wide + self.queries * (self.keys + 4)
@@ -101,6 +103,9 @@ FEW = (Tiles(16, 64, 2), Tiles(16, 32, 2))
 MANY = (Tiles(64, 32, 4), Tiles(32, 32, 4), Tiles(16, 64, 2), Tiles(16, 32, 2))
 """Small blocks where there are few queries, so that every multiprocessor has one; else as large as memory holds."""
 
+IN_PARTS = Tiles(16, 32, 2)
+"""The one for more than 128 numbers."""
+
 
 def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
     """The launch, or None where the kernel does not take these sizes."""
@@ -128,7 +133,7 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
 
     def launch(ways: Tiles | Warps, kernel: str, **macros: int) -> Launch:
         threads = -(-m // ways.queries) * ways.threads, batches
-        return Launch(f"attention.{kernel}", args, threads, (ways.threads, 1), defines | macros | {"BK": ways.keys})
+        return Launch(f"{kernel}.{kernel}", args, threads, (ways.threads, 1), defines | macros | {"BK": ways.keys})
 
     launches = [
         launch(warps, "attention_mma", MMA=mma, WARPS=warps.warps)

@@ -184,6 +184,10 @@ ATTENTIONS = [
     Pattern("odd sizes", plain_attention(17, 65, 7, 5, beta=0.7)),
     Pattern("one key", plain_attention(3, 1, 4, 33)),
     Pattern("deep", plain_attention(18, 40, 128, 128), compiled=True),
+    Pattern("deeper", plain_attention(18, 40, 256, 256), compiled=True),
+    Pattern("deeper, with narrow values", plain_attention(5, 70, 200, 24), compiled=True),
+    Pattern("wide values", plain_attention(33, 33, 20, 250), compiled=True),
+    Pattern("one more than 128", plain_attention(17, 9, 129, 129)),
     Pattern("heads that share keys", plain_attention(6, 35, 48, 96, q_batch=(3, 2), k_batch=(1, 2)), compiled=True),
     Pattern("many queries", plain_attention(65, 5, 4, 4, q_batch=(132,), k_batch=(1,))),
 ]
@@ -236,7 +240,7 @@ NO_ATTENTIONS = [
     Pattern("softmax along the queries", _softmax_along_queries),
     Pattern("softmax of other rows", _rows_cut_otherwise),
     Pattern("values of more batches", _values_of_more_batches),
-    Pattern("deeper than the kernel takes", plain_attention(5, 6, 129, 8)),
+    Pattern("deeper than the kernel takes", plain_attention(5, 6, 257, 8)),
 ]
 
 

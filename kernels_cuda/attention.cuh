@@ -1,0 +1,73 @@
+// What attention.cu and attention_mma.cu have in common: out[b] (m, WIDE) = softmax(beta * SCORE(q[b] (m, DEEP) times k[b]
+// (n, DEEP) turned)) times v[b] (n, WIDE). A block makes BQ rows of out and goes over the keys BK at a time. Matrices lie
+// anywhere: each has its steps from one row and column to the next, and an index of where matrix `b` begins.
+// SCORE: statements on `acc`, element i of all scores, with parameters EXTRA_INPUTS.
+// `stored`: what numbers are in shared memory, where ROUNDED has made them that.
+
+#define MATRICES                                                                                                       \
+    const f32 *__restrict__ q, const f32 *__restrict__ k, const f32 *__restrict__ v, f32 *__restrict__ out, i32 m,     \
+        i32 n, i32 q_row, i32 q_column, i32 k_row, i32 k_column, i32 v_row, i32 v_column, i32 out_row, i32 out_column, \
+        f32 beta EXTRA_INPUTS
+
+#define WHOLE(unit) ((WIDE + (unit)-1) / (unit) * (unit))
+
+// ROWS rows of `deep` numbers, from row `first` on, as far as there are: into registers, then to shared memory, where
+// they are `padded` numbers with zeros behind. VECTORS: rows are whole vectors of four.
+template <int ROWS, int PADDED, bool VECTORS> struct Rows {
+    enum { ALONG = PADDED / 4, UNITS = ROWS * ALONG, LOADS = (UNITS + THREADS - 1) / THREADS };
+    float4 held[LOADS];
+
+    __device__ __forceinline__ void fetch(const f32* p, i32 first, i32 last, i32 deep, i32 row_step, i32 column_step) {
+        i32 t = threadIdx.x, row = first + t / ALONG, column = t % ALONG * 4;
+        const f32* from = p + row * row_step + column * column_step;
+#pragma unroll
+        for (i32 l = 0; l < LOADS; l++) {
+            if (THREADS % ALONG != 0) {
+                i32 u = t + l * THREADS;
+                row = first + u / ALONG;
+                column = u % ALONG * 4;
+                from = p + row * row_step + column * column_step;
+            }
+            bool inside = row < last && (UNITS % THREADS == 0 || t + l * THREADS < UNITS);
+            if (VECTORS) {
+                held[l] = inside && column < deep ? *(const float4*)from : float4{};
+            } else {
+                held[l].x = inside && column < deep ? from[0] : 0;
+                held[l].y = inside && column + 1 < deep ? from[column_step] : 0;
+                held[l].z = inside && column + 2 < deep ? from[2 * column_step] : 0;
+                held[l].w = inside && column + 3 < deep ? from[3 * column_step] : 0;
+            }
+            row += THREADS / ALONG;
+            from += THREADS / ALONG * row_step;
+        }
+    }
+    template <int STRIDE> __device__ __forceinline__ void store(stored (*to)[STRIDE]) const {
+#pragma unroll
+        for (i32 l = 0; l < LOADS; l++) {
+            i32 u = threadIdx.x + l * THREADS;
+            if (UNITS % THREADS != 0 && u >= UNITS) continue;
+            stored* four = &to[u / ALONG][u % ALONG * 4];
+#ifdef ROUNDED
+            four[0] = ROUNDED(held[l].x);
+            four[1] = ROUNDED(held[l].y);
+            four[2] = ROUNDED(held[l].z);
+            four[3] = ROUNDED(held[l].w);
+#else
+            *(float4*)four = held[l];
+#endif
+        }
+    }
+};
+
+// How both begin: at the matrices of batch `b`, with the block's queries in `qs` and the first keys on their way there.
+#define BEGIN                                                                                                          \
+    q += Q_AT;                                                                                                         \
+    k += K_AT;                                                                                                         \
+    v += V_AT;                                                                                                         \
+    out += OUT_AT;                                                                                                     \
+    Rows<BQ, D4, Q_VECTORS> queries;                                                                                   \
+    Rows<BK, SPAN, K_VECTORS> keys;                                                                                    \
+    Rows<BK, V_SPAN, V_VECTORS> values;                                                                                \
+    queries.fetch(q, first, m, DEEP, q_row, q_column);                                                                 \
+    queries.store(qs);                                                                                                 \
+    keys.fetch(k, 0, n, DEEP, k_row, k_column);

@@ -155,7 +155,7 @@ class Dialect:
     """Where a device's own kernels are: the package, the suffix of its files, and the file that comes before all.
 
     vectors: the file that comes next in programs that define VW, the lanes of a vector; "" for none. types: the one
-    in programs whose defines name a word of TYPE_WORDS.
+    before types.h, in programs whose defines name a word of TYPE_WORDS.
     """
 
     package: str
@@ -196,7 +196,7 @@ def source(launch: Launch, dialect: Dialect) -> str:
             *defines,
             folder.joinpath(dialect.prelude).read_text(),
             (SHARED / "shared.h").read_text(),
-            *([folder.joinpath(dialect.types).read_text()] if typed else []),
+            *([folder.joinpath(dialect.types).read_text(), (SHARED / "types.h").read_text()] if typed else []),
             *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and "VW" in launch.defines else []),
             kernel_file(launch, dialect),
         ]

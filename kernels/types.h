@@ -1,0 +1,32 @@
+// Element types that C has no arithmetic for, where a launch's defines speak of them: f16 and bf16 are u16 bits that are
+// computed with as f32 and rounded to nearest even; c64 is a complex number of two f32.
+
+FN f32 from_bf16(u16 bits) { return FLOAT_OF((u32)bits << 16); }
+
+FN u16 to_bf16(f32 v) {
+    u32 bits = BITS_OF(v);
+    return v != v ? (bits >> 16 & 0x8000) | 0x7FC0 : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+}
+
+typedef float2 c64;
+FN c64 c64_of(f32 real, f32 imag) { return PAIR(real, imag); }
+FN f32 real_of(c64 v) { return v.x; }
+FN f32 imag_of(c64 v) { return v.y; }
+
+// x to the power y, which is not negative; beyond int32 it wraps, or is the least number.
+FN i32 power_of(i32 x, i32 y, i32 wraps) {
+    u32 wrapped = 1, factor = (u32)x;
+    i64 product = 1, square = x, end = (i64)1 << 31;
+    for (; y > 0; y >>= 1) {
+        if (y & 1) {
+            wrapped *= factor;
+            product *= square;
+            if (!wraps && (product >= end || product < -end)) return -2147483647 - 1;
+            if (wraps) product = 1;
+        }
+        factor *= factor;
+        square = clamp_i64(square * square, 0, (i64)1 << 32);
+        if (wraps) square = 1;
+    }
+    return wraps ? (i32)wrapped : (i32)product;
+}

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tflgpu.delegates.lowering.registry import require
 
 from tflgpu.graph import Node
 from tflgpu.ops.shape_rules import window_size
-
-
-@dataclass(frozen=True)
-class Window:
-    """kh x kw taps, their strides and dilations down and across, oh x ow places, the padding above and to the left."""
-
-    kh: int
-    kw: int
-    sh: int
-    sw: int
-    dh: int
-    dw: int
-    oh: int
-    ow: int
-    top: int
-    left: int
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether each place is over one value of its own."""
-        return (self.kh, self.kw, self.sh, self.sw, self.top, self.left) == (1, 1, 1, 1, 0, 0)
+from tflgpu.ops.window import Window
 
 
 def window(node: Node, h: int, w: int, kh: int, kw: int) -> Window:

@@ -36,6 +36,11 @@ class Window:
         return self.kh * self.kw
 
     @property
+    def pointwise(self) -> bool:
+        """Whether each place is over one value of its own."""
+        return (self.kh, self.kw, self.sh, self.sw, self.top, self.left) == (1, 1, 1, 1, 0, 0)
+
+    @property
     def columns(self) -> int:
         """Columns of input, padding included, that a row of places touches."""
         return (self.ow - 1) * self.sw + (self.kw - 1) * self.dw + 1

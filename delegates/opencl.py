@@ -41,6 +41,8 @@ OPTIONS: Mapping[str, Option] = {
 def load(options: Mapping[str, Any]) -> GpuDelegate:
     """The OpenCL delegate. Raises ValueError for options that it does not know, and where no device fits."""
     read = read_options("opencl", options, OPTIONS)
+    if not writable(cache_folder("")):
+        cl._PYOPENCL_NO_CACHE = True  # else it raises where it cannot keep how it calls kernels
     cache = cache_folder(read["cache_dir"])
     device = OpenClDevice(find_device(read["device"]), cache, read["profile"], read["precision"])
     if read["autotune"]:
@@ -68,7 +70,8 @@ def find_device(wanted: str) -> cl.Device:
     if fitting:
         return devices[fitting[0]]
     sought = f"number {wanted}" if wanted.isdigit() else f"{wanted!r} in its names" if wanted else "any"
-    found = "; ".join(f"{i}: {text}" for i, text in enumerate(listing)) or "none"
+    none = "none (PoCL, where it is installed, shows itself only with a cache that it may write: set POCL_CACHE_DIR)"
+    found = "; ".join(f"{i}: {text}" for i, text in enumerate(listing)) or none
     raise ValueError(f"opencl delegate: no such device. Looked for: {sought}. Found: {found}. {INSTALL}")
 
 
@@ -109,6 +112,16 @@ def cache_folder(option: str) -> Path | None:
     else:
         root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(root) / "tflgpu" / "opencl"
+
+
+def writable(folder: Path | None) -> bool:
+    """Whether the folder is there, or can be made, and written to."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder is not None and os.access(folder, os.W_OK)
+    except OSError:
+        return False
 
 
 SUBGROUPS = "-DSUBGROUPS"

@@ -213,3 +213,10 @@ def test_settings_survive_the_way_to_a_worker() -> None:
 
     settings = of("half", overrides=read_overrides(None), precision="fp16")
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
+
+
+def test_a_file_of_tolerances_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "wide.json"
+    path.write_text("ulps: 64")
+    with pytest.raises(ValueError, match=r"wide\.json is no JSON"):
+        read_overrides(path)

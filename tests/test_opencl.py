@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -270,3 +271,20 @@ def test_tiles_of_every_height_and_width_give_the_cpus_results(
     want = tflgpu_run(model, [real])
     # Sums of 3000 products, added in another order.
     assert_same(tflgpu_run(model, [real], [delegate]), want, rtol=1e-5, atol=1e-6 * depth)
+
+
+def test_a_cache_that_cannot_be_written_is_none(tmp_path: Any) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "model.tflite").write_bytes(CASES[0].model())
+    code = """
+import tflgpu
+delegate = tflgpu.load_delegate("opencl", {"require_full": 1})
+interpreter = tflgpu.Interpreter("model.tflite", experimental_delegates=[delegate])
+interpreter.allocate_tensors()
+interpreter.invoke()
+"""
+    places = {"XDG_CACHE_HOME": str(tmp_path / "file" / "cache"), "POCL_CACHE_DIR": str(tmp_path / "pocl")}
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **places}, capture_output=True, text=True
+    )
+    assert told.returncode == 0 and not told.stderr, told.stderr

@@ -36,8 +36,8 @@ def conformance(
     quick: Annotated[
         bool, typer.Option("--quick", help="The edges of every operator and type, in under a minute.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes.")] = min(os.cpu_count() or 1, 8),
-    timeout: Annotated[float, typer.Option(help="Seconds that one case may take.")] = 60.0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = min(os.cpu_count() or 1, 8),
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one case may take.")] = 60.0,
     output: Annotated[Path, typer.Option("--output", help="The folder of logs, reports and reproducers.")] = Path(
         "conformance-report"
     ),

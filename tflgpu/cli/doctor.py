@@ -55,6 +55,8 @@ def _version(package: str) -> str | None:
 def _tried(name: str) -> Text:
     """Whether the delegate loads here, and why not."""
     try:
-        return Text.assemble(("works", "green"), f": {tflgpu.load_delegate(name)}")
+        delegate = tflgpu.load_delegate(name)
+        told = type(delegate).__qualname__ if type(delegate).__repr__ is object.__repr__ else str(delegate)
+        return Text.assemble(("works", "green"), f": {told}")
     except (OSError, ValueError, ImportError) as error:
         return Text(str(error).strip(), "yellow")

@@ -122,8 +122,12 @@ def read_overrides(path: Path | None) -> tuple[Override, ...]:
     """
     if path is None:
         return ()
+    try:
+        entries = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
     found = []
-    for entry in json.loads(path.read_text()):
+    for entry in entries:
         if not isinstance(entry, dict) or set(entry) != {"cases", "ulps", "reason"} or not str(entry["reason"]).strip():
             raise ValueError(f"{path}: each override needs cases, ulps and a reason, not {entry}")
         found.append(Override(str(entry["cases"]), float(entry["ulps"]), str(entry["reason"])))

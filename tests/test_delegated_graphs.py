@@ -156,6 +156,23 @@ def test_a_node_whose_shape_only_running_tells_bounds_parts_whose_plans_are_kept
     assert behind == [(4, 6), (6, 4), (24, 1)]
 
 
+def test_what_the_cpu_makes_before_such_a_node_reaches_a_part_behind_it_every_time() -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    x, shape = g.input("x", "FLOAT32", [24]), g.input("shape", "INT32", [2])
+    a, c = (g.tensor(n, "FLOAT32", [24]) for n in "ac")
+    b = g.tensor("b", "FLOAT32", [1, 1], shape_signature=[-1, -1])
+    g.node("ABS", [x], [a])
+    g.node("RESHAPE", [x, shape], [b])
+    g.node("NEG", [a], [c])
+    g.outputs(b, c)
+    inputs = [[np.full(24, -k, np.float32), np.int32([4, 6])] for k in range(4)]
+    place = Elsewhere({2})
+    got, _ = run(m.build(), inputs, [place])
+    assert_same(got, run(m.build(), inputs, [])[0])
+    assert [[node.op for node in part.nodes] for part in place.compiled] == [["NEG"]]
+
+
 def batches() -> bytes:
     m = ModelBuilder()
     g = m.graph()

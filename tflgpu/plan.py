@@ -241,8 +241,8 @@ class Plan:
         return synchronized
 
     def _leaves_the_host(self, index: int) -> bool:
-        # A variable may be used by a delegate in the plan for other shapes.
-        shared = self.specs[index].is_variable and bool(self._session.delegates)
+        # A delegate may use a variable in the plan for other shapes, and what is read later in a plan behind this one.
+        shared = (self.specs[index].is_variable or index in self._read_later) and bool(self._session.delegates)
         return index in self.storage and (shared or index in self._crossing or bool(self.storage[index].buffers))
 
     def _run_waiting(self) -> Plan:

@@ -15,6 +15,7 @@ from tflgpu.delegates.fuse import joined, shares
 from tflgpu.delegates.launch import (
     LIBRARY,
     Argument,
+    Counters,
     Fault,
     Launch,
     Loop,
@@ -73,6 +74,7 @@ class Compilation:
         self.constants: dict[int, Any] = {}
         self.faults: list[Fault] = []
         self.fault_cells = self._fault_cells()
+        self.counters = self._counters()
         self.places = self._arena()
 
     def _small(self, node: Node, launch: Launch) -> bool:
@@ -120,6 +122,21 @@ class Compilation:
         cells = self.device.allocate(zeros.nbytes)
         self.device.upload(cells, zeros)
         return cells
+
+    def _counters(self) -> Any:
+        """One buffer for the counters of all launches, each of which finds them 0; None where none has any."""
+        arguments = [a for group in self.groups for launch in launches_of(group) for a in self._arguments(launch)]
+        most = max((a.count for a in arguments if isinstance(a, Counters)), default=0)
+        if not most:
+            return None
+        counters = self.device.allocate(4 * most)
+        self.device.upload(counters, np.zeros(most, np.int32))
+        return counters
+
+    def after_failure(self) -> None:
+        """Sets right what a launch that did not run to its end may have left."""
+        if self.counters is not None:
+            self.device.upload(self.counters, np.zeros(self.counters.nbytes // 4, np.int32))
 
     def _own(self, lowered: Lowered) -> Lowered:
         """A shared output that leaves the part is copied, since its storage is not the part's to choose."""
@@ -201,6 +218,8 @@ class Compilation:
         if isinstance(argument, Fault):
             place = self.faults.index(argument) * self.device.limits.alignment
             return self.device.slice(self.fault_cells, place, 4)
+        if isinstance(argument, Counters):
+            return self.device.slice(self.counters, 0, 4 * argument.count)
         key = self._key(argument)
         if key is not None:
             return self.places[key]

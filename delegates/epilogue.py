@@ -133,8 +133,7 @@ class _Makers:
 
 
 def _takes_epilogue(launch: Launch) -> bool:
-    # A split product's sums are not its outputs yet.
-    return launch.name in TILED and "SPLIT" not in launch.defines and _makes_tensor(launch)
+    return launch.name in TILED and _makes_tensor(launch)
 
 
 def _makes_tensor(launch: Launch) -> bool:

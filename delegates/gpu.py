@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy as copy_of
 from dataclasses import replace
 from typing import Any
@@ -70,6 +71,8 @@ class GpuDelegate:
         check = compilation.fault_check()
 
         step = between_copies(device, reads, writes, run)
+        if compilation.counters is not None:
+            step = or_else(step, compilation.after_failure)
         if check is not None:
             step = in_turn(step, check)
         return with_variables(part, tensors, step)
@@ -103,6 +106,20 @@ def in_turn(first: Call, second: Call) -> Call:
         second()
 
     return run
+
+
+def or_else(run: Call, after_failure: Call) -> Call:
+    """run; where it fails, after_failure too, if that can still be done."""
+
+    def step() -> None:
+        try:
+            run()
+        except BaseException:
+            with suppress(Exception):  # the device may be gone, which is what is being raised
+                after_failure()
+            raise
+
+    return step
 
 
 def _written_variables(part: Part) -> set[int]:

@@ -44,6 +44,13 @@ class Fault:
     message: str
 
 
+@dataclass(frozen=True, eq=False)
+class Counters:
+    """So many int32 on the device that are 0 when a launch begins, and that it leaves so."""
+
+    count: int
+
+
 @dataclass(frozen=True)
 class Turn:
     """An int32 that differs from one turn of a Loop to the next: start, and stride more each time."""
@@ -55,7 +62,7 @@ class Turn:
         return np.int32(self.start + turn * self.stride)
 
 
-Argument = Ref | Temp | Packed | Fault | Array | np.generic | Turn
+Argument = Ref | Temp | Packed | Fault | Counters | Array | np.generic | Turn
 
 
 LIBRARY = "library"

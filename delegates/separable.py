@@ -96,13 +96,14 @@ def _worth_trying(depthwise: Launch, product: Launch) -> bool:
 
 def _sizes(product: Launch) -> list[int]:
     """The integers behind a product's output: m, n, k …"""
-    place = _sums_place(product)
+    place = _out_place(product)
     return [int(a) for a in product.args[place + 1 :] if isinstance(a, np.integer)]
 
 
-def _sums_place(product: Launch) -> int:
-    """x, weights and bias come before a product's sums, and its scales, or a zero where it has none."""
-    return 3 + (2 if "CODES" in product.defines and "DOUBLES" not in product.defines else 1)
+def _out_place(product: Launch) -> int:
+    """Before a product's outputs come x, weights, bias, its scales or a zero, and what it takes to split k."""
+    scales = 2 if "CODES" in product.defines and "DOUBLES" not in product.defines else 1
+    return 3 + scales + (2 if "SPLIT" in product.defines else 0)
 
 
 def _fused(way: Launch, depthwise: Launch) -> Launch | None:
@@ -116,7 +117,7 @@ def _fused(way: Launch, depthwise: Launch) -> Launch | None:
     place, d = _output_place(depthwise), depthwise.defines
     h, w, c, oh, ow, sh, dh, top, left = depthwise.args[place + 2 : place + 11]
     image = (h, w, c, oh, ow, i32(d["KW"]), sh, i32(d["SW"]), dh, i32(d["DW"]), top, left)
-    at = _sums_place(product) + 1 + IMAGE_AT
+    at = _out_place(product) + 1 + IMAGE_AT
     args = (depthwise.args[0], *product.args[1:at], *image, *product.args[at + IMAGE_SIZES :])
     args += (*depthwise.args[1:place], *depthwise.args[place + 11 :])
     defines = {key: value for key, value in product.defines.items() if key != "POINTWISE"}

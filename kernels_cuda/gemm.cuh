@@ -18,10 +18,12 @@ typedef int4 words;
 #define X_T u8
 #define SIGNED(v) ((v) ^ 0x80808080u)
 #define ZEROS i32 w_zero,
+#define ZEROS_ARGS w_zero,
 #else
 #define X_T i8
 #define SIGNED(v) (v)
 #define ZEROS
+#define ZEROS_ARGS
 #endif
 #define LANES 4
 #define MAC(a, b, acc) __dp4a(a, b, acc)
@@ -32,6 +34,7 @@ typedef float4 words;
 #define X_T f32
 #define SIGNED(v) (v)
 #define ZEROS
+#define ZEROS_ARGS
 #define LANES 1
 #define MAC(a, b, acc) fma(a, b, acc)
 #endif
@@ -42,6 +45,11 @@ typedef float4 words;
 #else
 #define BIAS_T sum
 #define Y_T X_T
+#endif
+#if defined(CODES) && !defined(HYBRID)
+typedef u32 quad;  // four outputs in a row
+#else
+typedef float4 quad;
 #endif
 
 #define IMAGE i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kw, i32 sh, i32 sw, i32 dh, i32 dw, i32 top, i32 left
@@ -68,6 +76,14 @@ typedef float4 words;
 #define SCALES_ARGS no_scales
 #define ENDS f32 low, f32 high
 #define ENDS_ARGS low, high
+#endif
+
+#ifdef SPLIT
+#define PARTS sum *partials, u32 *counters,
+#define PARTS_ARGS partials, counters,
+#else
+#define PARTS
+#define PARTS_ARGS
 #endif
 
 // What becomes of the sum in row m and column n, of oc.

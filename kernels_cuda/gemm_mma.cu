@@ -1,5 +1,5 @@
-// Products (gemm.cuh) on tensor cores: a block makes BM x BN outputs, each of its four warps a quarter. MMA: bits of an
-// operand.
+// Products (gemm.cuh) on tensor cores. A block makes BM x BN outputs, BK words of k at a time, each of its four warps a
+// quarter of the outputs. MMA: bits of an operand. Weights of bytes lie along k.
 // Only for CUDA.
 #include "gemm.cuh"
 #include <cuda_fp16.h>
@@ -7,118 +7,176 @@
 using namespace nvcuda;
 
 #define THREADS 128
+#define GROUPS 1
 #if MMA == 16  // operands rounded to binary16
 typedef half operand;
 typedef half shared_operand;
+typedef wmma::row_major along;
 #define MK 16
 #define PAD 8
+#define W_PAD 8
 #define ROUNDED(v) __float2half(v)
 #elif MMA == 32  // operands rounded to TF32
 typedef wmma::precision::tf32 operand;
 typedef f32 shared_operand;
+typedef wmma::row_major along;
 #define MK 8
 #define PAD 4
+#define W_PAD 8
 #define ROUNDED(v) wmma::__float_to_tf32(v)
 #else  // int8
 typedef i8 operand;
 typedef i8 shared_operand;
+typedef wmma::col_major along;
 #define MK 16
 #define PAD 16
+#define W_PAD 16
 #define ROUNDED(v) (v)
 #endif
 #define KB (BK * LANES)
-#define X_LOADS (BM * BK / LOAD / THREADS)
 #define WIDE (16 / (i32)sizeof(shared_operand))
+#define X_LOADS (BM * BK / LOAD / THREADS)
 #define W_LOADS (KB * BN / WIDE / THREADS)
 #include "gemm_rows.cuh"
+#include "gemm_tile.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias, SCALES,
-             OUT_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE,
-         ZEROS ENDS EXTRA DW) {
-    __shared__ __align__(32) shared_operand xs[BM][KB + PAD];
-    __shared__ __align__(32) shared_operand ws[KB][BN + PAD];
-    __shared__ __align__(32) sum sums[BM][BN + 4];
-#ifdef UNSIGNED
-    __shared__ sum row_sums[BM];
-    if (threadIdx.x < BM) row_sums[threadIdx.x] = 0;
-    sum row_sum = 0;
+// The weights' tile in memory and in shared memory: by k, or of bytes by column.
+#ifdef CODES
+#define W_ROWS BN
+#define W_COLUMNS KB
+#else
+#define W_ROWS KB
+#define W_COLUMNS BN
 #endif
+#define W_ROW(u) ((u) / (W_COLUMNS / WIDE))
+#define W_AT(u) ((u) % (W_COLUMNS / WIDE) * WIDE)
+
+struct Operands {
+    shared_operand xs[2][BM][KB + PAD], ws[2][W_ROWS][W_COLUMNS + W_PAD];
+};
+
+// Unit u of the weights that the block needs from word k0 on.
+FN uint4 weights_at(const shared_operand* weights, i32 u, i32 k0, i32 last, i32 n0, i32 columns) {
+#ifdef CODES
+    i32 at = k0 * LANES + W_AT(u);
+    const shared_operand* p = weights + (i64)(n0 + W_ROW(u)) * columns + at;
+    bool inside = at < last * LANES;
+#else
+    const shared_operand* p = weights + (i64)(k0 + W_ROW(u)) * columns + n0 + W_AT(u);
+    bool inside = k0 + W_ROW(u) < last;
+#endif
+    return inside ? *(const uint4*)p : uint4{};
+}
+
+// Puts LOAD words of x into shared memory, as much as can be at once.
+FN void store_rounded(shared_operand* to, const word (&v)[LOAD]) {
+#if LOAD == 1
+#ifdef CODES
+    *(word*)to = v[0];
+#else
+    *to = ROUNDED(v[0]);
+#endif
+#elif defined(CODES)
+    *(words*)to = words{v[0], v[1], v[2], v[3]};
+#elif MMA == 32
+    *(words*)to = words{ROUNDED(v[0]), ROUNDED(v[1]), ROUNDED(v[2]), ROUNDED(v[3])};
+#else
+    *(half2*)to = __floats2half2_rn(v[0], v[1]);
+    *(half2*)(to + 2) = __floats2half2_rn(v[2], v[3]);
+#endif
+}
+
+// slice: words of k for each of gridDim.z stretches. columns: n rounded up to whole blocks; of bytes, k to whole units.
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
+    gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias, SCALES,
+             PARTS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE,
+             ZEROS ENDS EXTRA DW) {
+    constexpr u32 sums_size = sizeof(sum) * BM * SUMS;
+    __shared__ __align__(32) u8 memory[sizeof(Operands) > sums_size ? sizeof(Operands) : sums_size];
+    Operands& tiles = *(Operands*)memory;
+    sum* sums = (sum*)memory;
+    sum* row_sums = nullptr;
     i32 t = threadIdx.x, m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     i32 depth = (k + LANES - 1) / LANES, first = blockIdx.z * slice, last = min(first + slice, depth);
     i32 my = t / 64 * (BM / 2), mx = t / 32 % 2 * (BN / 2);
+    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS);
+#ifdef UNSIGNED
+    __shared__ sum sums_of_rows[BM];
+    row_sums = sums_of_rows;
+    if (t < BM) row_sums[t] = 0;
+    sum my_row = 0;
+#endif
 
-    Row rows[X_ROWS];
-    begin_rows(rows, x, t, m0, m, IMAGE_ARGS, SCALES_ARGS);
+    word next_x[X_LOADS][LOAD];
+    uint4 next_w[W_LOADS];
     wmma::fragment<wmma::accumulator, 16, 16, MK, sum> acc[BM / 32][BN / 32];
 #pragma unroll
     for (i32 i = 0; i < BM / 32; i++)
 #pragma unroll
         for (i32 j = 0; j < BN / 32; j++) wmma::fill_fragment(acc[i][j], 0);
 
-    for (i32 k0 = first; k0 < last; k0 += BK) {
-#pragma unroll 2
-        for (i32 i = 0; i < X_LOADS; i++) {
-            i32 u = t + i * THREADS, at = X_AT(u);
-            word v[LOAD];
-            fetch(v, ROW(i), k0 + at, last, k, (word)fill, IMAGE_ARGS DW_ARGS);
+    i32 now = 1;
+    for (i32 k0 = first - BK; k0 < last; k0 += BK) {
+        // The next tiles come from memory while the present ones are multiplied.
+        bool more = k0 + BK < last;
+        if (more) {
 #pragma unroll
-            for (i32 e = 0; e < LOAD; e++)
-#ifdef CODES
-                *(word*)&xs[X_ROW(u)][(at + e) * LANES] = v[e];
-#else
-                xs[X_ROW(u)][at + e] = ROUNDED(v[e]);
-#endif
-        }
+            for (i32 i = 0; i < X_LOADS; i++)
+                fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, IMAGE_ARGS DW_ARGS);
 #pragma unroll
-        for (i32 i = 0; i < W_LOADS; i++) {
-            i32 u = t + i * THREADS, kk = u / (BN / WIDE), j = u % (BN / WIDE) * WIDE;
-            i64 from = ((i64)k0 * LANES + kk) * columns + n0 + j;
-            *(uint4*)&ws[kk][j] = k0 * LANES + kk < last * LANES ? *(const uint4*)(weights + from) : uint4{};
+            for (i32 i = 0; i < W_LOADS; i++)
+                next_w[i] = weights_at(weights, t + i * THREADS, k0 + BK, last, n0, columns);
         }
-        __syncthreads();
+        if (k0 >= first) {
 #ifdef UNSIGNED
 #pragma unroll 4
-        for (i32 kk = t / BM; kk < BK; kk += THREADS / BM)
-            row_sum = __dp4a(*(const word*)&xs[t % BM][kk * LANES], 0x01010101, row_sum);
+            for (i32 kk = t / BM; kk < BK; kk += THREADS / BM)
+                my_row = __dp4a(*(const word*)&tiles.xs[now][t % BM][kk * LANES], 0x01010101, my_row);
 #endif
 #pragma unroll
-        for (i32 kk = 0; kk < KB; kk += MK) {
-            wmma::fragment<wmma::matrix_a, 16, 16, MK, operand, wmma::row_major> a[BM / 32];
-            wmma::fragment<wmma::matrix_b, 16, 16, MK, operand, wmma::row_major> b[BN / 32];
+            for (i32 kk = 0; kk < KB; kk += MK) {
+                wmma::fragment<wmma::matrix_a, 16, 16, MK, operand, wmma::row_major> a[BM / 32];
+                wmma::fragment<wmma::matrix_b, 16, 16, MK, operand, along> b[BN / 32];
 #pragma unroll
-            for (i32 i = 0; i < BM / 32; i++) wmma::load_matrix_sync(a[i], &xs[my + i * 16][kk], KB + PAD);
+                for (i32 i = 0; i < BM / 32; i++)
+                    wmma::load_matrix_sync(a[i], &tiles.xs[now][my + i * 16][kk], KB + PAD);
 #pragma unroll
-            for (i32 j = 0; j < BN / 32; j++) wmma::load_matrix_sync(b[j], &ws[kk][mx + j * 16], BN + PAD);
+                for (i32 j = 0; j < BN / 32; j++)
+#ifdef CODES
+                    wmma::load_matrix_sync(b[j], &tiles.ws[now][mx + j * 16][kk], W_COLUMNS + W_PAD);
+#else
+                    wmma::load_matrix_sync(b[j], &tiles.ws[now][kk][mx + j * 16], W_COLUMNS + W_PAD);
+#endif
 #pragma unroll
-            for (i32 i = 0; i < BM / 32; i++)
+                for (i32 i = 0; i < BM / 32; i++)
 #pragma unroll
-                for (i32 j = 0; j < BN / 32; j++) wmma::mma_sync(acc[i][j], a[i], b[j], acc[i][j]);
+                    for (i32 j = 0; j < BN / 32; j++) wmma::mma_sync(acc[i][j], a[i], b[j], acc[i][j]);
+            }
         }
-        __syncthreads();
+        if (more) {  // into the tiles that all have done with since the last barrier
+            now ^= 1;
+#pragma unroll
+            for (i32 i = 0; i < X_LOADS; i++) {
+                shared_operand* to = &tiles.xs[now][X_ROW(t)][X_AT(t + i * THREADS) * LANES];
+                store_rounded(to, next_x[i]);
+            }
+#pragma unroll
+            for (i32 i = 0; i < W_LOADS; i++)
+                *(uint4*)&tiles.ws[now][W_ROW(t + i * THREADS)][W_AT(t + i * THREADS)] = next_w[i];
+            __syncthreads();
+        }
     }
 
+    __syncthreads();
 #pragma unroll
     for (i32 i = 0; i < BM / 32; i++)
 #pragma unroll
         for (i32 j = 0; j < BN / 32; j++)
-            wmma::store_matrix_sync(&sums[my + i * 16][mx + j * 16], acc[i][j], BN + 4, wmma::mem_row_major);
+            wmma::store_matrix_sync(&sums[(my + i * 16) * SUMS + mx + j * 16], acc[i][j], SUMS, wmma::mem_row_major);
 #ifdef UNSIGNED
-    atomicAdd(&row_sums[t % BM], row_sum - (i8)fill * LANES * ((last - first + BK - 1) / BK * BK / (THREADS / BM)));
+    // Where a word holds nothing of the row, it holds `fill`, x's zero point.
+    atomicAdd(&row_sums[t % BM], my_row - (i8)fill * LANES * ((last - first + BK - 1) / BK * BK / (THREADS / BM)));
 #endif
     __syncthreads();
-    for (i32 u = t; u < BM * BN; u += THREADS) {
-        i32 row = m0 + u / BN, column = n0 + u % BN;
-        if (row >= m || column >= n) continue;
-        sum total = sums[u / BN][u % BN];
-#ifdef UNSIGNED
-        total -= w_zero * row_sums[u / BN];
-#endif
-#ifdef SPLIT
-        out[((i64)blockIdx.z * m + row) * n + column] = total;
-#else
-        out[(i64)row * n + column] =
-            finished(total, bias, row, column, n, SCALES_ARGS, ENDS_ARGS EXTRA_PASSED);
-#endif
-    }
+    finish_tile(sums, row_sums, bias, SCALES_ARGS, PARTS_ARGS out, m, n, m0, n0, ZEROS_ARGS ENDS_ARGS EXTRA_PASSED);
 }

@@ -144,28 +144,24 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 }
 #endif
 
-// Which of a block's BM rows and BK words unit u of LOAD words is: along a row first where a thread loads four words,
-// else along a column, so that a thread needs only one row.
+// Which of a block's BM rows and BK words unit u of LOAD words is. Of four words: a warp has 16 rows and 32 bytes of each,
+// so that it reads whole sectors of memory, and writes to all banks of shared memory.
 #if LOAD == 4
-#define X_ROW(u) ((u) / (BK / LOAD))
-#define X_AT(u) ((u) % (BK / LOAD) * LOAD)
-#define X_ROWS X_LOADS
-#define ROW(i) rows[i]
+#define X_ROW(u) ((u) % 16 + (u) / 32 % (BM / 16) * 16)
+#define X_AT(u) (((u) / 16 % 2 + (u) / 32 / (BM / 16) * 2) * 4)
 #else
 #define X_ROW(u) ((u) % BM)
 #define X_AT(u) ((u) / BM)
-#define X_ROWS 1
-#define ROW(i) rows[0]
+#endif
+#if THREADS % (2 * BM)
+#error "a thread loads of one row"
 #endif
 
-// Those of the units that thread t loads; units of THREADS threads.
-FN void begin_rows(Row* rows, const X_T* x, i32 t, i32 m0, i32 m, IMAGE, SCALES) {
-#pragma unroll
-    for (i32 i = 0; i < X_ROWS; i++) {
-        i32 row = m0 + X_ROW(t + i * THREADS);
-        rows[i] = row_at(x, row, m, IMAGE_ARGS);
+// Row m of x, of which a thread loads units.
+FN Row begin_row(const X_T* x, i32 row, i32 m, IMAGE, SCALES) {
+    Row r = row_at(x, row, m, IMAGE_ARGS);
 #ifdef HYBRID
-        rows[i].fill = rows[i].inside ? (zero_points[row / per] & 255) * 0x01010101u : 0;
+    r.fill = r.inside ? (zero_points[row / per] & 255) * 0x01010101u : 0;
 #endif
-    }
+    return r;
 }

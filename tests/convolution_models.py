@@ -125,7 +125,7 @@ BEHIND = [
     Pattern("functions one behind another", _product_then("TANH", "ABS", "EXP"), {"gemm": 1}),
     Pattern("swish behind a convolution", _convolution_then_swish, {"gemm": 1}, compiled=True),
     Pattern("swish behind a depthwise convolution", _depthwise_then_swish, {"depthwise_strips": 1}, compiled=True),
-    Pattern("swish behind a split convolution", _split_then_swish, {"gemm": 1, "gemm_finish": 1}),
+    Pattern("swish behind a split convolution", _split_then_swish, {"gemm": 1}),
     Pattern("broadcasts", _broadcasts_behind, {"gemm": 1}),
 ]
 """Convolutions and what is done to their results, which is done before these are stored."""

@@ -14,7 +14,26 @@ try:
 except ValueError as error:  # no C++ compiler
     pytest.skip(str(error), allow_module_level=True)
 
+LAST_BLOCK = (
+    "__shared__ int last; int t = threadIdx.x; if (t < 32) y[blockIdx.x * 32 + t] = t;",
+    "__threadfence();",
+    "__syncthreads();",
+    "if (t == 0) { last = atomicInc((unsigned*)y + 127, 1u);",
+    "__threadfence();",
+    "} __syncthreads(); if (last && t < 32) y[64 + t] = y[t] + y[32 + t];",
+)
+"""The last of two blocks to be done adds what both have made; and what orders its reads behind the other's writes."""
+
+
+def last_block_without(part: int) -> str:
+    return " ".join(text for k, text in enumerate(LAST_BLOCK) if k != part)
+
+
 KERNELS = {
+    "last_block": last_block_without(-1),
+    "last_block_without_release": last_block_without(1),
+    "last_block_without_barrier": last_block_without(2),
+    "last_block_without_acquire": last_block_without(4),
     "ok": "__shared__ float s[64]; int t = threadIdx.x; s[t] = t; __syncthreads(); y[blockIdx.x * 64 + t] = s[63 - t];",
     "warp": "__shared__ float s[64]; int t = threadIdx.x; s[t] = t; __syncwarp(); y[blockIdx.x * 64 + t] = s[t ^ 1];",
     "warp_rereads": "__shared__ float s[64]; int t = threadIdx.x; s[t] = t; __syncwarp(); float a = s[t / 32 * 32] +"
@@ -42,6 +61,9 @@ FOUND = {
     "race_of_readers": "race: ",
     "late_barrier": "race: ",
     "race_of_blocks": "race: a write of byte 0 of buffer 0",
+    "last_block_without_release": "race: a read of byte 0 of buffer 0",
+    "last_block_without_barrier": "race: a read of byte",
+    "last_block_without_acquire": "race: a read of byte 0 of buffer 0",
     "uninitialised": "uninitialised: a read of byte 128 of shared s",
     "deadlock": "deadlock: 1 threads at __syncthreads, 31 in a warp operation",
     "divergent": "wait at different __syncthreads",

@@ -116,7 +116,7 @@ def groups(part: Part, limits: DeviceLimits) -> Sequence[Lowered]:
     return with_separable(joined(with_row_chains(plain, roots, kept), roots, kept, limits), roots, kept)
 
 
-SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "LOAD", "SIDE", "STRIP")
+SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "GROUPS", "LOAD", "SIDE", "STRIP")
 """Macros whose values decide how many registers a kernel of its own design takes."""
 
 

@@ -44,7 +44,9 @@ void emu_barrier(void);
 // Waits until every lane of mask that still runs has come with an operation of the same size; out: 32 slots of
 // `size` bytes, one a lane. Returns the lanes that came.
 unsigned emu_exchange(unsigned mask, const void* in, void* out, int size);
+// What check mode must know of how blocks order their accesses: a __threadfence, and an atomic at p.
 void emu_fence(void);
+void emu_atomic(void* p);
 void emu_sleep(void);
 void emu_error(const char* format, ...);
 }
@@ -133,6 +135,7 @@ EMU_FN unsigned __ballot_sync(unsigned mask, int predicate) {
 // Atomics: fibers never pre-empt one another, so plain code is atomic.
 #define EMU_ATOMIC(name, value)                                                                                        \
     template <class T> EMU_FN T name(T* p, T v) {                                                                      \
+        emu_atomic(p);                                                                                                 \
         T old = *p;                                                                                                    \
         *p = (value);                                                                                                  \
         return old;                                                                                                    \
@@ -142,9 +145,12 @@ EMU_ATOMIC(atomicMax, old > v ? old : v)
 EMU_ATOMIC(atomicMin, old < v ? old : v)
 EMU_ATOMIC(atomicExch, v)
 EMU_ATOMIC(atomicOr, old | v)
+EMU_ATOMIC(atomicInc, old >= v ? 0 : old + 1)
 
 // Loads, bits, integers.
 template <class T> static inline T __ldg(const T* p) { return *p; }
+template <class T> static inline T __ldcg(const T* p) { return *p; }
+template <class T> static inline void __stcg(T* p, T v) { *p = v; }
 EMU_FN int __dp4a(int a, int b, int c) {
     for (int i = 0; i < 32; i += 8) c += (int)(emu_i8)(a >> i) * (int)(emu_i8)(b >> i);
     return c;

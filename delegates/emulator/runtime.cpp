@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <map>
 #include <vector>
 
 static const int MAX_THREADS = 1024, MAX_FIBERS = 8192;
@@ -25,6 +26,9 @@ struct Thread {
     int size;
     unsigned mask, came;
     unsigned barriers, exchanges;  // how many it has passed in this block
+    bool wrote, fenced;            // whether it has written to global memory, and had a __threadfence since
+    unsigned fence_barriers;       // how many barriers it had passed at that
+    void* met;                     // the last atomic since its last __threadfence
 };
 
 extern "C" EmuThread emu_thread;
@@ -110,10 +114,13 @@ static void go_to(int f) {
 
 // ---- scheduling
 #ifdef EMU_CHECK
-static void check_block(const Block& b);
+static void check_block(Block& b);
 static void check_launch();
+static void acquire();
 #else
-static void check_block(const Block&) {}
+extern "C" void emu_atomic(void*) {}
+static void acquire() {}
+static void check_block(Block&) {}
 static void check_launch() {}
 #endif
 
@@ -247,7 +254,7 @@ extern "C" void emu_sleep() {
 // What a block has done before its fence is known to all that have a fence after that.
 extern "C" void emu_fence() {
     sleeps = 0;
-    if (!launch->cooperative) return;
+    if (!launch->cooperative) return acquire();
     fenced[here->number] = here->fences++;
     for (size_t w = 0; w < fenced.size(); w++)
         if (here->seen[w] < fenced[w]) here->seen[w] = fenced[w];
@@ -429,11 +436,63 @@ extern "C" void emu_region(void* begin, size_t nbytes, int kind, const char* nam
 static size_t shadow_of(const Region& r, const Block& b) {
     return r.kind == SHARED ? (&b - blocks.data()) * r.nbytes : 0;
 }
+
+// Blocks that are not all under way at once order their accesses by atomics: what a block has written, and made visible
+// by __threadfence before an atomic, is there for a thread that has come to the same atomic later and has had a
+// __threadfence since, and, behind a barrier, for its block.
+struct Moment {
+    int thread;
+    unsigned barriers;
+};
+struct Acquired {
+    std::map<unsigned, Moment> blocks;
+    Moment at;
+};
+static std::map<void*, std::map<unsigned, Moment>> released;
+static std::vector<Acquired> acquired;
+
+// Whether what `who` of another block did, after so many barriers, is there for thread t.
+static bool handed_over(const Thread& t, unsigned block, unsigned short who, unsigned short at_barriers) {
+    for (const Acquired& a : acquired) {
+        if (a.at.thread != current && a.at.barriers >= t.barriers) continue;
+        auto found = a.blocks.find(block);
+        if (found == a.blocks.end()) continue;
+        const Moment& then = found->second;
+        if (who == then.thread || at_barriers < (unsigned short)then.barriers) return true;
+    }
+    return false;
+}
+
+static void acquire() {
+    Thread& t = here->threads[current];
+    t.fenced = true;
+    t.fence_barriers = t.barriers;
+    if (t.met) acquired.push_back({released[t.met], {current, t.barriers}});
+    t.met = nullptr;
+}
+
+extern "C" void emu_atomic(void* p) {
+    Thread& me = here->threads[current];
+    bool all = true;
+    for (int i = 0; i < thread_count; i++) {
+        const Thread& t = here->threads[i];
+        if (t.wrote && (!t.fenced || (i != current && t.fence_barriers >= me.barriers))) all = false;
+    }
+    if (all) released[p][here->number + 1] = {current, me.barriers};
+    me.met = p;
+}
+
 static void check_launch() {
+    released.clear();
     for (Region& r : regions)
         if (r.kind == SHARED) r.shadow.resize(r.nbytes * blocks.size());
 }
-static void check_block(const Block& b) {
+static void check_block(Block& b) {
+    acquired.clear();
+    for (Thread& t : b.threads) {
+        t.wrote = t.fenced = false;
+        t.met = nullptr;
+    }
     for (Region& r : regions)
         if (r.kind == SHARED) memset((void*)(r.shadow.data() + shadow_of(r, b)), 0, r.nbytes * sizeof(Shadow));
 }
@@ -482,6 +541,7 @@ static bool known(unsigned block, unsigned fence) {
 static bool concurrent(const Thread& t, unsigned block, unsigned fence, unsigned short who, unsigned short at_barriers,
                        unsigned short at_exchanges) {
     if (!block) return false;
+    if (block != here->number + 1 && !launch->cooperative) return !handed_over(t, block, who, at_barriers);
     if (block != here->number + 1) return !known(block, fence);
     if (who == current || at_barriers != (unsigned short)t.barriers) return false;
     return warp_of(who) != current >> 5 || at_exchanges >= (unsigned short)t.exchanges;
@@ -532,6 +592,10 @@ static void access(void* pointer, int nbytes, bool writes) {
     if ((size_t)p % nbytes) {
         emu_error("misaligned: %d bytes at byte %ld of %s", nbytes, (long)(p - r->begin), r->name);
         abandon();
+    }
+    if (writes && r->kind == GLOBAL) {
+        here->threads[current].wrote = true;
+        here->threads[current].fenced = false;
     }
     if (writes && r->kind == READ_ONLY) emu_error("a write to %s, which is const", r->name);
     for (int i = 0, before = errors; i < nbytes && errors == before; i++) check_byte(*r, p - r->begin + i, writes);

@@ -1,18 +1,20 @@
 """Convolutions and matrix products with constant weights for devices with warps: blocks of outputs in shared memory.
 
 By precision: on tensor cores with operands rounded to tf32 or fp16 where the user says so, else in float32 on the CUDA
-cores; codes exactly, by dp4a or on tensor cores. A layer with too few outputs to fill the device is split along k.
+cores; codes exactly, by dp4a or on tensor cores. A layer with too few outputs to fill the device is split along k, and
+its last block to be done adds what the others have made.
 Blocks of other sizes, other splits and cuBLAS are variants, among which tune.py measures.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.launch import Argument, Counters, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering import library
 from tflgpu.delegates.lowering.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
@@ -21,26 +23,45 @@ from tflgpu.delegates.lowering.window import Window
 
 from tflgpu.graph import Array, TensorSpec
 
-WORTH_SPLITTING = 4
-"""Steps of a block along k that every stretch of a split layer keeps at least."""
+DEEP = 16
+"""Words of k that a group of threads multiplies between two barriers."""
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """What a block makes: bm x bn outputs, bk words of k at a time, tm x tn of them a thread; tm 0: on tensor cores."""
+    """What a block makes: bm x bn outputs, bk words of k at a time, tm x tn of them a thread; tm 0: on tensor cores.
+
+    groups: of threads, among which these words are divided.
+    """
 
     bm: int
     bn: int
     bk: int
     tm: int = 0
     tn: int = 0
+    groups: int = 1
 
     @property
     def threads(self) -> int:
-        return self.bm // self.tm * (self.bn // self.tn) if self.tm else 128
+        return self.groups * (self.bm // self.tm) * (self.bn // self.tn) if self.tm else 128
+
+    @property
+    def resident(self) -> int:
+        """Blocks that a multiprocessor surely holds at once: as many as the kernels' launch bounds say."""
+        return 3 if not self.tm else (384 if self.tm * self.tn > 32 else 512) // self.threads
+
+    @property
+    def defines(self) -> dict[str, int]:
+        own = {"TM": self.tm, "TN": self.tn, "GROUPS": self.groups} if self.tm else {}
+        return {"BM": self.bm, "BN": self.bn, "BK": self.bk, **own}
 
 
-SMALL, MIDDLE, LARGE = Tiles(32, 32, 16, 4, 4), Tiles(64, 64, 16, 4, 4), Tiles(128, 64, 16, 8, 4)
+CUDA_CORES = (
+    *(Tiles(16, 32, DEEP * groups, 4, 4, groups) for groups in (2, 4)),
+    *(Tiles(32, 32, DEEP * groups, 4, 4, groups) for groups in (1, 2, 4)),
+    *(Tiles(64, 64, DEEP * groups, 8, 4, groups) for groups in (1, 2)),
+    Tiles(64, 128, DEEP, 8, 8),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +95,11 @@ class Layer:
     @property
     def n(self) -> int:
         return len(self.weights)
+
+    @property
+    def loads(self) -> int:
+        """Words of x that a thread loads at once."""
+        return 4 if self.image[3] % (16 if self.codes else 4) == 0 else 1
 
     def scales(self, columns: int) -> tuple[Argument, ...]:
         """Those by column padded to so many."""
@@ -177,76 +203,107 @@ def _launch(layer: Layer, tiles: Tiles, slices: int, mma: int) -> Launch:
     blocks = -(-m // tiles.bm), -(-n // tiles.bn)
     columns = blocks[1] * tiles.bn
     slices, slice_words = _stretches(depth, tiles.bk, slices)
-    defines: dict[str, Any] = {"BM": tiles.bm, "BN": tiles.bn, "BK": tiles.bk, "LOAD": 4 if c % (4 * lanes) == 0 else 1}
-    defines |= {"MMA": mma} if mma else {"TM": tiles.tm, "TN": tiles.tn}
+    defines: dict[str, Any] = {**tiles.defines, "LOAD": layer.loads}
+    defines |= {"MMA": mma} if mma else {}
     defines |= {"WHOLE_WORDS": 1} if layer.codes and c % 4 == 0 else {}
     defines |= {"POINTWISE": 1} if layer.over.pointwise and c % lanes == 0 else {}
-    defines |= {"SPLIT": 1, "OUT_T": "sum"} if slices > 1 else {"OUT_T": "Y_T"}
+    defines |= {"OUT_T": "Y_T"} | ({"SPLIT": 1} if slices > 1 else {})
     fill = (layer.fill & 255) * 0x01010101
-    sizes: tuple[int, ...] = (m, n, k, columns, slice_words, fill - (1 << 32) if fill >= 1 << 31 else fill)
+    stride = _bytes_along_k(depth) if mma == 8 else columns
+    sizes: tuple[int, ...] = (m, n, k, stride, slice_words, fill - (1 << 32) if fill >= 1 << 31 else fill)
     sizes += (h, w, c, over.oh, over.ow, over.kw, over.sh, over.sw, over.dh, over.dw, over.top, over.left)
-    sums: Argument = Temp(4 * slices * m * n) if slices > 1 else Ref(layer.out.index)
+    parts: tuple[Argument, ...] = ()
+    if slices > 1:
+        parts = (Temp(4 * slices * math.prod(blocks) * tiles.bm * tiles.bn), Counters(math.prod(blocks)))
     bias = _padded(layer.bias, columns)
     weights = _packed(layer, mma, depth, columns)
-    launch = Launch(
+    out = Ref(layer.out.index)
+    return Launch(
         "gemm_mma.gemm_mma" if mma else "gemm.gemm",
-        (layer.x, weights, bias, *layer.scales(columns), sums, *map(i32, sizes), *layer.zeros, *layer.ends),
+        (layer.x, weights, bias, *layer.scales(columns), *parts, out, *map(i32, sizes), *layer.zeros, *layer.ends),
         (blocks[0] * tiles.threads, blocks[1], slices),
         (tiles.threads, 1, 1),
         defines | layer.ways,
     )
-    return launch if slices == 1 else _finish(layer, sums, slices, launch)
-
-
-def _finish(layer: Layer, sums: Argument, slices: int, *before: Launch) -> Launch:
-    """What makes the outputs of sums (slices, m, n), which the launches before it have made."""
-    m, n = layer.m, layer.n
-    scales = layer.scales(n)
-    args = (sums, layer.bias, *scales, Ref(layer.out.index), *map(i32, (m * n, n, slices)), *layer.ends)
-    defines = layer.ways | {"OUT_T": "Y_T"}
-    return Launch("gemm_finish.gemm_finish", args, (m * n,), (128,), defines, before=before)
 
 
 def _mma(layer: Layer, limits: DeviceLimits) -> int:
     """The kernel's MMA: bits of an operand, or 0 for the CUDA cores."""
     if not limits.tensor_cores:
         return 0
-    if layer.codes:  # below that a block of 64 x 64 is mostly padding
-        return 8 if layer.m >= 64 and layer.n >= 32 and layer.k >= 32 else 0
+    if layer.codes:  # below that a block is mostly padding
+        return 8 if layer.m >= 32 and layer.n >= 32 and layer.k >= 32 else 0
     return {"fp16": 16, "tf32": 32}.get(limits.precision, 0)
 
 
+VARIANTS = 4
+"""Tiles worth trying, each with the number of stretches that suits it."""
+
+LATENCY = 700
+"""Cycles from a block's asking memory for words until all its threads may multiply them."""
+
+START, SPLIT = 1500, 1800
+"""Cycles that a block takes before its first and after its last product; and more where k is split: sums to memory, a
+fence, the counter, and the sums of the others from memory."""
+
+MOST_SLICES = 64
+
+
 def _ways_worth_trying(layer: Layer, limits: DeviceLimits) -> list[tuple[Tiles, int]]:
-    """Tiles and stretches of k, the likely best first: as large as registers hold, no larger than the layer."""
-    m, n = layer.m, layer.n
+    """Tiles and stretches of k, the likely best first."""
     mma = _mma(layer, limits)
-    if mma:
-        bk = 16 if mma == 32 else 32
-        tiles = Tiles(64, 64 if n > 32 else 32, bk)
-        others = [Tiles(32, 64, bk), Tiles(64, 32, bk)] + ([MIDDLE] if layer.codes else [])
-    elif m <= 32 or n <= 32 or m * n <= 1 << 16:
-        tiles, others = SMALL, [MIDDLE]
-    else:
-        tiles, others = (LARGE, [MIDDLE, SMALL]) if m * n >= 1 << 21 else (MIDDLE, [SMALL, LARGE])
-    others = [t for t in others if t != tiles and t.bm < 2 * max(m, 32) and t.bn < 2 * max(n, 32)]
-    first = _split(layer, tiles, limits)
-    found = [(tiles, first)]
-    found += [(tiles, slices) for slices in (1, 2 * first) if slices != first and _can_split(layer, tiles, slices)]
-    return found + [(t, _split(layer, t, limits)) for t in others]
+    every = _on_tensor_cores(layer, mma) if mma else CUDA_CORES
+    if mma and layer.codes:
+        every = (*every, CUDA_CORES[-2])
+    least = min(t.bm for t in every)
+    fitting = [t for t in every if t.bm < 2 * max(layer.m, least) and t.bn < 2 * max(layer.n, 32)]
+    ways = [min((_cycles(layer, t, slices, limits), slices) for slices in _splits(layer, t)) for t in fitting]
+    found = sorted((way, k) for k, way in enumerate(ways))
+    best = [(fitting[k], slices) for (_, slices), k in found[:VARIANTS]]
+    tiles, first = best[0]
+    others = [(tiles, slices) for slices in (1, 2 * first) if slices != first and slices in _splits(layer, tiles)]
+    return [best[0], *others, *best[1:]]
+
+
+def _on_tensor_cores(layer: Layer, mma: int) -> tuple[Tiles, ...]:
+    bk = 16 if mma == 32 else 32
+    # Of the largest, a thread has no registers for its words of codes if they come one by one.
+    by_fours = not layer.codes or layer.loads == 4
+    return tuple(Tiles(*size, bk) for size in ((64, 64), (32, 64), (64, 32), (32, 32)) if by_fours or min(size) < 64)
+
+
+def _cycles(layer: Layer, tiles: Tiles, slices: int, limits: DeviceLimits) -> int:
+    """How long the layer may take, roughly, by instructions of a step and published latencies; nothing of it measured.
+
+    A multiprocessor issues four instructions a cycle, each for a warp, of however many blocks it holds; a step takes as
+    long as its words take to come, though, whatever the number of blocks.
+    """
+    blocks = -(-layer.m // tiles.bm) * -(-layer.n // tiles.bn) * slices
+    steps = -(-_steps(layer, tiles) // slices)
+    each = -(-blocks // limits.units)
+    together = min(each, tiles.resident)
+    step = max(LATENCY, together * tiles.threads // 32 * _instructions(tiles) // 4)
+    turns = -(-each // together)
+    read = slices * tiles.bm * tiles.bn * 4 // 64 if slices > 1 else 0
+    return turns * (START + steps * step) + (SPLIT + read if slices > 1 else 0)
+
+
+def _instructions(tiles: Tiles) -> int:
+    """Of a thread between two barriers: products, their operands from shared memory, and what brings the next ones."""
+    if tiles.tm:
+        loads = (tiles.bm + tiles.bn) * tiles.bk // tiles.threads
+        return DEEP * (tiles.tm * tiles.tn + tiles.tm + tiles.tn) + 4 * loads
+    return 8 * (tiles.bm // 32 * (tiles.bn // 32) * 8 + tiles.bm // 32 + tiles.bn // 32) + 64
 
 
 def _steps(layer: Layer, tiles: Tiles) -> int:
     return -(-layer.k // ((4 if layer.codes else 1) * tiles.bk))
 
 
-def _split(layer: Layer, tiles: Tiles, limits: DeviceLimits) -> int:
-    """Stretches of k, so that every multiprocessor has a block."""
-    blocks = -(-layer.m // tiles.bm) * -(-layer.n // tiles.bn)
-    return max(1, min(limits.units // blocks, _steps(layer, tiles) // WORTH_SPLITTING, 64))
-
-
-def _can_split(layer: Layer, tiles: Tiles, slices: int) -> bool:
-    return slices == 1 or slices <= min(_steps(layer, tiles) // 2, 64)
+def _splits(layer: Layer, tiles: Tiles) -> list[int]:
+    """In how many stretches of whole steps k can be divided, no two numbers of them the same."""
+    steps = _steps(layer, tiles)
+    return sorted({-(-steps // -(-steps // slices)) for slices in range(1, min(steps, MOST_SLICES) + 1)})
 
 
 def _stretches(depth: int, bk: int, slices: int) -> tuple[int, int]:
@@ -254,6 +311,11 @@ def _stretches(depth: int, bk: int, slices: int) -> tuple[int, int]:
     steps = -(-depth // bk)
     words = -(-steps // slices) * bk
     return -(-depth // words), words
+
+
+def _bytes_along_k(depth: int) -> int:
+    """Of a column of so many words, whole units of what a thread loads at once."""
+    return -(-depth // 4) * 16
 
 
 def _known(array: Array) -> Packed:
@@ -265,7 +327,7 @@ def _padded(made: Packed, columns: int) -> Packed:
 
 
 def _packed(layer: Layer, mma: int, depth: int, columns: int) -> Packed:
-    """Weights as (k, columns) of the operand's type; for dp4a (k / 4, columns, 4)."""
+    """Weights as (k, columns) of the operand's type; codes as (k / 4, columns, 4), for tensor cores (columns, k)."""
 
     def make() -> Array:
         rows = layer.weights.reshape(layer.n, -1)
@@ -276,9 +338,13 @@ def _packed(layer: Layer, mma: int, depth: int, columns: int) -> Packed:
             with np.errstate(over="ignore"):
                 out[:, :oc] = rows.T
             return tf32(out) if mma == 32 else out
+        if mma:
+            codes = np.zeros((columns, _bytes_along_k(depth)), np.int8)
+            codes[:oc, :k] = rows
+            return codes
         words = np.zeros((depth * 4, columns), np.int8)
         words[:k, :oc] = rows.T
-        return words if mma else words.reshape(depth, 4, columns).transpose(0, 2, 1)
+        return words.reshape(depth, 4, columns).transpose(0, 2, 1)
 
     return Packed(make)
 
@@ -294,8 +360,16 @@ def _by_library(layer: Layer, limits: DeviceLimits) -> tuple[Launch, ...]:
     for arithmetic in ("int8",) if layer.codes else library.FLOATS[limits.precision]:
         sums = Temp(4 * m * n)
         rows = Packed(lambda: layer.weights.reshape(n, k))
-        found.append(_finish(layer, sums, 1, library.product(layer.x, rows, sums, arithmetic, sizes)))
+        found.append(_finish(layer, sums, library.product(layer.x, rows, sums, arithmetic, sizes)))
     return tuple(found)
+
+
+def _finish(layer: Layer, sums: Argument, before: Launch) -> Launch:
+    """What makes the outputs of sums (m, n), which the launch before it has made."""
+    m, n = layer.m, layer.n
+    args = (sums, layer.bias, *layer.scales(n), Ref(layer.out.index), *map(i32, (m * n, n)), *layer.ends)
+    defines = layer.ways | {"OUT_T": "Y_T"}
+    return Launch("gemm_finish.gemm_finish", args, (m * n,), (128,), defines, before=(before,))
 
 
 def tf32(array: Array) -> Array:

@@ -39,3 +39,4 @@ typedef __half2 half2;
 EMU_FN float __half2float(__half h) { return h; }
 EMU_FN __half __float2half(float f) { return __half(f); }
 EMU_FN __half __float2half_rn(float f) { return __half(f); }
+EMU_FN __half2 __floats2half2_rn(float a, float b) { return {__half(a), __half(b)}; }

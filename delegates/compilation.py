@@ -69,8 +69,8 @@ class Compilation:
                 lambda index: self.specs[index].data,
                 lambda group, launch: self._small(part.nodes[group], launch),
             )
-        if device.limits.warps and self.tuner is not None:
-            self.groups = with_separable(self.groups, self.roots, wanted)
+        if device.limits.warps:
+            self.groups = with_separable(self.groups, self.roots, wanted, device.limits)
         self.constants: dict[int, Any] = {}
         self.faults: list[Fault] = []
         self.fault_cells = self._fault_cells()

@@ -1,8 +1,9 @@
-"""A depthwise convolution and the 1 x 1 convolution that alone reads it, as one kernel: a variant that tuning may take.
+"""A depthwise convolution and the 1 x 1 convolution that alone reads it, as one kernel, or as two.
 
 The product's blocks compute what they multiply as they go, so that nothing of the depthwise convolution is in memory.
 Each block of columns does so anew: it is worth trying where that is not more work than the product itself, and where
-the images are small, as they are but for a network's first layers.
+the images are small, as they are but for a network's first layers. Tuning measures both; without it, one kernel is
+taken where what it reads anew takes less time than the launch that it saves.
 """
 
 from __future__ import annotations
@@ -12,17 +13,28 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Loop, Lowered, Ref, launches_of
 from tflgpu.delegates.lowering.registry import i32
 
 MOST_PLACES = 32 * 28 * 28
 """Outputs a channel of a depthwise convolution, of all images, up to which it is tried."""
 
+CYCLE_LOADS = 8
+"""Loads of 16 bytes that a multiprocessor does in a cycle."""
+
 IMAGE_AT, IMAGE_SIZES = 6, 12
 """Of gemm.cu and gemm_mma.cu: how far behind its output the image's sizes begin, and how many there are."""
 
 
-def with_separable(groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[int], bool]) -> list[Lowered]:
+LAUNCH = 3000
+"""Cycles from the end of a kernel's last block to the first loads of the next one's, in a graph; roughly, by published
+figures."""
+
+
+def with_separable(
+    groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[int], bool], limits: DeviceLimits
+) -> list[Lowered]:
     """The groups, products that can compute their depthwise convolution themselves having that among their variants.
 
     roots: whose storage each tensor shares. kept: whether a tensor's value is wanted outside of the launches.
@@ -43,12 +55,13 @@ def with_separable(groups: Sequence[Lowered], roots: Mapping[int, int], kept: Ca
             if product is None or tensor not in makers or kept(tensor) or readers[tensor] != {(g, s)}:
                 continue
             depthwise_group, place, depthwise = makers[tensor]
-            fused = [_fused(way, depthwise) for way in (step, *step.variants)]
-            if not any(fused) or not _worth_trying(depthwise, product):
+            fused = [way for one in (step, *step.variants) if (way := _fused(one, depthwise)) is not None]
+            if not fused or not _worth_trying(depthwise, product):
                 continue
             apart = [replace(way, before=(depthwise, *way.before), variants=()) for way in (step, *step.variants)]
+            ways = [*fused, *apart] if _reads_anew(depthwise, fused[0], limits) < LAUNCH else [*apart, *fused]
             out[depthwise_group][place] = None
-            out[g][s] = replace(apart[0], variants=(*apart[1:], *filter(None, fused)))
+            out[g][s] = replace(ways[0], variants=tuple(ways[1:]))
     return [[step for step in group if step is not None] for group in out]
 
 
@@ -92,6 +105,14 @@ def _worth_trying(depthwise: Launch, product: Launch) -> bool:
     m, n = _sizes(product)[:2]
     blocks = -(-n // int(str(product.defines["BN"])))
     return m <= MOST_PLACES and int(str(d["KH"])) * int(str(d["KW"])) * blocks <= n
+
+
+def _reads_anew(depthwise: Launch, fused: Launch, limits: DeviceLimits) -> int:
+    """Cycles that a multiprocessor takes to load what blocks of columns but the first load, in sixteens of bytes."""
+    (m, n, k), d = _sizes(fused)[:3], fused.defines
+    blocks = -(-n // int(str(d["BN"]))) - 1
+    each = 2 * int(str(d["KH"])) * int(str(d["KW"])) * m * k // (16 if "CODES" in d else 4)
+    return blocks * each // (CYCLE_LOADS * limits.units)
 
 
 def _sizes(product: Launch) -> list[int]:

@@ -47,9 +47,11 @@ FN const X_T* seen(Row row, i32 k, IMAGE) {
     , const X_T *__restrict__ taps, const i32 *__restrict__ dw_bias, const i32 *__restrict__ dw_multipliers,           \
         const i32 *__restrict__ dw_exponents, i32 dw_x_zero, i32 dw_zero, i32 dw_low, i32 dw_high
 #define DW_ARGS , taps, dw_bias, dw_multipliers, dw_exponents, dw_x_zero, dw_zero, dw_low, dw_high
+#define OUTSIDE ((dw_x_zero & 255) * 0x01010101)
 #else
 #define DW , const f32 *__restrict__ taps, const f32 *__restrict__ dw_bias, f32 dw_low, f32 dw_high
 #define DW_ARGS , taps, dw_bias, dw_low, dw_high
+#define OUTSIDE 0
 #endif
 
 FN X_T depthwise_finished(sum acc, i32 n DW) {
@@ -76,29 +78,32 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE DW)
 #pragma unroll 1
     for (i32 ky = 0; ky < KH; ky++) {
         i32 iy = row.y + ky * dh;
-        if ((u32)iy >= (u32)h) continue;
+        const X_T* p = row.image + ((i64)iy * w + row.x) * c + channel;
+        const X_T* tap = taps + ky * KW * c + channel;
+        __align__(16) word v[KW][LOAD], by[KW][LOAD];
+        // No branches: these loads are all on their way before the first is used.
 #pragma unroll
         for (i32 kx = 0; kx < KW; kx++) {
-            i32 ix = row.x + kx * dw;
-            if ((u32)ix >= (u32)w) continue;
-            const X_T* p = row.image + (iy * w + ix) * c + channel;
-            const X_T* tap = taps + (ky * KW + kx) * c + channel;
-            __align__(16) word v[LOAD], by[LOAD];
+            bool inside = (u32)iy < (u32)h && (u32)(row.x + kx * dw) < (u32)w;
+#pragma unroll
+            for (i32 e = 0; e < LOAD; e++) v[kx][e] = OUTSIDE;
 #if LOAD == 4
-            *(words*)v = *(const words*)p;
-            *(words*)by = *(const words*)tap;
+            if (inside) *(words*)v[kx] = *(const words*)(p + kx * dw * c);
+            *(words*)by[kx] = *(const words*)(tap + kx * c);
 #else
-            *v = *(const word*)p;
-            *by = *(const word*)tap;
+            if (inside) v[kx][0] = *(const word*)(p + kx * dw * c);
+            by[kx][0] = *(const word*)(tap + kx * c);
 #endif
+        }
+#pragma unroll
+        for (i32 kx = 0; kx < KW; kx++)
 #pragma unroll
             for (i32 e = 0; e < LOAD * LANES; e++)
 #ifdef CODES
-                acc[e] += ((i8)(v[e / 4] >> (e % 4 * 8)) - dw_x_zero) * (i8)(by[e / 4] >> (e % 4 * 8));
+                acc[e] += ((i8)(v[kx][e / 4] >> (e % 4 * 8)) - dw_x_zero) * (i8)(by[kx][e / 4] >> (e % 4 * 8));
 #else
-                acc[e] = fma(v[e], by[e], acc[e]);
+                acc[e] = fma(v[kx][e], by[kx][e], acc[e]);
 #endif
-        }
     }
 #ifdef CODES
 #pragma unroll

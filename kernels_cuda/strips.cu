@@ -45,7 +45,7 @@ FN X_T finished(sum acc, i32 m, i32 n, i32 oc, SCALES ENDS EXTRA) {
     return acc;
 }
 
-extern "C" __global__ void depthwise_strips(const X_T* __restrict__ x, const X_T* __restrict__ weights,
+extern "C" __global__ void __launch_bounds__(128, 4) depthwise_strips(const X_T* __restrict__ x, const X_T* __restrict__ weights,
                                             const sum* __restrict__ bias, SCALES X_T* __restrict__ out, i32 size,
                                             i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 sh, i32 dh, i32 top, i32 left,
                                             ZEROS ENDS EXTRA) {
@@ -62,17 +62,18 @@ extern "C" __global__ void depthwise_strips(const X_T* __restrict__ x, const X_T
 #pragma unroll
         for (i32 e = 0; e < 4; e++) acc[s][e] = bias[n + e];
 
+    // No branches: the rows' loads are then all on their way before the first is used.
 #pragma unroll
     for (i32 ky = 0; ky < KH; ky++) {
         i32 iy = y + ky * dh;
-        if (iy < 0 || iy >= h) continue;
         const X_T* row = x + (i64)(image * h + iy) * w * c + n;
         sum seen[SEEN][4];
 #pragma unroll
         for (i32 k = 0; k < SEEN; k++) {
             i32 ix = left_most + k;
-            bool inside = ix >= 0 && ix < w;
-            four v = inside ? *(const four*)(row + ix * c) : four{};
+            bool inside = (u32)iy < (u32)h && (u32)ix < (u32)w;
+            four v = {};
+            if (inside) v = *(const four*)(row + ix * c);
 #ifdef CODES
             i32 zero = inside ? x_zero : 0;
 #else

@@ -113,7 +113,7 @@ def groups(part: Part, limits: DeviceLimits) -> Sequence[Lowered]:
     roots = shares(plain)
     if not limits.warps:
         return plain
-    return with_separable(joined(with_row_chains(plain, roots, kept), roots, kept, limits), roots, kept)
+    return with_separable(joined(with_row_chains(plain, roots, kept), roots, kept, limits), roots, kept, limits)
 
 
 SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "GROUPS", "LOAD", "SIDE", "STRIP")

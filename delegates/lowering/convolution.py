@@ -109,7 +109,7 @@ def _depthwise(c: Convolution, finish: tiles.Finish, limits: DeviceLimits) -> Lo
     x, weights, out = c.x, c.weights, c.out
     bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
     if limits.warps:
-        return [strips.depthwise_strips(x, weights, bias, out, c.window, finish)]
+        return [strips.depthwise_strips(x, weights, bias, out, c.window, finish, limits)]
     if c.window.kh * c.window.kw * 255 * 255 > tiles.EXACT:
         return None
     matrix = _matrix(c)

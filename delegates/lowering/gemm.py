@@ -242,6 +242,9 @@ VARIANTS = 4
 LATENCY = 700
 """Cycles from a block's asking memory for words until all its threads may multiply them."""
 
+BYTES_A_CYCLE = 24
+"""That the second-level cache gives each multiprocessor while all ask."""
+
 START, SPLIT = 1500, 1800
 """Cycles that a block takes before its first and after its last product; and more where k is split: sums to memory, a
 fence, the counter, and the sums of the others from memory."""
@@ -275,21 +278,23 @@ def _on_tensor_cores(layer: Layer, mma: int) -> tuple[Tiles, ...]:
 def _cycles(layer: Layer, tiles: Tiles, slices: int, limits: DeviceLimits) -> int:
     """How long the layer may take, roughly, by instructions of a step and published latencies; nothing of it measured.
 
-    A multiprocessor issues four instructions a cycle, each for a warp, of however many blocks it holds; a step takes as
-    long as its words take to come, though, whatever the number of blocks.
+    A multiprocessor issues four instructions a cycle, each for a warp, of however many blocks it holds. A step takes as
+    long as its words take to come, though: by the latency of memory, or by how much all blocks ask of it.
     """
     blocks = -(-layer.m // tiles.bm) * -(-layer.n // tiles.bn) * slices
     steps = -(-_steps(layer, tiles) // slices)
     each = -(-blocks // limits.units)
     together = min(each, tiles.resident)
-    step = max(LATENCY, together * tiles.threads // 32 * _instructions(tiles) // 4)
+    asked = (tiles.bm + tiles.bn) * tiles.bk * 4
+    step = max(LATENCY, together * tiles.threads // 32 * _instructions(tiles) // 4, together * asked // BYTES_A_CYCLE)
     turns = -(-each // together)
-    read = slices * tiles.bm * tiles.bn * 4 // 64 if slices > 1 else 0
+    read = slices * tiles.bm * tiles.bn * 4 // BYTES_A_CYCLE if slices > 1 else 0
     return turns * (START + steps * step) + (SPLIT + read if slices > 1 else 0)
 
 
 def _instructions(tiles: Tiles) -> int:
-    """Of a thread between two barriers: products, their operands from shared memory, and what brings the next ones."""
+    """Of a thread between two barriers: products, their operands from shared memory, 16 bytes of which a warp gets in
+    four cycles, and what brings the next ones."""
     if tiles.tm:
         loads = (tiles.bm + tiles.bn) * tiles.bk // tiles.threads
         return DEEP * (tiles.tm * tiles.tn + tiles.tm + tiles.tn) + 4 * loads

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Argument, Launch, Ref
 from tflgpu.delegates.lowering.registry import i32
 from tflgpu.delegates.lowering.tiles import Finish
@@ -15,6 +16,10 @@ from tflgpu.graph import TensorSpec
 
 REACH = 11
 """The most columns of the image that a thread keeps, four channels each: more spills."""
+
+
+OCCUPIED = 256
+"""Threads on every multiprocessor that hide each other's waiting for memory; a block has no more than half of them."""
 
 
 def fits(channels: int, over: Window) -> bool:
@@ -29,17 +34,28 @@ def depthwise_strips(
     out: TensorSpec,
     over: Window,
     finish: Finish,
+    limits: DeviceLimits,
 ) -> Launch:
-    """The launch, where it `fits`, with other lengths of strips as variants."""
+    """The launch, where it `fits`, with other lengths of strips as variants. The longest that occupies the device."""
     reach = min((REACH - 1 - (over.kw - 1) * over.dw) // over.sw + 1, over.ow)
-    likely = min(reach, 4 if math.prod(out.shape) >= 1 << 17 else 2)
-    lengths = [likely, *(length for length in (1, 2, 4) if length != likely and length <= reach)]
-    first, *others = (_of_length(length, x, weights, bias, out, over, finish) for length in lengths)
+    fours, wanted = math.prod(out.shape) // 4, OCCUPIED * limits.units
+    lengths = [length for length in (4, 2, 1) if length <= reach]
+    likely = next((length for length in lengths if fours >= wanted * length), 1)
+    lengths = [likely, *(length for length in lengths if length != likely)]
+    block = 128 if fours >= 128 * likely * limits.units else 64
+    first, *others = (_of_length(length, block, x, weights, bias, out, over, finish) for length in lengths)
     return replace(first, variants=tuple(others))
 
 
 def _of_length(
-    strip: int, x: TensorSpec, weights: TensorSpec, bias: Argument, out: TensorSpec, over: Window, finish: Finish
+    strip: int,
+    block: int,
+    x: TensorSpec,
+    weights: TensorSpec,
+    bias: Argument,
+    out: TensorSpec,
+    over: Window,
+    finish: Finish,
 ) -> Launch:
     n, h, w, c = x.shape
     size = n * over.oh * -(-over.ow // strip) * (c // 4)
@@ -54,4 +70,4 @@ def _of_length(
     defines: dict[str, Any] = {"KH": over.kh, "KW": over.kw, "SW": over.sw, "DW": over.dw, "STRIP": strip}
     defines |= {"UNSIGNED": 1} if unsigned else {}
     defines |= {"OUT_T": "X_T"} | ({"CODES": 1} if finish.rescale else {"PLAIN": 1})
-    return Launch("strips.depthwise_strips", args, (size,), (128,), defines)
+    return Launch("strips.depthwise_strips", args, (size,), (block,), defines)

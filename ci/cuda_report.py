@@ -1,14 +1,21 @@
 """What ptxas says of every CUDA kernel and variant for every architecture, as a Markdown table. Needs no GPU.
 
-    python ci/cuda_report.py > benchmarks/results/cuda-compile-report.md
+    python ci/cuda_report.py [--cuobjdump PATH] > benchmarks/results/cuda-compile-report.md
 
-A cell: registers a thread / bytes of shared memory a block; spilled bytes, where there are any, behind a +.
+A cell: registers a thread / bytes of shared memory a block; spilled bytes, where there are any, behind a +. With
+cuobjdump, of CUDA's toolkit or of Triton's wheel, a last column: of the machine code for sm_90, in the loop with most
+instructions that multiply and add (FFMA, IDP, HMMA, IMMA), how many these are, of all in the loop.
 """
 
 from __future__ import annotations
 
+import argparse
+import re
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -18,16 +25,46 @@ from tflgpu.delegates.cuda_compiler import OPTIONS
 from tflgpu.delegates.cuda_device import CudaDevice
 from tflgpu.delegates.launch import source
 
+INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*(\S+)(.*?);", re.M)
+PRODUCT = re.compile(r"(FFMA|IDP|HMMA|IMMA)\b")
+FEWEST = 8
+"""Products in a loop that is worth telling of."""
+
 
 def cell(figures: Compiled) -> str:
     spilled = f" +{figures.spilled}" if figures.spilled else ""
     return f"{figures.registers}/{figures.shared}{spilled}"
 
 
-def main() -> None:
+def disassembled(cuobjdump: str, code: bytes, kernel: str) -> str:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(code)
+        file.flush()
+        command = [cuobjdump, "-sass", "-fun", kernel, file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def products_in_loop(assembly: str) -> str:
+    """Those of the loop that has most, of all its instructions; "" where no loop has as many as FEWEST."""
+    instructions = [(int(at, 16), name, rest) for at, name, rest in INSTRUCTION.findall(assembly)]
+    found = [(0, 0)]
+    for at, name, rest in instructions:
+        target = re.search(r"0x([0-9a-f]+)", rest) if name.startswith("BRA") else None
+        if target is not None and int(target[1], 16) < at:
+            inside = [name for place, name, _ in instructions if int(target[1], 16) <= place <= at]
+            found.append((sum(PRODUCT.match(name) is not None for name in inside), -len(inside)))
+    products, others = max(found)
+    return f"{products} of {-others}" if products >= FEWEST else ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cuobjdump", default="")
+    cuobjdump = parser.parse_args(arguments).cuobjdump
     compiler, start = Nvrtc(), time.perf_counter()
-    print("| kernel and its macros | threads | " + " | ".join(f"sm_{a}" for a in ARCHITECTURES) + " |")
-    print("|---" * (len(ARCHITECTURES) + 2) + "|")
+    columns = [f"sm_{a}" for a in ARCHITECTURES] + (["products in the loop, sm_90"] if cuobjdump else [])
+    print(f"| kernel and its macros | threads | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 2) + "|")
     programs = 0
     for name, launch in sorted(variants().items()):
         text, threads = source(launch, CudaDevice.dialect), 1
@@ -40,7 +77,10 @@ def main() -> None:
                 continue
             cells.append(cell(compiler.compile(text, architecture, OPTIONS)[launch.name]))
             programs += 1
-        print(f"| {name} | {threads} | {' | '.join(cells)} |")
+        if cuobjdump:
+            code = compiler.machine_code(text, 90, OPTIONS)
+            cells.append(products_in_loop(disassembled(cuobjdump, code, launch.name)))
+        print(f"| {name} | {threads} | {' | '.join(cells)} |", flush=True)
     print(f"\n{programs} programs compiled by NVRTC in {time.perf_counter() - start:.0f} s.")
 
 

@@ -34,28 +34,29 @@ class Nvrtc:
         """Each kernel's figures. Raises AssertionError with the log where the text does not compile."""
         return dict(_figures(self._compiled(text, architecture, ("--ptxas-options=-v", *options))[0]))
 
-    def ptx(self, text: str, architecture: int, options: tuple[str, ...]) -> str:
-        """The program in PTX. Raises AssertionError with the log where the text does not compile."""
+    def machine_code(self, text: str, architecture: int, options: tuple[str, ...]) -> bytes:
+        """The program as a CUBIN."""
         return self._compiled(text, architecture, options)[1]
 
-    def _compiled(self, text: str, architecture: int, options: tuple[str, ...]) -> tuple[str, str]:
-        """The log, and the PTX."""
+    def _compiled(self, text: str, architecture: int, options: tuple[str, ...]) -> tuple[str, bytes]:
+        """The compiler's log and what it made."""
         lib, program = self._library, ctypes.c_void_p()
         assert lib.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None) == 0
         flags = [f"--gpu-architecture=sm_{architecture}", *options, *self._includes]
         encoded = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
         result = lib.nvrtcCompileProgram(program, len(flags), encoded)
-        size = ctypes.c_size_t()
-        lib.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-        log = ctypes.create_string_buffer(size.value)
-        lib.nvrtcGetProgramLog(program, log)
-        report = log.value.decode()
-        assert result == 0, f"sm_{architecture}:\n{report}"
-        lib.nvrtcGetPTXSize(program, ctypes.byref(size))
-        ptx = ctypes.create_string_buffer(size.value)
-        lib.nvrtcGetPTX(program, ptx)
+        log = self._text(program, "ProgramLog").decode()
+        made = b"" if result else self._text(program, "CUBIN")
         lib.nvrtcDestroyProgram(ctypes.byref(program))
-        return report, ptx.value.decode()
+        assert result == 0, f"sm_{architecture}:\n{log}"
+        return log.rstrip("\0"), made
+
+    def _text(self, program: ctypes.c_void_p, what: str) -> bytes:
+        size = ctypes.c_size_t()
+        getattr(self._library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+        text = ctypes.create_string_buffer(size.value)
+        getattr(self._library, f"nvrtcGet{what}")(program, text)
+        return text.raw
 
 
 def _wheel(name: str) -> Path:

@@ -14,10 +14,11 @@ import numpy as np
 from tflgpu.binding import Binding
 from tflgpu.delegate import Delegate
 from tflgpu.graph import Array, Graph, Model, Shape, TensorSpec, graphs_named
+from tflgpu.kept_plans import make_room
 from tflgpu.memory import HOST, Tensor, host_array, nbytes, refuse_beyond_memory
 from tflgpu.ops.registry import Op, Step
 from tflgpu.partition import Part
-from tflgpu.plan import Observer, Plan, make_room
+from tflgpu.plan import Observer, Plan
 
 
 class Session:

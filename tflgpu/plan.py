@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import length_hint
 from typing import Protocol
 
 from tflgpu.binding import Binding
 from tflgpu.debug import PARTS, enabled, say
 from tflgpu.delegate import Delegate
-from tflgpu.graph import Array, Graph, Node, Shape, TensorSpec
+from tflgpu.graph import Array, Graph, Node, TensorSpec
 from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
-from tflgpu.ops.registry import NeedsValue, Runtime, Step, evaluate, nothing, output_shapes, prepare
+from tflgpu.ops.registry import Runtime, Step, nothing, prepare
 from tflgpu.partition import Part, partition
 from tflgpu.placement import Arena, in_arena, overwriting
 from tflgpu.report import delegation_report
 from tflgpu.resource_variables import FIRST, over_variables
-from tflgpu.shapes import DelegateError, failed, infer_stage, shaped, with_specs
-
-PLANS_KEPT = 4
-"""Plans kept at least, by input shapes for a graph and by the shapes that came out for a dynamic node."""
-
-PLANS_NBYTES = 2**24
-"""Bytes of tensors up to which more are kept: a loop that grows a tensor comes back to the same shapes."""
+from tflgpu.shapes import DelegateError, failed, infer_stage
+from tflgpu.waiting import WaitingNode, variables_of
 
 PLAN_NBYTES = 2**14
 """Bytes that a plan is taken to have besides its tensors."""
-
-DECIDING = 64
-"""Elements of a tensor up to which a dynamic node's step is kept by its value."""
-
-SETTLED = 1 << 10
-"""Steps of a dynamic node kept by such values."""
 
 Observer = Callable[["Part | Node", Step], Step]
 """Given what a step runs, returns the step to run in its place: how a profiler watches."""
@@ -81,8 +71,6 @@ class Plan:
         stage = infer_stage(nodes, specs, session)
         self.waiting = stage.waiting
         _refuse_dynamic(self.waiting, session.delegates)
-        self._following: dict[tuple[Shape, ...], Plan] = {}
-        self._settled: dict[tuple[bytes, ...], tuple[Step, Plan]] = {}
         self.ran_into: Plan | None = None
         self._read_later = {spec.index for node in self.waiting for spec in node.inputs if spec is not None}
         leaving = tuple({*graph.outputs, *self._read_later})
@@ -110,7 +98,7 @@ class Plan:
             if index not in self.storage and not self._waits_for(index):
                 self._store(specs[index])
         self.outputs = None if self.waiting else tuple(self.storage[index].host for index in graph.outputs)
-        self._deciding = self._values_that_decide()
+        self._next = self._waiting_node() if self.waiting else None
 
     def run(self) -> Plan:
         """Runs these steps and all that follow. Returns the last plan, whose storage has the outputs."""
@@ -120,13 +108,23 @@ class Plan:
                 step()
         except Exception as error:
             raise failed(self._made_by[-1 - length_hint(steps)], "invoke", error) from error
-        if not self.waiting:
+        if self._next is None:
             return self
         if self._crossing:
             for index in self._read_later & self._crossing & self.storage.keys():
                 self.storage[index].read()  # the plan that follows does not know of the delegate that made it
-        self.ran_into = self._run_waiting()
+        self.ran_into = self._next.run()
         return self.ran_into.run()
+
+    def _waiting_node(self) -> WaitingNode:
+        node, *behind = self.waiting
+        for spec in node.inputs:
+            self._array(spec)
+        # No reference to this plan: it goes as soon as its graph lets go of it.
+        prepared = partial(
+            Plan, self._session, self._graph, tuple(behind), bindings=self._bindings, called=self._called
+        )
+        return WaitingNode(node, self._session, self.specs, self.storage, prepared)
 
     def _waits_for(self, index: int) -> bool:
         return any(spec.index == index for node in self.waiting for spec in node.outputs)
@@ -226,7 +224,7 @@ class Plan:
     def _synchronized(self, step: Step, node: Node) -> Step:
         """The step, with what a delegate may hold of its tensors brought to the host before it."""
         reads = [self.storage[s.index] for s in node.inputs if s is not None and self._leaves_the_host(s.index)]
-        written = (*node.outputs, *(_variables(node) if self._session.ops[node.op].variables else ()))
+        written = (*node.outputs, *(variables_of(node) if self._session.ops[node.op].variables else ()))
         writes = [self.storage[s.index] for s in written if self._leaves_the_host(s.index)]
         if not reads and not writes:
             return step
@@ -244,132 +242,6 @@ class Plan:
         # A delegate may use a variable in the plan for other shapes, and what is read later in a plan behind this one.
         shared = (self.specs[index].is_variable or index in self._read_later) and bool(self._session.delegates)
         return index in self.storage and (shared or index in self._crossing or bool(self.storage[index].buffers))
-
-    def _run_waiting(self) -> Plan:
-        """Runs the node that waited, and returns the plan behind it, prepared for the shapes that came."""
-        key = tuple(tensor.read().tobytes() for tensor in self._deciding)
-        known = self._settled.get(key) if self._deciding else None
-        if known is not None:
-            step, plan = known
-            try:
-                step()
-            except Exception as error:
-                raise failed(self.waiting[0], "invoke", error) from error
-            return plan
-        return self._run_anew(self.waiting[0], key)
-
-    def _run_anew(self, base: Node, key: tuple[bytes, ...]) -> Plan:
-        try:
-            node = with_specs(base, self._with_values(base))
-            for spec in _variables(node) if self._session.ops[node.op].variables else ():
-                if spec.index in self.storage:
-                    self.storage[spec.index].write()
-            inputs = [self._array(spec) for spec in node.inputs]
-            shapes = self._shapes(node)
-            results = evaluate(node, inputs, self._session) if shapes is None else ()
-            node = shaped(node, [result.shape for result in results] if shapes is None else shapes)
-        except Exception as error:
-            raise failed(base, "invoke", error) from error
-        plan = self._behind(node)
-        outputs = [plan.storage[spec.index].write() for spec in node.outputs]
-        try:
-            if shapes is not None:
-                step = prepare(self._by_value(node), inputs, outputs, self._session)
-                step()
-                if self._deciding and len(self._settled) < SETTLED:
-                    self._settled[key] = self._at_the_host(step, node, plan), plan
-            for out, result in zip(outputs, results, strict=False):
-                out[...] = result
-        except Exception as error:
-            raise failed(base, "invoke", error) from error
-        return plan
-
-    def _at_the_host(self, step: Step, node: Node, plan: Plan) -> Step:
-        """The step, between what it reads from here and what it writes for the plan behind it."""
-        reads = [self.storage[s.index] for s in node.inputs if s is not None and s.index in self.storage]
-        writes = [plan.storage[spec.index] for spec in node.outputs]
-
-        def settled() -> None:
-            for tensor in reads:
-                tensor.read()
-            for tensor in writes:
-                tensor.write()
-            step()
-
-        return settled
-
-    def _by_value(self, node: Node) -> Node:
-        """The node with copies of the values that decide, so that what is prepared from them stays right."""
-        deciding = {tensor.spec.index for tensor in self._deciding}
-        return replace(
-            node,
-            inputs=tuple(
-                replace(s, data=s.data.copy()) if s is not None and s.data is not None and s.index in deciding else s
-                for s in node.inputs
-            ),
-        )
-
-    def _values_that_decide(self) -> list[Tensor]:
-        """The tensors by whose bytes the step of the waiting node can be kept; none where it cannot be.
-
-        They are its inputs that only running gives, if all of them are small or it takes the others as they come.
-        """
-        if not self.waiting or self._session.ops[self.waiting[0].op].style != "view":
-            return []
-        specs = [s for s in self.waiting[0].inputs[1:] if s is not None and self.specs[s.index].data is None]
-        if any(s.index not in self.storage or self.storage[s.index].host.size > DECIDING for s in specs):
-            return []
-        return [self.storage[s.index] for s in specs]
-
-    def _shapes(self, node: Node) -> Sequence[Shape] | None:
-        try:
-            return output_shapes(node, self._session)
-        except NeedsValue:
-            return None
-
-    def _with_values(self, node: Node) -> list[TensorSpec]:
-        """The specs, those of the node's inputs with their present values as data."""
-        specs = list(self.specs)
-        for spec in node.inputs:
-            if spec is not None and specs[spec.index].data is None and spec.index in self.storage:
-                specs[spec.index] = replace(specs[spec.index], data=self.storage[spec.index].read())
-        return specs
-
-    def _behind(self, node: Node) -> Plan:
-        """The plan of what follows the waiting node, whose outputs' shapes are now known."""
-        key = tuple(spec.shape for spec in node.outputs)
-        if key not in self._following:
-            before = len(self._following)
-            make_room(self._following, self._session.one_plan)
-            if len(self._following) < before:
-                self._settled.clear()
-            specs = list(self.specs)
-            storage = dict(self.storage)
-            for spec in node.outputs:
-                refuse_beyond_memory(nbytes(spec), str(spec))
-                specs[spec.index] = spec
-                storage[spec.index] = Tensor(spec, host_array(spec))
-            self._following[key] = Plan(
-                self._session, self._graph, self.waiting[1:], specs, storage, self._bindings, self._called
-            )
-        return self._following[key]
-
-
-def _variables(node: Node) -> list[TensorSpec]:
-    """The inputs that a node may write to."""
-    return [spec for spec in node.inputs if spec is not None and spec.is_variable]
-
-
-def make_room(plans: dict[tuple[Shape, ...], Plan], one_plan: bool) -> None:
-    """Forgets the oldest plans, for one more to come: beyond PLANS_KEPT while they have over PLANS_NBYTES.
-
-    one_plan: all of them.
-    """
-    if one_plan:
-        plans.clear()
-    held = sum(plan.nbytes for plan in plans.values())
-    while len(plans) >= PLANS_KEPT and held > PLANS_NBYTES:
-        held -= plans.pop(next(iter(plans))).nbytes
 
 
 def _compiled_when_run(compile: Callable[[], Step]) -> Step:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Array, Node
 from tflgpu.memory import Tensor
@@ -121,20 +120,6 @@ class OnDevice(Numpy):
         return buffer.view(tensor.host.dtype).reshape(tensor.host.shape)
 
 
-def chain(*ops: str, shape: tuple[int, ...] = (2, 3)) -> bytes:
-    """x -> op(x, x) -> op(.., x) -> …; the last tensor is the output."""
-    m = ModelBuilder()
-    g = m.graph()
-    x = value = g.input("x", "FLOAT32", shape)
-    for number, op in enumerate(ops):
-        made = g.tensor(f"t{number}", "FLOAT32", shape)
-        g.node(op, [value, x] if op in ("ADD", "MUL") else [value], [made])
-        value = made
-    g.outputs(value)
-    return m.build()
-
-
-MIXED = chain("ADD", "ADD", "NEG", "ADD", "MUL")
 WANT = (-(3 * X) + X) * X
 
 

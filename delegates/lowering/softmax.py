@@ -12,7 +12,9 @@ from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref
 from tflgpu.delegates.lowering import row_codes
 from tflgpu.delegates.lowering.registry import c_type, f32, i32, lowers, require, size
 
-from tflgpu.fixed_point import exp_on_negative_values, lut_int16, lut_int16_lookup, mbqm, quantize_multiplier
+from tflgpu.code_tables import lut_int16, lut_int16_lookup
+from tflgpu.fixed_point import mbqm, quantize_multiplier
+from tflgpu.fixed_point_functions import exp_on_negative_values
 from tflgpu.graph import Array, Node
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tflgpu import fixed_point as fp
+from tflgpu.fixed_point_functions import get_reciprocal
 from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.code_maps import require_symmetric, scale_and_zero_point
@@ -185,7 +186,7 @@ def _quotient(node: Node) -> PairMap:
     def compute(a: Array, b: Array, out: Array) -> None:
         v1, v2 = a.astype(_I64) - z1, b.astype(_I64) - z2
         v1, v2 = np.where(v2 < 0, -v1, v1), np.abs(v2)
-        inverse, bits = fp.get_reciprocal(np.maximum(v2, 1), 31)
+        inverse, bits = get_reciprocal(np.maximum(v2, 1), 31)
         headroom = _leading_sign_bits(v1)
         product = fp.srdhm(fp.mbqm(v1, inverse, headroom), m).astype(_I64)
         value = fp.wrap(_shifted_as_x86(product, bits + headroom - e) + z)

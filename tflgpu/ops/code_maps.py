@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from tflgpu import fixed_point as fp
+from tflgpu.code_tables import lut_int8, lut_int16, lut_int16_lookup
+from tflgpu.fixed_point_functions import inv_sqrt_multiplier
 from tflgpu.graph import Array, Node, TensorSpec
 from tflgpu.ops.lookup import CodeMap
 from tflgpu.ops.registry import require
@@ -39,9 +41,9 @@ def table_of(f: RealFunction, node: Node) -> CodeMap:
     require_symmetric(x, y)
     scales = *scale_and_zero_point(x), *scale_and_zero_point(y)
     if x.type == "INT16":
-        steps = fp.lut_int16(f, *scales)
-        return CodeMap(lambda codes: fp.lut_int16_lookup(steps, codes))
-    entries = fp.lut_int8(f, *scales, dtype=x.dtype)
+        steps = lut_int16(f, *scales)
+        return CodeMap(lambda codes: lut_int16_lookup(steps, codes))
+    entries = lut_int8(f, *scales, dtype=x.dtype)
     return CodeMap(lambda codes: entries[codes.view(np.uint8)])
 
 
@@ -136,7 +138,7 @@ def reciprocal_square_root(node: Node) -> CodeMap:
 
     def rsqrt(codes: Array) -> Array:
         v = codes.astype(np.int64) - x.zero_point
-        root, shift = fp.inv_sqrt_multiplier(np.maximum(v, 1))
+        root, shift = inv_sqrt_multiplier(np.maximum(v, 1))
         # 20 bits keep the integers large between the two.
         value = fp.mbqm(fp.mbqm(np.ones_like(v), root, shift + 20), m, e - 20)
         return np.where(v == 0, 127, clamp(value.astype(np.int64) + y.zero_point, y)).astype(y.dtype)

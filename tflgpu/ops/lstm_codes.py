@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from tflgpu.fixed_point import gemmlowp_logistic, gemmlowp_tanh, mbqm, srdhm
+from tflgpu.fixed_point import mbqm, srdhm
+from tflgpu.fixed_point_functions import gemmlowp_logistic, gemmlowp_tanh
 from tflgpu.graph import Array, TensorSpec
 from tflgpu.ops import fused_activation
 from tflgpu.ops.recurrent_linear import Tensor, single_scale

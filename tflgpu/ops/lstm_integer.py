@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflgpu.fixed_point import inv_sqrt_multiplier, mbqm, quantize_multiplier, quantize_multipliers, rescaler, wrap
+from tflgpu.fixed_point import mbqm, quantize_multiplier, quantize_multipliers, rescaler, wrap
+from tflgpu.fixed_point_functions import inv_sqrt_multiplier
 from tflgpu.graph import Array, Node
 from tflgpu.ops.few_rows import exact_product
 from tflgpu.ops.lstm_codes import (

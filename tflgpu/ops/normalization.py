@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflgpu.fixed_point import inv_sqrt_multiplier, mbqm
+from tflgpu.fixed_point import mbqm
+from tflgpu.fixed_point_functions import inv_sqrt_multiplier
 from tflgpu.graph import Array, Node, Shape
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import same_as_input

@@ -8,17 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from tflgpu.fixed_point import (
-    INT32_MAX,
-    clz32,
-    exp_on_negative_values,
-    log_x,
-    lut_int16,
-    lut_int16_lookup,
-    mbqm,
-    quantize_multiplier,
-    rdbp,
-)
+from tflgpu.code_tables import lut_int16, lut_int16_lookup
+from tflgpu.fixed_point import INT32_MAX, clz32, mbqm, quantize_multiplier, rdbp
+from tflgpu.fixed_point_functions import exp_on_negative_values, log_x
 from tflgpu.graph import Array, Node
 from tflgpu.ops.registry import Step, UnsupportedType, kernel, require
 from tflgpu.ops.shape_rules import same_as_input

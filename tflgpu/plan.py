@@ -75,12 +75,9 @@ class Plan:
         self._read_later = {spec.index for node in self.waiting for spec in node.inputs if spec is not None}
         leaving = tuple({*graph.outputs, *self._read_later})
         nodes, variables = over_variables(stage.nodes, session) if session.delegates else (stage.nodes, {})
-        self._as_given = {node.index: node for node in stage.nodes}
         self.storage.update(variables)
         whole = replace(graph, tensors=tuple(specs), nodes=tuple(nodes), outputs=leaving)
         self.parts = partition(whole, session.delegates) if session.delegates else _on_the_cpu(stage.nodes)
-        if enabled(PARTS):
-            say(PARTS, delegation_report(self.parts, session.delegates))
         self._crossing = {i for part in self.parts if part.owner is not None for i in part.inputs | part.outputs}
         placed = self._place()
         self.arena_nbytes, self.arena_offsets = placed.block.nbytes, placed.offsets
@@ -88,12 +85,9 @@ class Plan:
         self.nbytes = PLAN_NBYTES + sum(tensor.host.nbytes for tensor in own)
         self._steps: list[Step] = []
         self._made_by: list[Node] = []
-        for part in self.parts:
-            if part.owner is None:
-                for node in part.nodes:
-                    self._prepare_node(self._as_given[node.index])
-            else:
-                self._prepare_part(part, part.owner)
+        if enabled(PARTS):
+            say(PARTS, delegation_report(self.parts, session.delegates))
+        self._prepare({node.index: node for node in stage.nodes})
         for index in graph.outputs:
             if index not in self.storage and not self._waits_for(index):
                 self._store(specs[index])
@@ -181,6 +175,15 @@ class Plan:
             return set(range(len(self.specs)))
         apart = {spec.index for spec in self.specs if spec.is_variable or spec.dtype == object}
         return apart | self._read_later | self._crossing | set(self._graph.outputs)
+
+    def _prepare(self, given: Mapping[int, Node]) -> None:
+        """Makes all steps; given: the nodes for the CPU, by index, as they are in the model."""
+        for part in self.parts:
+            if part.owner is None:
+                for node in part.nodes:
+                    self._prepare_node(given[node.index])
+            else:
+                self._prepare_part(part, part.owner)
 
     def _prepare_part(self, part: Part, owner: Delegate) -> None:
         boundary = {

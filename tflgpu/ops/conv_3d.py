@@ -108,22 +108,9 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     padded = np.zeros((*(window.touched(axis) for axis in range(3)), x.shape[4]), np.float32)
     # Where windows leave out what lies at the end, the padded volume is the smaller one.
     there, here = zip(*(_overlap(window, x.shape[1 + axis], axis) for axis in range(3)), strict=True)
-    od, oh, ow = window.places
-    strides = [s * n for s, n in zip(padded.strides[:3], window.strides, strict=True)]
-    spread = [s * n for s, n in zip(padded.strides[:3], window.dilations, strict=True)]
-    seen = as_strided(
-        padded, (od, oh, ow, *window.taps, x.shape[4]), (*strides, *spread, padded.itemsize), writeable=False
-    )
+    parts = list(_patches(window, padded))
     right = weights.reshape(k, oc)
     finish = FloatBias(bias, node.options.fused_activation_function)
-    rows = max(1, min(oh, PATCHES // max(1, ow * k)))
-    matrix = scratch("patches", (rows * ow, k), np.float32)
-    parts = [
-        (matrix[: (stop - first) * ow].reshape(stop - first, ow, *seen.shape[3:]), seen[z, first:stop], z, first, stop)
-        for z in range(od)
-        for first in range(0, oh, rows)
-        for stop in [min(first + rows, oh)]
-    ]
     finishes = [finish.bind(image.reshape(-1, oc)) for image in out]
     constant_bias = is_constant(node.optional(2))
 
@@ -132,12 +119,31 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
             finish.load()
         for image, result, finished in zip(x, out, finishes, strict=True):
             padded[there] = image[here]
-            for target, source, z, first, stop in parts:
+            for target, source, z, rows in parts:
                 target[...] = source
-                np.matmul(matrix[: (stop - first) * ow], right, result[z, first:stop].reshape(-1, oc))
+                np.matmul(target.reshape(target.shape[0] * target.shape[1], k), right, result[z, rows].reshape(-1, oc))
             finished()
 
     return step
+
+
+def _patches(window: Window3D, padded: Array) -> Iterator[tuple[Array, Array, int, slice]]:
+    """What each place sees of the padded volume, some rows of places at a time.
+
+    Yields (scratch for the patches, which all share, the patches as a view of the volume, the places' depth and rows).
+    """
+    od, oh, ow = window.places
+    c = padded.shape[3]
+    strides = [s * n for s, n in zip(padded.strides[:3], window.strides, strict=True)]
+    spread = [s * n for s, n in zip(padded.strides[:3], window.dilations, strict=True)]
+    shape = (od, oh, ow, *window.taps, c)
+    seen = as_strided(padded, shape, (*strides, *spread, padded.itemsize), writeable=False)
+    together = max(1, min(oh, PATCHES // max(1, ow * int(np.prod(window.taps)) * c)))
+    patches = scratch("patches", (together, *shape[2:]), np.float32)
+    for z in range(od):
+        for first in range(0, oh, together):
+            rows = slice(first, min(first + together, oh))
+            yield patches[: rows.stop - first], seen[z, rows], z, rows
 
 
 def _overlap(window: Window3D, size: int, axis: int) -> tuple[slice, slice]:

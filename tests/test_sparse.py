@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
+import tflgpu
 from tflgpu.graph import DimensionMetadata, Sparsity, TensorSpec
 from tflgpu.ops.registry import OpError
 from tflgpu.ops.sparse import dense_values
@@ -55,6 +56,18 @@ def test_densify_lays_values_out_in_the_dense_shape(dtype: str, block: int) -> N
     data = one_op("DENSIFY", [constant(dense, block)], [{"type": dtype.upper(), "shape": dense.shape}])
     same(data)
     assert_same(tflgpu_run(data, []), [dense])
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_sparsity_is_told_as_litert_tells_it(block: int) -> None:
+    lite = pytest.importorskip("ai_edge_litert.interpreter")
+    dense = matrix(np.random.default_rng(1), "float32", (5, 8), block)
+    data = one_op("DENSIFY", [constant(dense, block)], [{"type": "FLOAT32", "shape": dense.shape}])
+    ours, theirs = (
+        api.Interpreter(model_content=data).get_tensor_details()[0]["sparsity_parameters"] for api in (tflgpu, lite)
+    )
+    assert list(ours) == list(theirs) and ("block_map" in ours) == (block > 1)
+    np.testing.assert_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3), (0, 1, 3, 2), (1, 0, 3, 2)])

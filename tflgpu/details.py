@@ -51,11 +51,9 @@ def _of_sparsity(spec: TensorSpec) -> dict[str, Any]:
         dense = {"format": 0, "dense_size": d.dense_size}
         sparse = {"format": 1, "array_segments": d.array_segments, "array_indices": d.array_indices}
         dimensions.append(dense if d.format == "DENSE" else sparse)
-    return {
-        "traversal_order": np.array(sparsity.traversal_order, np.int32),
-        "block_map": np.array(sparsity.block_map, np.int32),
-        "dim_metadata": dimensions,
-    }
+    blocks = {"block_map": np.array(sparsity.block_map, np.int32)} if len(sparsity.block_map) else {}
+    order = np.array(sparsity.traversal_order, np.int32)
+    return {"traversal_order": order, **blocks, "dim_metadata": dimensions}
 
 
 def tensor_at(graph: GraphRunner, index: int) -> TensorSpec:

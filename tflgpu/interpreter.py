@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import mmap
 import operator
 import os
 from collections import ChainMap
@@ -47,7 +48,7 @@ class Interpreter:
     >>> interpreter.invoke()  # doctest: +SKIP
     >>> y = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])  # doctest: +SKIP
 
-    model_path: the file, which is mapped and not copied; or model_content: its bytes.
+    model_path: the file, which is mapped and not copied; or model_content: its bytes, which must not change.
     experimental_delegates: from `load_delegate`; the first that can take a node gets it.
     num_threads: an int >= 1: the threads of matrix products while this interpreter prepares or runs, for the process.
         That takes threadpoolctl (`pip install 'tflgpu[threads]'`). Without either, NumPy's BLAS decides.
@@ -62,7 +63,7 @@ class Interpreter:
     def __init__(
         self,
         model_path: str | os.PathLike[str] | None = None,
-        model_content: bytes | None = None,
+        model_content: bytes | bytearray | memoryview | mmap.mmap | None = None,
         experimental_delegates: Sequence[Delegate] | None = None,
         num_threads: int | None = None,
         experimental_op_resolver_type: OpResolverType = OpResolverType.AUTO,

@@ -74,12 +74,13 @@ def benchmark(
     seed: Seed = 0,
 ) -> None:
     """Time a model: preparing it, the first run, and many more; with --enable_op_profiling, every node."""
-    if (model is None) == (graph is None):
+    path = model or graph
+    if path is None or (model and graph):
         raise ValueError("the model is to be given once: as MODEL or with --graph")
     profiler = Profiler() if enable_op_profiling or profiling_output_csv_file or trace else None
     delegates = loaded(delegate, delegate_option) + external(external_delegate_path, external_delegate_options)
     start = time.perf_counter()
-    interpreter = opened(model or graph, delegates, num_threads, profiler)
+    interpreter = opened(path, delegates, num_threads, profiler)
     resize(interpreter, input_layer, input_layer_shape)
     interpreter.allocate_tensors()
     init_ms = (time.perf_counter() - start) * 1e3

@@ -59,12 +59,14 @@ step "the CUDA suite"
 run 130 "${pytest[@]}" "${suite[@]}" "${only[@]}"
 
 if [ -z "$dry" ]; then
+    # What is made only here first: a loop that blocks share, attention and rows of more than one operator.
+    checked=("$root/tests/test_cuda_gpu.py" "$root/tests/test_patterns.py" "$root/tests/test_cuda.py")
     if command -v compute-sanitizer > /dev/null; then
         for tool in memcheck racecheck; do
             step "compute-sanitizer $tool, as far as it comes in its time"
             status=0
             timeout 45 compute-sanitizer --tool "$tool" --error-exitcode 9 --log-file "$stage/$tool.log" \
-                "${pytest[@]}" -x "$root/tests/test_cuda.py" -k "fast_kernel or operator" || status=$?
+                "${pytest[@]}" -x "${checked[@]}" -k "blocks_share or one_launch or fast_kernel or operator" || status=$?
             tail -n 3 "$stage/$tool.log" || true
             if [ "$status" != 0 ] && [ "$status" != 124 ] || grep -q "========= \(Error\|Invalid\|Race\|Hazard\)" "$stage/$tool.log"; then
                 echo "FAILED ($status): $tool"

@@ -108,6 +108,27 @@ def test_one_thousand_replays_give_the_values_of_their_inputs() -> None:
         np.testing.assert_array_equal(interpreter.get_tensor(1), x * x)
 
 
+def test_a_loop_that_blocks_share_is_recorded_and_replayed() -> None:
+    from loop_models import large
+    from oracle import assert_same, tflgpu_run
+
+    delegate = load_delegate("cuda", {"device": DEVICE, "require_full": True})
+    interpreter = tflgpu.Interpreter(model_content=large(), experimental_delegates=[delegate])
+    interpreter.allocate_tensors()
+    (start, x), (count, h) = (
+        [d["index"] for d in details] for details in (interpreter.get_input_details(), interpreter.get_output_details())
+    )
+    rng = np.random.default_rng(0)
+    for turns in (5, 1, 0, 3, 5, 5, 2):
+        values = [np.int32(5 - turns), rng.normal(size=(1, 300)).astype(np.float32)]
+        interpreter.set_tensor(start, values[0])
+        interpreter.set_tensor(x, values[1])
+        interpreter.invoke()
+        got = [interpreter.get_tensor(count), interpreter.get_tensor(h)]
+        assert_same(got, tflgpu_run(large(), values), rtol=1e-5, atol=1e-6)
+    assert "plain launches" not in interpreter.delegation_report()
+
+
 def test_denormal_numbers_are_not_taken_for_zero() -> None:
     interpreter = squares(64)
     x = np.linspace(1e-21, 9e-20, 64, dtype=np.float32)

@@ -1,6 +1,6 @@
-// Attention on CUDA cores (attention.cuh). 16 threads share EACH rows. A row's maximum `top` and sum are those of the keys
-// so far. What they have mixed is a mean, its weights already divided by the sum, so that it overflows only where the
-// values do. Keys and values of more than 128 numbers come to shared memory SPAN and V_SPAN columns at a time.
+// Attention on CUDA cores (attention.cuh). 16 threads share EACH rows. A row's maximum `top` and sum are those of the
+// keys so far. What they have mixed is a mean, its weights already divided by the sum, so that it overflows only where
+// the values do. Keys and values of more than 128 numbers come to shared memory SPAN and V_SPAN columns at a time.
 // Only for CUDA.
 
 #define ACROSS 16

@@ -1,6 +1,7 @@
-// What attention.cu and attention_mma.cu have in common: out[b] (m, WIDE) = softmax(beta * SCORE(q[b] (m, DEEP) times k[b]
-// (n, DEEP) turned)) times v[b] (n, WIDE). A block makes BQ rows of out and goes over the keys BK at a time. Matrices lie
-// anywhere: each has its steps from one row and column to the next, and an index of where matrix `b` begins.
+// What attention.cu and attention_mma.cu have in common: out[b] (m, WIDE) = softmax(beta * SCORE(q[b] (m, DEEP) times
+// k[b] (n, DEEP) turned)) times v[b] (n, WIDE). A block makes BQ rows of out and goes over the keys BK at a time.
+// Matrices lie anywhere: each has its steps from one row and column to the next, and an index of where matrix `b`
+// begins.
 // SCORE: statements on `acc`, element i of all scores, with parameters EXTRA_INPUTS.
 // `stored`: what numbers are in shared memory, where ROUNDED has made them that.
 

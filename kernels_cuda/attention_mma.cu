@@ -1,5 +1,5 @@
-// Attention on tensor cores (attention.cuh), operands rounded to binary16 (MMA 16) or TF32 (MMA 32); each of WARPS warps
-// makes 16 rows.
+// Attention on tensor cores (attention.cuh), operands rounded to binary16 (MMA 16) or TF32 (MMA 32); each of WARPS
+// warps makes 16 rows.
 // Only for CUDA.
 
 #include <cuda_fp16.h>

@@ -1,5 +1,5 @@
-// The words in which sequence.py writes its programs: blocks of WIDTH threads, and buffers of no type. One block, or with
-// GRID_WIDE several, all of which are on the GPU at once (a cooperative launch).
+// The words in which sequence.py writes its programs: blocks of WIDTH threads, and buffers of no type. One block, or
+// with GRID_WIDE several, all of which are on the GPU at once (a cooperative launch).
 struct Untyped {
     u8* bytes;
     template <class T> __device__ __forceinline__ operator T*() const { return (T*)bytes; }

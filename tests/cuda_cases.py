@@ -1,5 +1,5 @@
-"""Convolutions and products that reach every variant of gemm.cu and strips.cu, with whole numbers for data, whose sums
-are exact in any order and precision."""
+"""Convolutions and products that reach every variant of gemm.cu, products.cu and strips.cu, with whole numbers for
+data, whose sums are exact in any order and precision."""
 
 from __future__ import annotations
 
@@ -175,6 +175,10 @@ FAST_CASES = [
     code_products("products of codes, both along k", (2, 3, 65, 72), (3, 70, 72), adj_y=True),
     code_products("products of codes, odd depth", (2, 33, 9), (33, 5), adj_x=True),
     code_products("products of codes to sums", (2, 9, 31), (2, 31, 66), kind="INT32"),
+    code_products("products of codes on tensor cores", (2, 33, 70), (2, 33, 45), adj_x=True),
+    code_products("products of codes on tensor cores to sums", (100, 132), (132, 33), kind="INT32"),
+    hybrid_products("hybrid products on tensor cores", (2, 70, 40), (2, 40, 33), False),
+    hybrid_products("hybrid products on tensor cores, asymmetric", (65, 36), (36, 70), True),
     hybrid_products("hybrid products", (2, 5, 40), (2, 40, 33), False),
     hybrid_products("hybrid products, asymmetric", (2, 3, 65, 36), (2, 3, 36, 70), True),
     hybrid_products("hybrid products, asymmetric, one matrix", (2, 31, 5), (31, 7), True, adj_x=True),

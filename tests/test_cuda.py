@@ -73,6 +73,17 @@ def test_every_fast_kernel_is_exact_on_whole_numbers(case: Case, precision: str)
             np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("case", [c for c in FAST_CASES if "products" in c.name], ids=lambda case: case.name)
+def test_products_of_large_matrices_of_codes_are_made_on_tensor_cores(case: Case) -> None:
+    delegate = emulated(profile=True)
+    if not delegate.device.limits.tensor_cores:
+        pytest.skip(delegate.device.notes[0])
+    before = delegate.device.times().get("products_mma", (0, 0.0))[0]
+    tflgpu_run(case.model(), whole_numbers(case), [delegate])
+    made = delegate.device.times().get("products_mma", (0, 0.0))[0] - before
+    assert made == ("on tensor cores" in case.name or case.name == "products of codes, both along k")
+
+
 class Always:
     """A tuner that takes the variant of that number, the launch itself being 0, where there are so many."""
 

@@ -59,5 +59,5 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     if limits.warps and blocks.fits and (summed == multiplied[:, None]).all():
         finish = (y_scales, rows.scales, rows.zero_points, places[0], i32(group_rows))
         macros = {name: 1 for name in defines if name == "ASYMMETRIC"}
-        return [*launches, rows.launch, products.hybrid(blocks, finish, macros)]
+        return [*launches, rows.launch, products.hybrid(blocks, finish, macros, limits)]
     return [*launches, rows.launch, Launch("hybrid_batch.batch_matmul", args, (size(out),), defines=defines)]

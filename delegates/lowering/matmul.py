@@ -260,7 +260,7 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     if limits.warps and not wide and products.batches_of(node).fits:
         numbers = (*map(i32, zeros[:2]), multipliers[0], exponents[0], *map(i32, (zeros[2], *ends)))
         macros = {name: defines[name] for name in ("RESCALE", "OUT_T")}
-        return [products.codes(products.batches_of(node), numbers, macros)]
+        return [products.codes(products.batches_of(node), numbers, macros, limits)]
     args = (
         product.x,
         product.y,

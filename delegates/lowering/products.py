@@ -55,30 +55,39 @@ def floats(b: Batches, limits: DeviceLimits) -> Launch:
     return replace(first, variants=(*others, *(_by_library(b, limits) if limits.library else ())))
 
 
-def codes(b: Batches, finish: tuple[Any, ...], defines: dict[str, Any]) -> Launch:
+def codes(b: Batches, finish: tuple[Any, ...], defines: dict[str, Any], limits: DeviceLimits) -> Launch:
     """int8; finish: the zero points of x and y, multiplier, exponent, zero point and range of the outputs.
 
     defines: RESCALE and OUT_T.
     """
-    small, large = (_squares(b, side, {"CODES": 1} | defines, finish) for side in (32, 64))
-    first, other = (small, large) if min(b.m, b.n) < 64 else (large, small)
-    return replace(first, variants=(other,))
+    return _of_codes(b, {"CODES": 1} | defines, finish, limits)
 
 
-def hybrid(b: Batches, finish: tuple[Any, ...], defines: dict[str, Any]) -> Launch:
+def hybrid(b: Batches, finish: tuple[Any, ...], defines: dict[str, Any], limits: DeviceLimits) -> Launch:
     """Codes of floats by int8; finish: what hybrid_batch.py knows of scales."""
-    small, large = (_squares(b, side, {"HYBRID": 1} | defines, finish) for side in (32, 64))
-    first, other = (small, large) if min(b.m, b.n) < 64 else (large, small)
-    return replace(first, variants=(other,))
+    return _of_codes(b, {"HYBRID": 1} | defines, finish, limits)
+
+
+def _of_codes(b: Batches, defines: dict[str, Any], finish: tuple[Any, ...], limits: DeviceLimits) -> Launch:
+    """The launch, with variants of blocks of another size, and on CUDA cores where it is on tensor cores."""
+    small, large = (_squares(b, side, defines, finish) for side in (32, 64))
+    ways = (small, large) if min(b.m, b.n) < 64 else (large, small)
+    # Of fewer a block on tensor cores is mostly padding.
+    if limits.tensor_cores and b.m >= 64 and b.n >= 32 and b.k >= 32:
+        ways = (_squares(b, 0, defines, finish), *ways)
+    return replace(ways[0], variants=ways[1:])
 
 
 def _squares(b: Batches, side: int, defines: dict[str, Any], finish: tuple[Any, ...]) -> Launch:
+    """In blocks of side x side; 0: those of the kernel for tensor cores."""
     lead = b.out.shape[:-2]
     x_row, x_column = (1, b.m) if b.x_turned else (b.k, 1)
     y_row, y_column = (1, b.k) if b.y_turned else (b.n, 1)
     words = defines and b.k % 4 == 0
-    defines = defines | {
-        "SIDE": side,
+    kernel, threads = ("products", 256) if side else ("products_mma", 128)
+    defines = defines | ({"SIDE": side} if side else {})
+    side = side or 64
+    defines |= {
         "X_BATCH": f"({broadcast_index(b.x_lead, lead, 'b')} * {b.m * b.k})",
         "Y_BATCH": f"({broadcast_index(b.y_lead, lead, 'b')} * {b.k * b.n})",
         "X_ALONG_K": int(not b.x_turned),
@@ -88,7 +97,7 @@ def _squares(b: Batches, side: int, defines: dict[str, Any], finish: tuple[Any, 
     }
     args = (b.x, b.y, Ref(b.out.index), *map(i32, (b.m, b.n, b.k, x_row, x_column, y_row, y_column)), *finish)
     blocks = -(-b.m // side), -(-b.n // side), size(b.out) // (b.m * b.n)
-    return Launch("products.products", args, (blocks[0] * 256, *blocks[1:]), (256, 1, 1), defines)
+    return Launch(f"{kernel}.{kernel}", args, (blocks[0] * threads, *blocks[1:]), (threads, 1, 1), defines)
 
 
 def _by_library(b: Batches, limits: DeviceLimits) -> tuple[Launch, ...]:

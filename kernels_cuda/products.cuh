@@ -1,0 +1,74 @@
+// What products.cu and products_mma.cu have in common: out (b, m, n) = x (b, m, k) times y (b, k, n), both computed at
+// run time, by their steps from one row and column to the next. A block makes SIDE x SIDE of matrix b = blockIdx.z,
+// DEPTH words along k at a time. X_ALONG_K, Y_ALONG_K: which of x and y lie along k.
+// CODES: int8 less their zero points, four in a row along k to a word, rescaled in fixed point; PLAIN: left as they
+// are.
+// HYBRID: y of int8, x the codes of floats; what scales a row is found as in hybrid_batch.h.
+
+#ifdef HYBRID
+#define CODES
+#endif
+
+#ifdef CODES
+typedef i32 word;
+typedef i32 sum;
+#define IN_T i8
+#define LANES 4
+#define MAC(a, b, acc) __dp4a(a, b, acc)
+#else
+typedef f32 word;
+typedef f32 sum;
+#define IN_T f32
+#define OUT_T f32
+#define LANES 1
+#define MAC(a, b, acc) fma(a, b, acc)
+#endif
+#define LOADS (SIDE * DEPTH / THREADS)
+
+#ifdef HYBRID
+#define OUT_T f32
+#define FINISH_PARAMETERS                                                                                              \
+    , const f32 *__restrict__ y_scales, const f32 *__restrict__ scales, const i32 *__restrict__ zero_points,           \
+        const i32 *__restrict__ scale_of, i32 group_rows
+#define FINISH_ARGS , y_scales, scales, zero_points, scale_of, group_rows
+#elif defined(CODES)
+#define FINISH_PARAMETERS , i32 x_zero, i32 y_zero, i32 multiplier, i32 exponent, i32 out_zero, i32 low, i32 high
+#define FINISH_ARGS , x_zero, y_zero, multiplier, exponent, out_zero, low, high
+#else
+#define FINISH_PARAMETERS
+#endif
+#define PLAIN(acc, multiplier, exponent) (acc)
+
+// LANES elements from k on of one row or column that begins at p; 0 behind its end. whole: whether they are one word.
+FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole) {
+#ifdef CODES
+    if (whole) return inside && at < k ? *(const word*)(p + at) : 0;
+    u32 v = 0;
+    for (i32 e = 0; e < LANES; e++)
+        if (inside && at + e < k) v |= (u32)(u8)p[(at + e) * step] << (8 * e);
+    return v;
+#else
+    return inside && at < k ? p[at * step] : 0;
+#endif
+}
+
+// Which row and which word along k the unit u of SIDE x DEPTH is: neighbouring threads read neighbours in memory.
+#define K_OF(u, along_k) ((along_k) ? (u) % DEPTH : (u) / SIDE)
+#define ROW_OF(u, along_k) ((along_k) ? (u) / DEPTH : (u) % SIDE)
+
+#ifdef CODES
+// What becomes of the sum in row r of all matrices and a column, whose codes sum to x_sum and y_sum.
+FN OUT_T finished(sum total, sum x_sum, sum y_sum, i32 r, i32 column, i32 k FINISH_PARAMETERS) {
+#ifdef HYBRID
+    i32 scale = scale_of[r / group_rows] * group_rows + r % group_rows;
+    f32 real = (f32)total;
+#ifdef ASYMMETRIC
+    real = trunc(real - (f32)y_sum * (f32)zero_points[scale]);
+#endif
+    return scales[scale] * y_scales[column] * real;
+#else
+    total = total - y_zero * x_sum - x_zero * y_sum + k * x_zero * y_zero;
+    return clamp_i64((i64)RESCALE(total, multiplier, exponent) + out_zero, low, high);
+#endif
+}
+#endif

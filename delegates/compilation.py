@@ -32,12 +32,14 @@ from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.row_chains import with_row_chains
 from tflgpu.delegates.separable import with_separable
 from tflgpu.delegates.sequence import composed, fits
+from tflgpu.delegates.team import Stage, single, team
+from tflgpu.delegates.team import fits as room
 from tflgpu.delegates.tune import Tuner
 
 from tflgpu.cost import macs
 from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
 from tflgpu.graph import Array, Node, TensorSpec
-from tflgpu.memory import Tensor, arena
+from tflgpu.memory import Tensor, arena, exchange
 from tflgpu.ops.registry import OpError
 from tflgpu.partition import Part, operations
 
@@ -51,6 +53,8 @@ class Compilation:
     def __init__(self, device: Device, part: Part, tensors: Mapping[int, Tensor]):
         self.device = device
         self.tuner: Tuner | None = getattr(device, "tuner", None)
+        self.teams = device.limits.teams and device.limits.cpu and self.tuner is None
+        self.nodes = part.nodes
         self.specs = _specs(part.nodes)
         self.boundary = {
             index: tensors[index] for index in part.inputs | part.outputs if self.specs[index].data is None
@@ -67,7 +71,7 @@ class Compilation:
                 lambda index: index in self.boundary,
                 device.limits,
                 lambda index: self.specs[index].data,
-                lambda group, launch: self._small(part.nodes[group], launch),
+                lambda group, launch: not self.teams and self._small(part.nodes[group], launch),
             )
         if device.limits.warps:
             self.groups = with_separable(self.groups, self.roots, wanted, device.limits)
@@ -82,17 +86,46 @@ class Compilation:
         limits = self.device.limits
         if not limits.cpu or not limits.inner_barriers or 0 in launch.threads:
             return False
+        return self._work(node, launch) <= SMALL_LAUNCH and fits(launch, self.device.dialect, limits)
+
+    def _work(self, node: Node, launch: Launch) -> int:
         plain = launch.stem in ("elementwise", "chain", "movement", "lut", "indexing")
-        work = launch.threads[0] if plain else max(operations(node), macs(node, self.specs))
-        return work <= SMALL_LAUNCH and fits(launch, self.device.dialect, limits)
+        return launch.threads[0] if plain else max(operations(node), macs(node, self.specs))
 
     def calls(self) -> list[Call]:
-        device = self.device
-        steps = [step for group in self.groups for step in group if not isinstance(step, Share)]
-        launches = [
-            composed([s], device.dialect, device.limits, self._memory) if isinstance(s, Loop) else s for s in steps
-        ]
-        return [call for launch in launches for call in self._calls(launch)]
+        return [call for launch in self._launches() for call in self._calls(launch)]
+
+    def _launches(self) -> list[Launch]:
+        """All that runs, in order, each loop as one launch, and what a team can run as one too."""
+        dialect, limits = self.device.dialect, self.device.limits
+        out: list[Launch] = []
+        stages: list[Stage] = []
+
+        def close() -> None:
+            if not any(single(stage.launch, dialect) for stage in stages) and len(stages) > 1:
+                out.append(composed([Loop(tuple(stage.launch for stage in stages), 1)], dialect, limits, self._memory))
+            else:
+                out.extend([team(stages, dialect, limits)] if len(stages) > 1 else [s.launch for s in stages])
+            stages.clear()
+
+        for node, step in ((n, step) for n, group in zip(self.nodes, self.groups, strict=True) for step in group):
+            if isinstance(step, Loop):
+                close()
+                out.append(composed([step], dialect, limits, self._memory))
+            elif isinstance(step, Launch) and not self.teams:
+                out.append(step)
+            elif isinstance(step, Launch):
+                for launch in (one for one in step.sequence if 0 not in one.threads):
+                    stage = Stage(launch, self._work(node, launch))
+                    if not single(launch, dialect) and not self._small(node, launch):
+                        close()
+                        out.append(launch)
+                        continue
+                    if not room(stages, stage):
+                        close()
+                    stages.append(stage)
+        close()
+        return out
 
     def fault_check(self) -> Call | None:
         """What raises the message of a kernel that found its inputs wrong; None where none can."""
@@ -235,7 +268,7 @@ class Compilation:
 
     def _buffer(self, tensor: Tensor) -> Any:
         if self.device not in tensor.buffers:
-            tensor.buffers[self.device] = self.device.allocate(max(tensor.host.nbytes, 1))
+            tensor.buffers[self.device] = exchange(self.device, max(tensor.host.nbytes, 1))
         return tensor.buffers[self.device]
 
     def _constant(self, value: Packed | Array) -> Any:

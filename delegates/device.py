@@ -29,6 +29,7 @@ class DeviceLimits:
     rounded to; sums are float32 always.
     dot: whether products of bytes go to the kernels of lowering/dot.py. assembly: whether it runs their assembly.
     inner_barriers: whether functions that a kernel calls, and loops, may have barriers: whether there can be sequences.
+    teams: whether launches that follow one another become one by team.py.
     warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
     library: whether it has the routines of lowering/library.py.
     blocks: how many blocks of one launch may wait for one another, so that they can share a sequence's work.
@@ -51,6 +52,7 @@ class DeviceLimits:
     library: bool = False
     inner_barriers: bool = True
     blocks: int = 1
+    teams: bool = False
 
 
 class Device(Protocol):

@@ -85,7 +85,7 @@ _ALONE = re.compile(
 
 
 @dataclass(frozen=True)
-class _Function:
+class Function:
     """A kernel's file as functions. rows: the whole block makes one row after another.
 
     constant: of each kernel, which of its parameters it does not write through.
@@ -101,16 +101,17 @@ class _Function:
 def fits(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> bool:
     """Whether the launch can be a stage of a sequence: no vectors, no memory of its block, one dimension."""
     plain = limits.inner_barriers and len(launch.threads) == 1 and "VW" not in launch.defines and launch.stem != LIBRARY
-    return plain and not needs_types(launch) and _function_of(launch, dialect, limits) is not None
+    return plain and not needs_types(launch) and function(launch, dialect, width(limits)) is not None
 
 
-def _function_of(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> _Function | None:
+def function(launch: Launch, dialect: Dialect, width: int) -> Function | None:
+    """The launch's kernel as functions, for a block of that many work-items; None where it cannot be."""
     defines = tuple(sorted((name, str(value)) for name, value in launch.defines.items()))
-    return _function(kernel_file(launch, dialect), defines, dialect.suffix, width(limits))
+    return _function(kernel_file(launch, dialect), defines, dialect.suffix, width)
 
 
 @lru_cache(maxsize=512)
-def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, width: int) -> _Function | None:
+def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, width: int) -> Function | None:
     """width: of a block, all of which makes one row after another in kernels of which a block makes one."""
     words, known = _DIALECTS[suffix], dict(defines)
     rows = "WIDTH" in known and re.search(words.partial, text) is not None
@@ -139,7 +140,7 @@ def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, widt
         first += f"{words.partial_type} partial, "
     body = re.sub(words.kernel, rf"FN void \1({first}", body)
     macros = re.findall(r"^\s*#\s*define (\w+)", body, re.M)
-    return _Function(body, (*names, *helpers), tuple(macros), rows, constant)
+    return Function(body, (*names, *helpers), tuple(macros), rows, constant)
 
 
 def _constant(text: str, start: int, known: Mapping[str, str]) -> tuple[bool, ...]:
@@ -156,17 +157,26 @@ def _constant(text: str, start: int, known: Mapping[str, str]) -> tuple[bool, ..
 
 
 @dataclass(eq=False)
-class _Program:
+class Program:
+    """The text of a kernel on its way: the functions of its launches, and the buffers that they use.
+
+    width: of its blocks.
+    """
+
     dialect: Dialect
-    limits: DeviceLimits
+    width: int
     memory: Memory
     buffers: dict[object, Argument] = field(default_factory=dict)
     functions: dict[tuple[str, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
 
-    def name(self, launch: Launch, made: _Function) -> str:
+    def function(self, launch: Launch) -> Function | None:
+        return function(launch, self.dialect, self.width)
+
+    def name(self, launch: Launch, made: Function) -> str:
         """The launch's function, which is written once for all launches that have the same."""
-        defines = {k: str(v) for k, v in launch.defines.items() if k not in ("WIDTH", "LANES")}
+        of_blocks = ("WIDTH", "LANES") if "WIDTH" in launch.defines else ()
+        defines = {k: str(v) for k, v in launch.defines.items() if k not in of_blocks}
         key = made.text, tuple(sorted(defines.items()))
         if key not in self.functions:
             suffix = f"_{len(self.functions)}"
@@ -208,7 +218,7 @@ class _Program:
         written: dict[object, int] = {}
         seen = {self.memory(a): 1 for a in read}
         for launch in launches:
-            made = _function_of(launch, self.dialect, self.limits)
+            made = self.function(launch)
             assert made is not None, launch.kernel
             constant = made.constant[launch.name]
             if len(constant) != len(launch.args):
@@ -243,7 +253,7 @@ class _Program:
         tests += [f"!*(IN(i32)){self.argument(fault, '')}" for fault in faults]
         return [*before, f"for (i32 {turn} = 0; {' && '.join(tests)}; {turn}++) {{", *steps, "}"]
 
-    def stage(self, launch: Launch, made: _Function, turn: str) -> str:
+    def stage(self, launch: Launch, made: Function, turn: str) -> str:
         given = ", ".join(self.argument(a, turn) for a in launch.args)
         name = self.name(launch, made)
         if made.rows:
@@ -278,7 +288,7 @@ def literal(value: Any) -> str:
 
 def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memory: Memory = identity) -> Launch:
     """The steps, all of which fit, as one launch."""
-    program = _Program(dialect, limits, memory)
+    program = Program(dialect, width(limits), memory)
     body = program.stages(steps)
     words, block = _DIALECTS[dialect.suffix], width(limits)
     blocks = max(1, min(limits.blocks, -(-_most_work(steps) // SMALL_STEP_OF_A_GPU)))

@@ -38,7 +38,7 @@ FN VI some(IN(X_T) p, i32 count) {
     return VLOAD(values);
 }
 
-__attribute__((reqd_work_group_size(1, 1, 1)))
+SINGLE
 kernel void code_rows(IN(X_T) x, Y_PARAMETERS global OUT_T* out, i32 pieces, i32 share, i32 per_row, i32 length,
                       i32 oc, i32 total, i32 x_row, i32 x_along STEPS EXTRA) {
     i32 first = get_global_id(0) * share, last = min(first + share, pieces);

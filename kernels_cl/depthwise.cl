@@ -30,7 +30,7 @@
 #define PUT(v, m) store(finish(v, bias, m, n, c, ALL, FINISH EXTRA_PASSED), out + (m) * c + n, VW)
 
 #ifdef ALONE
-__attribute__((reqd_work_group_size(1, 1, 1)))
+SINGLE
 #endif
 kernel void depthwise_rows(global const X_T* restrict x, global const f32* restrict weights,
                            global const BIAS_T* restrict bias, SCALES global OUT_T* restrict out, i32 rows, i32 items,

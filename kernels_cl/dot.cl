@@ -24,6 +24,7 @@
 
 #ifdef PACK
 // y (batches, k, n) by steps from one row and column to the next. bias[column] = constant - x_zero * the column's sum.
+SINGLE
 kernel void pack(global const i8* restrict y, global i8* restrict panels, global i32* restrict bias, i32 blocks, i32 n,
                  i32 k, i32 across, i32 steps, i32 y_row, i32 y_column, i32 x_zero, i32 constant_part) {
     i32 block = get_global_id(0);
@@ -171,7 +172,7 @@ FN void multiply(global const u8* rows, i64 row, i64 runs, i64 words, i64 jump, 
 }
 #endif
 
-__attribute__((reqd_work_group_size(1, 1, 1)))
+SINGLE
 kernel void dot_tiles(global const X_T* restrict x, global const i8* restrict weights,
                       global const BIAS_T* restrict bias, SCALES global u8* restrict scratch, global OUT_T* restrict out, i32 blocks, i32 share, i32 across,
                       i32 steps, i32 pixels, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h,

@@ -14,7 +14,7 @@
         global f32* to = out + row * ow * c + n;
 
 #ifdef RESIZE
-__attribute__((reqd_work_group_size(1, 1, 1)))
+SINGLE
 kernel void resize_rows(global const f32* restrict x, global const i32* restrict upper, global const i32* restrict lower,
                         global const f32* restrict upper_weight, global const f32* restrict lower_weight,
                         global const i32* restrict left, global const i32* restrict right,
@@ -39,7 +39,7 @@ kernel void resize_rows(global const f32* restrict x, global const i32* restrict
     }
 }
 #else
-__attribute__((reqd_work_group_size(1, 1, 1)))
+SINGLE
 kernel void pool_rows(global const f32* restrict x, global f32* restrict out, i32 rows, i32 items, i32 h, i32 w, i32 c,
                       i32 oh, i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 top, i32 left, f32 low,
                       f32 high) {

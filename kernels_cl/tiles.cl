@@ -97,7 +97,7 @@
 #endif
 
 #ifdef ALONE
-__attribute__((reqd_work_group_size(1, 1, 1)))
+SINGLE
 #endif
 kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict zeros,
                        global const W_T* restrict weights, global const BIAS_T* restrict bias, SCALES

@@ -36,6 +36,9 @@ class GuardedDevice(OpenClDevice):
         self._inside[inside.int_ptr] = whole
         return inside
 
+    def exchange(self, nbytes: int) -> cl.Buffer:
+        return self.allocate(nbytes)
+
     def slice(self, buffer: cl.Buffer, offset: int, nbytes: int) -> cl.Buffer:
         """Of a buffer that was uploaded, the slice; of an arena, whose slices share nothing, a buffer with guards."""
         if buffer.int_ptr not in self._uploaded:

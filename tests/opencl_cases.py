@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from delegate_cases import Case, constant, f, i32, q, t
+from team_models import network
 from test_loops import FLOATS, dense, filling, loop, nested
 from test_stablehlo_indexing import scatter_model
 
 from tflgpu.builder import ModelBuilder
+from tflgpu.graph import Array
 
 _NONE = {"fused_activation_function": "NONE"}
 _WINDOW = {"padding": "SAME", "stride_w": 2, "stride_h": 1, "dilation_w_factor": 1, "dilation_h_factor": 2}
@@ -174,6 +176,23 @@ def _others() -> list[Case]:
 
 
 KERNEL_CASES: list[Case] = [*_depthwise(), *_tiles(), *_transposed(), *_panels(), *_others()]
+
+
+@dataclass(frozen=True, eq=False)
+class Network(Case):
+    """A network of the seed that options name, whose launches become one."""
+
+    def model(self) -> bytes:
+        return network(**self.options)[0]
+
+    def values(self) -> list[Array]:
+        return network(**self.options)[1]
+
+
+TEAM_CASES: list[Case] = [
+    Network(f"network {seed} {kind}", "", [], [], {"seed": seed, "kind": kind}, rtol=1e-5)
+    for seed, kind in ((1, "FLOAT32"), (1, "INT8"), (4, "INT8"))
+]
 
 LOOP_CASES: list[Case] = [
     Loops("nested loops", "WHILE", [t("INT32"), f(5)], [], below=4),

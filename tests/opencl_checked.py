@@ -1,4 +1,4 @@
-"""Run by test_oclgrind.py: every case on Oclgrind, by the kernels for CPUs, for GPUs, and for products of bytes.
+"""Run by test_oclgrind.py: every case on Oclgrind, by the kernels for CPUs, GPUs, and products of bytes, and by teams.
 
 A line of JSON a case: its name, family, the kernels it ran, and what Oclgrind or the comparison complained of.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from delegate_cases import CASES, Case
 from more_delegate_cases import MORE_CASES
-from opencl_cases import KERNEL_CASES, LOOP_CASES
+from opencl_cases import KERNEL_CASES, LOOP_CASES, TEAM_CASES
 from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 from test_delegates_more import RECURRENT
@@ -39,8 +39,10 @@ def run(case: Case | Recurrent, family: str) -> set[str]:
     # A context of its own: Oclgrind takes what it knew of released memory for news of the memory that follows.
     delegate: Any = load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
     device = delegate.device
-    cpu, dot = family != "gpu", family == "dot"
-    device.limits = replace(device.limits, cpu=cpu, vector=8, units=2, dot=dot, assembly=False)
+    cpu, dot, teams = family != "gpu", family in ("dot", "team"), family == "team"
+    device.limits = replace(device.limits, cpu=cpu, vector=8, units=2, dot=dot, assembly=False, teams=teams)
+    if teams:  # of one group: Oclgrind does not see that one waits for another
+        device.limits = replace(device.limits, units=1)
     kernels: set[str] = set()
     make = device.kernel
 
@@ -66,7 +68,8 @@ def main(log: Path) -> None:
     log.touch()
     seen = 0
     every = [*CASES, *MORE_CASES, *KERNEL_CASES, *LOOP_CASES, *map(Recurrent, RECURRENT)]
-    for family, cases in {"cpu": every, "gpu": every, "dot": [*CASES, *KERNEL_CASES]}.items():
+    families = {"cpu": every, "gpu": every, "dot": [*CASES, *KERNEL_CASES], "team": TEAM_CASES}
+    for family, cases in families.items():
         for case in cases:
             kernels, complaint = set[str](), ""
             try:

@@ -78,7 +78,9 @@ def intel() -> Any:
     from guarded_device import GuardedDevice
     from tflgpu.delegates.gpu import GpuDelegate
 
-    return GpuDelegate("opencl", GuardedDevice(device), Limits(require_full=True))
+    guarded = GuardedDevice(device)
+    guarded.limits = replace(guarded.limits, teams=False)  # which would take what becomes a sequence else
+    return GpuDelegate("opencl", guarded, Limits(require_full=True))
 
 
 def cuda_in_blocks(patch: pytest.MonkeyPatch) -> Any:

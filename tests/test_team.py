@@ -1,0 +1,108 @@
+"""Launches that become one run by all work-groups: they give what they give one by one, whoever comes when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pytest
+from opencl_runtimes import require_intel
+from oracle import assert_same, tflgpu_run
+from team_models import network
+
+import tflgpu
+from tflgpu.delegate import Limits
+
+pytest.importorskip("pyopencl")
+
+
+def delegate(**limits: Any) -> tuple[Any, list[str]]:
+    """A delegate on Intel's runtime, with guards, and the list that the names of its kernels come to be in."""
+    runtime = require_intel()
+    from guarded_device import GuardedDevice
+    from tflgpu.delegates.gpu import GpuDelegate
+
+    device = GuardedDevice(runtime)
+    device.limits = replace(device.limits, **limits)
+    names, make = list[str](), device.kernel
+
+    def kernel(text: str, name: str) -> Any:
+        names.append(name)
+        return make(text, name)
+
+    device.kernel = kernel  # type: ignore[method-assign]
+    return GpuDelegate("opencl", device, Limits(require_full=True)), names
+
+
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_team_gives_what_its_launches_give_one_by_one(seed: int, kind: str) -> None:
+    model, inputs = network(seed, kind)
+    together, names = delegate()
+    alone, others = delegate(teams=False)
+    want = tflgpu_run(model, inputs, [alone])
+    interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[together])
+    interpreter.allocate_tensors()
+    assert "team" in names and "team" not in others
+    for _ in range(20):  # the counters count on
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], inputs[0])
+        interpreter.invoke()
+        assert_same(
+            [interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()], want, rtol=0, atol=0
+        )
+    together.device.check_guards()
+    assert_same(want, tflgpu_run(model, inputs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("units", [1, 3, 16])
+def test_more_groups_than_processors_or_fewer_end_and_give_the_same(units: int) -> None:
+    model, inputs = network(0, "INT8")
+    made, names = delegate(units=units)
+    assert_same(tflgpu_run(model, inputs, [made]), tflgpu_run(model, inputs))
+    assert "team" in names
+
+
+COUNTING = """
+SINGLE kernel void count(global u32* cells, global i32* out) {
+    JOIN
+    STAGE(5u, out[claim]++;)
+    STAGE(1u, for (i32 k = 0; k < 5; k++) out[k] *= 2;)
+    LEAVE
+}
+"""
+
+
+def test_the_number_of_the_run_wraps_around() -> None:
+    made, _ = delegate()
+    device, package = made.device, files("tflgpu.kernels_cl")
+    text = "\n".join([*(package.joinpath(name).read_text() for name in ("prelude.clh", "team.clh")), COUNTING])
+    # Of two groups: the run, then claims made of each share and claims done, of two stages.
+    claims = np.zeros((7, 16), np.uint32)
+    claims[0, 0] = 2**32 - 1
+    claims[1:, 0] = np.uint32(0) - np.array([2, 3, 5, 0, 1, 1], np.uint32)
+    cells, out = device.allocate(claims.nbytes), device.allocate(5 * 4)
+    device.upload(cells, claims)
+    device.upload(out, np.zeros(5, np.int32))
+    call = device.bind(device.kernel(text, "count"), [cells, out], (2,), (1,))
+    for _ in range(3):
+        call()
+    got = np.zeros(5, np.int32)
+    device.download(out, got)
+    assert got.tolist() == [14] * 5
+
+
+def test_what_is_copied_to_and_from_intels_runtime_is_memory_of_the_host() -> None:
+    require_intel()
+    from tflgpu.delegates.opencl import SharedBuffer, load
+
+    device = load({"device": "intel"}).device
+    buffer, values = device.exchange(24), np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert isinstance(buffer, SharedBuffer)
+    device.upload(buffer, values)
+    text = "kernel void add(global float* x) { x[get_global_id(0)] += 1; }"
+    device.bind(device.kernel(text, "add"), [buffer], (6,), (1,))()
+    got = np.zeros_like(values)
+    device.download(buffer, got)
+    assert (got == values + 1).all()

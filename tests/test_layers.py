@@ -99,7 +99,7 @@ DELEGATES = [
     {"device", "preprocess", "code_epilogue", "intel", "pocl", "fold"},
     {"lowering"},
     {"rows", "sequence", "tables", "tune", "separable", "wiring", "cublas", "cuda_compiler", "cuda_timing", "trials"},
-    {"epilogue"},
+    {"epilogue", "team"},
     {"fuse"},
     {"attention", "row_chains", "subgraphs"},
     {"control", "patterns"},

@@ -1,7 +1,12 @@
 // How the kernels of products, gemm.cu and gemm_mma.cu, come by their rows of x, LOAD words at a time. `fill` stands where
 // the window leaves the image. POINTWISE: the image's rows. SEPARABLE: row m of x is what a depthwise convolution makes of
 // an image at one place, its window KH x KW, computed as it is wanted: k runs over its channels. DW_AFTER: what is done to
-// its results `acc`.
+// its results `acc`. CHANNELS, KERNEL_WIDTH: c and kw where the program is made for them: dividing takes long.
+
+#ifndef CHANNELS
+#define CHANNELS c
+#define KERNEL_WIDTH kw
+#endif
 
 // Where one row of x begins: its image, and the upper left corner of what the window sees.
 struct Row {
@@ -34,10 +39,10 @@ FN const X_T* seen(Row row, i32 k, IMAGE) {
 #ifdef POINTWISE
     return row.inside ? row.image + k : nullptr;
 #else
-    i32 tap = k / c, channel = k - tap * c, ky = tap / kw, kx = tap - ky * kw;
+    i32 tap = (u32)k / CHANNELS, channel = k - tap * CHANNELS, ky = (u32)tap / KERNEL_WIDTH, kx = tap - ky * KERNEL_WIDTH;
     i32 iy = row.y + ky * dh, ix = row.x + kx * dw;
     if (!row.inside || (u32)iy >= (u32)h || (u32)ix >= (u32)w) return nullptr;
-    return row.image + (iy * w + ix) * c + channel;
+    return row.image + (iy * w + ix) * CHANNELS + channel;
 #endif
 }
 

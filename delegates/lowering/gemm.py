@@ -206,7 +206,10 @@ def _launch(layer: Layer, tiles: Tiles, slices: int, mma: int) -> Launch:
     defines: dict[str, Any] = {**tiles.defines, "LOAD": layer.loads}
     defines |= {"MMA": mma} if mma else {}
     defines |= {"WHOLE_WORDS": 1} if layer.codes and c % 4 == 0 else {}
-    defines |= {"POINTWISE": 1} if layer.over.pointwise and c % lanes == 0 else {}
+    if over.pointwise and c % lanes == 0:
+        defines["POINTWISE"] = 1
+    elif c in COMMON_CHANNELS or c % 32 == 0:
+        defines |= {"CHANNELS": c, "KERNEL_WIDTH": over.kw}
     defines |= {"OUT_T": "Y_T"} | ({"SPLIT": 1} if slices > 1 else {})
     fill = (layer.fill & 255) * 0x01010101
     stride = _bytes_along_k(depth) if mma == 8 else columns
@@ -235,6 +238,9 @@ def _mma(layer: Layer, limits: DeviceLimits) -> int:
         return 8 if layer.m >= 32 and layer.n >= 32 and layer.k >= 32 else 0
     return {"fp16": 16, "tf32": 32}.get(limits.precision, 0)
 
+
+COMMON_CHANNELS = (1, 3)
+"""Of images that networks are given. These and the multiples of 32 are worth a program of their own."""
 
 VARIANTS = 4
 """Tiles worth trying, each with the number of stretches that suits it."""

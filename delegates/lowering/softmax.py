@@ -54,7 +54,9 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
         i32(kind.max),
     )
     defines = {"X_T": c_type(x, limits), "OUT_T": c_type(out, limits)}
-    return [_by_warps(Launch("softmax.softmax_codes", args, (rows,), (16 if limits.cpu else 64,), defines), limits)]
+    return [
+        _by_warps(Launch("softmax_codes.softmax_codes", args, (rows,), (16 if limits.cpu else 64,), defines), limits)
+    ]
 
 
 def _by_warps(launch: Launch, limits: DeviceLimits) -> Launch:
@@ -88,7 +90,7 @@ def _softmax_16_bits(node: Node, rows: int, depth: int) -> Launch:
         i32(rows),
         i32(depth),
     )
-    return Launch("softmax.softmax_16_bits", args, (rows,), defines={"SIXTEEN_BITS": 1})
+    return Launch("softmax_codes.softmax_16_bits", args, (rows,), defines={"SIXTEEN_BITS": 1})
 
 
 def _exponentials_16_bits(scale: float) -> Array:

@@ -38,7 +38,13 @@ class Nvrtc:
         """The program as a CUBIN."""
         return self._compiled(text, architecture, options)[1]
 
-    def _compiled(self, text: str, architecture: int, options: tuple[str, ...]) -> tuple[str, bytes]:
+    def ptx(self, text: str, architecture: int, options: tuple[str, ...]) -> str:
+        """The program in PTX."""
+        return self._compiled(text, architecture, options, "PTX")[1].rstrip(b"\0").decode()
+
+    def _compiled(
+        self, text: str, architecture: int, options: tuple[str, ...], made: str = "CUBIN"
+    ) -> tuple[str, bytes]:
         """The compiler's log and what it made."""
         lib, program = self._library, ctypes.c_void_p()
         assert lib.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None) == 0
@@ -46,10 +52,10 @@ class Nvrtc:
         encoded = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
         result = lib.nvrtcCompileProgram(program, len(flags), encoded)
         log = self._text(program, "ProgramLog").decode()
-        made = b"" if result else self._text(program, "CUBIN")
+        code = b"" if result else self._text(program, made)
         lib.nvrtcDestroyProgram(ctypes.byref(program))
         assert result == 0, f"sm_{architecture}:\n{log}"
-        return log.rstrip("\0"), made
+        return log.rstrip("\0"), code
 
     def _text(self, program: ctypes.c_void_p, what: str) -> bytes:
         size = ctypes.c_size_t()

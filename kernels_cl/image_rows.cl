@@ -1,6 +1,7 @@
-// Of images of floats (n, h, w, c), VW channels at a time; the work-items, `items` in all, share the rows of out.
+// Of images (n, h, w, c) of floats, VW channels at a time; the work-items, `items` in all, share the rows of out.
 // pool_rows: out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of the kh x kw of x that a window sees, clamped.
-// resize_rows: out (n, oh, ow, c) from the rows and columns of x that each of its own takes, and their weights.
+// resize_rows: out (n, oh, ow, c) from the rows and columns of x that each of its own takes, and their weights; of
+// codes too, rounded.
 // Only for OpenCL: CUDA has a work-item for each element.
 
 #define ROWS                                                                                                           \
@@ -11,29 +12,34 @@
 #define CHANNELS                                                                                                       \
     for (i32 c0 = 0; c0 < c; c0 += VW) {                                                                               \
         i32 n = min(c0, c - VW);                                                                                       \
-        global f32* to = out + row * ow * c + n;
+        global OUT_T* to = out + row * ow * c + n;
 
 #ifdef RESIZE
+#ifdef CODES
+#define STORED(acc) TO_STORED(TO_INTS(acc + 0.5f))
+#else
+#define STORED(acc) (acc)
+#endif
 SINGLE
-kernel void resize_rows(global const f32* restrict x, global const i32* restrict upper, global const i32* restrict lower,
+kernel void resize_rows(global const OUT_T* restrict x, global const i32* restrict upper, global const i32* restrict lower,
                         global const f32* restrict upper_weight, global const f32* restrict lower_weight,
                         global const i32* restrict left, global const i32* restrict right,
                         global const f32* restrict left_weight, global const f32* restrict right_weight,
-                        global f32* restrict out, i32 rows, i32 items, i32 h, i32 w, i32 c, i32 oh, i32 ow) {
+                        global OUT_T* restrict out, i32 rows, i32 items, i32 h, i32 w, i32 c, i32 oh, i32 ow) {
     ROWS
         f32 top = upper_weight[oy], bottom = lower_weight[oy];
         CHANNELS
-            global const f32* above = x + (image * h + upper[oy]) * w * c + n;
-            global const f32* below = x + (image * h + lower[oy]) * w * c + n;
+            global const OUT_T* above = x + (image * h + upper[oy]) * w * c + n;
+            global const OUT_T* below = x + (image * h + lower[oy]) * w * c + n;
             for (i32 ox = 0; ox < ow; ox++, to += c) {
                 i32 at = left[ox] * c, next = right[ox] * c;
                 f32 before = left_weight[ox], after = right_weight[ox];
                 // In the reference's order, which shows in the last bit.
-                VF acc = VLOAD(above + at) * top * before;
-                acc += VLOAD(below + at) * bottom * before;
-                acc += VLOAD(above + next) * top * after;
-                acc += VLOAD(below + next) * bottom * after;
-                VSTORE(acc, to);
+                VF acc = TO_FLOATS(VLOAD(above + at)) * top * before;
+                acc += TO_FLOATS(VLOAD(below + at)) * bottom * before;
+                acc += TO_FLOATS(VLOAD(above + next)) * top * after;
+                acc += TO_FLOATS(VLOAD(below + next)) * bottom * after;
+                VSTORE(STORED(acc), to);
             }
         }
     }

@@ -199,6 +199,14 @@ def _images() -> list[Case]:
         Case(
             "RESIZE_BILINEAR int8", "RESIZE_BILINEAR", [q("INT8", 1, 3, 4, 5), size], [q("INT8", 1, 5, 9, 5)], flags, 3
         ),
+        Case(
+            "RESIZE_BILINEAR uint8",
+            "RESIZE_BILINEAR",
+            [q("UINT8", 1, 3, 4, 5), size],
+            [q("UINT8", 1, 5, 9, 5)],
+            flags,
+            3,
+        ),
         Case("nearest", "RESIZE_NEAREST_NEIGHBOR", [f(1, 3, 4, 5), size], [f(1, 5, 9, 5)], flags, 3),
     ]
     for op in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):

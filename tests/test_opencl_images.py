@@ -27,18 +27,21 @@ def floats(*shape: int) -> Any:
     return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
 
 
-def kernels(op: str, inputs: list[Any], out: list[int], runtime: str, x: int = 0, **options: Any) -> set[str]:
+def kernels(
+    op: str, inputs: list[Any], out: list[int], runtime: str, x: int = 0, kind: str = "FLOAT32", **options: Any
+) -> set[str]:
     """Asserts that the delegate computes one operator as the CPU does, and returns the names of the kernels it ran.
 
-    inputs: all that the operator has; the one at place x is the model's input, the others are constants.
+    inputs: all that the operator has; the one at place x is the model's input, of this kind, the others are constants.
     """
+    scaled: dict[str, Any] = {} if kind == "FLOAT32" else {"scale": 0.5, "zero_point": 3}
     m = ModelBuilder()
     g = m.graph()
     tensors = [
-        g.input("x", "FLOAT32", list(value.shape)) if k == x else g.constant(f"c{k}", value)
+        g.input("x", kind, list(value.shape), **scaled) if k == x else g.constant(f"c{k}", value)
         for k, value in enumerate(inputs)
     ]
-    y = g.tensor("y", "FLOAT32", out)
+    y = g.tensor("y", kind, out, **scaled)
     g.node(op, tensors, [y], **options)
     g.outputs(y)
     delegate: Any = load_delegate("opencl", {"device": runtime, "profile": "1", "require_full": "1"})
@@ -123,3 +126,13 @@ def test_resizing_by_rows(c: int, centers: bool, runtime: str) -> None:
     inputs = [floats(2, 5, 7, c), np.array([11, 6], np.int32)]
     options = {"align_corners": False, "half_pixel_centers": centers}
     assert kernels("RESIZE_BILINEAR", inputs, [2, 11, 6, c], runtime, version=3, **options) == {"resize_rows"}
+
+
+@pytest.mark.parametrize("c", [21, 8, 4])
+@pytest.mark.parametrize("flags", [(True, False), (False, True), (False, False)])
+def test_resizing_of_unsigned_codes_by_rows(c: int, flags: tuple[bool, bool], runtime: str) -> None:
+    codes = np.random.default_rng(c).integers(0, 256, (2, 5, 7, c), np.uint8)
+    options = {"align_corners": flags[0], "half_pixel_centers": flags[1]}
+    size = np.array([17, 20], np.int32)
+    ran = kernels("RESIZE_BILINEAR", [codes, size], [2, 17, 20, c], runtime, kind="UINT8", version=3, **options)
+    assert ran == {"resize_rows"}

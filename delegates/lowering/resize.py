@@ -72,8 +72,9 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
         "WEIGHT_T": "f32" if in_floats else "i64",
         "FINISH(acc)": f"({finish})",
     }
-    if limits.cpu and x.type == "FLOAT32" and c >= 4:
+    if limits.cpu and in_floats and c >= 4:
         rows = rows_of(out, limits)
         by_row = (*args[:10], *rows, *map(i32, (h, w, c, out.shape[1], out.shape[2])))
-        return [Launch("image_rows.resize_rows", by_row, (int(rows[1]),), (1,), {"RESIZE": 1} | vectors(c, limits))]
+        kind = {"RESIZE": 1} | vectors(c, limits) | ({"CODES": 1, "OUT_T": "uchar"} if x.type == "UINT8" else {})
+        return [Launch("image_rows.resize_rows", by_row, (int(rows[1]),), (1,), kind)]
     return [Launch("resize.resize_bilinear", args, (size(out),), defines=defines)]

@@ -214,6 +214,19 @@ def test_depthwise_convolutions_of_codes_are_equal_to_the_cpus(runtime, kind, si
     same(*depthwise(kind, sizes, padding, followed), runtime)
 
 
+@pytest.mark.parametrize("sizes", [(98, 1, 9, 1, 2, 2, 120), (13, 1, 13, 1, 1, 1, 64), (7, 1, 10, 1, 1, 1, 17)])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("kind", ["INT8", "UINT8"])
+def test_depthwise_convolutions_of_columns_go_by_quads_of_rows(kind, sizes, padding, runtime):
+    if padding == "VALID" and sizes[2] > sizes[0]:
+        sizes = (sizes[2], *sizes[1:])
+    data, inputs = depthwise(kind, sizes, padding, True)
+    delegate: Any = load_delegate("opencl", {"device": runtime, "require_full": "1", "profile": "1"})
+    delegate.device.limits = replace(delegate.device.limits, dot=True)
+    assert_same(tflgpu_run(data, inputs, [delegate]), tflgpu_run(data, inputs))
+    assert "depthwise_dot" in delegate.device.times()
+
+
 @pytest.mark.parametrize("sizes", [(14, 14, 3, 3, 1, 1, 24), (14, 15, 5, 5, 1, 1, 40), (9, 30, 5, 5, 2, 2, 17)])
 def test_depthwise_convolutions_go_by_quads_in_plain_c_too(sizes, runtime):
     data, inputs = depthwise("INT8", sizes, "SAME", True)

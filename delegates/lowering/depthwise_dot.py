@@ -41,6 +41,8 @@ def depthwise_dot(
 ) -> Launch | None:
     """The launch, or None where the window, the channels or the weights do not allow it. Weights are (1, kh, kw, c)."""
     n, h, w, c = x.shape
+    if w == over.kw == over.ow == 1:  # quads are of places along a row
+        h, w, over = 1, h, turned(over)
     lanes = LANES if limits.assembly else limits.vector
     quads, least = Quads.of(over), int(matrix.weights.min(initial=0)) - matrix.zero_point
     most = int(matrix.weights.max(initial=0)) - matrix.zero_point
@@ -78,6 +80,12 @@ def depthwise_dot(
     defines |= {"KH": over.kh, "CHUNKS": quads.chunks, "TWICE": quads.twice}
     defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.assembly else {}
     return Launch("depthwise_dot.depthwise_dot", args, (items,), (1,), defines)
+
+
+def turned(over: Window) -> Window:
+    """The window of an image whose rows are columns."""
+    o = over
+    return Window(o.kw, o.kh, o.sw, o.sh, o.dw, o.dh, o.ow, o.oh, o.left, o.top)
 
 
 def panels(matrix: Matrix, over: Window, quads: Quads, lanes: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +48,7 @@ class CudaDevice:
             chains=True,
             warps=True,
             tensor_cores=False,
-            blocks=self._blocks_at_once(number, properties["multiProcessorCount"]),
+            blocks=self._blocks_at_once(number, properties),
         )
         self.graphs = True
         self.profile = False
@@ -74,10 +74,10 @@ class CudaDevice:
             found = "; ".join(f"{i}: {name}" for i, name in enumerate(names))
             raise ValueError(f"cuda delegate: no GPU {number}; found {found}")
 
-    def _blocks_at_once(self, number: int, units: int) -> int:
-        """How many blocks of a sequence may wait for one another."""
-        attribute = self.runtime.cudaDevAttrCooperativeLaunch
-        return min(units, MOST_BLOCKS) if self.runtime.deviceGetAttribute(attribute, number) else 1
+    def _blocks_at_once(self, number: int, properties: Mapping[str, Any]) -> int:
+        """How many blocks of a sequence may wait for one another; they sleep meanwhile, as only newer GPUs can."""
+        launches = self.runtime.deviceGetAttribute(self.runtime.cudaDevAttrCooperativeLaunch, number)
+        return min(properties["multiProcessorCount"], MOST_BLOCKS) if launches and properties["major"] >= 7 else 1
 
     def _use_tensor_cores(self, capability: int) -> None:
         """Where the GPU has them and mma.h is installed. Raises ValueError where precision needs what is not there."""

@@ -37,6 +37,9 @@ from tflgpu.delegates.preprocess import active_lines
 MAX_BUFFERS = 96
 """Pointers that a kernel may have: PoCL takes 1024 bytes of arguments."""
 
+SHARE = 1 << 14
+"""Operations of a turn for each block, where they are more than one has: what a block reads then comes in less time."""
+
 Step = Launch | Loop
 Memory = Callable[[Argument], object]
 """What two arguments have in common whose storage is the same."""
@@ -291,7 +294,8 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     program = Program(dialect, width(limits), memory)
     body = program.stages(steps)
     words, block = _DIALECTS[dialect.suffix], width(limits)
-    blocks = max(1, min(limits.blocks, -(-_most_work(steps) // SMALL_STEP_OF_A_GPU)))
+    work = _most_work(steps)
+    blocks = 1 if work <= SMALL_STEP_OF_A_GPU else min(limits.blocks, -(-work // SHARE))
     defines, arguments = {"WIDTH": block}, list(program.buffers.values())
     parameters = [f"BUFFER p{k}" for k in range(len(arguments))]
     if blocks > 1:

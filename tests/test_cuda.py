@@ -385,7 +385,7 @@ def test_a_turn_of_more_than_a_block_does_is_shared_by_blocks() -> None:
     model = large()
     inputs = [np.int32(0), np.random.default_rng(2).normal(size=(1, 300)).astype(np.float32)]
     assert_same(tflgpu_run(model, inputs, [delegate]), tflgpu_run(model, inputs), rtol=1e-5, atol=1e-6)
-    assert made == [(2, True)]
+    assert made == [(6, True)]
     delegate.device.limits = replace(delegate.device.limits, blocks=1)
     with pytest.raises(RuntimeError, match="a turn of 91,506 operations"):
         tflgpu_run(model, inputs, [delegate])

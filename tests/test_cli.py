@@ -179,6 +179,24 @@ def test_benchmark_takes_its_model_as_benchmark_model_does():
     assert "given once" in told("benchmark", *fast, status=1)
 
 
+def test_what_cannot_be_prepared_is_shown_all_the_same_and_may_be_given_a_shape(tmp_path):
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [1, 2])
+    y = g.tensor("y", "FLOAT32", [2, 3])
+    g.node("RESHAPE", [x, g.constant("shape", np.array([2, 3], np.int32))], [y])
+    g.outputs(y)
+    path = tmp_path / "six.tflite"
+    path.write_bytes(m.build())
+    text = told("inspect", str(path), status=1)
+    assert "1 RESHAPE" in text and "error:" in text and "failed to prepare" in text and "--shape" in text
+    assert "error:" not in told("inspect", str(path), "--shape", "x=1,6")
+    assert "[2, 3]" in told("run", str(path), "--shape", "x=6")
+    told("compare", str(path), "--against", "cpu", "--shape", "x=6")
+    assert "no input 'z'" in told("run", str(path), "-s", "z=6", status=1)
+    assert "not 'a'" in told("run", str(path), "-s", "x=a", status=1)
+
+
 def test_the_version_is_told():
     assert told("--version") == f"tflgpu {tflgpu.__version__}\n"
 

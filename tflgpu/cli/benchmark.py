@@ -22,6 +22,7 @@ from tflgpu.cli.models import (
     inputs_for,
     loaded,
     opened,
+    sizes,
     told_plainly,
 )
 from tflgpu.delegate import Delegate, load_delegate
@@ -124,11 +125,7 @@ def resize(interpreter: Any, names: str, shapes: str) -> None:
     for name, shape in zip(chosen, given, strict=True):
         if name not in indices:
             raise ValueError(f"--input_layer: no input {name!r}; the inputs are {list(indices)}")
-        try:
-            size = [int(d) for d in shape.split(",")]
-        except ValueError:
-            raise ValueError(f"--input_layer_shape takes sizes such as 1,224,224,3, not {shape!r}") from None
-        interpreter.resize_tensor_input(indices[name], size)
+        interpreter.resize_tensor_input(indices[name], sizes(shape, "--input_layer_shape"))
 
 
 def value_ranges(text: str) -> dict[str, tuple[float, float]]:

@@ -18,12 +18,14 @@ from tflgpu.cli.models import (
     Inputs,
     ModelPath,
     Seed,
+    Shapes,
     console,
     feed,
     inputs_for,
     loaded,
     opened,
     outputs_of,
+    reshaped,
     told_plainly,
 )
 from tflgpu.conformance import bisect as bisection
@@ -44,6 +46,7 @@ def compare(
         str, typer.Option(help="litert (with XNNPACK), litert-ref, litert-builtin, or cpu: ours with no delegate.")
     ] = "litert-ref",
     inputs: Inputs = None,
+    shape: Shapes = None,
     seed: Seed = 0,
     rtol: Annotated[float, typer.Option(help="Relative difference that floats may have.")] = 1e-4,
     atol: Annotated[float, typer.Option(help="Absolute difference that floats may have.")] = 1e-4,
@@ -58,6 +61,7 @@ def compare(
 ) -> None:
     """Run a model here and elsewhere and show where they differ; the exit status is 1 where an output does."""
     interpreter = opened(model, loaded(delegate, delegate_option))
+    reshaped(interpreter, shape)
     arrays = inputs_for(interpreter, inputs, seed)
     with console.status("running both"):
         mine = ran(interpreter, arrays)

@@ -15,10 +15,12 @@ from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
     ModelPath,
+    Shapes,
     console,
     loaded,
     opened,
     quantity,
+    reshaped,
     told_plainly,
 )
 from tflgpu.cost import macs
@@ -34,18 +36,32 @@ def inspect(
     model: ModelPath,
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
+    shape: Shapes = None,
     nodes: Annotated[bool, typer.Option("--nodes/--no-nodes", help="List every node.")] = True,
     memory: Annotated[bool, typer.Option("--memory", help="List where each activation lies in the arena.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
 ) -> None:
     """Show a model's inputs, outputs, signatures, nodes, memory, and with --delegate where each node runs."""
     interpreter = opened(model, loaded(delegate, delegate_option))
-    interpreter.allocate_tensors()
+    reshaped(interpreter, shape)
+    refused = None
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:  # told at the end: what the model is can be seen all the same
+        refused = RuntimeError(f"{str(error).strip()} (--shape gives inputs other shapes)")
     facts = described(model, interpreter)
     if as_json:
         # Not rich: no wrapping, no colours in what programs read.
         typer.echo(json.dumps(facts, indent=2))
-        return
+    else:
+        show(model, interpreter, facts, nodes, memory, bool(delegate) and refused is None)
+    if refused:
+        raise refused
+
+
+def show(
+    model: Path, interpreter: Interpreter, facts: dict[str, Any], nodes: bool, memory: bool, delegation: bool
+) -> None:
     console.print(Text(model.name, "bold"), f" {quantity(facts['bytes'])}  {facts['description']}")
     for which in ("inputs", "outputs"):
         console.print(tensor_table(which, facts[which]))
@@ -59,7 +75,7 @@ def inspect(
     )
     if memory:
         console.print(memory_table(facts))
-    if delegate:
+    if delegation:
         console.print(interpreter.delegation_report(), highlight=False, soft_wrap=True)
 
 

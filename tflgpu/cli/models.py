@@ -35,6 +35,9 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", help="FILE or NAME=FILE: .npy, .npz, an image, or raw bytes; repeatable, in order."),
 ]
+Shapes = Annotated[
+    list[str] | None, typer.Option("--shape", "-s", help="NAME=1,224,224,3: the shape of an input; repeatable.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs that stand in for those not given.")]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -91,6 +94,23 @@ def opened(
         experimental_preserve_all_tensors=preserve_all_tensors,
         _observe=observe,
     )
+
+
+def reshaped(interpreter: Any, shapes: Iterable[str] | None) -> None:
+    """Gives inputs the shapes of --shape. Raises ValueError for a name or a shape that is none."""
+    indices = {d["name"]: d["index"] for d in interpreter.get_input_details()}
+    for name, shape in key_values(shapes, "--shape").items():
+        if name not in indices:
+            raise ValueError(f"--shape: no input {name!r}; the inputs are {list(indices)}")
+        interpreter.resize_tensor_input(indices[name], sizes(shape, "--shape"))
+
+
+def sizes(text: str, what: str) -> list[int]:
+    """The shape that a text such as 1,224,224,3 says. Raises ValueError for any other."""
+    try:
+        return [int(d) for d in text.split(",") if d]
+    except ValueError:
+        raise ValueError(f"{what} takes sizes such as 1,224,224,3, not {text!r}") from None
 
 
 def inputs_for(interpreter: Any, given: Sequence[str] | None, seed: int, ranges: Mapping[str, Any] = {}) -> list[Array]:

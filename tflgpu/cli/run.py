@@ -15,6 +15,7 @@ from tflgpu.cli.models import (
     Inputs,
     ModelPath,
     Seed,
+    Shapes,
     Threads,
     console,
     feed,
@@ -22,6 +23,7 @@ from tflgpu.cli.models import (
     loaded,
     opened,
     outputs_of,
+    reshaped,
     told_plainly,
 )
 from tflgpu.graph import Array
@@ -31,6 +33,7 @@ from tflgpu.graph import Array
 def run(
     model: ModelPath,
     inputs: Inputs = None,
+    shape: Shapes = None,
     seed: Seed = 0,
     output: Annotated[Path | None, typer.Option("--output", help="Save the outputs here, as .npz.")] = None,
     delegate: Delegates = None,
@@ -39,6 +42,7 @@ def run(
 ) -> None:
     """Run a model once. Inputs that are not given are random, by --seed."""
     interpreter = opened(model, loaded(delegate, delegate_option), num_threads)
+    reshaped(interpreter, shape)
     with console.status("running the model"):
         feed(interpreter, inputs_for(interpreter, inputs, seed))
         interpreter.invoke()

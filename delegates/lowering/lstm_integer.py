@@ -14,7 +14,7 @@ from tflgpu.delegates.lowering.registry import constant, i32, require
 
 from tflgpu.fixed_point import quantize_multiplier, quantize_multipliers
 from tflgpu.graph import Array, Node, TensorSpec
-from tflgpu.ops.lstm_codes import INT8, INT16, clip_range, effective_scale, power_of_two, table
+from tflgpu.ops.lstm_codes import INT8, INT16, Range, clip_range, effective_scale, power_of_two, table
 from tflgpu.ops.lstm_integer import LayerNorm, Peephole
 from tflgpu.ops.lstm_tensors import Cell, Gated
 from tflgpu.ops.recurrent_linear import Tensor, single_scale
@@ -45,7 +45,7 @@ def codes_product(
     scales: Sequence[np.float32],
     offset: int,
     bias: Array | None,
-    ends: tuple[np.int64, np.int64] = INT16,
+    ends: Range = INT16,
 ) -> CodesProduct:
     """scales: what the sums with each of the weights are multiplied by. offset: what each code of x is short of."""
     arrays = [constant(w.spec, "weights") for w in weights]

@@ -80,6 +80,8 @@ class _IntegerCell:
             g: Peephole(cell, g, self._k, self._gate_scale[g], n_batch if over.time_major else 1) for g in cell.peephole
         }
         self._normal = {g: LayerNorm(cell, g) for g in cell.layer_norm}
+        self._plain = not self._peephole and not self._normal
+        self._sigmoids = self._gates[:, : self.width - n]
         self._range = clip_range(settings.cell_clip, single_scale(cell.cell_state.spec), INT16)
         self._emit = _Output(node, cell, settings, n_batch)
         self._wide = np.empty((n_batch, n), np.int64)
@@ -115,14 +117,17 @@ class _IntegerCell:
         self._recurrent(self.output, self._gates)
         np.add(self._gates, before, out=self._gates)
         clamp(self._gates, *INT16)
-        for g in self.order[:-2]:
+        if self._plain:
+            look_up(self._logistic, self._sigmoids, self._sigmoids)
+        for g in () if self._plain else self.order[:-2]:
             self._see(g)
             look_up(self._logistic, self.gate[g], self.gate[g])
         self._see("c")
         look_up(self._tanh, self.gate["c"], self.gate["c"])
         self._update_cell()
-        self._see("o")
-        look_up(self._logistic, self.gate["o"], self.gate["o"])
+        if not self._plain:
+            self._see("o")
+            look_up(self._logistic, self.gate["o"], self.gate["o"])
         look_up(self._tanh_of_cell, self._wide, self._product)
         np.multiply(self._product, self.gate["o"], out=self._product)
         self._emit(self._product, self.output)

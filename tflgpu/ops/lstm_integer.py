@@ -10,7 +10,6 @@ import numpy as np
 from tflgpu.fixed_point import mbqm, quantize_multiplier, quantize_multipliers, rescaler, wrap
 from tflgpu.fixed_point_functions import inv_sqrt_multiplier
 from tflgpu.graph import Array, Node
-from tflgpu.ops.few_rows import exact_product
 from tflgpu.ops.lstm_codes import (
     INT8,
     INT16,
@@ -25,7 +24,7 @@ from tflgpu.ops.lstm_codes import (
 )
 from tflgpu.ops.lstm_float import Sequences
 from tflgpu.ops.lstm_tensors import Cell, Settings
-from tflgpu.ops.recurrent_linear import single_scale
+from tflgpu.ops.recurrent_linear import CodesProduct, single_scale
 from tflgpu.ops.recurrent_sequence import frames, rows_of, state
 from tflgpu.ops.registry import Step, require
 
@@ -68,7 +67,7 @@ class _IntegerCell:
         self._gate_scale = {
             g: node.intermediates["ifco".index(g)].scale if normal else np.float32(2**-12) for g in self.order
         }
-        self._recurrent = _Product(
+        self._recurrent = CodesProduct(
             self._stacked("recurrent_weights"),
             self._biases("recurrent_weights", -cell.output_state.spec.zero_point, with_bias=False),
             self._multipliers("recurrent_weights", single_scale(cell.output_state.spec)),
@@ -90,9 +89,9 @@ class _IntegerCell:
         self._logistic, self._tanh = table("logistic", 3), table("tanh", 3)
         self._tanh_of_cell = table("tanh", 15 + self._k)
 
-    def input_product(self, rows: int) -> _Product:
+    def input_product(self, rows: int) -> CodesProduct:
         """The gates' part that comes from the input, for `rows` rows."""
-        return _Product(
+        return CodesProduct(
             self._stacked("input_weights"),
             self._biases("input_weights", -self._x.zero_point, with_bias=not self._normal),
             self._multipliers("input_weights", single_scale(self._x)),
@@ -151,28 +150,6 @@ class _IntegerCell:
         np.add(wide, self._product, out=wide)
         clamp(wide, *self._range)
         self.cell[...] = wide
-
-
-class _Product:
-    """codes (rows, k) of int8 times weights transposed, plus biases, rescaled by column: int64."""
-
-    def __init__(self, weights: Array, biases: Array, multipliers: tuple[Array, Array], rows: int):
-        self._product, dtype = exact_product(weights, rows)
-        self._codes = np.empty((rows, weights.shape[1]), dtype)
-        # As rows: to a single row NumPy adds a row in a third of the time that a vector takes.
-        self._biases, self._rescale = biases.reshape(1, -1), rescaler(*(part.reshape(1, -1) for part in multipliers))
-        # Without large biases no sum leaves 32 bits.
-        largest = int(np.abs(biases).max(initial=0)) + (weights.shape[1] << 14)
-        self._wraps = largest > 2**31 - 1
-        self._scratch = np.empty((rows, len(weights)), np.int64)
-
-    def __call__(self, x: Array, out: Array) -> None:
-        self._codes[...] = x
-        out[...] = self._product(self._codes)
-        np.add(out, self._biases, out=out)
-        if self._wraps:
-            np.copyto(out, wrap(out))
-        self._rescale(out, self._scratch)
 
 
 class Peephole:
@@ -242,7 +219,7 @@ class _Output:
         self._rescale = rescaler(*quantize_multiplier(float(np.float32(2.0**-15 / float(scale) * 2.0**-15))))
         self._range = clip_range(settings.proj_clip, node.outputs[0].scale, INT8)
         self._scratch = np.empty((n_batch, cell.n_cell), np.int64)
-        self._project: _Product | None = None
+        self._project: CodesProduct | None = None
         if cell.projection is None:
             return
         weights = cell.projection
@@ -250,7 +227,7 @@ class _Output:
         bias = sums if cell.projection_bias is None else sums + cell.projection_bias.array
         effective = effective_scale(weights, scale, single_scale(cell.output_state.spec))
         m, e = quantize_multipliers([effective])
-        self._project = _Product(weights.array, bias, (m, e), n_batch)
+        self._project = CodesProduct(weights.array, bias, (m, e), n_batch)
         self._projected = np.empty((n_batch, cell.n_output), np.int64)
 
     def __call__(self, product: Array, out: Array) -> None:

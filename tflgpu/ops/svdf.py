@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tflgpu.fixed_point import mbqm, quantize_multiplier, wrap
+from tflgpu.fixed_point import quantize_multiplier, quantize_multipliers, rescaler, wrap
 from tflgpu.graph import Array, Node, Shape
-from tflgpu.ops.few_rows import exact_product
-from tflgpu.ops.recurrent_linear import Tensor, check_weights, linear, single_scale
+from tflgpu.ops.fused_activation import clamp
+from tflgpu.ops.recurrent_linear import CodesProduct, Tensor, check_weights, linear, single_scale
 from tflgpu.ops.recurrent_sequence import ACTIVATIONS, once_or_each_time
 from tflgpu.ops.registry import OpError, Step, kernel, require
 
@@ -95,20 +95,35 @@ def _integer_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[
     # The products are float32 before they are widened.
     scale_1 = np.float32(single_scale(spec) * single_scale(feature.spec)) / state_scale
     scale_2 = np.float32(state_scale * single_scale(time.spec)) / single_scale(out_spec)
-    (m1, e1), (m2, e2) = quantize_multiplier(float(scale_1)), quantize_multiplier(float(scale_2))
-    product, dtype = exact_product(feature.array, len(x))
-    offset = spec.zero_point * feature.array.sum(axis=1, dtype=np.int64)
+    m1, e1 = quantize_multipliers([scale_1])
+    offset = -spec.zero_point * feature.array.sum(axis=1, dtype=np.int64)
+    product = CodesProduct(feature.array, offset, (m1, e1), len(x))
+    rescale = rescaler(*quantize_multiplier(float(scale_2)))
     weights_time = time.array.astype(np.int64)
-    bias_codes = np.zeros(y.shape[1], np.int64) if bias is None else bias.astype(np.int64)
+    bias_codes = np.zeros((1, y.shape[1]), np.int64) if bias is None else bias.astype(np.int64).reshape(1, -1)
+    newest, weighted = np.empty((len(x), len(feature.array)), np.int64), np.empty(state.shape, np.int64)
+    total, scratch = np.empty(y.shape, np.int64), np.empty(y.shape, np.int64)
+    by_unit = weighted.reshape(*y.shape, -1)
+    state_zero, out_zero, lowest, highest, low, high = (
+        np.array(n, np.int64) for n in (state_spec.zero_point, out_spec.zero_point, limits.min, limits.max, -128, 127)
+    )
 
     def step() -> None:
         if node.options.fused_activation_function != "RELU":
             raise OpError("an INT8 SVDF must have the activation RELU, which it then does not apply. ")
-        dots = product(x.astype(dtype)).astype(np.int64) - offset
-        newest = np.clip(mbqm(wrap(dots), m1, e1), limits.min, limits.max) + state_spec.zero_point
-        _remember(state, newest.astype(state.dtype))
-        weighted = (state.astype(np.int64) - state_spec.zero_point) * weights_time
-        total = wrap(weighted.reshape(len(x), y.shape[1], -1).sum(axis=2) + bias_codes)
-        y[...] = np.clip(mbqm(total, m2, e2) + out_spec.zero_point, -128, 127)
+        product(x, newest)
+        clamp(newest, lowest, highest, newest)
+        np.add(newest, state_zero, newest)
+        _remember(state, newest)
+        weighted[...] = state
+        np.subtract(weighted, state_zero, weighted)
+        np.multiply(weighted, weights_time, weighted)
+        np.add.reduce(by_unit, axis=2, out=total)
+        np.add(total, bias_codes, total)
+        total[...] = wrap(total)
+        rescale(total, scratch)
+        np.add(total, out_zero, total)
+        clamp(total, low, high, total)
+        y[...] = total
 
     return step

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tflgpu.delegates.byte_tables import is_byte_table
 from tflgpu.delegates.launch import Argument, Launch, Ref
 
 ROWS_AT = 3
@@ -38,6 +39,8 @@ def code_step(
     """The launch as a step behind the kernel that makes one of its inputs, or None where there is no such kernel."""
     if launch.kernel == "quantized.sum" and {launch.defines["X_AT"], launch.defines["Y_AT"]} == {"(i)"}:
         return _arithmetic(launch, launch.args[4:], [WHOLE, WHOLE], ready, channels, root)
+    if is_byte_table(launch):
+        return _table(launch, ready, channels)
     if launch.kernel != "codes.code_rows":
         return None
     numbers = [int(a) for a in launch.args[ROWS_AT : ROWS_AT + 6]]  # type: ignore[arg-type]
@@ -48,6 +51,15 @@ def code_step(
     x, table, out = launch.args[:3]
     assert isinstance(x, Ref) and isinstance(out, Ref)
     if launch.defines["X_T"] != launch.defines["OUT_T"] or not ready(x.tensor):
+        return None
+    return Epilogue(x.tensor, "acc = looked_up(table_#, acc);", (("IN(OUT_T)", "table_#", table),), out)
+
+
+def _table(launch: Launch, ready: Callable[[int], bool], channels: Callable[[int], int]) -> Epilogue | None:
+    """A look-up of single codes, behind a kernel that computes single outputs."""
+    x, table, out = launch.args[:3]
+    assert isinstance(x, Ref) and isinstance(out, Ref)
+    if not ready(x.tensor) or channels(x.tensor):
         return None
     return Epilogue(x.tensor, "acc = looked_up(table_#, acc);", (("IN(OUT_T)", "table_#", table),), out)
 

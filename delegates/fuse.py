@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from tflgpu.delegates.byte_tables import with_byte_tables
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.epilogue import with_epilogues
 from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share
@@ -78,6 +79,7 @@ def joined(
         if readers[root] == 1 and not kept(root):
             producers[root] = (g, s, chain)
     with_tables(out, lambda tensor: roots.get(tensor, tensor), kept, constant)
+    with_byte_tables(out, lambda tensor: roots.get(tensor, tensor), kept)
     with_epilogues(out, chains, lambda tensor: roots.get(tensor, tensor), kept)
     in_sequences(out, small)
     in_rows(out, chains, lambda tensor: roots.get(tensor, tensor), limits)

@@ -430,3 +430,36 @@ def test_a_residual_sum_is_made_by_the_kernel_before_it(maker: str, kind: str, c
     for number in range(1, 6):
         tuned.device.tuner = Always(number)
         np.testing.assert_array_equal(tflgpu_run(m.build(), values, [tuned]), want)
+
+
+@pytest.mark.parametrize("maker", ["gemm", "pointwise", "depthwise"])
+@pytest.mark.parametrize("plain_first", [True, False])
+def test_swish_of_codes_is_a_table_in_the_kernel_before_it(maker: str, plain_first: bool, checking: Any) -> None:
+    from cuda_cases import conv, depthwise
+
+    shape = (1, 9, 9, 8)
+    case = (
+        depthwise("dw", "INT8", shape)
+        if maker == "depthwise"
+        else conv("c", "INT8", shape, 8, 3 - 2 * (maker[0] == "p"))
+    )
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "INT8", list(shape), scale=0.07, zero_point=-11)
+    constants = [
+        g.constant(f"c{i}", v["value"], **{k: w for k, w in v.items() if k != "value"})
+        for i, v in enumerate(case.inputs[1:])
+    ]
+    y = g.tensor("y", "INT8", list(shape), scale=0.04, zero_point=-3)
+    z = g.tensor("z", "INT8", list(shape), scale=1 / 256, zero_point=-128)
+    out = g.tensor("out", "INT8", list(shape), scale=0.03, zero_point=-100)
+    g.node(case.op, [x, *constants], [y], version=3, **case.options)
+    g.node("LOGISTIC", [y], [z], version=2)
+    g.node("MUL", [y, z] if plain_first else [z, y], [out], version=2, fused_activation_function="NONE")
+    g.outputs(out)
+    values = [np.random.default_rng(1).integers(-128, 128, shape).astype(np.int8)]
+    want = tflgpu_run(m.build(), values)
+    np.testing.assert_array_equal(tflgpu_run(m.build(), values, [checking]), want)
+    profiled = load_delegate("cuda", {"device": DEVICE, "profile": True})
+    np.testing.assert_array_equal(tflgpu_run(m.build(), values, [profiled]), want)
+    assert not set(profiled.device.times()) & {"lut", "product"}

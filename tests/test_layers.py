@@ -96,6 +96,7 @@ def test_import_touches_no_driver_and_no_extra():
 # The same of the modules of delegates/, a folder being one module; but those of one line do not import one another.
 DELEGATES = [
     {"launch"},
+    {"byte_tables"},
     {"device", "preprocess", "code_epilogue", "intel", "pocl", "fold"},
     {"lowering"},
     {"rows", "sequence", "tables", "tune", "separable", "wiring", "cublas", "cuda_compiler", "cuda_timing", "trials"},

@@ -178,7 +178,7 @@ class Program:
 
     def name(self, launch: Launch, made: Function) -> str:
         """The launch's function, which is written once for all launches that have the same."""
-        of_blocks = ("WIDTH", "LANES") if "WIDTH" in launch.defines else ()
+        of_blocks = ("WIDTH", "LANES") if "WIDTH" in launch.defines and (made.rows or self.width > 1) else ()
         defines = {k: str(v) for k, v in launch.defines.items() if k not in of_blocks}
         key = made.text, tuple(sorted(defines.items()))
         if key not in self.functions:

@@ -46,7 +46,7 @@ SINGLE = re.compile(r"^SINGLE\n(#endif\n)?kernel void (\w+)\(", re.M)
 
 def single(launch: Launch, dialect: Dialect) -> bool:
     """Whether the launch can be a stage that cores share: its work-groups are single work-items."""
-    if launch.stem == LIBRARY or launch.block != (1,) or needs_types(launch):
+    if launch.stem == LIBRARY or launch.block != (1,) or len(launch.threads) != 1 or needs_types(launch):
         return False
     return SINGLE.search(kernel_file(launch, dialect)) is not None
 
@@ -91,7 +91,9 @@ def _items(launch: Launch) -> int:
 def _single_function(text: str) -> Function:
     names = re.findall(r"^(?:FN|kernel|__attribute__\(\(noinline\)\)) [\w ]+?(?:\(\w+, \w+\) )?\**(\w+)\(", text, re.M)
     macros = re.findall(r"^\s*#\s*define (\w+)", text, re.M)
-    body = text.replace("get_global_id(0)", "((size_t)item_)")
+    body = re.sub(r"get_(?:global|group)_id\(0\)", "((size_t)item_)", text)
+    # Of blocks of one work-item, whose reductions do without memory.
+    body = body.replace("get_local_id(0)", "0").replace("local f32 partial[WIDTH];", "")
     body = SINGLE.sub(r"\1__attribute__((noinline)) void \2(i32 item_, ", body)
     return Function(body, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(macros)), False, {})
 
@@ -125,7 +127,7 @@ def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Lau
         *program.texts,
         folder.joinpath("team.clh").read_text(),
         f"SINGLE kernel void team(global u32* cells{parameters}) {{",
-        "SHARED_FLOATS(partial);",
+        "local f32 partial[1];",
         "JOIN",
         *body,
         "LEAVE",

@@ -12,6 +12,9 @@
 #define TO_CODES CAT(convert_char, LANES)
 #endif
 
+#if WIDTH == 1
+SINGLE
+#endif
 kernel void quantize_rows(global const f32* x, global i8* codes, global f32* scales, global i32* zero_points,
                           i32 depth) {
     local f32 partial[WIDTH];

@@ -13,6 +13,7 @@ from oracle import assert_same, tflgpu_run
 from team_models import network
 
 import tflgpu
+from tflgpu.builder import ModelBuilder
 from tflgpu.delegate import Limits
 
 pytest.importorskip("pyopencl")
@@ -62,6 +63,29 @@ def test_more_groups_than_processors_or_fewer_end_and_give_the_same(units: int) 
     made, names = delegate(units=units)
     assert_same(tflgpu_run(model, inputs, [made]), tflgpu_run(model, inputs))
     assert "team" in names
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_layers_of_dynamic_range_are_one_team(asymmetric: bool) -> None:
+    rng = np.random.default_rng(3)
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [3, 40])
+    for k, (depth, units) in enumerate([(40, 24), (24, 17)]):
+        codes = rng.integers(-127, 128, (units, depth), np.int8)
+        w = g.constant(f"w{k}", codes, type="INT8", scale=0.02, zero_point=0)
+        out = g.tensor(f"t{k}", "FLOAT32", [3, units])
+        bias = g.constant(f"b{k}", rng.normal(size=units).astype(np.float32))
+        options = {"fused_activation_function": "RELU", "asymmetric_quantize_inputs": asymmetric}
+        g.node("FULLY_CONNECTED", [x, w, bias], [out], version=9, **options)
+        x = out
+    g.outputs(x)
+    model, inputs = m.build(), [rng.normal(size=(3, 40)).astype(np.float32)]
+    (together, names), (alone, others) = delegate(), delegate(teams=False)
+    got = tflgpu_run(model, inputs, [together])
+    assert_same(got, tflgpu_run(model, inputs, [alone]), rtol=0, atol=0)
+    assert set(names) == {"team"} and "team" not in others
+    assert_same(got, tflgpu_run(model, inputs), rtol=1e-5, atol=1e-5)
 
 
 COUNTING = """

@@ -13,7 +13,7 @@ import pytest
 from loop_models import large
 from oracle import one_op
 from tflgpu.delegates.cublas import DEFAULT_ALGORITHM, F16, F32, FUNCTIONS, I8, KINDS, functions
-from tflgpu.delegates.cuda_compiler import Compiler, header_folders
+from tflgpu.delegates.cuda_compiler import GRID_WIDE, Compiler, header_folders
 from tflgpu.delegates.cuda_device import CudaDevice
 from tflgpu.delegates.cuda_emulator import Emulator
 from tflgpu.delegates.emulated_programs import compiler
@@ -202,8 +202,8 @@ def test_cupys_nvrtc_makes_programs_and_the_headers_of_tensor_cores_are_found(mo
     class Loaded:
         """What stands for a module, for which a driver is needed."""
 
-        def __init__(self, path: str):
-            self.path = path
+        def __init__(self, path: str, enable_cooperative_groups: bool):
+            self.path, self.cooperative = path, enable_cooperative_groups
 
         def get_function(self, name: str) -> Loaded:
             return self
@@ -221,5 +221,7 @@ def test_cupys_nvrtc_makes_programs_and_the_headers_of_tensor_cores_are_found(mo
     text = 'extern "C" __global__ void twice(float* x) { x[0] *= 2; }'
     with open(found.function(text, "twice").path, "rb") as program:
         assert program.read(4) == b"\x7fELF"
+    assert not found.function(text, "twice").cooperative
+    assert found.function(f"#define {GRID_WIDE} 1\n{text}", "twice").cooperative
     with pytest.raises(cuda.compiler.CompileException, match="error"):
         found.function("broken(", "broken")

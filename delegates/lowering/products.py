@@ -71,11 +71,11 @@ def hybrid(b: Batches, finish: tuple[Any, ...], defines: dict[str, Any], limits:
 def _of_codes(b: Batches, defines: dict[str, Any], finish: tuple[Any, ...], limits: DeviceLimits) -> Launch:
     """The launch, with variants of blocks of another size, and on CUDA cores where it is on tensor cores."""
     small, large = (_squares(b, side, defines, finish) for side in (32, 64))
-    ways = (small, large) if min(b.m, b.n) < 64 else (large, small)
+    ways = [small, large] if min(b.m, b.n) < 64 else [large, small]
     # Of fewer a block on tensor cores is mostly padding.
     if limits.tensor_cores and b.m >= 64 and b.n >= 32 and b.k >= 32:
-        ways = (_squares(b, 0, defines, finish), *ways)
-    return replace(ways[0], variants=ways[1:])
+        ways.insert(0, _squares(b, 0, defines, finish))
+    return replace(ways[0], variants=tuple(ways[1:]))
 
 
 def _squares(b: Batches, side: int, defines: dict[str, Any], finish: tuple[Any, ...]) -> Launch:

@@ -9,12 +9,6 @@ from tflgpu.delegates.lowering.registry import c_type, i32, lowers_custom, requi
 from tflgpu.graph import Node, TensorSpec
 from tflgpu.ops.registry import OPS
 
-_FRAMES = {
-    "cl": ("kernel void", "global ", "get_global_id(0)"),
-    "cu": ('extern "C" __global__ void', "", "(i32)(blockIdx.x * blockDim.x + threadIdx.x)"),
-}
-"""By dialect: how a kernel begins, how a pointer to the device's memory does, and a work-item's number."""
-
 
 @lowers_custom
 def custom(node: Node, limits: DeviceLimits) -> Lowered:
@@ -22,15 +16,14 @@ def custom(node: Node, limits: DeviceLimits) -> Lowered:
     inputs = [(f"in{place}", spec) for place, spec in enumerate(node.inputs) if spec is not None]
     outputs = [(f"out{place}", spec) for place, spec in enumerate(node.outputs)]
     require(outputs, "a custom operator without outputs")
-    parameters = [(c_type(spec, limits), name, name.startswith("in")) for name, spec in (*inputs, *outputs)]
+    parameters = [f"IN({c_type(spec, limits)}) {name}" for name, spec in inputs]
+    parameters += [f"OUT({c_type(spec, limits)}) {name}" for name, spec in outputs]
     texts = {}
     for dialect, body in OPS[node.op].bodies.items():
-        begin, memory, item = _FRAMES[dialect]
-        declared = [f"{memory}{'const ' if reads else ''}{type}* {name}" for type, name, reads in parameters]
         lines = body if isinstance(body, str) else body(node)
         texts[dialect] = (
-            f"{begin} custom({', '.join(declared)}, const i32 n) {{\n"
-            f"    const i32 i = {item};\n    if (i >= n) return;\n{lines}\n}}\n"
+            f"KERNEL custom({', '.join(parameters)}, const i32 n) {{\n"
+            f"    const i32 i = GLOBAL_ID;\n    if (i >= n) return;\n{lines}\n}}\n"
         )
     n = size(node.outputs[0])
     tensors: list[TensorSpec] = [spec for _, spec in (*inputs, *outputs)]

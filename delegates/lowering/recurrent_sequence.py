@@ -73,7 +73,7 @@ def at_turn(launch: Launch, turn: int) -> Launch:
 
 
 def one_row(rows: int) -> dict[str, object]:
-    """The define that tells kernels of recurrent.cl that there is one row."""
+    """The define that tells kernels of recurrent.h that there is one row."""
     return {"ONE_ROW": 1} if rows == 1 else {}
 
 

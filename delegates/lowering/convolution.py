@@ -92,9 +92,13 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     finish = replace(_finish(c), in_order=in_order)
     if depthwise:
         return _depthwise(c, finish, limits)
-    n, h, w, channels = x.shape
     make = gemm.conv_gemm if limits.warps else dot.conv_dot
-    return make(x, (n, h, w, channels), _matrix(c), out, c.window, finish, limits)
+    return make(_filtering(c, finish), limits)
+
+
+def _filtering(c: Convolution, finish: tiles.Finish) -> tiles.Filtering:
+    n, h, w, channels = c.x.shape
+    return tiles.Filtering(c.x, (n, h, w, channels), _matrix(c), c.out, c.window, finish)
 
 
 def _matrix(c: Convolution) -> tiles.Matrix:
@@ -127,8 +131,8 @@ def _spread(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         return None
     oc, kh, kw, channels = weights.shape
     if c.x.type == "FLOAT32":
-        return spread.transposed(c.x, _matrix(c), (oc, kh, kw, channels), c.out, over, _finish(c), limits)
-    return [dot.transposed(c.x, _matrix(c), (oc, kh, kw, channels), c.out, over, _finish(c), limits)]
+        return spread.transposed(_filtering(c, _finish(c)), (oc, kh, kw, channels), limits)
+    return [dot.transposed(_filtering(c, _finish(c)), (oc, kh, kw, channels), limits)]
 
 
 TILED = {

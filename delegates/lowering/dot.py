@@ -13,39 +13,23 @@ from tflgpu.delegates.lowering.dot_assembly import LANES, assembly
 from tflgpu.delegates.lowering.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
 from tflgpu.delegates.lowering.spread import spread_matrix
-from tflgpu.delegates.lowering.tiles import C_NAMES, Finish, Matrix, conv_tiles, folded_bias, padded
+from tflgpu.delegates.lowering.tiles import C_NAMES, Filtering, Finish, Matrix, conv_tiles, folded_bias, padded
 from tflgpu.delegates.lowering.window import Window
 
 from tflgpu.graph import Array, TensorSpec
 
 
-def conv_dot(
-    x: TensorSpec,
-    image: tuple[int, int, int, int],
-    matrix: Matrix,
-    out: TensorSpec,
-    over: Window,
-    finish: Finish,
-    limits: DeviceLimits,
-) -> Lowered:
+def conv_dot(f: Filtering, limits: DeviceLimits) -> Lowered:
     """The launch: of these kernels where the device and the types allow it, else of tiles.conv_tiles."""
-    if limits.dot and finish.rescale and not finish.wide:
-        return [dot_tiles(x, image, matrix, out, over, finish, limits)]
-    return conv_tiles(x, image, matrix, out, over, finish, limits)
+    if limits.dot and f.finish.rescale and not f.finish.wide:
+        return [dot_tiles(f, limits)]
+    return conv_tiles(f, limits)
 
 
-def dot_tiles(
-    x: TensorSpec,
-    image: tuple[int, int, int, int],
-    matrix: Matrix,
-    out: TensorSpec,
-    over: Window,
-    finish: Finish,
-    limits: DeviceLimits,
-    spread: Spread | None = None,
-) -> Launch:
-    """The launch. image: x's shape as (n, h, w, c). spread: how many outputs each window makes, where it is not one."""
-    n, h, w, c = image
+def dot_tiles(f: Filtering, limits: DeviceLimits, spread: Spread | None = None) -> Launch:
+    """The launch. spread: how many outputs each window makes, where it is not one."""
+    x, matrix, out, over, finish = f.x, f.matrix, f.out, f.over, f.finish
+    n, h, w, c = f.image
     if over.pointwise and spread is None:  # a matrix product, whose rows lie side by side
         n, h, w, over = 1, 1, n * h * w, replace(over, oh=1, ow=n * h * w)
     by_sum, low = 0, int(matrix.weights.min(initial=0)) - matrix.zero_point
@@ -192,17 +176,9 @@ def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
     return next(height for height in (8, 4, 2, 1) if rows >= height), vectors
 
 
-def transposed(
-    x: TensorSpec,
-    matrix: Matrix,
-    taps: tuple[int, int, int, int],
-    out: TensorSpec,
-    over: Window,
-    finish: Finish,
-    limits: DeviceLimits,
-) -> Launch:
-    """A transposed convolution. taps: the weights' shape (oc, kh, kw, c). over: the window of its gradient."""
-    n, h, w, c = x.shape
+def transposed(f: Filtering, taps: tuple[int, int, int, int], limits: DeviceLimits) -> Launch:
+    """A transposed convolution, f.over being the window of its gradient. taps: the weights' shape (oc, kh, kw, c)."""
+    out, over = f.out, f.over
     oc, kh, kw, _ = taps
     lanes = LANES if limits.assembly else limits.vector
     channels = -(-oc // lanes) * lanes
@@ -210,8 +186,8 @@ def transposed(
     qh, qw = (out.shape[1] - 1 + over.top) // over.sh + 1, (out.shape[2] - 1 + over.left) // over.sw + 1
     plain = Window(wh, ww, 1, 1, 1, 1, qh, qw, wh - 1, ww - 1)
     spread = Spread(over.sh, over.sw, channels, over.top, over.left)
-    whole = spread_matrix(matrix, taps, (over.sh, over.sw), channels)
-    return dot_tiles(x, (n, h, w, c), whole, out, plain, finish, limits, spread)
+    whole = spread_matrix(f.matrix, taps, (over.sh, over.sw), channels)
+    return dot_tiles(replace(f, matrix=whole, over=plain), limits, spread)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tflgpu.delegates.launch import Argument, Counters, Launch, Lowered, Packed,
 from tflgpu.delegates.lowering import library
 from tflgpu.delegates.lowering.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
-from tflgpu.delegates.lowering.tiles import Finish, Matrix, folded_bias, padded
+from tflgpu.delegates.lowering.tiles import Filtering, Matrix, folded_bias, padded
 from tflgpu.delegates.lowering.window import Window
 
 from tflgpu.graph import Array, TensorSpec
@@ -107,16 +107,9 @@ class Layer:
         return (*arrays, *self.by_row) or (i32(0),)
 
 
-def conv_gemm(
-    x: TensorSpec,
-    image: tuple[int, int, int, int],
-    matrix: Matrix,
-    out: TensorSpec,
-    over: Window,
-    finish: Finish,
-    limits: DeviceLimits,
-) -> Lowered | None:
-    """The launch, or None where no kernel has these types. image: x's shape as (n, h, w, c)."""
+def conv_gemm(f: Filtering, limits: DeviceLimits) -> Lowered | None:
+    """The launch, or None where no kernel has these types."""
+    x, matrix, finish = f.x, f.matrix, f.finish
     if x.type not in ("FLOAT32", "INT8", "UINT8"):
         return None
     codes = bool(finish.rescale)
@@ -131,11 +124,11 @@ def conv_gemm(
         matrix, finish = replace(matrix, weights=weights, zero_point=0), replace(finish, x_zero=finish.x_zero - 128)
     layer = Layer(
         Ref(x.index),
-        image,
+        f.image,
         weights,
         Packed(lambda: folded_bias(matrix, finish, len(weights))),
-        out,
-        over,
+        f.out,
+        f.over,
         ways,
         finish.ends,
         by_column=tuple(_known(array) for array in finish.rescale),

@@ -104,7 +104,7 @@ def _tiled(node: Node, rows: int, limits: DeviceLimits) -> Lowered | None:
     matrix = tiles.Matrix(weights.data, zero, None if bias is None else bias.data)
     over = Window(1, 1, 1, 1, 1, 1, 1, rows, 0, 0)
     make = gemm.conv_gemm if limits.warps else dot.conv_dot
-    return make(x, (1, 1, rows, depth), matrix, out, over, finish, limits)
+    return make(tiles.Filtering(x, (1, 1, rows, depth), matrix, out, over, finish), limits)
 
 
 TILED = {("INT8", "INT8", "INT8"), ("INT8", "INT4", "INT8"), ("UINT8", "UINT8", "UINT8")}

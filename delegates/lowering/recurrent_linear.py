@@ -152,7 +152,7 @@ def in_tiles(made: Product, bias: Array, out: Temp, limits: DeviceLimits) -> Low
     x = TensorSpec(made.x.tensor, "", "FLOAT32", (made.rows, m.k))
     over = Window(1, 1, 1, 1, 1, 1, 1, made.rows, 0, 0)
     finish = tiles.Finish(np.float32(-np.inf), np.float32(np.inf))
-    lowered = tiles.conv_tiles(x, (1, 1, made.rows, m.k), weights, target, over, finish, limits)
+    lowered = tiles.conv_tiles(tiles.Filtering(x, (1, 1, made.rows, m.k), weights, target, over, finish), limits)
     return [_into(out, launch) for launch in launches_of(lowered)]
 
 

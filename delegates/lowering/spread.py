@@ -13,8 +13,6 @@ from tflgpu.delegates.lowering.movement import move
 from tflgpu.delegates.lowering.registry import size
 from tflgpu.delegates.lowering.window import Window
 
-from tflgpu.graph import TensorSpec
-
 
 def spread_matrix(
     matrix: tiles.Matrix, taps: tuple[int, int, int, int], strides: tuple[int, int], channels: int
@@ -36,29 +34,21 @@ def spread_matrix(
     return tiles.Matrix(out.reshape(sh * sw * channels, -1), matrix.zero_point, bias)
 
 
-def transposed(
-    x: TensorSpec,
-    matrix: tiles.Matrix,
-    taps: tuple[int, int, int, int],
-    out: TensorSpec,
-    over: Window,
-    finish: tiles.Finish,
-    limits: DeviceLimits,
-) -> Lowered:
+def transposed(f: tiles.Filtering, taps: tuple[int, int, int, int], limits: DeviceLimits) -> Lowered:
     """A transposed convolution of floats as a plain one, whose places' outputs are then put where they belong.
 
-    taps: the weights' shape (oc, kh, kw, c). over: the window of its gradient.
+    taps: the weights' shape (oc, kh, kw, c). f.over is the window of its gradient.
     """
-    n, h, w, c = x.shape
+    out, over, n = f.out, f.over, f.image[0]
     oc, kh, kw, _ = taps
     sh, sw = over.sh, over.sw
     wh, ww = -(-kh // sh), -(-kw // sw)
     qh, qw = (out.shape[1] - 1 + over.top) // sh + 1, (out.shape[2] - 1 + over.left) // sw + 1
     plain = Window(wh, ww, 1, 1, 1, 1, qh, qw, wh - 1, ww - 1)
-    whole = spread_matrix(matrix, taps, (sh, sw), oc)
+    whole = spread_matrix(f.matrix, taps, (sh, sw), oc)
     made = replace(out, shape=(n, qh, qw, sh * sw * oc))
     sums = Temp(4 * size(made))
-    (launch,) = tiles.conv_tiles(x, (n, h, w, c), whole, made, plain, finish, limits)
+    (launch,) = tiles.conv_tiles(replace(f, matrix=whole, out=made, over=plain), limits)
     assert isinstance(launch, Launch)
     args = tuple(sums if isinstance(a, Ref) and a.tensor == out.index else a for a in launch.args)
     # SPLIT: what it makes is not the output yet.

@@ -49,6 +49,21 @@ class Finish:
         return (i32(self.zero_point), i32(self.low), i32(self.high)) if self.rescale else (self.low, self.high)
 
 
+@dataclass(frozen=True, eq=False)
+class Filtering:
+    """A convolution or matrix product, whatever kernel computes it: out is the windows of x times the matrix, finished.
+
+    image: x's shape as (n, h, w, c), which for a matrix product is (1, 1, rows, depth).
+    """
+
+    x: TensorSpec
+    image: tuple[int, int, int, int]
+    matrix: Matrix
+    out: TensorSpec
+    over: Window
+    finish: Finish
+
+
 def fixed_point(scaling: Rescale, x_zero: int) -> Finish:
     """Codes by multipliers and exponents."""
     arrays = (np.ascontiguousarray(scaling.multiplier), np.ascontiguousarray(scaling.exponent))
@@ -61,37 +76,19 @@ FEW_WEIGHTS = 1 << 16
 C_NAMES = {"FLOAT32": "float", "INT8": "char", "UINT8": "uchar", "INT16": "short"}
 
 
-def conv_tiles(
-    x: TensorSpec,
-    image: tuple[int, int, int, int],
-    matrix: Matrix,
-    out: TensorSpec,
-    over: Window,
-    finish: Finish,
-    limits: DeviceLimits,
-) -> Lowered:
-    """The launch. image: x's shape as (n, h, w, c), which for a matrix product is (1, 1, rows, depth)."""
-    pixels = size(out) // matrix.weights.shape[0]
-    if finish.wide and limits.vector < 16:
+def conv_tiles(f: Filtering, limits: DeviceLimits) -> Lowered:
+    """The launch."""
+    pixels = size(f.out) // len(f.matrix.weights)
+    if f.finish.wide and limits.vector < 16:
         limits = replace(limits, vector=limits.vector // 2)  # sums are of twice the bytes
-    first, *others = [
-        _conv_tiles(x, image, matrix, out, over, finish, limits, tile)
-        for tile in _tiles_worth_trying(len(matrix.weights), pixels, limits)
-    ]
+    tiles = _tiles_worth_trying(len(f.matrix.weights), pixels, limits)
+    first, *others = [_conv_tiles(f, limits, tile) for tile in tiles]
     return [replace(first, variants=tuple(others))]
 
 
-def _conv_tiles(
-    x: TensorSpec,
-    image: tuple[int, int, int, int],
-    matrix: Matrix,
-    out: TensorSpec,
-    over: Window,
-    finish: Finish,
-    limits: DeviceLimits,
-    tile: tuple[int, int, int],
-) -> Launch:
-    _, h, w, c = image
+def _conv_tiles(f: Filtering, limits: DeviceLimits, tile: tuple[int, int, int]) -> Launch:
+    x, matrix, out, over, finish = f.x, f.matrix, f.out, f.over, f.finish
+    _, h, w, c = f.image
     oc = matrix.weights.shape[0]
     pixels = size(out) // oc
     lanes, vectors, height = tile

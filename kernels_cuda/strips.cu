@@ -62,8 +62,8 @@ extern "C" __global__ void __launch_bounds__(128, 4) depthwise_strips(const X_T*
 #pragma unroll
         for (i32 e = 0; e < 4; e++) acc[s][e] = bias[n + e];
 
-    // No branches: the rows' loads are then all on their way before the first is used.
-#pragma unroll
+    // No branches: the loads of several rows are then all on their way before the first is used.
+#pragma unroll (KH > 3 ? 2 : KH)
     for (i32 ky = 0; ky < KH; ky++) {
         i32 iy = y + ky * dh;
         const X_T* row = x + (i64)(image * h + iy) * w * c + n;

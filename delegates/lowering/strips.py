@@ -37,7 +37,8 @@ def depthwise_strips(
     limits: DeviceLimits,
 ) -> Launch:
     """The launch, where it `fits`, with other lengths of strips as variants. The longest that occupies the device."""
-    reach = min((REACH - 1 - (over.kw - 1) * over.dw) // over.sw + 1, over.ow)
+    columns = REACH - (over.kh > 3)  # whose rows need more registers
+    reach = max(1, min((columns - 1 - (over.kw - 1) * over.dw) // over.sw + 1, over.ow))
     fours, wanted = math.prod(out.shape) // 4, OCCUPIED * limits.units
     lengths = [length for length in (4, 2, 1) if length <= reach]
     likely = next((length for length in lengths if fours >= wanted * length), 1)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,9 @@ def writable(folder: Path | None) -> bool:
 SUBGROUPS = "-DSUBGROUPS"
 """The option with which prelude.clh reduces within sub-groups before it does in local memory."""
 
+SCHED_YIELD = "-DSCHED_YIELD"
+"""The build option for team.clh to yield."""
+
 EARLY = 4
 """Launches after which a part's queue is flushed for the first time."""
 
@@ -173,6 +177,8 @@ class OpenClDevice:
             self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         self._shares = self.limits.cpu and shares_memory(device)
         self._idle = True
+        if self.limits.teams and sys.platform == "linux" and machine() == "x86_64":
+            self._build_options.append(SCHED_YIELD)
         self._programs: dict[str, cl.Program] = {}
         self.tuner: Tuner | None = None
         if self.limits.cpu and self.limits.vector == LANES and "Intel" in device.platform.name:

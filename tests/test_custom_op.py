@@ -160,3 +160,28 @@ def test_mediapipes_landmarks_move_on_the_device_too(name: str, dimensions: int,
     shape = spec("FLOAT32", *x.shape)
     data = one_op("TransformLandmarks", [shape, spec("FLOAT32", 1, 4, 4)], [shape], custom=options)
     assert_same(tflgpu_run(data, [x, matrix], [device(name)]), tflgpu_run(data, [x, matrix]))
+
+
+@pytest.mark.parametrize(
+    "given, text",
+    [
+        (lambda node, x: x[:1], r"gave the shape \[1, 7\] for tensor 1"),
+        (lambda node, x: np.float32(1), r"gave the shape \[\] for tensor 1"),
+        (lambda node, x: None, "gave NoneType for tensor 1"),
+        (lambda node, x: [x], "gave list for tensor 1"),
+        (lambda node, x: x.astype(np.complex64), "gave complex64 for tensor 1"),
+        (lambda node, x: (x, x), "gave 2 outputs, the model has 1"),
+    ],
+)
+def test_a_result_that_does_not_fit_is_refused(given: Any, text: str) -> None:
+    custom_op("Misfit", cpu=given, shapes=same_shape)
+    with pytest.raises(RuntimeError, match=text):
+        tflgpu_run(one_op("Misfit", [spec("FLOAT32", 5, 7)], [spec("FLOAT32", 5, 7)], custom=b""), [X])
+
+
+def test_shapes_and_types_that_do_not_fit_are_refused() -> None:
+    custom_op("Misfit", cpu=lambda node, x: x, shapes=lambda node: [(5, 7), (1,)])
+    with pytest.raises(RuntimeError, match="shapes gave 2, the model has 1 outputs"):
+        tflgpu_run(one_op("Misfit", [spec("FLOAT32", 5, 7)], [spec("FLOAT32", 5, 7)], custom=b""), [X])
+    with pytest.raises(ValueError, match="FLOT32 is no element type; those are FLOAT32"):
+        custom_op("Misfit", cpu=lambda node, x: x, types="FLOT32")

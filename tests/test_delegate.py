@@ -152,3 +152,23 @@ def test_what_a_delegate_makes_before_a_dynamic_node_is_read_behind_it() -> None
         interpreter.invoke()
         index = interpreter.get_output_details()[0]["index"]
         np.testing.assert_array_equal(interpreter.get_tensor(index), np.full((1, 4), -value, np.float32))
+
+
+def test_what_a_delegate_lacks_is_named() -> None:
+    class Half:
+        name = "half"
+
+        def check(self, node: Node) -> None:
+            pass
+
+    class Empty(Half):
+        limits = Limits(min_nodes=1)
+
+        def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> None:
+            pass
+
+    data = one_op("NEG", [{"type": "FLOAT32", "shape": [3]}], [{"type": "FLOAT32", "shape": [3]}])
+    with pytest.raises(AttributeError, match="'Half' object is no delegate: it has no 'limits', 'compile'"):
+        tflgpu.Interpreter(model_content=data, experimental_delegates=[Half()])  # type: ignore[list-item]
+    with pytest.raises(RuntimeError, match="half: compile gave NoneType, which cannot be called"):
+        tflgpu.Interpreter(model_content=data, experimental_delegates=[Empty()]).allocate_tensors()  # type: ignore[list-item]

@@ -132,10 +132,11 @@ def attached(delegates: Sequence[Any] | None, model: Model, threads: int | None)
     """
     found: list[Any] = list(delegates or ())
     for i, delegate in enumerate(found):
-        if not (hasattr(delegate, "check") and hasattr(delegate, "compile")):
+        missing = [name for name in ("name", "limits", "check", "compile") if not hasattr(delegate, name)]
+        if missing:
             if not hasattr(delegate, "_get_native_delegate_pointer"):
                 raise AttributeError(
-                    f"{type(delegate).__name__!r} object is no delegate: it has no 'check' and 'compile' "
+                    f"{type(delegate).__name__!r} object is no delegate: it has no {', '.join(map(repr, missing))} "
                     "(tflgpu.Delegate) and no '_get_native_delegate_pointer'"
                 )
             delegate = named(BORROW)(delegate)

@@ -196,6 +196,8 @@ class Plan:
         else:
             try:
                 step = owner.compile(part, boundary)
+                if not callable(step):
+                    raise RuntimeError(f"{owner.name}: compile gave {type(step).__name__}, which cannot be called.")
             except Exception as error:
                 raise failed(part.nodes[0], "prepare", error) from error
         self._add(part, part.nodes[0], step)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tflgpu.graph import Array, Node, Shape
-from tflgpu.ops.registry import OPS, Body, Op
+import numpy as np
+
+from tflgpu.graph import DTYPES, Array, Node, Shape
+from tflgpu.ops.registry import OPS, Body, Op, require
 
 
 def custom_op(
@@ -42,34 +44,53 @@ def custom_op(
     ...     register=False,
     ... )
 
-    Raises ValueError for a name that a builtin operator has, or bodies without shapes. A custom operator of that name
-    is replaced.
+    Raises ValueError for a name that a builtin operator has, types that are none, or bodies without shapes. A custom
+    operator of that name is replaced. A result of other types or shapes is a RuntimeError when the model runs.
     """
     if name in OPS and not OPS[name].custom:
         raise ValueError(f"{name} is a builtin operator; a custom one needs another name")
     bodies = {suffix: body for suffix, body in (("cu", cuda), ("cl", opencl)) if body is not None}
     if bodies and shapes is None:
         raise ValueError(f"{name}: kernels need to know the shapes of the outputs before they run; give shapes")
-    rule = None if shapes is None else _rule(shapes)
-    run = _checked(name, cpu)
+    unknown = set(types.split()) - DTYPES.keys()
+    if unknown:
+        raise ValueError(f"{name}: {', '.join(sorted(unknown))} is no element type; those are {', '.join(DTYPES)}")
+    rule = None if shapes is None else _rule(name, shapes)
+    run = _checked(name, cpu, shapes is not None)
     op = Op(name, version, frozenset(types.split()), 0, rule, run, "function", False, True, True, bodies)
     if register:
         OPS[name] = op
     return op
 
 
-def _rule(shapes: Callable[[Node], Sequence[Shape]]) -> Callable[[Node], Sequence[Shape]]:
-    return lambda node: [tuple(int(d) for d in shape) for shape in shapes(node)]
+def _rule(name: str, shapes: Callable[[Node], Sequence[Shape]]) -> Callable[[Node], Sequence[Shape]]:
+    def rule(node: Node) -> Sequence[Shape]:
+        found = [tuple(int(d) for d in shape) for shape in shapes(node)]
+        require(
+            len(found) == len(node.outputs),
+            f"custom op {name}: shapes gave {len(found)}, the model has {len(node.outputs)} outputs. ",
+        )
+        return found
+
+    return rule
 
 
-def _checked(name: str, cpu: Callable[..., Any]) -> Callable[..., Any]:
-    """cpu, its result refused where it is not as many arrays as the node has outputs."""
+def _checked(name: str, cpu: Callable[..., Any], static: bool) -> Callable[..., Any]:
+    """cpu, its result refused where it is not as many arrays as the node has outputs, of types that fit, and where
+    the shapes are static, of those.
+    """
 
     def run(node: Node, *inputs: Array | None) -> tuple[Array, ...]:
         results = cpu(node, *inputs)
         results = results if isinstance(results, tuple) else (results,)
         if len(results) != len(node.outputs):
             raise RuntimeError(f"custom op {name} gave {len(results)} outputs, the model has {len(node.outputs)}. ")
+        for result, spec in zip(results, node.outputs, strict=True):
+            got = result if isinstance(result, np.ndarray | np.generic) else type(result).__name__
+            if isinstance(got, str) or not np.can_cast(got.dtype, spec.dtype, "same_kind"):
+                raise RuntimeError(f"custom op {name} gave {getattr(got, 'dtype', got)} for {spec}. ")
+            if static and got.shape != spec.shape:
+                raise RuntimeError(f"custom op {name} gave the shape {list(got.shape)} for {spec}. ")
         return results
 
     return run

@@ -168,7 +168,7 @@ def of_integers(d: Draw, x: Value) -> None:
     y: Any = d.pick(
         lambda v: v.type == "INT32" and joins(x.shape, v.shape) and (not d.batched or len(v.shape) == len(x.shape))
     )
-    if d.chance(0.5):
+    if y is None or d.chance(0.5):
         y = Value(d.ints(d.number(-3, 3) or 1), "INT32", ())
     op = d.among(("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM"))
     fused = {"fused_activation_function": d.among(("NONE", "RELU"))} if op in ("ADD", "SUB", "MUL") else {}

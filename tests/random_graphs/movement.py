@@ -228,13 +228,12 @@ def found_places(d: Draw, x: Value) -> None:
     d.graph.node("GATHER_ND", [x.index, places.index], [taken.index])
     scaled = d.tensor(replace(x, shape=(0,)))
     d.graph.node("MUL", [taken.index, d.constant(np.float32(2))], [scaled.index])
+    most = d.tensor(Value(-1, "FLOAT32", ()))
+    d.graph.node("REDUCE_MAX", [scaled.index, d.ints([0])], [most.index], keep_dims=False)
     d.add(
-        "REDUCE_MAX",
-        [replace(scaled, exact=x.exact), d.ints([0])],
-        Value(-1, "FLOAT32", (), x.most * 2),
-        keep_dims=False,
-    )
-    d.log.append("  (WHERE, GATHER_ND, MUL before it)")
+        "MAXIMUM", [most, d.constant(np.float32(-1))], replace(x, shape=(), most=x.most * 2)
+    )  # of none it is the least
+    d.log.append("  (WHERE, GATHER_ND, MUL, REDUCE_MAX before it)")
 
 
 @step(0.4, lambda v: v.real and ranked(v) and v.most < 1e3, batched=False)

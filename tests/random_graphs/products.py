@@ -21,7 +21,8 @@ def weights_of(d: Draw, x: Value, shape: Sequence[int], channel_axis: int, op: s
     if x.real:
         kind = d.among(("float", "float", "float", "half", "hybrid", "stored"))
         if kind == "hybrid" and x.exact == EXACT and op != "TRANSPOSE_CONV":
-            scales = channel_scales(d, shape, channel_axis, op != "BATCH_MATMUL" and d.chance(0.5), real)
+            each = op == "DEPTHWISE_CONV_2D" or (op != "BATCH_MATMUL" and d.chance(0.5))
+            scales = channel_scales(d, shape, channel_axis, each, real)
             codes = codes_of(real, scales, channel_axis)
             return d.constant(codes, scale=scales, zero_point=0, axis=channel_axis), None, CLOSE
         if kind == "half":

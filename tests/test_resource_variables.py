@@ -151,3 +151,13 @@ def test_another_graph_that_changes_a_variables_shape_is_an_error_and_no_wrong_r
     interpreter = interpreter_of(m.build(), [opencl(device)])
     with pytest.raises(RuntimeError, match="of another type or shape by now"):
         interpreter.invoke()
+
+
+def test_a_handle_below_0_is_no_variable_that_a_delegate_keeps(device: GuardedDevice) -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    g.node("ASSIGN_VARIABLE", [g.constant("handle", np.int32(-3)), g.input("x", "FLOAT32", SHAPE)], [])
+    interpreter = tflgpu.Interpreter(model_content=m.build(), experimental_delegates=[opencl(device)])
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    assert "0 nodes delegated" in interpreter.delegation_report()

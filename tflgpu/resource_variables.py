@@ -39,7 +39,10 @@ def over_variables(nodes: Sequence[Node], runtime: Runtime) -> tuple[list[Node],
 
 def _number(node: Node) -> int | None:
     handle = node.input(0)
-    return None if handle.data is None or handle.data.size != 1 else int(handle.data.reshape(-1)[0])
+    if handle.type not in ("RESOURCE", "INT32") or handle.data is None or handle.data.size != 1:
+        return None
+    number = int(handle.data.reshape(-1)[0])
+    return number if number >= 0 else None
 
 
 def _variable(number: int, forms: set[tuple[str, tuple[int, ...]]], runtime: Runtime) -> Variable | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.kept_plans import make_room
 from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
+from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Step, evaluate, output_shapes, prepare
 from tflgpu.shapes import failed, shaped, with_specs
 
@@ -62,7 +63,7 @@ class WaitingNode:
     def _run_anew(self, key: tuple[bytes, ...]) -> Plan:
         base = self._node
         try:
-            node = with_specs(base, self._with_values(base))
+            node = retyped(with_specs(base, self._with_values(base)))
             for spec in variables_of(node) if self._session.ops[node.op].variables else ():
                 if spec.index in self._storage:
                     self._storage[spec.index].write()

@@ -29,6 +29,7 @@ def l2_normalization(node: Node, limits: DeviceLimits) -> Lowered:
 def local_response_normalization(node: Node, limits: DeviceLimits) -> Lowered:
     """x / (bias + alpha * the sum of squares of the channels at most `radius` away)^beta."""
     x, out, o = node.input(0), node.outputs[0], node.options
+    require(x.type == out.type == "FLOAT32", f"LOCAL_RESPONSE_NORMALIZATION of {x.type} to {out.type}")
     depth = x.shape[-1]
     radius = min(max(int(o.radius), 0), depth)
     args = (

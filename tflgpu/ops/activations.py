@@ -41,11 +41,11 @@ def leaky_relu(node: Node) -> Callable[[Array, Array], None]:
         np.multiply(x, alpha, out=y)
         pick(x, y, out=y)
 
-    def flat(x: Array, y: Array) -> None:  # infinity times 0 is no number, and an infinity stays one
+    def flat(x: Array, y: Array) -> None:  # infinity times 0 is no number, and what is above 0 stays as it is
         np.multiply(x, alpha, out=y)
         np.copyto(y, x, where=x > 0)
 
-    return leaky if alpha else flat
+    return leaky if alpha and np.isfinite(alpha) else flat
 
 
 def elu(x: Array, y: Array) -> None:

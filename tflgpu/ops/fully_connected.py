@@ -37,6 +37,10 @@ def _shape(node: Node) -> list[Shape]:
     x, weights = node.input(0), node.input(1)
     require(len(weights.shape) == 2, f"NumDimensions(filter) != 2 ({len(weights.shape)} != 2)")
     units, depth = weights.shape
+    wanted = 1 if node.options.weights_format == "DEFAULT" else 2
+    require(
+        len(node.outputs) == wanted, f"node->outputs->size != expected_outputs_count ({len(node.outputs)} != {wanted})"
+    )
     workspace = [spec.shape for spec in node.outputs[1:]]
     if node.options.keep_num_dims:
         require((x.shape and x.shape[-1] == depth) or not depth, f"{x} has not the {depth} columns of the weights. ")

@@ -124,12 +124,14 @@ def _k(spec: TensorSpec) -> int:
 
 
 def _first_k(node: Node) -> list[Shape]:
-    shape = node.input(0).shape
+    x, values, positions = node.input(0), *node.outputs
+    shape = x.shape
+    require(x.type == values.type, f"TOPK_V2: values of type {values.type} of an input of type {x.type}. ")
     require(len(shape) >= 1, "TopK k input must have 1 or more dimensions.")
     k = _k(node.input(1))
     require(k <= shape[-1], "TopK k is higher than the internal dimension.")
     require(
-        k == 0 or node.outputs[1].type != "INT16" or shape[-1] <= 32767,
+        k == 0 or positions.type != "INT16" or shape[-1] <= 32767,
         "TopK row size exceeds output index type range.",
     )
     return [(*shape[:-1], k)] * 2

@@ -67,24 +67,23 @@ class _Team(Program):
             if claims > 1:
                 call = self.call(stage[0].launch, "claim")
             else:
-                loops = [
-                    f"for (i32 item = 0; item < {_items(one.launch)}; item++) {self.call(one.launch, 'item')}"
-                    for one in stage
-                ]
+                loops = [self.loop_over(one.launch) for one in stage]
                 call = "\n".join(loops)
             out.append(f"STAGE({claims}u, {call})")
         return out
+
+    def loop_over(self, launch: Launch) -> str:
+        """All items one after another: the rows of a kernel of which a block makes one, else its work-items."""
+        made = self.function(launch)
+        assert made is not None, launch.kernel
+        items = launch.grid[0] if made.rows else launch.threads[0]
+        return f"for (i32 item = 0; item < {items}; item++) {self.call(launch, 'item')}"
 
     def call(self, launch: Launch, item: str) -> str:
         made = self.function(launch)
         assert made is not None, launch.kernel
         partial = "partial, " if made.rows else ""
         return f"{self.name(launch, made)}({item}, {partial}{', '.join(self.argument(a, '') for a in launch.args)});"
-
-
-def _items(launch: Launch) -> int:
-    """Blocks of a kernel of which a block makes a row, else work-items."""
-    return launch.grid[0] if "WIDTH" in launch.defines else launch.threads[0]
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
-from team_models import network
+from team_models import NONE, network
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
@@ -86,6 +86,22 @@ def test_layers_of_dynamic_range_are_one_team(asymmetric: bool) -> None:
     assert_same(got, tflgpu_run(model, inputs, [alone]), rtol=0, atol=0)
     assert set(names) == {"team"} and "team" not in others
     assert_same(got, tflgpu_run(model, inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_reductions_without_rows_of_their_own_are_whole_in_a_team() -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    x, square = g.input("x", "FLOAT32", [5, 16]), g.tensor("square", "FLOAT32", [5, 16])
+    flat, mean, out = (g.tensor(name, "FLOAT32", [5]) for name in ("sum", "mean", "out"))
+    g.node("MUL", [x, x], [square], **NONE)
+    for op, made in (("MEAN", mean), ("SUM", flat)):
+        g.node(op, [square, g.constant(f"axis of {op}", np.array([1], np.int32))], [made], keep_dims=False)
+    g.node("MUL", [mean, flat], [out], **NONE)
+    g.outputs(out)
+    model, inputs = m.build(), [np.random.default_rng(1).uniform(1, 2, (5, 16)).astype(np.float32)]
+    made_of, names = delegate()
+    assert_same(tflgpu_run(model, inputs, [made_of]), tflgpu_run(model, inputs), rtol=1e-5, atol=0)
+    assert "team" in names
 
 
 COUNTING = """

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
@@ -153,8 +152,8 @@ def launches_of(steps: Iterable[Launch | Share | Loop]) -> Iterator[Launch]:
             yield from step.launches()
 
 
-SHARED = Path(__file__).parent.parent / "kernels"
-"""What every dialect compiles, with the words of its prelude. It lies beside this folder, here and where installed."""
+SHARED = files("tflgpu.kernels")
+"""What every dialect compiles, with the words of its prelude."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,10 @@ def load_in_a_new_process(program: str, **environment: str) -> str:
 def test_without_any_platform_the_error_says_so(tmp_path: Path) -> None:
     hide = f"import os, pyopencl; os.environ['PYOPENCL_HOME'] = {str(tmp_path)!r}"
     text = load_in_a_new_process(hide, OCL_ICD_VENDORS=str(tmp_path))
-    assert text.startswith("ValueError: opencl delegate: no such device. Looked for: any. Found: none. Install")
+    assert text.startswith(
+        "ValueError: opencl delegate: no such device. Looked for: any. Found: none (PoCL, where it is "
+    )
+    assert "set POCL_CACHE_DIR). Install" in text
 
 
 def test_without_pyopencl_the_error_says_what_to_install() -> None:

@@ -6,7 +6,6 @@ which OCL_ICD_VENDORS may name, at the process's first OpenCL call and never aga
 
 from __future__ import annotations
 
-import mmap
 import os
 import shutil
 import sys
@@ -20,9 +19,6 @@ PACKAGE, LIBRARY = "intel-opencl-rt", "libintelocl.so"
 CHOICES = ("OCL_ICD_VENDORS", "OPENCL_VENDOR_PATH", "OCL_ICD_FILENAMES")
 """What a user sets to say which runtimes there are."""
 SYSTEM = Path("/etc/OpenCL/vendors")
-SETTING, CRASHING = "CL_CONFIG_LLVM_OPTIONS", "sycl-kernel-reduce-cross-barrier-values"
-"""A pass of the compiler's, as of version 2026.2, that uses a table after it has moved: now and then it crashes
-where a kernel has many barriers. Without it loops were as fast."""
 
 
 def library() -> Path | None:
@@ -41,8 +37,6 @@ def library() -> Path | None:
 def visible() -> Iterator[None]:
     """Makes the runtime a platform besides the system's, if the process's first OpenCL call is made inside."""
     runtime = library()
-    if runtime is not None and can_skip_passes(runtime):
-        os.environ.setdefault(SETTING, f"-opt-disable={CRASHING} -opt-bisect-verbose=false")
     if runtime is None or any(choice in os.environ for choice in CHOICES):
         yield
         return
@@ -55,10 +49,3 @@ def visible() -> Iterator[None]:
             yield
         finally:
             del os.environ[CHOICES[0]]
-
-
-def can_skip_passes(runtime: Path) -> bool:
-    """Whether its compiler has that pass and the options to skip it; what it does not know would end the process."""
-    with runtime.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        words = "opt-disable", "opt-bisect-verbose", CRASHING
-        return all(content.find(f"\0{word}\0".encode()) >= 0 for word in words)

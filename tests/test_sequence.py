@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +14,6 @@ from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 from test_delegates_more import RECURRENT, cuda
 from tflgpu.delegates import compilation, sequence
-from tflgpu.delegates.intel import CRASHING, SETTING
 from tflgpu.delegates.launch import Launch, Loop, Ref
 from tflgpu.delegates.lowering import recurrent_sequence
 from tflgpu.delegates.preprocess import active_lines
@@ -218,26 +214,3 @@ def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) 
 _NEGATED = {"EXPR": "(-x)", "X_T": "f32", "OUT_T": "f32", "X_AT": "(i)"}
 _PAIRS = [(Ref(0), Ref(1)), (Ref(0), Ref(2)), (Ref(1), Ref(3)), (Ref(4), Ref(1))]
 """The third reads what the first makes; the fourth writes what the third reads."""
-
-
-def in_a_new_process(program: str, **environment: str) -> str:
-    """What a program prints and its libraries say."""
-    kept = {name: value for name, value in os.environ.items() if name != SETTING}
-    command = [sys.executable, "-W", "ignore", "-c", program]
-    ran = subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=120, check=True)
-    return ran.stdout + ran.stderr
-
-
-def test_intels_compiler_leaves_out_the_pass_that_crashes_on_many_barriers() -> None:
-    require_intel()
-    find = "from tflgpu.delegates.opencl import find_device; device = find_device('intel cpu')\n"
-    setting = in_a_new_process(f"{find}import os; print(os.environ[{SETTING!r}])").strip()
-    build = (
-        "import pyopencl as cl\n"
-        "text = 'kernel void k(global int* x) { x[get_global_id(0)] = 1; barrier(CLK_GLOBAL_MEM_FENCE); x[0]++; }'\n"
-        "cl.Program(cl.Context([device]), text).build(cache_dir=False)"
-    )
-    assert in_a_new_process(find + build) == "", "the compiler says nothing more than before"
-    said = in_a_new_process(find + build, **{SETTING: setting.replace("verbose=false", "verbose=true")})
-    assert "NOT running pass" in said
-    assert all(CRASHING in line for line in said.splitlines() if "NOT running" in line)

@@ -31,7 +31,7 @@ from tflgpu.delegates.lowering.movement import copy
 from tflgpu.delegates.patterns import lowered
 from tflgpu.delegates.row_chains import with_row_chains
 from tflgpu.delegates.separable import with_separable
-from tflgpu.delegates.sequence import composed, fits
+from tflgpu.delegates.sequence import MOST_BARRIERS, barriers, composed, fits
 from tflgpu.delegates.team import Stage, single, team
 from tflgpu.delegates.team import fits as room
 from tflgpu.delegates.tune import Tuner
@@ -71,7 +71,7 @@ class Compilation:
                 lambda index: index in self.boundary,
                 device.limits,
                 lambda index: self.specs[index].data,
-                lambda group, launch: not self.teams and self._small(part.nodes[group], launch),
+                lambda group, launch: 0 if self.teams else self._barriers(part.nodes[group], launch),
             )
         if device.limits.warps:
             self.groups = with_separable(self.groups, self.roots, wanted, device.limits)
@@ -88,6 +88,9 @@ class Compilation:
             return False
         return self._work(node, launch) <= SMALL_LAUNCH and fits(launch, self.device.dialect, limits)
 
+    def _barriers(self, node: Node, launch: Launch) -> int:
+        return barriers(launch, self.device.dialect, self.device.limits) if self._small(node, launch) else 0
+
     def _work(self, node: Node, launch: Launch) -> int:
         plain = launch.stem in ("elementwise", "chain", "movement", "lut", "indexing")
         return launch.threads[0] if plain else max(operations(node), macs(node, self.specs))
@@ -102,10 +105,14 @@ class Compilation:
         stages: list[Stage] = []
 
         def close() -> None:
-            if not any(single(stage.launch, dialect) for stage in stages) and len(stages) > 1:
-                out.append(composed([Loop(tuple(stage.launch for stage in stages), 1)], dialect, limits, self._memory))
+            launches = [stage.launch for stage in stages]
+            few = sum(barriers(launch, dialect, limits) for launch in launches) <= MOST_BARRIERS
+            if len(launches) < 2:
+                out.extend(launches)
+            elif few and not any(single(launch, dialect) for launch in launches):
+                out.append(composed([Loop(tuple(launches), 1)], dialect, limits, self._memory))
             else:
-                out.extend([team(stages, dialect, limits)] if len(stages) > 1 else [s.launch for s in stages])
+                out.append(team(stages, dialect, limits))
             stages.clear()
 
         for node, step in ((n, step) for n, group in zip(self.nodes, self.groups, strict=True) for step in group):

@@ -47,12 +47,13 @@ def joined(
     kept: Callable[[int], bool],
     limits: DeviceLimits,
     constant: Callable[[int], Array | None] = lambda tensor: None,
-    small: Callable[[int, Launch], bool] = lambda group, launch: False,
+    barriers: Callable[[int, Launch], int] = lambda group, launch: 0,
 ) -> list[Lowered]:
     """The groups, an element-wise launch that only another reads moved into that one.
 
     roots: whose storage each tensor shares. kept: whether a tensor's value is wanted outside of the launches.
-    constant: a tensor's value where it is constant. small: whether a launch of a group is one for sequence.py.
+    constant: a tensor's value where it is constant. barriers: how many a launch of a group brings into a sequence
+    (sequence.py), 0 where it is none for one.
     """
     launches = [
         (g, s, step) for g, group in enumerate(groups) for s, step in enumerate(group) if isinstance(step, Launch)
@@ -81,7 +82,7 @@ def joined(
     with_tables(out, lambda tensor: roots.get(tensor, tensor), kept, constant)
     with_byte_tables(out, lambda tensor: roots.get(tensor, tensor), kept)
     with_epilogues(out, chains, lambda tensor: roots.get(tensor, tensor), kept)
-    in_sequences(out, small)
+    in_sequences(out, barriers)
     in_rows(out, chains, lambda tensor: roots.get(tensor, tensor), limits)
     return [[step for step in group if step is not None] for group in out]
 

@@ -320,17 +320,30 @@ def _most_work(steps: Iterable[Step]) -> int:
     return max((max(loop.work, _most_work((*loop.before, *loop.steps))) for loop in loops), default=0)
 
 
-MOST_STAGES = 48
-"""Launches of one sequence: the compiler takes the longer, the more there are."""
+MOST_BARRIERS = 40
+"""Of one sequence: compilers take the longer, the more there are. Intel's, as of version 2026.2, has a table of what is
+used behind which, and now and then crashes when that outgrows its first 48 entries."""
 
 
-def in_sequences(groups: list[list[Any]], small: Callable[[int, Launch], bool]) -> None:
+def barriers(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> int:
+    """How many a launch that fits brings into a sequence: one behind it, and on CPUs those in its sums."""
+    total = 0
+    for one in launch.sequence:
+        made = function(one, dialect, width(limits))
+        inner = len(re.findall(r"\bblock_(?:sum|max)\(", made.text)) if limits.cpu and made and made.rows else 0
+        total += 1 + inner * (width(limits).bit_length() + 1)
+    return total
+
+
+def in_sequences(groups: list[list[Any]], cost: Callable[[int, Launch], int]) -> None:
     """Puts a Loop of one turn in place of launches that follow one another, in place; None is left where they were.
 
-    groups: the launches of each node. small: whether one, of the node of that number, is worth less than its start.
+    groups: the launches of each node. cost: how many barriers one, of the node of that number, brings; 0 if it is worth
+    more than its start.
     """
     run: list[tuple[int, int, Launch]] = []
     used: set[object] = set()
+    spent = 0
 
     def close() -> None:
         if len(run) > 1:
@@ -343,12 +356,15 @@ def in_sequences(groups: list[list[Any]], small: Callable[[int, Launch], bool]) 
 
     for g, group in enumerate(groups):
         for s, step in enumerate(group):
-            if isinstance(step, Launch) and small(g, step):
+            if isinstance(step, Launch) and 0 < (brought := cost(g, step)) <= MOST_BARRIERS:
                 more = buffers([step])
-                if len(run) == MOST_STAGES or len(used | more) > MAX_BUFFERS:
+                if spent + brought > MOST_BARRIERS or len(used | more) > MAX_BUFFERS:
                     close()
+                    spent = 0
                 run.append((g, s, step))
                 used.update(more)
+                spent += brought
             elif isinstance(step, Launch | Loop):
                 close()
+                spent = 0
     close()

@@ -17,7 +17,7 @@ from tflgpu.delegates import compilation, sequence
 from tflgpu.delegates.launch import Launch, Loop, Ref
 from tflgpu.delegates.lowering import recurrent_sequence
 from tflgpu.delegates.preprocess import active_lines
-from tflgpu.delegates.sequence import composed, fits, literal
+from tflgpu.delegates.sequence import MOST_BARRIERS, composed, fits, in_sequences, literal
 
 import tflgpu
 from tflgpu.builder import ModelBuilder
@@ -214,3 +214,11 @@ def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) 
 _NEGATED = {"EXPR": "(-x)", "X_T": "f32", "OUT_T": "f32", "X_AT": "(i)"}
 _PAIRS = [(Ref(0), Ref(1)), (Ref(0), Ref(2)), (Ref(1), Ref(3)), (Ref(4), Ref(1))]
 """The third reads what the first makes; the fourth writes what the third reads."""
+
+
+def test_a_sequence_has_no_more_barriers_than_compilers_stand() -> None:
+    groups: list[list[Any]] = [[Launch("softmax.softmax", (), (1,))] for _ in range(6)]
+    groups[3] = [Launch("softmax.softmax", (), (1,), defines={"LARGE": 1})]
+    in_sequences(groups, lambda group, launch: MOST_BARRIERS + 1 if launch.defines else MOST_BARRIERS // 2)
+    kinds = [type(step).__name__ for group in groups for step in group]
+    assert kinds == ["NoneType", "Loop", "Launch", "Launch", "NoneType", "Loop"]

@@ -110,7 +110,7 @@ class Compilation:
             if len(launches) < 2:
                 out.extend(launches)
             elif few and not any(single(launch, dialect) for launch in launches):
-                out.append(composed([Loop(tuple(launches), 1)], dialect, limits, self._memory))
+                out.append(composed([Loop(tuple(launches), 1)], dialect, limits, self._memory_of_nodes))
             else:
                 out.append(team(stages, dialect, limits))
             stages.clear()
@@ -203,6 +203,10 @@ class Compilation:
             root = self.roots.get(argument.tensor, argument.tensor)
             return id(self.boundary.get(root, self.specs[root].data))
         return id(argument) if key is None else ("arena", key)
+
+    def _memory_of_nodes(self, argument: Argument) -> object:
+        """The same for launches of several nodes, of which one may use in the arena what another has done with."""
+        return "arena" if self._key(argument) is not None else self._memory(argument)
 
     def _arena(self) -> dict[int, Any]:
         """Buffers for all that lives inside the part, each in place of others that are dead by then."""

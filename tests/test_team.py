@@ -104,6 +104,23 @@ def test_reductions_without_rows_of_their_own_are_whole_in_a_team() -> None:
     assert "team" in names
 
 
+def test_small_launches_of_several_nodes_use_again_what_is_done_with_only_then() -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    x, outs = g.input("x", "FLOAT32", [3, 5]), []
+    axis = g.constant("axis", np.array(0, np.int32))
+    for k, reverse in enumerate([False, True]):  # the second's sums lie in the arena where the first's were
+        sums, out = g.tensor(f"sums{k}", "FLOAT32", [3, 5]), g.tensor(f"out{k}", "FLOAT32", [3, 5])
+        g.node("CUMSUM", [x, axis], [sums], reverse=reverse)
+        g.node("CUMSUM", [sums, axis], [out], exclusive=reverse)
+        outs.append(out)
+    g.outputs(*outs)
+    model, inputs = m.build(), [np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)]
+    made_of, names = delegate()
+    assert_same(tflgpu_run(model, inputs, [made_of]), tflgpu_run(model, inputs), rtol=1e-5, atol=1e-5)
+    assert names == ["sequence"]
+
+
 COUNTING = """
 SINGLE kernel void count(global u32* cells, global i32* out) {
     JOIN

@@ -106,13 +106,15 @@ class Compilation:
 
         def close() -> None:
             launches = [stage.launch for stage in stages]
-            few = sum(barriers(launch, dialect, limits) for launch in launches) <= MOST_BARRIERS
             if len(launches) < 2:
                 out.extend(launches)
-            elif few and not any(single(launch, dialect) for launch in launches):
-                out.append(composed([Loop(tuple(launches), 1)], dialect, limits, self._memory_of_nodes))
-            else:
+            elif (
+                any(single(launch, dialect) for launch in launches)
+                or sum(barriers(launch, dialect, limits) for launch in launches) > MOST_BARRIERS
+            ):
                 out.append(team(stages, dialect, limits))
+            else:
+                out.append(composed([Loop(tuple(launches), 1)], dialect, limits, self._memory_of_nodes))
             stages.clear()
 
         for node, step in ((n, step) for n, group in zip(self.nodes, self.groups, strict=True) for step in group):

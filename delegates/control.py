@@ -11,13 +11,13 @@ from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share,
 from tflgpu.delegates.lowering.movement import WHOLE, copy, move
 from tflgpu.delegates.lowering.recurrent_sequence import small_step
 from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
+from tflgpu.delegates.sequence import MAX_BUFFERS, MOST_BARRIERS, buffers
 from tflgpu.delegates.subgraphs import Storage, lowered_graph, placed
 
 from tflgpu.graph import Graph, Node, TensorSpec
 
 MOST_LAUNCHES = 256
-MOST_BUFFERS = 96
-"""PoCL takes 1024 bytes of arguments."""
+"""Of a turn; on a CPU no more than a sequence may have barriers."""
 
 
 def _touches(step: Launch | Loop, argument: Argument) -> bool:
@@ -61,9 +61,10 @@ def while_(node: Node, limits: DeviceLimits) -> Lowered:
 def _checked(loop: Loop, limits: DeviceLimits) -> Loop:
     launches = list(loop.launches())
     require(limits.inner_barriers, "a loop that ends by a test, which the device's compiler does not stand")
-    require(len(launches) <= MOST_LAUNCHES, f"a turn of {len(launches)} launches")
-    buffers = {a if isinstance(a, Ref) else id(a) for x in launches for a in x.args if not isinstance(a, np.generic)}
-    require(len(buffers) <= MOST_BUFFERS, f"{len(buffers)} buffers in its graphs")
+    most = MOST_BARRIERS if limits.cpu else MOST_LAUNCHES
+    require(len(launches) <= most, f"a turn of {len(launches)} launches, where {most} are the most")
+    count = len(buffers(launches))
+    require(count <= MAX_BUFFERS, f"{count} buffers in its graphs, where {MAX_BUFFERS} are the most")
     return loop
 
 

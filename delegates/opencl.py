@@ -135,8 +135,8 @@ SCHED_YIELD = "-DSCHED_YIELD"
 EARLY = 4
 """Launches after which a part's queue is flushed for the first time."""
 
-
 PAGE = 4096
+"""Bytes at whose multiples a runtime takes memory of the host's for its own, as it is."""
 
 
 class SharedBuffer(cl.Buffer):

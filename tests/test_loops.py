@@ -230,3 +230,19 @@ def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pyt
     (part,) = interpreter._graphs[0].parts
     with pytest.raises(Unsupported, match="a turn of [0-9,]+ operations"):
         delegate.attach(interpreter._model, 1).check(part.nodes[0])
+
+
+def test_a_turn_of_more_launches_than_compilers_stand_stays_with_the_host(
+    delegate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tflgpu.delegates import control
+
+    from tflgpu.delegate import Unsupported
+
+    most = "MOST_BARRIERS" if delegate.device.limits.cpu else "MOST_LAUNCHES"
+    monkeypatch.setattr(control, most, 2)
+    interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
+    interpreter.allocate_tensors()
+    (part,) = interpreter._graphs[0].parts
+    with pytest.raises(Unsupported, match="a turn of [0-9]+ launches, where 2 are the most"):
+        delegate.attach(interpreter._model, 1).check(part.nodes[0])

@@ -20,8 +20,8 @@ import numpy as np
 from litert import machine
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import Limits, Unsupported
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.model.builder import ModelBuilder
 
 ROOT = Path(__file__).parent.parent
 SHORT, LONG = 8, 72

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 RESOLVERS = {"builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "xnnpack": "BUILTIN", "reference": "BUILTIN_REF"}
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from architectures import ARCHITECTURES, Array, Layer, Network, Shape, Value
 
-from tflgpu.builder import GraphBuilder, ModelBuilder
+from tflgpu.model.builder import GraphBuilder, ModelBuilder
 
 TYPES = ("float32", "float16", "int8")
 SCALE, ZERO_POINT = 0.05, -3

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 NONE = {"fused_activation_function": "NONE"}
 

@@ -7,9 +7,13 @@ from importlib.resources import files
 import numpy as np
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
-SOURCES = {"tflgpu.kernels": ".h", "tflgpu.kernels_cl": (".cl", ".clh"), "tflgpu.kernels_cuda": (".cu", ".cuh")}
+SOURCES = {
+    "tflgpu.delegates.kernels": ".h",
+    "tflgpu.kernels_cl": (".cl", ".clh"),
+    "tflgpu.kernels_cuda": (".cu", ".cuh"),
+}
 for package, suffixes in SOURCES.items():
     sources = [entry for entry in files(package).iterdir() if entry.name.endswith(suffixes)]
     assert sources and all(entry.read_text() for entry in sources), package

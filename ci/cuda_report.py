@@ -21,8 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from nvrtc import ARCHITECTURES, Compiled, Nvrtc
 from test_kernels import variants
-from tflgpu.delegates.cuda_compiler import OPTIONS
-from tflgpu.delegates.cuda_device import CudaDevice
+
+from tflgpu.delegates.cuda.compiler import OPTIONS
+from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.launch import source
 
 INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*(\S+)(.*?);", re.M)

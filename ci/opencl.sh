@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 python=$1/bin/python
 
 if "$python" -m pip install --quiet --disable-pip-version-check --editable '.[opencl-intel]' &&
-    "$python" -c 'from tflgpu.delegates.opencl import find_device; find_device("intel cpu")' 2>/dev/null; then
+    "$python" -c 'from tflgpu.delegates.opencl.device import find_device; find_device("intel cpu")' 2>/dev/null; then
     echo "Intel's OpenCL runtime: there"
 else
     echo "Intel's OpenCL runtime: NOT THERE; its tests are skipped (pip install 'tflgpu[opencl-intel]', Linux x86-64)"

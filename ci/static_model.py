@@ -7,9 +7,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from tflgpu.builder import GraphBuilder, ModelBuilder
-from tflgpu.graph import Node, TensorSpec
-from tflgpu.loader import load
+from tflgpu.model.builder import GraphBuilder, ModelBuilder
+from tflgpu.model.graph import Node, TensorSpec
+from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS
 from tflgpu.shapes import infer_stage
 

@@ -9,9 +9,15 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from tflgpu.delegates import control as control  # which registers how WHILE and IF are lowered
+
+from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
+from tflgpu.delegates.autotune import Tuner
+from tflgpu.delegates.control_flow import control as control  # which registers how WHILE and IF are lowered
 from tflgpu.delegates.device import Call, Device, DeviceLimits
-from tflgpu.delegates.fuse import joined, shares
+from tflgpu.delegates.fusion.fuse_elementwise import joined, shares
+from tflgpu.delegates.fusion.fuse_row_chains import with_row_chains
+from tflgpu.delegates.fusion.fuse_separable import with_separable
+from tflgpu.delegates.fusion.match_patterns import lowered
 from tflgpu.delegates.launch import (
     LIBRARY,
     Argument,
@@ -27,21 +33,15 @@ from tflgpu.delegates.launch import (
     launches_of,
     source,
 )
-from tflgpu.delegates.lowering.movement import copy
-from tflgpu.delegates.patterns import lowered
-from tflgpu.delegates.row_chains import with_row_chains
-from tflgpu.delegates.separable import with_separable
-from tflgpu.delegates.sequence import MOST_BARRIERS, barriers, composed, fits
-from tflgpu.delegates.team import Stage, single, team
-from tflgpu.delegates.team import fits as room
-from tflgpu.delegates.tune import Tuner
-
-from tflgpu.cost import macs
-from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
-from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.delegates.lowering.movement.movement import copy
+from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, barriers, composed, fits
+from tflgpu.delegates.megakernel.persistent_kernel import Stage, single, team
+from tflgpu.delegates.megakernel.persistent_kernel import fits as room
+from tflgpu.delegation.cost import macs
+from tflgpu.delegation.partitioner import Part, operations
 from tflgpu.memory import Tensor, arena, exchange
+from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OpError
-from tflgpu.partition import Part, operations
 
 SMALL_LAUNCH = 8192
 """Elements or products of a launch that is worth no start of its own on a CPU."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tflgpu.delegates.launch import Dialect
-
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 
 Call = Callable[[], None]
 
@@ -24,14 +23,14 @@ class DeviceLimits:
     max_block: work-items in a block. alignment: bytes at which a slice of a buffer may start. double: whether the
     device computes in float64. exact_division: whether it rounds float32 quotients and roots correctly. cpu: whether it
     is a CPU, which wants wide vectors, few work-items and no local memory. vector: floats in the widest vector that is
-    safe there. units: compute units. tiles: whether there are kernels of lowering/tiles.py for it. chains: whether
-    there is one for what fuse.py joins. precision: "fp32", "tf32" or "fp16": what operands of products of floats may be
+    safe there. units: compute units. tiles: whether there are kernels of register_tiles.py for it. chains: whether
+    fuse_elementwise.py has one. precision: "fp32", "tf32" or "fp16": what operands of products of floats may be
     rounded to; sums are float32 always.
-    dot: whether products of bytes go to the kernels of lowering/dot.py. assembly: whether it runs their assembly.
+    dot: whether products of bytes go to the kernels of vnni.py. assembly: whether it runs their assembly.
     inner_barriers: whether functions that a kernel calls, and loops, may have barriers: whether there can be sequences.
-    teams: whether launches that follow one another become one by team.py.
-    warps: whether there are the kernels of lowering/gemm.py for it. tensor_cores: whether these may use tensor cores.
-    library: whether it has the routines of lowering/library.py.
+    teams: whether launches that follow one another become one by persistent_kernel.py.
+    warps: whether there are the kernels of tensor_core.py for it. tensor_cores: whether these may use tensor cores.
+    library: whether it has the routines of cublas.py.
     blocks: how many blocks of one launch may wait for one another, so that they can share a sequence's work.
     """
 

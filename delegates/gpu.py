@@ -9,20 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
+
 from tflgpu.delegates.compilation import Compilation
 from tflgpu.delegates.device import Call, Device
-from tflgpu.delegates.fold import folded
+from tflgpu.delegates.fusion.fold_conv_padding import folded
 from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
-from tflgpu.delegates.lowering.bodies import with_body
-from tflgpu.delegates.sequence import fits
-
-from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Array, Graph, Model, Node, Shape, TensorSpec
+from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
+from tflgpu.delegates.megakernel.barrier_kernel import fits
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor, Variable
+from tflgpu.model.graph import Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.ops.registry import OPS
-from tflgpu.ops.variables import assigned
-from tflgpu.partition import Part
+from tflgpu.ops.state.variables import assigned
 
 
 class GpuDelegate:

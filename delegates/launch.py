@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 
 MAX_ELEMENTS = 2**31 - 1
 """Kernels index with int; a tensor of more elements stays on the CPU."""
@@ -75,7 +75,7 @@ class Launch:
     kernel: file stem and function name, "softmax.softmax"; of stem LIBRARY, a routine of the vendor's. args, in the
     kernel's parameter order: a Ref or a Temp is a device buffer, a NumPy scalar goes by value, an array or Packed is
     uploaded once when the part is compiled.
-    variants: other launches with the same results, of which tune.py may find one faster. before: launches that run
+    variants: other launches with the same results, of which autotune.py may find one faster. before: launches that run
     right before this one and belong to it.
     threads: work-items in all, rounded up to whole blocks; none is run where any is 0. texts: by the suffix of a
     dialect, what stands in the place of the kernel's file, for operators that are not ours.
@@ -152,7 +152,7 @@ def launches_of(steps: Iterable[Launch | Share | Loop]) -> Iterator[Launch]:
             yield from step.launches()
 
 
-SHARED = files("tflgpu.kernels")
+SHARED = files("tflgpu.delegates.kernels")
 """What every dialect compiles, with the words of its prelude."""
 
 

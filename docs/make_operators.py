@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tflgpu.graph import DTYPES
+from tflgpu.model.graph import DTYPES
+from tflgpu.model.schema import BUILTIN_OPERATORS
 from tflgpu.ops.registry import OPS, Op
-from tflgpu.schema import BUILTIN_OPERATORS
 
 PAGE = Path(__file__).parent / "operators.md"
 README = Path(__file__).parent.parent / "README.md"

@@ -1,6 +1,6 @@
 // out (n, oh, ow, c) = x (n, h, w, c) of 8-bit codes, each channel convolved with its own weights, plus bias (c), by the
 // processor's own instruction for four products of bytes and their sum where CALCULATE, a row's products in assembly, is
-// given by lowering/depthwise_dot.py, else in plain C.
+// given by lowering/convolution/depthwise_vnni.py, else in plain C.
 // Rows of x are kept as quads: of every second place the codes of four places side by side, of VW channels, with their
 // top bits flipped by FLIP; the last KH rows in a ring. A quad makes an output, or, for TWICE, two, from CHUNKS quads.
 // weights: of each VW channels (KH, CHUNKS, 1 + TWICE, VW, 4). A work-item takes `share` units one after another, each a

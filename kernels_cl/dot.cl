@@ -1,6 +1,6 @@
 // Products of 8-bit codes, tiles of MR rows by NV vectors of channels, by the processor's own instruction for four
 // products of bytes and their sum (AVX512-VNNI) where CALCULATE, a tile's product in assembly, is given by
-// lowering/dot.py, else in plain C.
+// lowering/gemm/vnni.py, else in plain C.
 // dot_tiles: out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights, plus bias. weights: panels of NR channels, each
 // (steps, NR, 4), steps = kh * kw * c / 4 rounded up, padded with zeros; in plain C (steps * 4, NR).
 // x's codes become unsigned ones by flipping their top bit where FLIP is 128; the bias answers for that.

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
+from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OPS, prepare
-from tflgpu.partition import Part
 
 POISON = 0xA5
 

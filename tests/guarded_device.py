@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pyopencl as cl
-from tflgpu.delegates.opencl import OpenClDevice, cache_folder, find_device
+
+from tflgpu.delegates.opencl.device import OpenClDevice, cache_folder, find_device
 
 GUARD = 256
 POISON = 0xA5

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import tflgpu
-from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Array, Node
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
-from tflgpu.partition import Part
+from tflgpu.model.graph import Array, Node
 
 INTERPRETERS = {
     "ai_edge_litert.interpreter": "pip install ai-edge-litert",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 NONE = {"fused_activation_function": "NONE"}
 Variables = Sequence[tuple[str, Sequence[int]]]

@@ -10,8 +10,8 @@ from team_models import network
 from test_loops import FLOATS, dense, filling, loop, nested
 from test_stablehlo_indexing import scatter_model
 
-from tflgpu.builder import ModelBuilder
-from tflgpu.graph import Array
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Array
 
 _NONE = {"fused_activation_function": "NONE"}
 _WINDOW = {"padding": "SAME", "stride_w": 2, "stride_h": 1, "dilation_w_factor": 1, "dilation_h_factor": 2}

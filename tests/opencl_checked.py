@@ -21,7 +21,7 @@ from recurrent_models import answers
 from test_delegates_more import RECURRENT
 
 import tflgpu
-from tflgpu.delegate import load_delegate
+from tflgpu.delegation.delegate import load_delegate
 
 QUERY = "\nOclgrind - OpenCL runtime error detected\n\tFunction: clGetDeviceInfo\n"
 """How Oclgrind complains of a question about a device of OpenCL 2, which pyopencl asks."""

@@ -32,7 +32,7 @@ def require_oclgrind() -> Path:
 def require_intel() -> str:
     """The `device` option that chooses Intel's CPU runtime; skips the test where it is not to be had."""
     pytest.importorskip("pyopencl")
-    from tflgpu.delegates.opencl import find_device
+    from tflgpu.delegates.opencl.device import find_device
 
     try:
         find_device("intel cpu")

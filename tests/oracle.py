@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 from tolerances import TOLERANCES
 
-from tflgpu.builder import ModelBuilder
 from tflgpu.conformance.reference import answer
+from tflgpu.model.builder import ModelBuilder
 
 Array = npt.NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.builder import GraphBuilder, ModelBuilder
+from tflgpu.model.builder import GraphBuilder, ModelBuilder
 
 NONE = {"fused_activation_function": "NONE"}
 

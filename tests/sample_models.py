@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from flatbuffers import flexbuffers
 
-from tflgpu.builder import ModelBuilder
-from tflgpu.graph import DimensionMetadata, Sparsity
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import DimensionMetadata, Sparsity
 
 CSR = Sparsity(
     (0, 1),

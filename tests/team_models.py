@@ -1,4 +1,4 @@
-"""Small networks whose launches become one by delegates/team.py: of vectors, of rows and of others mixed."""
+"""Small networks whose launches become one by persistent_kernel.py: of vectors, of rows and of others mixed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.builder import ModelBuilder
-from tflgpu.graph import Array
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Array
 
 NONE = {"fused_activation_function": "NONE"}
 ONE_BY_ONE = {"padding": "SAME", "stride_w": 1, "stride_h": 1, **NONE}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from guests import INTERPRETERS, WANT, Numpy, OnDevice, X, google_interpreter, interpreter, parts, result
 from sample_models import MIXED, around_a_tile, chain
-from tflgpu.delegates.abi import structs
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.delegates.abi import structs
+from tflgpu.model.builder import ModelBuilder
 
 
 @pytest.mark.parametrize("name", INTERPRETERS)

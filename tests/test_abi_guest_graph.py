@@ -12,12 +12,12 @@ from guests import FUNCTIONS, Numpy, interpreter, parts, result
 from oracle import one_op, tflgpu_run
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Node
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Node
 from tflgpu.ops.registry import OPS, prepare
-from tflgpu.partition import Part
 
 
 def test_quantized_constants_and_options_arrive_as_in_our_interpreter(google: Any) -> None:

@@ -16,8 +16,8 @@ from oracle import one_op
 from sample_models import MIXED, around_a_tile, chain
 
 import tflgpu
-from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Node
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.model.graph import Node
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3) - 2
 RUNTIMES = ["ai_edge_litert.interpreter", "tflgpu"]

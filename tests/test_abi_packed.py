@@ -9,7 +9,7 @@ import pytest
 from abi_libraries import compiled
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 RUNTIMES = ["ai_edge_litert.interpreter", "tflgpu"]
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from abi_libraries import compiled
+
+import tflgpu
 from tflgpu.delegates.abi import builtin_data, structs
 from tflgpu.delegates.abi.builtin_data import PARAMS
 from tflgpu.delegates.abi.variadic import formatted
-
-import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.graph import Options
-from tflgpu.schema import BUILTIN_OPERATORS, ENUMS, OPTIONS_OF, TABLES, Field
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Options
+from tflgpu.model.schema import BUILTIN_OPERATORS, ENUMS, OPTIONS_OF, TABLES, Field
 
 POINTERS = ("VAR_HANDLE", "BUCKETIZE", "STABLEHLO_COMPOSITE")
 SIZES = ";".join(

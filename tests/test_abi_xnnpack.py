@@ -18,7 +18,7 @@ from oracle import assert_same, litert
 from xnnpack import XnnPack, library
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 ZOO = Path(__file__).parent.parent.parent / "shared" / "corpus" / "zoo"
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from oracle import one_op, tflgpu_run
 from single_op import refused_by_both, same_as_litert
 
-from tflgpu import fixed_point as fp
-from tflgpu.ops import code_pairs
+from tflgpu.arithmetic import fixed_point as fp
+from tflgpu.ops.elementwise import quantized_binary
 
 derandomized = settings(max_examples=12, derandomize=True, deadline=None)
 COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
@@ -147,7 +147,7 @@ def test_table_of_pairs_is_the_computation(op, scales):
     data = model(op, "INT8", [a.shape] * 2, scales)
     [by_table] = tflgpu_run(data, [a, b])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code_pairs, "TABLE_FROM", 1 << 20)
+        patch.setattr(quantized_binary, "TABLE_FROM", 1 << 20)
         [computed] = tflgpu_run(data, [a, b])
     np.testing.assert_array_equal(by_table, computed)
 
@@ -161,7 +161,9 @@ def test_tables_of_codes_are_the_rescaled_result(real, seed, join):
     first, second = rng.integers(-limit, limit, (2, 256), endpoint=True)
     a, b = rng.integers(-128, 128, (2, 500)).astype(np.int8)
     got, zero = np.empty(500, np.int8), int(rng.integers(-128, 128))
-    code_pairs.by_tables(join, first, second, (m, e), zero, -100, 90).compute(a, b, got, *np.empty((2, 500), np.int64))
+    quantized_binary.by_tables(join, first, second, (m, e), zero, -100, 90).compute(
+        a, b, got, *np.empty((2, 500), np.int64)
+    )
     rescaled = fp.mbqm(join(first[a.view(np.uint8)], second[b.view(np.uint8)]), m, e).astype(np.int64)
     np.testing.assert_array_equal(got, np.clip(rescaled + zero, -100, 90))
 

@@ -7,7 +7,7 @@ import pytest
 from oracle import one_op, tflgpu_run
 
 from tflgpu import Interpreter
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 from tflgpu.ops.arity import ARITY
 from tflgpu.ops.registry import OPS
 

@@ -9,8 +9,8 @@ import pytest
 from oracle import assert_same, litert, one_op
 from sample_models import ATTRIBUTES, CSR, rich, small
 
-from tflgpu.builder import ModelBuilder
-from tflgpu.loader import load
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.loader import load
 
 BOTH = pytest.mark.parametrize("external", [False, True], ids=["inside", "outside"])
 X = np.array([[1, 20, -30, 4]], np.int8)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Graph, Node, TensorSpec
-from tflgpu.partition import Part, contracted, groups_of, partition
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.partitioner import Part, contracted, groups_of, partition
+from tflgpu.model.graph import Graph, Node, TensorSpec
 
 
 class Claimer:

@@ -11,9 +11,9 @@ pytest.importorskip("typer")
 from typer.testing import CliRunner
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
 from tflgpu.cli.app import app
 from tflgpu.cli.models import console
+from tflgpu.model.builder import ModelBuilder
 
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 FLOAT32 = str(DIGITS / "digits_float32.tflite")

@@ -76,7 +76,7 @@ EMULATED_DELEGATED = 40
 
 
 def test_cuda_on_the_emulator_keeps_the_contracts() -> None:
-    programs = pytest.importorskip("tflgpu.delegates.emulated_programs")
+    programs = pytest.importorskip("tflgpu.delegates.emulator.programs")
     try:
         programs.compiler()
     except ValueError as error:

@@ -6,7 +6,7 @@ from delegate_cases import CASES
 from more_delegate_cases import MORE_CASES
 from test_delegates_more import RECURRENT
 
-from tflgpu.loader import load
+from tflgpu.model.loader import load
 
 UPSTREAMS = """
     ABS ADD ADD_N ARG_MAX ATAN2 AVERAGE_POOL_2D BATCH_MATMUL BITCAST BITWISE_XOR CAST CEIL CONCATENATION CONV_2D

@@ -14,11 +14,11 @@ from delegate_cases import CASES, Case
 from loop_models import large
 from more_delegate_cases import MORE_CASES
 from oracle import assert_same, one_op, tflgpu_run
-from tflgpu.delegates.emulated_programs import compiler
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import load_delegate
+from tflgpu.delegates.emulator.programs import compiler
+from tflgpu.delegation.delegate import load_delegate
+from tflgpu.model.builder import ModelBuilder
 
 DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
 """On a GPU machine its number, e.g. 0: the same tests then run there, without the emulator's checks."""
@@ -121,9 +121,10 @@ def test_the_fastest_variant_is_taken_and_remembered(
     kind: str, cublas_is_fast: bool, monkeypatch: Any, tmp_path: Any
 ) -> None:
     from cuda_cases import product, products
-    from tflgpu.delegates import cuda_emulator
 
-    now, put_on_stream = [0.0], cuda_emulator.Stream.do
+    from tflgpu.delegates.emulator import device
+
+    now, put_on_stream = [0.0], device.Stream.do
 
     def do(self: Any, work: Any) -> None:
         def timed() -> None:
@@ -136,8 +137,8 @@ def test_the_fastest_variant_is_taken_and_remembered(
     case = products("p", (2, 5, 8), (2, 8, 7)) if kind == "products" else product("p", kind, 5, 36, 64)
     model, values = case.model(), whole_numbers(case)
     want = tflgpu_run(model, values)
-    monkeypatch.setattr(cuda_emulator.Stream, "do", do)
-    monkeypatch.setattr(cuda_emulator, "clock", lambda: now[0])
+    monkeypatch.setattr(device.Stream, "do", do)
+    monkeypatch.setattr(device, "clock", lambda: now[0])
     options = {"device": DEVICE, "autotune": True, "profile": True, "cache_dir": str(tmp_path)}
     first = load_delegate("cuda", options)
     np.testing.assert_array_equal(tflgpu_run(model, values, [first])[0], want[0])

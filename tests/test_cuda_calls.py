@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from loop_models import large
 from oracle import one_op
-from tflgpu.delegates.cublas import DEFAULT_ALGORITHM, F16, F32, FUNCTIONS, I8, KINDS, functions
-from tflgpu.delegates.cuda_compiler import GRID_WIDE, Compiler, header_folders
-from tflgpu.delegates.cuda_device import CudaDevice
-from tflgpu.delegates.cuda_emulator import Emulator
-from tflgpu.delegates.emulated_programs import compiler
-from tflgpu.delegates.gpu import GpuDelegate
 
 import tflgpu
-from tflgpu.delegate import Limits
+from tflgpu.delegates.cuda.compiler import GRID_WIDE, Compiler, header_folders
+from tflgpu.delegates.cuda.cublas import DEFAULT_ALGORITHM, F16, F32, FUNCTIONS, I8, KINDS, functions
+from tflgpu.delegates.cuda.device import CudaDevice
+from tflgpu.delegates.emulator.device import Emulator
+from tflgpu.delegates.emulator.programs import compiler
+from tflgpu.delegates.gpu import GpuDelegate
+from tflgpu.delegation.delegate import Limits
 
 cupy = pytest.importorskip("cupy", reason="pip install cupy-cuda12x: its signatures need no GPU")
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflgpu.delegates.cuda_emulator import Emulator, Stream, ndarray
-from tflgpu.delegates.emulated_programs import compiler
+
+from tflgpu.delegates.emulator.device import Emulator, Stream, ndarray
+from tflgpu.delegates.emulator.programs import compiler
 
 try:
     compiler()

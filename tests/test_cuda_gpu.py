@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflgpu.delegates.emulated_programs import compiler
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import load_delegate
+from tflgpu.delegates.emulator.programs import compiler
+from tflgpu.delegation.delegate import load_delegate
+from tflgpu.model.builder import ModelBuilder
 
 DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
 EMULATED = DEVICE == "emulator"

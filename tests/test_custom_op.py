@@ -12,8 +12,8 @@ from flatbuffers import flexbuffers
 from oracle import assert_same, one_op, tflgpu_run
 
 import tflgpu
-from tflgpu.graph import Array, Node
-from tflgpu.ops.custom import custom_op
+from tflgpu.model.graph import Array, Node
+from tflgpu.ops.custom.custom import custom_op
 from tflgpu.ops.registry import OPS
 
 

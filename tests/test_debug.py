@@ -3,7 +3,7 @@
 import pytest
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 
 def negated() -> bytes:

@@ -13,12 +13,12 @@ import pytest
 from oracle import one_op
 
 import tflgpu
-from tflgpu import delegate as delegates
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import LIMIT_OPTIONS, Limits, Unsupported, load_delegate, read_limits, read_options
-from tflgpu.graph import Node
+from tflgpu.delegation import delegate as delegates
+from tflgpu.delegation.delegate import LIMIT_OPTIONS, Limits, Unsupported, load_delegate, read_limits, read_options
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
-from tflgpu.partition import Part
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Node
 
 
 class Negator:

@@ -14,8 +14,8 @@ from delegate_cases import CASES
 from oracle import assert_same, tflgpu_run
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import load_delegate
+from tflgpu.delegation.delegate import load_delegate
+from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")
 
@@ -57,7 +57,7 @@ ILLEGAL: dict[str, list[Any]] = {
 
 
 def test_every_option_that_the_delegate_knows_is_tried_here() -> None:
-    from tflgpu.delegates.opencl import OPTIONS
+    from tflgpu.delegates.opencl.device import OPTIONS
 
     assert set(NAMES) <= OPTIONS.keys()
     assert legal_options().keys() == set(NAMES)
@@ -201,7 +201,7 @@ sys.path.insert(0, {os.path.dirname(__file__)!r})
 import pyopencl as cl
 from delegate_cases import CASES
 from oracle import tflgpu_run
-from tflgpu.delegate import load_delegate
+from tflgpu.delegation.delegate import load_delegate
 built = 0
 class Program(cl.Program):
     def __init__(self, context, *rest):

@@ -12,9 +12,9 @@ from oracle import assert_same
 from test_partition import Taker, random_graph
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.graph import Graph
-from tflgpu.partition import partition
+from tflgpu.delegation.partitioner import partition
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Graph
 
 
 def fewest_parts(graph: Graph, mine: set[str]) -> int:

@@ -21,8 +21,8 @@ from test_stablehlo_indexing import scatter_model
 from test_svdf import float_model, integer_model
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import Limits, load_delegate
+from tflgpu.delegation.delegate import Limits, load_delegate
+from tflgpu.model.builder import ModelBuilder
 
 Model = tuple[bytes, list[Any]]
 
@@ -30,13 +30,14 @@ Model = tuple[bytes, list[Any]]
 def opencl() -> Any:
     pytest.importorskip("pyopencl")
     from guarded_device import GuardedDevice
+
     from tflgpu.delegates.gpu import GpuDelegate
 
     return GpuDelegate("opencl", GuardedDevice(), Limits(require_full=True))
 
 
 def cuda() -> Any:
-    from tflgpu.delegates.emulated_programs import compiler
+    from tflgpu.delegates.emulator.programs import compiler
 
     try:
         compiler()

@@ -7,7 +7,7 @@ import pytest
 from flatbuffers import flexbuffers
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.ops.heap_order import partial_sort, pop_heap, push_heap
+from tflgpu.ops.custom.heap_order import partial_sort, pop_heap, push_heap
 
 
 def agree(data, inputs, **tolerance):

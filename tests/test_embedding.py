@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 F = np.float32
 IDS = np.array([4, 0, 0, 2], np.int32)

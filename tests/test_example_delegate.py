@@ -9,7 +9,7 @@ import pytest
 from oracle import assert_same, tflgpu_run
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "numpy_delegate"
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tflgpu import fixed_point as fp
-from tflgpu.code_tables import lut_int16, lut_int16_lookup
-from tflgpu.fixed_point_functions import (
+from tflgpu.arithmetic import fixed_point as fp
+from tflgpu.arithmetic.fixed_point_functions import (
     exp_on_negative_values,
     gemmlowp_logistic,
     gemmlowp_tanh,
@@ -19,6 +18,7 @@ from tflgpu.fixed_point_functions import (
     log_x,
     one_over_one_plus_x,
 )
+from tflgpu.arithmetic.lookup_tables import lut_int16, lut_int16_lookup
 
 derandomized = settings(max_examples=30, derandomize=True, deadline=None)
 int32s = st.integers(-(2**31), 2**31 - 1)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.builder import ModelBuilder
-from tflgpu.ops.integer_matmul import IntegerMatrix
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.ops.matmul.integer_matmul import IntegerMatrix
 
 F = np.float32
 LIMITS = {"INT8": (-128, 128), "UINT8": (0, 256), "INT16": (-32768, 32768), "INT4": (-7, 8), "INT2": (-1, 2)}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import litert, one_op, tflgpu_run
 
-from tflgpu.ops.hybrid import HybridMatrix, RowQuantizer
+from tflgpu.ops.matmul.hybrid import HybridMatrix, RowQuantizer
 
 F = np.float32
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 
 @pytest.fixture(params=["tflgpu", "litert"])

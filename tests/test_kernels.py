@@ -21,22 +21,22 @@ from loop_models import large
 from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
 from pattern_models import ATTENTIONS, NORMS
-from tflgpu.delegates import control as control  # which registers how WHILE is lowered
-from tflgpu.delegates.cuda_compiler import OPTIONS
-from tflgpu.delegates.cuda_device import CudaDevice
-from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.fuse import joined, shares
-from tflgpu.delegates.launch import LIBRARY, SHARED, Launch, Loop, Lowered, launches_of, source
-from tflgpu.delegates.lowering.bodies import with_body
-from tflgpu.delegates.patterns import lowered
-from tflgpu.delegates.row_chains import with_row_chains
-from tflgpu.delegates.separable import with_separable
-from tflgpu.delegates.sequence import composed
 
-from tflgpu.executor import Session
-from tflgpu.loader import load
+from tflgpu.delegates.control_flow import control as control  # which registers how WHILE is lowered
+from tflgpu.delegates.cuda.compiler import OPTIONS
+from tflgpu.delegates.cuda.device import CudaDevice
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.fusion.fuse_elementwise import joined, shares
+from tflgpu.delegates.fusion.fuse_row_chains import with_row_chains
+from tflgpu.delegates.fusion.fuse_separable import with_separable
+from tflgpu.delegates.fusion.match_patterns import lowered
+from tflgpu.delegates.launch import LIBRARY, SHARED, Launch, Loop, Lowered, launches_of, source
+from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
+from tflgpu.delegates.megakernel.barrier_kernel import composed
+from tflgpu.delegation.partitioner import Part
+from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS
-from tflgpu.partition import Part
+from tflgpu.runtime.executor import Session
 
 FOLDERS = {"cl": "tflgpu.kernels_cl", "cu": "tflgpu.kernels_cuda"}
 KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void '}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from sample_models import rich, small
 
-from tflgpu.builder import ModelBuilder
-from tflgpu.graph import DimensionMetadata, Model, Sparsity
-from tflgpu.loader import check_operators, load
-from tflgpu.ops.registry import OPS
-from tflgpu.schema import BUILTIN_OPERATORS
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import DimensionMetadata, Model, Sparsity
+from tflgpu.model.loader import load
+from tflgpu.model.schema import BUILTIN_OPERATORS
+from tflgpu.ops.registry import OPS, check_operators
 
 CORPUS = Path(__file__).parents[1].parent / "shared" / "corpus" / "ops"
 

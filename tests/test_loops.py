@@ -13,9 +13,9 @@ from test_delegates_more import cuda, opencl
 from test_sequence import cuda_in_blocks, intel
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.list_writes import with_list_writes
-from tflgpu.loader import load
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.loader import load
+from tflgpu.runtime.list_writes import with_list_writes
 
 
 @pytest.fixture(scope="module", params=[intel, cuda, cuda_in_blocks], ids=lambda make: make.__name__)
@@ -219,12 +219,11 @@ def test_the_report_says_which_graphs_run_with_a_node(delegate: Any) -> None:
 
 
 def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tflgpu.delegates.lowering import recurrent_sequence
+    from tflgpu.delegates.lowering.recurrent import sequence
+    from tflgpu.delegation.delegate import Unsupported
 
-    from tflgpu.delegate import Unsupported
-
-    monkeypatch.setattr(recurrent_sequence, "SMALL_STEP", 100)
-    monkeypatch.setattr(recurrent_sequence, "SMALL_STEP_OF_A_GPU", 1)
+    monkeypatch.setattr(sequence, "SMALL_STEP", 100)
+    monkeypatch.setattr(sequence, "SMALL_STEP_OF_A_GPU", 1)
     interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
     interpreter.allocate_tensors()
     (part,) = interpreter._graphs[0].parts
@@ -235,9 +234,8 @@ def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pyt
 def test_a_turn_of_more_launches_than_compilers_stand_stays_with_the_host(
     delegate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tflgpu.delegates import control
-
-    from tflgpu.delegate import Unsupported
+    from tflgpu.delegates.control_flow import control
+    from tflgpu.delegation.delegate import Unsupported
 
     most = "MOST_BARRIERS" if delegate.device.limits.cpu else "MOST_LAUNCHES"
     monkeypatch.setattr(control, most, 2)

@@ -20,7 +20,7 @@ from recurrent_models import (
 )
 
 from tflgpu import Interpreter
-from tflgpu.ops import lstm_float
+from tflgpu.ops.recurrent import lstm_float
 
 CONFIGURATIONS: list[dict[str, Any]] = [
     {},

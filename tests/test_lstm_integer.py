@@ -13,8 +13,8 @@ from oracle import Array, one_op
 from recurrent_models import Spec, assert_same_as_litert, variable
 
 from tflgpu import Interpreter
-from tflgpu.fixed_point import mbqm
-from tflgpu.ops.lstm_codes import mbqm_up, shift_right, table
+from tflgpu.arithmetic.fixed_point import mbqm
+from tflgpu.ops.recurrent.lstm_fixed_point import mbqm_up, shift_right, table
 
 CONFIGURATIONS: list[dict[str, Any]] = [
     {},

@@ -138,9 +138,8 @@ def test_strided_slice_at_an_index_that_is_an_input_has_a_known_shape():
 def test_a_slice_that_waits_for_its_begin_is_left_to_the_cpu():
     from tflgpu.delegates.device import DeviceLimits
     from tflgpu.delegates.lowering import lower
-
-    from tflgpu.delegate import Unsupported
-    from tflgpu.loader import load
+    from tflgpu.delegation.delegate import Unsupported
+    from tflgpu.model.loader import load
 
     bounds = {"type": "INT32", "shape": (1,)}
     data = strided_slice(example("FLOAT32", (5, 6)), "FLOAT32", bounds, bounds, ints(1), (0, 0, 0, 0, 1))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from opencl_cases import TEAM_CASES
 from opencl_runtimes import require_oclgrind, under_oclgrind
+
 from tflgpu.delegates.launch import SHARED
 
 pytest.importorskip("pyopencl")

@@ -14,8 +14,8 @@ from delegate_cases import CASES
 from oracle import assert_same, one_op, tflgpu_run
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import Limits, load_delegate
+from tflgpu.delegation.delegate import Limits, load_delegate
+from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")
 
@@ -137,7 +137,7 @@ def test_compiled_programs_are_kept_on_disk_and_a_broken_one_is_replaced(tmp_pat
 
 
 def test_a_kept_program_without_the_kernel_is_replaced(device: Any, tmp_path: Any) -> None:
-    from tflgpu.delegates.opencl import OpenClDevice
+    from tflgpu.delegates.opencl.device import OpenClDevice
 
     texts = [f"kernel void {name}(global float *x) {{ x[get_global_id(0)] = 1; }}" for name in ("one", "other")]
     first = OpenClDevice(device._device, tmp_path)
@@ -157,7 +157,7 @@ def test_text_that_does_not_compile_is_shown_with_its_line_numbers(device: Any, 
 
 UNBUILDABLE = """
 from tflgpu.delegates.device import CompileError
-from tflgpu.delegates.opencl import OpenClDevice, find_device
+from tflgpu.delegates.opencl.device import OpenClDevice, find_device
 device = OpenClDevice(find_device("cpu"))
 wide = "kernel void wide(global const ulong* x, global ulong* y, int n) {"
 wide += "for (int k = 0; k < n; k += 8) vstore8(vload8(0, x + k), 0, y + k); }"

@@ -10,8 +10,8 @@ import pytest
 from opencl_runtimes import require_intel
 from oracle import assert_same, one_op, tflgpu_run
 
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import load_delegate
+from tflgpu.delegation.delegate import load_delegate
+from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")
 
@@ -86,7 +86,7 @@ def test_tuned_variants_give_the_same_results_and_are_remembered(runtime: str, t
 
 
 def test_a_damaged_file_of_choices_is_as_none(tmp_path: Path) -> None:
-    from tflgpu.delegates.tune import Tuner
+    from tflgpu.delegates.autotune import Tuner
 
     tuner = Tuner("device", tmp_path)
     assert tuner._path is not None

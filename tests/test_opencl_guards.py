@@ -14,7 +14,7 @@ from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
 
 import tflgpu
-from tflgpu.delegate import Limits
+from tflgpu.delegation.delegate import Limits
 
 cl = pytest.importorskip("pyopencl")
 

@@ -12,7 +12,7 @@ import pytest
 from opencl_runtimes import require_intel
 from oracle import assert_same, one_op, tflgpu_run
 
-from tflgpu.delegate import load_delegate
+from tflgpu.delegation.delegate import load_delegate
 
 cl = pytest.importorskip("pyopencl")
 FLOAT = {"type": "FLOAT32", "shape": (3, 300)}
@@ -29,7 +29,7 @@ MODELS = {
 @pytest.mark.parametrize("kernel", MODELS)
 @pytest.mark.parametrize("standard", ["1.2", "3.0"])
 def test_a_block_reduces_within_sub_groups_first(kernel: str, standard: str) -> None:
-    from tflgpu.delegates.opencl import SUBGROUPS
+    from tflgpu.delegates.opencl.device import SUBGROUPS
 
     options = {"device": require_intel(), "cache_dir": "none", "profile": "1", "require_full": "1"}
     delegate: Any = load_delegate("opencl", options)
@@ -58,7 +58,7 @@ def test_a_block_reduces_within_sub_groups_first(kernel: str, standard: str) -> 
 def test_kernels_are_compiled_for_sub_groups_where_a_gpu_has_them(
     kind: str, version: str, extensions: str, wanted: list[str]
 ) -> None:
-    from tflgpu.delegates.opencl import language
+    from tflgpu.delegates.opencl.device import language
 
     device: Any = SimpleNamespace(type=getattr(cl.device_type, kind), version=version, extensions=extensions)
     assert language(device) == wanted

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracle import assert_same, one_op, tflgpu_run
 from single_op import FIXED_SIZE, example, model_of, refused_by_both, same_as_litert
 
-from tflgpu.ops.padding import SMALL_NBYTES, Placement, borders
+from tflgpu.ops.movement.padding import SMALL_NBYTES, Placement, borders
 
 derandomized = settings(max_examples=30, derandomize=True, deadline=None)
 sizes = st.sampled_from([1, 2, 3, 5])

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Graph, Node, TensorSpec
-from tflgpu.partition import Part, partition
-from tflgpu.report import delegation_report
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.partitioner import Part, partition
+from tflgpu.delegation.report import delegation_report
+from tflgpu.model.graph import Graph, Node, TensorSpec
 
 
 class Taker:

@@ -19,9 +19,9 @@ from pattern_models import (
     Writer,
     inputs_of,
 )
-from tflgpu.delegates.emulated_programs import compiler
 
-from tflgpu.delegate import load_delegate
+from tflgpu.delegates.emulator.programs import compiler
+from tflgpu.delegation.delegate import load_delegate
 
 DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from oracle import litert, tflgpu_run
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 
 def slices_in_a_loop() -> bytes:

@@ -5,7 +5,7 @@ import pytest
 from oracle import assert_same
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 
 def drawing(op, shape, seed, seed2):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Array
 
-from tflgpu.ops.few_rows import QuickHybrid, product_with
-from tflgpu.ops.hybrid import HybridMatrix, RowQuantizer
+from tflgpu.ops.matmul.gemv import QuickHybrid, product_with
+from tflgpu.ops.matmul.hybrid import HybridMatrix, RowQuantizer
 
 # Below 2^-120 the reciprocal of a scale overflows, after which upstream converts NaN to integers.
 VALUES = st.floats(-(2.0**60), 2.0**60, width=32).map(lambda v: v if abs(v) > 2.0**-120 else 0.0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.ops.reduction import Reduction, code_sum_step, sum_step
+from tflgpu.ops.reduction.reduction import Reduction, code_sum_step, sum_step
 
 REDUCERS = ("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN")
 NUMPY = {"FLOAT32": "f4", "INT32": "i4", "INT64": "i8", "INT8": "i1", "UINT8": "u1", "INT16": "i2", "BOOL": "?"}

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 NUMPY = {
     "FLOAT32": "f4",

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tflgpu.fixed_point import quantize_multipliers
-from tflgpu.ops.filters import Filters
-from tflgpu.ops.requantize import Requantizer, Rescale, codes, exact_in_float64, fold, separable
+from tflgpu.arithmetic.fixed_point import quantize_multipliers
+from tflgpu.ops.convolution.im2col import Filters
+from tflgpu.ops.matmul.requantize import Requantizer, Rescale, codes, exact_in_float64, fold, separable
 
 few = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 

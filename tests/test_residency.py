@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import Limits
-from tflgpu.partition import Part
+from tflgpu.delegation.delegate import Limits
+from tflgpu.delegation.partitioner import Part
+from tflgpu.model.builder import ModelBuilder
 
 WIDTH = 6
 NODES = 12

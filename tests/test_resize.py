@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.ops.resize import _as_the_reference, _columns_first, float_taps
+from tflgpu.ops.movement.resize import _as_the_reference, _columns_first, float_taps
 
 FLAGS = {"": {}, "align": {"align_corners": True}, "half": {"half_pixel_centers": True}}
 SIZES = [

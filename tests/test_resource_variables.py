@@ -10,8 +10,8 @@ import pytest
 from guarded_device import GuardedDevice
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import Limits
+from tflgpu.delegation.delegate import Limits
+from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")
 

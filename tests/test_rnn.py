@@ -10,7 +10,7 @@ from oracle import litert, one_op
 from recurrent_models import Spec, answers, assert_same_as_litert, sequences, variable, weights
 
 from tflgpu import Interpreter
-from tflgpu.ops.recurrent_sequence import upstream_tanh
+from tflgpu.ops.recurrent.sequence import upstream_tanh
 
 KINDS = [("FLOAT32", False), ("INT8", False), ("INT8", True), ("UINT8", False)]
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 from tflgpu.ops.scratch import copied, scratch, sharing
 
 

@@ -13,15 +13,16 @@ from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 from test_delegates_more import RECURRENT, cuda
-from tflgpu.delegates import compilation, sequence
-from tflgpu.delegates.launch import Launch, Loop, Ref
-from tflgpu.delegates.lowering import recurrent_sequence
-from tflgpu.delegates.preprocess import active_lines
-from tflgpu.delegates.sequence import MOST_BARRIERS, composed, fits, in_sequences, literal
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import Limits
+from tflgpu.delegates import compilation
+from tflgpu.delegates.launch import Launch, Loop, Ref
+from tflgpu.delegates.lowering.recurrent import sequence
+from tflgpu.delegates.megakernel import barrier_kernel
+from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, composed, fits, in_sequences, literal
+from tflgpu.delegates.megakernel.preprocess import active_lines
+from tflgpu.delegation.delegate import Limits
+from tflgpu.model.builder import ModelBuilder
 
 TEXT = """a
 #if defined(X) && !defined(Y)
@@ -76,6 +77,7 @@ def test_scalars_are_literals(value: Any, text: str) -> None:
 def intel() -> Any:
     device = require_intel()
     from guarded_device import GuardedDevice
+
     from tflgpu.delegates.gpu import GpuDelegate
 
     guarded = GuardedDevice(device)
@@ -87,7 +89,7 @@ def cuda_in_blocks(patch: pytest.MonkeyPatch) -> Any:
     """The emulator, with every sequence shared by three blocks."""
     delegate = cuda()
     delegate.device.limits = replace(delegate.device.limits, blocks=3)
-    patch.setattr(sequence, "_most_work", lambda steps: 1 << 30)
+    patch.setattr(barrier_kernel, "_most_work", lambda steps: 1 << 30)
     return delegate
 
 
@@ -103,8 +105,8 @@ def test_a_loop_over_time_gives_what_its_launches_give(
 ) -> None:
     data, invokes = RECURRENT[name]
     looped = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
-    monkeypatch.setattr(recurrent_sequence, "SMALL_STEP", -1)
-    monkeypatch.setattr(recurrent_sequence, "SMALL_STEP_OF_A_GPU", -1)
+    monkeypatch.setattr(sequence, "SMALL_STEP", -1)
+    monkeypatch.setattr(sequence, "SMALL_STEP_OF_A_GPU", -1)
     unrolled = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
     assert_same(looped, unrolled, rtol=1e-6, atol=1e-6)
 

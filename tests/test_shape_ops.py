@@ -8,7 +8,7 @@ from oracle import assert_same, one_op, tflgpu_run
 from single_op import FIXED_SIZE, example, model_of, refused_by_both, same_as_litert
 
 from tflgpu import Interpreter
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 derandomized = settings(max_examples=30, derandomize=True, deadline=None)
 sizes = st.sampled_from([0, 1, 2, 3, 5])

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.fixed_point import mbqm, rdbp, srdhm
-from tflgpu.fixed_point_functions import exp_on_negative_values, get_reciprocal
-from tflgpu.ops.softmax import reciprocals, rescaling
+from tflgpu.arithmetic.fixed_point import mbqm, rdbp, srdhm
+from tflgpu.arithmetic.fixed_point_functions import exp_on_negative_values, get_reciprocal
+from tflgpu.ops.normalization.softmax import reciprocals, rescaling
 
 SCALES = (0.002, 0.05, 0.1, 0.5, 2.0, 30.0)
 # 300: more than a row of codes has values; 40000 rows of 3: more than one block, column by column.

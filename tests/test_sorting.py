@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.ops.sorting import _by_columns, _by_rows
+from tflgpu.ops.indexing.sorting import _by_columns, _by_rows
 
 NUMPY = {
     "FLOAT32": "f4",

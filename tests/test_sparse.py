@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
 import tflgpu
-from tflgpu.graph import DimensionMetadata, Sparsity, TensorSpec
+from tflgpu.model.graph import DimensionMetadata, Sparsity, TensorSpec
+from tflgpu.ops.movement.sparse import dense_values
 from tflgpu.ops.registry import OpError
-from tflgpu.ops.sparse import dense_values
 
 F = np.float32
 

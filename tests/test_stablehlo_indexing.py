@@ -5,7 +5,7 @@ import pytest
 from oracle import one_op
 from single_op import FIXED_SIZE, example, same_as_litert
 
-from tflgpu.builder import ModelBuilder
+from tflgpu.model.builder import ModelBuilder
 
 INDICES = {"INT32": np.int32, "INT64": np.int64}
 

@@ -10,7 +10,7 @@ from oracle import Array, one_op
 from recurrent_models import Spec, answers, assert_same_as_litert, sequences, variable, weights
 
 from tflgpu import Interpreter
-from tflgpu.fixed_point import mbqm, quantize_multiplier
+from tflgpu.arithmetic.fixed_point import mbqm, quantize_multiplier
 
 
 def float_model(kind: str, rank: int, bias: bool, activation: str, asymmetric: bool) -> tuple[bytes, list[Any]]:

@@ -13,8 +13,8 @@ from oracle import assert_same, tflgpu_run
 from team_models import NONE, network
 
 import tflgpu
-from tflgpu.builder import ModelBuilder
-from tflgpu.delegate import Limits
+from tflgpu.delegation.delegate import Limits
+from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")
 
@@ -23,6 +23,7 @@ def delegate(**limits: Any) -> tuple[Any, list[str]]:
     """A delegate on Intel's runtime, with guards, and the list that the names of its kernels come to be in."""
     runtime = require_intel()
     from guarded_device import GuardedDevice
+
     from tflgpu.delegates.gpu import GpuDelegate
 
     device = GuardedDevice(runtime)
@@ -152,7 +153,7 @@ def test_the_number_of_the_run_wraps_around() -> None:
 
 def test_what_is_copied_to_and_from_intels_runtime_is_memory_of_the_host() -> None:
     require_intel()
-    from tflgpu.delegates.opencl import SharedBuffer, load
+    from tflgpu.delegates.opencl.device import SharedBuffer, load
 
     device = load({"device": "intel"}).device
     buffer, values = device.exchange(24), np.arange(6, dtype=np.float32).reshape(2, 3)

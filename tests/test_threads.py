@@ -3,11 +3,11 @@ import sys
 import numpy as np
 import pytest
 
-from tflgpu import threads
-from tflgpu.builder import ModelBuilder
 from tflgpu.interpreter import InterpreterWithCustomOps
-from tflgpu.ops.custom import custom_op
-from tflgpu.threads import BlasLimit, blas_threads
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.ops.custom.custom import custom_op
+from tflgpu.runtime import threads
+from tflgpu.runtime.threads import BlasLimit, blas_threads
 
 
 @pytest.fixture

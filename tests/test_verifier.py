@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_models import rich, small
 
-from tflgpu.graph import Model
-from tflgpu.loader import load
-from tflgpu.schema import ENUMS, OPTIONS_OF, TABLES, UNIONS
-from tflgpu.verifier import INVALID, read_model
+from tflgpu.model.graph import Model
+from tflgpu.model.loader import load
+from tflgpu.model.schema import ENUMS, OPTIONS_OF, TABLES, UNIONS
+from tflgpu.model.verifier import INVALID, read_model
 
 SMALL, RICH = small(), rich()
 

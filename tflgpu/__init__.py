@@ -1,8 +1,8 @@
 """TensorFlow Lite models from Python, on the CPU and the GPU: a drop-in for `tf.lite.Interpreter`."""
 
-from tflgpu.delegate import Delegate, Unsupported, as_tflite_delegate, load_delegate
+from tflgpu.delegation.delegate import Delegate, Unsupported, as_tflite_delegate, load_delegate
 from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps, OpResolverType, SignatureRunner
-from tflgpu.ops.custom import custom_op
+from tflgpu.ops.custom.custom import custom_op
 
 __all__ = [
     "Delegate",

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegate import BORROW, Delegate, named
-from tflgpu.executor import GraphRunner
-from tflgpu.graph import Model, Shape, TensorSpec
+from tflgpu.delegation.delegate import BORROW, Delegate, named
+from tflgpu.delegation.partitioner import Part
+from tflgpu.model.graph import Model, Shape, TensorSpec
 from tflgpu.ops.registry import Op
-from tflgpu.partition import Part
+from tflgpu.runtime.executor import GraphRunner
 from tflgpu.values import caller_dtype
 
 _MOST_BYTES = 2**63 - 1

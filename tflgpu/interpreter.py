@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from tflgpu import details
-from tflgpu.binding import bound
-from tflgpu.delegate import Delegate
-from tflgpu.exclusive import Exclusive
-from tflgpu.executor import GraphRunner, Session
-from tflgpu.graph import Array, TensorSpec
-from tflgpu.list_writes import with_list_writes
-from tflgpu.loader import check_operators, load
+from tflgpu.delegation.delegate import Delegate
+from tflgpu.delegation.report import delegation_report
 from tflgpu.memory import Loans, Tensor
-from tflgpu.ops.registry import OPS, Op
-from tflgpu.plan import Observer
-from tflgpu.report import delegation_report
+from tflgpu.model.graph import Array, TensorSpec
+from tflgpu.model.loader import load
+from tflgpu.ops.registry import OPS, Op, check_operators
+from tflgpu.runtime.binding import bound
+from tflgpu.runtime.exclusive import Exclusive
+from tflgpu.runtime.executor import GraphRunner, Session
+from tflgpu.runtime.list_writes import with_list_writes
+from tflgpu.runtime.plan import Observer
 from tflgpu.shapes import DelegateError
 from tflgpu.signature_runner import SignatureRunner
 from tflgpu.values import from_caller, to_caller

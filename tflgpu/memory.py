@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tflgpu.graph import Array, TensorSpec
+from tflgpu.model.graph import Array, TensorSpec
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector of a CPU."""

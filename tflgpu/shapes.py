@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tflgpu.graph import Array, Node, Shape, TensorSpec
 from tflgpu.memory import nbytes
+from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.arity import check_arity
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tflgpu import details
-from tflgpu.graph import Array, Signature
+from tflgpu.model.graph import Array, Signature
 
 if TYPE_CHECKING:
     from tflgpu.interpreter import Interpreter

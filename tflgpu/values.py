@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.graph import Array, TensorSpec
+from tflgpu.model.graph import Array, TensorSpec
 
 _NUMBERS = {f"{kind}{bits}" for kind in ("INT", "UINT", "FLOAT") for bits in (8, 16, 32, 64)} - {"FLOAT8"}
 PLAIN = frozenset(_NUMBERS | {"BOOL", "COMPLEX64", "COMPLEX128"})

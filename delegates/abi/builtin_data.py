@@ -10,9 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from tflgpu.delegates.abi.structs import TYPE_CODES, TYPES
-
-from tflgpu.graph import Options
-from tflgpu.schema import ENUMS, OPTIONS_OF, TABLES, Field
+from tflgpu.model.graph import Options
+from tflgpu.model.schema import ENUMS, OPTIONS_OF, TABLES, Field
 
 # By operators, the members in the struct's order, under the schema's names, whose types they have. Where C differs:
 # `:int` an int for a long; `:8` so many values with no count of them behind; `:20` with `#`, with one; `-` a member

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.guest_graph import GuestGraph
 from tflgpu.delegates.abi.guest_kernel import BUFFERS, NUMBERS, GuestKernel, Owner, crossing
 from tflgpu.delegates.abi.structs import ERROR, OK
-
-from tflgpu.delegate import Delegate, Unsupported
-from tflgpu.graph import Node
-from tflgpu.partition import partition
+from tflgpu.delegation.delegate import Delegate, Unsupported
+from tflgpu.delegation.partitioner import partition
+from tflgpu.model.graph import Node
 
 _GUESTS: weakref.WeakValueDictionary[int, Guest] = weakref.WeakValueDictionary()
 _KERNELS: dict[int, GuestKernel] = {}

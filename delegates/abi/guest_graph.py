@@ -9,14 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from tflgpu.delegates.abi import builtin_data, structs
-from tflgpu.delegates.lowering.bodies import NAMED_BY
 
-from tflgpu.constants import Budget, decode
-from tflgpu.graph import BITS, Array, Graph, Node, Options, Quantization, Shape, Sparsity, TensorSpec
+from tflgpu.delegates.abi import builtin_data, structs
+from tflgpu.delegates.lowering.reduction.reduction_bodies import NAMED_BY
 from tflgpu.memory import Tensor
+from tflgpu.model.constants import Budget, decode
+from tflgpu.model.graph import BITS, Array, Graph, Node, Options, Quantization, Shape, Sparsity, TensorSpec
+from tflgpu.model.schema import BUILTIN_OPERATORS
 from tflgpu.ops.registry import OPS
-from tflgpu.schema import BUILTIN_OPERATORS
 from tflgpu.shapes import infer_stage
 
 _RUNTIME: Any = SimpleNamespace(state={}, ops=OPS)

@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.guest_graph import GuestGraph, infer_node, over
 from tflgpu.delegates.abi.structs import OK
-
-from tflgpu.constants import Budget, decode, encode
-from tflgpu.delegate import Delegate
-from tflgpu.graph import BITS, Array, Graph, Node, TensorSpec
+from tflgpu.delegation.delegate import Delegate
+from tflgpu.delegation.partitioner import Part, boundary
 from tflgpu.memory import HOST, Tensor, host_array
-from tflgpu.partition import Part, boundary
+from tflgpu.model.constants import Budget, decode, encode
+from tflgpu.model.graph import BITS, Array, Graph, Node, TensorSpec
 
 NUMBERS = itertools.count(1)
 """Of delegates, kernels and buffers, each given once."""

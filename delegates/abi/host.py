@@ -10,12 +10,11 @@ from typing import Any
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.native_graph import Kernel, NativeGraph
 from tflgpu.delegates.abi.packed import Packed, is_packed
-
-from tflgpu.delegate import Limits, Unsupported
-from tflgpu.graph import Array, Graph, Model, Node, Shape
+from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
+from tflgpu.model.graph import Array, Graph, Model, Node, Shape
 from tflgpu.ops.registry import OPS, Op, OpError
-from tflgpu.partition import Part
 from tflgpu.shapes import DelegateError
 
 _REPORT = c.CFUNCTYPE(None, c.c_char_p)

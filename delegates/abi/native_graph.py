@@ -12,10 +12,9 @@ from tflgpu.delegates.abi.native_kernel import BufferHandles, Kernel
 from tflgpu.delegates.abi.native_tensors import NativeTensors, shape_of
 from tflgpu.delegates.abi.structs import ERROR, OK
 from tflgpu.delegates.abi.variadic import formatted
-
-from tflgpu.graph import Array, Graph, Model, Node, Options
-from tflgpu.partition import boundary, contracted, groups_of, has_side_effects
-from tflgpu.schema import BUILTIN_OPERATORS
+from tflgpu.delegation.partitioner import boundary, contracted, groups_of, has_side_effects
+from tflgpu.model.graph import Array, Graph, Model, Node, Options
+from tflgpu.model.schema import BUILTIN_OPERATORS
 from tflgpu.shapes import DelegateError
 
 _RESTORED = "Restored original execution plan after delegate application failure."

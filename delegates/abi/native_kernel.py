@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tflgpu.delegates.abi import structs
-
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 from tflgpu.shapes import DelegateError
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ import math
 from typing import Any
 
 import numpy as np
+
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.structs import Tensor
-
-from tflgpu.constants import encode
-from tflgpu.graph import BITS, Array, Shape, Sparsity, TensorSpec
 from tflgpu.memory import aligned_zeros
+from tflgpu.model.constants import encode
+from tflgpu.model.graph import BITS, Array, Shape, Sparsity, TensorSpec
 
 SPARE = 64
 """Tensors that a delegate can add before the array of them must move."""

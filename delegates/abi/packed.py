@@ -6,10 +6,9 @@ import ctypes as c
 
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.native_tensors import NativeTensors
-
-from tflgpu.constants import Budget, decode, encode
-from tflgpu.graph import BITS, TensorSpec
 from tflgpu.memory import Tensor
+from tflgpu.model.constants import Budget, decode, encode
+from tflgpu.model.graph import BITS, TensorSpec
 from tflgpu.shapes import DelegateError
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.graph import BITS, DTYPES, Array, TensorSpec
+from tflgpu.model.graph import BITS, DTYPES, Array, TensorSpec
 
 OK, ERROR = 0, 1
 INIT_FAILED = 2**64 - 1

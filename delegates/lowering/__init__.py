@@ -1,40 +1,21 @@
 """Node -> kernel launches, one file a family, named as in tflgpu/ops."""
 
-from tflgpu.delegates.lowering import (
-    conv,
-    conv_3d,
-    conversion,
-    custom,
-    detection,
-    diagonal,
-    elementwise,
-    fft,
-    indexing,
-    lstm,
-    matmul,
-    movement,
-    normalization,
-    pool,
-    ranking,
-    reduce,
-    reduce_window,
-    resize,
-    rnn,
-    scatter,
-    shape,
-    softmax,
-    sorting,
-    stablehlo,
-    svdf,
-    transpose_bias,
-    unpool,
-)
+from tflgpu.delegates.lowering.audio import fft
+from tflgpu.delegates.lowering.convolution import conv, conv_3d, pool, transpose_bias, unpool
+from tflgpu.delegates.lowering.custom import custom, detection
+from tflgpu.delegates.lowering.elementwise import elementwise
+from tflgpu.delegates.lowering.gemm import matmul
+from tflgpu.delegates.lowering.indexing import indexing, ranking, scatter, sorting, stablehlo
+from tflgpu.delegates.lowering.movement import diagonal, movement, resize, shape
+from tflgpu.delegates.lowering.normalization import normalization, softmax
+from tflgpu.delegates.lowering.quantization import quantize
+from tflgpu.delegates.lowering.recurrent import lstm, rnn, svdf
+from tflgpu.delegates.lowering.reduction import reduce, reduce_window
 from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
     "conv",
     "conv_3d",
-    "conversion",
     "custom",
     "detection",
     "diagonal",
@@ -47,6 +28,7 @@ __all__ = [
     "movement",
     "normalization",
     "pool",
+    "quantize",
     "ranking",
     "reduce",
     "reduce_window",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.lowering.registry import i32, size
-
-from tflgpu.graph import TensorSpec
+from tflgpu.model.graph import TensorSpec
 
 SMALL = 2048
 """Elements below which a second work-item costs more than it saves."""

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import MAX_ELEMENTS, Launch, Lowered, Ref, Share
-from tflgpu.delegates.lowering.narrow_floats import is_narrow, through_float32
-
-from tflgpu.delegate import Unsupported
-from tflgpu.graph import Array, Node, TensorSpec
+from tflgpu.delegates.lowering.elementwise.narrow_floats import is_narrow, through_float32
+from tflgpu.delegation.delegate import Unsupported
+from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OPS, NeedsValue, Op, evaluate
 
 Lowering = Callable[[Node, DeviceLimits], Lowered]

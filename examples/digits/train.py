@@ -16,7 +16,7 @@ import torch
 from data import held_out, training
 from torch import nn
 
-from tflgpu.builder import GraphBuilder, ModelBuilder
+from tflgpu.model.builder import GraphBuilder, ModelBuilder
 
 HERE = Path(__file__).parent
 EPOCHS = 60

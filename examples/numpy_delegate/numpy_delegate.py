@@ -3,7 +3,7 @@
 import numpy as np
 
 from tflgpu import Unsupported
-from tflgpu.delegate import Limits
+from tflgpu.delegation.delegate import Limits
 
 OPS = {"ADD": np.add, "MUL": np.multiply, "RELU": lambda x, out: np.maximum(x, 0, out=out)}
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from random_graphs import control, movement, patterns, rows
 from random_graphs.draw import CLOSE, CODES, EXACT, Draw, Value, grow
-from tflgpu.builder import ModelBuilder
-from tflgpu.graph import DTYPES, Array
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import DTYPES, Array
 
 PARTS = (control, movement, patterns, rows)
 """Modules whose steps are known by being imported."""

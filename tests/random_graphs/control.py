@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from random_graphs.draw import CLOSE, EXACT, Draw, Value, floats, grow, ranked, step
-from tflgpu.builder import GraphBuilder
+from tflgpu.model.builder import GraphBuilder
 
 INNER = ("unary", "binary", "residual", "dense", "sliced", "transposed", "reshaped", "softmax", "layer_norm", "reduced")
 """Steps that the graphs inside take."""

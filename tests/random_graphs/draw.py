@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.builder import GraphBuilder
-from tflgpu.graph import Array
+from tflgpu.model.builder import GraphBuilder
+from tflgpu.model.graph import Array
 
 CODES = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
 ACTIVATIONS = ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")

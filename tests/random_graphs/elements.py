@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from random_graphs.draw import CLOSE, CODES, EXACT, LARGEST, Draw, Value, number, ranked, step
-from tflgpu.graph import DTYPES
+from tflgpu.model.graph import DTYPES
 
 MOVED = ("RELU", "RELU6", "RELU_N1_TO_1", "ABS")
 SMOOTH = ("TANH", "LOGISTIC", "HARD_SWISH", "GELU", "SIN", "COS", "LEAKY_RELU", "SQUARE", "SQRT", "RSQRT", "EXP", "LOG")

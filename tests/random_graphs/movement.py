@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from random_graphs.draw import CODES, EXACT, LARGEST, Draw, Value, number, ranked, step
-from tflgpu.graph import DTYPES
+from tflgpu.model.graph import DTYPES
 
 
 @step(0.7, lambda v: len(v.shape) == 4 and (number(v) or v.type == "INT32") and v.type != "INT16")

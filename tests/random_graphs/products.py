@@ -11,7 +11,7 @@ import numpy as np
 
 from random_graphs.draw import CLOSE, EXACT, LARGEST, Draw, Value, image, number, step
 from random_graphs.elements import arithmetic, binary, requantize, residual, squashed, unary
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 
 
 def weights_of(d: Draw, x: Value, shape: Sequence[int], channel_axis: int, op: str) -> tuple[int, Any, int]:

@@ -25,8 +25,8 @@ from tflgpu.cli.models import (
     sizes,
     told_plainly,
 )
-from tflgpu.delegate import Delegate, load_delegate
-from tflgpu.profile import Profiler
+from tflgpu.delegation.delegate import Delegate, load_delegate
+from tflgpu.runtime.profile import Profiler
 
 
 def flag(*names: str, help: str, min: float | None = None) -> Any:

@@ -29,7 +29,7 @@ from tflgpu.cli.models import (
     told_plainly,
 )
 from tflgpu.conformance import bisect as bisection
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 
 DIFFERS = Text("differs", "red")
 _RESOLVERS = {

@@ -23,12 +23,12 @@ from tflgpu.cli.models import (
     reshaped,
     told_plainly,
 )
-from tflgpu.cost import macs
-from tflgpu.executor import GraphRunner
-from tflgpu.graph import Node, TensorSpec
+from tflgpu.delegation.cost import macs
 from tflgpu.interpreter import Interpreter
-from tflgpu.loader import load
 from tflgpu.memory import nbytes
+from tflgpu.model.graph import Node, TensorSpec
+from tflgpu.model.loader import load
+from tflgpu.runtime.executor import GraphRunner
 
 
 @told_plainly

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 
 import tflgpu
-from tflgpu.graph import Array
-from tflgpu.plan import Observer
+from tflgpu.model.graph import Array
+from tflgpu.runtime.plan import Observer
 
 # What models and delegates say is no markup.
 console = Console(markup=False, emoji=False)

@@ -26,7 +26,7 @@ from tflgpu.cli.models import (
     reshaped,
     told_plainly,
 )
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 
 
 @told_plainly

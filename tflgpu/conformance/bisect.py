@@ -10,9 +10,9 @@ import numpy as np
 
 from tflgpu.conformance.random_graphs import smallest
 from tflgpu.conformance.reference import feed
-from tflgpu.delegate import Limits
-from tflgpu.graph import Array
+from tflgpu.delegation.delegate import Limits
 from tflgpu.interpreter import Interpreter
+from tflgpu.model.graph import Array
 
 Differs = Callable[[Array, Array], bool]
 MOST_PROBES = 200

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tflgpu.conformance import faults
-from tflgpu.delegate import LIMIT_OPTIONS, Limits, Option, Unsupported, read_limits, read_options
-from tflgpu.graph import Array, Node
+from tflgpu.delegation.delegate import LIMIT_OPTIONS, Limits, Option, Unsupported, read_limits, read_options
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
+from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import OPS, Step, prepare
-from tflgpu.partition import Part
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.builder import ModelBuilder
 from tflgpu.conformance import verdicts
 from tflgpu.conformance.guards import Watched
 from tflgpu.conformance.reference import answer
 from tflgpu.conformance.settings import Settings, opened
 from tflgpu.conformance.verdicts import Result
-from tflgpu.delegate import Limits
-from tflgpu.graph import Array
+from tflgpu.delegation.delegate import Limits
 from tflgpu.interpreter import Interpreter
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Array
 
 FAMILY = "contract"
 CANDIDATES = ("ABS", "NEG", "RELU", "ADD", "MUL", "MAXIMUM", "TANH", "LOGISTIC", "SQUARE", "SOFTMAX", "EXP", "SUB")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.graph import Array, Node
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
+from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import Step
-from tflgpu.partition import Part
 
 Tensors = Mapping[int, Tensor]
 KEPT: list[Any] = []

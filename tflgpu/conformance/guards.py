@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegate import Limits
-from tflgpu.graph import Array, Node, Shape
+from tflgpu.delegation.delegate import Limits
+from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import HOST, Tensor
-from tflgpu.partition import Part
+from tflgpu.model.graph import Array, Node, Shape
 
 GUARD = 256
 """Bytes on each side."""

@@ -18,8 +18,8 @@ from tflgpu.conformance.reference import Expected, Reference, feed, outputs_of, 
 from tflgpu.conformance.settings import Settings
 from tflgpu.conformance.tolerances import Distance, distance, override_for
 from tflgpu.conformance.verdicts import Result
-from tflgpu.graph import Array
 from tflgpu.interpreter import Interpreter
+from tflgpu.model.graph import Array
 
 
 def judged(case: Case, delegate: Watched, settings: Settings) -> Result:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.builder import ModelBuilder
 from tflgpu.conformance.contract import PAIRS, PROMISES, Broken, NotApplicable, Subject, numbers, on_cpu, promise, same
 from tflgpu.conformance.guards import Watched
 from tflgpu.conformance.reference import answer, feed, outputs_of
 from tflgpu.conformance.resident import python_blocks, resident_bytes
 from tflgpu.conformance.settings import opened
 from tflgpu.interpreter import Interpreter
+from tflgpu.model.builder import ModelBuilder
 
 SHAPES = ((2, 3), (5, 7), (1, 1), (2, 3), (64, 65), (0, 3), (5, 7))
 INVOKES = 1000

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from tflgpu.builder import ModelBuilder
 from tflgpu.conformance.cases.case import Case, Sample, T, seed_of
 from tflgpu.conformance.random_steps import Recipe, grown
-from tflgpu.graph import Array
 from tflgpu.interpreter import Interpreter
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Array
 
 MOST_NODES = 60
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 
 Rng = np.random.Generator
 LARGEST = 1e3

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tflgpu.conformance.tolerances import BOUNDS, EXACT, unit_of
-from tflgpu.graph import Array, Node
+from tflgpu.delegation.partitioner import Part
 from tflgpu.interpreter import Interpreter
+from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import Step
-from tflgpu.partition import Part
 
 NOISES = 3
 

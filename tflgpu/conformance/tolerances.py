@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.graph import Array, Node
+from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import OPS, evaluate
 
 OWN, ABSOLUTE, LARGEST, ONE = "own", "absolute", "largest", "one"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tflgpu.graph import Node
+from tflgpu.model.graph import Node
 from tflgpu.ops.registry import OpError
 
 _COUNTS = {

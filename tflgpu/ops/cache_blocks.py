@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 from tflgpu.ops.registry import Step
 from tflgpu.ops.scratch import scratch as shared_scratch
 

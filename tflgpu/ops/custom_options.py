@@ -7,7 +7,7 @@ from typing import Any
 
 from flatbuffers import flexbuffers  # type: ignore[import-untyped]
 
-from tflgpu.graph import Node
+from tflgpu.model.graph import Node
 from tflgpu.ops.registry import OpError
 
 Options = Mapping[str, Any]

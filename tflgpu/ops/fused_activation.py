@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.fixed_point import INT32_MAX, INT32_MIN, round_half_away
-from tflgpu.graph import Array, TensorSpec
+from tflgpu.arithmetic.fixed_point import INT32_MAX, INT32_MIN, round_half_away
+from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.ops.registry import require
 
 FLT_MAX = np.float32(np.finfo(np.float32).max)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tflgpu.graph import Node, TensorSpec
+from tflgpu.model.graph import Node, TensorSpec
 
 _BY_INPUT = {
     0: (

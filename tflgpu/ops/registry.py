@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tflgpu.graph import DTYPES, Array, Graph, Node, Shape, TensorSpec
+from tflgpu.model.graph import DTYPES, Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.ops.scratch import sharing
 
 Step = Callable[[], object]
@@ -244,3 +244,16 @@ def output_shapes(node: Node, runtime: Runtime) -> Sequence[Shape] | None:
 def supported() -> Mapping[str, Op]:
     """Every registered operator, sorted by name."""
     return dict(sorted(OPS.items()))
+
+
+def check_operators(model: Model, ops: Mapping[str, Op] = OPS) -> None:
+    """Raises ValueError for a builtin operator, or a version of one, that is not among `ops`."""
+    for op, version in model.builtins:
+        if op not in ops or not 1 <= version <= ops[op].version:
+            known = f"versions up to {ops[op].version} are supported" if op in ops else "it is not supported"
+            raise ValueError(
+                f"Didn't find op for builtin opcode '{op}' version '{version}'. "
+                "An older version of this builtin might be supported. "
+                "Are you using an old TFLite binary with a newer model?\n"
+                f"Registration failed.\n({op}: {known})"
+            )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 
 _shared: ContextVar[dict[Any, Any] | None] = ContextVar("scratch", default=None)
 

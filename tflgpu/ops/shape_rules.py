@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tflgpu.graph import Node, Shape
+from tflgpu.model.graph import Node, Shape
 from tflgpu.ops.registry import OpError
 
 

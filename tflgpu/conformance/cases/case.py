@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.builder import ModelBuilder
 from tflgpu.conformance.cases.values import Values, drawn
-from tflgpu.graph import Array
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Array
 from tflgpu.ops.registry import OPS
 
 QUANTIZED = {"UINT8": (0.05, 120), "INT8": (0.05, 3), "INT16": (0.001, 0), "INT4": (0.1, 0)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tflgpu.builder import GraphBuilder, ModelBuilder
 from tflgpu.conformance.cases.case import Case, Sample, T
+from tflgpu.model.builder import GraphBuilder, ModelBuilder
 
 Builder = Callable[[ModelBuilder], list[T]]
 GRAPHS: dict[str, Case] = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflgpu.builder import ModelBuilder
 from tflgpu.conformance.cases.case import T
 from tflgpu.conformance.cases.graph_case import SHAPE, F, graph, then
+from tflgpu.model.builder import ModelBuilder
 
 
 @graph("chain of element-wise")

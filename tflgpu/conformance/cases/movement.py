@@ -9,7 +9,7 @@ import numpy as np
 
 from tflgpu.conformance.cases.case import Case, OneOp, T, i32, one, q, scalar, shaped
 from tflgpu.conformance.cases.shapes import ANY, FEW
-from tflgpu.graph import Array
+from tflgpu.model.graph import Array
 from tflgpu.ops.registry import OPS
 
 FAMILY = "movement"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.graph import DTYPES, Array
+from tflgpu.model.graph import DTYPES, Array
 
 Values = str | Array
 """normal, special, positive, unit, wide, nonzero, small, below:N, within:LOW:HIGH, whole:LOW:HIGH, or an array."""

@@ -1,0 +1,113 @@
+"""Chooses among variants of a launch by running them, and remembers the choice on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tflgpu.debug import LAUNCHES, say
+from tflgpu.delegates.device import Call, Device
+from tflgpu.delegates.launch import Launch
+
+TURNS = 5
+"""How often each variant runs; its least time counts."""
+
+
+class Tuner:
+    """The choices made so far for one device.
+
+    identity: the device, its driver and precision, to which a choice belongs. folder: where choices are kept; None
+    keeps them in memory only.
+    """
+
+    def __init__(self, identity: str, folder: Path | None = None):
+        key = hashlib.sha256(identity.encode()).hexdigest()
+        self._path = None if folder is None else folder / f"{key}.tuned.json"
+        self._chosen = _read(self._path)
+        self.measured: list[dict[str, float]] = []
+        """Microseconds of each variant that runs, by what it is, for every launch that this process has tried."""
+
+    def choose(self, device: Device, launch: Launch, bind: Callable[[Launch], Call]) -> Launch:
+        """The fastest of the launch and its variants. bind: makes a call of a launch; what a call writes is lost."""
+        variants = (launch, *launch.variants)
+        key = _key(launch)
+        if not 0 <= self._chosen.get(key, -1) < len(variants):
+            times = [_time(device, variant, bind) for variant in variants]
+            self._chosen[key] = int(np.argmin(times))
+            ran = [(way, t) for way, t in zip(variants, times, strict=True) if np.isfinite(t)]
+            self.measured.append({_said(way): t * 1e6 for way, t in ran})
+            self._keep()
+        return variants[self._chosen[key]]
+
+    def _keep(self) -> None:
+        """Writes the choices whole or not at all; where they cannot be written they are made again next time."""
+        if self._path is None:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._path.with_suffix(f".{os.getpid()}.tmp")
+            draft.write_text(json.dumps(self._chosen, indent=1, sort_keys=True))
+            draft.replace(self._path)
+        except OSError:
+            pass
+
+
+def _read(path: Path | None) -> dict[str, int]:
+    """The choices in a file; none where there is no such file or it is damaged."""
+    try:
+        found = {} if path is None else json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    good = isinstance(found, dict) and all(isinstance(choice, int) for choice in found.values())
+    return found if good else {}
+
+
+def _key(launch: Launch) -> str:
+    """Kernel, macros and sizes of all variants: what decides which is fastest, and not whose data they take."""
+    parts = []
+    for variant in (one for way in (launch, *launch.variants) for one in way.sequence):
+        sizes = " ".join(str(int(a)) for a in variant.args if isinstance(a, np.integer))
+        macros = " ".join(f"{name}={value}" for name, value in sorted(variant.defines.items()))
+        parts.append(f"{variant.kernel} {variant.threads} {macros} {sizes}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _said(launch: Launch) -> str:
+    """A variant in words: its kernels, with their numbers of blocks and the macros that are sizes."""
+    parts = []
+    for one in launch.sequence:
+        sizes = " ".join(f"{name}={value}" for name, value in sorted(one.defines.items()) if isinstance(value, int))
+        parts.append(f"{one.kernel} {one.grid} {sizes} {[int(a) for a in one.args if isinstance(a, np.integer)]}")
+    return "; ".join(parts)
+
+
+def _time(device: Device, launch: Launch, bind: Callable[[Launch], Call]) -> float:
+    """Seconds of one run, infinite where the variant does not compile or run on this device."""
+    measured: Callable[[Call], float] | None = getattr(device, "seconds_of", None)
+    try:
+        call = bind(launch)
+        seconds = _least_time(device, call) if measured is None else measured(call)
+    except (MemoryError, RuntimeError) as error:
+        say(LAUNCHES, f"{launch.kernel} is no variant here: {error}")
+        return float("inf")
+    say(LAUNCHES, f"{launch.kernel} {dict(launch.defines)}: {seconds * 1e6:.1f} us")
+    return seconds
+
+
+def _least_time(device: Device, call: Call) -> float:
+    """Seconds of one run on the host's clock, after a first that does not count."""
+    call()
+    device.synchronize()
+    least = float("inf")
+    for _ in range(TURNS):
+        start = time.perf_counter()
+        call()
+        device.synchronize()
+        least = min(least, time.perf_counter() - start)
+    return least

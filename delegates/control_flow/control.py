@@ -1,0 +1,157 @@
+"""WHILE and IF whose graphs are small: lowered whole, into one Loop that runs in one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tflgpu.delegates.control_flow.subgraphs import Storage, lowered_graph, placed
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share, Temp, launches_of
+from tflgpu.delegates.lowering.movement.movement import WHOLE, copy, move
+from tflgpu.delegates.lowering.recurrent.sequence import small_step
+from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
+from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS, MOST_BARRIERS, buffers
+from tflgpu.model.graph import Graph, Node, TensorSpec
+
+MOST_LAUNCHES = 256
+"""Of a turn; on a CPU no more than a sequence may have barriers."""
+
+
+def _touches(step: Launch | Loop, argument: Argument) -> bool:
+    arguments = [a for launch in launches_of([step]) for one in launch.sequence for a in one.args]
+    return any(_same(a, argument) for a in arguments) or (isinstance(step, Loop) and step.test is argument)
+
+
+def _same(one: Argument, other: Argument) -> bool:
+    return one == other if isinstance(one, Ref) and isinstance(other, Ref) else one is other
+
+
+@lowers("WHILE")
+def while_(node: Node, limits: DeviceLimits) -> Lowered:
+    """The loop variables are the outputs, but for those that no turn changes: they are the inputs."""
+    graphs: Sequence[Graph] = getattr(node.options, "graphs", ())
+    require(graphs, "graphs that are not known")
+    first = [node.input(k) for k in range(len(node.inputs))]
+    cond, body = (graphs[i] for i in (node.options.cond_subgraph_index, node.options.body_subgraph_index))
+    fixed = [i == o for i, o in zip(body.inputs, body.outputs, strict=True)]
+    given = [spec if still else replace(spec, data=None) for spec, still in zip(first, fixed, strict=True)]
+    test, turn = (lowered_graph(graph, given, graphs, limits) for graph in (cond, body))
+    work = test.work + turn.work
+    require(work <= small_step(limits), f"a turn of {work:,} operations")
+    for k, index in enumerate(body.outputs):
+        after = turn.specs[index]
+        require((after.shape, after.type) == (first[k].shape, first[k].type), f"loop variable {k} changes its shape")
+    held: list[Argument] = [
+        Ref(spec.index) if still else Ref(out.index)
+        for spec, out, still in zip(first, node.outputs, fixed, strict=True)
+    ]
+    asks, does = Storage(test, held), Storage(turn, held)
+    condition = asks(Ref(cond.outputs[0]))
+    steps = does.steps()
+    carried = [(k, does(Ref(body.outputs[k]))) for k, still in enumerate(fixed) if not still and size(first[k])]
+    loop = Loop(tuple(_carried(steps, carried, held, first)), 0, tuple(asks.steps()), condition, work)
+    begin = [copy(first[k], node.outputs[k]) for k, _ in carried]
+    kept = [Share(out.index, spec.index) for spec, out, still in zip(first, node.outputs, fixed, strict=True) if still]
+    return [_checked(Loop((*begin, loop), 1), limits), *kept]
+
+
+def _checked(loop: Loop, limits: DeviceLimits) -> Loop:
+    launches = list(loop.launches())
+    require(limits.inner_barriers, "a loop that ends by a test, which the device's compiler does not stand")
+    most = MOST_BARRIERS if limits.cpu else MOST_LAUNCHES
+    require(len(launches) <= most, f"a turn of {len(launches)} launches, where {most} are the most")
+    count = len(buffers(launches))
+    require(count <= MAX_BUFFERS, f"{count} buffers in its graphs, where {MAX_BUFFERS} are the most")
+    return loop
+
+
+def _carried(
+    steps: list[Launch | Loop],
+    carried: Sequence[tuple[int, Argument]],
+    held: Sequence[Argument],
+    specs: Sequence[TensorSpec],
+) -> list[Launch | Loop]:
+    """The steps of a turn, and behind them what makes its results the loop variables, all at once.
+
+    A result is made in its variable's own place where nothing looks at the old value from then on.
+    """
+    olds = {id(held[k]) for k, _ in carried}
+    apart: list[tuple[int, Argument]] = []
+    for k, result in carried:
+        others = [r for j, r in carried if j != k]
+        wanted_later = any(r is held[k] or r is result for r in others)
+        direct = None if wanted_later or not isinstance(result, Temp) else _in_place(steps, result, held[k], specs[k])
+        if direct is None:
+            apart.append((k, result))
+        else:
+            steps = direct
+    moved: list[Launch | Loop] = []
+    after: list[Launch | Loop] = []
+    for k, result in apart:
+        source = result
+        if id(result) in olds and len(apart) > 1:  # another variable, which may be overwritten before this one is
+            source = Temp(size(specs[k]) * specs[k].dtype.itemsize)
+            moved.append(_copied(result, source, specs[k]))
+        after.append(_copied(source, held[k], specs[k]))
+    return [*steps, *moved, *after]
+
+
+def _copied(x: Argument, out: Argument, spec: TensorSpec) -> Launch:
+    return move(x, out, size(spec), bits_type(spec))
+
+
+def _in_place(
+    steps: Sequence[Launch | Loop], result: Temp, old: Argument, spec: TensorSpec
+) -> list[Launch | Loop] | None:
+    """The steps with the result made where the old value is; None where a step still looks at that."""
+    readers = [at for at, step in enumerate(steps) if _touches(step, old)]
+    makers = [at for at, step in enumerate(steps) if _touches(step, result)]
+    if not makers:
+        return None
+    start = steps[makers[0]]
+    begins_as_old = (
+        isinstance(start, Launch)
+        and start.kernel == "movement.move"
+        and _same(start.args[0], old)
+        and start.args[1] is result
+        and (start.defines["X_AT"], start.defines["OUT_AT"]) == (WHOLE[1], WHOLE[1])
+        and all(a == n for a, n in zip(start.args[2:], (size(spec), 0, 0), strict=True))
+    )
+    if readers and readers[-1] > makers[0] - (not begins_as_old):
+        return None
+    kept = [step for step in steps if not (begins_as_old and step is start)]
+    return [placed(step, lambda a: old if a is result else a) for step in kept]
+
+
+@lowers("IF")
+def if_(node: Node, limits: DeviceLimits) -> Lowered:
+    """Both branches stand in the kernel, each in a loop that runs once or not at all."""
+    graphs: Sequence[Graph] = getattr(node.options, "graphs", ())
+    require(graphs, "graphs that are not known")
+    given = [node.input(k) for k in range(1, len(node.inputs))]
+    indices = node.options.then_subgraph_index, node.options.else_subgraph_index
+    steps: list[Launch | Loop] = []
+    loops: list[Loop] = []
+    condition = node.input(0)
+    for index, value in zip(indices, ("(x != 0)", "(x == 0)"), strict=True):
+        branch = lowered_graph(graphs[index], given, graphs, limits)
+        require(branch.work <= small_step(limits), f"a branch of {branch.work:,} operations")
+        place = Storage(branch, [Ref(spec.index) for spec in given])
+        body = place.steps()
+        for k, out in enumerate(node.outputs):
+            made = branch.specs[graphs[index].outputs[k]]
+            require((made.shape, made.type) == (out.shape, out.type), f"output {k} differs between the branches")
+            if size(out):
+                body.append(_copied(place(Ref(graphs[index].outputs[k])), Ref(out.index), out))
+        flag = Temp(1)
+        steps.append(_flag(condition, flag, value))
+        loops.append(Loop((*body, move(np.zeros(1, np.bool_), flag, 1, "u8")), 0, (), flag, branch.work))
+    return [_checked(Loop((*steps, *loops), 1), limits)]
+
+
+def _flag(condition: TensorSpec, flag: Temp, expression: str) -> Launch:
+    defines = {"EXPR": expression, "X_T": "u8", "OUT_T": "u8", "X_AT": "(i)"}
+    return Launch("elementwise.unary", (Ref(condition.index), flag, np.int32(1)), (1,), defines=defines)

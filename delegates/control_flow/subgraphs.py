@@ -1,0 +1,169 @@
+"""A model's graph as steps that a node of another graph can have inside: lowered whole, in that one's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.fusion.fuse_elementwise import joined, shares
+from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Packed, Ref, Share, Temp
+from tflgpu.delegates.lowering.recurrent.linear import matrix, product
+from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
+from tflgpu.delegates.lowering.registry import lower, require, size
+from tflgpu.delegation.cost import macs
+from tflgpu.delegation.partitioner import operations
+from tflgpu.model.graph import Array, Graph, Node, Quantization, Shape, TensorSpec
+from tflgpu.ops.registry import OPS
+from tflgpu.shapes import infer_stage
+
+Place = Callable[[Argument], Argument]
+
+
+class _Runtime:
+    """What shape inference asks of an interpreter, over the model's graphs."""
+
+    def __init__(self, graphs: Sequence[Graph]):
+        self.state: dict[Any, Any] = {}
+        self.ops = OPS
+        self.graphs = graphs
+
+    def subgraph(self, index: int) -> Any:
+        graph, itself = self.graphs[index], cast(Any, self)
+
+        def outputs_for(shapes: Sequence[Shape]) -> list[TensorSpec | None]:
+            specs = _with_inputs(graph, shapes)
+            waiting = infer_stage(graph.nodes, specs, itself).waiting
+            late = {spec.index for node in waiting for spec in node.outputs}
+            return [None if index in late else specs[index] for index in graph.outputs]
+
+        inputs = tuple(graph.tensors[i] for i in graph.inputs)
+        return SimpleNamespace(
+            graph=graph, inputs=inputs, output_count=len(graph.outputs), outputs_for=outputs_for, run=None
+        )
+
+
+def _with_inputs(graph: Graph, shapes: Sequence[Shape]) -> list[TensorSpec]:
+    specs = list(graph.tensors)
+    for index, shape in zip(graph.inputs, shapes, strict=True):
+        specs[index] = replace(specs[index], shape=tuple(shape))
+    return specs
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredGraph:
+    """A graph as steps over its own tensors. work: elements touched and products made by all its nodes."""
+
+    graph: Graph
+    specs: Sequence[TensorSpec]
+    steps: tuple[Launch | Loop, ...]
+    roots: Mapping[int, int]
+    work: int
+
+    def root(self, tensor: int) -> int:
+        return self.roots.get(tensor, tensor)
+
+    @property
+    def inputs(self) -> list[int]:
+        return [self.root(i) for i in self.graph.inputs]
+
+    @property
+    def outputs(self) -> list[int]:
+        return [self.root(i) for i in self.graph.outputs]
+
+
+def lowered_graph(
+    graph: Graph, given: Sequence[TensorSpec], graphs: Sequence[Graph], limits: DeviceLimits
+) -> LoweredGraph:
+    """The graph for inputs of these shapes, and values where they are constants. Raises Unsupported."""
+    specs = _with_inputs(graph, [spec.shape for spec in given])
+    for index, spec in zip(graph.inputs, given, strict=True):
+        require(specs[index].type == spec.type, f"a loop variable of {spec.type} that becomes {specs[index].type}")
+        specs[index] = replace(specs[index], data=spec.data)
+    runtime: Any = _Runtime(graphs)
+    stage = infer_stage(graph.nodes, specs, runtime)
+    require(not stage.waiting, "shapes that only running tells, in its graphs")
+    alone = replace(limits, tiles=False, dot=False, warps=False, tensor_cores=False, library=False)
+    groups: list[Lowered] = []
+    for node in stage.nodes:
+        every = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
+        require(not any(s.is_variable or s.type in ("RESOURCE", "VARIANT") for s in every), "variables in its graphs")
+        groups.append(_dense(node, alone) or lower(with_body(node, graphs), alone))
+    roots = shares(groups)
+    kept = {roots.get(i, i) for i in (*graph.inputs, *graph.outputs)}
+    # No loops over rows: those are kernels of vectors, and here the block's work-items are the vector.
+    groups = joined(groups, roots, kept.__contains__, replace(alone, cpu=False))
+    steps = tuple(step for group in groups for step in group if not isinstance(step, Share))
+    work = sum(max(operations(node), macs(node, specs)) for node in stage.nodes)
+    return LoweredGraph(graph, specs, steps, roots, work)
+
+
+def _dense(node: Node, limits: DeviceLimits) -> Lowered | None:
+    """FULLY_CONNECTED of floats by constants, by the kernels that recurrent layers have; None for any other."""
+    if node.op != "FULLY_CONNECTED" or node.options.weights_format != "DEFAULT":
+        return None
+    x, weights, bias, out = node.input(0), node.input(1), node.optional(2), node.outputs[0]
+    plain = x.data is None and weights.data is not None and node.options.fused_activation_function == "NONE"
+    known = {x.type, out.type} == {"FLOAT32"} and weights.type in ("FLOAT32", "INT8") and not weights.sparsity
+    if not plain or not known or (bias is not None and bias.data is None):
+        return None
+    units = weights.shape[0]
+    rows = size(out) // units if units else 0
+    start = np.zeros(units, np.float32) if bias is None or bias.data is None else bias.data.reshape(-1)
+    if not rows or start.dtype != np.float32 or not weights.shape[1]:
+        return None
+    if weights.type == "FLOAT32":
+        dense = matrix([weights])
+    else:
+        scales = weights.quantization
+        if scales is None or scales.block_size:
+            return None
+        dense = replace(matrix([_of_one_scale(weights)]), scales=Packed(lambda: _for_each(scales.scale, units)))
+    made = product(Ref(x.index), rows, dense, bool(node.options.asymmetric_quantize_inputs), limits)
+    return [*made.launches(start, 0, 0, Ref(out.index))]
+
+
+def _of_one_scale(spec: TensorSpec) -> TensorSpec:
+    return replace(spec, quantization=Quantization(np.ones(1, np.float32), np.zeros(1, np.int64)))
+
+
+def _for_each(scales: Array, units: int) -> Array:
+    return np.ascontiguousarray(np.broadcast_to(scales.astype(np.float32), (units,)))
+
+
+def placed(step: Launch | Loop, place: Place) -> Launch | Loop:
+    """The step with other arguments."""
+    if isinstance(step, Loop):
+        steps, before = (tuple(placed(s, place) for s in group) for group in (step.steps, step.before))
+        return Loop(steps, step.turns, before, None if step.test is None else place(step.test), step.work)
+    before_it = tuple(placed(s, place) for s in step.before)
+    assert all(isinstance(s, Launch) for s in before_it)
+    args = tuple(place(argument) for argument in step.args)
+    return replace(step, args=args, before=before_it, variants=())  # type: ignore[arg-type]
+
+
+class Storage:
+    """Where the tensors of one graph lie: its inputs where the caller says, what it makes in temporary memory."""
+
+    def __init__(self, of: LoweredGraph, inputs: Sequence[Argument]):
+        self._of = of
+        self._known: dict[int, Argument] = {}
+        for index, argument in zip(of.inputs, inputs, strict=True):
+            self._known.setdefault(index, argument)
+
+    def __call__(self, argument: Argument) -> Argument:
+        if not isinstance(argument, Ref):
+            return argument
+        root = self._of.root(argument.tensor)
+        if root not in self._known:
+            spec = self._of.specs[root]
+            made = max(size(spec) * spec.dtype.itemsize, 1)
+            self._known[root] = Temp(made) if spec.data is None else np.ascontiguousarray(spec.data)
+        return self._known[root]
+
+    def steps(self) -> list[Launch | Loop]:
+        return [placed(step, self) for step in self._of.steps]

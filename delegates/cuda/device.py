@@ -1,0 +1,321 @@
+"""One GPU as a Device, through the module `cupy` or what stands for it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tflgpu.delegates.autotune import Tuner
+from tflgpu.delegates.cuda.compiler import Compiler
+from tflgpu.delegates.cuda.cublas import Cublas
+from tflgpu.delegates.cuda.graph import BoundaryPart
+from tflgpu.delegates.cuda.timing import Timing
+from tflgpu.delegates.device import Call, CompileError, DeviceLimits
+from tflgpu.delegates.launch import Dialect, numbered
+from tflgpu.memory import Tensor
+from tflgpu.model.graph import Array, Shape, TensorSpec
+
+MOST_BLOCKS = 16
+"""Blocks of one sequence: a turn that keeps more of them busy is worth launches of its own."""
+
+VECTOR = 16
+"""Bytes of the widest load that a kernel makes."""
+
+
+class CudaDevice:
+    """One GPU and one stream on it. Satisfies device.Device; a buffer is a one-dimensional CuPy array of bytes."""
+
+    dialect = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh", types="types.cuh")
+
+    def __init__(self, cupy: Any, number: int = 0, precision: str = "fp32", cache: Path | None = None):
+        self._cupy, self._cuda = cupy, cupy.cuda
+        self.runtime = cupy.cuda.runtime
+        self._check_number(number)
+        properties = self.runtime.getDeviceProperties(number)
+        self.name = f"{properties['name'].decode()} (compute capability {properties['major']}.{properties['minor']})"
+        self.limits = DeviceLimits(
+            max_block=256,
+            alignment=256,
+            units=properties["multiProcessorCount"],
+            precision=precision,
+            chains=True,
+            warps=True,
+            tensor_cores=False,
+            blocks=self._blocks_at_once(number, properties),
+        )
+        self.graphs = True
+        self.profile = False
+        self.notes: list[str] = []
+        """What the report should say of this device, e.g. that a graph could not be recorded."""
+        self._device = self._cuda.Device(number)
+        with self._device:
+            self.stream = self._cuda.Stream(non_blocking=True)
+            self._pool = self._cuda.MemoryPool()
+        self._timing = Timing(self._cuda, self.stream)
+        self._compiler = Compiler(cupy, cache)
+        self.tuner: Tuner | None = None
+        self._cublas: Cublas | None = None
+        self._use_tensor_cores(properties["major"] * 10 + properties["minor"])
+        self._pinned: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+        self._mirrored: dict[int, int] = {}
+        self._external: set[int] = set()
+
+    def _check_number(self, number: int) -> None:
+        count = self.runtime.getDeviceCount()
+        if number >= count:
+            names = [self.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
+            found = "; ".join(f"{i}: {name}" for i, name in enumerate(names))
+            raise ValueError(f"cuda delegate: no GPU {number}; found {found}")
+
+    def _blocks_at_once(self, number: int, properties: Mapping[str, Any]) -> int:
+        """How many blocks of a sequence may wait for one another; they sleep meanwhile, as only newer GPUs can."""
+        launches = self.runtime.deviceGetAttribute(self.runtime.cudaDevAttrCooperativeLaunch, number)
+        return min(properties["multiProcessorCount"], MOST_BLOCKS) if launches and properties["major"] >= 7 else 1
+
+    def _use_tensor_cores(self, capability: int) -> None:
+        """Where the GPU has them and mma.h is installed. Raises ValueError where precision needs what is not there."""
+        wanted = self.limits.precision
+        enough = capability >= (80 if wanted == "tf32" else 75)
+        with self.active():
+            said = self._compiler.find_headers()
+        if enough and not said:
+            self.limits = replace(self.limits, tensor_cores=True)
+            return
+        reason = "the GPU has no tensor cores for it"
+        if enough:
+            reason = f"mma.h does not compile ({said}); CUDA's toolkit or pip install 'cupy-cuda12x[ctk]' has it"
+        if wanted != "fp32":
+            raise ValueError(f"cuda delegate: precision={wanted} is not to be had on {self.name}: {reason}")
+        self.notes.append(f"int8 does without tensor cores: {reason}")
+
+    @property
+    def identity(self) -> str:
+        """What a choice among variants belongs to: the GPU, the driver, the compiler, and how floats are multiplied."""
+        versions = self.runtime.driverGetVersion(), self.runtime.runtimeGetVersion()
+        return f"{self.name}\ndriver {versions[0]}, runtime {versions[1]}\n{self.limits.precision}"
+
+    def autotune(self, folder: Path | None) -> None:
+        """From now on variants of a launch are timed, cuBLAS among them where it is installed, and the fastest taken.
+
+        folder: where choices are kept.
+        """
+        try:
+            with self.active():
+                self._cublas = Cublas(self._cupy, self.allocate, self.stream.ptr)
+            self.limits = replace(self.limits, library=True)
+        except (ImportError, OSError, AttributeError, RuntimeError, MemoryError) as error:
+            self.notes.append(f"autotune does without cuBLAS: {str(error).splitlines()[0]}")
+        self.tuner = Tuner(f"{self.identity}\n{'cuBLAS' if self._cublas else ''}", folder)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """This device and its stream are CuPy's current ones."""
+        with self._device, self.stream:
+            yield
+
+    def allocate(self, nbytes: int) -> Any:
+        """A buffer from the device's pool. Raises MemoryError that says what was wanted and what is free."""
+        with self.active():
+            try:
+                memory = self._pool.malloc(nbytes)
+            except self._cuda.memory.OutOfMemoryError as error:
+                free, total = self.runtime.memGetInfo()
+                raise MemoryError(
+                    f"{nbytes:,} bytes are wanted on {self.name}, of whose {total:,} bytes {free:,} are free"
+                ) from error
+            buffer = self._cupy.ndarray((nbytes,), "u1", memory)
+        self._mirrored.pop(buffer.data.ptr, None)
+        self._external.discard(buffer.data.ptr)
+        return buffer
+
+    def slice(self, buffer: Any, offset: int, nbytes: int) -> Any:
+        return buffer[offset : offset + nbytes]
+
+    def upload(self, buffer: Any, host: Array) -> None:
+        """Pinned memory too is read before this returns: nobody says when it changes."""
+        self.copy_in(buffer, np.ascontiguousarray(host))
+        self.stream.synchronize()
+
+    def copy_in(self, buffer: Any, host: Array) -> None:
+        """Puts a copy to the device on the stream."""
+        self._mirrored.pop(buffer.data.ptr, None)
+        if host.nbytes:
+            kind = self.runtime.memcpyHostToDevice
+            with self.active():
+                self.runtime.memcpyAsync(buffer.data.ptr, host.ctypes.data, host.nbytes, kind, self.stream.ptr)
+
+    def download(self, buffer: Any, host: Array) -> None:
+        if host.nbytes and self._mirrored.get(buffer.data.ptr) != host.ctypes.data:
+            self.copy_out(buffer, host)
+        self.synchronize()
+
+    def copy_out(self, buffer: Any, host: Array) -> None:
+        """Puts a copy to the host on the stream."""
+        if host.nbytes:
+            kind = self.runtime.memcpyDeviceToHost
+            with self.active():
+                self.runtime.memcpyAsync(host.ctypes.data, buffer.data.ptr, host.nbytes, kind, self.stream.ptr)
+
+    def mirror(self, buffer: Any, host: Array | None) -> None:
+        """The stream already holds the copy of buffer's coming value to host; None: it does not."""
+        if host is None:
+            self._mirrored.pop(buffer.data.ptr, None)
+        else:
+            self._mirrored[buffer.data.ptr] = host.ctypes.data
+
+    def host_array(self, shape: Shape, dtype: npt.DTypeLike) -> Array | None:
+        """Zeroed pinned memory, which copies run to and from while the host goes on; None where there is none."""
+        count = int(np.prod(shape, dtype=np.int64))
+        nbytes = count * np.dtype(dtype).itemsize
+        if not nbytes:
+            return None
+        try:
+            with self._device:
+                block = np.frombuffer(self._cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+        except Exception:  # the operating system pins no more: pageable memory serves
+            return None
+        array = block.view(dtype).reshape(shape)
+        array.fill(0)
+        self._pinned[array.ctypes.data] = array
+        return array
+
+    def is_pinned(self, host: Array) -> bool:
+        """Whether host is an array that host_array made."""
+        return host.ctypes.data in self._pinned
+
+    def external(self, array: Any, spec: TensorSpec) -> Any:
+        """A buffer that is a caller's array. Raises ValueError where type, shape, order or address does not fit."""
+        if not hasattr(array, "__cuda_array_interface__"):
+            if not hasattr(array, "__dlpack__"):
+                raise ValueError(f"{spec}: {type(array).__name__} has neither __cuda_array_interface__ nor __dlpack__")
+            with self.active():
+                array = self._cupy.from_dlpack(array)
+        known = array.__cuda_array_interface__
+        shape, dtype, address = tuple(known["shape"]), np.dtype(known["typestr"]), known["data"][0]
+        if (shape, dtype) != (spec.shape, spec.dtype):
+            raise ValueError(f"{spec}: the array is {dtype.name} {list(shape)}")
+        if not contiguous(shape, known.get("strides"), dtype.itemsize) or address % VECTOR:
+            raise ValueError(f"{spec}: the array must be C-contiguous and begin at a multiple of {VECTOR} bytes")
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        memory = self._cuda.UnownedMemory(address, nbytes, array)
+        self._external.add(address)
+        return self._cupy.ndarray((nbytes,), "u1", self._cuda.MemoryPointer(memory, 0))
+
+    def is_external(self, buffer: Any) -> bool:
+        """Whether a buffer is a caller's array, which nobody wants copied to the host with every run."""
+        return buffer.data.ptr in self._external
+
+    def wait_for(self, stream: int) -> None:
+        """What is put on this device's stream from now on runs after what is on that stream now."""
+        with self.active():
+            event = self._cuda.Event(disable_timing=True)
+            self.runtime.eventRecord(event.ptr, stream)
+            self.stream.wait_event(event)
+
+    def kernel(self, text: str, name: str) -> Any:
+        try:
+            with self.active():
+                return self._compiler.function(text, name)
+        except self._cuda.compiler.CompileException as error:
+            raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
+
+    def routine(self, name: str) -> Any:
+        """The library's routine of that name, to be bound as a kernel is."""
+        assert self._cublas is not None
+        return Routine(name, getattr(self._cublas, name))
+
+    def bind(self, kernel: Any, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
+        if getattr(kernel, "enable_cooperative_groups", False):
+            (blocks,), (threads,) = grid, block
+            of_one = self._cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, threads, 0)
+            grid = (min(blocks, of_one * self.limits.units),)
+        fixed = tuple(grid), tuple(block), tuple(args)
+
+        def call() -> None:
+            kernel(*fixed)
+
+        buffers = {a.data.ptr: a.nbytes for a in args if not isinstance(a, np.generic)}
+        return self._timing.noted(kernel.name, call, sum(buffers.values())) if self.profile else call
+
+    def times(self) -> dict[str, tuple[int, float]]:
+        """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
+        self.synchronize()
+        return self._timing.times()
+
+    def traffic(self) -> dict[str, int]:
+        """Bytes of the buffers that each kernel's runs so far were given, by its name, as `times` has their times."""
+        return dict(self._timing.traffic)
+
+    def seconds_of(self, call: Call) -> float:
+        """One run's time on the GPU."""
+        with self.active():
+            return self._timing.seconds_of(call, self.recorded)
+
+    def sequence(self, calls: Sequence[Call]) -> Call:
+        fixed = tuple(calls)
+
+        def run() -> None:
+            with self.active():
+                for call in fixed:
+                    call()
+
+        return run
+
+    def part(self, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:
+        """run, with the copies that bring what it reads to the device and its results to the host."""
+        return BoundaryPart(self, reads, writes, run).step
+
+    def recorded(self, run: Call) -> Call:
+        """run as a CUDA graph, whose replay this returns. Raises RuntimeError where it cannot be recorded."""
+        with self.active():
+            self.stream.begin_capture()
+            try:
+                run()
+            except BaseException:
+                self._end_failed_capture()
+                raise
+            graph = self.stream.end_capture()
+        device, stream = self._device, self.stream
+
+        def replay() -> None:
+            with device:
+                graph.launch(stream)
+
+        return replay
+
+    def _end_failed_capture(self) -> None:
+        with suppress(Exception):  # the capture was already void; what made it so is being raised
+            self.stream.end_capture()
+
+    def synchronize(self) -> None:
+        with self._device:
+            self.stream.synchronize()
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A library's function that is called as a kernel is."""
+
+    name: str
+    function: Any
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        self.function(grid, block, args)
+
+
+def contiguous(shape: Shape, strides: Sequence[int] | None, itemsize: int) -> bool:
+    """Whether strides, in bytes, are those of C order; None are."""
+    if strides is None or 0 in shape:
+        return True
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != itemsize:
+            return False
+        itemsize *= size
+    return True

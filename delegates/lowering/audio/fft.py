@@ -1,0 +1,66 @@
+"""RFFT2D, and the real, imaginary part and magnitude of complex numbers, which are pairs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.lowering.movement.movement import move
+from tflgpu.delegates.lowering.registry import bits_type, constant, i32, lowers, require, size
+from tflgpu.delegates.lowering.strided_index import standin, start_and_index
+from tflgpu.model.graph import Array, Node
+
+LONGEST = 1 << 14
+"""Beyond it the products of two indices do not fit into 32 bits."""
+
+
+@lowers("RFFT2D")
+def rfft2d(node: Node, limits: DeviceLimits) -> Lowered:
+    """Rows first, then columns, by the definition: O(n) an output."""
+    x, out = node.input(0), node.outputs[0]
+    h, w = (int(n) for n in constant(node.input(1), "a size").reshape(-1))
+    require(max(h, w) <= LONGEST, f"a spectrum of {h} x {w}")
+    real = np.float64 if limits.double else np.float32
+    columns, images = w // 2 + 1, math.prod(x.shape[:-2])
+    seen_h, seen_w = min(h, x.shape[-2]), min(w, x.shape[-1])
+    count = images * seen_h * columns
+    z = Temp(max(2 * count, 1) * np.dtype(real).itemsize)
+    kind = {"R": "f64" if limits.double else "f32"}
+
+    def twiddles(n: int) -> Packed:
+        def make() -> Array:
+            angle = -2 * np.pi * np.arange(n) / n
+            return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(real)
+
+        return Packed(make)
+
+    sizes: Any = map(i32, (count, x.shape[-2], x.shape[-1], seen_h, seen_w, columns, w))
+    across: Any = map(i32, (size(out), seen_h, columns, h))
+    return [
+        Launch("fft.rows", (Ref(x.index), twiddles(w), z, *sizes), (count,), defines=kind | {"ROWS": 1}),
+        Launch("fft.columns", (z, twiddles(h), Ref(out.index), *across), (size(out),), defines=kind),
+    ]
+
+
+@lowers("REAL", "IMAG")
+def part(node: Node, limits: DeviceLimits) -> Lowered:
+    """Every other number."""
+    x, out = node.input(0), node.outputs[0]
+    pairs = standin((*x.shape, 2), out.dtype)
+    at = start_and_index(pairs[..., int(node.op == "IMAG")], pairs)
+    return [move(Ref(x.index), Ref(out.index), size(out), bits_type(out), at)]
+
+
+@lowers("COMPLEX_ABS")
+def magnitude(node: Node, limits: DeviceLimits) -> Lowered:
+    """The root of the sum of both squares."""
+    x, out = node.input(0), node.outputs[0]
+    require(x.type != "COMPLEX128" or limits.double, "a device without double precision")
+    kind = "f64" if x.type == "COMPLEX128" else "f32"
+    defines = {"X_T": kind, "Y_T": kind, "OUT_T": kind, "EXPR": "hypot(x, y)", "X_AT": "(i * 2)", "Y_AT": "(1 + i * 2)"}
+    args: Any = (Ref(x.index), Ref(x.index), Ref(out.index), i32(size(out)))
+    return [Launch("elementwise.binary", args, (size(out),), defines=defines)]

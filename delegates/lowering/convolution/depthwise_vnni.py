@@ -1,0 +1,118 @@
+"""Depthwise convolutions of 8-bit codes by AVX512-VNNI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, Temp
+from tflgpu.delegates.lowering.convolution.window import Window
+from tflgpu.delegates.lowering.gemm.register_tiles import C_NAMES, Finish, Matrix, folded_bias
+from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
+from tflgpu.delegates.lowering.registry import i32
+from tflgpu.model.graph import Array, TensorSpec
+
+MOST_ROWS, MOST_VECTORS = 5, 24
+"""Rows of a window, and vectors of weights, that registers hold."""
+
+
+@dataclass(frozen=True)
+class Quads:
+    """How rows of a window are taken four places at a time: from `chunks` quads, each making 1 + twice outputs."""
+
+    chunks: int
+    twice: int
+
+    @classmethod
+    def of(cls, over: Window) -> Quads:
+        twice = int(over.sw == 1)
+        return cls(-(-(over.kw + twice) // 4), twice)
+
+    def fits(self, over: Window) -> bool:
+        vectors = over.kh * self.chunks * (1 + self.twice)
+        return over.kh <= MOST_ROWS and over.sw <= 2 and over.dh == over.dw == 1 and vectors <= MOST_VECTORS
+
+
+def depthwise_dot(
+    x: TensorSpec, matrix: Matrix, out: TensorSpec, over: Window, finish: Finish, limits: DeviceLimits
+) -> Launch | None:
+    """The launch, or None where the window, the channels or the weights do not allow it. Weights are (1, kh, kw, c)."""
+    n, h, w, c = x.shape
+    if w == over.kw == over.ow == 1:  # quads are of places along a row
+        h, w, over = 1, h, turned(over)
+    lanes = LANES if limits.assembly else limits.vector
+    quads, least = Quads.of(over), int(matrix.weights.min(initial=0)) - matrix.zero_point
+    most = int(matrix.weights.max(initial=0)) - matrix.zero_point
+    if (
+        not limits.dot
+        or c < lanes
+        or not quads.fits(over)
+        or least < -128
+        or most > 127
+        or min(over.top, over.left) < 0
+    ):
+        return None
+    blocks = -(-c // lanes)
+    bands = min(over.oh, -(-limits.units * 4 // (n * blocks)))
+    units = n * blocks * bands
+    share = -(-units // min(units, limits.units * 4))
+    items = -(-units // share)
+    count = (-(-over.ow // 2) if quads.twice else over.ow) + 2 * (quads.chunks - 1)
+    flip = 128 if x.type == "INT8" else 0
+    by_channel = replace(matrix, weights=matrix.weights.reshape(-1, c).T)
+    shifted = replace(finish, x_zero=finish.x_zero + flip)
+    sizes = (units, share, h, w, c, over.oh, over.ow, over.sh, over.top, over.left, bands, count, finish.x_zero)
+    args: tuple[Argument, ...] = (
+        Ref(x.index),
+        Packed(lambda: panels(matrix, over, quads, lanes)),
+        Packed(lambda: folded_bias(by_channel, shifted, c)),
+        *finish.rescale,
+        Temp(items * (over.kh * count + over.ow + 1) * 4 * lanes),
+        Ref(out.index),
+        *map(i32, sizes),
+        *finish.ends,
+    )
+    name = C_NAMES[x.type]
+    defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
+    defines |= {"KH": over.kh, "CHUNKS": quads.chunks, "TWICE": quads.twice}
+    defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.assembly else {}
+    return Launch("depthwise_dot.depthwise_dot", args, (items,), (1,), defines)
+
+
+def turned(over: Window) -> Window:
+    """The window of an image whose rows are columns."""
+    o = over
+    return Window(o.kw, o.kh, o.sw, o.sh, o.dw, o.dh, o.ow, o.oh, o.left, o.top)
+
+
+def panels(matrix: Matrix, over: Window, quads: Quads, lanes: int) -> Array:
+    """Weights (1, kh, kw, c), less their zero point, as (c / lanes, kh, chunks, 1 + twice, lanes, 4) of int8."""
+    c = matrix.weights.shape[-1]
+    taps = matrix.weights.reshape(over.kh, over.kw, c).astype(np.int16) - matrix.zero_point
+    whole = np.zeros((1 + quads.twice, over.kh, quads.chunks * 4, c), np.int8)
+    for second in range(1 + quads.twice):
+        whole[second, :, second : second + over.kw] = taps
+    starts = np.minimum(np.arange(0, c, lanes), c - lanes)
+    chosen = whole[..., starts[:, None] + np.arange(lanes)]
+    shape = (1 + quads.twice, over.kh, quads.chunks, 4, len(starts), lanes)
+    return np.ascontiguousarray(chosen.reshape(shape).transpose(4, 1, 2, 0, 5, 3))
+
+
+def assembly(kh: int, quads: Quads) -> str:
+    """The body of `multiply`, with all weights in registers."""
+    each = 1 + quads.twice
+    weights = [f"%%zmm{4 + i}" for i in range(kh * quads.chunks * each)]
+    lines = [f"vmovdqu32 {64 * i}(%[b]),{weight}" for i, weight in enumerate(weights)]
+    lines += ["xor %[i],%[i]", "1:", *(f"vpxord %%zmm{k},%%zmm{k},%%zmm{k}" for k in range(each))]
+    for place in range(kh * quads.chunks):
+        row, chunk, value = place // quads.chunks, place % quads.chunks, f"%%zmm{2 + place % 2}"
+        lines.append(f"vmovdqu32 {128 * chunk}(%[r{row}],%[i]),{value}")
+        lines += [f"vpdpbusd {weights[place * each + k]},{value},%%zmm{k}" for k in range(each)]
+    lines += [f"vmovdqu32 %%zmm{k},{64 * k}(%[c])" for k in range(each)]
+    lines += ["add $64,%[i]", f"add ${64 * each},%[c]", "dec %[n]", "jnz 1b", "vzeroupper"]
+    rows = ", ".join(f'[r{k}] "r"(row{k})' for k in range(kh))
+    written = '[c] "+r"(sums), [n] "+r"(count), [i] "=&r"(at)'
+    return f'i64 at; __asm__ volatile("{"; ".join(lines)}" : {written} : [b] "r"(weights), {rows} : "memory");'

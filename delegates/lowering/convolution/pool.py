@@ -1,0 +1,57 @@
+"""Pooling of images (n, h, w, c)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Launch, Lowered, Ref
+from tflgpu.delegates.lowering.convolution.window import window
+from tflgpu.delegates.lowering.image_rows import rows_of, vectors
+from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.model.graph import Node
+from tflgpu.ops.fused_activation import float_range, quantized_range
+
+KINDS = {"AVERAGE_POOL_2D": "AVERAGE", "MAX_POOL_2D": "MAXIMUM", "L2_POOL_2D": "ROOT_MEAN_SQUARE"}
+
+
+@lowers(*KINDS)
+def pool(node: Node, limits: DeviceLimits) -> Lowered:
+    """The average, maximum or root of the mean square of what each window sees; padding does not count."""
+    x, out, o = node.input(0), node.outputs[0], node.options
+    require(x.type in ("FLOAT32", "INT8", "UINT8", "INT16") and x.type == out.type, f"{node.op} of {x.type}")
+    require(node.op != "L2_POOL_2D" or x.type == "FLOAT32", f"{node.op} of {x.type}")
+    _, h, w, c = x.shape
+    over = window(node, h, w, o.filter_height, o.filter_width)
+    activation = o.fused_activation_function
+    low: Any
+    high: Any
+    if x.type == "FLOAT32":
+        low, high, acc = *float_range(activation), "f32"
+    else:
+        low, high, acc = (
+            *map(np.int32, quantized_range(activation, out) if out.quantization else _codes(out.dtype)),
+            "i32",
+        )
+    sizes = (h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.top, over.left)
+    args = (Ref(x.index), Ref(out.index), i32(size(out)), *map(i32, sizes), low, high)
+    defines: dict[str, object] = {"T": c_type(x, limits), "ACC_T": acc, KINDS[node.op]: 1}
+    if node.op == "MAX_POOL_2D":
+        defines["LOWEST"] = "-FLT_MAX" if acc == "f32" else _codes(x.dtype)[0]
+    elif acc == "i32":
+        defines["CODES"] = 1
+    if limits.cpu and acc == "f32" and c >= 4 and out.shape[0] * over.oh > 1:
+        rows = rows_of(out, limits)
+        by_row = (Ref(x.index), Ref(out.index), *rows, *map(i32, sizes), low, high)
+        return [Launch("image_rows.pool_rows", by_row, (int(rows[1]),), (1,), defines | vectors(c, limits))]
+    lanes = next((n for n in (16, 8, 4) if n <= limits.vector and c % n == 0), 1)
+    if limits.cpu and acc == "f32" and lanes > 1:
+        return [Launch("pool.pool", args, (size(out) // lanes,), defines=defines | {"VW": lanes, "OUT_T": "f32"})]
+    return [Launch("pool.pool", args, (size(out),), defines=defines)]
+
+
+def _codes(dtype: np.dtype[Any]) -> tuple[int, int]:
+    kind = np.iinfo(dtype)
+    return int(kind.min), int(kind.max)

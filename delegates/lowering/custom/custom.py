@@ -1,0 +1,29 @@
+"""Custom operators with bodies in a kernel language: one work-item for each element of the first output."""
+
+from __future__ import annotations
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Launch, Lowered, Ref
+from tflgpu.delegates.lowering.registry import c_type, i32, lowers_custom, require, size
+from tflgpu.model.graph import Node, TensorSpec
+from tflgpu.ops.registry import OPS
+
+
+@lowers_custom
+def custom(node: Node, limits: DeviceLimits) -> Lowered:
+    """The bodies of a custom operator as whole kernels over its tensors, `in0` … and `out0` …"""
+    inputs = [(f"in{place}", spec) for place, spec in enumerate(node.inputs) if spec is not None]
+    outputs = [(f"out{place}", spec) for place, spec in enumerate(node.outputs)]
+    require(outputs, "a custom operator without outputs")
+    parameters = [f"IN({c_type(spec, limits)}) {name}" for name, spec in inputs]
+    parameters += [f"OUT({c_type(spec, limits)}) {name}" for name, spec in outputs]
+    texts = {}
+    for dialect, body in OPS[node.op].bodies.items():
+        lines = body if isinstance(body, str) else body(node)
+        texts[dialect] = (
+            f"KERNEL custom({', '.join(parameters)}, const i32 n) {{\n"
+            f"    const i32 i = GLOBAL_ID;\n    if (i >= n) return;\n{lines}\n}}\n"
+        )
+    n = size(node.outputs[0])
+    tensors: list[TensorSpec] = [spec for _, spec in (*inputs, *outputs)]
+    return [Launch("custom.custom", (*(Ref(spec.index) for spec in tensors), i32(n)), (n,), texts=texts)]

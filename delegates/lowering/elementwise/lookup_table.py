@@ -1,0 +1,97 @@
+"""Operators of 8- and 16-bit inputs as tables of every code's result, which the CPU's own operator computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Fault, Launch, Packed, Ref
+from tflgpu.delegates.lowering.elementwise.int8_rows import code_rows
+from tflgpu.delegates.lowering.registry import BITS_TYPES, RUNTIME, bits_type, i32, require, size
+from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.ops.registry import OpError, evaluate
+
+
+def narrow(spec: TensorSpec) -> bool:
+    """Whether all the values that an element can have fit into a table."""
+    return spec.dtype.itemsize <= 2 and spec.dtype != np.bool_
+
+
+def table(node: Node, limits: DeviceLimits) -> Launch:
+    """An operator of one narrow input as a table of every code's result, computed by the CPU's operator."""
+    x, out = node.input(0), node.outputs[0]
+    require(x.quantization is None or not x.quantization.per_channel, "quantization by channel")
+    require(out.quantization is None or not out.quantization.per_channel, "quantization by channel")
+    codes = all_codes(x)
+    of_codes = replace(
+        node, inputs=(replace(x, shape=codes.shape), *node.inputs[1:]), outputs=(replace(out, shape=codes.shape),)
+    )
+
+    def make() -> Array:
+        with np.errstate(all="ignore"):
+            return evaluate(of_codes, [codes, *(s.data if s is not None else None for s in node.inputs[1:])], RUNTIME)[
+                0
+            ]
+
+    if node.op in RAISING and x.type in ("INT8", "UINT8", "INT16"):
+        return _of_some_codes(node, codes, limits)
+    # Made here too, since an operator may refuse some codes, which only running it can tell.
+    return lookup(x, Packed(make) if x.dtype.itemsize == 2 else make(), out, limits)
+
+
+RAISING = ("LOG", "RSQRT", "SQRT")
+"""Operators of codes that refuse the values below some code."""
+
+
+def _of_some_codes(node: Node, codes: Array, limits: DeviceLimits) -> Launch:
+    """The table of the codes that the operator takes; the others are a fault."""
+    x, out = node.input(0), node.outputs[0]
+    rising = np.sort(codes)
+
+    def taken(first: int) -> Array:
+        some = rising[first:]
+        inputs, outputs = (replace(x, shape=some.shape),), (replace(out, shape=some.shape),)
+        with np.errstate(all="ignore"):
+            return evaluate(replace(node, inputs=inputs, outputs=outputs), [some], RUNTIME)[0]
+
+    reason, low, high = "", 0, len(rising)
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            taken(middle)
+            high = middle
+        except OpError as error:
+            reason, low = str(error), middle + 1
+    results = taken(low)
+    if not low:
+        return lookup(x, results[np.argsort(np.argsort(codes))], out, limits)
+    require(low < len(rising), reason)
+    table = np.concatenate([np.zeros(low, results.dtype), results])[np.argsort(np.argsort(codes))]
+    plain = _lookup(x, table, out)
+    code = {1: "i8", 2: "i16"}[x.dtype.itemsize] if x.dtype.kind == "i" else "u8"
+    defines = {**plain.defines, "LEAST": f"({int(rising[low])})", "CODE_T": code}
+    return replace(plain, args=(*plain.args, Fault(reason)), defines=defines)
+
+
+def lookup(x: TensorSpec, entries: Argument, out: TensorSpec, limits: DeviceLimits) -> Launch:
+    """out = entries[the code of x, as an unsigned number]."""
+    if x.type in BYTES and out.type in BYTES:
+        fast = code_rows({}, (x,), (entries,), out, (), limits)
+        if fast is not None:
+            return fast
+    return _lookup(x, entries, out)
+
+
+def _lookup(x: TensorSpec, entries: Argument, out: TensorSpec) -> Launch:
+    defines = {"X_T": BITS_TYPES[x.dtype.itemsize], "OUT_T": bits_type(out)}
+    return Launch("lut.lut", (Ref(x.index), entries, Ref(out.index), i32(size(out))), (size(out),), defines=defines)
+
+
+BYTES = ("INT8", "UINT8")
+
+
+def all_codes(spec: TensorSpec) -> Array:
+    """Every value of an 8- or 16-bit type, in the order of its bits."""
+    return np.arange(1 << 8 * spec.dtype.itemsize, dtype=f"u{spec.dtype.itemsize}").view(spec.dtype)

@@ -1,0 +1,124 @@
+"""FLOAT16 and BFLOAT16: kept as 16 bits, computed with as float32, every result rounded to nearest even."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tflgpu.arithmetic import bfloat16
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegation.delegate import Unsupported
+from tflgpu.model.graph import Array, Node, TensorSpec
+
+SUFFIXES = {"FLOAT16": "f16", "BFLOAT16": "bf16"}
+"""What the functions of types.clh and types.cuh that convert from and to each type end in."""
+
+MIXED = ("TRANSPOSE_CONV",)
+"""Operators of float32 that take constant weights of float16."""
+
+DEFINES = {"SOFTMAX": {"KEPT(v)": "from_f16(to_f16(v))"}}
+"""What an operator rounds in between, as the CPU's does."""
+
+
+def is_narrow(spec: TensorSpec | None) -> bool:
+    """Whether a tensor's elements are floats of 16 bits."""
+    return spec is not None and spec.type in SUFFIXES
+
+
+def widened(expression: str, letter: str, spec: TensorSpec) -> str:
+    """A C expression of `letter` as one of the bits of a narrow float."""
+    return re.sub(rf"\b{letter}\b", f"from_{SUFFIXES[spec.type]}({letter})", expression)
+
+
+def narrowed(expression: str, spec: TensorSpec) -> str:
+    """The bits of a narrow float nearest to a C expression."""
+    return f"to_{SUFFIXES[spec.type]}({expression})"
+
+
+def through_float32(node: Node, limits: DeviceLimits, lowering: Callable[[Node, DeviceLimits], Lowered]) -> Lowered:
+    """The node on float32 copies of its narrow floats. Raises Unsupported where there is no such kernel."""
+    weights = None
+    if node.op == "FULLY_CONNECTED" and not is_narrow(node.input(1)):
+        weights = _real_weights(node.input(1))
+        node = replace(node, inputs=(node.inputs[0], weights, *node.inputs[2:]))
+    specs = {spec.index: spec for spec in (*node.inputs, *node.outputs) if is_narrow(spec) and spec is not None}
+    kinds = {s.type for s in (*node.inputs, *node.outputs) if s is not None and _is_float(s) and s is not weights}
+    if len(kinds) > 1 and node.op not in MIXED:
+        raise Unsupported(f"{node.op} of {' and '.join(sorted(kinds))}")
+    wide = replace(
+        node,
+        inputs=tuple(spec if spec is None else _as_float32(spec) for spec in node.inputs),
+        outputs=tuple(_as_float32(spec) for spec in node.outputs),
+    )
+    values: dict[int, Argument] = {i: _wide_storage(spec) for i, spec in specs.items()}
+    if weights is not None and weights.data is not None:
+        values[weights.index] = weights.data
+    inner: Lowered = []
+    for step in lowering(wide, limits):
+        if not isinstance(step, Launch):
+            raise Unsupported(f"{node.op} of {node.input(0).type}")
+        inner.append(_with(step, values, DEFINES.get(node.op, {})))
+    made = {spec.index for spec in node.outputs}
+    before = [_converted(s, Ref(i), values[i], True) for i, s in specs.items() if i not in made and s.data is None]
+    after = [_converted(s, values[i], Ref(i), False) for i, s in specs.items() if i in made]
+    return [*before, *inner, *after]
+
+
+CODES = ("INT4", "INT2")
+"""Weights that the CPU's FULLY_CONNECTED of float16 takes besides its own."""
+
+
+def _real_weights(spec: TensorSpec) -> TensorSpec:
+    """Constant codes as what they stand for: float16 is multiplied by that and not quantized."""
+    if spec.type not in CODES or spec.data is None or spec.quantization is None or spec.quantization.block_size:
+        raise Unsupported(f"FLOAT16 times {spec.type}, or codes that are not constant, or have scales by block")
+    data = spec.data.astype(np.float32) * spec.quantization.scale.reshape(-1, 1)
+    return replace(spec, type="FLOAT32", data=data, quantization=None)
+
+
+def _is_float(spec: TensorSpec) -> bool:
+    return spec.type in SUFFIXES or spec.dtype.kind == "f"
+
+
+def _as_float32(spec: TensorSpec) -> TensorSpec:
+    if not is_narrow(spec):
+        return spec
+    return replace(spec, type="FLOAT32", data=None if spec.data is None else to_float32(spec.data, spec))
+
+
+def to_float32(data: Array, spec: TensorSpec) -> Array:
+    """The values of a narrow float tensor."""
+    return bfloat16.to_float32(data) if spec.type == "BFLOAT16" else data.astype(np.float32)
+
+
+def _wide_storage(spec: TensorSpec) -> Argument:
+    data = spec.data
+    if data is None:
+        return Temp(4 * max(int(np.prod(spec.shape)), 1))
+    return Packed(lambda: to_float32(data, spec))
+
+
+def _with(launch: Launch, values: dict[int, Argument], defines: dict[str, Any]) -> Launch:
+    """The launch with float32 copies in the places of narrow tensors."""
+
+    def swapped(argument: Argument) -> Argument:
+        return values.get(argument.tensor, argument) if isinstance(argument, Ref) else argument
+
+    return replace(
+        launch,
+        args=tuple(map(swapped, launch.args)),
+        defines={**launch.defines, **defines},
+        variants=tuple(_with(variant, values, defines) for variant in launch.variants),
+    )
+
+
+def _converted(spec: TensorSpec, x: Argument, out: Argument, widen: bool) -> Launch:
+    n = int(np.prod(spec.shape))
+    suffix = SUFFIXES[spec.type]
+    kernel, defines = ("widen", {"FROM": f"from_{suffix}"}) if widen else ("narrow", {"TO": f"to_{suffix}"})
+    return Launch(f"narrow_floats.{kernel}", (x, out, np.int32(n)), (n,), defines=defines)

@@ -1,0 +1,129 @@
+"""Arithmetic on two tensors of codes: in fixed point, or by a table of all pairs of 8-bit codes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tflgpu.arithmetic.fixed_point import log2_if_power_of_two, quantize_multiplier
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Fault, Launch, Packed, Ref
+from tflgpu.delegates.lowering.elementwise.int8_rows import code_rows
+from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes
+from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, c_type, i32, require, size
+from tflgpu.delegates.lowering.strided_index import broadcast_index
+from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.ops.fused_activation import quantized_range
+from tflgpu.ops.registry import evaluate
+
+BY_PAIRS = (
+    "SQUARED_DIFFERENCE",
+    "PRELU",
+    "EQUAL",
+    "GREATER",
+    "GREATER_EQUAL",
+    "LESS",
+    "LESS_EQUAL",
+    "NOT_EQUAL",
+)
+"""Operators that rescale 8-bit codes in ways of their own."""
+
+RESCALING = ("ADD", "SUB", "MUL")
+
+
+def means_codes(node: Node) -> bool:
+    """Whether the node takes its inputs for codes and not for plain integers. Raises Unsupported where none can say."""
+    x, y = node.input(0), node.input(1)
+    if x.dtype.itemsize > 2 or x.dtype.kind not in "iu":
+        return False
+    if node.op in BY_PAIRS and node.op not in ("PRELU", "SQUARED_DIFFERENCE"):
+        scaled = x.quantization is not None and y.quantization is not None
+        return scaled and (x.type != "INT16" or node.op in ("EQUAL", "NOT_EQUAL"))
+    return x.quantization is not None or x.type != "INT16" or node.op == "SUB"
+
+
+def of_pairs(node: Node, fault: Fault | None = None) -> Launch:
+    """The table of every pair's result, computed by the CPU's operator. fault: what y's zero point in y is."""
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.dtype.itemsize == y.dtype.itemsize == 1, f"{node.op} of quantized {x.type} and {y.type}")
+    require(not any(s.quantization is not None and s.quantization.per_channel for s in (x, y)), "scales by channel")
+    shape = (256, 256)
+    pairs = replace(
+        node,
+        inputs=(replace(x, shape=shape, data=None), replace(y, shape=shape, data=None)),
+        outputs=(replace(out, shape=shape),),
+    )
+
+    def make() -> Array:
+        left = np.ascontiguousarray(np.broadcast_to(all_codes(x)[:, None], shape))
+        divisors = all_codes(y)
+        if fault is not None or node.op == "DIV":
+            divisors = np.where(divisors == y.zero_point, y.zero_point + (1 if y.zero_point < 127 else -1), divisors)
+        right = np.ascontiguousarray(np.broadcast_to(divisors.astype(y.dtype), shape))
+        return evaluate(pairs, [left, right], RUNTIME)[0]
+
+    defines = {
+        "OUT_T": bits_type(out),
+        "X_AT": broadcast_index(x.shape, out.shape),
+        "Y_AT": broadcast_index(y.shape, out.shape),
+    }
+    args: tuple[Any, ...] = (Ref(x.index), Ref(y.index), Packed(make), Ref(out.index), i32(size(out)))
+    if fault is None:
+        return Launch("lut.lut2", args, (size(out),), defines=defines)
+    zero = int(np.array([y.zero_point]).astype(y.dtype).view("u1")[0])
+    return Launch("lut.lut2", (*args, fault), (size(out),), defines=defines | {"FAULT": f"(y[Y_AT] == {zero})"})
+
+
+def rescaling(node: Node, limits: DeviceLimits) -> Launch:
+    """ADD, SUB and MUL."""
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.type == y.type == out.type, f"{node.op} of {x.type} and {y.type} to {out.type}")
+    require(not any(s.quantization is not None and s.quantization.per_channel for s in (x, y)), "scales by channel")
+    require(x.type != "INT16" or x.zero_point == y.zero_point == out.zero_point == 0, "16-bit codes with a zero point")
+    low, high = quantized_range(node.options.fused_activation_function, out)
+    ends = (i32(out.zero_point), i32(low), i32(high))
+    defines: dict[str, object] = {
+        "T": c_type(x, limits),
+        "X_AT": broadcast_index(x.shape, out.shape),
+        "Y_AT": broadcast_index(y.shape, out.shape),
+    }
+    start = (Ref(x.index), Ref(y.index), Ref(out.index), i32(size(out)), i32(x.zero_point), i32(y.zero_point))
+    if node.op == "MUL":
+        factor = [i32(v) for v in quantize_multiplier(float(x.scale * y.scale / out.scale))]
+        numbers = (i32(x.zero_point), i32(y.zero_point), *factor, *ends)
+        fast = code_rows({"PRODUCT": 1}, (x, y), (), out, numbers, limits) if factor[0] >= 0 else None
+        if fast is not None:
+            return fast
+        return Launch("quantized.product", (*start, *factor, *ends), (size(out),), defines=defines | {"PRODUCT": 1})
+    defines["SIGN"] = "+" if node.op == "ADD" else "-"
+    shifts = _shifts(node, x, y, out)
+    if shifts is not None:
+        args: tuple[Any, ...] = (*start[:4], i32(shifts[0]), i32(shifts[1]), *ends[1:])
+        return Launch("quantized.shifted_sum", args, (size(out),), defines=defines | {"SHIFTED": 1})
+    bits = 15 if out.type == "INT16" else 20
+    require(min(x.scale, y.scale) > 0, "a scale that is not positive")
+    twice = float(np.float32(2) * max(x.scale, y.scale))
+    real = twice / float(np.float32(1 << bits) * out.scale)
+    require(node.op != "ADD" or real < 1, "scales that the CPU refuses")
+    factors = [quantize_multiplier(f) for f in (float(x.scale) / twice, float(y.scale) / twice, real)]
+    numbers = (i32(x.zero_point), i32(y.zero_point), i32(bits), *(i32(v) for pair in factors for v in pair), *ends)
+    kind = {"SUM": 1, "SIGN": defines["SIGN"]}
+    fast = code_rows(kind, (x, y), (), out, numbers, limits) if float(out.scale) > 0 else None
+    if fast is not None:
+        return fast
+    args = (*start[:4], *numbers)
+    return Launch("quantized.sum", args, (size(out),), defines=defines)
+
+
+def _shifts(node: Node, x: TensorSpec, y: TensorSpec, out: TensorSpec) -> tuple[int, int] | None:
+    """How far each of two int16 inputs is shifted right where all scales are powers of two, else None."""
+    if out.type != "INT16" or not node.options.pot_scale_int16:
+        return None
+    exponents = [log2_if_power_of_two(spec.scale) for spec in (x, y, out)]
+    if exponents[0] is None or exponents[1] is None or exponents[2] is None:
+        return None
+    first, second = exponents[2] - exponents[0], exponents[2] - exponents[1]
+    require(min(first, second) == 0, "scales that the CPU refuses")
+    return first, second

@@ -1,0 +1,34 @@
+"""Float activations on 8-bit weights: rows quantized at run time, as tflgpu/ops/matmul/hybrid.py does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Temp
+from tflgpu.delegates.lowering.registry import i32, require
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Quantized rows: codes (rows, depth) int8, scales (rows,) float32, zero_points (rows,) int32; what makes them."""
+
+    codes: Temp
+    scales: Temp
+    zero_points: Temp
+    launch: Launch
+
+
+def quantize_rows(x: Argument, rows: int, depth: int, asymmetric: bool, limits: DeviceLimits) -> Rows:
+    """x (rows, depth) of float32, each row with its own scale; zero points are 0 where not asymmetric."""
+    require(limits.double, "a device without double precision")
+    width = 1 if limits.cpu else min(limits.max_block, 128)
+    codes, scales, zero_points = Temp(rows * depth), Temp(4 * rows), Temp(4 * rows)
+    args = (x, codes, scales, zero_points, i32(depth))
+    quotient = "((a) / (b))" if limits.exact_division else "((f32)((f64)(a) / (f64)(b)))"
+    defines: dict[str, object] = {"WIDTH": width, "DIVIDE(a, b)": quotient}
+    if asymmetric:
+        defines["ASYMMETRIC"] = 1
+    if limits.cpu and limits.tiles:
+        defines["LANES"] = limits.vector
+    return Rows(codes, scales, zero_points, Launch("hybrid.quantize_rows", args, (rows * width,), (width,), defines))

@@ -1,0 +1,63 @@
+"""BATCH_MATMUL of floats by codes: rows quantized at run time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp
+from tflgpu.delegates.lowering.gemm import batched
+from tflgpu.delegates.lowering.gemm.hybrid import quantize_rows
+from tflgpu.delegates.lowering.movement.movement import move
+from tflgpu.delegates.lowering.registry import i32, require, size
+from tflgpu.delegates.lowering.strided_index import broadcast_index, standin, start_and_index
+from tflgpu.model.graph import Node
+from tflgpu.ops.matmul.batch_matmul import groups_of
+from tflgpu.ops.matmul.hybrid import weight_scale
+
+
+def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
+    """x (..., m, k) of float32 times y (..., k, n) of int8, leading dimensions broadcast."""
+    x, y, out, o = node.input(0), node.input(1), node.outputs[0], node.options
+    m, n = out.shape[-2:]
+    k = x.shape[-2] if o.adj_x else x.shape[-1]
+    x_shape, y_shape = (*x.shape[:-2], m, k), (*y.shape[:-2], k, n)
+    scale = weight_scale(y)
+    require(scale.size == 1 or scale.size >= n, f"{scale.size} scales for {n} columns")
+    if not size(out) or not k:
+        require(not size(out), "products of no depth")
+        return []
+    launches: Lowered = []
+    left: Argument = Ref(x.index)
+    if o.adj_x:
+        left = Temp(4 * size(x))
+        base = standin(x.shape, x.dtype)
+        turned = start_and_index(base.swapaxes(-1, -2), base)
+        launches.append(move(Ref(x.index), left, size(x), "u32", turned))
+    rows = quantize_rows(left, size(x) // k, k, bool(o.asymmetric_quantize_inputs), limits)
+    batches, scale_of, weight_of = groups_of(node, x_shape, y_shape)
+    steps = (1, k) if o.adj_y else (n, 1)
+    group_rows = size(out) // n // math.prod(batches)
+    numbers: Any = map(i32, (size(out), m, n, k, *steps, group_rows))
+    places = [np.broadcast_to(p, batches).astype(np.int32).reshape(-1) for p in (scale_of, weight_of)]
+    y_scales = np.broadcast_to(scale[:n], (n,)).astype(np.float32)
+    args = (rows.codes, Ref(y.index), y_scales, rows.scales, rows.zero_points, *places, Ref(out.index), *numbers)
+    defines: dict[str, object] = {
+        "X_BATCH": f"({broadcast_index(x.shape[:-2], out.shape[:-2], 'b')} * {m * k})",
+        "Y_BATCH": f"({broadcast_index(y.shape[:-2], out.shape[:-2], 'b')} * {k * n})",
+    }
+    if o.asymmetric_quantize_inputs:
+        defines["ASYMMETRIC"] = 1
+    blocks = batched.batches_of(node, rows.codes, x_turned=False)
+    # Column sums of one matrix and products by another: as the reference has it where batches are broadcast.
+    own = np.arange(math.prod(y.shape[:-2])).reshape(y.shape[:-2])
+    multiplied = np.broadcast_to(own, out.shape[:-2]).reshape(-1)
+    summed = np.repeat(places[1], group_rows).reshape(-1, m)
+    if limits.warps and blocks.fits and (summed == multiplied[:, None]).all():
+        finish = (y_scales, rows.scales, rows.zero_points, places[0], i32(group_rows))
+        macros = {name: 1 for name in defines if name == "ASYMMETRIC"}
+        return [*launches, rows.launch, batched.hybrid(blocks, finish, macros, limits)]
+    return [*launches, rows.launch, Launch("hybrid_batch.batch_matmul", args, (size(out),), defines=defines)]

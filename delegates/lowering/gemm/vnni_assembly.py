@@ -1,0 +1,69 @@
+"""The assembly of AVX512-VNNI that sums a tile of products of bytes, and what a device must compute by it first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tflgpu.model.graph import Array
+
+LANES = 16
+"""Sums in a vector."""
+
+OFFSETS = (
+    "(%[a])",
+    "(%[a],%[r])",
+    "(%[a],%[r],2)",
+    "(%[a],%[r3])",
+    "(%[a],%[r],4)",
+    "(%[a],%[r5])",
+    "(%[a],%[r3],2)",
+    "(%[a],%[r7])",
+)
+"""Where rows 0 to 7 begin: `r`, `r3`, `r5` and `r7` hold so many times the bytes of a row."""
+
+
+def assembly(rows: int, vectors: int, flip: int = 0) -> str:
+    """The body of `multiply`: sums of `rows` by `vectors` vectors stay in registers over all steps."""
+    sums = [[f"%%zmm{i * vectors + j}" for j in range(vectors)] for i in range(rows)]
+    weights = [f"%%zmm{rows * vectors + j}" for j in range(vectors)]
+    values = [f"%%zmm{rows * vectors + vectors + i}" for i in range(2)]
+    lines = ["lea (%[r],%[r],2),%[r3]", "lea (%[r],%[r],4),%[r5]", "lea (%[r3],%[r],4),%[r7]"]
+    if flip:
+        lines += ["mov $0x80808080,%k[n]", "vpbroadcastd %k[n],%%zmm31"]
+    lines += [f"vpxord {s},{s},{s}" for row in sums for s in row]
+    lines += ["2:", "mov %[w],%[n]", "1:"]
+    lines += [f"vmovdqu32 {64 * j}(%[b]),{weight}" for j, weight in enumerate(weights)]
+    for i, row in enumerate(sums):
+        lines.append(f"vpbroadcastd {OFFSETS[i]},{values[i % 2]}")
+        lines += [f"vpxord %%zmm31,{values[i % 2]},{values[i % 2]}"] if flip else []
+        lines += [f"vpdpbusd {weight},{values[i % 2]},{s}" for weight, s in zip(weights, row, strict=True)]
+    lines += ["add $4,%[a]", f"add ${64 * vectors},%[b]", "dec %[n]", "jnz 1b"]
+    lines += ["add %[j],%[a]", "dec %[s]", "jnz 2b"]
+    for i, row in enumerate(sums):
+        lines += [f"vmovdqu32 {s},{64 * (i * vectors + j)}(%[c])" for j, s in enumerate(row)]
+    lines.append("vzeroupper")
+    written = '[a] "+r"(rows), [b] "+r"(panel), [s] "+r"(runs), [n] "=&r"(left), [r3] "=&r"(row3), [r5] "=&r"(row5), '
+    written += '[r7] "=&r"(row7)'
+    read = '[r] "r"(row), [w] "r"(words), [j] "r"(jump), [c] "r"(sums)'
+    text = "; ".join(lines)
+    return f'i64 row3, row5, row7, left; __asm__ volatile("{text}" : {written} : {read} : "memory");'
+
+
+TRIAL = f"""
+#define ASM {assembly(1, 1).replace("i64", "long")}
+kernel void trial(global uint* rows, global char* panel, global int* out) {{
+    long words = 2, runs = 1, jump = 0, row = 8;
+    global int* sums = out;
+    ASM
+}}
+"""
+"""What the device must compile, and run with the right sums, before it is given these kernels."""
+
+
+def trial_arrays() -> tuple[Array, Array, Array]:
+    """Rows and panel of a trial, and the sums that must come of them."""
+    rows = np.array([0, 1, 127, 128, 200, 255, 255, 255], np.uint8)
+    panel = np.random.default_rng(0).integers(-128, 128, (2, LANES, 4), np.int8)
+    panel[:, 0] = -128
+    sums = (rows.astype(np.int32).reshape(2, 1, 4) * panel).sum(axis=(0, 2), dtype=np.int32)
+    return rows, panel, sums

@@ -1,0 +1,41 @@
+"""Operators that order elements, or tell where among others they belong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Launch, Lowered, Ref
+from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.model.graph import Node
+
+COMPARISONS = {True: 1 << 30, False: 1 << 36}
+"""The most comparisons that are worth it, on a CPU and on other devices: each element meets all of its row."""
+
+
+@lowers("TOPK_V2")
+def topk(node: Node, limits: DeviceLimits) -> Lowered:
+    """The k greatest of each row and their places."""
+    x, values, places = node.input(0), node.outputs[0], node.outputs[1]
+    depth, k = x.shape[-1], values.shape[-1]
+    require(size(x) * depth <= COMPARISONS[limits.cpu], f"rows of {depth} elements")
+    if not size(values):
+        return []
+    defines = {"T": c_type(x, limits), "PLACE_T": c_type(places, limits)}
+    args: tuple[Any, ...] = (Ref(x.index), Ref(values.index), Ref(places.index), i32(size(x)), i32(depth), i32(k))
+    return [Launch("ranking.topk", args, (size(x),), defines=defines)]
+
+
+@lowers("BUCKETIZE")
+def bucketize(node: Node, limits: DeviceLimits) -> Lowered:
+    """How many boundaries are not above each element; integers are compared as float32."""
+    x, out = node.input(0), node.outputs[0]
+    given = node.options.boundaries
+    boundaries = np.asarray(() if given is None else given, np.float32)
+    wide = x.type == "FLOAT64"
+    table = boundaries.astype(np.float64 if wide else np.float32)
+    defines = {"T": c_type(x, limits), "BOUNDARY_T": "f64" if wide else "f32"}
+    args: tuple[Any, ...] = (Ref(x.index), table, Ref(out.index), i32(size(x)), i32(len(table)))
+    return [Launch("ranking.bucketize", args, (size(x),), defines=defines)]

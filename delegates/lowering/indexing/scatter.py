@@ -1,0 +1,99 @@
+"""Operators that write rows to places given by a tensor of indices, one after another."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
+from tflgpu.delegates.lowering.movement.movement import fill, fill_from
+from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.model.graph import Node, Shape, TensorSpec
+
+
+def scatter(
+    updates: TensorSpec, indices: TensorSpec, out: TensorSpec, sizes: Shape, combine: str, fault: str, **how: Any
+) -> list[Launch]:
+    """out, whose first dimensions have these sizes, with rows of updates combined into it at vectors of indices.
+
+    combine: C of a, what is there, and v, what comes. how: c_type of both, of indices, and skip_negative.
+    """
+    require(len(sizes) <= 6, f"vectors of {len(sizes)} indices")
+    count = size(indices) // len(sizes) if sizes else math.prod(indices.shape[:-1])
+    inner = math.prod(out.shape[len(sizes) :])
+    if not size(out) and not count:
+        return []
+    defines: dict[str, object] = {"T": how["kind"], "INDEX_T": how["index_kind"], "COMBINE(a, v)": f"({combine})"}
+    if how.get("skip_negative"):
+        defines["SKIP_NEGATIVE"] = 1
+    args: tuple[Any, ...] = (
+        Ref(updates.index),
+        Ref(indices.index),
+        Ref(out.index),
+        i32(count),
+        i32(inner),
+        i32(inner if size(updates) == count * inner else 0),
+        i32(len(sizes)),
+        *(i32(n) for n in (*sizes, *[1] * (6 - len(sizes)))),
+        Fault(fault),
+    )
+    return [Launch("scatter.scatter", args, (inner,), defines=defines)]
+
+
+def wrapping(operator: str, kind: str) -> str:
+    """C of a sum or a product of two elements; integers wrap."""
+    return f"a {operator} v" if kind.startswith("f") else f"({kind})((u64)a {operator} (u64)v)"
+
+
+@lowers("SCATTER_ND")
+def scatter_nd(node: Node, limits: DeviceLimits) -> Lowered:
+    """Zeros with updates added; the same place adds again."""
+    indices, updates, out = node.input(0), node.input(1), node.outputs[0]
+    require(updates.type == out.type, f"SCATTER_ND of {updates.type} to {out.type}")
+    kind = c_type(out, limits)
+    combine = "a | v" if out.type == "BOOL" else wrapping("+", kind)
+    sizes = out.shape[: indices.shape[-1]]
+    index_kind = c_type(indices, limits)
+    message = "scatter_nd index out of bounds"
+    return [
+        fill(out, np.zeros(1, out.dtype)),
+        *scatter(updates, indices, out, sizes, combine, message, kind=kind, index_kind=index_kind),
+    ]
+
+
+@lowers("SPARSE_TO_DENSE")
+def sparse_to_dense(node: Node, limits: DeviceLimits) -> Lowered:
+    """The default value with others at indices; the last of a place wins."""
+    indices, values, default, out = node.input(0), node.input(2), node.input(3), node.outputs[0]
+    require(values.type == out.type, f"SPARSE_TO_DENSE of {values.type} to {out.type}")
+    kind, index_kind = c_type(out, limits), c_type(indices, limits)
+    message = "sparse_to_dense index out of bounds"
+    return [
+        fill_from(default, out),
+        *scatter(values, indices, out, out.shape, "v", message, kind=kind, index_kind=index_kind),
+    ]
+
+
+SEGMENTS = {"SUM": "+", "PROD": "*", "MAX": "v > a ? v : a", "MIN": "v < a ? v : a"}
+"""A NaN is no greater and no less than anything."""
+
+
+@lowers("SEGMENT_SUM", *(f"UNSORTED_SEGMENT_{name}" for name in SEGMENTS))
+def segments(node: Node, limits: DeviceLimits) -> Lowered:
+    """The rows of each segment taken together, from the neutral element on; negative ids are left out."""
+    data, ids, out = node.input(0), node.input(1), node.outputs[0]
+    require(data.type == out.type, f"{node.op} of {data.type} to {out.type}")
+    kind = c_type(out, limits)
+    name = node.op.split("_")[-1]
+    combine = wrapping(SEGMENTS[name], kind) if len(SEGMENTS[name]) == 1 else SEGMENTS[name]
+    ends = np.finfo(out.dtype) if out.dtype.kind == "f" else np.iinfo(out.dtype)
+    neutral = {"SUM": 0, "PROD": 1, "MAX": ends.min, "MIN": ends.max}[name]
+    message = "max_index < num_segments_ was not true."
+    ways = {"kind": kind, "index_kind": c_type(ids, limits), "skip_negative": True}
+    return [
+        fill(out, np.array([neutral], out.dtype)),
+        *scatter(data, ids, out, out.shape[:1], combine, message, **ways),
+    ]

@@ -1,0 +1,24 @@
+"""Operators that go along an axis in order."""
+
+from __future__ import annotations
+
+import math
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Launch, Lowered, Ref
+from tflgpu.delegates.lowering.registry import c_type, constant, i32, lowers, require
+from tflgpu.model.graph import Node
+
+
+@lowers("CUMSUM")
+def cumsum(node: Node, limits: DeviceLimits) -> Lowered:
+    """Sums from the start (or the end) of an axis on; one work-item a line."""
+    x, out, o = node.input(0), node.outputs[0], node.options
+    require(len(x.shape) > 0, "a scalar")
+    axis = int(constant(node.input(1), "an axis").reshape(-1)[0]) % len(x.shape)
+    inner = math.prod(x.shape[axis + 1 :])
+    lines = math.prod(x.shape[:axis]) * inner
+    name = c_type(x, limits)
+    args = (Ref(x.index), Ref(out.index), i32(lines), i32(x.shape[axis]), i32(inner), i32(o.exclusive), i32(o.reverse))
+    acc = {"i32": "u32", "i64": "u64"}.get(name, name)
+    return [Launch("sorting.cumsum", args, (lines,), defines={"T": name, "ACC_T": acc})]

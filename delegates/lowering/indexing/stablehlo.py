@@ -1,0 +1,165 @@
+"""The StableHLO operators: element-wise ones of equal shapes, PAD, GATHER and SCATTER."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Launch, Lowered, Ref
+from tflgpu.delegates.lowering.elementwise.elementwise import elementwise
+from tflgpu.delegates.lowering.indexing.scatter import wrapping
+from tflgpu.delegates.lowering.movement.movement import copy, fill_from, move
+from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
+from tflgpu.delegates.lowering.registry import bits_type, c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.strided_index import index, standin, start_and_index
+from tflgpu.model.graph import Array, Node
+from tflgpu.ops.indexing.stablehlo_indexing import dimensions_of, gather_dimensions, index_vectors, order_of
+from tflgpu.ops.movement.padding import placed, stablehlo_placements
+
+FLOATS = {
+    "STABLEHLO_ADD": "x + y",
+    "STABLEHLO_MULTIPLY": "x * y",
+    "STABLEHLO_MAXIMUM": "x < y ? y : x",
+    "STABLEHLO_MINIMUM": "y < x ? y : x",
+}
+INTEGERS = FLOATS | {
+    "STABLEHLO_ADD": "(T)((u64)x + (u64)y)",
+    "STABLEHLO_MULTIPLY": "(T)((u64)x * (u64)y)",
+    "STABLEHLO_AND": "x & y",
+    "STABLEHLO_SHIFT_LEFT": "(T)((u64)(i64)x << ((i64)y & 31))",
+    "RIGHT_SHIFT": "x >> (i32)clamp_i64(y, 0, 8 * (i64)sizeof(x) - 1)",
+}
+BOOLS = FLOATS | {"STABLEHLO_ADD": "x | y", "STABLEHLO_MULTIPLY": "x & y", "STABLEHLO_AND": "x & y"}
+"""T is the element type. Integers wrap in 64 bits and are cut."""
+
+
+@lowers(*INTEGERS)
+def plain(node: Node, limits: DeviceLimits) -> Lowered:
+    """Numbers of any type, codes among them, as they are."""
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    rows = {"f": FLOATS, "b": BOOLS}.get(x.dtype.kind, INTEGERS)
+    require(x.type == y.type == out.type and node.op in rows, f"{node.op} of {x.type} and {y.type} to {out.type}")
+    expression = rows[node.op].replace("(T)", f"({c_type(x, limits)})")
+    return [elementwise(expression, (x, y), out, limits)]
+
+
+@lowers("STABLEHLO_PAD")
+def stablehlo_pad(node: Node, limits: DeviceLimits) -> Lowered:
+    """The value of input 1 everywhere, then x over it, its elements apart."""
+    x, filler, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.type == filler.type == out.type, f"STABLEHLO_PAD of {x.type} to {out.type}")
+    if not size(out):
+        return []
+    y_base, x_base = standin(out.shape, out.dtype), standin(x.shape, x.dtype)
+    target, source = placed(y_base, x_base, stablehlo_placements(node))
+    from_at, to_at = start_and_index(source, x_base), start_and_index(target, y_base)
+    bits = bits_type(out)
+    over = [move(Ref(x.index), Ref(out.index), source.size, bits, from_at, to_at)] if source.size else []
+    return [fill_from(filler, out), *over]
+
+
+@lowers("STABLEHLO_GATHER")
+def stablehlo_gather(node: Node, limits: DeviceLimits) -> Lowered:
+    """Windows of slice_sizes of x, from index vectors on, moved so that they lie inside of x."""
+    x, indices, out = node.input(0), node.input(1), node.outputs[0]
+    require(x.type == out.type, f"STABLEHLO_GATHER of {x.type} to {out.type}")
+    sizes, kept, targets, offset_dims, _ = gather_dimensions(node)
+    if not size(out):
+        return []
+    x_base, index_base = standin(x.shape, x.dtype), standin(indices.shape, indices.dtype)
+    vectors = index_vectors(index_base, int(node.options.index_vector_dim))
+    window = x_base[tuple(slice(0, n) if d in kept else 0 for d, n in enumerate(sizes))]
+    whole = (*vectors.shape[:-1], *window.shape)
+    turned = order_of(len(out.shape), offset_dims)
+
+    def seen(view: Array, base: Array) -> str:
+        return index(np.broadcast_to(view, whole).transpose(turned), base)
+
+    starts = [
+        f"clamp_i64(indices[{seen(vectors[..., k].reshape(vectors.shape[:-1] + (1,) * window.ndim), index_base)}], 0, "
+        f"{x.shape[d] - sizes[d]}) * {int(np.prod(x.shape[d + 1 :], dtype=np.int64))}"
+        for k, d in enumerate(targets)
+    ]
+    defines = {
+        "T": bits_type(out),
+        "INDEX_T": c_type(indices, limits),
+        "START": f"(i32)({' + '.join(starts) or '0'})",
+        "X_AT": seen(window, x_base),
+    }
+    args: tuple[Any, ...] = (Ref(x.index), Ref(indices.index), Ref(out.index), i32(size(out)))
+    return [Launch("windows.gather_windows", args, (size(out),), defines=defines)]
+
+
+COMBINED = {
+    "UPDATE": "v",
+    "ADD": "+",
+    "MUL": "*",
+    "MAXIMUM": "a < v ? v : a",
+    "MINIMUM": "v < a ? v : a",
+}
+OF_BOOLS = COMBINED | {"ADD": "a | v", "MUL": "a & v", "ALL": "a & v", "ANY": "a | v"}
+
+
+@lowers("STABLEHLO_SCATTER")
+def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
+    """x with windows of updates combined into it at index vectors; what lies outside is left out."""
+    x, indices, updates, out, o = node.input(0), node.input(1), node.input(2), node.outputs[0], node.options
+    require(x.type == updates.type == out.type, f"STABLEHLO_SCATTER of {updates.type} to {out.type}")
+    name, rank = function_of(node), len(updates.shape)
+    rows = OF_BOOLS if out.type == "BOOL" else COMBINED
+    require(name in rows, f"the function {name}")
+    window_dims = sorted(dimensions_of(o.update_window_dims, rank, "update_window_dims"))
+    inserted = dimensions_of(o.inserted_window_dims, len(x.shape), "inserted_window_dims")
+    targets = dimensions_of(o.scatter_dims_to_operand_dims, len(x.shape), "scatter_dims_to_operand_dims")
+    kept = [d for d in range(len(x.shape)) if d not in inserted]
+    index_base, base = standin(indices.shape, indices.dtype), standin(updates.shape, updates.dtype)
+    vectors = index_vectors(index_base, int(o.index_vector_dim))
+    batch = tuple(d for i, d in enumerate(updates.shape) if i not in window_dims)
+    require(len(window_dims) == len(kept) and vectors.shape == (*batch, len(targets)), "shapes that do not fit")
+    if not size(updates):
+        return [copy(x, out)]
+    # Rows that are not cut meet others of their own column only.
+    apart = set(targets) <= set(inserted)
+    window = [updates.shape[d] for d in window_dims]
+    turned = order_of(rank, window_dims)
+    if apart:
+        base_view = base.transpose(np.argsort(turned))
+        turned = list(range(rank))
+    else:
+        base_view = base
+
+    def at(view: Array, of: Array) -> str:
+        return index(np.broadcast_to(view, (*batch, *window)).transpose(turned), of)
+
+    steps = []
+    for d, n in enumerate(x.shape):
+        terms = []
+        if d in targets:
+            vector = vectors[..., targets.index(d)].reshape(batch + (1,) * len(window))
+            terms.append(f"(i64)indices[{at(vector, index_base)}]")
+        if d in kept:
+            place = kept.index(d)
+            ruler = standin((window[place],), np.uint8)
+            terms.append(at(ruler.reshape([-1] + [1] * (len(window) - place - 1)), ruler))
+        place_of = f"i64 p = {' + '.join(terms) or '0'}; inside &= p >= 0 && p < {n};"
+        steps.append(f"{{ {place_of} at = at * {n} + (inside ? (i32)p : 0); }}")
+    columns = int(np.prod(window, dtype=np.int64)) if apart else 1
+    kind = bits_type(out) if name == "UPDATE" else c_type(out, limits)
+    combine = wrapping(rows[name], kind) if len(rows[name]) == 1 and name != "UPDATE" else rows[name]
+    defines = {
+        "T": kind,
+        "INDEX_T": c_type(indices, limits),
+        "STEPS": " ".join(steps),
+        "UPDATE_AT": index(base_view, base),
+        "COMBINE(a, v)": f"({combine})",
+    }
+    args: tuple[Any, ...] = (
+        Ref(updates.index),
+        Ref(indices.index),
+        Ref(out.index),
+        i32(columns),
+        i32(size(updates) // columns),
+    )
+    return [copy(x, out), Launch("windows.scatter_windows", args, (columns,), defines=defines)]

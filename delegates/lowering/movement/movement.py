@@ -1,0 +1,206 @@
+"""Operators that only move elements: their NumPy view, as an index expression."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes
+from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, constant, i32, lowers, require, size, style
+from tflgpu.delegates.lowering.strided_index import is_view, standin, start_and_index
+from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.ops.registry import OPS, evaluate
+
+WHOLE = (0, "(i)")
+
+
+def move(
+    x: Argument, out: Argument, n: int, bits: str, x_at: tuple[int, str] = WHOLE, out_at: tuple[int, str] = WHOLE
+) -> Launch:
+    """out at out_at = x at x_at, for every i < n; both are a start and C for how far from there.
+
+    The starts are arguments, so that pieces of one tensor share a program.
+    """
+    args = (x, out, i32(n), i32(x_at[0]), i32(out_at[0]))
+    return Launch("movement.move", args, (n,), defines={"T": bits, "X_AT": x_at[1], "OUT_AT": out_at[1]})
+
+
+def copy(x: TensorSpec, out: TensorSpec) -> Launch:
+    """out's bytes become x's."""
+    return move(Ref(x.index), Ref(out.index), size(out), bits_type(out))
+
+
+def fill(out: TensorSpec, value: Array) -> Launch:
+    """Every element of out becomes the one element of value."""
+    one = np.ascontiguousarray(value, out.dtype).reshape(1)
+    return move(one, Ref(out.index), size(out), bits_type(out), (0, "(0)"))
+
+
+def fill_from(value: TensorSpec, out: TensorSpec) -> Launch:
+    """Every element of out becomes the first of value."""
+    return move(Ref(value.index), Ref(out.index), size(out), bits_type(out), (0, "(0)"))
+
+
+def take(x: TensorSpec, out: TensorSpec, table: Packed) -> Launch:
+    """out[i] = x[table[i]]; table holds int32."""
+    args = (Ref(x.index), table, Ref(out.index), i32(size(out)))
+    return Launch("movement.take", args, (size(out),), defines={"T": bits_type(out)})
+
+
+@style("view")
+def view(node: Node, limits: DeviceLimits) -> Lowered:
+    """What the CPU's operator returns as a view of a stand-in; what it copies goes through a table of indices."""
+    x, out = node.input(0), node.outputs[0]
+    base = standin(x.shape, x.dtype)
+    moved = OPS[node.op].run(node, base)
+    if is_view(moved, base):
+        return [move(Ref(x.index), Ref(out.index), size(out), bits_type(out), start_and_index(moved, base))]
+    return [take(x, out, Packed(lambda: OPS[node.op].run(node, _positions(x))))]
+
+
+def _positions(x: TensorSpec) -> Array:
+    return np.arange(size(x), dtype=np.int32).reshape(x.shape)
+
+
+@lowers(
+    "MIRROR_PAD", "REVERSE_SEQUENCE", "TILE", "BROADCAST_TO", "REVERSE_V2", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"
+)
+def rearranged(node: Node, limits: DeviceLimits) -> Lowered:
+    """Wherever constants say what goes where: the CPU's operator, run on the elements' positions.
+
+    Positions count from 1, so that what it pads with is 0, which stands for the output's zero point.
+    """
+    x, out = node.input(0), node.outputs[0]
+    if node.op in OPS and OPS[node.op].style == "view":
+        return view(node, limits)
+    for spec in node.inputs[1:]:
+        constant(spec, "an input besides the first")
+    moved = replace(
+        node,
+        inputs=(replace(x, type="INT32", quantization=None), *node.inputs[1:]),
+        outputs=(replace(out, type="INT32", quantization=None),),
+    )
+    others = [spec.data if spec is not None else None for spec in node.inputs[1:]]
+    table = Packed(lambda: evaluate(moved, [_positions(x) + np.int32(1), *others], RUNTIME)[0])
+    zero = out.zero_point if out.quantization is not None and not out.quantization.per_channel else 0
+    args = (Ref(x.index), table, np.array([zero]).astype(out.dtype), Ref(out.index), i32(size(out)))
+    return [Launch("movement.take_or", args, (size(out),), defines={"T": bits_type(out), "PADDED": 1})]
+
+
+@lowers("PAD", "PADV2")
+def pad(node: Node, limits: DeviceLimits) -> Lowered:
+    """x (…) with paddings (rank, 2) around it: the padding value everywhere, then x over it."""
+    x, out = node.input(0), node.outputs[0]
+    paddings = constant(node.input(1), "paddings").reshape(-1, 2).tolist()
+    if not size(out):
+        return []
+    if (value := node.optional(2)) is not None:
+        around = fill_from(value, out)
+    else:
+        around = fill(out, np.array(out.zero_point if out.quantization is not None else 0, out.dtype))
+    base = standin(out.shape, out.dtype)
+    inner = base[tuple(slice(before, before + n) for (before, _), n in zip(paddings, x.shape, strict=True))]
+    moved = (
+        [move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=start_and_index(inner, base))]
+        if size(x)
+        else []
+    )
+    return [around, *moved]
+
+
+@lowers("CONCATENATION")
+def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
+    """The inputs one after another along an axis."""
+    out = node.outputs[0]
+    require(node.options.fused_activation_function == "NONE", "a fused activation")
+    base = standin(out.shape, out.dtype)
+    axis = node.options.axis % len(out.shape)
+    launches: Lowered = []
+    start = 0
+    for x in node.inputs:
+        assert x is not None
+        require(x.type == out.type, f"inputs of types {x.type} and {out.type}")
+        piece = base[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)]
+        start += x.shape[axis]
+        source: Argument = Ref(x.index)
+        if out.type == "UINT8" and not _same_codes(x, out):
+            source = Temp(max(size(x), 1))
+            launches.append(_rescaled(node, x, source))
+        launches.append(move(source, Ref(out.index), size(x), bits_type(out), out_at=start_and_index(piece, base)))
+    return launches
+
+
+def _rescaled(node: Node, x: TensorSpec, target: Temp) -> Launch:
+    """The codes of x as codes of the output, by the table that the CPU's operator makes of all of them."""
+    out = node.outputs[0]
+    alone = replace(
+        node,
+        options=SimpleNamespace(**{**vars(node.options), "axis": 0}),
+        inputs=(replace(x, shape=(256,), data=None),),
+        outputs=(replace(out, shape=(256,)),),
+    )
+    table = Packed(lambda: evaluate(alone, [all_codes(x)], RUNTIME)[0])
+    args = (Ref(x.index), table, target, i32(size(x)))
+    return Launch("lut.lut", args, (size(x),), defines={"X_T": "u8", "OUT_T": "u8"})
+
+
+def _same_codes(x: TensorSpec, y: TensorSpec) -> bool:
+    if x.quantization is None or y.quantization is None:
+        return x.quantization is y.quantization
+    return bool(x.scale == y.scale and x.zero_point == y.zero_point)
+
+
+@lowers("PACK")
+def pack(node: Node, limits: DeviceLimits) -> Lowered:
+    """The inputs one after another along a new axis."""
+    out = node.outputs[0]
+    base = standin(out.shape, out.dtype)
+    axis = node.options.axis % len(out.shape)
+    return [
+        move(
+            Ref(x.index),
+            Ref(out.index),
+            size(x),
+            bits_type(out),
+            out_at=start_and_index(base[(slice(None),) * axis + (k, ...)], base),
+        )
+        for k, x in enumerate(node.inputs)
+        if x is not None
+    ]
+
+
+@lowers("UNPACK")
+def unpack(node: Node, limits: DeviceLimits) -> Lowered:
+    """Each output is x at one index of an axis."""
+    x = node.input(0)
+    base = standin(x.shape, x.dtype)
+    axis = node.options.axis % len(x.shape)
+    return [
+        move(
+            Ref(x.index),
+            Ref(out.index),
+            size(out),
+            bits_type(out),
+            start_and_index(base[(slice(None),) * axis + (k, ...)], base),
+        )
+        for k, out in enumerate(node.outputs)
+    ]
+
+
+@lowers("SPLIT", "SPLIT_V")
+def split(node: Node, limits: DeviceLimits) -> Lowered:
+    """The outputs are x cut along an axis."""
+    x = node.input(1 if node.op == "SPLIT" else 0)
+    axis = int(constant(node.input(0 if node.op == "SPLIT" else 2), "an axis").reshape(-1)[0]) % len(x.shape)
+    base = standin(x.shape, x.dtype)
+    launches: Lowered = []
+    start = 0
+    for out in node.outputs:
+        piece = base[(slice(None),) * axis + (slice(start, start + out.shape[axis]),)]
+        start += out.shape[axis]
+        launches.append(move(Ref(x.index), Ref(out.index), size(out), bits_type(out), start_and_index(piece, base)))
+    return launches

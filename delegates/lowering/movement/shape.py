@@ -1,0 +1,65 @@
+"""Tensors made of one value, resource variables, the same bytes as another type, and elements moved apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Lowered, Ref, Share
+from tflgpu.delegates.lowering.movement.movement import copy, fill, fill_from, move
+from tflgpu.delegates.lowering.registry import bits_type, constant, lowers, require, size
+from tflgpu.delegates.lowering.strided_index import standin, start_and_index
+from tflgpu.model.graph import BITS, Node
+
+
+@lowers("ZEROS_LIKE")
+def zeros_like(node: Node, limits: DeviceLimits) -> Lowered:
+    """Zeros of x's shape."""
+    return [fill(node.outputs[0], np.zeros(1, node.outputs[0].dtype))]
+
+
+@lowers("FILL")
+def filled(node: Node, limits: DeviceLimits) -> Lowered:
+    """A scalar everywhere."""
+    value, out = node.input(1), node.outputs[0]
+    require(value.type == out.type, f"FILL of {out.type} with {value.type}")
+    return [fill_from(value, out)]
+
+
+@lowers("READ_VARIABLE", variables=True)
+def read_variable(node: Node, limits: DeviceLimits) -> Lowered:
+    """A copy, since the variable may be assigned before the copy is read."""
+    variable, out = node.input(0), node.outputs[0]
+    require(variable.is_variable, "a variable that is known only when it runs, or has several types or shapes")
+    return [copy(variable, out)]
+
+
+@lowers("ASSIGN_VARIABLE", variables=True)
+def assign_variable(node: Node, limits: DeviceLimits) -> Lowered:
+    """The value over the variable."""
+    variable, value = node.input(0), node.input(1)
+    require(variable.is_variable, "a variable that is known only when it runs, or has several types or shapes")
+    return [copy(value, variable)]
+
+
+@lowers("BITCAST")
+def bitcast(node: Node, limits: DeviceLimits) -> Lowered:
+    """The same bytes."""
+    x, out = node.input(0), node.outputs[0]
+    require(x.type == out.type or not BITS.keys() & {x.type, out.type}, f"BITCAST from {x.type} to {out.type}")
+    require(size(x) * x.dtype.itemsize == size(out) * out.dtype.itemsize, "BITCAST to another number of bytes")
+    bits_type(out)
+    return [Share(out.index, x.index)]
+
+
+@lowers("DILATE")
+def dilate(node: Node, limits: DeviceLimits) -> Lowered:
+    """A padding value everywhere, then x over it in steps."""
+    x, pad, out = node.input(0), node.input(2), node.outputs[0]
+    factors = constant(node.input(1), "dilations").tolist()
+    require(x.type == pad.type == out.type, f"DILATE of {x.type} to {out.type}")
+    if not size(out):
+        return []
+    base = standin(out.shape, out.dtype)
+    at = start_and_index(base[tuple(slice(None, None, d) for d in factors)], base)
+    return [fill_from(pad, out), move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=at)]

@@ -1,0 +1,247 @@
+"""LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM and BIDIRECTIONAL_SEQUENCE_LSTM, as tflgpu/ops/recurrent/lstm.py has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp, Turn
+from tflgpu.delegates.lowering.recurrent.linear import COLUMNS, Product, from_matrices, matrix, product
+from tflgpu.delegates.lowering.recurrent.lstm_integer import integer_cell
+from tflgpu.delegates.lowering.recurrent.sequence import (
+    ACTIVATIONS,
+    Walk,
+    checked,
+    emit,
+    one_row,
+    state,
+    time_of,
+    varying,
+)
+from tflgpu.delegates.lowering.registry import c_float, constant, f32, i32, lowers, require
+from tflgpu.delegates.lowering.strided_index import standin
+from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.ops.recurrent.lstm_tensors import BACKWARD, FORWARD, ONE_CELL, Cell, Gated, Ports, read_cell
+
+
+@lowers("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", variables=True)
+def lstm(node: Node, limits: DeviceLimits) -> Lowered:
+    """One cell over a sequence, or over one step."""
+    require(node.op != "LSTM" or node.options.kernel_type != "BASIC", "the BASIC kernel of LSTM")
+    x = node.input(0)
+    walk = Walk(x, time_of(x, node.op == "LSTM" or bool(node.options.time_major)), node.outputs[0])
+    cell = cell_of(node, ONE_CELL)
+    if x.type == "FLOAT32":
+        return checked(float_cell(node, cell, walk, limits))
+    return checked(integer_cell(node, cell, walk, limits))
+
+
+@lowers("BIDIRECTIONAL_SEQUENCE_LSTM", variables=True)
+def bidirectional_lstm(node: Node, limits: DeviceLimits) -> Lowered:
+    """A cell forward and one backward in time."""
+    x, aux = node.input(0), node.optional(39)
+    over = time_of(x, bool(node.options.time_major))
+    forward, backward = cell_of(node, FORWARD), cell_of(node, BACKWARD)
+    linked = bool(forward.aux_weights)
+    require(linked == bool(backward.aux_weights), "auxiliary weights of one direction")
+    require(not forward.diagonal and not backward.diagonal, "diagonal recurrent weights in both directions")
+    require(not linked or aux is not None, "auxiliary weights without an input")
+    require(aux is None or aux.shape[:2] == x.shape[:2], "an auxiliary input of another length")
+    require(aux is None or linked or aux.shape == x.shape, "an auxiliary input of another shape")
+    merged = len(node.outputs) == 1
+    behind = (node.outputs[0], forward.n_output) if merged else (node.outputs[1], 0)
+    back = x if aux is None or linked else aux
+    return checked(
+        [
+            *float_cell(node, forward, Walk(x, over, node.outputs[0], 0, aux), limits),
+            *float_cell(node, backward, Walk(back, over, *behind, aux, reverse=True), limits),
+        ]
+    )
+
+
+def cell_of(node: Node, ports: Ports) -> Cell:
+    """The cell's tensors, checked as the CPU checks them. What is not constant is a stand-in."""
+    arrays = [
+        None if spec is None else standin(spec.shape, spec.dtype) if spec.data is None else spec.data
+        for spec in node.inputs
+    ]
+    return read_cell(node, arrays, ports)
+
+
+def order_of(cell: Cell) -> str:
+    """The gates as they lie side by side."""
+    return "ifoc" if "i" in cell.gates else "foc"
+
+
+def stacked(tensors: Gated, order: str, what: str) -> Array:
+    """The gates' vectors one after another."""
+    return np.concatenate([constant(tensors[g].spec, what).reshape(-1) for g in order])
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """What the steps of one float cell have in common."""
+
+    order: str
+    n: int
+    rows: int
+    state: Ref
+    defines: dict[str, Any]
+    peephole: Argument
+    sees: str
+    normal: tuple[Argument, Argument] | None
+    clip: np.float32
+
+
+def gates_at(order: str) -> dict[str, Any]:
+    """Where each gate lies."""
+    return {f"AT_{g.upper()}": k for k, g in enumerate(order)} | {"GATES": len(order)}
+
+
+def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowered:
+    """The launches of one cell, with float or 8-bit weights, over the whole sequence."""
+    o, over = node.options, walk.over
+    asymmetric = bool(o.asymmetric_quantize_inputs)
+    name = o.fused_activation_function
+    require(name in ACTIVATIONS and name != "NONE", f"the activation {name}")
+    require(o.cell_clip >= 0 and o.proj_clip >= 0, "a clip below zero")
+    order, n, rows = order_of(cell), cell.n_cell, over.n_batch
+    width = n * len(order)
+    hidden = state(cell.output_state.spec, rows * cell.n_output)
+    bias = stacked(cell.bias, order, "a bias")
+    normal = (
+        (np.ascontiguousarray(stacked(cell.layer_norm, order, "layer norm coefficients")), bias)
+        if cell.layer_norm
+        else None
+    )
+    inner = _Cell(
+        order,
+        n,
+        rows,
+        state(cell.cell_state.spec, rows * n),
+        {"ACTIVATE(x)": ACTIVATIONS[name]} | gates_at(order) | one_row(rows),
+        _peephole(cell, order, n),
+        "".join(cell.peephole),
+        normal,
+        f32(o.cell_clip),
+    )
+    sources = [(walk.x, matrix([cell.input_weights[g].spec for g in order]))]
+    if walk.aux is not None and cell.aux_weights:
+        sources.append((walk.aux, matrix([cell.aux_weights[g].spec for g in order])))
+    start = np.zeros_like(bias) if normal else bias
+    before, launches = from_matrices(sources, start, over, asymmetric, limits)
+    sums = Temp(4 * rows * width)
+    recurrent = _recurrent(cell, order, hidden, rows, sums, asymmetric, limits)
+    projection = _Projection.of(cell, rows, asymmetric, float(o.proj_clip), limits)
+    at = over.place(width, 0, walk.reverse)
+    place = over.place(walk.out.shape[-1], walk.column, walk.reverse)
+    steps = recurrent(before, *at)
+    if projection is None:
+        steps += _cell_steps(inner, sums, hidden, walk.out, place, limits)
+    else:
+        steps += _cell_steps(inner, sums, projection.hidden, walk.out, None, limits)
+        steps += projection.launches(hidden, walk.out, place)
+    products = rows * cell.n_output * (width + (n if projection is not None else 0))
+    return [*launches, *over.walk(steps, products, limits)]
+
+
+def _peephole(cell: Cell, order: str, n: int) -> Argument:
+    """(gates, n) float32, in the gates' order, zeros where a gate sees nothing."""
+    if not cell.peephole:
+        return np.zeros(1, np.float32)
+    out = np.zeros((len(order), n), np.float32)
+    for g, w in cell.peephole.items():
+        data = constant(w.spec, "peephole weights")
+        # Unsigned codes are read as signed ones, as upstream does.
+        real = data if w.spec.type == "FLOAT32" else w.spec.scale * data.view(np.int8).astype(np.float32)
+        out[order.index(g)] = real
+    return out
+
+
+def _recurrent(
+    cell: Cell, order: str, hidden: Ref, rows: int, sums: Temp, asymmetric: bool, limits: DeviceLimits
+) -> Any:
+    """(before, step, offset) -> what makes the sums of all gates: before + the products with the state."""
+    n, width = cell.n_cell, cell.n_cell * len(order)
+    specs = [cell.recurrent_weights[g].spec for g in order]
+    require(len(cell.diagonal) in (0, len(order)), "diagonal recurrent weights of some gates")
+    if not cell.diagonal:
+        dense = product(hidden, rows, matrix(specs), asymmetric, limits)
+        return lambda before, step, offset: dense.launches(before, step, offset, sums)
+    size = rows * n
+    diagonals = [
+        Launch(
+            "recurrent.diagonal",
+            (hidden, constant(spec, "weights"), sums, i32(size), i32(n), i32(width), i32(k * n)),
+            (size,),
+            defines={"DIAGONAL": 1} | one_row(rows),
+        )
+        for k, spec in enumerate(specs)
+    ]
+    # A product of no depth copies.
+    nothing = Product(hidden, rows, matrix_of_nothing(width), None, COLUMNS)
+    return lambda before, step, offset: [*nothing.launches(before, step, offset, sums), *diagonals]
+
+
+def matrix_of_nothing(n: int) -> Any:
+    """A matrix (n, 0)."""
+    return matrix([TensorSpec(-1, "", "FLOAT32", (n, 0), data=np.zeros((n, 0), np.float32))])
+
+
+def _cell_steps(
+    c: _Cell, sums: Temp, hidden: Argument, out: TensorSpec, place: tuple[int, int | Turn] | None, limits: DeviceLimits
+) -> list[Launch]:
+    """One step from the gates' sums on: the cell's state, and `hidden`; the output too where it has a place."""
+    defines = c.defines | ({"WRITES_Y": 1} if place is not None else {})
+    row, offset = place or (0, 0)
+    size = c.rows * c.n
+
+    def cell(stage: int, more: dict[str, Any]) -> Launch:
+        sizes = (*map(i32, (size, c.n, row)), varying(offset))
+        args = (sums, c.peephole, c.state, hidden, Ref(out.index), *sizes, c.clip)
+        return Launch("recurrent.cell", args, (size,), defines=defines | more | {"CELL": stage})
+
+    if c.normal is None:
+        return [cell(0, {"PEEPHOLE": 1} if c.sees else {})]
+    width = 1 if limits.cpu else min(limits.max_block, 128)
+    weights, bias = c.normal
+
+    def normalize(g: str) -> Launch:
+        numbers = map(i32, (c.n, len(c.order), c.order.index(g), g in c.sees))
+        args = (sums, c.peephole, c.state, weights, bias, *numbers)
+        return Launch("recurrent.normalize_gate", args, (c.rows * width,), (width,), {"WIDTH": width})
+
+    return [*(normalize(g) for g in c.order if g != "o"), cell(1, {}), normalize("o"), cell(2, {})]
+
+
+@dataclass(frozen=True, eq=False)
+class _Projection:
+    product: Product
+    bias: Argument
+    hidden: Temp
+    projected: Temp
+    rows: int
+    activate: str
+
+    @staticmethod
+    def of(cell: Cell, rows: int, asymmetric: bool, clip: float, limits: DeviceLimits) -> _Projection | None:
+        """From the hidden values (rows, n_cell) to the state (rows, n_output); None where they are the same."""
+        if cell.projection is None:
+            return None
+        hidden = Temp(4 * rows * cell.n_cell)
+        bias = np.zeros(cell.n_output, np.float32)
+        if cell.projection_bias is not None:
+            bias = constant(cell.projection_bias.spec, "a bias")
+        activate = f"clamp_f32(x, {c_float(-clip)}, {c_float(clip)})" if clip > 0 else "(x)"
+        weights = matrix([cell.projection.spec])
+        made = product(hidden, rows, weights, asymmetric, limits)
+        return _Projection(made, bias, hidden, Temp(4 * rows * cell.n_output), rows, activate)
+
+    def launches(self, state: Ref, out: TensorSpec, place: tuple[int, int | Turn]) -> Sequence[Launch]:
+        n = self.product.matrix.n
+        last = emit(self.projected, state, out, self.rows * n, n, place, "f32", "f32", self.activate)
+        return [*self.product.launches(self.bias, 0, 0, self.projected), last]

@@ -1,0 +1,167 @@
+"""The LSTM cell in integers with 16-bit gates, as tflgpu/ops/recurrent/lstm_integer.py has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tflgpu.arithmetic.fixed_point import quantize_multiplier, quantize_multipliers
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp, Turn
+from tflgpu.delegates.lowering.recurrent.sequence import Time, Walk, emit, one_row, state, varying
+from tflgpu.delegates.lowering.registry import constant, i32, require
+from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.ops.recurrent.linear import Tensor, single_scale
+from tflgpu.ops.recurrent.lstm_fixed_point import INT8, INT16, Range, clip_range, effective_scale, power_of_two, table
+from tflgpu.ops.recurrent.lstm_integer import LayerNorm, Peephole
+from tflgpu.ops.recurrent.lstm_tensors import Cell, Gated
+
+
+@dataclass(frozen=True, eq=False)
+class CodesProduct:
+    """clamp of start + x (rows, k) int8 times weights (n, k) plus biases, rescaled by column, into int32."""
+
+    n: int
+    k: int
+    weights: Packed
+    biases: Array
+    multipliers: Array
+    exponents: Array
+    low: int
+    high: int
+
+    def launch(self, x: Argument, rows: int, start: Argument, step: int, offset: int | Turn, out: Temp) -> Launch:
+        """Row r of start, which is added after rescaling, begins at offset + r * step."""
+        sizes = (*map(i32, (rows * self.n, self.n, self.k, step)), varying(offset), i32(self.low), i32(self.high))
+        args = (x, self.weights, self.biases, self.multipliers, self.exponents, start, out, *sizes)
+        return Launch("recurrent.product_codes", args, (rows * self.n,), defines={"CODES": 1} | one_row(rows))
+
+
+def codes_product(
+    weights: Sequence[Tensor],
+    scales: Sequence[np.float32],
+    offset: int,
+    bias: Array | None,
+    ends: Range = INT16,
+) -> CodesProduct:
+    """scales: what the sums with each of the weights are multiplied by. offset: what each code of x is short of."""
+    arrays = [constant(w.spec, "weights") for w in weights]
+    sums = offset * np.concatenate([a.sum(axis=1, dtype=np.int64) for a in arrays])
+    biases = sums if bias is None else sums + bias
+    m, e = quantize_multipliers(scales)
+    heights = [len(a) for a in arrays]
+    return CodesProduct(
+        sum(heights),
+        arrays[0].shape[1],
+        Packed(lambda: np.ascontiguousarray(np.concatenate(arrays).T)),
+        biases.astype(np.int32),
+        np.repeat(m, heights).astype(np.int32),
+        np.repeat(e, heights).astype(np.int32),
+        int(ends[0]),
+        int(ends[1]),
+    )
+
+
+def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowered:
+    """The launches of one cell over the whole sequence."""
+    require(len(node.intermediates) == 5, f"an INT8 LSTM with {len(node.intermediates)} intermediate tensors")
+    o, over = node.options, walk.over
+    require(o.cell_clip >= 0 and o.proj_clip >= 0, "a clip below zero")
+    order = "ifoc" if "i" in cell.gates else "foc"
+    n, rows, width = cell.n_cell, over.n_batch, cell.n_cell * len(order)
+    k = power_of_two(cell.cell_state.spec)
+    require(-15 <= k <= -9, f"a cell state of scale 2^{k}")
+    hidden = state(cell.output_state.spec, rows * cell.n_output)
+    normal = bool(cell.layer_norm)
+    scales = {g: node.intermediates["ifco".index(g)].scale if normal else np.float32(2**-12) for g in order}
+    bias = None if normal else np.concatenate([_data(cell.bias, g) for g in order])
+    from_x = _gates(cell.input_weights, scales, node.input(0), bias)
+    from_h = _gates(cell.recurrent_weights, scales, cell.output_state.spec, None)
+    before, sums = Temp(4 * over.rows * width), Temp(4 * rows * width)
+    launches: Lowered = [from_x.launch(Ref(walk.x.index), over.rows, np.zeros(width, np.int32), 0, 0, before)]
+    low, high = clip_range(o.cell_clip, single_scale(cell.cell_state.spec), INT16)
+    inner = node.intermediates[4]
+    m, e = quantize_multiplier(float(np.float32(2.0**-15 / float(inner.scale) * 2.0**-15)))
+    projection = _projection(node, cell)
+    middle, projected = Temp(rows * n), Temp(4 * rows * cell.n_output)
+    # Subtracted, and added back times the weights' sums in the projection's bias (upstream's b/246629213).
+    zero = inner.zero_point if projection is None else -inner.zero_point
+    tables = _table("logistic", 3), _table("tanh", 3), _table("tanh", 15 + k)
+    cell_state = state(cell.cell_state.spec, rows * n)
+    defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order)} | one_row(rows)
+    views = _views(cell, scales, k, sums, cell_state, over)
+    place = over.place(walk.out.shape[-1])
+    steps = [from_h.launch(hidden, rows, before, *over.place(width), sums)]
+    target: Argument = hidden if projection is None else middle
+    numbers: tuple[Argument, ...] = (
+        *map(i32, (rows * n, n, place[0])),
+        place[1],
+        *map(i32, (30 + k, low, high, m, e, zero)),
+    )
+    args: tuple[Argument, ...] = (sums, *tables, cell_state, target, Ref(walk.out.index), *numbers)
+    more = {"WRITES_Y": 1} if projection is None else {}
+    stages = [
+        Launch("recurrent.cell_of_codes", args, (rows * n,), defines=defines | more | {"CELL_OF_CODES": stage})
+        for stage in range(3)
+    ]
+    if any(views.values()):
+        steps += [launch for g in order if g != "o" for launch in views[g]]
+        steps += [stages[1], *views["o"], stages[2]]
+    else:
+        steps.append(stages[0])
+    if projection is not None:
+        start = np.full(cell.n_output, cell.output_state.spec.zero_point, np.int32)
+        steps.append(projection.launch(middle, rows, start, 0, 0, projected))
+        size = rows * cell.n_output
+        steps.append(emit(projected, hidden, walk.out, size, cell.n_output, place, "i32", "i8", "(x)"))
+    products = rows * cell.n_output * (width + (n if projection is not None else 0))
+    return [*launches, *over.walk(steps, products, limits)]
+
+
+def _data(tensors: Gated, g: str) -> Array:
+    return constant(tensors[g].spec, "a bias").astype(np.int64)
+
+
+def _gates(weights: Gated, gate_scales: dict[str, np.float32], x: TensorSpec, bias: Array | None) -> CodesProduct:
+    scales = [effective_scale(weights[g], single_scale(x), scale) for g, scale in gate_scales.items()]
+    return codes_product([weights[g] for g in gate_scales], scales, -x.zero_point, bias)
+
+
+def _views(
+    cell: Cell, scales: dict[str, np.float32], k: int, sums: Temp, held: Ref, over: Time
+) -> dict[str, list[Launch]]:
+    """By gate, what adds its view of the cell to its sums and normalizes them."""
+    n, rows, out = cell.n_cell, over.n_batch, {}
+    for at, (g, scale) in enumerate(scales.items()):
+        launches: list[Launch] = []
+        if g in cell.peephole:
+            constant(cell.peephole[g].spec, "peephole weights")
+            p = Peephole(cell, g, k, scale, rows if over.major else 1)
+            numbers: Any = map(i32, (rows * n, n, len(scales), at, len(p.weights), p.m, p.e))
+            args = (sums, p.weights.astype(np.int32), p.blocks.astype(np.uint8), held, *numbers)
+            launches.append(Launch("recurrent.see_codes", args, (rows * n,), defines={"SEEN": 1} | one_row(rows)))
+        if g in cell.layer_norm:
+            weights, bias = constant(cell.layer_norm[g].spec, "coefficients"), constant(cell.bias[g].spec, "a bias")
+            q = LayerNorm(cell, g)
+            numbers = map(i32, (rows, n, len(scales), at, q.m, q.e + 12, q.guard))
+            args = (sums, weights, bias, *numbers)
+            launches.append(Launch("recurrent.normalize_codes", args, (rows,), defines={"NORMAL": 1}))
+        out[g] = launches
+    return out
+
+
+def _projection(node: Node, cell: Cell) -> CodesProduct | None:
+    if cell.projection is None:
+        return None
+    inner = node.intermediates[4]
+    bias = None if cell.projection_bias is None else constant(cell.projection_bias.spec, "a bias").astype(np.int64)
+    scale = effective_scale(cell.projection, inner.scale, single_scale(cell.output_state.spec))
+    ends = clip_range(node.options.proj_clip, node.outputs[0].scale, INT8)
+    return codes_product([cell.projection], [scale], inner.zero_point, bias, ends)
+
+
+def _table(function: str, integer_bits: int) -> Packed:
+    return Packed(lambda: table(function, integer_bits).astype(np.int16))

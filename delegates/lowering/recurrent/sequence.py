@@ -1,0 +1,132 @@
+"""The walk over time of recurrent layers: where each step reads and writes, and how its launches are repeated.
+
+A step of time is a few launches, which differ in where they read and write only: where they are small, a Loop over
+them, which is one launch too. States are variable tensors, which stay on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Turn, launches_of
+from tflgpu.delegates.lowering.registry import i32, require
+from tflgpu.model.graph import TensorSpec
+
+MAX_LAUNCHES = 1 << 14
+"""A sequence that needs more stays on the CPU: each costs time to prepare and memory to keep."""
+
+ACTIVATIONS = {
+    "NONE": "(x)",
+    "RELU": "((x) < 0.0f ? 0.0f : (x))",
+    "RELU_N1_TO_1": "clamp_f32(x, -1.0f, 1.0f)",
+    "RELU6": "clamp_f32(x, 0.0f, 6.0f)",
+    "TANH": "tanh(x)",
+    "SIGN_BIT": "(signbit(x) ? 1.0f : 0.0f)",
+}
+UPSTREAM_TANH = "upstream_tanh(x)"
+"""The reference's rational function to the bit, for states that are quantized next."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """What a walk goes over: n_batch rows at each of `steps` times of (n_batch, steps, ...) or its transpose."""
+
+    n_batch: int
+    steps: int
+    major: bool
+
+    @property
+    def rows(self) -> int:
+        return self.n_batch * self.steps
+
+    def place(self, depth: int, column: int = 0, reverse: bool = False) -> tuple[int, Turn]:
+        """(from row to row, to the first at each time): how far apart elements of `column` lie in rows of depth."""
+        row, step = (depth, self.n_batch * depth) if self.major else (self.steps * depth, depth)
+        return row, Turn(column + (self.steps - 1) * step, -step) if reverse else Turn(column, step)
+
+    def walk(self, steps: Sequence[Launch], products: int, limits: DeviceLimits) -> Lowered:
+        """The steps at each time. products: multiplications of them all at one time."""
+        if limits.inner_barriers and products <= small_step(limits):
+            return [Loop(tuple(steps), self.steps, work=products)]
+        return [at_turn(launch, t) for t in range(self.steps) for launch in steps]
+
+
+SMALL_STEP = 1 << 19
+"""Multiplications of a step of time that one core does in less time than the launches of the step take to start."""
+
+SMALL_STEP_OF_A_GPU = 1 << 16
+"""The same of each block of a GPU."""
+
+
+def small_step(limits: DeviceLimits) -> int:
+    """Operations that are done in one launch in less time than launches from the host would take to start."""
+    return SMALL_STEP if limits.cpu else SMALL_STEP_OF_A_GPU * limits.blocks
+
+
+def at_turn(launch: Launch, turn: int) -> Launch:
+    """The launch of one turn of a loop."""
+    return replace(launch, args=tuple(a.at(turn) if isinstance(a, Turn) else a for a in launch.args))
+
+
+def one_row(rows: int) -> dict[str, object]:
+    """The define that tells kernels of recurrent.h that there is one row."""
+    return {"ONE_ROW": 1} if rows == 1 else {}
+
+
+def varying(value: int | Turn) -> Argument:
+    """A kernel's integer argument, which may differ from turn to turn."""
+    return value if isinstance(value, Turn) else i32(value)
+
+
+def time_of(x: TensorSpec, major: bool) -> Time:
+    """Of a sequence, or of one step (n_batch, depth)."""
+    if len(x.shape) == 2:
+        return Time(x.shape[0], 1, True)
+    return Time(x.shape[1 if major else 0], x.shape[0 if major else 1], major)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The sequence that a cell walks over, and where its output goes: columns of `out` from `column` on."""
+
+    x: TensorSpec
+    over: Time
+    out: TensorSpec
+    column: int = 0
+    aux: TensorSpec | None = None
+    reverse: bool = False
+
+
+def state(spec: TensorSpec, elements: int) -> Ref:
+    """A variable tensor that the kernels read and write. Raises Unsupported where it is none."""
+    require(spec.is_variable and spec.data is None, f"{spec} is not a variable tensor without a value")
+    require(int(np.prod(spec.shape)) == elements, f"{spec} has not {elements} elements")
+    return Ref(spec.index)
+
+
+def checked(launches: Lowered) -> Lowered:
+    """The launches. Raises Unsupported where they are too many."""
+    count = sum(1 for _ in launches_of(launches))
+    require(count <= MAX_LAUNCHES, f"a sequence of {count} launches")
+    return launches
+
+
+def emit(
+    p: Argument,
+    hidden: Argument,
+    out: TensorSpec,
+    size: int,
+    n: int,
+    place: tuple[int, int | Turn],
+    p_type: str,
+    kind: str,
+    activate: str,
+) -> Launch:
+    """The state, and a row of the output at `place`: activate(x) of p (rows, n)."""
+    args = (p, hidden, Ref(out.index), i32(size), i32(n), i32(place[0]), varying(place[1]))
+    defines = {"P_T": p_type, "T": kind, "ACTIVATE(x)": activate, "EMIT": 1} | one_row(size // n)
+    return Launch("recurrent.emit", args, (size,), defines=defines)

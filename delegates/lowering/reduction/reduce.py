@@ -1,0 +1,188 @@
+"""Reductions: one kernel, told how elements combine and what becomes of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflgpu.arithmetic.fixed_point import quantize_multiplier
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Launch, Lowered, Ref
+from tflgpu.delegates.lowering.registry import c_type, constant, f32, i32, lowers, require, size
+from tflgpu.delegates.lowering.strided_index import index, standin
+from tflgpu.model.graph import Node, TensorSpec
+
+INTEGER_CODES = ("INT8", "UINT8", "INT16")
+"""The types whose values may be codes of a quantized tensor."""
+
+WORTH_A_BLOCK = 64
+"""Elements of one output from which a block of work-items shares them on a GPU."""
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """acc_type: what is accumulated in. init, combine (of a and v), finish (of a): C expressions."""
+
+    acc_type: str
+    init: str
+    combine: str
+    finish: str = "a"
+
+
+SUM = "a + v"
+
+
+@lowers("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL")
+def reduce(node: Node, limits: DeviceLimits) -> Lowered:
+    """x over axes."""
+    x = node.input(0)
+    require(size(x) > 0, "a tensor without elements")
+    rank = len(x.shape)
+    given = constant(node.input(1), "axes").reshape(-1).tolist() if rank else []
+    axes = tuple(sorted({axis % rank for axis in given}))
+    if x.type in INTEGER_CODES and node.op in ("MEAN", "SUM"):
+        return [_codes(node, axes, limits)]
+    if x.type in INTEGER_CODES and x.quantization is not None and node.op == "REDUCE_PROD":
+        return [_product_of_codes(node, axes, limits)]
+    return [_launch(node, axes, _plain(node, axes, limits), limits)]
+
+
+def _plain(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reducer:
+    x = node.input(0)
+    name = c_type(x, limits)
+    if node.op in ("REDUCE_ANY", "REDUCE_ALL") or (x.type == "BOOL" and node.op in ("REDUCE_MAX", "REDUCE_MIN")):
+        some = node.op in ("REDUCE_ANY", "REDUCE_MAX")
+        return Reducer("u8", "0", "a | (v != 0)") if some else Reducer("u8", "1", "a & (v != 0)")
+    if x.type == "BOOL" and node.op == "REDUCE_PROD":
+        return Reducer("u8", "1", "a & (v != 0)")
+    require(x.type != "BOOL", f"{node.op} of BOOL")
+    if node.op in ("REDUCE_MAX", "REDUCE_MIN"):
+        return _extreme(node, axes, name)
+    if x.type in INTEGER_CODES and node.op == "REDUCE_PROD":
+        return Reducer(f"u{x.dtype.itemsize * 8}", "1", f"a * (u{x.dtype.itemsize * 8})v")
+    require(x.type in ("FLOAT32", "INT32", "INT64"), f"{node.op} of {x.type}")
+    if node.op == "MEAN":
+        return Reducer("f32", "0", SUM, "a / (f32)count") if name == "f32" else Reducer("i64", "0", SUM, "a / count")
+    unsigned = {"f32": "f32", "i32": "u32", "i64": "u64"}[name]
+    return Reducer(unsigned, "0", SUM) if node.op == "SUM" else Reducer(unsigned, "1", f"a * ({unsigned})v")
+
+
+def _extreme(node: Node, axes: tuple[int, ...], name: str) -> Reducer:
+    """A NaN loses against any number, except as the first of all elements reduced to one."""
+    x, largest = node.input(0), node.op == "REDUCE_MAX"
+    combine = "v > a ? v : a" if largest else "v < a ? v : a"
+    if name == "f32":
+        everything = len(axes) == len(x.shape)
+        return Reducer(
+            "f32", "-FLT_MAX" if largest else "FLT_MAX", combine, "x[0] != x[0] ? x[0] : a" if everything else "a"
+        )
+    kind = np.iinfo(x.dtype)
+    smallest = f"(-{kind.max}l - 1)" if kind.min else "0"
+    return Reducer(name, smallest if largest else f"{kind.max}{'l' if kind.min else 'ul'}", combine)
+
+
+def _codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Launch:
+    """MEAN in fixed point and SUM in float32, of codes."""
+    x, out = node.input(0), node.outputs[0]
+    kind = np.iinfo(out.dtype)
+    count = int(np.prod([x.shape[a] for a in axes]))
+    if node.op == "MEAN":
+        m, e = quantize_multiplier(float(x.scale) / float(out.scale))
+        shift = min(count.bit_length() - 1, 32, 31 + e)
+        m, e = (m << shift) // count, e - shift
+        finish = f"clamp_i64((i64)mbqm((i32)(a - offset), multiplier, exponent) + zero_point, {kind.min}, {kind.max})"
+        reducer = Reducer("i32", "0", SUM, finish)
+        return _launch(node, axes, reducer, limits, x.zero_point * count, m, e, out.zero_point)
+    scale = x.scale / out.scale
+    bias = np.float32(-x.zero_point) * scale * np.float32(count)
+    finish = f"clamp_i64((i64)to_i32(round_away((f32)a * scale + bias)) + zero_point, {kind.min}, {kind.max})"
+    return _launch(node, axes, Reducer("i32", "0", SUM, finish), limits, 0, 0, 0, out.zero_point, scale, bias)
+
+
+NOTHING_YET = "((i64)1 << 62)"
+
+
+def _product_of_codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Launch:
+    """Rescaled after every factor, in their order."""
+    x, out = node.input(0), node.outputs[0]
+    require(x.type != "UINT8", "REDUCE_PROD of quantized UINT8")
+    require(x.type != "INT16" or x.zero_point == out.zero_point == 0, "16-bit codes with a zero point")
+    count, ends = int(np.prod([x.shape[a] for a in axes])), np.iinfo(out.dtype)
+    m, e = quantize_multiplier(float(x.scale) / float(out.scale) ** (1.0 / count))
+    require(-31 <= e < 8, "scales that are far apart")
+    product = "(i64)mbqm64(a * ((i64)v - offset), multiplier, exponent)"
+    finish = f"clamp_i64((i64)mbqm64(a, multiplier, exponent) + zero_point, {ends.min}, {ends.max})"
+    combine = f"a == {NOTHING_YET} ? (i64)v - offset : {product}"
+    reducer = Reducer("i64", NOTHING_YET, combine, finish)
+    return _launch(node, axes, reducer, limits, x.zero_point, m, e, out.zero_point, in_order=True)
+
+
+def _launch(
+    node: Node,
+    axes: tuple[int, ...],
+    reducer: Reducer,
+    limits: DeviceLimits,
+    offset: int = 0,
+    multiplier: int = 0,
+    exponent: int = 0,
+    zero_point: int = 0,
+    scale: float | np.float32 = 0.0,
+    bias: float | np.float32 = 0.0,
+    in_order: bool = False,
+) -> Launch:
+    x, out = node.input(0), node.outputs[0]
+    kept_at, reduced_at = split_index(x, axes)
+    n, count = size(out), int(np.prod([x.shape[a] for a in axes]))
+    width = 1 if limits.cpu or in_order or count < WORTH_A_BLOCK else 128
+    defines = {
+        "X_T": c_type(x, limits),
+        "OUT_T": c_type(out, limits),
+        "ACC_T": reducer.acc_type,
+        "INIT": reducer.init,
+        "COMBINE(a, v)": f"({reducer.combine})",
+        "FINISH(a)": f"({reducer.finish})",
+        "X_AT": kept_at,
+        "K_AT": reduced_at,
+        "WIDTH": width,
+    }
+    args = (
+        Ref(x.index),
+        Ref(out.index),
+        i32(n),
+        i32(count),
+        i32(offset),
+        i32(multiplier),
+        i32(exponent),
+        i32(zero_point),
+        f32(scale),
+        f32(bias),
+    )
+    return Launch("reduce.reduce", args, (n * width,), (width if width > 1 else 64,), defines)
+
+
+def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[str, str]:
+    """C for where output i begins in x, and for how much further its k-th element lies."""
+    base = standin(x.shape or (1,), x.dtype)
+    every, first = slice(None), slice(0, 1)
+    kept = tuple(first if axis in axes else every for axis in range(base.ndim))
+    reduced = tuple(every if axis in axes else first for axis in range(base.ndim))
+    return index(base[kept], base), index(base[reduced], base, "k")
+
+
+@lowers("ARG_MAX", "ARG_MIN")
+def arg_max(node: Node, limits: DeviceLimits) -> Lowered:
+    """The position of the greatest or least along an axis; the first of equals."""
+    x, out = node.input(0), node.outputs[0]
+    axis = int(constant(node.input(1), "an axis").reshape(-1)[0]) % max(len(x.shape), 1)
+    require(size(x) > 0, "a tensor without elements")
+    kept_at, reduced_at = split_index(x, (axis,))
+    defines = {
+        "X_T": c_type(x, limits),
+        "OUT_T": c_type(out, limits),
+        "BETTER": ">" if node.op == "ARG_MAX" else "<",
+        "X_AT": kept_at,
+        "K_AT": reduced_at,
+    }
+    args = (Ref(x.index), Ref(out.index), i32(size(out)), i32(x.shape[axis]))
+    return [Launch("reduce.arg", args, (size(out),), defines=defines)]

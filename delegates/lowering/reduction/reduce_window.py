@@ -1,0 +1,76 @@
+"""Windows that slide over any dimensions, each reduced to one value."""
+
+from __future__ import annotations
+
+import math
+
+from numpy.lib.stride_tricks import as_strided
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import MAX_ELEMENTS, Argument, Launch, Lowered, Ref, Temp
+from tflgpu.delegates.lowering.indexing.scatter import wrapping
+from tflgpu.delegates.lowering.movement.movement import move
+from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
+from tflgpu.delegates.lowering.registry import bits_type, c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.strided_index import index, standin, start_and_index
+from tflgpu.model.graph import Node, Shape, TensorSpec
+from tflgpu.ops.reduction.reduce_window import Window, edges_of, spread_places, window_of_inputs, window_of_options
+
+FUNCTIONS = {
+    "ADD": "+",
+    "MUL": "*",
+    "MAXIMUM": "a >= v ? a : v",
+    "MINIMUM": "a <= v ? a : v",
+    "ALL": "a != 0 && v != 0",
+    "ANY": "a != 0 || v != 0",
+}
+
+
+@lowers("REDUCE_WINDOW")
+def reduce_window(node: Node, limits: DeviceLimits) -> Lowered:
+    """x reduced window by window, from the value of input 1 on."""
+    x, init = node.input(0), node.input(1)
+    name = node.options.reduce_function
+    require(name in FUNCTIONS, f"the function {name}")
+    return [reduced(name, Ref(x.index), x.shape, init, node.outputs[0], window_of_inputs(node), limits)]
+
+
+@lowers("STABLEHLO_REDUCE_WINDOW")
+def stablehlo_reduce_window(node: Node, limits: DeviceLimits) -> Lowered:
+    """x, dilated and padded with the value of input 1, reduced window by window with what the body computes."""
+    x, init, out = node.input(0), node.input(1), node.outputs[0]
+    name, edges, window = function_of(node), edges_of(node), window_of_options(node)
+    require(name in FUNCTIONS, f"the function {name}")
+    shape = edges.shape(x.shape)
+    if shape == x.shape and not any(any(pair) for pair in edges.padding):
+        return [reduced(name, Ref(x.index), shape, init, out, window, limits)]
+    require(math.prod(shape) <= MAX_ELEMENTS, "more elements with padding than a 32-bit index reaches")
+    spread = Temp(max(math.prod(shape), 1) * x.dtype.itemsize)
+    bits = bits_type(x)
+    base, x_base = standin(shape, x.dtype), standin(x.shape, x.dtype)
+    source, inner = spread_places(x.shape, edges)
+    view, target = x_base[source], base[inner]
+    over = [move(Ref(x.index), spread, view.size, bits, start_and_index(view, x_base), start_and_index(target, base))]
+    around = move(Ref(init.index), spread, math.prod(shape), bits, (0, "(0)"))
+    return [around, *(over if view.size else []), reduced(name, spread, shape, init, out, window, limits)]
+
+
+def reduced(
+    name: str, x: Argument, shape: Shape, init: TensorSpec, out: TensorSpec, window: Window, limits: DeviceLimits
+) -> Launch:
+    """Every window of x, in row-major order."""
+    # Bools are bytes whose sum may wrap.
+    kind = "i8" if out.type == "BOOL" else c_type(out, limits)
+    combine = wrapping(FUNCTIONS[name], kind) if len(FUNCTIONS[name]) == 1 else FUNCTIONS[name]
+    defines: dict[str, object] = {"T": kind, "COMBINE(a, v)": f"({combine})"}
+    defines["FINISH(a)"] = "((a) != 0)" if out.type == "BOOL" else "(a)"
+    if size(out):
+        base = standin(shape, out.dtype)
+        steps = [n * s for n, s in zip(base.strides, window.strides, strict=True)]
+        inside = [n * d for n, d in zip(base.strides, window.dilations, strict=True)]
+        seen = as_strided(base, (*out.shape, *window.size), (*steps, *inside))
+        first = (0,) * len(window.size)
+        defines["X_AT"] = index(seen[(slice(None),) * len(window.size) + first], base)
+        defines["K_AT"] = index(seen[first], base, "k")
+    args = (x, Ref(init.index), Ref(out.index), i32(size(out)), i32(math.prod(window.size)))
+    return Launch("windows.reduce_window", args, (size(out),), defines=defines)

@@ -1,0 +1,44 @@
+"""What the graphs compute that StableHLO's reductions name as their bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
+from tflgpu.delegates.lowering.registry import require
+from tflgpu.model.graph import Graph, Node
+from tflgpu.ops.reduction.reduce_window import BODIES
+
+NAMED_BY = {
+    "STABLEHLO_REDUCE_WINDOW": "body_subgraph_index",
+    "STABLEHLO_SCATTER": "update_computation_subgraph_index",
+}
+"""The option by which a reduction names its body."""
+
+
+_CONTROL = ("WHILE", "IF")
+
+
+def with_body(node: Node, graphs: Sequence[Graph]) -> Node:
+    """The node; of one that names a graph as its body, with the graph as the option `body`, or all as `graphs`."""
+    if not graphs or node.op not in (*NAMED_BY, *_CONTROL):
+        return node
+    if node.op in _CONTROL:
+        return replace(node, options=SimpleNamespace(**vars(node.options), graphs=graphs))
+    body = graphs[int(getattr(node.options, NAMED_BY[node.op]))]
+    return replace(node, options=SimpleNamespace(**vars(node.options), body=body))
+
+
+def function_of(node: Node) -> str:
+    """Which of reduce_window.FUNCTIONS the body computes; "UPDATE" where it returns its second argument."""
+    body: Graph | None = getattr(node.options, "body", None)
+    require(body is not None, "a body that is not known")
+    assert body is not None
+    if not body.nodes and body.outputs == body.inputs[1:]:
+        return "UPDATE"
+    require(len(body.nodes) == 1, f"a body of {len(body.nodes)} operators")
+    (only,) = body.nodes
+    given = {spec.index for spec in only.inputs if spec is not None}
+    require(given == set(body.inputs) and only.op in BODIES, f"a body that is {only.op}")
+    return BODIES[only.op]

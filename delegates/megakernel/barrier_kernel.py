@@ -1,0 +1,371 @@
+"""Launches that run one after another in one launch: what each costs to start is then paid once.
+
+Each constituent's kernel becomes a function of the work-item's number, under its own defines, and its work-items are
+shared out among the WIDTH of a block. A CPU's compiler makes vectors of them. Those that do not touch what another
+writes are done in one go; then all meet at a barrier. Scalars become literals; a Loop becomes one. Where a turn is much
+work and the device runs several blocks at once, these share it, and the barrier is theirs all (GRID_WIDE).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import (
+    LIBRARY,
+    Argument,
+    Dialect,
+    Fault,
+    Launch,
+    Loop,
+    Ref,
+    Turn,
+    kernel_file,
+    launches_of,
+    needs_types,
+)
+from tflgpu.delegates.lowering.recurrent.sequence import SMALL_STEP_OF_A_GPU
+from tflgpu.delegates.lowering.registry import c_float
+from tflgpu.delegates.megakernel.preprocess import active_lines
+
+MAX_BUFFERS = 96
+"""Pointers that a kernel may have: PoCL takes 1024 bytes of arguments."""
+
+SHARE = 1 << 14
+"""Operations of a turn for each block, where they are more than one has: what a block reads then comes in less time."""
+
+Step = Launch | Loop
+Memory = Callable[[Argument], object]
+"""What two arguments have in common whose storage is the same."""
+
+
+def width(limits: DeviceLimits) -> int:
+    """Work-items in a sequence's block. On a CPU a few vectors' worth, by measurement: from 16 to 256 makes no odds."""
+    return 64 if limits.cpu else limits.max_block
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How a dialect's kernels begin, number their work-items, and have memory of a block."""
+
+    kernel: str
+    item: str
+    row: str
+    partial: str
+    partial_type: str
+    header: str
+
+
+_DIALECTS = {
+    "cl": _Words(
+        r"\b(?:KERNEL|kernel void) (\w+)\(",
+        r"\bGLOBAL_ID\b|get_global_id\(0\)",
+        r"\bGROUP_ID\b|get_group_id\(0\)",
+        r"\b(?:LOCAL|local) f32 partial\[WIDTH\];",
+        "local f32*",
+        "sequence.clh",
+    ),
+    "cu": _Words(
+        r'(?:\bKERNEL|extern "C" __global__ void) (\w+)\(',
+        r"\bGLOBAL_ID\b|blockIdx\.x \* blockDim\.x \+ threadIdx\.x",
+        r"\bGROUP_ID\b|blockIdx\.x\b",
+        r"\b(?:LOCAL|__shared__) f32 partial\[WIDTH(?: / 32)?\];",
+        "f32*",
+        "sequence.cuh",
+    ),
+}
+_ALONE = re.compile(
+    r"\b(?:GLOBAL_ID|LOCAL_ID|GROUP_ID|LOCAL|BARRIER|get_\w+|barrier|local|atomic\w*|v(?:load|store)\d+|\w*(?:float|int|char|short|long|double)(?:2|4|8|16)\b|"
+    r"blockIdx|threadIdx|blockDim|__shared__|__shfl\w*|__sync\w+|atomic\w+|__launch_bounds__|asm)\b"
+)
+"""What a kernel that runs as a stage of a sequence does not say, its rows' own places and sums aside."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A kernel's file as functions. rows: the whole block makes one row after another.
+
+    constant: of each kernel, which of its parameters it does not write through.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    macros: tuple[str, ...]
+    rows: bool
+    constant: Mapping[str, tuple[bool, ...]]
+
+
+def fits(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> bool:
+    """Whether the launch can be a stage of a sequence: no vectors, no memory of its block, one dimension."""
+    plain = limits.inner_barriers and len(launch.threads) == 1 and "VW" not in launch.defines and launch.stem != LIBRARY
+    return plain and not needs_types(launch) and function(launch, dialect, width(limits)) is not None
+
+
+def function(launch: Launch, dialect: Dialect, width: int) -> Function | None:
+    """The launch's kernel as functions, for a block of that many work-items; None where it cannot be."""
+    defines = tuple(sorted((name, str(value)) for name, value in launch.defines.items()))
+    return _function(kernel_file(launch, dialect), defines, dialect.suffix, width)
+
+
+@lru_cache(maxsize=512)
+def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, width: int) -> Function | None:
+    """width: of a block, all of which makes one row after another in kernels of which a block makes one."""
+    words, known = _DIALECTS[suffix], dict(defines)
+    rows = "WIDTH" in known and re.search(words.partial, text) is not None
+    if rows:
+        known["WIDTH"] = str(width)
+        known.pop("LANES", None)
+    try:
+        lines = active_lines(text, known)
+    except ValueError:
+        return None
+    body = "\n".join(line for line in lines if not line.lstrip().startswith("//") and line.strip())
+    names = re.findall(words.kernel, body)
+    helpers = re.findall(r"^FN [\w ]+?\**\s*\**(\w+)\(", body, re.M)
+    body = re.sub(r"\b(?:RESTRICT|__restrict__|restrict) ", "", body)
+    first = "i32 item_, "
+    if rows:
+        body = re.sub(words.row, "item_", re.sub(words.partial, "", body))
+        body = re.sub(r"\bLOCAL_ID\b|get_local_id\(0\)|threadIdx\.x", "ME", body)
+    else:
+        body = re.sub(words.item, "item_", body)
+    body = re.sub(r"\bWIDTH\b", known.get("WIDTH", ""), body)
+    if not names or _ALONE.search(" ".join([body, *known.values()])):
+        return None
+    constant = {m[1]: _constant(body, m.end(), known) for m in re.finditer(words.kernel, body)}
+    if rows:
+        first += f"{words.partial_type} partial, "
+    body = re.sub(words.kernel, rf"FN void \1({first}", body)
+    macros = re.findall(r"^\s*#\s*define (\w+)", body, re.M)
+    return Function(body, (*names, *helpers), tuple(macros), rows, constant)
+
+
+def _constant(text: str, start: int, known: Mapping[str, str]) -> tuple[bool, ...]:
+    """Of the parameters that begin there, which are pointers to const."""
+    depth, end = 1, start
+    while depth:
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        end += 1
+    listed = text[start : end - 1]
+    for _ in range(3):  # macros that stand for parameters, and their types
+        listed = re.sub(r"\b[A-Z]\w*\b", lambda m: known.get(m[0], m[0]), listed)
+    each = [part for part in re.split(r",(?![^(]*\))", listed) if part.strip()]
+    return tuple(re.search(r"\bconst\b|\bIN\(", part) is not None for part in each)
+
+
+@dataclass(eq=False)
+class Program:
+    """The text of a kernel on its way: the functions of its launches, and the buffers that they use.
+
+    width: of its blocks.
+    """
+
+    dialect: Dialect
+    width: int
+    memory: Memory
+    buffers: dict[object, Argument] = field(default_factory=dict)
+    functions: dict[tuple[str, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+
+    def function(self, launch: Launch) -> Function | None:
+        return function(launch, self.dialect, self.width)
+
+    def name(self, launch: Launch, made: Function) -> str:
+        """The launch's function, which is written once for all launches that have the same."""
+        of_blocks = ("WIDTH", "LANES") if "WIDTH" in launch.defines and (made.rows or self.width > 1) else ()
+        defines = {k: str(v) for k, v in launch.defines.items() if k not in of_blocks}
+        key = made.text, tuple(sorted(defines.items()))
+        if key not in self.functions:
+            suffix = f"_{len(self.functions)}"
+            self.functions[key] = suffix
+            macros = [name.split("(")[0] for name in defines] + list(made.macros)
+            self.texts += [f"#define {name} {value}" for name, value in key[1]]
+            self.texts += [f"#define {name} {name}{suffix}" for name in made.names]
+            self.texts.append(made.text)
+            self.texts += [f"#undef {name}" for name in (*made.names, *macros)]
+        return launch.name + self.functions[key]
+
+    def argument(self, value: Argument, turn: str) -> str:
+        if isinstance(value, Turn):
+            return f"({value.start} + {value.stride} * {turn})"
+        if isinstance(value, np.generic):
+            return literal(value)
+        if identity(value) not in self.buffers:
+            self.buffers[identity(value)] = value
+        return f"UNTYPED(p{list(self.buffers).index(identity(value))})"
+
+    def stages(self, steps: Iterable[Step], depth: int = 0, read: Sequence[Argument] = ()) -> list[str]:
+        """read: what all may still be reading when the first stage begins."""
+        out: list[str] = []
+        waiting: list[Launch] = []
+        for step in steps:
+            if isinstance(step, Loop):
+                out += self.meeting(waiting, depth, read)
+                out += self.loop(step, depth)
+                waiting, read = [], ()
+            else:
+                waiting += [launch for launch in step.sequence if 0 not in launch.threads]
+        return out + self.meeting(waiting, depth, read)
+
+    def meeting(self, launches: Sequence[Launch], depth: int, read: Sequence[Argument]) -> list[str]:
+        """The launches, with a barrier behind all that may run between the same two."""
+        if read and not launches:
+            return ["TOGETHER;"]
+        out: list[list[str]] = []
+        written: dict[object, int] = {}
+        seen = {self.memory(a): 1 for a in read}
+        for launch in launches:
+            made = self.function(launch)
+            assert made is not None, launch.kernel
+            constant = made.constant[launch.name]
+            if len(constant) != len(launch.args):
+                constant = (False,) * len(launch.args)
+            touched = [
+                (self.memory(a), still)
+                for a, still in zip(launch.args, constant, strict=True)
+                if not isinstance(a, np.generic | Turn)
+            ]
+            # The first place behind all writes of what it touches, and behind all reads of what it writes.
+            place = max(
+                [0, *(written.get(m, 0) for m, _ in touched), *(seen.get(m, 0) for m, still in touched if not still)]
+            )
+            for m, still in touched:
+                places = seen if still else written
+                places[m] = max(places.get(m, 0), place + 1)
+            while place >= len(out):  # two, where the first waits for what is read
+                out.append([])
+            out[place].append(self.stage(launch, made, f"turn{depth - 1}"))
+        return [line for stages in out for line in (*stages, "TOGETHER;")]
+
+    def loop(self, loop: Loop, depth: int) -> list[str]:
+        turn = f"turn{depth}"
+        if loop.test is None:
+            steps = self.stages(loop.steps, depth + 1)
+            return [f"for (i32 {turn} = 0; {turn} < {loop.turns}; {turn}++) {{", *steps, "}"]
+        # What is computed from inputs found wrong may never end the loop.
+        faults = dict.fromkeys(a for launch in loop.launches() for a in launch.args if isinstance(a, Fault))
+        before = self.stages(loop.before, depth + 1)
+        steps = self.stages((*loop.steps, *loop.before), depth + 1, (loop.test, *faults))
+        tests = [f"*(IN(u8)){self.argument(loop.test, '')}"]
+        tests += [f"!*(IN(i32)){self.argument(fault, '')}" for fault in faults]
+        return [*before, f"for (i32 {turn} = 0; {' && '.join(tests)}; {turn}++) {{", *steps, "}"]
+
+    def stage(self, launch: Launch, made: Function, turn: str) -> str:
+        given = ", ".join(self.argument(a, turn) for a in launch.args)
+        name = self.name(launch, made)
+        if made.rows:
+            return f"for (i32 row = FIRST_ROW; row < {launch.grid[0]}; row += ROWS) {name}(row, partial, {given});"
+        return f"for (i32 item = FIRST_ITEM; item < {launch.threads[0]}; item += ITEMS) {name}(item, {given});"
+
+
+def identity(buffer: Argument) -> object:
+    """What two arguments that are the same buffer have in common."""
+    return buffer if isinstance(buffer, Ref) else id(buffer)
+
+
+def buffers(steps: Iterable[Step]) -> set[object]:
+    """The identities of all buffers that the steps use."""
+    arguments = (a for launch in launches_of(steps) for a in launch.args)
+    return {identity(a) for a in arguments if not isinstance(a, np.generic | Turn)}
+
+
+def literal(value: Any) -> str:
+    """A kernel's scalar argument, a NumPy scalar, as C."""
+    if value.dtype == np.float32:
+        return c_float(float(value))
+    if value.dtype.kind == "f":
+        return f"({float(value).hex()})"
+    number = int(value)
+    if -(2**31) < number < 2**31:
+        return f"({number})"
+    if number == -(2**31):
+        return "(-2147483647 - 1)"
+    return f"((i64)((u64){number >> 32 & 0xFFFFFFFF}u << 32 | {number & 0xFFFFFFFF}u))"
+
+
+def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memory: Memory = identity) -> Launch:
+    """The steps, all of which fit, as one launch."""
+    program = Program(dialect, width(limits), memory)
+    body = program.stages(steps)
+    words, block = _DIALECTS[dialect.suffix], width(limits)
+    work = _most_work(steps)
+    blocks = 1 if work <= SMALL_STEP_OF_A_GPU else min(limits.blocks, -(-work // SHARE))
+    defines, arguments = {"WIDTH": block}, list(program.buffers.values())
+    parameters = [f"BUFFER p{k}" for k in range(len(arguments))]
+    if blocks > 1:
+        defines["GRID_WIDE"] = 1
+        parameters.append("BUFFER arrived")
+        arguments.append(np.zeros(1, np.uint32))
+    text = [
+        files(dialect.package).joinpath(words.header).read_text(),
+        *program.texts,
+        f"BLOCK sequence({', '.join(parameters)}) {{",
+        "SHARED_FLOATS(partial);",
+        *body,
+        "}",
+    ]
+    texts = {dialect.suffix: "\n".join(text)}
+    return Launch("sequence.sequence", tuple(arguments), (block * blocks,), (block,), defines, texts)
+
+
+def _most_work(steps: Iterable[Step]) -> int:
+    """Operations of a turn of the loop that has the most."""
+    loops = [step for step in steps if isinstance(step, Loop)]
+    return max((max(loop.work, _most_work((*loop.before, *loop.steps))) for loop in loops), default=0)
+
+
+MOST_BARRIERS = 40
+"""Of one sequence: compilers take the longer, the more there are. Intel's, as of version 2026.2, has a table of what is
+used behind which, and now and then crashes when that outgrows its first 48 entries."""
+
+
+def barriers(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> int:
+    """How many a launch that fits brings into a sequence: one behind it, and on CPUs those in its sums."""
+    total = 0
+    for one in launch.sequence:
+        made = function(one, dialect, width(limits))
+        inner = len(re.findall(r"\bblock_(?:sum|max)\(", made.text)) if limits.cpu and made and made.rows else 0
+        total += 1 + inner * (width(limits).bit_length() + 1)
+    return total
+
+
+def in_sequences(groups: list[list[Any]], cost: Callable[[int, Launch], int]) -> None:
+    """Puts a Loop of one turn in place of launches that follow one another, in place; None is left where they were.
+
+    groups: the launches of each node. cost: how many barriers one, of the node of that number, brings; 0 if it is worth
+    more than its start.
+    """
+    run: list[tuple[int, int, Launch]] = []
+    used: set[object] = set()
+    spent = 0
+
+    def close() -> None:
+        if len(run) > 1:
+            for g, s, _ in run:
+                groups[g][s] = None
+            g, s, _ = run[-1]
+            groups[g][s] = Loop(tuple(launch for _, _, launch in run), 1)
+        run.clear()
+        used.clear()
+
+    for g, group in enumerate(groups):
+        for s, step in enumerate(group):
+            if isinstance(step, Launch) and 0 < (brought := cost(g, step)) <= MOST_BARRIERS:
+                more = buffers([step])
+                if spent + brought > MOST_BARRIERS or len(used | more) > MAX_BUFFERS:
+                    close()
+                    spent = 0
+                run.append((g, s, step))
+                used.update(more)
+                spent += brought
+            elif isinstance(step, Launch | Loop):
+                close()
+                spent = 0
+    close()

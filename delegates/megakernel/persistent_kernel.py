@@ -1,0 +1,139 @@
+"""Launches that the work-groups of a CPU run together, one after another, in one: no start is paid but the first.
+
+Each launch is a stage, whose work-items the work-groups claim. A stage begins when all claims of the one before are
+done: the groups turn round until then, for less time than a launch takes to start. Unlike a sequence's, which are of
+one block, the kernels may be of vectors, and run on all cores.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import LIBRARY, Dialect, Launch, kernel_file, needs_types
+from tflgpu.delegates.megakernel.barrier_kernel import Function, Program, buffers, identity
+
+CELL = 16
+"""Ints from one counter to the next, as in team.clh: a cache line."""
+
+SOLO = 16384
+"""Operations of a launch that one core does in less time than two take to agree."""
+
+MOST_STAGES = 64
+MOST_BUFFERS = 400
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A launch, and how many operations it does."""
+
+    launch: Launch
+    work: int
+
+    @property
+    def claims(self) -> int:
+        return 1 if self.work <= SOLO or self.launch.block != (1,) else self.launch.threads[0]
+
+
+SINGLE = re.compile(r"^SINGLE\n(#endif\n)?kernel void (\w+)\(", re.M)
+"""How kernels begin whose work-groups are one work-item: with prelude.clh's word, maybe under a condition."""
+
+
+def single(launch: Launch, dialect: Dialect) -> bool:
+    """Whether the launch can be a stage that cores share: its work-groups are single work-items."""
+    if launch.stem == LIBRARY or launch.block != (1,) or len(launch.threads) != 1 or needs_types(launch):
+        return False
+    return SINGLE.search(kernel_file(launch, dialect)) is not None
+
+
+class _Team(Program):
+    def function(self, launch: Launch) -> Function | None:
+        text = kernel_file(launch, self.dialect)
+        if not SINGLE.search(text):
+            return super().function(launch)
+        vectors = files(self.dialect.package).joinpath(self.dialect.vectors).read_text()
+        return _single_function(f"{vectors}\n{text}" if "VW" in launch.defines else text)
+
+    def runs(self, stages: Sequence[Sequence[Stage]]) -> list[str]:
+        """C of the stages, each of launches that are one claim, or of one launch that is a claim for each work-item."""
+        out = []
+        for stage in stages:
+            claims = stage[0].claims
+            if claims > 1:
+                call = self.call(stage[0].launch, "claim")
+            else:
+                loops = [self.loop_over(one.launch) for one in stage]
+                call = "\n".join(loops)
+            out.append(f"STAGE({claims}u, {call})")
+        return out
+
+    def loop_over(self, launch: Launch) -> str:
+        """All items one after another: the rows of a kernel of which a block makes one, else its work-items."""
+        made = self.function(launch)
+        assert made is not None, launch.kernel
+        items = launch.grid[0] if made.rows else launch.threads[0]
+        return f"for (i32 item = 0; item < {items}; item++) {self.call(launch, 'item')}"
+
+    def call(self, launch: Launch, item: str) -> str:
+        made = self.function(launch)
+        assert made is not None, launch.kernel
+        partial = "partial, " if made.rows else ""
+        return f"{self.name(launch, made)}({item}, {partial}{', '.join(self.argument(a, '') for a in launch.args)});"
+
+
+@lru_cache(maxsize=64)
+def _single_function(text: str) -> Function:
+    names = re.findall(r"^(?:FN|kernel|__attribute__\(\(noinline\)\)) [\w ]+?(?:\(\w+, \w+\) )?\**(\w+)\(", text, re.M)
+    macros = re.findall(r"^\s*#\s*define (\w+)", text, re.M)
+    body = re.sub(r"get_(?:global|group)_id\(0\)", "((size_t)item_)", text)
+    # Of blocks of one work-item, whose reductions do without memory.
+    body = body.replace("get_local_id(0)", "0").replace("local f32 partial[WIDTH];", "")
+    body = SINGLE.sub(r"\1__attribute__((noinline)) void \2(i32 item_, ", body)
+    return Function(body, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(macros)), False, {})
+
+
+def merged(stages: Iterable[Stage]) -> list[list[Stage]]:
+    """The stages, those that follow one another and are one claim each together."""
+    out: list[list[Stage]] = []
+    for stage in stages:
+        if out and stage.claims == out[-1][0].claims == 1:
+            out[-1].append(stage)
+        else:
+            out.append([stage])
+    return out
+
+
+def fits(stages: Sequence[Stage], more: Stage) -> bool:
+    """Whether one launch can be so many stages, and use so many buffers."""
+    launches = [stage.launch for stage in (*stages, more)]
+    return len(launches) <= MOST_STAGES and len(buffers(launches)) <= MOST_BUFFERS
+
+
+def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Launch:
+    """The stages as one launch."""
+    together = merged(stages)
+    program = _Team(dialect, 1, identity)
+    body = program.runs(together)
+    folder = files(dialect.package)
+    parameters = "".join(f", BUFFER p{k}" for k in range(len(program.buffers)))
+    text = [
+        folder.joinpath("sequence.clh").read_text(),
+        *program.texts,
+        folder.joinpath("team.clh").read_text(),
+        f"SINGLE kernel void team(global u32* cells{parameters}) {{",
+        "local f32 partial[1];",
+        "JOIN",
+        *body,
+        "LEAVE",
+        "}",
+    ]
+    groups = min(limits.units, max(stage[0].claims for stage in together))
+    cells = np.zeros((1 + len(together) * (groups + 1)) * CELL, np.uint32)
+    args = (cells, *program.buffers.values())
+    return Launch("team.team", args, (groups,), (1,), {"WIDTH": 1}, {dialect.suffix: "\n".join(text)})

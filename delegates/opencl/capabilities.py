@@ -1,0 +1,58 @@
+"""What an OpenCL CPU must compute rightly once before it is given kernels with assembly in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tflgpu.delegates.device import CompileError, Device
+from tflgpu.delegates.launch import Launch, source
+from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES, TRIAL, trial_arrays
+from tflgpu.model.graph import Array
+
+CPU = Path("/proc/cpuinfo")
+
+BYTE_TABLES = "-DBYTE_TABLES"
+"""The build option for vectors.clh to look up bytes by assembly."""
+
+
+def has(flag: str) -> bool:
+    """Whether the host's processor says that it has a set of instructions."""
+    return CPU.exists() and f" {flag} " in CPU.read_text()
+
+
+def multiplies_bytes(device: Device) -> bool:
+    """Whether the assembly of lowering/gemm/vnni_assembly.py compiles there and gives the right sums."""
+    rows, panel, want = trial_arrays()
+    return has("avx512_vnni") and _gives(device, TRIAL, "trial", [rows, panel], want)
+
+
+def looks_up_bytes(device: Device) -> bool:
+    """Whether vectors.clh's assembly, which the device is asked to use, compiles there and finds the right entries."""
+    defines: dict[str, object] = {"X_T": "char", "OUT_T": "char", "CODES": 1, "VW": LANES}
+    defines |= {"COPY": 1, "LAST_TABLE": "table"}
+    text = source(Launch("codes.code_rows", (), (1,), (1,), defines), device.dialect)
+    codes = np.arange(255, -1, -1).astype(np.uint8).view(np.int8)
+    table = np.random.default_rng(0).permutation(256).astype(np.uint8).view(np.int8)
+    numbers = [np.int32(n) for n in (1, 1, 1, 256, 256, 256, 256, 1)]
+    return has("avx512vbmi") and _gives(device, text, "code_rows", [codes, table], table[codes.view(np.uint8)], numbers)
+
+
+def _gives(
+    device: Device, text: str, name: str, inputs: Sequence[Array], want: Array, numbers: Sequence[np.generic] = ()
+) -> bool:
+    got = np.zeros_like(want)
+    try:
+        kernel = device.kernel(text, name)
+        buffers: list[Any] = [device.allocate(array.nbytes) for array in (*inputs, got)]
+        for buffer, array in zip(buffers, (*inputs, got), strict=True):
+            device.upload(buffer, array)
+        run: Callable[[], None] = device.bind(kernel, [*buffers, *numbers], (1,), (1,))
+        run()
+        device.download(buffers[-1], got)
+    except (CompileError, RuntimeError):
+        return False
+    return bool((got == want).all())

@@ -1,0 +1,379 @@
+"""OpenCL, through pyopencl: the only file that imports it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from platform import machine
+from typing import Any
+
+import numpy as np
+import pyopencl as cl
+
+from tflgpu.delegates.autotune import Tuner
+from tflgpu.delegates.device import Call, CompileError, DeviceLimits
+from tflgpu.delegates.gpu import GpuDelegate
+from tflgpu.delegates.launch import Dialect, numbered
+from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
+from tflgpu.delegates.opencl import capabilities, intel
+from tflgpu.delegates.opencl.pocl import name_the_cpu, never_release
+from tflgpu.delegation.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
+from tflgpu.memory import aligned_zeros
+from tflgpu.model.graph import Array
+
+OPTIONS: Mapping[str, Option] = {
+    **LIMIT_OPTIONS,
+    "device": Option("", str, "a number, or words of the platform's and device's names, e.g. gpu, cpu, NVIDIA, PoCL"),
+    "precision": Option(
+        "fp32",
+        one_of("fp32", "fp16"),
+        "products of floats: fp32; fp16, whose constant operands are kept as float16, summed in float32",
+    ),
+    "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
+    "autotune": Option(False, boolean, "choose among variants of kernels by timing them; cache_dir keeps the choices"),
+    "profile": Option(False, boolean, "time each kernel; delegate.device.times() has the sums"),
+}
+
+
+def load(options: Mapping[str, Any]) -> GpuDelegate:
+    """The OpenCL delegate. Raises ValueError for options that it does not know, and where no device fits."""
+    read = read_options("opencl", options, OPTIONS)
+    if not writable(cache_folder("")):
+        cl._PYOPENCL_NO_CACHE = True  # else it raises where it cannot keep how it calls kernels
+    cache = cache_folder(read["cache_dir"])
+    device = OpenClDevice(find_device(read["device"]), cache, read["profile"], read["precision"])
+    if read["autotune"]:
+        device.tuner = Tuner(f"{device.identity}\n{read['precision']}", cache)
+    return GpuDelegate("opencl", device, read_limits(read))
+
+
+INSTALL = (
+    "Install the driver of your GPU; or, for the CPU, PoCL: pip install 'tflgpu[opencl]', or Intel's runtime: "
+    "pip install 'tflgpu[opencl-intel]'"
+)
+
+
+def find_device(wanted: str) -> cl.Device:
+    """The device of that number, or the first whose names have every word of wanted. Raises ValueError if none has.
+
+    GPUs come first, then CPUs in the loader's order, of them Intel's runtime last.
+    """
+    devices = sorted(_devices(), key=_place)
+    listing = [describe(device) for device in devices]
+    if wanted.isdigit():
+        fitting = [int(wanted)] if int(wanted) < len(devices) else []
+    else:
+        fitting = [i for i, text in enumerate(listing) if all(word.lower() in text.lower() for word in wanted.split())]
+    if fitting:
+        return devices[fitting[0]]
+    sought = f"number {wanted}" if wanted.isdigit() else f"{wanted!r} in its names" if wanted else "any"
+    none = "none (PoCL, where it is installed, shows itself only with a cache that it may write: set POCL_CACHE_DIR)"
+    found = "; ".join(f"{i}: {text}" for i, text in enumerate(listing)) or none
+    raise ValueError(f"opencl delegate: no such device. Looked for: {sought}. Found: {found}. {INSTALL}")
+
+
+def _devices() -> list[cl.Device]:
+    """The devices of all platforms; none where the loader finds no platform, which it calls an error."""
+    with intel.visible():
+        try:
+            platforms = cl.get_platforms()
+        except (cl.Error, RuntimeError):
+            return []
+    devices = []
+    for platform in platforms:
+        try:
+            devices += platform.get_devices()
+        except cl.Error:  # a driver without its device
+            continue
+    return devices
+
+
+def _place(device: cl.Device) -> tuple[bool, bool]:
+    return not device.type & cl.device_type.GPU, "intel" in device.platform.name.lower()
+
+
+def describe(device: cl.Device) -> str:
+    """A device in words: kind, name, platform, version."""
+    kind = "gpu" if device.type & cl.device_type.GPU else "cpu" if device.type & cl.device_type.CPU else "accelerator"
+    return f"{kind} {device.name.strip()} ({device.platform.name.strip()}, {device.version.strip()})"
+
+
+def cache_folder(option: str) -> Path | None:
+    """Where compiled programs are kept: option, or the user's cache folder; None for "none"."""
+    if option:
+        return None if option.lower() == "none" else Path(option)
+    if sys.platform == "win32":
+        root = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
+    elif sys.platform == "darwin":
+        root = os.path.expanduser("~/Library/Caches")
+    else:
+        root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(root) / "tflgpu" / "opencl"
+
+
+def writable(folder: Path | None) -> bool:
+    """Whether the folder is there, or can be made, and written to."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder is not None and os.access(folder, os.W_OK)
+    except OSError:
+        return False
+
+
+SUBGROUPS = "-DSUBGROUPS"
+"""The option with which prelude.clh reduces within sub-groups before it does in local memory."""
+
+SCHED_YIELD = "-DSCHED_YIELD"
+"""The build option for team.clh to yield."""
+
+EARLY = 4
+"""Launches after which a part's queue is flushed for the first time."""
+
+PAGE = 4096
+"""Bytes at whose multiples a runtime takes memory of the host's for its own, as it is."""
+
+
+class SharedBuffer(cl.Buffer):
+    """Memory of the host's that a device uses where it is: copies are NumPy's, and cost a tenth of the runtime's."""
+
+    def __init__(self, context: cl.Context, nbytes: int):
+        self.memory = self._view = aligned_zeros(nbytes, PAGE)
+        super().__init__(context, cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR, hostbuf=self.memory)
+
+    def like(self, host: Array) -> Array:
+        """The memory as an array of host's shape and type."""
+        if self._view.shape != host.shape or self._view.dtype != host.dtype:
+            self._view = self.memory[: host.nbytes].view(host.dtype).reshape(host.shape)
+        return self._view
+
+
+class OpenClDevice:
+    """One OpenCL device with one in-order queue. Satisfies device.Device."""
+
+    dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh", "types.clh")
+
+    def __init__(self, device: cl.Device, cache: Path | None = None, profile: bool = False, precision: str = "fp32"):
+        self.name = describe(device)
+        name_the_cpu(device.int_ptr, device.version)
+        self.limits = replace(limits_of(device), precision=precision)
+        if profile:  # which times launches
+            self.limits = replace(self.limits, teams=False)
+        self._device = device
+        self._context = cl.Context([device])
+        flags: dict[str, Any] = {"properties": cl.command_queue_properties.PROFILING_ENABLE} if profile else {}
+        self.queue = cl.CommandQueue(self._context, **flags)
+        self._cache = cache
+        self._profile = profile
+        self._events: list[tuple[str, cl.Event]] = []
+        self._times: dict[str, tuple[int, float]] = {}
+        self._build_options = list(language(device))
+        if self.limits.exact_division:
+            self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
+        self._shares = self.limits.cpu and shares_memory(device)
+        self._idle = True
+        if self.limits.teams and sys.platform == "linux" and machine() == "x86_64":
+            self._build_options.append(SCHED_YIELD)
+        self._programs: dict[str, cl.Program] = {}
+        self.tuner: Tuner | None = None
+        if self.limits.cpu and self.limits.vector == LANES and "Intel" in device.platform.name:
+            able = capabilities.multiplies_bytes(self)
+            self.limits = replace(self.limits, dot=able, assembly=able)
+            self._build_options.append(capabilities.BYTE_TABLES)
+            if not capabilities.looks_up_bytes(self):
+                self._build_options.remove(capabilities.BYTE_TABLES)
+            self._events.clear()
+
+    def allocate(self, nbytes: int) -> cl.Buffer:
+        try:
+            return cl.Buffer(self._context, cl.mem_flags.READ_WRITE, nbytes)
+        except cl.Error as error:
+            raise MemoryError(f"{nbytes} bytes on {self.name}: {error}") from error
+
+    def exchange(self, nbytes: int) -> cl.Buffer:
+        """A buffer that is copied to and from, and of which there are no slices."""
+        return SharedBuffer(self._context, nbytes) if self._shares else self.allocate(nbytes)
+
+    def slice(self, buffer: cl.Buffer, offset: int, nbytes: int) -> cl.Buffer:
+        return buffer.get_sub_region(offset, nbytes)
+
+    def upload(self, buffer: cl.Buffer, host: Array) -> None:
+        if isinstance(buffer, SharedBuffer):
+            self._wait()
+            np.copyto(buffer.like(host), host)
+        elif host.nbytes:
+            cl.enqueue_copy(self.queue, buffer, np.ascontiguousarray(host), is_blocking=True)
+
+    def download(self, buffer: cl.Buffer, host: Array) -> None:
+        if isinstance(buffer, SharedBuffer):
+            self._wait()
+            np.copyto(host, buffer.like(host))
+        elif host.nbytes:
+            cl.enqueue_copy(self.queue, host, buffer, is_blocking=True)
+
+    def kernel(self, text: str, name: str) -> cl.Kernel:
+        try:
+            if text not in self._programs:
+                self._programs[text] = self._build(text, name)
+            return cl.Kernel(self._programs[text], name)
+        except cl.Error as error:
+            self._programs.pop(text, None)
+            if (kept := self._cached(text)) is not None:
+                kept.unlink(missing_ok=True)  # of a program that was called built, and has no kernels
+            never_release(self._context, self._device.version)
+            raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
+
+    def bind(self, kernel: cl.Kernel, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
+        kernel.set_args(*args)
+        queue, enqueue = self.queue, cl.enqueue_nd_range_kernel
+        whole, local = tuple(g * b for g, b in zip(grid, block, strict=True)), tuple(block)
+
+        name, events = kernel.function_name, self._events
+
+        def call() -> None:
+            self._idle = False
+            enqueue(queue, kernel, whole, local)
+
+        def timed_call() -> None:
+            self._idle = False
+            events.append((name, enqueue(queue, kernel, whole, local)))
+
+        if self._profile:
+            call = timed_call
+
+        # The kernel holds its buffers' handles, and the call must keep the Python objects that own them.
+        call.args = args  # type: ignore[attr-defined]
+        return call
+
+    def sequence(self, calls: Sequence[Call]) -> Call:
+        # The device begins with the first launches while the others are still being queued.
+        start, rest, flush = tuple(calls[:EARLY]), tuple(calls[EARLY:]), self.queue.flush
+
+        def run() -> None:
+            for call in start:
+                call()
+            flush()
+            for call in rest:
+                call()
+            flush()
+
+        return run
+
+    def times(self) -> dict[str, tuple[int, float]]:
+        """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
+        self.queue.finish()
+        for name, event in self._events:
+            runs, ms = self._times.get(name, (0, 0.0))
+            self._times[name] = (runs + 1, ms + (event.profile.end - event.profile.start) * 1e-6)
+        self._events.clear()
+        return dict(self._times)
+
+    def synchronize(self) -> None:
+        self.queue.finish()
+
+    def _wait(self) -> None:
+        """Returns when no kernel runs, at no cost where none was launched since the last wait."""
+        if not self._idle:
+            self.queue.finish()
+            self._idle = True
+
+    def _build(self, text: str, name: str) -> cl.Program:
+        path = self._cached(text)
+        if path is not None and path.exists():
+            try:
+                program = _built(cl.Program(self._context, [self._device], [path.read_bytes()]), [])
+                if _has(program, name):
+                    return program
+            except cl.Error:
+                pass
+            path.unlink(missing_ok=True)  # written by another version of the driver, or cut short
+        program = _built(cl.Program(self._context, text), self._build_options)
+        if not _has(program, name):
+            # PoCL found in its own cache what a process that was ended has left: for other options it looks anew.
+            program = _built(cl.Program(self._context, text), [*self._build_options, f"-DANEW={os.getpid()}"])
+        if path is not None:
+            binaries: Any = program.get_info(cl.program_info.BINARIES)
+            _keep(path, binaries[0])
+        return program
+
+    @property
+    def identity(self) -> str:
+        """What a compiled program belongs to: the device, its driver, and how it is asked to compile."""
+        return "\n".join([self.name, self._device.driver_version, *self._build_options])
+
+    def _cached(self, text: str) -> Path | None:
+        if self._cache is None:
+            return None
+        key = f"{self.identity}\n{text}"
+        return self._cache / (hashlib.sha256(key.encode()).hexdigest() + ".bin")
+
+
+def _built(program: cl.Program, options: Sequence[str]) -> cl.Program:
+    with warnings.catch_warnings():
+        # Some compilers report success in words, which pyopencl takes for a warning.
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        return program.build(list(options), cache_dir=False)  # type: ignore[arg-type]
+
+
+def _has(program: cl.Program, name: str) -> bool:
+    names: Any = program.get_info(cl.program_info.KERNEL_NAMES)
+    return name in str(names).split(";")
+
+
+def _keep(path: Path, binary: bytes) -> None:
+    """Writes the file whole or not at all; a cache that cannot be written is none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_bytes(binary)
+        draft.replace(path)
+    except OSError:
+        pass
+
+
+def shares_memory(device: cl.Device) -> bool:
+    """Whether kernels and host see each other's writes to any memory of the host as soon as no kernel runs."""
+    version = int(device.version.removeprefix("OpenCL ")[0])
+    return version >= 2 and bool(device.svm_capabilities & cl.device_svm_capabilities.FINE_GRAIN_SYSTEM)
+
+
+def rounds_divisions(device: cl.Device) -> bool:
+    """Whether the device can round float32 quotients and square roots correctly."""
+    return bool(device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT)
+
+
+def language(device: cl.Device) -> Sequence[str]:
+    """What kernels are compiled as: OpenCL C 1.2, and on GPUs that reduce within sub-groups whatever has these."""
+    version = int(device.version.removeprefix("OpenCL ")[0])
+    if device.type & cl.device_type.CPU:
+        return ["-cl-std=CL1.2"]
+    if "cl_intel_subgroups" in device.extensions:
+        return ["-cl-std=CL1.2", SUBGROUPS]
+    if "cl_khr_subgroups" in device.extensions and version >= 2:
+        return [f"-cl-std=CL{version}.0", SUBGROUPS]
+    return ["-cl-std=CL1.2"]
+
+
+def limits_of(device: cl.Device) -> DeviceLimits:
+    """What lowering may choose by on this device."""
+    cpu = bool(device.type & cl.device_type.CPU)
+    # PoCL 3.0's LLVM crashes on float16 vectors where the CPU has AVX-512.
+    narrow = "PoCL 3.0" in device.platform.version or not cpu
+    return DeviceLimits(
+        max_block=min(device.max_work_group_size, 256),
+        alignment=max(device.mem_base_addr_align // 8, 64),
+        double="cl_khr_fp64" in device.extensions,
+        exact_division=rounds_divisions(device),
+        cpu=cpu,
+        vector=8 if narrow else 16,
+        units=device.max_compute_units,
+        tiles=True,
+        chains=True,
+        inner_barriers="PoCL 3.0" not in device.platform.version,  # its compiler crashes, what it makes hangs
+        teams=cpu and "Intel" in device.platform.name,  # whose launches take longer than agreements between cores
+    )

@@ -1,0 +1,38 @@
+"""What a node costs, from its shapes alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tflgpu.model.graph import Node, TensorSpec
+
+_WEIGHTS_INPUT = {
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "TRANSPOSE_CONV": 1,
+    "CONV_3D": 1,
+}
+
+
+def macs(node: Node, specs: Sequence[TensorSpec] | Mapping[int, TensorSpec]) -> int:
+    """Multiply-accumulates of a convolution, matrix product or recurrent layer; 0 for every other operator.
+
+    specs: the graph's tensors with their present shapes, by index.
+    """
+    shapes = [None if spec is None else specs[spec.index].shape for spec in node.inputs]
+    out = specs[node.outputs[0].index].shape if node.outputs else ()
+    if node.op == "BATCH_MATMUL" and shapes[0]:
+        return math.prod(out) * shapes[0][-2 if node.options.adj_x else -1]
+    if node.op in _WEIGHTS_INPUT:
+        weights = shapes[_WEIGHTS_INPUT[node.op]] or (1,)
+        if node.op == "TRANSPOSE_CONV":
+            data = shapes[2] or (1,)
+            return math.prod(data[:-1]) * math.prod(weights)
+        channels = weights[-1] if node.op in ("DEPTHWISE_CONV_2D", "CONV_3D") else weights[0]
+        return math.prod(out) * math.prod(weights) // max(channels, 1)
+    if "LSTM" in node.op or "RNN" in node.op:
+        steps = math.prod((shapes[0] or (1,))[:-1])
+        return steps * sum(math.prod(s) for s in shapes[1:] if s is not None and len(s) == 2)
+    return 0

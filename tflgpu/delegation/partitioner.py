@@ -1,0 +1,318 @@
+"""Which delegate runs what: the graph cut into parts that run one after another.
+
+A part is taken from the CPU only where that pays. The cost model, in microseconds: a node costs the CPU 10, and one for
+each 1000 elements it touches or operations it does; a part costs a delegate 60 to enter and leave, 5 a node, and one
+for each 4000 bytes that cross its boundary. A part that does not pay stays on the CPU, but for the largest of the main
+graph. Stating min_nodes, only_ops, only_nodes or require_full replaces the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+from tflgpu.delegation.delegate import Delegate, Unsupported
+from tflgpu.model.graph import Graph, Node, Options, TensorSpec
+from tflgpu.ops.registry import OPS
+from tflgpu.shapes import failed
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Nodes that one owner runs together, in order; owner None is the CPU.
+
+    inputs: indices of the tensors that it reads and does not make, constants among them. outputs: of those it makes
+    that are read outside. why: for nodes of the CPU, why each delegate in turn did not take it.
+    """
+
+    owner: Delegate | None
+    nodes: tuple[Node, ...]
+    inputs: frozenset[int]
+    outputs: frozenset[int]
+    why: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+
+Owner = Delegate | None
+
+
+def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Part]:
+    """The graph's nodes as parts in an order that keeps every node behind what it reads.
+
+    The first delegate that takes a node has it. Nodes with side effects keep their order among themselves. Raises
+    RuntimeError where a delegate with require_full does not get every node.
+    """
+    if any(hasattr(delegate, "claim") for delegate in delegates):
+        return _in_turn(graph, delegates)
+    takers, why = _takers(graph, delegates)
+    before = _order(graph)
+    while True:
+        owners = {index: next(iter(candidates), None) for index, candidates in takers.items()}
+        parts = _cut(graph, owners, before)
+        dropped = _dropped(graph, parts, delegates)
+        if not dropped:
+            break
+        for part, reason in dropped:
+            assert part.owner is not None
+            for node in part.nodes:
+                takers[node.index].remove(part.owner)
+                why[node.index].append(f"{part.owner.name}: {reason}")
+    _require_full(parts, delegates, why)
+    return [_finished(graph, owner, nodes, why) for owner, nodes in ((p.owner, p.nodes) for p in parts)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """Nodes that a delegate has, which stand as one node in the graph that the next delegate sees."""
+
+    owner: Delegate
+    nodes: tuple[Node, ...]
+
+
+def _in_turn(graph: Graph, delegates: Sequence[Delegate]) -> list[Part]:
+    """Parts where some delegate claims its nodes by itself: each sees the graph that those before it have left."""
+    left = graph
+    taken: dict[int, _Taken] = {}
+    why: dict[int, list[str]] = {node.index: [] for node in graph.nodes}
+    for claims, run in groupby(delegates, lambda delegate: hasattr(delegate, "claim")):
+        for group in [[delegate] for delegate in run] if claims else [list(run)]:
+            left = _without_taken(left, group, claims, taken, why)
+    owners: dict[int, Any] = {node.index: taken.get(node.index) for node in left.nodes}
+    parts = []
+    for cut in _cut(left, owners, _order(left)):
+        owner: Any = cut.owner  # one of taken, where it is not the CPU
+        parts.append(_finished(graph, owner and owner.owner, owner.nodes if owner else cut.nodes, why))
+    return parts
+
+
+def _without_taken(
+    graph: Graph, delegates: Sequence[Any], claims: bool, taken: dict[int, _Taken], why: Mapping[int, list[str]]
+) -> Graph:
+    """The graph with what the delegates take as one node a part; taken and why are added to."""
+    if claims:
+        (delegate,) = delegates
+        groups = [_Taken(delegate, tuple(nodes)) for nodes in delegate.claim(graph)]
+        reasons = {node.index: [f"{delegate.name}: not claimed by the library"] for node in graph.nodes}
+    else:
+        parts = partition(graph, delegates)
+        groups = [_Taken(part.owner, part.nodes) for part in parts if part.owner is not None]
+        reasons = {index: list(texts) for part in parts for index, texts in part.why.items()}
+    for index in why.keys() & reasons.keys():
+        why[index].extend(reasons[index])
+    graph, standing = contracted(graph, [group.nodes for group in groups])
+    taken.update(zip(standing, groups, strict=True))
+    return graph
+
+
+def contracted(graph: Graph, groups: Sequence[Sequence[Node]]) -> tuple[Graph, list[int]]:
+    """The graph with one node DELEGATE for each group, in an order in which it can run; and those nodes' numbers."""
+    first = max((node.index for node in graph.nodes), default=-1) + 1
+    numbers = list(range(first, first + len(groups)))
+    specs = {s.index: s for node in graph.nodes for s in (*node.inputs, *node.outputs) if s is not None}
+    unit_of: dict[int, tuple[Node, tuple[Node, ...]]] = {}
+    for number, group in zip(numbers, groups, strict=True):
+        reads, writes = (tuple(specs[i] for i in sorted(indices)) for indices in boundary(graph, group))
+        node = Node(number, "DELEGATE", 1, Options(), reads, writes)
+        unit_of.update(dict.fromkeys((member.index for member in group), (node, tuple(group))))
+    waiting = list(dict.fromkeys(unit_of.get(node.index, (node, (node,))) for node in graph.nodes))
+    before, done, ordered = _order(graph), set[int](), list[Node]()
+    while waiting:
+        left = []
+        for node, members in waiting:
+            inside = {member.index for member in members}
+            if all(before[index] <= done | inside for index in inside):
+                done |= inside
+                ordered.append(node)
+            else:
+                left.append((node, members))
+        if len(left) == len(waiting):
+            raise RuntimeError(f"{left[0][0]} cannot run as one: it waits for what waits for it")
+        waiting = left
+    return replace(graph, nodes=tuple(ordered)), numbers
+
+
+def groups_of(graph: Graph, chosen: Collection[int]) -> list[tuple[Node, ...]]:
+    """The nodes of these numbers in as few groups as can run one after another, each as one."""
+    ours: Any = object()
+    owners = {node.index: ours if node.index in chosen else None for node in graph.nodes}
+    return [cut.nodes for cut in _cut(graph, owners, _order(graph)) if cut.owner is ours]
+
+
+def _takers(graph: Graph, delegates: Sequence[Delegate]) -> tuple[dict[int, list[Delegate]], dict[int, list[str]]]:
+    """For each node the delegates that can run it, and the reasons of those that cannot."""
+    takers: dict[int, list[Delegate]] = {node.index: [] for node in graph.nodes}
+    why: dict[int, list[str]] = {node.index: [] for node in graph.nodes}
+    for node in graph.nodes:
+        for delegate in delegates:
+            try:
+                delegate.limits.check(node)
+                if _on_variable(node) and not getattr(delegate, "keeps_variables", False):
+                    raise Unsupported("it does not keep resource variables")
+                delegate.check(node)
+                takers[node.index].append(delegate)
+            except Unsupported as reason:
+                why[node.index].append(f"{delegate.name}: {reason}")
+            except Exception as error:
+                raise failed(node, "prepare", error) from error
+    return takers, why
+
+
+def _order(graph: Graph) -> dict[int, set[int]]:
+    """For each node the nodes that must run before it: who makes what it reads, and earlier ones with side effects.
+
+    A node that reads or writes a variable tensor keeps its place among all that touch the same variable.
+    """
+    maker: dict[int, int] = {}
+    touched: dict[int, int] = {}
+    before: dict[int, set[int]] = {}
+    last_effect: int | None = None
+    for node in graph.nodes:
+        needs = {maker[spec.index] for spec in node.inputs if spec is not None and spec.index in maker}
+        for spec in _variables(node):
+            if spec.index in touched:
+                needs.add(touched[spec.index])
+            touched[spec.index] = node.index
+        if has_side_effects(node):
+            if last_effect is not None:
+                needs.add(last_effect)
+            last_effect = node.index
+        for spec in node.outputs:
+            maker[spec.index] = node.index
+        before[node.index] = needs - {node.index}
+    return before
+
+
+def _on_variable(node: Node) -> bool:
+    """Whether the node is one that resource_variables.py gave its variable."""
+    return node.op in ("ASSIGN_VARIABLE", "READ_VARIABLE") and node.input(0).is_variable
+
+
+def _variables(node: Node) -> list[TensorSpec]:
+    return [spec for spec in (*node.inputs, *node.outputs) if spec is not None and spec.is_variable]
+
+
+def has_side_effects(node: Node) -> bool:
+    """Whether running the node may do more than write its outputs; an operator that only one interpreter knows may."""
+    op = OPS.get(node.op)
+    return op is None or op.stateful
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    owner: Owner
+    nodes: tuple[Node, ...]
+
+
+def _cut(graph: Graph, owners: Mapping[int, Owner], before: Mapping[int, set[int]]) -> list[_Cut]:
+    """As few parts as a greedy walk finds: each takes every waiting node of its owner that is ready by then.
+
+    The walk starts with each owner that has a ready node, and the shortest outcome wins.
+    """
+    ready = [owners[node.index] for node in graph.nodes if not before[node.index]]
+    starts = list({id(owner): owner for owner in ready}.values())
+    walks = [_walk(graph, owners, before, start) for start in starts]
+    return min(walks, key=len) if walks else []
+
+
+def _walk(graph: Graph, owners: Mapping[int, Owner], before: Mapping[int, set[int]], start: Owner) -> list[_Cut]:
+    waiting: list[Node] = list(graph.nodes)
+    done: set[int] = set()
+    cuts: list[_Cut] = []
+    owner = start
+    while waiting:
+        taken: list[Node] = []
+        left: list[Node] = []
+        for node in waiting:
+            ready = owners[node.index] is owner and before[node.index] <= done
+            (taken if ready else left).append(node)
+            if ready:
+                done.add(node.index)
+        cuts.append(_Cut(owner, tuple(taken)))
+        waiting = left
+        if waiting:
+            # The first waiting node may still wait for one behind it; some ready node there always is.
+            owner = next(owners[node.index] for node in waiting if before[node.index] <= done)
+    return cuts
+
+
+def _dropped(graph: Graph, parts: Sequence[_Cut], delegates: Sequence[Delegate]) -> list[tuple[_Cut, str]]:
+    """The parts of one delegate that its limits or the cost model give back to the CPU, with the reason."""
+    for delegate in delegates:
+        mine = sorted((p for p in parts if p.owner is delegate), key=lambda p: -len(p.nodes))
+        limits, dropped = delegate.limits, []
+        for place, part in enumerate(mine):
+            if limits.min_nodes is not None and len(part.nodes) < limits.min_nodes:
+                reason = f"its part has {len(part.nodes)} nodes, fewer than min_nodes_per_partition {limits.min_nodes}"
+            elif limits.max_parts and place >= limits.max_parts:
+                reason = f"the largest {limits.max_parts} parts are taken (max_partitions), and its part is not one"
+            elif (place or graph.index) and _model_decides(delegate) and not pays(graph, part.nodes):
+                reason = f"its part of {len(part.nodes)} nodes is too little work for the copies and launches it costs"
+            else:
+                continue
+            dropped.append((part, reason))
+        if dropped:
+            return dropped
+    return []
+
+
+def _model_decides(delegate: Delegate) -> bool:
+    limits = delegate.limits
+    return not (limits.require_full or limits.min_nodes is not None or limits.only_nodes or limits.only_ops)
+
+
+def pays(graph: Graph, nodes: Sequence[Node]) -> bool:
+    """Whether the cost model gives the nodes to a delegate."""
+    inputs, outputs = boundary(graph, nodes)
+    specs = {s.index: s for node in nodes for s in (*node.inputs, *node.outputs) if s is not None}
+    # Variables stay where they are.
+    crossing = sum(nbytes(specs[i]) for i in inputs | outputs if specs[i].data is None and not specs[i].is_variable)
+    on_cpu = sum(10 + operations(node) / 1000 for node in nodes)
+    return on_cpu > 60 + 5 * len(nodes) + crossing / 4000
+
+
+def operations(node: Node) -> int:
+    """Elements that a node touches, or the multiplications it does where those are more."""
+    touched = sum(math.prod(spec.shape) for spec in (*node.inputs, *node.outputs) if spec is not None)
+    weights = _WEIGHTS.get(node.op)
+    if weights is None:
+        return touched
+    filters, out = node.input(weights), node.outputs[0]
+    per_output = math.prod(filters.shape) // max(filters.shape[0 if node.op != "DEPTHWISE_CONV_2D" else -1], 1)
+    return max(touched, math.prod(out.shape) * per_output)
+
+
+_WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
+
+
+def nbytes(spec: TensorSpec) -> int:
+    """Bytes of a tensor."""
+    return math.prod(spec.shape) * spec.dtype.itemsize
+
+
+def boundary(graph: Graph, nodes: Sequence[Node]) -> tuple[frozenset[int], frozenset[int]]:
+    """Indices of the tensors that nodes read and do not make, and of those they make that are read elsewhere."""
+    inside = {node.index for node in nodes}
+    made = {spec.index for node in nodes for spec in node.outputs}
+    read = {spec.index for node in nodes for spec in node.inputs if spec is not None}
+    elsewhere = {s.index for n in graph.nodes if n.index not in inside for s in n.inputs if s is not None}
+    # A variable outlives the invocation whoever reads it next.
+    kept = {s.index for node in nodes for s in node.outputs if s.is_variable}
+    return frozenset(read - made), frozenset(made & (elsewhere | set(graph.outputs) | kept))
+
+
+def _require_full(parts: Sequence[_Cut], delegates: Sequence[Delegate], why: Mapping[int, Sequence[str]]) -> None:
+    for delegate in delegates:
+        if not delegate.limits.require_full:
+            continue
+        left = [node for part in parts if part.owner is not delegate for node in part.nodes]
+        if left:
+            reasons = "\n".join(f"{node}: {'; '.join(why[node.index]) or 'another delegate has it'}" for node in left)
+            raise RuntimeError(f"{delegate.name} delegate: require_full, but {len(left)} nodes are left:\n{reasons}")
+
+
+def _finished(graph: Graph, owner: Owner, nodes: tuple[Node, ...], why: Mapping[int, Sequence[str]]) -> Part:
+    inputs, outputs = boundary(graph, nodes)
+    reasons = {} if owner is not None else {node.index: tuple(why[node.index]) for node in nodes}
+    return Part(owner, nodes, inputs, outputs, reasons)

@@ -1,0 +1,95 @@
+"""Writes tables of the schema as a FlatBuffer."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
+
+from tflgpu.model.schema import ENUMS, IDENTIFIER, SCALARS, TABLES, UNIONS, Field
+
+Values = dict[str, Any]
+"""A table's fields by name. Left out or None: absent. A union is (name of its table, its values)."""
+
+
+def serialize(model: Values) -> bytes:
+    """The file of a Model. Raises TypeError for a field that the schema has not."""
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write_table(builder, "Model", model), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _write_table(builder: Any, name: str, values: Values) -> int:
+    """Writes a table, its parts first; where it lies. Raises TypeError for a field that the schema has not."""
+    unknown = values.keys() - {field.name for field in TABLES[name]}
+    if unknown:
+        known = ", ".join(field.name for field in TABLES[name])
+        raise TypeError(f"{name} has no field {', '.join(sorted(unknown))}; it has: {known}")
+    parts = {
+        field.name: _write_part(builder, field, values[field.name])
+        for field in TABLES[name]
+        if field.kind not in ("scalar", "enum") and values.get(field.name) is not None
+    }
+    builder.StartObject(TABLES[name][-1].slot + 1 if TABLES[name] else 0)
+    for field in TABLES[name]:
+        value = values.get(field.name)
+        if value is None:
+            continue
+        if field.name in parts:
+            if field.kind == "union":
+                builder.PrependUint8Slot(field.slot - 1, UNIONS[field.type].index(value[0]), 0)
+            builder.PrependUOffsetTRelativeSlot(field.slot, parts[field.name], 0)
+        else:
+            _PREPEND[_base(field.type)](
+                builder, field.slot, _number(field.type, value), _number(field.type, field.default)
+            )
+    return int(builder.EndObject())
+
+
+def _write_part(builder: Any, field: Field, value: Any) -> int:
+    if field.kind == "string":
+        return int(builder.CreateString(value))
+    if field.kind == "table":
+        return _write_table(builder, field.type, value)
+    if field.kind == "union":
+        return _write_table(builder, *value)
+    if field.type in TABLES:
+        places = [_write_table(builder, field.type, element) for element in value]
+        builder.StartVector(4, len(places), 4)
+        for place in reversed(places):
+            builder.PrependUOffsetTRelative(place)
+        return int(builder.EndVector())
+    if isinstance(value, bytes):
+        content, count = value, len(value)
+    else:
+        dtype = np.dtype("<" + np.dtype(SCALARS[_base(field.type)]).str[1:])
+        array = np.array([_number(field.type, v) for v in value] if field.type in ENUMS else value, dtype)
+        content, count = array.tobytes(), array.size
+    width = struct.calcsize(SCALARS[_base(field.type)])
+    builder.StartVector(width, count, max(width, field.align))
+    builder.head = builder.Head() - len(content)
+    builder.Bytes[builder.Head() : builder.Head() + len(content)] = content
+    return int(builder.EndVector())
+
+
+def _base(type_: str) -> str:
+    return ENUMS[type_].base if type_ in ENUMS else type_
+
+
+def _number(type_: str, value: Any) -> Any:
+    """An enum's name as its number; numbers stay."""
+    return ENUMS[type_].codes[value] if isinstance(value, str) else value
+
+
+_PREPEND = {
+    "bool": flatbuffers.Builder.PrependBoolSlot,
+    "byte": flatbuffers.Builder.PrependInt8Slot,
+    "ubyte": flatbuffers.Builder.PrependUint8Slot,
+    "int": flatbuffers.Builder.PrependInt32Slot,
+    "uint": flatbuffers.Builder.PrependUint32Slot,
+    "long": flatbuffers.Builder.PrependInt64Slot,
+    "ulong": flatbuffers.Builder.PrependUint64Slot,
+    "float": flatbuffers.Builder.PrependFloat32Slot,
+}

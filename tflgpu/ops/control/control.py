@@ -1,0 +1,126 @@
+"""Control flow: operators that run other graphs of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tflgpu.model.graph import Array, Node, Shape, TensorSpec
+from tflgpu.ops.registry import OpError, Runtime, function, require
+
+
+def _shapes(specs: Sequence[TensorSpec | None]) -> list[Shape]:
+    return [spec.shape for spec in specs if spec is not None]
+
+
+def _static_where_equal(branches: Sequence[Sequence[TensorSpec | None]]) -> list[Shape] | None:
+    """The shapes that all branches give; None where one is known only by running, or they differ."""
+    if any(spec is None for branch in branches for spec in branch):
+        return None
+    shapes = [_shapes(branch) for branch in branches]
+    return shapes[0] if all(s == shapes[0] for s in shapes) else None
+
+
+def _check_arity(node: Node, runtime: Runtime, index: int, inputs: int, outputs: int | None) -> None:
+    """Raises OpError where graph `index` does not take and give this many tensors."""
+    graph = runtime.subgraph(index)
+    require(
+        len(graph.inputs) == inputs and outputs in (None, graph.output_count),
+        f"{node} passes {inputs} tensors to subgraph {index}, which takes {len(graph.inputs)}, "
+        f"and wants {outputs} of the {graph.output_count} that it gives. ",
+    )
+
+
+def _if_branches(node: Node) -> tuple[int, int]:
+    return node.options.then_subgraph_index, node.options.else_subgraph_index
+
+
+def if_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
+    """Known beforehand where both branches give the same."""
+    condition = node.input(0)
+    require(condition.type == "BOOL", f"IF takes a BOOL condition, not {condition.type}. ")
+    require(all(d == 1 for d in condition.shape), f"IF takes one condition, not {list(condition.shape)}. ")
+    for index in _if_branches(node):
+        _check_arity(node, runtime, index, len(node.inputs) - 1, len(node.outputs))
+    shapes = _shapes(node.inputs[1:])
+    return _static_where_equal([runtime.subgraph(index).outputs_for(shapes) for index in _if_branches(node)])
+
+
+@function("IF", shape=if_shapes, stateful=True)
+def if_(node: Node, runtime: Runtime, condition: Array, *inputs: Array) -> tuple[Array, ...]:
+    """The outputs of the then-graph or the else-graph; only that one runs."""
+    then, otherwise = _if_branches(node)
+    return runtime.subgraph(then if condition.item() else otherwise).run(inputs)
+
+
+def while_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
+    """Known beforehand where the body gives back the shapes that it takes."""
+    cond, body = node.options.cond_subgraph_index, node.options.body_subgraph_index
+    require(cond != body, "WHILE's condition and body must be different subgraphs. ")
+    _check_arity(node, runtime, cond, len(node.inputs), None)
+    _check_arity(node, runtime, body, len(node.inputs), len(node.inputs))
+    shapes = _shapes(node.inputs)
+    (condition, *_) = runtime.subgraph(cond).outputs_for(shapes)
+    require(condition is None or condition.type == "BOOL", "WHILE's condition must be BOOL. ")
+    after = runtime.subgraph(body).outputs_for(shapes)
+    for before, spec in zip(node.inputs, after, strict=True):
+        if spec is not None and before is not None and spec.type != before.type:
+            raise OpError(f"WHILE's body turns {before} into {spec.type}. ")
+    static = _static_where_equal([after])
+    return static if static == shapes else None
+
+
+@function("WHILE", shape=while_shapes, stateful=True)
+def while_(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
+    """The loop variables after the last turn; as they came in where the condition fails at once."""
+    condition = runtime.subgraph(node.options.cond_subgraph_index)
+    body = runtime.subgraph(node.options.body_subgraph_index)
+    values = inputs
+    while condition.run(values)[0].item():
+        values = body.run(values)
+    return values
+
+
+def _nothing(node: Node, runtime: Runtime) -> list[Shape]:
+    _check_arity(node, runtime, node.options.init_subgraph_index, 0, 0)
+    return []
+
+
+@function("CALL_ONCE", shape=_nothing, stateful=True)
+def call_once(node: Node, runtime: Runtime) -> tuple[Array, ...]:
+    """Runs the initialisation graph at the first invoke of the interpreter, and never again."""
+    key = ("called once", node.options.init_subgraph_index)
+    if key not in runtime.state:
+        runtime.subgraph(node.options.init_subgraph_index).run(())
+        runtime.state[key] = True
+    return ()
+
+
+def composite_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
+    """What the decomposition gives."""
+    index = node.options.decomposition_subgraph_index
+    _check_arity(node, runtime, index, len(node.inputs), len(node.outputs))
+    return _static_where_equal([runtime.subgraph(index).outputs_for(_shapes(node.inputs))])
+
+
+@function("STABLEHLO_COMPOSITE", shape=composite_shapes, stateful=True)
+def composite(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
+    """A named operation, run as the graph that it decomposes into."""
+    return runtime.subgraph(node.options.decomposition_subgraph_index).run(inputs)
+
+
+def case_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
+    """Known beforehand where all branches give the same."""
+    branches = node.options.branch_subgraph_indices
+    require(len(branches) > 0, "STABLEHLO_CASE has no branches. ")
+    for index in branches:
+        _check_arity(node, runtime, index, len(node.inputs) - 1, len(node.outputs))
+    shapes = _shapes(node.inputs[1:])
+    return _static_where_equal([runtime.subgraph(index).outputs_for(shapes) for index in branches])
+
+
+@function("STABLEHLO_CASE", types="INT32", shape=case_shapes, stateful=True)
+def case(node: Node, runtime: Runtime, index: Array, *inputs: Array) -> tuple[Array, ...]:
+    """The outputs of the branch at `index`; of the last one where there is no such branch."""
+    branches = node.options.branch_subgraph_indices
+    at = index.item()
+    return runtime.subgraph(branches[at if 0 <= at < len(branches) else -1]).run(inputs)

@@ -1,0 +1,125 @@
+"""CONV_2D: float, integer and hybrid, grouped and dilated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tflgpu.model.graph import Array, Node, Shape, TensorSpec
+from tflgpu.ops.convolution.convolution import (
+    HYBRID_FILTERS,
+    Sums,
+    as_bytes,
+    check_quantization,
+    check_types,
+    float_convolution,
+    integer_convolution,
+    is_constant,
+    meeting,
+    through_float32,
+)
+from tflgpu.ops.convolution.depthwise_rows import Taps
+from tflgpu.ops.convolution.hybrid_convolution import HybridRule, flipped_negatives, hybrid_convolution
+from tflgpu.ops.convolution.im2col import Filters
+from tflgpu.ops.convolution.window import Window, of_convolution
+from tflgpu.ops.matmul.hybrid import weight_scale
+from tflgpu.ops.registry import Step, kernel, require
+
+FILTERS = {
+    "FLOAT32": ("FLOAT32", *HYBRID_FILTERS),
+    "FLOAT16": ("FLOAT16",),
+    "UINT8": ("UINT8",),
+    "INT8": ("INT8", "INT4"),
+    "INT16": ("INT8", "INT4", "INT16"),
+}
+
+IN_ORDER = 1 << 12
+"""Up to so many floats out of one channel are added up in the reference's order: large terms that cancel out leave what
+their rounding left."""
+
+
+def _shape(node: Node) -> list[Shape]:
+    x, weights = node.input(0), node.input(1)
+    require(len(x.shape) == 4, f"input->dims->size != 4 ({len(x.shape)} != 4)")
+    require(len(weights.shape) == 4, f"filter->dims->size != 4 ({len(weights.shape)} != 4)")
+    b, h, w, c = x.shape
+    oc, kh, kw, ci = weights.shape
+    require(min(h, w, c) > 0, "input->dims->data[1] > 0 was not true.")
+    require(min(weights.shape) > 0, "filter->dims->data[0] > 0 was not true.")
+    require(c % ci == 0, f"input_channel % filter_input_channel != 0 ({c % ci} != 0)")
+    require(oc % (c // ci) == 0, f"filter->dims->data[0] % data->groups != 0 ({oc % (c // ci)} != 0)")
+    window = of_convolution(node, (h, w), (kh, kw))
+    return [(b, window.oh, window.ow, oc)]
+
+
+@kernel("CONV_2D", version=8, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape)
+def conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
+    """x (b, h, w, c) convolved with weights (oc, kh, kw, c / groups) plus bias (oc): (b, oh, ow, oc).
+
+    float16 is XNNPACK's alone upstream.
+    """
+    check_types(node, node.input(0), node.input(1), node.input(2), FILTERS)
+    halves = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
+    return halves or _convolution(node, inputs, outputs)
+
+
+def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
+    x_spec, weights_spec, bias_spec = node.input(0), node.input(1), node.input(2)
+    x, weights, bias = inputs[:3]
+    assert x is not None and weights is not None and bias is not None
+    require(
+        bias.size == len(weights), f"NumElements(bias) != SizeOfDimension(filter, 0) ({bias.size} != {len(weights)})"
+    )
+    if x.dtype.kind != "f":
+        check_quantization(node, x_spec, weights_spec, bias_spec)
+    if outputs[0].size == 0:
+        return lambda: None
+    constant = is_constant(weights_spec)
+    if weights_spec.type == "INT16":
+        weights = as_bytes(weights)
+    window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
+    window, rows, columns = meeting(window, x, constant)
+    weights, bias = weights[:, rows, columns], bias.reshape(-1)
+    groups, out_size = x.shape[3] // weights.shape[3], outputs[0].size
+
+    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Sums:
+        few = x.shape[3] == 1 and largest is None and out_size <= IN_ORDER and window.taps <= 16
+        if weights.shape[3] == 1 and (groups > 1 or few):
+            # One channel a group: a depthwise convolution under another layout.
+            taps = Taps(
+                weights[..., 0].transpose(1, 2, 0), len(weights) // groups, largest, dtype, zero_point, constant
+            )
+            taps.in_order = few
+            return taps
+        return Filters(weights, groups, largest, zero_point, constant, dtype)
+
+    if x.dtype.kind != "f":
+        wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
+        specs = (x_spec, weights_spec, bias_spec)
+        return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide)
+    if weights_spec.type in HYBRID_FILTERS:
+        if groups == 1 and _one_scale(weights_spec):
+            return _symmetric(node, x, weights, bias, outputs[0], window)
+        rule = HybridRule(weight_scale(weights_spec), asymmetric=True, one_by_one=True)
+        sums = make(rule.largest, np.dtype(np.float32), 0)
+        return hybrid_convolution(node, x, rule, sums, bias, outputs[0], window, is_constant(bias_spec))
+    sums = make(None, np.dtype(np.float32), 0)
+    return float_convolution(node, x, bias, outputs[0], window, sums, is_constant(bias_spec))
+
+
+def _one_scale(weights: TensorSpec) -> bool:
+    scale = weight_scale(weights)
+    return weights.type == "UINT8" or bool((scale == scale[0]).all())
+
+
+def _symmetric(node: Node, x: Array, weights: Array, bias: Array, out: Array, window: Window) -> Step:
+    """Hybrid, of a filter with one scale: the reference resolver runs the optimized kernel here too."""
+    # The bits of an unsigned filter are read as signed ones.
+    weights = weights.view(np.int8)
+    constant = is_constant(node.input(1))
+    flipped = flipped_negatives(weights) if constant else None
+    rule = HybridRule(weight_scale(node.input(1))[:1], asymmetric=False)
+    sums = Filters(weights if flipped is None else flipped, 1, rule.largest, 0, constant)
+    constant_bias = is_constant(node.input(2))
+    return hybrid_convolution(node, x, rule, sums, bias, out, window, constant_bias, negatives=flipped is not None)

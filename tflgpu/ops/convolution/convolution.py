@@ -1,0 +1,311 @@
+"""What every convolution has in common: which arithmetic its types mean, and what is done with the sums of products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.ops.convolution.window import Copy, Window
+from tflgpu.ops.fused_activation import clamp, float_range
+from tflgpu.ops.matmul.requantize import Requantizer, fold, rescale
+from tflgpu.ops.registry import OpError, Step, require
+from tflgpu.ops.scratch import scratch
+
+HYBRID_FILTERS = ("UINT8", "INT8", "INT4")
+BIASES = {
+    "UINT8": ("INT32",),
+    "INT8": ("INT32",),
+    "INT16": ("INT32", "INT64"),
+    "FLOAT32": ("FLOAT32",),
+    "FLOAT16": ("FLOAT16",),
+}
+
+MAX_PADDED = 1 << 26
+"""Values that a filter may cover where it goes far beyond its image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Some rows of sums: what to copy first, and the step that computes them.
+
+    rows: which of the output's rows (b * oh * ow). image: which image of the batch they are of. sums: where they
+    are then.
+    """
+
+    copies: tuple[Copy, ...]
+    product: Step
+    rows: slice
+    image: int
+    sums: Array
+
+
+class Sums(Protocol):
+    """Weights in the form in which they are summed with an image's values, exactly where these are integers."""
+
+    oc: int
+    sums: Array
+    """The sum of each output channel's weights, int64."""
+    bound: int
+    """What no sum exceeds in magnitude."""
+    accumulator: np.dtype
+    constant: bool
+
+    def load(self) -> None:
+        """Takes in the present content of weights that are not constant."""
+
+    def runs(
+        self, x: Array, window: Window, pad: float, target: Callable[[slice], Array], per_image: bool, large: bool
+    ) -> list[Run]:
+        """Steps that write sums over windows of x (b, h, w, c) into target(rows), (m, oc) of `accumulator`'s type.
+
+        pad: the value outside the image. per_image: no run goes over more than one image. large: many rows at a time.
+        """
+
+
+SumsFactory = Callable[["int | None", np.dtype, int], Sums]
+"""(largest magnitude of the image's values, or None for floats; dtype of products; the filter's zero point) -> Sums."""
+
+
+def in_turn(steps: Sequence[Step]) -> Step:
+    """One step that does all of them."""
+    if len(steps) == 1:
+        return steps[0]
+
+    def step() -> None:
+        for each in steps:
+            each()
+
+    return step
+
+
+def execute(before: Sequence[Step], runs: Sequence[tuple[tuple[Copy, ...], Step, Step]]) -> Step:
+    """A step: `before`, then of each run its copies, its product and what finishes it."""
+
+    def step() -> None:
+        for each in before:
+            each()
+        for copies, product, finish in runs:
+            for target, source in copies:
+                target[...] = source
+            product()
+            finish()
+
+    return step
+
+
+def as_bytes(weights: Array) -> Array:
+    """What TensorFlow Lite takes an int16 filter for, such as its converter makes of one that is computed.
+
+    Its kernels read any filter of an int16 convolution as int8: here the bytes of the first half of the weights.
+    """
+    return weights.reshape(-1).view(np.int8)[: weights.size].reshape(weights.shape)
+
+
+def meeting(window: Window, x: Array, constant: bool) -> tuple[Window, slice, slice]:
+    """The window without the taps that never meet the image x (b, h, w, c), and which taps remain.
+
+    Weights that are not constant keep all their taps; where that covers far more than the image, it is refused.
+    """
+    cropped, rows, columns = window.cropped(*x.shape[1:3])
+    if constant or cropped == window:
+        return cropped, rows, columns
+    covered = window.rows(1) * window.columns * x.shape[3]
+    require(covered <= MAX_PADDED, f"a filter that is not constant covers {covered} values with its dilation. ")
+    return window, slice(None), slice(None)
+
+
+def through_float32(
+    make: Callable[[Sequence[Array | None], Sequence[Array]], Step],
+    node: Node,
+    inputs: Sequence[Array | None],
+    outputs: Sequence[Array],
+) -> Step | None:
+    """`make`'s step over float32 copies where an array is float16, or None where none is."""
+    halves = [a is not None and a.dtype == np.float16 for a in inputs]
+    if not any(halves):
+        return None
+    widened = [a.astype(np.float32) if half and a is not None else a for a, half in zip(inputs, halves, strict=True)]
+    results = [np.empty(a.shape, np.float32) if a.dtype == np.float16 else a for a in outputs]
+    inner = make(widened, results)
+    changing = [
+        (wide, narrow)
+        for wide, narrow, spec, half in zip(widened, inputs, node.inputs, halves, strict=True)
+        if half and not is_constant(spec) and wide is not None
+    ]
+    rounded = [(out, result) for out, result in zip(outputs, results, strict=True) if out is not result]
+
+    def step() -> None:
+        for wide, narrow in changing:
+            wide[...] = narrow
+        inner()
+        with np.errstate(over="ignore"):
+            for out, result in rounded:
+                out[...] = result
+
+    return step
+
+
+def check_types(
+    node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, filters: dict[str, tuple[str, ...]]
+) -> None:
+    """Raises OpError where the types of input, filter, bias and output do not go together."""
+    if weights.type not in filters[x.type]:
+        raise OpError(
+            f"{node.op}: {x.type} input with a {weights.type} filter is not supported; "
+            f"supported: {', '.join(filters[x.type])}. "
+        )
+    output = node.outputs[0]
+    require(output.type == x.type, f"output->type != input_type ({output.type} != {x.type})")
+    if bias is not None:
+        supported = BIASES[x.type]
+        require(bias.type in supported, f"bias->type {bias.type} is not one of {', '.join(supported)}. ")
+
+
+def check_quantization(
+    node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, symmetric_filter: bool = True
+) -> None:
+    """Raises OpError where quantization parameters are not what an integer convolution needs."""
+    require(weights.quantization is not None, "filter->quantization.type != kTfLiteAffineQuantization")
+    require(x.quantization is not None, "input->quantization.type != kTfLiteAffineQuantization")
+    if symmetric_filter and x.type != "UINT8" and weights.quantization is not None:
+        require(not weights.quantization.zero_point.any(), "affine_quantization->zero_point->data[i] != 0")
+    if bias is not None and bias.quantization is not None:
+        require(not bias.quantization.zero_point[:1].any(), "bias->params.zero_point != 0")
+    if x.type == "INT16":
+        require(x.zero_point == 0, f"input->params.zero_point != 0 ({x.zero_point} != 0)")
+        require(node.outputs[0].zero_point == 0, "output->params.zero_point != 0")
+        wanted = getattr(node.options, "quantized_bias_type", "FLOAT32")
+        if wanted != "FLOAT32":
+            require(wanted in ("INT32", "INT64"), f"a quantized_bias_type of {wanted} is not supported. ")
+            require(bias is None or bias.type == wanted, f"bias->type != params->quantized_bias_type ({wanted})")
+
+
+def scale_factors(x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, output: TensorSpec, oc: int) -> Array:
+    """The real factors (1,) or (oc,), in double, from sums to codes. Raises OpError where the scales do not fit."""
+    assert weights.quantization is not None
+    scales = weights.quantization.scale
+    require(scales.size in (1, oc), f"affine_quantization->scale->size {scales.size} is neither 1 nor {oc}. ")
+    channels = weights.shape[weights.quantization.axis] if scales.size > 1 else oc
+    require(channels == oc, f"the scales are of axis {weights.quantization.axis}, which is not the output's channels. ")
+    require(output.scale > 0, f"{output} has a scale of {output.scale}. ")
+    if x.type != "UINT8":
+        return np.float64(x.scale) * scales.astype(np.float64) / np.float64(output.scale)
+    require(scales.size == 1, "input->type == kTfLiteInt8 || input->type == kTfLiteInt16 was not true.")
+    if bias is not None and bias.quantization is not None:
+        difference = abs(np.float64(x.scale) * np.float64(scales[0]) - np.float64(bias.scale))
+        require(difference / np.float64(output.scale) <= 0.02, "scale_diff / output_scale <= 0.02 was not true.")
+    return np.array([np.float64(x.scale * scales[0]) / np.float64(output.scale)])
+
+
+class FloatBias:
+    """Adds a bias (oc,) to rows (m, oc) and clamps them, in place."""
+
+    def __init__(self, bias: Array | None, activation: str):
+        self._bias = bias
+        lo, hi = float_range(activation)
+        self._lo, self._hi = lo, hi
+        self._tiled: dict[int, Array] = {}
+
+    def bind(self, rows: Array) -> Step:
+        """The step for C-contiguous rows (m, oc)."""
+        lo, hi = self._lo, self._hi
+        if self._bias is None:
+            return lambda: clamp(rows, lo, hi, rows)
+        together = fold(*rows.shape)
+        if together not in self._tiled:
+            self._tiled[together] = np.tile(self._bias, together)
+        bias, rows = self._tiled[together], rows.reshape(len(rows) // together, -1)
+
+        def step() -> None:
+            np.add(rows, bias, rows)
+            clamp(rows, lo, hi, rows)
+
+        return step
+
+    def load(self) -> None:
+        """Takes in the present content of a bias that is not constant."""
+        for together, tiled in self._tiled.items():
+            tiled[...] = np.tile(self._bias, together) if self._bias is not None else 0
+
+
+def scratch_rows(sums: Sums) -> Callable[[slice], Array]:
+    """A `target` for Sums.runs in scratch that all runs share, as large as the first asks for."""
+    store: list[Array] = []
+
+    def target(rows: slice) -> Array:
+        m = rows.stop - rows.start
+        if not store:
+            store.append(scratch("sums", (m, sums.oc), sums.accumulator))
+        return store[0][:m]
+
+    return target
+
+
+def is_constant(spec: TensorSpec | None) -> bool:
+    return spec is None or spec.data is not None
+
+
+def float_convolution(
+    node: Node,
+    x: Array,
+    bias: Array | None,
+    out: Array,
+    window: Window,
+    sums: Sums,
+    constant_bias: bool,
+    activation: str | None = None,
+) -> Step:
+    """Of float32 by float32."""
+    flat = out.reshape(-1, sums.oc)
+    finish = FloatBias(bias, node.options.fused_activation_function if activation is None else activation)
+    runs = sums.runs(x, window, 0.0, lambda rows: flat[rows], per_image=False, large=True)
+    bound = [(run.copies, run.product, finish.bind(run.sums)) for run in runs]
+    before = [] if sums.constant else [sums.load]
+    return execute(before if constant_bias else [*before, finish.load], bound)
+
+
+def integer_convolution(
+    node: Node,
+    x: Array,
+    specs: tuple[TensorSpec, TensorSpec, TensorSpec | None],
+    bias: Array | None,
+    out: Array,
+    window: Window,
+    make: SumsFactory,
+    wide: bool,
+) -> Step:
+    """Of 8- or 16-bit codes by 8-bit codes. specs: those of input, filter and bias. wide: with 64-bit accumulators."""
+    x_spec, weights_spec, bias_spec = specs
+    largest, dtype = (1 << 15, np.dtype(np.float64)) if x_spec.type == "INT16" else (255, np.dtype(np.float32))
+    zero_point = x_spec.zero_point
+    if x_spec.type == "INT8":
+        largest = 128
+    sums = make(largest, dtype, weights_spec.zero_point if x_spec.type == "UINT8" else 0)
+    factors = scale_factors(x_spec, weights_spec, bias_spec, node.outputs[0], sums.oc)
+    scaling = rescale(factors, sums.oc, node.outputs[0], node.options.fused_activation_function, wide)
+    flat = out.reshape(-1, sums.oc)
+    constant_bias = is_constant(bias_spec)
+
+    def offsets() -> Array:
+        """The bias, and what the input's zero point amounts to."""
+        offset = -zero_point * sums.sums
+        return offset if bias is None else offset + bias
+
+    if not sums.constant:
+        sums.load()
+    most_bias = 1 << 62 if not constant_bias else int(np.abs(offsets()).max(initial=0))
+    if not sums.constant:
+        most_bias += 255 * sums.bound
+    target = scratch_rows(sums)
+    runs = sums.runs(x, window, float(zero_point), target, per_image=False, large=False)
+    size = max(run.rows.stop - run.rows.start for run in runs)
+    finish = Requantizer(scaling, size, offsets(), sums.bound + most_bias)
+    bound = [(run.copies, run.product, finish.bind(run.sums, flat[run.rows])) for run in runs]
+    before: list[Step] = [] if sums.constant else [sums.load]
+    if before or not constant_bias:
+        before.append(lambda: finish.set_bias(offsets()))
+    return execute(before, bound)

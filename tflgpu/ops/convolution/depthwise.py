@@ -1,0 +1,100 @@
+"""DEPTHWISE_CONV_2D: float, integer and hybrid, dilated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.convolution.convolution import (
+    Sums,
+    as_bytes,
+    check_quantization,
+    check_types,
+    float_convolution,
+    integer_convolution,
+    is_constant,
+    meeting,
+    through_float32,
+)
+from tflgpu.ops.convolution.depthwise_rows import Taps
+from tflgpu.ops.convolution.hybrid_convolution import HybridRule, hybrid_convolution
+from tflgpu.ops.convolution.im2col import Filters
+from tflgpu.ops.convolution.window import of_convolution
+from tflgpu.ops.registry import Step, kernel, require
+
+FILTERS = {
+    "FLOAT32": ("FLOAT32", "INT8"),
+    "FLOAT16": ("FLOAT16",),
+    "UINT8": ("UINT8",),
+    "INT8": ("INT8", "INT4"),
+    "INT16": ("INT8", "INT4", "INT16"),
+}
+
+
+def _shape(node: Node) -> list[Shape]:
+    x, weights = node.input(0), node.input(1)
+    require(len(x.shape) == 4, f"NumDimensions(input) != 4 ({len(x.shape)} != 4)")
+    require(len(weights.shape) == 4, f"NumDimensions(filter) != 4 ({len(weights.shape)} != 4)")
+    b, h, w, c = x.shape
+    one, kh, kw, oc = weights.shape
+    require(min(h, w, c) > 0, "SizeOfDimension(input, 1) > 0 was not true.")
+    require(min(kh, kw, oc) > 0, "SizeOfDimension(filter, 1) > 0 was not true.")
+    require(one == 1, f"SizeOfDimension(filter, 0) != 1 ({one} != 1)")
+    require(oc % c == 0, f"output_channels % input_channels != 0 ({oc % c} != 0)")
+    window = of_convolution(node, (h, w), (kh, kw))
+    return [(b, window.oh, window.ow, oc)]
+
+
+@kernel("DEPTHWISE_CONV_2D", version=7, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape)
+def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
+    """x (b, h, w, c), each channel convolved with its own multiplier of weights (1, kh, kw, c * multiplier) plus bias.
+
+    float16 is XNNPACK's alone upstream.
+    """
+    check_types(node, node.input(0), node.input(1), node.optional(2), FILTERS)
+    halves = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
+    return halves or _convolution(node, inputs, outputs)
+
+
+def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
+    x_spec, weights_spec, bias_spec = node.input(0), node.input(1), node.optional(2)
+    if bias_spec is not None:
+        require(bias_spec.shape == weights_spec.shape[3:], "SizeOfDimension(filter, 3) != SizeOfDimension(bias, 0)")
+        if x_spec.type == "INT16":
+            require(bias_spec.type == "INT64", f"bias->type != kTfLiteInt64 ({bias_spec.type} != INT64)")
+    x, weights = inputs[0], inputs[1]
+    bias = inputs[2] if len(inputs) > 2 else None
+    assert x is not None and weights is not None
+    if x.dtype.kind != "f":
+        check_quantization(node, x_spec, weights_spec, bias_spec, symmetric_filter=False)
+    if outputs[0].size == 0:
+        return lambda: None
+    if weights_spec.type == "INT16":
+        weights = as_bytes(weights)
+    window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
+    window, rows, columns = meeting(window, x, is_constant(weights_spec))
+    multiplier, kernel_weights = weights.shape[3] // x.shape[3], weights[0, rows, columns]
+
+    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Sums:
+        if x.shape[3] == 1 and multiplier > 4 and is_constant(weights_spec):
+            # Of one channel alone, it is a convolution; a product of matrices is faster.
+            filters = np.ascontiguousarray(kernel_weights.transpose(2, 0, 1))[..., None]
+            return Filters(filters, 1, largest, zero_point, dtype=dtype)
+        return Taps(kernel_weights, multiplier, largest, dtype, zero_point, is_constant(weights_spec))
+
+    if x.dtype.kind != "f":
+        specs = (x_spec, weights_spec, bias_spec)
+        return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide=x_spec.type == "INT16")
+    if weights_spec.type == "INT8":
+        quantization = weights_spec.quantization
+        require(quantization is not None, "filter->quantization.type != kTfLiteNoQuantization")
+        assert quantization is not None
+        channels = weights_spec.shape[quantization.axis]
+        require(quantization.scale.size == channels, f"scale->size {quantization.scale.size} != {channels}")
+        rule = HybridRule(quantization.scale.astype(np.float32), asymmetric=True)
+        sums = make(rule.largest, np.dtype(np.float32), 0)
+        return hybrid_convolution(node, x, rule, sums, bias, outputs[0], window, is_constant(bias_spec))
+    sums = make(None, np.dtype(np.float32), 0)
+    return float_convolution(node, x, bias, outputs[0], window, sums, is_constant(bias_spec))

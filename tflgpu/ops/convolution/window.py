@@ -1,0 +1,220 @@
+"""Windows that slide over images: their geometry, and the padded rows that convolutions and pools read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from tflgpu.model.graph import Array, Node
+from tflgpu.ops.registry import require
+from tflgpu.ops.shape_rules import window_size
+
+Copy = tuple[Array, "Array | float | int"]
+"""What to copy where: `destination[...] = source`."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """kh x kw taps, strides and dilations down and across, oh x ow places, and the padding above and to the left."""
+
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    dh: int
+    dw: int
+    oh: int
+    ow: int
+    top: int
+    left: int
+
+    @property
+    def taps(self) -> int:
+        return self.kh * self.kw
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each place is over one value of its own."""
+        return (self.kh, self.kw, self.sh, self.sw, self.top, self.left) == (1, 1, 1, 1, 0, 0)
+
+    @property
+    def columns(self) -> int:
+        """Columns of input, padding included, that a row of places touches."""
+        return (self.ow - 1) * self.sw + (self.kw - 1) * self.dw + 1
+
+    def rows(self, places: int) -> int:
+        """Rows of input that `places` rows of places touch."""
+        return (places - 1) * self.sh + (self.kh - 1) * self.dh + 1
+
+    def cropped(self, h: int, w: int) -> tuple[Window, slice, slice]:
+        """The same without the rows and columns of taps that never meet an image of h x w, and the taps that remain.
+
+        One remains always. What a window covers is bounded by its image's size then, whatever the dilation.
+        """
+        rows = useful_taps(self.kh, self.dh, self.top, self.sh, self.oh, h)
+        columns = useful_taps(self.kw, self.dw, self.left, self.sw, self.ow, w)
+        window = replace(
+            self,
+            kh=rows.stop - rows.start,
+            kw=columns.stop - columns.start,
+            top=self.top - rows.start * self.dh,
+            left=self.left - columns.start * self.dw,
+        )
+        return window, rows, columns
+
+    def inside(self, h: int, w: int) -> bool:
+        """Whether no place touches padding of an image of h x w."""
+        return self.top == self.left == 0 and self.rows(self.oh) <= h and self.columns <= w
+
+
+def sliding(
+    image: Sequence[int],
+    taps: Sequence[int],
+    strides: Sequence[int],
+    padding: str,
+    dilations: Sequence[int] = (1, 1),
+    strict: bool = False,
+) -> Window:
+    """The window of taps (kh, kw) over an image (h, w) with padding "SAME" or "VALID". Raises OpError for no taps."""
+    (h, w), (kh, kw), (sh, sw), (dh, dw) = image, taps, strides, dilations
+    require(kh > 0 and kw > 0, "filter_size > 0 was not true. ")
+    oh, top = window_size(h, kh, sh, dh, padding, strict)
+    ow, left = window_size(w, kw, sw, dw, padding, strict)
+    return Window(kh, kw, sh, sw, dh, dw, oh, ow, top, left)
+
+
+def of_convolution(node: Node, image: Sequence[int], taps: Sequence[int]) -> Window:
+    """The window of a node with the options of CONV_2D or DEPTHWISE_CONV_2D."""
+    o = node.options
+    require(o.stride_h > 0 and o.stride_w > 0, "params->stride_height > 0 was not true. ")
+    dilations = (o.dilation_h_factor, o.dilation_w_factor)
+    require(min(dilations) > 0, "params->dilation_height_factor > 0 was not true. ")
+    return sliding(image, taps, (o.stride_h, o.stride_w), o.padding, dilations, strict=True)
+
+
+class PaddedRows:
+    """Rows of an image as windows want them: padded, converted to dtype, in scratch that is filled block by block.
+
+    `data` is (rows, phases, columns, c * repeat): the columns of phase p are p, p + phases, p + 2 phases ... of the
+    padded image; with as many phases as the stride, what one tap reads lies together. repeat: every channel so many
+    times.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        x_shape: tuple[int, ...],
+        places: int,
+        dtype: np.dtype,
+        pad: float = 0,
+        phases: int = 1,
+        repeat: int = 1,
+    ):
+        self.window, self.pad, self.phases, self.repeat = window, pad, phases, repeat
+        self.h, self.w, self.c = x_shape[1:]
+        columns = -(-window.columns // phases)
+        self.data = np.full((window.rows(places), phases, columns, self.c * repeat), pad, dtype)
+
+    def copies(self, image: Array, first: int, places: int) -> list[Copy]:
+        """What fills `data` for the rows of places from `first` on, from image (h, w, c)."""
+        start = first * self.window.sh - self.window.top
+        stop = start + self.window.rows(places)
+        above, below = max(0, -start), max(0, stop - self.h)
+        rows = stop - start
+        copies: list[Copy] = []
+        if above:
+            copies.append((self.data[: min(above, rows)], self.pad))
+        if below:
+            copies.append((self.data[max(rows - below, 0) : rows], self.pad))
+        source = image[max(start, 0) : max(min(stop, self.h), 0)]
+        if len(source) == 0:
+            return copies
+        target = self.data[above : above + len(source)]
+        for phase in range(self.phases):
+            columns = self._columns(phase)
+            if columns:
+                to, off, count = columns
+                part = source[:, off :: self.phases][:, :count]
+                copies.append((self._target(target[:, phase, to : to + count]), self._repeated(part)))
+        return copies
+
+    def _columns(self, phase: int) -> tuple[int, int, int] | None:
+        """(first column of the phase, first column of the image, how many) that the image gives to a phase."""
+        left, stride = self.window.left, self.phases
+        to = max(0, -(-(left - phase) // stride))
+        off = phase + to * stride - left
+        count = min(self.data.shape[2] - to, -(-(self.w - off) // stride))
+        return (to, off, count) if count > 0 else None
+
+    def _target(self, columns: Array) -> Array:
+        return columns.reshape(*columns.shape[:2], self.c, self.repeat) if self.repeat > 1 else columns
+
+    def _repeated(self, columns: Array) -> Array:
+        return columns[..., None] if self.repeat > 1 else columns
+
+    def taps(self, places: int, phase: int) -> tuple[Array, slice] | None:
+        """What the taps of one phase read: (kh, taps, places, ow * c) over `data`, and which taps across those are.
+
+        None where no tap falls on the phase.
+        """
+        win = self.window
+        across = [j for j in range(win.kw) if j * win.dw % self.phases == phase]
+        if not across:
+            return None
+        row, _, column, item = self.data.strides
+        each = across[1] - across[0] if len(across) > 1 else 1
+        shape = (win.kh, len(across), places, win.ow * self.data.shape[3])
+        strides = (win.dh * row, each * win.dw // self.phases * column, win.sh * row, item)
+        corner = self.data[:, phase, across[0] * win.dw // self.phases :]
+        return as_strided(corner, shape, strides, writeable=False), slice(across[0], across[-1] + 1, each)
+
+
+def patches(image: Array, window: Window, places: int, first: int = 0) -> Array:
+    """image (rows, columns, c), no padding: (places, ow, kh, kw, c), what each window sees, as a view."""
+    row, column, item = image.strides
+    return as_strided(
+        image[first * window.sh :],
+        (places, window.ow, window.kh, window.kw, image.shape[2]),
+        (window.sh * row, window.sw * column, window.dh * row, window.dw * column, item),
+        writeable=False,
+    )
+
+
+def blocks(window: Window, elements_per_row: int, limit: int) -> list[tuple[int, int]]:
+    """(first, places): rows of places in even blocks of at most about `limit` elements, at least a row each."""
+    if window.oh == 0:
+        return []
+    most = max(1, limit // max(1, elements_per_row))
+    count = -(-window.oh // most)
+    size = -(-window.oh // count)
+    return [(first, min(size, window.oh - first)) for first in range(0, window.oh, size)]
+
+
+def useful_taps(taps: int, dilation: int, before: int, stride: int, places: int, size: int) -> slice:
+    """The taps of one axis between the first and the last that some place has within `size`; at least one."""
+    first = max(0, -(((places - 1) * stride - before) // dilation))
+    last = min(taps - 1, (size - 1 + before) // dilation)
+    first = min(first, taps - 1)
+    return slice(first, max(first, last) + 1)
+
+
+def positions(window: Window, h: int, w: int) -> Iterator[tuple[int, int, slice, slice, slice, slice]]:
+    """For every tap: (i, j, rows of places, columns of places, rows of input, columns of input) where it is inside."""
+    for i in range(window.kh):
+        oy, iy = inside(i * window.dh - window.top, window.sh, window.oh, h)
+        for j in range(window.kw):
+            ox, ix = inside(j * window.dw - window.left, window.sw, window.ow, w)
+            yield i, j, oy, ox, iy, ix
+
+
+def inside(offset: int, stride: int, places: int, size: int) -> tuple[slice, slice]:
+    """The places p with 0 <= p * stride + offset < size, and the inputs they touch."""
+    first = max(0, -(offset // stride))
+    last = min(places, -(-(size - offset) // stride))
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + offset
+    return slice(first, last), slice(start, (last - 1) * stride + offset + 1, stride)

@@ -1,0 +1,231 @@
+"""Activation functions: float32, float16 and bfloat16 in place, 8-bit codes by table, 16-bit codes in fixed point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tflgpu.arithmetic import fixed_point as fp
+from tflgpu.arithmetic.erf import erfc_exactly, erfc_of_positive
+from tflgpu.arithmetic.sigmoid_table import SIGMOID
+from tflgpu.model.graph import Array, Node
+from tflgpu.ops.cache_blocks import blocked
+from tflgpu.ops.elementwise import quantized_unary
+from tflgpu.ops.elementwise.elementwise import binary_shape, unary
+from tflgpu.ops.elementwise.lookup_table import CodeMap
+from tflgpu.ops.fused_activation import clamp
+from tflgpu.ops.registry import Step, kernel, require
+
+_F = np.float32
+_ONE = np.array(1, _F)
+
+
+def _clamped(lo: float, hi: float) -> Callable[[Array, Array], object]:
+    low, high = np.array(lo, _F), np.array(hi, _F)
+    return lambda x, y: clamp(x, low, high, y)
+
+
+_positive_part = _clamped(0, np.inf)
+_negative_part = _clamped(-np.inf, 0)
+_to_17 = _clamped(-np.inf, 17)
+_to_20 = _clamped(0, 20)
+_to_6 = _clamped(0, 6)
+
+
+def leaky_relu(node: Node) -> Callable[[Array, Array], None]:
+    alpha = np.array(node.options.alpha, _F)
+    pick = np.maximum if alpha <= 1 else np.minimum
+
+    def leaky(x: Array, y: Array) -> None:
+        np.multiply(x, alpha, out=y)
+        pick(x, y, out=y)
+
+    def flat(x: Array, y: Array) -> None:  # infinity times 0 is no number, and what is above 0 stays as it is
+        np.multiply(x, alpha, out=y)
+        np.copyto(y, x, where=x > 0)
+
+    return leaky if alpha and np.isfinite(alpha) else flat
+
+
+def elu(x: Array, y: Array) -> None:
+    _negative_part(x, y)
+    np.expm1(y, out=y)
+    np.maximum(x, y, out=y)
+
+
+def hard_swish(x: Array, y: Array) -> None:
+    np.add(x, _F(3), out=y)
+    _to_6(y, y)
+    np.multiply(x, y, out=y)
+    np.divide(y, _F(6), out=y)
+
+
+def logistic(x: Array, y: Array) -> None:
+    """exp(x) / (1 + exp(x)), which keeps its precision for negative x; from 17 on it is 1."""
+    _to_17(x, y)
+    np.exp(y, y)
+    np.divide(y, y + _ONE, y)
+
+
+def gelu(x: Array, y: Array) -> None:
+    """x / 2 * erfc(-x / sqrt(2)), as max(x, 0) - |x| / 2 * erfc(|x| / sqrt(2))."""
+    z = np.abs(x)
+    # From 20 on erfc is 0, and not multiplied with an infinity.
+    _to_20(z, z)
+    tail = z * _F(0.5)
+    np.multiply(z, _F(np.sqrt(0.5)), out=z)
+    q = np.empty_like(y)
+    erfc_of_positive(z, q, y)
+    np.multiply(q, tail, out=q)
+    _positive_part(x, y)
+    np.subtract(y, q, out=y)
+
+
+def gelu_approximate(x: Array, y: Array) -> None:
+    """x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x³)))."""
+    np.multiply(x, x, out=y)
+    np.multiply(y, _F(0.044715), out=y)
+    np.add(y, _F(1), out=y)
+    np.multiply(y, x, out=y)
+    np.multiply(y, _F(np.sqrt(2 / np.pi)), out=y)
+    np.tanh(y, out=y)
+    np.add(y, _F(1), out=y)
+    np.multiply(y, x, out=y)
+    np.multiply(y, _F(0.5), out=y)
+
+
+def _gelu_of_codes(node: Node) -> CodeMap:
+    # Tables follow the reference to the rounding of each operation.
+    def exact(x: Array) -> Array:
+        return _F(0.5) * x * erfc_exactly(x * _F(-np.sqrt(0.5)))
+
+    def approximate(x: Array) -> Array:
+        root = _F(np.sqrt(2 / np.pi))
+        inner = root * (x + _F(0.044715) * x * x * x)
+        return _F(0.5) * x * (_F(1) + np.tanh(inner.astype(np.float64)).astype(_F))
+
+    return quantized_unary.table_of(approximate if node.options.approximate else exact, node)
+
+
+def _sigmoid_argument(node: Node, exact_shifts: tuple[int, ...]) -> Callable[[Array], Array]:
+    """int16 codes to multiples of 1 / (24 * 512), as the table wants them: multiplied and rounded."""
+    x, y = node.input(0), node.outputs[0]
+    quantized_unary.require_symmetric(x, y)
+    require(fp.log2_if_power_of_two(y.scale) == -15, "output_scale_log2_rounded != -kOutputFractionalBits. ")
+    exponent = fp.log2_if_power_of_two(x.scale)
+    if exponent is not None and 12 + exponent in exact_shifts:
+        multiplier, shift = 3 << (12 + exponent), 0
+    else:
+        real, shift = float(x.scale) * 4096.0 * 3.0, 0
+        while real <= 32767.0 / 2.0 and shift <= 30:
+            real, shift = real * 2.0, shift + 1
+        multiplier = int(real)
+    half = (1 << shift) >> 1
+    return lambda codes: (codes.astype(np.int64) * multiplier + half) >> shift
+
+
+def _interpolated(v: Array, bits: int, last: int) -> Array:
+    """The table at |v| / 2^bits, linearly, scaled by 2^bits; `last` from where the table ends."""
+    magnitude = np.abs(v)
+    place = magnitude >> bits
+    low = np.minimum(place, 254)
+    value = (SIGMOID[low] << bits) + (magnitude & ((1 << bits) - 1)) * (SIGMOID[low + 1] - SIGMOID[low])
+    return np.where(place >= 255, last, value)
+
+
+def _logistic_of_codes(node: Node) -> CodeMap:
+    y = node.outputs[0]
+    if y.type != "INT16":
+        require(y.scale == _F(1 / 256), "output->params.scale == 1. / 256 was not true. ")
+        # In double and rounded: the reference's exp is exact to the last bit nearly everywhere.
+        return quantized_unary.table_of(lambda x: _F(1) / (_F(1) + np.exp(-x.astype(np.float64)).astype(_F)), node)
+    require(y.scale == _F(1 / 32768), "output->params.scale == 1. / 32768 was not true. ")
+    argument = _sigmoid_argument(node, exact_shifts=(0,))
+
+    def of_codes(codes: Array) -> Array:
+        v = argument(codes)
+        r = _interpolated(v, 9, 0x7FFF << 10)
+        return (np.where(v >= 0, r + 512, (1 << 25) - r + 511) >> 10).astype(np.int16)
+
+    return CodeMap(of_codes)
+
+
+def _tanh_of_codes(node: Node) -> CodeMap:
+    if node.outputs[0].type != "INT16":
+        return quantized_unary.table_of(lambda x: np.tanh(x.astype(np.float64)).astype(_F), node)
+    argument = _sigmoid_argument(node, exact_shifts=(0, 1))
+
+    def of_codes(codes: Array) -> Array:
+        v = argument(codes)
+        r = _interpolated(v, 8, 0xFFFF << 8)
+        return (np.where(v >= 0, r - (1 << 23) + 128, -r + (1 << 23) + 127) >> 8).astype(np.int16)
+
+    return CodeMap(of_codes)
+
+
+def _elu_of_codes(node: Node) -> CodeMap:
+    f = np.expm1
+    return quantized_unary.table_of(lambda x: np.where(x < 0, f(np.minimum(x, _F(0)).astype(np.float64)), x), node)
+
+
+def _relu_codes(lo: float, hi: float | None) -> Callable[[Node], CodeMap]:
+    return lambda node: quantized_unary.rescaled(node, lo, hi)
+
+
+_8BIT = "INT8 UINT8"
+unary("RELU", _positive_part, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, codes=_relu_codes(0, None))
+unary("RELU6", _to_6, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, codes=_relu_codes(0, 6))
+unary("RELU_N1_TO_1", _clamped(-1, 1), f"FLOAT32 FLOAT16 {_8BIT}", codes=_relu_codes(-1, 1))
+unary("RELU_0_TO_1", _clamped(0, 1), f"FLOAT32 FLOAT16 {_8BIT}", codes=_relu_codes(0, 1))
+unary("LEAKY_RELU", leaky_relu, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 2, codes=quantized_unary.leaky_relu, of_node=True)
+unary("ELU", elu, "FLOAT32 FLOAT16 INT8", codes=_elu_of_codes)
+unary(
+    "GELU",
+    lambda node: gelu_approximate if node.options.approximate else gelu,
+    f"FLOAT32 FLOAT16 INT16 {_8BIT}",
+    3,
+    codes=_gelu_of_codes,
+    of_node=True,
+)
+unary("HARD_SWISH", hard_swish, f"FLOAT32 FLOAT16 {_8BIT}", codes=quantized_unary.hard_swish)
+unary("LOGISTIC", logistic, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_logistic_of_codes)
+unary("TANH", np.tanh, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_tanh_of_codes)
+
+
+@kernel("PRELU", types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape)
+def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
+    """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 codes take an int8 alpha."""
+    x, alpha, y = node.input(0), node.input(1), node.outputs[0]
+    require(x.shape == y.shape, "HaveSameShapes(input, output) was not true. ")
+    alphas = ("INT8", "INT16") if x.type == "INT16" else (x.type,)
+    require(alpha.type in alphas, f"PRELU: alpha of type {alpha.type} for {x.type}; supported: {', '.join(alphas)}. ")
+    if x.dtype.kind == "f":
+        return blocked(_prelu_float, inputs, outputs[0], scratch=[x.dtype])
+    scale, x_zero = quantized_unary.scale_and_zero_point(x)
+    alpha_scale, alpha_zero = quantized_unary.scale_and_zero_point(alpha)
+    y_scale, y_zero = quantized_unary.scale_and_zero_point(y)
+    rescale = fp.rescaler(*fp.quantize_multiplier(float(scale / y_scale)))
+    rescale_product = fp.rescaler(*fp.quantize_multiplier(float(scale * alpha_scale / y_scale)))
+    limits = np.iinfo(y.dtype)
+
+    def codes(a: Array, b: Array, out: Array, v: Array, product: Array, scratch: Array) -> None:
+        np.subtract(a, x_zero, out=v, dtype=np.int64)
+        np.subtract(b, alpha_zero, out=product, dtype=np.int64)
+        np.multiply(product, v, out=product)
+        negative = v < 0
+        rescale(v, scratch)
+        rescale_product(product, scratch)
+        np.copyto(v, product, where=negative)
+        np.add(v, y_zero, out=v)
+        v.clip(limits.min, limits.max, out=v)
+        np.copyto(out, v, casting="unsafe")
+
+    return blocked(codes, inputs, outputs[0], scratch=[np.int64] * 3)
+
+
+def _prelu_float(x: Array, alpha: Array, y: Array, scratch: Array) -> None:
+    _negative_part(x, scratch)
+    np.multiply(scratch, alpha, out=scratch)
+    _positive_part(x, y)
+    np.add(y, scratch, out=y)

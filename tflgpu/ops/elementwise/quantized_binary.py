@@ -1,0 +1,80 @@
+"""Binary operators on codes: what they do to two codes, and how that is done to arrays of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflgpu.model.graph import Array
+from tflgpu.ops.cache_blocks import blocked
+from tflgpu.ops.elementwise.elementwise import InPlace
+from tflgpu.ops.elementwise.lookup_table import all_codes
+from tflgpu.ops.fused_activation import clamp
+from tflgpu.ops.registry import Step
+
+TABLE_FROM = 4096
+"""Elements from which a table of all pairs of 8-bit codes is worth its preparation, which takes a millisecond."""
+
+
+@dataclass(frozen=True)
+class PairMap:
+    """What an operator does to two codes: compute(a, b, out, *scratch), with scratch arrays of these types."""
+
+    compute: InPlace
+    scratch: tuple[type, ...] = ()
+
+
+def by_tables(
+    join: np.ufunc, first: Array, second: Array, multiplier: tuple[int, int], zero_point: int, lo: int, hi: int
+) -> PairMap:
+    """join(first[a], second[b]), rescaled, plus zero_point, clamped: for 8-bit codes, which index the tables by bits.
+
+    join: np.add, np.subtract or np.multiply. first, second: 256 int64 each, below 2^30. multiplier: (m, e) with e <= 0,
+    as fixed_point.mbqm takes them; what it does to a sum or a product is done to the tables as far as it can be.
+    """
+    m, e = multiplier
+    # Both roundings' halves are added beforehand, that of the second with the zero point.
+    up, shift, sign_bit, right = (np.array(n, np.int64) for n in (1 << 30, 31, 63, -e))
+    after = np.array((zero_point << -e) + ((1 << -e) >> 1), np.int64)
+    low, high = np.array(lo, np.int64), np.array(hi, np.int64)
+    summed = join is not np.multiply
+    first, second = (first * m + up if summed else first), second * m
+
+    def compute(a: Array, b: Array, out: Array, u: Array, v: Array) -> None:
+        first.take(a, None, u, "wrap")
+        second.take(b, None, v, "wrap")
+        join(u, v, u)
+        if not summed:
+            np.add(u, up, u)
+        if e:
+            # One less for what is negative: halves go away from zero.
+            np.right_shift(u, sign_bit, v)
+            np.right_shift(u, shift, u)
+            np.add(u, v, u)
+        else:
+            np.right_shift(u, shift, u)
+        np.add(u, after, u)
+        np.right_shift(u, right, u)
+        clamp(u, low, high, u)
+        out[...] = u
+
+    return PairMap(compute, (np.int64, np.int64))
+
+
+def pairs_step(pairs: PairMap, inputs: Sequence[Array], y: Array) -> Step:
+    """A step that fills y with the map of the inputs' codes, by a table of all pairs where that pays."""
+    if any(x.dtype.itemsize > 1 for x in inputs) or y.size < TABLE_FROM:
+        return blocked(pairs.compute, inputs, y, scratch=pairs.scratch)
+    first, second = (all_codes(x.dtype) for x in inputs)
+    table = np.empty((256, 256), y.dtype)
+    blocked(pairs.compute, [first[:, None], second[None, :]], table, scratch=pairs.scratch)()
+    flat = table.reshape(-1)
+
+    def look_up(a: Array, b: Array, out: Array, index: Array) -> None:
+        np.multiply(a, np.uint16(256), out=index, dtype=np.uint16)
+        np.bitwise_or(index, b, out=index)
+        flat.take(index, out=out, mode="clip")
+
+    return blocked(look_up, [x.view(np.uint8) for x in inputs], y, scratch=[np.uint16], limit=1 << 16)

@@ -1,0 +1,184 @@
+"""BATCH_MATMUL: x (..., m, k) times y (..., k, n), leading dimensions broadcast; adj_x and adj_y transpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.matmul.hybrid import RowQuantizer, weight_scale
+from tflgpu.ops.matmul.integer_matmul import exact_depth, largest_code
+from tflgpu.ops.matmul.requantize import Requantizer, rescale
+from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.scratch import scratch
+from tflgpu.ops.shape_rules import broadcast, elements
+
+BLOCK = 1 << 14
+"""Elements of a quantized product that are made, and rescaled, at a time: they stay in the cache between the two."""
+
+Finish = Callable[[Array, Array], Step]
+"""(sums, where their codes go) -> a step that puts them there."""
+
+_TYPES = {
+    ("FLOAT32", "FLOAT32", "FLOAT32"),
+    ("FLOAT16", "FLOAT16", "FLOAT16"),
+    ("FLOAT32", "INT8", "FLOAT32"),
+    ("INT8", "INT8", "INT8"),
+    ("INT8", "INT8", "INT32"),
+    ("INT16", "INT16", "INT16"),
+    ("INT16", "INT8", "INT16"),
+}
+
+
+def _shape(node: Node) -> list[Shape]:
+    x, y = node.input(0).shape, node.input(1).shape
+    for shape in (x, y):
+        require(2 <= len(shape) <= 5, f"BATCH_MATMUL takes 2 to 5 dimensions, not {len(shape)}. ")
+    m, k = x[-2:][::-1] if node.options.adj_x else x[-2:]
+    inner, n = y[-2:][::-1] if node.options.adj_y else y[-2:]
+    require(k == inner, f"accum_dim_lhs != accum_dim_rhs ({k} != {inner})")
+    return [(*broadcast(x[:-2], y[:-2]), m, n)]
+
+
+@kernel("BATCH_MATMUL", version=4, types="FLOAT32 FLOAT16 INT8 INT16", shape=_shape)
+def batch_matmul(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
+    """A step for any of the types, x (..., m, k) and y (..., k, n) given as views after adj_x and adj_y."""
+    x, y = inputs
+    assert x is not None and y is not None
+    types = (node.input(0).type, node.input(1).type, node.outputs[0].type)
+    require(types in _TYPES, f"BATCH_MATMUL of {types[0]} and {types[1]} into {types[2]} is not supported. ")
+    x = x.swapaxes(-1, -2) if node.options.adj_x else x
+    y = y.swapaxes(-1, -2) if node.options.adj_y else y
+    out = outputs[0]
+    if not out.size:
+        return lambda: None
+    if types[0] == "FLOAT32":
+        return _hybrid(node, x, y, out) if types[1] == "INT8" else lambda: _multiply(x, y, out)
+    if types[0] == "FLOAT16":
+        # Only XNNPACK has it: products in float32, rounded at the end.
+        return lambda: np.copyto(out, np.matmul(x.astype(np.float32), y.astype(np.float32)), casting="same_kind")
+    return _quantized(node, x, y, out)
+
+
+def _multiply(x: Array, y: Array, out: Array) -> None:
+    np.matmul(x, y, out=out)
+
+
+def _blocks(x: Array, y: Array, out: Array) -> Iterator[tuple[Array, Array, Array]]:
+    """The product cut along its leading dimensions, or its rows, into products of about BLOCK elements: x, y, out."""
+    batches = out.shape[:-2]
+    x, y = (np.broadcast_to(a, (*batches, *a.shape[-2:])) for a in (x, y))
+    # The first dimension in which a part, all later ones whole, is small enough; the columns stay whole.
+    axis = next((d for d in range(out.ndim - 1) if elements(out.shape[d + 1 :]) <= BLOCK), out.ndim - 2)
+    step = max(1, BLOCK // max(1, elements(out.shape[axis + 1 :])))
+    for lead in np.ndindex(*out.shape[:axis]):
+        for start in range(0, out.shape[axis], step):
+            part = slice(start, start + step)
+            yield x[lead][part], y[lead] if axis == len(batches) else y[lead][part], out[lead][part]
+
+
+def _exact_products(x: Array, y: Array, out: Array, zeros: tuple[int, int], finish: Finish) -> Step:
+    """A step that makes sums (x - zero)(y - zero) over k, exactly, in float, and hands them block by block to `finish`.
+
+    8-bit codes are multiplied in float32, in pieces of k that stay exact, and the pieces added in float64.
+    """
+    k = x.shape[-1]
+    wide = x.dtype.itemsize > 1
+    dtype = np.dtype(np.float64 if wide else np.float32)
+    piece = k if wide else exact_depth(largest_code(x.dtype, zeros[0]), largest_code(y.dtype, zeros[1]))
+    blocks = list(_blocks(x, y, out))
+    sizes = [max((b[i].size for b in blocks), default=0) for i in range(3)]
+    total = np.empty(sizes[2], dtype if piece >= k else np.float64)
+    part = np.empty(sizes[2] if piece < k else 0, dtype)
+    lefts, rights = scratch("lefts", sizes[0], dtype), scratch("rights", sizes[1], dtype)
+    zero_x, zero_y = (dtype.type(zero) for zero in zeros)
+    bound = []
+    for left, right, target in blocks:
+        product = total[: target.size].reshape(target.shape)
+        partial = part[: target.size].reshape(target.shape) if part.size else None
+        bound.append((left, right, product, partial, finish(product, target)))
+
+    def step() -> None:
+        for left, right, product, partial, done in bound:
+            a, b = lefts[: left.size].reshape(left.shape), rights[: right.size].reshape(right.shape)
+            np.subtract(left, zero_x, out=a, dtype=dtype)
+            np.subtract(right, zero_y, out=b, dtype=dtype)
+            if partial is None:
+                np.matmul(a, b, out=product)
+            else:
+                product.fill(0)
+                for start in range(0, k, piece):
+                    np.matmul(a[..., start : start + piece], b[..., start : start + piece, :], out=partial)
+                    np.add(product, partial, out=product)
+            done()
+
+    return step
+
+
+def _quantized(node: Node, x: Array, y: Array, out: Array) -> Step:
+    left, right, output = node.input(0), node.input(1), node.outputs[0]
+    k, n = y.shape[-2:]
+    if output.type == "INT32":
+        # The raw codes, whatever their zero points.
+        return _exact_products(x, y, out, (0, 0), lambda acc, to: lambda: np.copyto(to, acc, casting="unsafe"))
+    zeros = (left.zero_point, right.zero_point)
+    wide = left.type == "INT16"
+    if wide:
+        require(zeros == (0, 0) and output.zero_point == 0, "int16 needs zero points of 0. ")
+    factor = float(left.scale * right.scale) / float(output.scale)
+    scaling = rescale(np.array([factor]), n, output, "NONE", wide=wide)
+    largest = k * largest_code(x.dtype, zeros[0]) * largest_code(y.dtype, zeros[1])
+    rows = max((target.size // n for _, _, target in _blocks(x, y, out)), default=0) if n else 0
+    requantizer = Requantizer(scaling, rows, np.zeros(n, np.int64), largest)
+    return _exact_products(x, y, out, zeros, lambda acc, to: requantizer.bind(acc.reshape(-1, n), to.reshape(-1, n)))
+
+
+def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
+    """x is quantized row by row at run time. y: int8 codes, quantized as a whole or by its n columns."""
+    k, n = y.shape[-2:]
+    batches, scale_of, weight_of = groups_of(node, x.shape, y.shape)
+    quantize = RowQuantizer(elements(x.shape[:-1]), k, node.options.asymmetric_quantize_inputs)
+    scale = weight_scale(node.input(1))
+    require(scale.size == 1 or scale.size >= n, f"{scale.size} scales for {n} columns. ")
+    scale = scale[:n]
+    left = quantize.codes.reshape(x.shape)
+    right = np.empty(y.shape, np.float32)
+    piece = exact_depth(128, 128)
+    grouped = (*batches, -1, n)
+
+    def step() -> None:
+        quantize(np.ascontiguousarray(x).reshape(-1, k))
+        np.copyto(right, y)
+        if k <= piece:
+            np.matmul(left, right, out=out)
+            total = out
+        else:
+            total = np.matmul(left.astype(np.float64), right).astype(np.float32)
+        total = total.reshape(grouped)
+        rows = total.shape[-2]
+        if quantize.asymmetric:
+            sums = right.sum(axis=-2, dtype=np.float64).astype(np.float32).reshape(-1, n)[weight_of][..., None, :]
+            offsets = quantize.zero_points.reshape(-1, rows)[scale_of][..., None]
+            # In float32, then truncated to an integer.
+            total = np.trunc(total - sums * offsets)
+        factor = quantize.scales.reshape(-1, rows)[scale_of][..., None] * scale
+        np.multiply(factor, total, out=out.reshape(grouped))
+
+    return step
+
+
+def groups_of(node: Node, x: Shape, y: Shape) -> tuple[Shape, Array, Array]:
+    """How TensorFlow Lite walks the batches: their shape (3 dimensions), which scales and which sums each uses.
+
+    A quirk: it moves on by one group a step in any of the dimensions, so that with two of them the scales and row sums
+    of other batches are taken. Before that, matrices that share one right side are made into one of more rows.
+    """
+    if not node.options.adj_x and len(x) > 2 and len(y) > 2 and y[-3] == 1:
+        x, y = (*x[:-3], x[-3] * x[-2], x[-1]), (*y[:-3], *y[-2:])
+    x, y = (1,) * (5 - len(x)) + x, (1,) * (5 - len(y)) + y
+    batches = broadcast(x[:3], y[:3])
+    steps = np.indices(batches)
+    scale_of = sum(step * (size > 1) for step, size in zip(steps, x[:3], strict=True))
+    weight_of = sum(step * (size > 1) for step, size in zip(steps, y[:3], strict=True))
+    return batches, np.asarray(scale_of), np.asarray(weight_of)

@@ -1,0 +1,228 @@
+"""FULLY_CONNECTED: rows of x times weights (units, depth) transposed, plus bias (units), through an activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from tflgpu.model.graph import Array, Node, Shape, TensorSpec
+from tflgpu.ops import fused_activation
+from tflgpu.ops.fused_activation import clamp
+from tflgpu.ops.matmul.fully_connected_integer import fixed_point, quantized, shuffled
+from tflgpu.ops.matmul.gemv import hybrid_product
+from tflgpu.ops.matmul.hybrid import RowQuantizer, weight_scale
+from tflgpu.ops.movement.sparse import dense_values
+from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.shape_rules import elements
+
+_NARROW = frozenset({"INT8", "INT4", "INT2"})
+_QUANTIZED = frozenset({"INT8", "UINT8", "INT16"})
+_CLIPPING = frozenset({"NONE", "RELU", "RELU6", "RELU_N1_TO_1"})
+
+# (input, output) to the weights that go with them.
+_TYPES: dict[tuple[str, str], frozenset[str]] = {
+    ("FLOAT32", "FLOAT32"): _NARROW | {"FLOAT32", "UINT8"},
+    ("FLOAT16", "FLOAT16"): frozenset({"FLOAT16", "INT4", "INT2"}),
+    ("UINT8", "UINT8"): frozenset({"UINT8"}),
+    ("UINT8", "INT16"): frozenset({"UINT8"}),
+    ("INT8", "INT8"): _NARROW,
+    ("INT8", "INT16"): _NARROW,
+    ("INT16", "INT16"): _NARROW | {"INT16"},
+}
+
+
+def _shape(node: Node) -> list[Shape]:
+    x, weights = node.input(0), node.input(1)
+    require(len(weights.shape) == 2, f"NumDimensions(filter) != 2 ({len(weights.shape)} != 2)")
+    units, depth = weights.shape
+    wanted = 1 if node.options.weights_format == "DEFAULT" else 2
+    require(
+        len(node.outputs) == wanted, f"node->outputs->size != expected_outputs_count ({len(node.outputs)} != {wanted})"
+    )
+    workspace = [spec.shape for spec in node.outputs[1:]]
+    if node.options.keep_num_dims:
+        require((x.shape and x.shape[-1] == depth) or not depth, f"{x} has not the {depth} columns of the weights. ")
+        return [(*x.shape[:-1], units), *workspace]
+    rows = elements(x.shape) // depth if depth else elements(x.shape[:-1])
+    return [(rows, units), *workspace]
+
+
+@kernel("FULLY_CONNECTED", version=14, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape)
+def fully_connected(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
+    """A step for any of the types: x (rows, depth), weights (units, depth), bias (units) or none -> (rows, units)."""
+    x, y = inputs[0], outputs[0]
+    assert x is not None
+    spec, weights, bias = node.input(0), node.input(1), node.optional(2)
+    units, depth = weights.shape
+    _check(node, spec, weights, bias)
+    if not y.size or not depth:
+        return lambda: y.fill(0)
+    rows = y.size // units
+    # An input that is no whole number of rows is accepted; its tail is not read.
+    x = x.reshape(-1)[: rows * depth].reshape(rows, depth)
+    y = y.reshape(rows, units)
+    bias_values = None if bias is None else inputs[2]
+    if node.options.weights_format != "DEFAULT":
+        return shuffled(node, x, inputs[1], bias_values, y)
+    make = _factory(spec, weights)
+    if weights.data is not None:
+        return make(node, x, dense_values(weights), bias_values, y)
+    given = inputs[1]
+    assert given is not None
+    if make is _float32:
+        return make(node, x, given, bias_values, y)
+    # Integer weights that are computed: everything that follows from them is made anew each time.
+    return lambda: make(node, x, given, bias_values, y)()
+
+
+def _check(node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None) -> None:
+    y, options = node.outputs[0], node.options
+    hybrid = x.type in ("FLOAT32", "FLOAT16") and weights.type not in ("FLOAT32", "FLOAT16")
+    accepted = _TYPES.get((x.type, y.type), frozenset())
+    require(weights.type in accepted, f"input {x.type}, weights {weights.type}, output {y.type} is not supported. ")
+    require(
+        hybrid or options.fused_activation_function in _CLIPPING,
+        f"activation {options.fused_activation_function} is not supported here. ",
+    )
+    if bias is not None:
+        integer = x.type in _QUANTIZED
+        wanted = ("INT32", "INT64") if integer else (x.type, "FLOAT32")
+        require(bias.type in wanted, f"a bias of type {bias.type} is not supported. ")
+        require(elements(bias.shape) == weights.shape[0], f"{bias} is not one value for each of {weights.shape[0]}. ")
+    q = weights.quantization
+    if q is None or q.block_size:
+        require(x.type not in _QUANTIZED, f"{weights} is not quantized as {x} needs it. ")
+        return
+    if weights.type in ("INT4", "INT2"):
+        require(not q.zero_point.any(), "Unsupported filter quantization zero-point value.")
+    if q.per_channel:
+        require(x.type != "UINT8", "per-channel weights need a signed input. ")
+        require(q.axis == 0 and q.scale.size == weights.shape[0], "weights must be quantized along their rows. ")
+    if x.type in _QUANTIZED:
+        _check_integer(node, x, weights, bias)
+
+
+def _check_integer(node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None) -> None:
+    y, wanted = node.outputs[0], node.options.quantized_bias_type
+    for spec in (x, weights, y):
+        require(spec.quantization is not None, f"{spec} has no quantization parameters. ")
+    assert weights.quantization is not None
+    if bias is not None and not weights.quantization.per_channel:
+        bias_scale = 0.0 if bias.quantization is None else float(bias.scale)
+        difference = abs(float(x.scale) * float(weights.scale) - bias_scale)
+        require(difference / float(y.scale) <= 0.02, "scale_diff / output_scale <= 0.02 was not true.")
+    if x.type == "INT16":
+        require(x.zero_point == 0 and y.zero_point == 0, "int16 needs zero points of 0. ")
+        # FLOAT32 is what the option holds where it is not set.
+        require(
+            wanted == "FLOAT32" or (wanted in ("INT32", "INT64") and (bias is None or bias.type == wanted)),
+            f"quantized_bias_type {wanted} is not the bias's. ",
+        )
+
+
+Factory = Callable[[Node, Array, Array, "Array | None", Array], Step]
+
+
+def _factory(x: TensorSpec, weights: TensorSpec) -> Factory:
+    if x.type == "FLOAT16":
+        return _float16
+    if x.type == "FLOAT32":
+        blockwise = weights.quantization is not None and weights.quantization.block_size > 0
+        return _float32 if weights.type == "FLOAT32" else _blockwise if blockwise else _hybrid
+    return fixed_point if weights.type == "INT16" or weights.sparsity is not None else quantized
+
+
+def _float32(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
+    lo, hi = (np.array(bound) for bound in fused_activation.float_range(node.options.fused_activation_function))
+    if len(x) == 1:
+        # One row is multiplied in half the time as a vector, and added to in a third.
+        x, y = x[0], y[0]
+    product = partial(np.dot, weights, x, y) if x.ndim == 1 else partial(np.matmul, x, weights.T, out=y)
+
+    def step() -> None:
+        product()
+        if bias is not None:
+            np.add(y, bias, y)
+        clamp(y, lo, hi, y)
+
+    return step
+
+
+def _float16(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
+    """In float32, rounded at the end; no resolver but XNNPACK has it. Integer weights are dequantized."""
+    spec = node.input(1)
+    scale = np.ones(1, np.float32) if spec.type == "FLOAT16" else weight_scale(spec)
+    activate = _ACTIVATIONS[node.options.fused_activation_function]
+
+    def step() -> None:
+        product = np.matmul(x.astype(np.float32), weights.astype(np.float32).T) * scale
+        if bias is not None:
+            product += bias.astype(np.float32)
+        activate(product)
+        y[...] = product
+
+    return step
+
+
+def _relu(y: Array) -> None:
+    np.maximum(y, np.float32(0), out=y)
+
+
+_ACTIVATIONS: dict[str, Callable[[Array], object]] = {
+    "NONE": lambda y: None,
+    "RELU": _relu,
+    "RELU6": lambda y: fused_activation.apply("RELU6", y),
+    "RELU_N1_TO_1": lambda y: fused_activation.apply("RELU_N1_TO_1", y),
+    "TANH": lambda y: np.tanh(y, out=y),
+    "SIGN_BIT": lambda y: np.copyto(y, np.signbit(y)),
+}
+"""In place, on float32. Here NONE lets infinities pass, unlike in the float kernel."""
+
+
+def _hybrid(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
+    asymmetric = node.options.asymmetric_quantize_inputs
+    accumulate = hybrid_product(weights, weight_scale(node.input(1)), len(x), asymmetric)
+    activate = _ACTIVATIONS[node.options.fused_activation_function]
+    start = np.zeros(1, np.float32) if bias is None else bias
+
+    def step() -> None:
+        y[...] = start
+        accumulate(x, y)
+        activate(y)
+
+    return step
+
+
+def _blockwise(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
+    """Follows EvalBlockwise4Bit of the builtin resolver (the reference yields zeros), which ignores the activation."""
+    quantization = node.input(1).quantization
+    assert quantization is not None
+    size = quantization.block_size
+    units, depth = weights.shape
+    require(depth % size == 0 and quantization.scale.size * size == weights.size, "blocks do not divide the weights. ")
+    scale = np.ascontiguousarray(quantization.scale.astype(np.float32).reshape(units, -1).T)
+    quantize = RowQuantizer(len(x), depth, asymmetric=True)
+    blocks = [slice(start, start + size) for start in range(0, depth, size)]
+    weight_sum = np.zeros(units, np.float32)
+    for block, s in zip(blocks, scale, strict=True):
+        weight_sum += s * weights[:, block].sum(axis=1, dtype=np.int32).astype(np.float32)
+    part = np.empty((size, units), np.float32)
+    partial = np.empty_like(y)
+
+    def step() -> None:
+        quantize(x)
+        y.fill(0)
+        for block, s in zip(blocks, scale, strict=True):
+            np.copyto(part, weights[:, block].T)
+            np.matmul(quantize.codes[:, block], part, out=partial)
+            np.multiply(partial, s, out=partial)
+            np.add(y, partial, out=y)
+        np.multiply(quantize.zero_points, weight_sum, out=partial)
+        np.subtract(y, partial, out=y)
+        np.multiply(y, quantize.scales, out=y)
+        if bias is not None:
+            np.add(y, bias, out=y)
+
+    return step

@@ -1,0 +1,180 @@
+"""Float activations on 8-bit weights: activations are quantized at run time, row by row, and multiplied as integers.
+
+The arithmetic is that of TensorFlow Lite's x86 build, whose tensor_utils run their NEON code through a translation to
+SSE whatever the resolver (kernels/internal/optimized/neon_tensor_utils.cc and sse_tensor_utils.cc).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tflgpu.model.graph import Array, TensorSpec
+from tflgpu.ops.matmul.integer_matmul import IntegerMatrix, exact_throughout
+from tflgpu.ops.scratch import scratch
+
+_VECTOR = 8
+"""Elements the vector body quantizes at a time; it rounds the float just below 0.5 up, the rest as std::round does."""
+
+_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+
+
+_CHUNK = 1 << 14
+"""Elements that go through all the passes of quantization together, while they are in the cache."""
+
+
+class RowQuantizer:
+    """Quantizes rows of float32 to 8-bit codes, each row with its own scale: real = scale * (code - zero_point).
+
+    codes (rows, depth) float32, of integer value; scales (rows, 1) float32; zero_points (rows, 1) float32, of integer
+    value, all 0 where symmetric. They are overwritten by each call.
+    shared: codes is an array that other steps use too: it is to be read after each call, and before the step ends.
+    centred: codes are given less their zero points.
+    """
+
+    def __init__(self, rows: int, depth: int, asymmetric: bool, shared: bool = False, centred: bool = False):
+        self._centred = centred
+        self.rows, self.depth, self.asymmetric = rows, depth, asymmetric
+        shape = (rows, depth)
+        self.codes = scratch("codes", shape, np.float32) if shared else np.zeros(shape, np.float32)
+        self.scales = np.ones((rows, 1), np.float32)
+        self.zero_points = np.zeros((rows, 1), np.float32)
+        self._half = np.full(depth, 0.5, np.float32)
+        self._half[depth - depth % _VECTOR :] = _BELOW_HALF
+        width = min(max(depth, 1), _CHUNK)
+        height = max(1, min(rows, _CHUNK // width))
+        self._pieces = [
+            (slice(i, i + height), slice(j, j + width)) for i in range(0, rows, height) for j in range(0, depth, width)
+        ]
+        self._signed_half = np.empty((height, width), np.float32)
+
+    def __call__(self, x: Array) -> RowQuantizer:
+        """Quantizes x (rows, depth) float32; returns itself."""
+        if x.size:
+            (self._quantize_asymmetric if self.asymmetric else self._quantize_symmetric)(x)
+        return self
+
+    def _quantize_symmetric(self, x: Array) -> None:
+        largest = np.maximum.reduce(np.abs(x, out=self.codes), axis=1, keepdims=True)
+        np.divide(largest, np.float32(127), out=self.scales)
+        if not largest.all():
+            self.scales[largest == 0] = 1
+            largest[largest == 0] = 1
+        self._encode(x, np.float32(127) / largest)
+
+    def _quantize_asymmetric(self, x: Array) -> None:
+        low = np.minimum.reduce(x, axis=1, keepdims=True, initial=np.float32(0))
+        high = np.maximum.reduce(x, axis=1, keepdims=True, initial=np.float32(0))
+        # The width is taken in float32, everything after it in double.
+        scale = (high - low).astype(np.float64) / 255.0
+        empty = scale == 0
+        scale[empty] = 1
+        steps_low, steps_high = low / scale, high / scale
+        from_low = 128 + np.abs(steps_low) < 127 + np.abs(steps_high)
+        zero_point = np.where(from_low, -128 - steps_low, 127 - steps_high)
+        np.clip(np.trunc(zero_point + np.copysign(0.5, zero_point)), -128, 127, out=zero_point)
+        zero_point[empty] = 0
+        self.zero_points[...] = zero_point
+        self.scales[...] = scale
+        self._encode(x, np.float32(1) / self.scales)
+
+    def _encode(self, x: Array, inverse: Array) -> None:
+        for piece in self._pieces:
+            codes = self.codes[piece]
+            np.multiply(x[piece], inverse[piece[0]], out=codes)
+            signed_half = self._signed_half[: codes.shape[0], : codes.shape[1]]
+            np.copysign(self._half[piece[1]], codes, out=signed_half)
+            np.add(codes, signed_half, out=codes)
+            np.trunc(codes, out=codes)
+            if self._centred:
+                zero_points = self.zero_points[piece[0]]
+                np.maximum(codes, np.float32(-128) - zero_points, out=codes)
+                np.minimum(codes, np.float32(127) - zero_points, out=codes)
+                continue
+            if self.asymmetric:
+                # Rounded first, moved after: the portable code does it the other way round.
+                np.add(codes, self.zero_points[piece[0]], out=codes)
+                np.maximum(codes, np.float32(-128), out=codes)
+            else:
+                np.maximum(codes, np.float32(-127), out=codes)
+            np.minimum(codes, np.float32(127), out=codes)
+
+
+class HybridMatrix:
+    """Weights (n, k) of 8-bit codes, onto which quantized rows are accumulated: MatrixBatchVectorMultiplyAccumulate.
+
+    weights: int8, or uint8 whose bits are read as int8, as TensorFlow Lite does. scale: float32 (1,) or (n,).
+    keep: as IntegerMatrix's.
+    centre: whether quantized rows may come less their zero points; `centred` says whether they must, which is where
+    their products stay exact in float32.
+    exact: False follows the x86 dot product, which takes a weight of -128 in the columns below depth rounded down to 16
+    as +128 against a negative code; True does not (kernels that go through another multiplication).
+    """
+
+    def __init__(
+        self,
+        weights: Array,
+        scale: Array,
+        rows: int,
+        asymmetric: bool,
+        exact: bool = False,
+        keep: bool = False,
+        centre: bool = False,
+    ):
+        weights = weights.view(np.int8)
+        self._flipped = _FlippedWeights(weights[:, :0] if exact else weights)
+        self.centred = asymmetric and centre and not self._flipped and exact_throughout(weights, 255)
+        asymmetric = asymmetric and not self.centred
+        self._matrix = IntegerMatrix(weights, rows, largest=255 if self.centred else 128, keep=keep)
+        self._scale = np.asarray(scale, np.float32).reshape(1, -1)
+        self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float64) if asymmetric else None
+        size = self._matrix.tile_size
+        self._in_place = not asymmetric and self._matrix.product_dtype == np.float32
+        self._scaled = scratch("scaled", 0 if self._in_place else size, np.float32)
+        self._moved = scratch("moved", size if asymmetric else 0, np.float64)
+
+    def accumulate(self, quantized: RowQuantizer, out: Array) -> None:
+        """out (rows, n) float32 += scales of rows and weights * (codes - zero points) times weights transposed."""
+        for rows, columns, product in self._matrix.tiles(quantized.codes):
+            if self._flipped:
+                self._flipped.apply(quantized.codes[rows], columns, product)
+            part = product if self._in_place else self._scaled[: product.size].reshape(product.shape)
+            if self._weight_sums is not None:
+                offset = self._moved[: product.size].reshape(product.shape)
+                np.multiply(quantized.zero_points[rows], self._weight_sums[columns], out=offset)
+                # An exact integer, rounded to float32 once.
+                np.subtract(product, offset, out=part, dtype=np.float64, casting="same_kind")
+            elif not self._in_place:
+                np.copyto(part, product, casting="same_kind")
+            scale = self._scale if self._scale.size == 1 else self._scale[:, columns]
+            np.multiply(part, quantized.scales[rows] * scale, out=part)
+            target = out[rows, columns]
+            np.add(target, part, out=target)
+
+
+class _FlippedWeights:
+    """Where the x86 dot product meets weights of -128, which it takes as +128 against a negative code."""
+
+    def __init__(self, weights: Array):
+        body = weights[:, : weights.shape[1] // 16 * 16]
+        found = body.size and int(body.min()) == -128
+        rows, self._columns = np.nonzero(body == -128) if found else (np.empty(0, np.intp), np.empty(0, np.intp))
+        self._rows, self._first = np.unique(rows, return_index=True)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def apply(self, codes: Array, columns: slice, product: Array) -> None:
+        """Corrects the product (rows, n of `columns`) of codes (rows, k) in place; it stays exact."""
+        start, stop = np.searchsorted(self._rows, (columns.start, columns.stop))
+        if start == stop:
+            return
+        end = self._first[stop] if stop < len(self._first) else len(self)
+        first = self._first[start]
+        negative = np.minimum(codes[:, self._columns[first:end]], np.float32(0))
+        sums = np.add.reduceat(negative, self._first[start:stop] - first, axis=1, dtype=np.float64)
+        product[:, self._rows[start:stop] - columns.start] += 256 * sums
+
+
+def weight_scale(weights: TensorSpec) -> Array:
+    """The scales (1,) or (n,) of quantized weights, float32; 0 where they have none, as TensorFlow Lite takes it."""
+    return np.zeros(1, np.float32) if weights.quantization is None else weights.quantization.scale

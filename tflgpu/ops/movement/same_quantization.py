@@ -1,0 +1,25 @@
+"""Operators that only move elements need their inputs and outputs quantized alike; this is how they see to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tflgpu.model.graph import Node, TensorSpec
+from tflgpu.ops.registry import require
+
+
+def scale_and_zero_point(spec: TensorSpec) -> tuple[float, int]:
+    """Of the tensor as a whole: zeros where it has none, or one for each channel, as in TfLiteTensor.params."""
+    q = spec.quantization
+    return (0.0, 0) if q is None or q.scale.size != 1 else (float(spec.scale), spec.zero_point)
+
+
+def require_same_quantization(
+    node: Node, specs: Iterable[TensorSpec], types: Iterable[str] = ("INT8", "UINT8", "INT16")
+) -> None:
+    """Raises OpError where tensors of these types differ in scale or zero point, or one of INT16 has a zero point."""
+    quantized = [spec for spec in specs if spec.type in types]
+    found = {scale_and_zero_point(spec) for spec in quantized}
+    require(len(found) <= 1, f"{node.op}: inputs and outputs must be quantized with the same scale and zero point. ")
+    symmetric = all(zero == 0 for _, zero in found) or quantized[0].type != "INT16"
+    require(symmetric, f"{node.op}: the zero point of INT16 must be 0. ")

@@ -1,0 +1,211 @@
+"""MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL: reductions over axes, by one mechanism."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tflgpu.arithmetic.fixed_point import mbqm64, quantize_multiplier, rescaler, round_half_away, to_int32
+from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.ops.fused_activation import clamp
+from tflgpu.ops.reduction.reduction import (
+    Reduction,
+    code_sum_step,
+    in_float32,
+    quietly,
+    reduced_shape,
+    reduction,
+    sum_step,
+)
+from tflgpu.ops.registry import Step, kernel, require
+
+INTEGER_CODES = frozenset({"INT8", "UINT8", "INT16"})
+"""The types whose values may be codes of a quantized tensor."""
+
+
+def _scales(node: Node) -> tuple[TensorSpec, TensorSpec]:
+    x, y = node.input(0), node.outputs[0]
+    require(
+        x.type != "INT16" or x.zero_point == y.zero_point == 0,
+        f"{x}, {y}: the zero points of 16-bit tensors must be 0. ",
+    )
+    return x, y
+
+
+def _clamped_into(out: Array, codes: Array) -> None:
+    limits = np.iinfo(out.dtype)
+    np.copyto(out, np.clip(codes, limits.min, limits.max), casting="unsafe")
+
+
+@kernel("MEAN", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16", shape=reduced_shape)
+@in_float32
+def mean(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
+    """The mean: of floats, of integers cut towards zero, of codes in fixed point. Of nothing: NaN, 0 for integers."""
+    r = reduction(node, inputs, outputs)
+    if r.x.size == 0:
+        empty = np.float32(np.nan) if r.out.dtype == np.float32 else r.out.dtype.type(0)
+        return lambda: r.out.fill(empty)
+    if node.input(0).type in INTEGER_CODES:
+        return _mean_of_codes(node, r)
+    if r.out.dtype == np.float32:
+        total = sum_step(r, r.out)
+
+        def float_step() -> None:
+            total()
+            np.divide(r.out, np.float32(r.count), out=r.out)
+
+        return float_step
+
+    sums, remainders = np.empty(r.out.shape, np.int64), np.empty(r.out.shape, np.int64)
+    total = sum_step(r, sums)
+
+    def integer_step() -> None:
+        total()
+        np.fmod(sums, r.count, out=remainders)
+        np.subtract(sums, remainders, out=sums)
+        np.floor_divide(sums, r.count, out=sums)
+        np.copyto(r.out, sums, casting="unsafe")
+
+    return integer_step
+
+
+def _mean_of_codes(node: Node, r: Reduction) -> Step:
+    x, y = _scales(node)
+    m, e = quantize_multiplier(float(x.scale) / float(y.scale))
+    # The division by the count goes into the multiplier, with as many bits more as the count has.
+    shift = min(r.count.bit_length() - 1, 32, 31 + e)
+    m, e = (m << shift) // r.count, e - shift
+    sums, scratch = np.empty(r.out.shape, np.int64), np.empty(r.out.shape, np.int64)
+    total, rescale = code_sum_step(r, sums), rescaler(m, e)
+    limits = np.iinfo(r.out.dtype)
+    numbers = (x.zero_point * r.count, y.zero_point, limits.min, limits.max)
+    # As arrays, which NumPy takes in faster than its scalars.
+    offset, zero_point, lo, hi = (np.array(number, np.int64) for number in numbers)
+
+    def step() -> None:
+        total()
+        np.subtract(sums, offset, out=sums)
+        rescale(sums, scratch)
+        np.add(sums, zero_point, out=sums)
+        clamp(sums, lo, hi, sums)
+        np.copyto(r.out, sums, casting="unsafe")
+
+    return step
+
+
+@kernel("SUM", version=2, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@in_float32
+def sum(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
+    """The sum, wrapping in the tensor's own type; of codes in float32."""
+    r = reduction(node, inputs, outputs)
+    return _sum_of_codes(node, r) if node.input(0).type in INTEGER_CODES else sum_step(r, r.out)
+
+
+def _sum_of_codes(node: Node, r: Reduction) -> Step:
+    """The optimized kernel's float32 arithmetic: the reference kernel reads int8 and int16 as uint8."""
+    x, y = _scales(node)
+    if r.x.size == 0:
+        return lambda: r.out.fill(0)
+    scale = x.scale / y.scale
+    bias = np.float32(-x.zero_point) * scale * np.float32(r.count)
+    sums = np.empty(r.out.shape, np.int32)
+    total = code_sum_step(r, sums)
+    zero_point = np.int64(y.zero_point)
+
+    def step() -> None:
+        total()
+        real = sums.astype(np.float32) * scale + bias
+        _clamped_into(r.out, to_int32(round_half_away(real)) + zero_point)
+
+    return step
+
+
+def _require_equal_quantization(node: Node) -> None:
+    """Codes are compared and multiplied as they are."""
+    x, y = node.input(0).quantization, node.outputs[0].quantization
+    if node.input(0).type in INTEGER_CODES and x is not None and y is not None:
+        same = np.array_equal(x.scale, y.scale) and np.array_equal(x.zero_point, y.zero_point)
+        require(same, "input->params.scale != output->params.scale or the zero points differ. ")
+
+
+@kernel("REDUCE_PROD", version=2, types="FLOAT32 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+def reduce_prod(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
+    """The product, wrapping in the tensor's own type; of quantized codes rescaled after every factor."""
+    r = reduction(node, inputs, outputs)
+    if node.input(0).type in INTEGER_CODES and node.input(0).quantization is not None:
+        require(node.input(0).type != "UINT8", "Unsupported quantized data type: 3")
+        return _product_of_codes(node, r)
+    _require_equal_quantization(node)
+    return lambda: quietly(np.multiply.reduce, r.x, axis=r.axes, dtype=r.out.dtype, out=r.out)
+
+
+def _product_of_codes(node: Node, r: Reduction) -> Step:
+    x, y = _scales(node)
+    if r.x.size == 0:
+        return lambda: r.out.fill(0)
+    m, e = quantize_multiplier(float(x.scale) / float(y.scale) ** (1.0 / r.count))
+    kept = [i for i in range(r.x.ndim) if i not in r.axes]
+    # Factors in the order in which they lie, since every product is rounded.
+    factors = r.x.transpose(*r.axes, *kept)
+    order = list(np.ndindex(*(r.x.shape[i] for i in r.axes)))
+
+    def step() -> None:
+        product = factors[order[0]].astype(np.int64) - x.zero_point
+        for i in order[1:]:
+            product = mbqm64(product * (factors[i].astype(np.int64) - x.zero_point), m, e).astype(np.int64)
+        _clamped_into(r.out, mbqm64(product, m, e).astype(np.int64) + y.zero_point)
+
+    return step
+
+
+def _extreme(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...], largest: bool) -> Step:
+    """The greatest or least element. A NaN loses against any number, except as the first of all elements reduced."""
+    _require_equal_quantization(node)
+    r = reduction(node, inputs, outputs)
+    if r.x.dtype == np.bool_:
+        some = np.logical_or if largest else np.logical_and
+        return lambda: quietly(some.reduce, r.x, axis=r.axes, out=r.out)
+    limits = np.finfo(np.float32) if r.x.dtype == np.float32 else np.iinfo(r.x.dtype)
+    start = r.x.dtype.type(limits.min if largest else limits.max)
+    if r.x.dtype != np.float32:
+        ufunc = np.maximum if largest else np.minimum
+        return lambda: quietly(ufunc.reduce, r.x, axis=r.axes, initial=start, out=r.out)
+    number = np.fmax if largest else np.fmin
+    if not r.everything or r.x.size == 0:
+        return lambda: quietly(number.reduce, r.x, axis=r.axes, initial=start, out=r.out)
+    first = r.x.reshape(-1)[:1]
+
+    def step() -> None:
+        with np.errstate(all="ignore"):
+            number.reduce(r.x, axis=r.axes, out=r.out)
+            if np.isnan(first[0]):
+                r.out.fill(first[0])
+
+    return step
+
+
+@kernel("REDUCE_MAX", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@in_float32
+def reduce_max(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
+    """The greatest element; of nothing, the least finite number of the type."""
+    return _extreme(node, inputs, outputs, largest=True)
+
+
+@kernel("REDUCE_MIN", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@in_float32
+def reduce_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
+    """The least element; of nothing, the greatest finite number of the type."""
+    return _extreme(node, inputs, outputs, largest=False)
+
+
+@kernel("REDUCE_ANY", types="BOOL", shape=reduced_shape)
+def reduce_any(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
+    """Whether any element is true; of nothing, false."""
+    r = reduction(node, inputs, outputs)
+    return lambda: quietly(np.logical_or.reduce, r.x, axis=r.axes, out=r.out)
+
+
+@kernel("REDUCE_ALL", types="BOOL", shape=reduced_shape)
+def reduce_all(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
+    """Whether all elements are true; of nothing, true."""
+    r = reduction(node, inputs, outputs)
+    return lambda: quietly(np.logical_and.reduce, r.x, axis=r.axes, out=r.out)

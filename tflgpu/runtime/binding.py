@@ -1,0 +1,39 @@
+"""Arrays that live on a device, bound to a graph's inputs and outputs so that they are used where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tflgpu.delegation.delegate import Delegate
+from tflgpu.memory import Tensor
+from tflgpu.model.graph import TensorSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """A caller's array as a buffer of `place`. stream: the number of the stream on which the caller works on it."""
+
+    spec: TensorSpec
+    place: Any
+    buffer: Any
+    stream: int
+
+    def attach(self, tensor: Tensor) -> None:
+        """Makes the array the tensor's storage at its place. Raises RuntimeError where shapes have come to differ."""
+        if tensor.spec.shape != self.spec.shape:
+            raise RuntimeError(
+                f"{tensor.spec} is bound to an array of shape {list(self.spec.shape)}: bind another, or None. "
+            )
+        tensor.buffers[self.place] = self.buffer
+
+
+def bound(array: Any, spec: TensorSpec, delegates: Sequence[Delegate], stream: int) -> Binding:
+    """The array by the first delegate that has a device for it. Raises ValueError for an array that does not fit."""
+    for delegate in delegates:
+        bind = getattr(delegate, "bind", None)
+        if bind is not None:
+            place, buffer = bind(array, spec)
+            return Binding(spec, place, buffer, stream)
+    raise ValueError(f"{spec}: no delegate of this interpreter has arrays of its own; the CUDA delegate has.")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
+import struct
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from loop_models import large
+from nvrtc import ARCHITECTURES
 from oracle import one_op
 
 import tflgpu
@@ -190,37 +193,58 @@ def test_cublas_has_what_is_called_with_as_many_parameters(calls: list[Call]) ->
     assert (F32, F16, I8) == (runtime.CUDA_R_32F, runtime.CUDA_R_16F, runtime.CUDA_R_8I)
 
 
-def test_cupys_nvrtc_makes_programs_and_the_headers_of_tensor_cores_are_found(monkeypatch: Any) -> None:
+class Loaded:
+    """What stands for a module, for which a driver is needed."""
+
+    def __init__(self, path: str, enable_cooperative_groups: bool):
+        self.path, self.cooperative = path, enable_cooperative_groups
+
+    def get_function(self, name: str) -> Loaded:
+        return self
+
+    def compile(self) -> None:
+        """It is."""
+
+
+@pytest.fixture
+def compile_for(monkeypatch: Any) -> Callable[..., Any]:
+    """Makes CuPy with its NVRTC and without a driver, for a compute capability."""
     try:
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:
         pytest.skip(f"CuPy finds no NVRTC: {error}")
-    monkeypatch.setattr(
-        cupy.cuda.compiler, "_get_arch_for_options_for_nvrtc", lambda arch=None: ("-arch=sm_90", "cubin")
-    )
 
-    class Loaded:
-        """What stands for a module, for which a driver is needed."""
+    def made(architecture: int) -> Any:
+        option = f"-arch=sm_{architecture}", "cubin"
+        monkeypatch.setattr(cupy.cuda.compiler, "_get_arch_for_options_for_nvrtc", lambda arch=None: option)
+        device = SimpleNamespace(compute_capability=str(architecture))
+        names = {name: getattr(cupy.cuda, name) for name in ("nvrtc", "compiler", "get_cuda_path")}
+        return SimpleNamespace(RawModule=Loaded, cuda=SimpleNamespace(Device=lambda: device, **names))
 
-        def __init__(self, path: str, enable_cooperative_groups: bool):
-            self.path, self.cooperative = path, enable_cooperative_groups
+    return made
 
-        def get_function(self, name: str) -> Loaded:
-            return self
 
-        def compile(self) -> None:
-            """It is."""
+TWICE = 'extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2; }'
 
-    cuda = cupy.cuda
-    device = SimpleNamespace(compute_capability="90")
-    names = {"nvrtc": cuda.nvrtc, "compiler": cuda.compiler, "get_cuda_path": cuda.get_cuda_path}
-    without_driver = SimpleNamespace(RawModule=Loaded, cuda=SimpleNamespace(Device=lambda: device, **names))
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_file_of_a_program_is_as_long_as_its_elf_headers_say(architecture: int, compile_for: Any) -> None:
+    compiler = Compiler(compile_for(architecture), None)  # whose end is that of its files
+    program = Path(compiler.function(TWICE, "twice").path).read_bytes()
+    assert program[:4] == b"\x7fELF"
+    segments, sections = struct.unpack_from("<QQ", program, 32)
+    segment_bytes, segment_count, section_bytes, section_count = struct.unpack_from("<4H", program, 54)
+    assert segment_count and section_count
+    ends = segments + segment_bytes * segment_count, sections + section_bytes * section_count
+    assert max(ends) == len(program)
+
+
+def test_cupys_nvrtc_makes_programs_and_the_headers_of_tensor_cores_are_found(compile_for: Any) -> None:
+    cuda, without_driver = cupy.cuda, compile_for(90)
     found = Compiler(without_driver, None)
     if list(header_folders(without_driver)) != [""]:
         assert found.find_headers() == "" or "cannot open" in found.find_headers()
-    text = 'extern "C" __global__ void twice(float* x) { x[0] *= 2; }'
-    with open(found.function(text, "twice").path, "rb") as program:
-        assert program.read(4) == b"\x7fELF"
+    text = TWICE
     assert not found.function(text, "twice").cooperative
     assert found.function(f"#define {GRID_WIDE} 1\n{text}", "twice").cooperative
     with pytest.raises(cuda.compiler.CompileException, match="error"):

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import struct
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ OPTIONS = ("-std=c++17", "--fmad=false")
 PROBE = 'extern "C" __global__ void probe() {}\n'
 TENSOR_CORES = "#include <cuda_fp16.h>\n#include <mma.h>\n"
 
+SHT_NOBITS = 8
+"""The type of an ELF section that takes no bytes in the file."""
 
 GRID_WIDE = "GRID_WIDE"
 """Defined in programs whose blocks wait for one another: a cooperative launch runs all of them at once."""
@@ -71,9 +74,30 @@ class Compiler:
             program, _ = self._cupy.cuda.compiler.compile_using_nvrtc(text, options)
             self._folder.mkdir(parents=True, exist_ok=True)
             draft = path.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_bytes(program)
+            draft.write_bytes(whole(program))
             draft.replace(path)
         return path
+
+
+def whole(program: bytes) -> bytes:
+    """The program with the last byte that CuPy's getCUBIN cuts off, a NUL, where the ELF headers ask for it.
+
+    A driver that is given a file sees its length; CuPy's own loader gives it a C string, which ends with that NUL.
+    """
+    return program + bytes(max(elf_size(program) - len(program), 0))
+
+
+def elf_size(program: bytes) -> int:
+    """How many bytes an ELF file's program and section headers and its sections take; 0 for what is no such file."""
+    if program[:6] != b"\x7fELF\2\1" or len(program) < 64:  # 64 bits, little-endian
+        return 0
+    segments, sections = struct.unpack_from("<QQ", program, 32)
+    segment_bytes, segment_count, section_bytes, section_count = struct.unpack_from("<4H", program, 54)
+    ends = [segments + segment_bytes * segment_count, sections + section_bytes * section_count]
+    for header in range(sections, min(ends[1], len(program) - section_bytes + 1), section_bytes or 1):
+        kind, _, _, offset, size = struct.unpack_from("<I4Q", program, header + 4)
+        ends += [offset + size] if kind != SHT_NOBITS else []
+    return max(ends)
 
 
 def header_folders(cupy: Any) -> Iterator[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from tflgpu.debug import LAUNCHES, say
+from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.device import Call, Device
 from tflgpu.delegates.launch import Launch
 
@@ -22,14 +21,12 @@ TURNS = 5
 class Tuner:
     """The choices made so far for one device.
 
-    identity: the device, its driver and precision, to which a choice belongs. folder: where choices are kept; None
-    keeps them in memory only.
+    identity: the device, its driver and precision, to which a choice belongs. cache: where choices are kept.
     """
 
-    def __init__(self, identity: str, folder: Path | None = None):
-        key = hashlib.sha256(identity.encode()).hexdigest()
-        self._path = None if folder is None else folder / f"{key}.tuned.json"
-        self._chosen = _read(self._path)
+    def __init__(self, identity: str, cache: ProgramCache = NOWHERE):
+        self._identity, self._cache = f"choices among variants\n{identity}", cache
+        self._chosen = self._kept()
         self.measured: list[dict[str, float]] = []
         """Microseconds of each variant that runs, by what it is, for every launch that this process has tried."""
 
@@ -46,26 +43,12 @@ class Tuner:
         return variants[self._chosen[key]]
 
     def _keep(self) -> None:
-        """Writes the choices whole or not at all; where they cannot be written they are made again next time."""
-        if self._path is None:
-            return
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._path.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(json.dumps(self._chosen, indent=1, sort_keys=True))
-            draft.replace(self._path)
-        except OSError:
-            pass
+        """Adds the choices to those kept meanwhile by other processes."""
+        self._cache.put(self._identity, json.dumps({**self._kept(), **self._chosen}).encode())
 
-
-def _read(path: Path | None) -> dict[str, int]:
-    """The choices in a file; none where there is no such file or it is damaged."""
-    try:
-        found = {} if path is None else json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    good = isinstance(found, dict) and all(isinstance(choice, int) for choice in found.values())
-    return found if good else {}
+    def _kept(self) -> dict[str, int]:
+        found: dict[str, int] = json.loads(self._cache.get(self._identity) or b"{}")
+        return found
 
 
 def _key(launch: Launch) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 
-from tflgpu.delegates.opencl.device import OpenClDevice, cache_folder, find_device
+from tflgpu.delegates.cache import ProgramCache, cache_folder
+from tflgpu.delegates.opencl.device import OpenClDevice, find_device
 
 GUARD = 256
 POISON = 0xA5
@@ -21,7 +22,7 @@ class GuardedDevice(OpenClDevice):
         self._wholes: list[tuple[cl.Buffer, int]] = []
         self._inside: dict[int, cl.Buffer] = {}
         self._uploaded: set[int] = set()
-        super().__init__(find_device(device), cache_folder(""))
+        super().__init__(find_device(device), ProgramCache(cache_folder("", "opencl")))
         if cpu is not None and cpu != self.limits.cpu:
             self.limits = replace(self.limits, cpu=cpu, vector=8, dot=False, assembly=False)
 

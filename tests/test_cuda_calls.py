@@ -17,6 +17,7 @@ from nvrtc import ARCHITECTURES
 from oracle import one_op
 
 import tflgpu
+from tflgpu.delegates.cache import NOWHERE
 from tflgpu.delegates.cuda.compiler import GRID_WIDE, Compiler, header_folders
 from tflgpu.delegates.cuda.cublas import DEFAULT_ALGORITHM, F16, F32, FUNCTIONS, I8, KINDS, functions
 from tflgpu.delegates.cuda.device import CudaDevice
@@ -77,7 +78,7 @@ def calls_of_a_session() -> list[Call]:
     """What a device asks of CuPy while it is made, runs models, binds arrays, and fails."""
     calls: list[Call] = []
     device = CudaDevice(Recorder(Emulator(), "cupy", calls), precision="fp16")
-    device.autotune(None)
+    device.autotune()
     delegate = GpuDelegate("cuda", device, Limits())
     spec = {"type": "FLOAT32", "shape": [4, 8]}
     weights = np.ones((5, 8), np.float32)
@@ -229,7 +230,7 @@ TWICE = 'extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2; }'
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_file_of_a_program_is_as_long_as_its_elf_headers_say(architecture: int, compile_for: Any) -> None:
-    compiler = Compiler(compile_for(architecture), None)  # whose end is that of its files
+    compiler = Compiler(compile_for(architecture), NOWHERE)  # whose end is that of its files
     program = Path(compiler.function(TWICE, "twice").path).read_bytes()
     assert program[:4] == b"\x7fELF"
     segments, sections = struct.unpack_from("<QQ", program, 32)
@@ -241,7 +242,7 @@ def test_the_file_of_a_program_is_as_long_as_its_elf_headers_say(architecture: i
 
 def test_cupys_nvrtc_makes_programs_and_the_headers_of_tensor_cores_are_found(compile_for: Any) -> None:
     cuda, without_driver = cupy.cuda, compile_for(90)
-    found = Compiler(without_driver, None)
+    found = Compiler(without_driver, NOWHERE)
     if list(header_folders(without_driver)) != [""]:
         assert found.find_headers() == "" or "cannot open" in found.find_headers()
     text = TWICE

@@ -137,15 +137,19 @@ def test_compiled_programs_are_kept_on_disk_and_a_broken_one_is_replaced(tmp_pat
 
 
 def test_a_kept_program_without_the_kernel_is_replaced(device: Any, tmp_path: Any) -> None:
+    from tflgpu.delegates.cache import ProgramCache
     from tflgpu.delegates.opencl.device import OpenClDevice
 
+    cache = ProgramCache(tmp_path)
     texts = [f"kernel void {name}(global float *x) {{ x[get_global_id(0)] = 1; }}" for name in ("one", "other")]
-    first = OpenClDevice(device._device, tmp_path)
+    first = OpenClDevice(device._device, cache)
     for text, name in zip(texts, ("one", "other"), strict=True):
         first.kernel(text, name)
-    paths = [first._cached(text) for text in texts]
-    paths[0].write_bytes(paths[1].read_bytes())
-    assert OpenClDevice(device._device, tmp_path).kernel(texts[0], "one").function_name == "one"
+    other = cache.get(first._key(texts[1]))
+    assert other is not None
+    cache.put(first._key(texts[0]), other)
+    assert OpenClDevice(device._device, cache).kernel(texts[0], "one").function_name == "one"
+    assert cache.get(first._key(texts[0])) not in (None, other)
 
 
 def test_text_that_does_not_compile_is_shown_with_its_line_numbers(device: Any, capfd: Any) -> None:

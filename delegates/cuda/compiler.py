@@ -11,11 +11,11 @@ import importlib.util
 import os
 import shutil
 import struct
-import tempfile
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tflgpu.delegates.cache import ProgramCache, process_folder, write_whole
 
 OPTIONS = ("-std=c++17", "--fmad=false")
 """A product and a sum round twice, as on the CPU, but where a kernel says fma."""
@@ -31,14 +31,11 @@ GRID_WIDE = "GRID_WIDE"
 
 
 class Compiler:
-    """For one device, the current one whenever a method is called. folder: where programs are kept; None: nowhere."""
+    """For one device, the current one whenever a method is called."""
 
-    def __init__(self, cupy: Any, folder: Path | None):
-        self._cupy = cupy
-        if folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="tflgpu-cuda-"))
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._folder = folder
+    def __init__(self, cupy: Any, cache: ProgramCache):
+        self._cupy, self._cache = cupy, cache
+        self._folder = process_folder(self, "tflgpu-cuda-")
         self._modules: dict[str, Any] = {}
         self._headers: tuple[str, ...] = ()
 
@@ -65,17 +62,17 @@ class Compiler:
         return kernel
 
     def _program(self, text: str) -> Path:
-        """The file of the program, which is made unless it is there."""
+        """A file of this process with the program, which is compiled unless it was kept."""
         device = self._cupy.cuda.Device()
         options = (*OPTIONS, *self._headers)
         key = "\n".join([str(device.compute_capability), str(self._cupy.cuda.nvrtc.getVersion()), *options, text])
         path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.cubin"
         if not path.exists():
-            program, _ = self._cupy.cuda.compiler.compile_using_nvrtc(text, options)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_bytes(whole(program))
-            draft.replace(path)
+            program = self._cache.get(key)
+            if program is None:
+                program = whole(self._cupy.cuda.compiler.compile_using_nvrtc(text, options)[0])
+                self._cache.put(key, program)
+            write_whole(path, program, sync=False)
         return path
 
 

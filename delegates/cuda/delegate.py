@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from tflgpu.delegates.cache import CACHE_OPTIONS, ProgramCache, cache_folder
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegation.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
@@ -21,7 +20,7 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "graphs": Option(True, boolean, "record a part with its copies as a CUDA graph and replay it"),
     "autotune": Option(False, boolean, "choose among kernels and cuBLAS by timing them; cache_dir keeps the choices"),
-    "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
+    **CACHE_OPTIONS,
     "profile": Option(False, boolean, "time each kernel, without graphs; delegate.device.times() has the sums"),
     "check": Option(False, boolean, "with the emulator: find races, bad addresses and uninitialised shared memory"),
 }
@@ -35,15 +34,16 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
     if read["device"] == "emulator":
         from tflgpu.delegates.emulator.device import Emulator
 
-        folder = cache_folder(read["cache_dir"], "cuda-emulator")
-        device = CudaDevice(Emulator(folder, read["check"]), 0, read["precision"], folder)
+        cache = ProgramCache(cache_folder(read["cache_dir"], "cuda-emulator"), read["cache_bytes"])
+        device = CudaDevice(Emulator(cache, read["check"]), 0, read["precision"], cache)
     else:
         number = ordinal(read["device"])
-        device = CudaDevice(cupy(), number, read["precision"], cache_folder(read["cache_dir"], "cuda"))
+        cache = ProgramCache(cache_folder(read["cache_dir"], "cuda"), read["cache_bytes"])
+        device = CudaDevice(cupy(), number, read["precision"], cache)
     device.graphs = read["graphs"] and not read["profile"]
     device.profile = read["profile"]
     if read["autotune"]:
-        device.autotune(cache_folder(read["cache_dir"], "cuda"))
+        device.autotune(cache)
     return GpuDelegate("cuda", device, read_limits(read))
 
 
@@ -73,11 +73,3 @@ def ordinal(text: str) -> int:
     if not text.isdigit():
         raise ValueError(f"cuda delegate: option device={text!r}: expected the number of a GPU, e.g. 0, or emulator")
     return int(text)
-
-
-def cache_folder(option: str, name: str) -> Path | None:
-    """Where what is made once is kept: option, or one of that name in the user's cache folder; None for "none"."""
-    if option:
-        return None if option.lower() == "none" else Path(option)
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(root) / "tflgpu" / name

@@ -6,13 +6,13 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tflgpu.delegates.autotune import Tuner
+from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.cuda.compiler import Compiler
 from tflgpu.delegates.cuda.cublas import Cublas
 from tflgpu.delegates.cuda.graph import BoundaryPart
@@ -34,7 +34,7 @@ class CudaDevice:
 
     dialect = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh", types="types.cuh")
 
-    def __init__(self, cupy: Any, number: int = 0, precision: str = "fp32", cache: Path | None = None):
+    def __init__(self, cupy: Any, number: int = 0, precision: str = "fp32", cache: ProgramCache = NOWHERE):
         self._cupy, self._cuda = cupy, cupy.cuda
         self.runtime = cupy.cuda.runtime
         self._check_number(number)
@@ -101,10 +101,10 @@ class CudaDevice:
         versions = self.runtime.driverGetVersion(), self.runtime.runtimeGetVersion()
         return f"{self.name}\ndriver {versions[0]}, runtime {versions[1]}\n{self.limits.precision}"
 
-    def autotune(self, folder: Path | None) -> None:
+    def autotune(self, cache: ProgramCache = NOWHERE) -> None:
         """From now on variants of a launch are timed, cuBLAS among them where it is installed, and the fastest taken.
 
-        folder: where choices are kept.
+        cache: where choices are kept.
         """
         try:
             with self.active():
@@ -112,7 +112,7 @@ class CudaDevice:
             self.limits = replace(self.limits, library=True)
         except (ImportError, OSError, AttributeError, RuntimeError, MemoryError) as error:
             self.notes.append(f"autotune does without cuBLAS: {str(error).splitlines()[0]}")
-        self.tuner = Tuner(f"{self.identity}\n{'cuBLAS' if self._cublas else ''}", folder)
+        self.tuner = Tuner(f"{self.identity}\n{'cuBLAS' if self._cublas else ''}", cache)
 
     @contextmanager
     def active(self) -> Iterator[None]:

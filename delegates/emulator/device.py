@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.emulator import cublas
 from tflgpu.delegates.emulator.programs import GLOBAL, CompileException, Programs, data_of
 from tflgpu.model.graph import Array
@@ -36,7 +37,7 @@ class OutOfMemoryError(MemoryError):
 class Emulator:
     """The namespace that stands for the module `cupy`. check: whether kernels' accesses to memory are watched."""
 
-    def __init__(self, cache: Path | None = None, check: bool = False):
+    def __init__(self, cache: ProgramCache = NOWHERE, check: bool = False):
         self.check = check
         self.programs = Programs(cache, check)
         stream = Stream()

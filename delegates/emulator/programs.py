@@ -9,9 +9,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
+
+from tflgpu.delegates.cache import ProgramCache, process_folder, write_whole
 
 HERE = Path(__file__).parent
 
@@ -36,11 +37,9 @@ def compiler() -> str:
 class Programs:
     """Programs compiled to shared libraries, kept on disk by their text."""
 
-    def __init__(self, cache: Path | None, check: bool):
-        if cache is None:
-            cache = Path(tempfile.mkdtemp(prefix="tflgpu-emulator-"))
-            weakref.finalize(self, shutil.rmtree, cache, ignore_errors=True)
-        self.cache, self.check = cache, check
+    def __init__(self, cache: ProgramCache, check: bool):
+        self._cache, self.check = cache, check
+        self._folder = process_folder(self, "tflgpu-emulator-")
         self._compiler = compiler()
         self._flags = ["-std=c++17", "-fPIC", "-shared", "-w", "-O2", *_processor_flags()]
         self._loaded: dict[tuple[str, tuple[str, ...], str], tuple[ctypes.CDLL, Path]] = {}
@@ -50,7 +49,7 @@ class Programs:
         text = (HERE / "runtime.cpp").read_text()
         built = self._built(text, [*check_flags, "-I", str(HERE)], soname=True)
         # Local, and linked to: one process may have the runtime with checks beside that without.
-        self._link = [f"-L{self.cache}", f"-l:{built.name}", "-Wl,-rpath,$ORIGIN"]
+        self._link = [f"-L{self._folder}", f"-l:{built.name}", "-Wl,-rpath,$ORIGIN"]
         self.runtime = _runtimes.setdefault(built.name, ctypes.CDLL(str(built)))
         self.runtime.emu_errors.restype = ctypes.c_char_p
 
@@ -70,11 +69,14 @@ class Programs:
 
     def _built(self, text: str, flags: Sequence[str], libraries: Sequence[str] = (), soname: bool = False) -> Path:
         key = "\n".join([self._salt, self._compiler, *self._flags, *flags[: flags.index("-I")], str(self.check), text])
-        path = self.cache / (hashlib.sha256(key.encode()).hexdigest()[:32] + ".so")
+        path = self._folder / (hashlib.sha256(key.encode()).hexdigest()[:32] + ".so")
         if path.exists():
             return path
-        self.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.cache) as folder:
+        kept = self._cache.get(key)
+        if kept is not None:
+            write_whole(path, kept, sync=False)
+            return path
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             source, library = Path(folder) / "program.cpp", Path(folder) / "program.so"
             source.write_text(text)
             command = [self._compiler, *self._flags, *flags, str(source), "-o", str(library), *libraries]
@@ -83,6 +85,7 @@ class Programs:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise CompileException(f"{' '.join(command)}\n{done.stderr[:8000]}")
+            self._cache.put(key, library.read_bytes())
             library.replace(path)
         return path
 

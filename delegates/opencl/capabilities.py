@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,16 @@ BYTE_TABLES = "-DBYTE_TABLES"
 """The build option for vectors.clh to look up bytes by assembly."""
 
 
+@cache
+def instructions() -> str:
+    """The sets of instructions that the host's processor says that it has; "" where it does not say."""
+    lines = CPU.read_text().splitlines() if CPU.exists() else []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
 def has(flag: str) -> bool:
     """Whether the host's processor says that it has a set of instructions."""
-    return CPU.exists() and f" {flag} " in CPU.read_text()
+    return flag in instructions().split()
 
 
 def multiplies_bytes(device: Device) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from platform import machine
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 import pyopencl as cl
 
 from tflgpu.delegates.autotune import Tuner
+from tflgpu.delegates.cache import CACHE_OPTIONS, NOWHERE, ProgramCache, cache_folder
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
@@ -34,7 +33,7 @@ OPTIONS: Mapping[str, Option] = {
         one_of("fp32", "fp16"),
         "products of floats: fp32; fp16, whose constant operands are kept as float16, summed in float32",
     ),
-    "cache_dir": Option("", str, "where compiled kernels are kept; none keeps them nowhere"),
+    **CACHE_OPTIONS,
     "autotune": Option(False, boolean, "choose among variants of kernels by timing them; cache_dir keeps the choices"),
     "profile": Option(False, boolean, "time each kernel; delegate.device.times() has the sums"),
 }
@@ -43,9 +42,7 @@ OPTIONS: Mapping[str, Option] = {
 def load(options: Mapping[str, Any]) -> GpuDelegate:
     """The OpenCL delegate. Raises ValueError for options that it does not know, and where no device fits."""
     read = read_options("opencl", options, OPTIONS)
-    if not writable(cache_folder("")):
-        cl._PYOPENCL_NO_CACHE = True  # else it raises where it cannot keep how it calls kernels
-    cache = cache_folder(read["cache_dir"])
+    cache = ProgramCache(cache_folder(read["cache_dir"], "opencl"), read["cache_bytes"])
     device = OpenClDevice(find_device(read["device"]), cache, read["profile"], read["precision"])
     if read["autotune"]:
         device.tuner = Tuner(f"{device.identity}\n{read['precision']}", cache)
@@ -103,29 +100,6 @@ def describe(device: cl.Device) -> str:
     return f"{kind} {device.name.strip()} ({device.platform.name.strip()}, {device.version.strip()})"
 
 
-def cache_folder(option: str) -> Path | None:
-    """Where compiled programs are kept: option, or the user's cache folder; None for "none"."""
-    if option:
-        return None if option.lower() == "none" else Path(option)
-    if sys.platform == "win32":
-        root = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
-    elif sys.platform == "darwin":
-        root = os.path.expanduser("~/Library/Caches")
-    else:
-        root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(root) / "tflgpu" / "opencl"
-
-
-def writable(folder: Path | None) -> bool:
-    """Whether the folder is there, or can be made, and written to."""
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder is not None and os.access(folder, os.W_OK)
-    except OSError:
-        return False
-
-
 SUBGROUPS = "-DSUBGROUPS"
 """The option with which prelude.clh reduces within sub-groups before it does in local memory."""
 
@@ -158,7 +132,9 @@ class OpenClDevice:
 
     dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh", "types.clh")
 
-    def __init__(self, device: cl.Device, cache: Path | None = None, profile: bool = False, precision: str = "fp32"):
+    def __init__(
+        self, device: cl.Device, cache: ProgramCache = NOWHERE, profile: bool = False, precision: str = "fp32"
+    ):
         self.name = describe(device)
         name_the_cpu(device.int_ptr, device.version)
         self.limits = replace(limits_of(device), precision=precision)
@@ -223,8 +199,7 @@ class OpenClDevice:
             return cl.Kernel(self._programs[text], name)
         except cl.Error as error:
             self._programs.pop(text, None)
-            if (kept := self._cached(text)) is not None:
-                kept.unlink(missing_ok=True)  # of a program that was called built, and has no kernels
+            self._cache.drop(self._key(text))  # a program that was called built, and has no kernels
             never_release(self._context, self._device.version)
             raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
 
@@ -283,34 +258,63 @@ class OpenClDevice:
             self._idle = True
 
     def _build(self, text: str, name: str) -> cl.Program:
-        path = self._cached(text)
-        if path is not None and path.exists():
-            try:
-                program = _built(cl.Program(self._context, [self._device], [path.read_bytes()]), [])
-                if _has(program, name):
-                    return program
-            except cl.Error:
-                pass
-            path.unlink(missing_ok=True)  # written by another version of the driver, or cut short
+        kept = self._kept(text, name)
+        if kept is not None:
+            return kept
         program = _built(cl.Program(self._context, text), self._build_options)
         if not _has(program, name):
             # PoCL found in its own cache what a process that was ended has left: for other options it looks anew.
             program = _built(cl.Program(self._context, text), [*self._build_options, f"-DANEW={os.getpid()}"])
-        if path is not None:
+        if self._cache.keeps:  # PoCL makes binaries when they are asked for, and crashes on some
             binaries: Any = program.get_info(cl.program_info.BINARIES)
-            _keep(path, binaries[0])
+            self._cache.put(self._key(text), binaries[0])
         return program
+
+    def _kept(self, text: str, name: str) -> cl.Program | None:
+        """The program as the driver wrote it; None where it was not kept, or the driver no longer takes it."""
+        binary = self._cache.get(self._key(text))
+        if binary is None:
+            return None
+        try:
+            program = _built(cl.Program(self._context, [self._device], [binary]), [])
+        except cl.Error:
+            return None
+        return program if _has(program, name) else None
 
     @property
     def identity(self) -> str:
-        """What a compiled program belongs to: the device, its driver, and how it is asked to compile."""
-        return "\n".join([self.name, self._device.driver_version, *self._build_options])
+        """What a compiled program belongs to: the device, its driver, a CPU's instructions, and the build options."""
+        instructions = capabilities.instructions() if self.limits.cpu else ""
+        return "\n".join([self.name, self._device.driver_version, instructions, *self._build_options])
 
-    def _cached(self, text: str) -> Path | None:
-        if self._cache is None:
-            return None
-        key = f"{self.identity}\n{text}"
-        return self._cache / (hashlib.sha256(key.encode()).hexdigest() + ".bin")
+    def _key(self, text: str) -> str:
+        return f"{self.identity}\n{text}"
+
+
+class NoInvokers:
+    """Stands for pyopencl's database of pickles of how kernels are called, which needs a sound disk with room.
+
+    To make such a thing anew takes 0.1 ms more than to find it there.
+    """
+
+    def __getitem__(self, key: object) -> object:
+        raise KeyError(key)
+
+    def store_if_not_present(self, key: object, value: object) -> None:
+        """It is not kept."""
+
+
+def _keep_no_invokers() -> None:
+    """Makes pyopencl neither read nor write its database, in this process."""
+    asked, cl._PYOPENCL_NO_CACHE = cl._PYOPENCL_NO_CACHE, True  # else the import opens it
+    try:
+        from pyopencl import invoker
+    finally:
+        cl._PYOPENCL_NO_CACHE = asked
+    invoker.invoker_cache = NoInvokers()  # type: ignore[assignment]
+
+
+_keep_no_invokers()  # here, where only one thread can be
 
 
 def _built(program: cl.Program, options: Sequence[str]) -> cl.Program:
@@ -323,17 +327,6 @@ def _built(program: cl.Program, options: Sequence[str]) -> cl.Program:
 def _has(program: cl.Program, name: str) -> bool:
     names: Any = program.get_info(cl.program_info.KERNEL_NAMES)
     return name in str(names).split(";")
-
-
-def _keep(path: Path, binary: bytes) -> None:
-    """Writes the file whole or not at all; a cache that cannot be written is none."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_bytes(binary)
-        draft.replace(path)
-    except OSError:
-        pass
 
 
 def shares_memory(device: cl.Device) -> bool:

@@ -1,13 +1,15 @@
+import os
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
+import tflgpu.interpreter as interpreter_module
 from tflgpu.interpreter import InterpreterWithCustomOps
 from tflgpu.model.builder import ModelBuilder
 from tflgpu.ops.custom.custom import custom_op
-from tflgpu.runtime import threads
-from tflgpu.runtime.threads import BlasLimit, blas_threads
+from tflgpu.runtime.threads import BlasLimit, blas_threads, usable_processors
 
 
 @pytest.fixture
@@ -35,14 +37,57 @@ def interpreter_that_tells(num_threads, seen):
     return InterpreterWithCustomOps([op], model_content=m.build(), num_threads=num_threads)
 
 
-@pytest.mark.parametrize(("num_threads", "during"), [(1, 1), (2, 2), (None, 2)])
-def test_num_threads_limits_blas_while_the_model_runs(two_threads, num_threads, during):
+@pytest.mark.parametrize(("num_threads", "during"), [(1, 1), (2, 2), (None, 1), (1000, 2)])
+def test_blas_has_one_thread_unless_more_are_asked_for_and_no_more_than_processors(
+    two_threads, monkeypatch, num_threads, during
+):
+    monkeypatch.setattr(interpreter_module, "usable_processors", lambda: 2)
     seen = []
     interpreter = interpreter_that_tells(num_threads, seen)
     interpreter.allocate_tensors()
     seen.clear()
     interpreter.invoke()
     assert (seen, blas_threads()) == ([during], 2)
+
+
+def test_the_limit_holds_in_a_thread_that_was_not_the_first_to_set_it(two_threads):
+    seen = []
+    interpreter = interpreter_that_tells(None, seen)
+    interpreter.allocate_tensors()
+    seen.clear()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(interpreter.invoke).result()
+    assert (seen, blas_threads()) == ([1], 2)
+
+
+@pytest.mark.parametrize(
+    ("files", "usable"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"pod/cpu.max": "50000 100000\n", "cpu.max": "400000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/pod/cpu.cfs_quota_us": "200000\n", "cpu/pod/cpu.cfs_period_us": "100000\n"}, 2),
+    ],
+)
+def test_processors_are_counted_by_affinity_and_by_the_quota_of_each_cgroup(tmp_path, monkeypatch, files, usable):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    first = any("cfs" in name for name in files)
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/m\n" + ("3:cpu,cpuacct:/pod\n" if first else "0::/pod\n"))
+    for name, text in files.items():
+        (tmp_path / "sys/fs/cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys/fs/cgroup" / name).write_text(text)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 8, raising=False)
+    assert usable_processors(tmp_path) == usable
+
+
+def test_processors_are_those_that_the_process_may_use():
+    asked = "from tflgpu.runtime.threads import usable_processors; print(usable_processors())"
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("no affinity to set on this system")
+    bound = f"import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {asked}"
+    assert subprocess.run([sys.executable, "-c", bound], capture_output=True, check=True).stdout == b"1\n"
 
 
 def test_of_overlapping_limits_the_last_one_still_entered_holds(two_threads):
@@ -52,17 +97,3 @@ def test_of_overlapping_limits_the_last_one_still_entered_holds(two_threads):
         act()
         seen.append(blas_threads())
     assert seen == [1, 2, 2, 1, 1, 2]
-
-
-def test_without_threadpoolctl_num_threads_does_nothing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    threads._blas.cache_clear()
-    try:
-        seen = []
-        interpreter = interpreter_that_tells(1, seen)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(0, np.ones(1, np.float32))
-        interpreter.invoke()
-        assert seen[-1] is None
-    finally:
-        threads._blas.cache_clear()

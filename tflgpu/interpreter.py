@@ -26,6 +26,7 @@ from tflgpu.runtime.list_writes import with_list_writes
 from tflgpu.runtime.plan import Observer
 from tflgpu.shapes import DelegateError
 from tflgpu.signature_runner import SignatureRunner
+from tflgpu.threads import usable_processors
 from tflgpu.values import from_caller, to_caller
 
 
@@ -50,8 +51,8 @@ class Interpreter:
 
     model_path: the file, which is mapped and not copied; or model_content: its bytes, which must not change.
     experimental_delegates: from `load_delegate`; the first that can take a node gets it.
-    num_threads: an int >= 1: the threads of matrix products while this interpreter prepares or runs, for the process.
-        That takes threadpoolctl (`pip install 'tflgpu[threads]'`). Without either, NumPy's BLAS decides.
+    num_threads: an int >= 1: the threads of matrix multiplies while this interpreter prepares or runs. As in LiteRT it
+        is 1 unless given; more than the processors that the process may use are taken for these.
     experimental_op_resolver_type: checked; see OpResolverType.
     experimental_preserve_all_tensors: every tensor keeps memory of its own, so that `get_tensor` works on all of them.
     The other experimental arguments steer XNNPACK in TensorFlow Lite; they are taken and have no effect here.
@@ -96,7 +97,8 @@ class Interpreter:
         self._session = Session(self._model, ops, self._delegates, experimental_preserve_all_tensors, _observe)
         self._graphs = self._session.graphs
         self._loans = Loans()
-        self._exclusive = Exclusive(self._loans, num_threads)
+        threads = 1 if num_threads in (None, 1) else min(num_threads, usable_processors())
+        self._exclusive = Exclusive(self._loans, threads)
         if any(hasattr(delegate, "claim") for delegate in self._delegates):
             self._apply_delegates()
 

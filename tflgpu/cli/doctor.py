@@ -18,12 +18,12 @@ from tflgpu.delegation.delegate import BUILT_IN, ENTRY_POINTS
 _PACKAGES = {
     "numpy": ("the CPU executor", "pip install tflgpu"),
     "flatbuffers": ("reading models", "pip install tflgpu"),
+    "threadpoolctl": ("num_threads on the CPU", "pip install tflgpu"),
     "pyopencl": ("the OpenCL delegate", "pip install 'tflgpu[opencl]'"),
     "pocl-binary-distribution": ("OpenCL on the CPU", "pip install 'tflgpu[opencl]'"),
     "intel-opencl-rt": ("OpenCL on the CPU, Intel's", "pip install 'tflgpu[opencl-intel]'"),
     "cupy-cuda12x": ("the CUDA delegate, CUDA 12", "pip install 'tflgpu[cuda12]'"),
     "cupy-cuda13x": ("the CUDA delegate, CUDA 13", "pip install 'tflgpu[cuda13]'"),
-    "threadpoolctl": ("num_threads on the CPU", "pip install 'tflgpu[threads]'"),
     "ai-edge-litert": ("comparing with LiteRT", "pip install 'tflgpu[interop]'"),
     "ml_dtypes": ("bfloat16 tensors", "pip install 'tflgpu[interop]'"),
     "pillow": ("images as inputs of tflgpu run", "pip install 'tflgpu[cli]'"),

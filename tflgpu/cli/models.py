@@ -29,7 +29,7 @@ DelegateOptions = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--num-threads", "--num_threads", help="Of matrix products on the CPU; needs threadpoolctl."),
+    typer.Option("--num-threads", "--num_threads", help="Of matrix multiplies on the CPU; 1 unless given."),
 ]
 Inputs = Annotated[
     list[str] | None,

@@ -17,15 +17,15 @@ _VIEW_ALIVE = """There is at least 1 reference to internal data
 
 
 class Exclusive:
-    """A context for one call at a time, in which NumPy does not warn and BLAS keeps to `num_threads`, if given.
+    """A context for one call at a time, in which NumPy does not warn and BLAS keeps to `num_threads`.
 
     Entering raises RuntimeError while another thread is within, or a view of the interpreter's memory alive.
     """
 
-    def __init__(self, loans: Loans, num_threads: int | None):
+    def __init__(self, loans: Loans, num_threads: int):
         self._loans = loans
         self._busy = threading.Lock()
-        self._limit = None if num_threads is None else BlasLimit(num_threads)
+        self._limit = BlasLimit(num_threads)
 
     def beside_views(self) -> Exclusive:
         """The same context, but that views do not keep anyone out."""
@@ -41,11 +41,9 @@ class Exclusive:
         # Infinities, NaN and wrapping integers are results, not faults; NumPy would warn of each.
         self._silence = np.errstate(all="ignore")
         self._silence.__enter__()
-        if self._limit is not None:
-            self._limit.__enter__()
+        self._limit.__enter__()
 
     def __exit__(self, *error: object) -> None:
-        if self._limit is not None:
-            self._limit.__exit__()
+        self._limit.__exit__()
         self._silence.__exit__(None, None, None)
         self._busy.release()

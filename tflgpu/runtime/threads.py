@@ -1,33 +1,96 @@
-"""How many threads the matrix products of NumPy's BLAS may take, where threadpoolctl is installed to say so."""
+"""How many threads NumPy's BLAS takes, and how many this process may use."""
 
 from __future__ import annotations
 
+import ctypes
+import itertools
+import math
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
+
+import threadpoolctl
+
+
+class _Quiet(threadpoolctl.ThreadpoolController):
+    """Does not warn that a process has two OpenMP runtimes: that is none of our doing."""
+
+    def _warn_if_incompatible_openmp(self) -> None:
+        pass
+
+
+class _DirectOpenBlas:
+    """OpenBLAS with threads of its own, without threadpoolctl's rule that only the first thread may set their number.
+
+    The calls keep the GIL: they are too short to be worth giving it up.
+    """
+
+    def __init__(self, library: Any):
+        functions = ctypes.PyDLL(library.filepath)
+        affixes = itertools.product(("", "scipy_"), ("", "64_", "_64"))
+        before, after = next((b, a) for b, a in affixes if hasattr(functions, f"{b}openblas_get_num_threads{a}"))
+        self.get_num_threads = getattr(functions, f"{before}openblas_get_num_threads{after}")
+        self.set_num_threads = getattr(functions, f"{before}openblas_set_num_threads{after}")
 
 
 @cache
 def _blas() -> Any:
-    """NumPy's BLAS, as threadpoolctl steers it; None where that is not installed or does not know the library."""
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return None
-    found = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
-    return next((library for library in found if "numpy" in library.filepath), next(iter(found), None))
+    """NumPy's BLAS, with get_num_threads and set_num_threads; None where threadpoolctl does not know the library."""
+    found = [library for library in _Quiet().lib_controllers if library.user_api == "blas"]
+    blas = next((library for library in found if "numpy" in library.filepath), next(iter(found), None))
+    if blas is not None and blas.internal_api == "openblas" and blas.threading_layer == "pthreads":
+        return _DirectOpenBlas(blas)
+    return blas
 
 
 def blas_threads() -> int | None:
-    """The threads that NumPy's BLAS takes now, or None where threadpoolctl is missing or does not know it."""
+    """The threads that NumPy's BLAS takes now, or None where threadpoolctl does not know it."""
     blas = _blas()
     return None if blas is None else int(blas.get_num_threads())
+
+
+def usable_processors(root: Path = Path("/")) -> int:
+    """How many processors this process may use: by its affinity, Python's own setting and its cgroups' quotas."""
+    if hasattr(os, "process_cpu_count"):  # Python 3.13
+        count = os.process_cpu_count() or 1
+    else:
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([count, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The processors' time per time that each cgroup around this process allows, of version 1 or 2."""
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            mounted = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+            inner = PurePosixPath(path).relative_to("/")
+            for folder in (inner, *inner.parents):
+                with suppress(OSError, ValueError):  # no such file, or "max"
+                    yield _quota(mounted / folder, controllers != "")
+
+
+def _quota(cgroup: Path, first_version: bool) -> float:
+    """One cgroup's quota. Raises OSError or ValueError where it has none."""
+    if first_version:
+        quota, period = ((cgroup / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+    else:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    if int(quota) <= 0:
+        raise ValueError(f"{cgroup} has no quota")
+    return int(quota) / int(period)
 
 
 class BlasLimit:
     """While it is entered, NumPy's BLAS takes `count` threads; afterwards as many as before.
 
-    Without threadpoolctl it does nothing. BLAS has one number for the process: where limits of several threads overlap,
+    BLAS has one number for the process: where limits of several threads overlap,
     the one entered last of those still in force holds for all.
     """
 

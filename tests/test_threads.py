@@ -1,12 +1,14 @@
+import itertools
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 import tflgpu.interpreter as interpreter_module
-from tflgpu.interpreter import InterpreterWithCustomOps
+from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps
 from tflgpu.model.builder import ModelBuilder
 from tflgpu.ops.custom.custom import custom_op
 from tflgpu.runtime.threads import BlasLimit, blas_threads, usable_processors
@@ -17,10 +19,14 @@ def two_threads():
     """BLAS on two threads; skipped where threadpoolctl does not steer it."""
     if blas_threads() is None:
         pytest.skip("threadpoolctl does not know NumPy's BLAS here")
-    with BlasLimit(2):
+    limit, owner = BlasLimit(2), object()
+    limit.enter(owner)
+    try:
         if blas_threads() != 2:
             pytest.skip("NumPy's BLAS has one thread here")
         yield
+    finally:
+        limit.leave(owner)
 
 
 def interpreter_that_tells(num_threads, seen):
@@ -93,7 +99,57 @@ def test_processors_are_those_that_the_process_may_use():
 def test_of_overlapping_limits_the_last_one_still_entered_holds(two_threads):
     one, other = BlasLimit(1), BlasLimit(2)
     seen = []
-    for act in (one.__enter__, other.__enter__, one.__exit__, one.__enter__, other.__exit__, one.__exit__):
-        act()
+    for act, owner in (
+        *((one.enter, "a"), (other.enter, "b"), (one.leave, "a")),
+        *((one.enter, "c"), (other.leave, "b"), (one.leave, "c")),
+    ):
+        act(owner)
         seen.append(blas_threads())
     assert seen == [1, 2, 2, 1, 1, 2]
+
+
+def interrupted_at(number, call):
+    """Calls, with a KeyboardInterrupt at that line of tflgpu's that runs; whether there was such a line."""
+    lines = itertools.count(1)
+
+    def trace(frame, event, arg):
+        if "tflgpu" not in frame.f_code.co_filename or frame.f_code.co_filename == __file__:
+            return None
+        if event == "line" and next(lines) == number:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+@pytest.mark.parametrize("method", ["invoke", "allocate_tensors", "reset_all_variables"])
+def test_an_interrupt_at_any_line_leaves_nothing_locked_and_no_limit_or_silence_in_force(two_threads, method):
+    interpreter = abs_model()
+    for number in itertools.count(1):
+        was_interrupted = interrupted_at(number, getattr(interpreter, method))
+        assert (blas_threads(), np.geterr()["over"], len(BlasLimit._in_force)) == (2, "warn", 2)
+        interpreter.set_tensor(0, np.float32([-1]))
+        interpreter.invoke()
+        assert interpreter.get_tensor(1) == 1
+        if not was_interrupted:
+            assert number > 10
+            break
+
+
+def abs_model():
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "FLOAT32", [1]), g.tensor("y", "FLOAT32", [1])
+    g.node("ABS", [x], [y])
+    g.outputs(y)
+    interpreter = Interpreter(model_content=m.build())
+    interpreter.allocate_tensors()
+    return interpreter

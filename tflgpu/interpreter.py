@@ -24,9 +24,9 @@ from tflgpu.runtime.exclusive import Exclusive
 from tflgpu.runtime.executor import GraphRunner, Session
 from tflgpu.runtime.list_writes import with_list_writes
 from tflgpu.runtime.plan import Observer
+from tflgpu.runtime.threads import usable_processors
 from tflgpu.shapes import DelegateError
 from tflgpu.signature_runner import SignatureRunner
-from tflgpu.threads import usable_processors
 from tflgpu.values import from_caller, to_caller
 
 
@@ -114,13 +114,11 @@ class Interpreter:
 
     def allocate_tensors(self) -> None:
         """Prepares the model for the present input shapes. Raises RuntimeError where a node cannot be prepared."""
-        with self._exclusive:
-            self._graphs[0].allocate()
+        self._exclusive.run(self._graphs[0].allocate)
 
     def invoke(self) -> None:
         """Runs the model; its outputs can be read when this returns. Raises RuntimeError, naming the node."""
-        with self._exclusive:
-            self._graphs[0].invoke()
+        self._exclusive.run(self._graphs[0].invoke)
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """One dict an input, in the model's order: name, index, shape, shape_signature, dtype, quantization, …"""
@@ -207,7 +205,7 @@ class Interpreter:
         self._bind(self._graphs[0].graph.outputs, "output", operator.index(tensor_index), array, stream)
 
     def _bind(self, legal: Sequence[int], what: str, index: int, array: Any, stream: int) -> None:
-        with self._exclusive:
+        def bind() -> None:
             graph = self._graphs[0]
             if index not in legal:
                 raise ValueError(f"Tensor {index} is no {what} of the model; those are {list(legal)}.")
@@ -216,6 +214,8 @@ class Interpreter:
                 raise ValueError(f"{graph.specs[index]} has no fixed shape before the model runs; it cannot be bound.")
             known = None if array is None else bound(array, graph.specs[index], self._delegates, stream)
             graph.bind(index, known)
+
+        self._exclusive.run(bind)
 
     def resize_tensor_input(self, input_index: int, tensor_size: Any, strict: bool = False) -> None:
         """Gives an input another shape, from the next `allocate_tensors` on.
@@ -226,8 +226,8 @@ class Interpreter:
         shape = np.array(tensor_size, dtype=np.int32)
         if shape.ndim != 1:
             raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
-        with self._exclusive:
-            self._resize(self._graphs[0], operator.index(input_index), shape, strict)
+        index = operator.index(input_index)
+        self._exclusive.run(lambda: self._resize(self._graphs[0], index, shape, strict))
 
     def _resize(self, graph: GraphRunner, index: int, shape: Array, strict: bool) -> None:
         size = tuple(int(d) for d in shape)
@@ -236,9 +236,12 @@ class Interpreter:
 
     def reset_all_variables(self) -> None:
         """Sets every variable tensor of every subgraph to zero (its zero point where it is quantized)."""
-        with self._exclusive.beside_views():
+
+        def reset() -> None:
             for graph in self._graphs:
                 graph.reset_variables()
+
+        self._exclusive.beside_views().run(reset)
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
         """{signature key: {"inputs": names, "outputs": names}}, sorted by name."""

@@ -45,13 +45,16 @@ class SignatureRunner:
         for name in inputs:
             if name not in wanted:
                 raise ValueError(f"Invalid Input name ({name}) for SignatureDef")
-        with interpreter._exclusive:
+
+        def run() -> None:
             for name, array in inputs.items():
                 interpreter._resize(graph, wanted[name], np.array(array.shape, dtype=np.int32), False)
             graph.allocate()
             for name, array in inputs.items():
                 interpreter._set_tensor(graph, wanted[name], array)
             graph.invoke()
+
+        interpreter._exclusive.run(run)
         return {
             name: interpreter.get_tensor(index, self._subgraph_index)
             for name, index in sorted(self._signature.outputs.items())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from copy import copy
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,35 +16,50 @@ _VIEW_ALIVE = """There is at least 1 reference to internal data
       only hold the function returned from tensor() if you are using raw
       data access."""
 
+Result = TypeVar("Result")
+
 
 class Exclusive:
-    """A context for one call at a time, in which NumPy does not warn and BLAS keeps to `num_threads`.
+    """Runs one call at a time, in which NumPy does not warn and BLAS keeps to `num_threads`.
 
-    Entering raises RuntimeError while another thread is within, or a view of the interpreter's memory alive.
+    An interrupt at any line, of this file too, ends the call and leaves nothing held: what ends a call can be done
+    twice, and is done again where anything is raised.
     """
 
     def __init__(self, loans: Loans, num_threads: int):
         self._loans = loans
-        self._busy = threading.Lock()
+        self._holder: dict[str, object] = {}
         self._limit = BlasLimit(num_threads)
+        # Infinities, NaN and wrapping integers are results, not faults; NumPy would warn of each.
+        self._quietly = np.errstate(all="ignore")(_called)
 
     def beside_views(self) -> Exclusive:
-        """The same context, but that views do not keep anyone out."""
+        """The same, but that views do not keep anyone out."""
         other = copy(self)
         other._loans = Loans()
         return other
 
-    def __enter__(self) -> None:
+    def run(self, call: Callable[[], Result]) -> Result:
+        """What the call returns. Raises RuntimeError during another call, or while a view of the memory is alive."""
         if self._loans:
             raise RuntimeError(_VIEW_ALIVE)
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError("This interpreter is running in another thread; give each thread an interpreter.")
-        # Infinities, NaN and wrapping integers are results, not faults; NumPy would warn of each.
-        self._silence = np.errstate(all="ignore")
-        self._silence.__enter__()
-        self._limit.__enter__()
+        owner = object()
+        try:
+            if self._holder.setdefault("call", owner) is not owner:
+                raise RuntimeError("This interpreter is running in another thread; give each thread an interpreter.")
+            self._limit.enter(owner)
+            result: Result = self._quietly(call)
+            self._leave(owner)
+        except BaseException:
+            self._leave(owner)
+            raise
+        return result
 
-    def __exit__(self, *error: object) -> None:
-        self._limit.__exit__()
-        self._silence.__exit__(None, None, None)
-        self._busy.release()
+    def _leave(self, owner: object) -> None:
+        self._limit.leave(owner)
+        if self._holder.get("call") is owner:
+            del self._holder["call"]
+
+
+def _called(call: Callable[[], Result]) -> Result:
+    return call()

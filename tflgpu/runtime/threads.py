@@ -90,40 +90,49 @@ def _quota(cgroup: Path, first_version: bool) -> float:
 class BlasLimit:
     """While it is entered, NumPy's BLAS takes `count` threads; afterwards as many as before.
 
-    BLAS has one number for the process: where limits of several threads overlap,
-    the one entered last of those still in force holds for all.
+    BLAS has one number for the process: where limits of several threads overlap, the one entered last of those still in
+    force holds for all. An interrupt at any line leaves no limit in force, if `leave` is called after it.
     """
 
-    _lock = threading.Lock()
-    _in_force: ClassVar[list[int]] = []
+    _lock = threading.RLock()
+    _in_force: ClassVar[dict[object, int]] = {}
     """The number before any limit, and those of the limits entered, in order."""
 
     def __init__(self, count: int):
         self._count = count
         self._blas = _blas()
 
-    def __enter__(self) -> None:
-        blas, in_force = self._blas, self._in_force
-        if blas is None:
-            return
-        with self._lock:
-            if not in_force:
-                in_force.append(blas.get_num_threads())
-            if in_force[-1] != self._count:
-                blas.set_num_threads(self._count)
-            in_force.append(self._count)
+    def enter(self, owner: object) -> None:
+        if self._blas is not None:
+            self._change(owner, self._count)
 
-    def __exit__(self, *error: object) -> None:
+    def leave(self, owner: object) -> None:
+        """Ends the limit that `owner` entered; nothing where it has none."""
+        if owner in self._in_force:
+            self._change(owner, None)
+
+    def _change(self, owner: object, count: int | None) -> None:
+        try:
+            self._lock.acquire()
+            self._changed(owner, count)
+            self._lock.release()
+        except BaseException:
+            with suppress(RuntimeError):  # it was not acquired yet, or released already
+                self._lock.release()
+            raise
+
+    def _changed(self, owner: object, count: int | None) -> None:
         blas, in_force = self._blas, self._in_force
-        if blas is None:
-            return
-        with self._lock:
-            present = in_force[-1]
-            if present == self._count:
-                in_force.pop()
-            else:
-                del in_force[len(in_force) - 1 - in_force[::-1].index(self._count)]
-            if in_force[-1] != present:
-                blas.set_num_threads(in_force[-1])
+        present = blas.get_num_threads()
+        if not in_force:
+            in_force[BlasLimit] = present
+        if count is None:
+            wanted = next(number for key, number in reversed(in_force.items()) if key is not owner)
+        else:
+            wanted = in_force[owner] = count
+        if wanted != present:
+            blas.set_num_threads(wanted)
+        if count is None:
+            del in_force[owner]
             if len(in_force) == 1:
                 in_force.clear()

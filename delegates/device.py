@@ -82,5 +82,9 @@ class Device(Protocol):
     def sequence(self, calls: Sequence[Call]) -> Call:
         """The calls as one call; a device that can record and replay does so here."""
 
+    def with_own_queue(self) -> Device:
+        """The same device, its programs and choices, with another queue and memory: what one interpreter runs on, so
+        that interpreters of several threads may share a delegate."""
+
     def synchronize(self) -> None:
         """Returns when everything launched has run. Raises RuntimeError for what failed meanwhile."""

@@ -37,9 +37,9 @@ class GpuDelegate:
         self.model: Model | None = None
 
     def attach(self, model: Model, threads: int) -> GpuDelegate:
-        """The same for one interpreter, whose nodes may name graphs of its model."""
+        """The same for one interpreter, with a queue of its own; its nodes may name graphs of its model."""
         served = copy_of(self)
-        served.model = model
+        served.model, served.device = model, self.device.with_own_queue()
         return served
 
     def check(self, node: Node) -> None:
@@ -70,7 +70,7 @@ class GpuDelegate:
         run = device.sequence(compilation.calls())
         check = compilation.fault_check()
 
-        step = between_copies(device, reads, writes, run)
+        step = or_else(between_copies(device, reads, writes, run), device.synchronize)  # before its buffers may go
         if compilation.counters is not None:
             step = or_else(step, compilation.after_failure)
         if check is not None:

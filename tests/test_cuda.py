@@ -16,6 +16,8 @@ from more_delegate_cases import MORE_CASES
 from oracle import assert_same, one_op, tflgpu_run
 
 import tflgpu
+from tflgpu.delegates.cuda import cublas
+from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.emulator.programs import compiler
 from tflgpu.delegation.delegate import load_delegate
 from tflgpu.model.builder import ModelBuilder
@@ -152,12 +154,14 @@ def test_the_fastest_variant_is_taken_and_remembered(
 
 
 @on_emulator
-def test_a_variant_that_does_not_run_is_not_taken(tmp_path: Any) -> None:
+def test_a_variant_that_does_not_run_is_not_taken(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from cuda_cases import product
+
+    real = cublas.functions
+    monkeypatch.setattr(cublas, "functions", lambda m: real(m) | {"cublasGemmStridedBatchedEx": lambda *args: 15})
 
     case = product("p", "FLOAT32", 5, 36, 64)
     delegate = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": str(tmp_path)})
-    delegate.device._cublas._functions["cublasGemmStridedBatchedEx"] = lambda *args: 15
     model, values = case.model(), whole_numbers(case)
     assert_same(tflgpu_run(model, values, [delegate]), tflgpu_run(model, values))
 
@@ -251,12 +255,11 @@ def test_the_cpu_has_no_arrays_to_bind() -> None:
         interpreter.bind_input(0, OnDevice(aligned((2, 6))))
 
 
-def test_a_part_is_recorded_once_and_replayed_with_its_copies() -> None:
+def test_a_part_is_recorded_once_and_replayed_with_its_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     delegate = load_delegate("cuda", {"device": DEVICE})
-    device = delegate.device
     recordings: list[Any] = []
-    recorded = device.recorded
-    device.recorded = lambda run: recordings.append(run) or recorded(run)
+    recorded = CudaDevice.recorded
+    monkeypatch.setattr(CudaDevice, "recorded", lambda self, run: recordings.append(run) or recorded(self, run))
     interpreter = interpreter_of(chain(), delegate)
     first, last = ends(interpreter)
     for value in (1.0, 2.0, 3.0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +31,7 @@ VECTOR = 16
 
 
 class CudaDevice:
-    """One GPU and one stream on it. Satisfies device.Device; a buffer is a one-dimensional CuPy array of bytes."""
+    """One GPU and a stream on it. Satisfies device.Device; a buffer is a one-dimensional CuPy array of bytes."""
 
     dialect = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh", types="types.cuh")
 
@@ -66,6 +67,20 @@ class CudaDevice:
         self._pinned: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
         self._mirrored: dict[int, int] = {}
         self._external: set[int] = set()
+
+    def with_own_queue(self) -> CudaDevice:
+        other = copy(self)
+        with self._device:
+            other.stream = self._cuda.Stream(non_blocking=True)
+            other._pool = self._cuda.MemoryPool()  # whose memory is given back in the order of that stream
+        other._timing = self._timing.on(other.stream)
+        other._cublas = None if self._cublas is None else other._new_cublas()
+        other._pinned, other._mirrored, other._external = weakref.WeakValueDictionary(), {}, set()
+        return other
+
+    def _new_cublas(self) -> Cublas:
+        with self.active():
+            return Cublas(self._cupy, self.allocate, self.stream.ptr)
 
     def _check_number(self, number: int) -> None:
         count = self.runtime.getDeviceCount()
@@ -107,8 +122,7 @@ class CudaDevice:
         cache: where choices are kept.
         """
         try:
-            with self.active():
-                self._cublas = Cublas(self._cupy, self.allocate, self.stream.ptr)
+            self._cublas = self._new_cublas()
             self.limits = replace(self.limits, library=True)
         except (ImportError, OSError, AttributeError, RuntimeError, MemoryError) as error:
             self.notes.append(f"autotune does without cuBLAS: {str(error).splitlines()[0]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from tflgpu.delegates.device import Call
@@ -13,7 +14,7 @@ TURNS, REPEATS = 5, 8
 
 
 class Timing:
-    """Of one stream. cuda: the module cupy.cuda."""
+    """Of calls on one stream. cuda: the module cupy.cuda."""
 
     def __init__(self, cuda: Any, stream: Any):
         self._cuda, self._stream = cuda, stream
@@ -22,6 +23,12 @@ class Timing:
         self.traffic: dict[str, int] = {}
         """Bytes of the buffers that the runs so far were given, by name."""
         self._tuning = False
+
+    def on(self, stream: Any) -> Timing:
+        """The same record of times, for calls on another stream."""
+        other = copy(self)
+        other._stream, other._tuning = stream, False
+        return other
 
     def noted(self, name: str, call: Call, nbytes: int) -> Call:
         """The call, its time and its buffers' bytes noted under a name whenever it runs, but for a tuner's runs."""
@@ -40,8 +47,9 @@ class Timing:
         return timed_call
 
     def times(self) -> dict[str, tuple[int, float]]:
-        """Runs and milliseconds so far, by name. All that was put on the stream must be done."""
+        """Runs and milliseconds so far, by name. Waits for what is not done yet."""
         for name, start, end in self._events:
+            end.synchronize()
             runs, ms = self._times.get(name, (0, 0.0))
             self._times[name] = (runs + 1, ms + self._cuda.get_elapsed_time(start, end))
         self._events.clear()

@@ -130,17 +130,16 @@ class Stream:
     """Work is done when it is launched, or recorded while a capture is under way."""
 
     ptr = 0
-    current: Stream | None = None
 
     def __init__(self) -> None:
         self.recorded: list[Callable[[], None]] | None = None
 
     def __enter__(self) -> Stream:
-        self._before, Stream.current = Stream.current, self
+        _entered().append(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        Stream.current = self._before
+        _entered().pop()
 
     def do(self, work: Callable[[], None]) -> None:
         if self.recorded is None:
@@ -164,9 +163,17 @@ class Stream:
         return Graph(work)
 
 
+_of_thread = threading.local()
+
+
+def _entered() -> list[Stream]:
+    """The streams that this thread has entered; the last is its current one."""
+    streams: list[Stream] = _of_thread.__dict__.setdefault("streams", [])
+    return streams
+
+
 def _current() -> Stream:
-    assert Stream.current is not None
-    return Stream.current
+    return _entered()[-1]
 
 
 clock = time.perf_counter

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from platform import machine
 from typing import Any
@@ -21,9 +23,11 @@ from tflgpu.delegates.launch import Dialect, numbered
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
 from tflgpu.delegates.opencl import capabilities, intel
 from tflgpu.delegates.opencl.pocl import name_the_cpu, never_release
+from tflgpu.delegates.opencl.process_end import awaited, synchronized_at_end
 from tflgpu.delegation.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
 from tflgpu.memory import aligned_zeros
 from tflgpu.model.graph import Array
+from tflgpu.runtime.threads import locked
 
 OPTIONS: Mapping[str, Option] = {
     **LIMIT_OPTIONS,
@@ -128,7 +132,7 @@ class SharedBuffer(cl.Buffer):
 
 
 class OpenClDevice:
-    """One OpenCL device with one in-order queue. Satisfies device.Device."""
+    """One OpenCL device with an in-order queue. Satisfies device.Device."""
 
     dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh", "types.clh")
 
@@ -142,10 +146,9 @@ class OpenClDevice:
             self.limits = replace(self.limits, teams=False)
         self._device = device
         self._context = cl.Context([device])
-        flags: dict[str, Any] = {"properties": cl.command_queue_properties.PROFILING_ENABLE} if profile else {}
-        self.queue = cl.CommandQueue(self._context, **flags)
         self._cache = cache
         self._profile = profile
+        self.queue = self._new_queue()
         self._events: list[tuple[str, cl.Event]] = []
         self._times: dict[str, tuple[int, float]] = {}
         self._build_options = list(language(device))
@@ -156,6 +159,7 @@ class OpenClDevice:
         if self.limits.teams and sys.platform == "linux" and machine() == "x86_64":
             self._build_options.append(SCHED_YIELD)
         self._programs: dict[str, cl.Program] = {}
+        self._building = threading.RLock()
         self.tuner: Tuner | None = None
         if self.limits.cpu and self.limits.vector == LANES and "Intel" in device.platform.name:
             able = capabilities.multiplies_bytes(self)
@@ -164,6 +168,16 @@ class OpenClDevice:
             if not capabilities.looks_up_bytes(self):
                 self._build_options.remove(capabilities.BYTE_TABLES)
             self._events.clear()
+
+    def with_own_queue(self) -> OpenClDevice:
+        other = copy(self)
+        other.queue, other._idle = other._new_queue(), True
+        return other
+
+    def _new_queue(self) -> cl.CommandQueue:
+        flags: dict[str, Any] = {"properties": cl.command_queue_properties.PROFILING_ENABLE} if self._profile else {}
+        synchronized_at_end(self)
+        return cl.CommandQueue(self._context, **flags)
 
     def allocate(self, nbytes: int) -> cl.Buffer:
         try:
@@ -183,25 +197,32 @@ class OpenClDevice:
             self._wait()
             np.copyto(buffer.like(host), host)
         elif host.nbytes:
-            cl.enqueue_copy(self.queue, buffer, np.ascontiguousarray(host), is_blocking=True)
+            copy_and_wait(self.queue, buffer, np.ascontiguousarray(host))
 
     def download(self, buffer: cl.Buffer, host: Array) -> None:
         if isinstance(buffer, SharedBuffer):
             self._wait()
             np.copyto(host, buffer.like(host))
         elif host.nbytes:
-            cl.enqueue_copy(self.queue, host, buffer, is_blocking=True)
+            copy_and_wait(self.queue, host, buffer)
 
     def kernel(self, text: str, name: str) -> cl.Kernel:
         try:
-            if text not in self._programs:
-                self._programs[text] = self._build(text, name)
-            return cl.Kernel(self._programs[text], name)
+            return self._kernel(text, name)
         except cl.Error as error:
             self._programs.pop(text, None)
             self._cache.drop(self._key(text))  # a program that was called built, and has no kernels
             never_release(self._context, self._device.version)
             raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
+
+    @awaited
+    def _kernel(self, text: str, name: str) -> cl.Kernel:
+        return cl.Kernel(locked(self._building, lambda: self._program(text, name)), name)
+
+    def _program(self, text: str, name: str) -> cl.Program:
+        if text not in self._programs:
+            self._programs[text] = self._build(text, name)
+        return self._programs[text]
 
     def bind(self, kernel: cl.Kernel, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
         kernel.set_args(*args)
@@ -241,20 +262,20 @@ class OpenClDevice:
 
     def times(self) -> dict[str, tuple[int, float]]:
         """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
-        self.queue.finish()
         for name, event in self._events:
+            wait_for(event)
             runs, ms = self._times.get(name, (0, 0.0))
             self._times[name] = (runs + 1, ms + (event.profile.end - event.profile.start) * 1e-6)
         self._events.clear()
         return dict(self._times)
 
     def synchronize(self) -> None:
-        self.queue.finish()
+        finish(self.queue)
 
     def _wait(self) -> None:
         """Returns when no kernel runs, at no cost where none was launched since the last wait."""
         if not self._idle:
-            self.queue.finish()
+            finish(self.queue)
             self._idle = True
 
     def _build(self, text: str, name: str) -> cl.Program:
@@ -315,6 +336,21 @@ def _keep_no_invokers() -> None:
 
 
 _keep_no_invokers()  # here, where only one thread can be
+
+
+@awaited
+def finish(queue: cl.CommandQueue) -> None:
+    queue.finish()
+
+
+@awaited
+def wait_for(event: cl.Event) -> None:
+    event.wait()
+
+
+@awaited
+def copy_and_wait(queue: cl.CommandQueue, target: Any, source: Any) -> None:
+    cl.enqueue_copy(queue, target, source, is_blocking=True)
 
 
 def _built(program: cl.Program, options: Sequence[str]) -> cl.Program:

@@ -179,6 +179,10 @@ class GuardedDevice:
     def exchange(self, nbytes: int) -> Any:
         return self.allocate(nbytes)
 
+    def with_own_queue(self) -> GuardedDevice:
+        """Itself: all buffers are watched here."""
+        return self
+
     def slice(self, buffer: Any, offset: int, nbytes: int) -> Any:
         known = self._inside.get(id(buffer))
         if known is None:

@@ -7,13 +7,15 @@ import itertools
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import threadpoolctl
+
+Result = TypeVar("Result")
 
 
 class _Quiet(threadpoolctl.ThreadpoolController):
@@ -87,6 +89,22 @@ def _quota(cgroup: Path, first_version: bool) -> float:
     return int(quota) / int(period)
 
 
+def locked(lock: threading.RLock, call: Callable[[], Result]) -> Result:
+    """What the call returns, made while the lock is held; an interrupt at any line leaves it released.
+
+    A `with` statement does not do that: its last line comes after what it guards.
+    """
+    try:
+        lock.acquire()
+        result = call()
+        lock.release()
+    except BaseException:
+        with suppress(RuntimeError):  # it was not acquired yet, or released already
+            lock.release()
+        raise
+    return result
+
+
 class BlasLimit:
     """While it is entered, NumPy's BLAS takes `count` threads; afterwards as many as before.
 
@@ -112,14 +130,7 @@ class BlasLimit:
             self._change(owner, None)
 
     def _change(self, owner: object, count: int | None) -> None:
-        try:
-            self._lock.acquire()
-            self._changed(owner, count)
-            self._lock.release()
-        except BaseException:
-            with suppress(RuntimeError):  # it was not acquired yet, or released already
-                self._lock.release()
-            raise
+        locked(self._lock, lambda: self._changed(owner, count))
 
     def _changed(self, owner: object, count: int | None) -> None:
         blas, in_force = self._blas, self._in_force

@@ -108,26 +108,26 @@ def test_of_overlapping_limits_the_last_one_still_entered_holds(two_threads):
     assert seen == [1, 2, 2, 1, 1, 2]
 
 
-def interrupted_at(number, call):
-    """Calls, with a KeyboardInterrupt at that line of tflgpu's that runs; whether there was such a line."""
+def interrupted_at(number, call, error=KeyboardInterrupt):
+    """Calls, with an error at that line of tflgpu's that runs; whether there was such a line."""
     lines = itertools.count(1)
 
     def trace(frame, event, arg):
-        if "tflgpu" not in frame.f_code.co_filename or frame.f_code.co_filename == __file__:
+        if not frame.f_globals.get("__name__", "").startswith("tflgpu"):
             return None
         if event == "line" and next(lines) == number:
             sys.settrace(None)
-            raise KeyboardInterrupt
+            raise error
         return trace
 
     sys.settrace(trace)
     try:
         call()
-    except KeyboardInterrupt:
-        return True
+    except (error, RuntimeError):
+        pass
     finally:
         sys.settrace(None)
-    return False
+    return next(lines) > number
 
 
 @pytest.mark.parametrize("method", ["invoke", "allocate_tensors", "reset_all_variables"])

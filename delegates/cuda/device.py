@@ -289,13 +289,13 @@ class CudaDevice:
     def recorded(self, run: Call) -> Call:
         """run as a CUDA graph, whose replay this returns. Raises RuntimeError where it cannot be recorded."""
         with self.active():
-            self.stream.begin_capture()
             try:
+                self.stream.begin_capture()
                 run()
+                graph = self.stream.end_capture()
             except BaseException:
                 self._end_failed_capture()
                 raise
-            graph = self.stream.end_capture()
         device, stream = self._device, self.stream
 
         def replay() -> None:
@@ -305,7 +305,7 @@ class CudaDevice:
         return replay
 
     def _end_failed_capture(self) -> None:
-        with suppress(Exception):  # the capture was already void; what made it so is being raised
+        with suppress(Exception):  # the capture was void, or none; what made it so is being raised
             self.stream.end_capture()
 
     def synchronize(self) -> None:

@@ -101,6 +101,8 @@ class Plan:
             for step in steps:
                 step()
         except Exception as error:
+            if length_hint(steps) == len(self._made_by):
+                raise  # before the first node's
             raise failed(self._made_by[-1 - length_hint(steps)], "invoke", error) from error
         if self._next is None:
             return self

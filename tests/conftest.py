@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from devices import DEVICES, TestedDevice, tested_device
 from guests import INSTALLED, INTERPRETERS, google_interpreter
 
 
@@ -10,3 +11,9 @@ from guests import INSTALLED, INTERPRETERS, google_interpreter
 def google(request: pytest.FixtureRequest) -> Any:
     """Each of Google's interpreters that is installed; where none is, a skip that says how to get one."""
     return google_interpreter(request.param)
+
+
+@pytest.fixture(scope="session", params=DEVICES)
+def device(request: pytest.FixtureRequest) -> TestedDevice:
+    """Each device that kernels run on, beside the CPU."""
+    return tested_device(request.param)

@@ -31,12 +31,14 @@ def transposed(
     padding: str,
     seed: int,
     activation: str,
+    beyond: tuple[int, int] = (0, 0),
 ) -> tuple[bytes, list[np.ndarray]]:
+    """A model and its input. beyond: output rows and columns after those that the strides give, Keras's output_padding."""
     random = np.random.default_rng(seed)
     h, w, kh, kw, sh, sw, c, oc = sizes
     integer = x_type != "FLOAT32"
-    out_h = h * sh if padding == "SAME" else (h - 1) * sh + kh
-    out_w = w * sw if padding == "SAME" else (w - 1) * sw + kw
+    out_h = (h * sh if padding == "SAME" else (h - 1) * sh + kh) + beyond[0]
+    out_w = (w * sw if padding == "SAME" else (w - 1) * sw + kw) + beyond[1]
     per_channel = oc if x_type != "UINT8" else 1
     weight_scale = (random.random(per_channel) * 0.02 + 0.004).astype(F)
     x_scale = F(0.05)
@@ -71,6 +73,30 @@ def transposed(
 )
 def test_transpose_conv_follows_the_reference(x, weights, bias, sizes, padding, activation):
     same(*transposed(x, weights, bias, sizes, padding, 7, activation), atol=1e-4)
+
+
+PADDED = [
+    ((2, 2, 2, 2, 2, 2, 1, 1), (1, 1)),  # Keras's 2 x 2 -> 5 x 5: windows of one pixel
+    ((3, 5, 2, 3, 2, 3, 3, 5), (1, 0)),
+    ((3, 5, 2, 3, 2, 3, 3, 16), (0, 2)),
+    ((4, 3, 1, 1, 3, 2, 5, 4), (2, 1)),
+    ((4, 3, 3, 3, 2, 2, 5, 4), (1, 1)),
+    ((1, 1, 5, 2, 3, 2, 2, 3), (2, 1)),
+]
+"""Sizes of VALID convolutions, and rows and columns of output after those that the strides give."""
+
+
+@pytest.mark.parametrize(("x", "weights", "bias"), TRANSPOSED)
+@pytest.mark.parametrize(("sizes", "beyond"), PADDED)
+def test_output_padding_follows_the_reference(x, weights, bias, sizes, beyond):
+    same(*transposed(x, weights, bias, sizes, "VALID", 5, "NONE", beyond), atol=1e-4)
+
+
+@pytest.mark.parametrize(("x", "weights", "bias"), [t for t in TRANSPOSED if t[:2] != ("FLOAT32", "INT8")])
+@pytest.mark.parametrize(("sizes", "beyond"), PADDED)
+def test_output_padding_on_devices(x, weights, bias, sizes, beyond, device):
+    data, inputs = transposed(x, weights, bias, sizes, "VALID", 5, "NONE", beyond)
+    assert_same(device.run(data, inputs), tflgpu_run(data, inputs), rtol=1e-5, atol=1e-5)
 
 
 def test_transpose_conv_of_many_blocks():

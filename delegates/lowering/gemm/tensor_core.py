@@ -163,7 +163,7 @@ def _launch(layer: Layer, tiles: Tiles, slices: int, mma: int) -> Launch:
     defines: dict[str, Any] = {**tiles.defines, "LOAD": layer.loads}
     defines |= {"MMA": mma} if mma else {}
     defines |= {"WHOLE_WORDS": 1} if layer.codes and c % 4 == 0 else {}
-    if over.pointwise and c % lanes == 0:
+    if over.pointwise(h, w) and c % lanes == 0:
         defines["POINTWISE"] = 1
     elif c in COMMON_CHANNELS or c % 32 == 0:
         defines |= {"CHANNELS": c, "KERNEL_WIDTH": over.kw}
@@ -234,7 +234,7 @@ def _by_library(layer: Layer, limits: DeviceLimits) -> tuple[Launch, ...]:
     """By cuBLAS, and then a kernel for what becomes of the sums; none where it does not have the layer's arithmetic."""
     m, n, k = layer.m, layer.n, layer.k
     aligned = not layer.codes or ("UNSIGNED" not in layer.ways and k % 4 == 0 and n % 4 == 0)
-    if not layer.over.pointwise or not aligned:
+    if not layer.over.pointwise(*layer.image[1:3]) or not aligned:
         return ()
     sizes = cublas.Sizes(m, n, k, y_by_column=True)
     found = []

@@ -38,7 +38,7 @@ def dot_tiles(f: Filtering, limits: DeviceLimits, spread: Spread | None = None) 
     """The launch. spread: how many outputs each window makes, where it is not one."""
     x, matrix, out, over, finish = f.x, f.matrix, f.out, f.over, f.finish
     n, h, w, c = f.image
-    if over.pointwise and spread is None:  # a matrix product, whose rows lie side by side
+    if over.pointwise(h, w) and spread is None:  # a matrix product, whose rows lie side by side
         n, h, w, over = 1, 1, n * h * w, replace(over, oh=1, ow=n * h * w)
     by_sum, low = 0, int(matrix.weights.min(initial=0)) - matrix.zero_point
     if low < -128 or int(matrix.weights.max(initial=0)) - matrix.zero_point > 127:

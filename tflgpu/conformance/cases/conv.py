@@ -31,6 +31,8 @@ TRANSPOSED: tuple[tuple[Shape, Shape, Shape, tuple[int, int]], ...] = (
     ((2, 3, 3, 2), (2, 2), (2, 3, 3, 3), (1, 1)),
     ((1, 2, 2, 1), (4, 4), (1, 4, 4, 1), (2, 2)),
     ((1, 4, 3, 3), (3, 1), (1, 4, 6, 2), (1, 2)),
+    ((1, 2, 2, 1), (2, 2), (1, 5, 5, 1), (2, 2)),  # VALID with output padding: the last row and column are empty
+    ((2, 2, 3, 5), (1, 3), (2, 8, 10, 17), (3, 3)),
 )
 
 

@@ -35,10 +35,10 @@ class Window:
     def taps(self) -> int:
         return self.kh * self.kw
 
-    @property
-    def pointwise(self) -> bool:
-        """Whether each place is over one value of its own."""
-        return (self.kh, self.kw, self.sh, self.sw, self.top, self.left) == (1, 1, 1, 1, 0, 0)
+    def pointwise(self, h: int, w: int) -> bool:
+        """Whether the output pixels are those of an image of h x w, each over one of its own."""
+        size = self.kh, self.kw, self.sh, self.sw, self.top, self.left, self.oh, self.ow
+        return size == (1, 1, 1, 1, 0, 0, h, w)
 
     @property
     def columns(self) -> int:

@@ -1,6 +1,6 @@
 // reduce: out[i] = FINISH of the x[X_AT + K_AT], k < count, taken together by COMBINE from INIT on, for i < n.
 // A block of WIDTH work-items an output; one work-item an output where WIDTH is 1.
-// arg: out[i] = the first k at which x[X_AT + K_AT] is the BETTER of all.
+// arg: out[i] = the first k at which x[X_AT + K_AT] is the BETTER of all numbers; 0 where none is a number.
 
 #ifdef BETTER
 KERNEL arg(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count) {
@@ -11,7 +11,7 @@ KERNEL arg(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count) {
     i32 place = 0;
     for (i32 k = 1; k < count; k++) {
         X_T v = x[K_AT];
-        if (v BETTER best) {
+        if (v BETTER best || (best != best && v == v)) {
             best = v;
             place = k;
         }

@@ -49,3 +49,64 @@ def test_nan_is_never_chosen_before_a_number(op: str, depth: int, device: Tested
     ins, out = [{"type": "FLOAT32", "shape": x.shape}, np.int32(1)], {"type": "INT32", "shape": (2, 40)}
     data = one_op(op, ins, [out], output_type="INT32")
     assert_same(device.run(data, [x]), litert(data, [x]))
+
+
+SPECIAL = np.array(
+    [
+        *(nan, inf, -inf, 0.0, -0.0, 3.4028235e38, -3.4028235e38, 1e30, -1e30, 1e10, -1e10, 1e5, -1e5),
+        *(100, -100, 40, -40, 20, -20, 9.2, -9.2, 5.5, -5.5, 3, -3, 2, -2, 1, -1, 0.5, -0.5, 1e-42, -1e-42),
+        *(1.1754944e-38, -1.1754944e-38, 6.2831855, 8388609, 16777217, 33554432, 2147483520, 2147483648, -2147483648),
+    ],
+    F,
+)
+"""What functions treat apart: of every sign and size."""
+
+EVERYWHERE = np.concatenate([SPECIAL, np.linspace(-4, 4, 91, dtype=F), SPECIAL[::-1], SPECIAL[:7]])
+"""The same in first, middle and last places, of a length that fills no vectors."""
+
+UNARY: dict[str, dict[str, Any]] = {
+    **{op: {} for op in "ABS COS ELU EXP FLOOR HARD_SWISH LOG LOGISTIC NEG RELU RELU6 RELU_N1_TO_1 ROUND".split()},
+    **{op: {} for op in "RSQRT SIGN SIN SQRT SQUARE TANH CEIL RELU_0_TO_1".split()},
+    "LEAKY_RELU": {"alpha": 0.3},
+    "GELU": {"approximate": False},
+    "GELU approximate": {"approximate": True},
+}
+_NOT_IN_THE_REFERENCE_RESOLVER = ("CEIL", "ELU", "ROUND")
+
+
+def floats(*shape: int) -> dict[str, Any]:
+    return {"type": "FLOAT32", "shape": shape}
+
+
+def agree(data: bytes, inputs: list[Any], device: TestedDevice, resolver: str = "BUILTIN_REF") -> None:
+    """The device, the CPU and LiteRT give one answer."""
+    want = litert(data, inputs, resolver)
+    with np.errstate(all="ignore"):
+        assert_same(tflgpu_run(data, inputs), want)
+    assert_same(device.run(data, inputs), want)
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_of_special_values(name: str, device: TestedDevice) -> None:
+    op = name.split()[0]
+    data = one_op(op, [floats(EVERYWHERE.size)], [floats(EVERYWHERE.size)], **UNARY[name])
+    optimized = op in _NOT_IN_THE_REFERENCE_RESOLVER
+    agree(data, [EVERYWHERE], device, "BUILTIN_WITHOUT_DEFAULT_DELEGATES" if optimized else "BUILTIN_REF")
+
+
+BINARY = "ADD SUB MUL DIV ATAN2 POW PRELU SQUARED_DIFFERENCE MAXIMUM MINIMUM FLOOR_MOD".split()
+COMPARISONS = "EQUAL NOT_EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL".split()
+
+
+@pytest.mark.parametrize("op", [*BINARY, *COMPARISONS])
+def test_functions_of_pairs_of_special_values(op: str, device: TestedDevice) -> None:
+    x, y = (grid.reshape(-1) for grid in np.meshgrid(SPECIAL, SPECIAL))
+    out = {"type": "BOOL" if op in COMPARISONS else "FLOAT32", "shape": x.shape}
+    options = {"fused_activation_function": "NONE"} if op in ("ADD", "SUB", "MUL", "DIV") else {}
+    agree(one_op(op, [floats(x.size), floats(x.size)], [out], **options), [x, y], device)
+
+
+def test_slopes_that_are_no_numbers_leave_what_is_not_negative(device: TestedDevice) -> None:
+    x = np.repeat(SPECIAL[:, None], 3, 1)
+    slopes = np.array([nan, inf, 0], F)
+    agree(one_op("PRELU", [floats(*x.shape), slopes], [floats(*x.shape)]), [x], device)

@@ -40,9 +40,11 @@ FLOAT_UNARY = {
     "TANH": "tanh(x)",
 }
 
+_TANH_OF = "0.79788456080286536f * (x + 0.044715f * x * x * x)"
 GELU = {
     False: "0.5f * x * erfc(-x * 0.70710678118654752f)",
-    True: "0.5f * x * (1.0f + tanh(0.79788456080286536f * (x + 0.044715f * x * x * x)))",
+    # Below -9.02 the hyperbolic tangent is -1 in float32. PoCL's is one unit above, which a large x must not multiply.
+    True: f"0.5f * x * ({_TANH_OF} < -9.02f ? 0.0f : 1.0f + tanh({_TANH_OF}))",
 }
 """By the option `approximate`."""
 

@@ -29,7 +29,6 @@ def _clamped(lo: float, hi: float) -> Callable[[Array, Array], object]:
 _positive_part = _clamped(0, np.inf)
 _negative_part = _clamped(-np.inf, 0)
 _to_17 = _clamped(-np.inf, 17)
-_to_20 = _clamped(0, 20)
 _to_6 = _clamped(0, 6)
 
 
@@ -70,9 +69,9 @@ def logistic(x: Array, y: Array) -> None:
 
 def gelu(x: Array, y: Array) -> None:
     """x / 2 * erfc(-x / sqrt(2)), as max(x, 0) - |x| / 2 * erfc(|x| / sqrt(2))."""
-    z = np.abs(x)
-    # From 20 on erfc is 0, and not multiplied with an infinity.
-    _to_20(z, z)
+    # From 20 on erfc is 0, which an infinity must not be multiplied with; -infinity is, and gives NaN.
+    z = np.minimum(x, _F(20))
+    np.abs(z, out=z)
     tail = z * _F(0.5)
     np.multiply(z, _F(np.sqrt(0.5)), out=z)
     q = np.empty_like(y)
@@ -91,8 +90,8 @@ def gelu_approximate(x: Array, y: Array) -> None:
     np.multiply(y, _F(np.sqrt(2 / np.pi)), out=y)
     np.tanh(y, out=y)
     np.add(y, _F(1), out=y)
-    np.multiply(y, x, out=y)
     np.multiply(y, _F(0.5), out=y)
+    np.multiply(y, x, out=y)
 
 
 def _gelu_of_codes(node: Node) -> CodeMap:
@@ -201,7 +200,9 @@ def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Ste
     alphas = ("INT8", "INT16") if x.type == "INT16" else (x.type,)
     require(alpha.type in alphas, f"PRELU: alpha of type {alpha.type} for {x.type}; supported: {', '.join(alphas)}. ")
     if x.dtype.kind == "f":
-        return blocked(_prelu_float, inputs, outputs[0], scratch=[x.dtype])
+        if alpha.data is None or not np.isfinite(alpha.data).all():
+            return blocked(_prelu_of_any, inputs, outputs[0])
+        return blocked(_prelu_of_finite, inputs, outputs[0], scratch=[x.dtype])
     scale, x_zero = quantized_unary.scale_and_zero_point(x)
     alpha_scale, alpha_zero = quantized_unary.scale_and_zero_point(alpha)
     y_scale, y_zero = quantized_unary.scale_and_zero_point(y)
@@ -224,7 +225,13 @@ def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Ste
     return blocked(codes, inputs, outputs[0], scratch=[np.int64] * 3)
 
 
-def _prelu_float(x: Array, alpha: Array, y: Array, scratch: Array) -> None:
+def _prelu_of_any(x: Array, alpha: Array, y: Array) -> None:
+    np.multiply(x, alpha, out=y)
+    np.copyto(y, x, where=x >= 0)
+
+
+def _prelu_of_finite(x: Array, alpha: Array, y: Array, scratch: Array) -> None:
+    """The same faster: 0 times a finite alpha is 0."""
     _negative_part(x, scratch)
     np.multiply(scratch, alpha, out=scratch)
     _positive_part(x, y)

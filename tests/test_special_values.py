@@ -110,3 +110,32 @@ def test_slopes_that_are_no_numbers_leave_what_is_not_negative(device: TestedDev
     x = np.repeat(SPECIAL[:, None], 3, 1)
     slopes = np.array([nan, inf, 0], F)
     agree(one_op("PRELU", [floats(*x.shape), slopes], [floats(*x.shape)]), [x], device)
+
+
+ZERO_POINTS = [("INT8", 5), ("INT8", -3), ("UINT8", 0), ("UINT8", 200), ("INT16", 0)]
+
+
+@pytest.mark.parametrize(("type", "zero_point"), ZERO_POINTS)
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_quantized_values_of_what_no_integer_holds(
+    type: str, zero_point: int, scale: float, device: TestedDevice
+) -> None:
+    out = {"type": type, "shape": EVERYWHERE.shape, "scale": scale, "zero_point": zero_point}
+    agree(one_op("QUANTIZE", [floats(EVERYWHERE.size)], [out]), [EVERYWHERE], device)
+
+
+@pytest.mark.parametrize(("type", "zero_point"), ZERO_POINTS)
+def test_quantized_values_by_channel_of_what_no_integer_holds(type: str, zero_point: int) -> None:
+    x = np.stack([EVERYWHERE, EVERYWHERE], -1)
+    out = {"type": type, "shape": x.shape, "scale": [1.0, 0.1], "zero_point": [zero_point] * 2, "axis": 1}
+    data = one_op("QUANTIZE", [floats(*x.shape)], [out], version=3)
+    assert_same(tflgpu_run(data, [x]), litert(data, [x]))
+
+
+@pytest.mark.parametrize("source", ["FLOAT32", "FLOAT64", "FLOAT16"])
+@pytest.mark.parametrize("target", "INT8 UINT8 INT16 UINT16 INT32 UINT32 INT64 BOOL".split())
+def test_integers_of_what_no_integer_holds(source: str, target: str, device: TestedDevice) -> None:
+    with np.errstate(over="ignore"):
+        x = EVERYWHERE.astype(source.lower())
+    data = one_op("CAST", [{"type": source, "shape": x.shape}], [{"type": target, "shape": x.shape}], version=9)
+    agree(data, [x], device)

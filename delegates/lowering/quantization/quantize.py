@@ -37,7 +37,8 @@ def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
     quotient = f"x / {scale}" if limits.exact_division else f"(f32)((f64)x / (f64){scale})"
     kind = np.iinfo(out.dtype)
     rounded = f"to_i32(round_away({quotient}))"
-    expression = f"clamp_i64((i64){rounded} + {out.zero_point}, {kind.min}, {kind.max})"
+    # In 32 bits, which the sum leaves where x does: the reference's answer on x86.
+    expression = f"clamp_i32((i32)((u32){rounded} + (u32)({out.zero_point})), {kind.min}, {kind.max})"
     return elementwise(expression, (x,), out, limits)
 
 

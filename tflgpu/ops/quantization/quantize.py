@@ -35,6 +35,8 @@ _OUTPUTS = {
 # The number below one half: adding one half itself would take the number below it up to 1.
 _HALF = np.array(np.nextafter(_F(0.5), _F(0)))
 _SIGN = np.array(1 << 31, np.uint32)
+# Below this no sum with a zero point leaves int32.
+_SUMS_FIT = _F(1 << 30)
 
 
 def _along_axis(values: Array, spec: TensorSpec) -> Array:
@@ -62,11 +64,15 @@ def _scale_and_zero_point(spec: TensorSpec) -> tuple[Array, Array]:
 
 
 def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
-    """y = the clamped code of x / scale, halves away from zero. NaN, undefined in the reference, gives some code."""
+    """y = the clamped quantized value of x / scale, halves away from zero.
+
+    What no int32 holds, NaN included, is INT32_MIN before the zero point is added in 32 bits, as in the x86 reference.
+    """
     scale, zero_point = _scale_and_zero_point(spec)
     per_channel = scale.ndim > 0
     require(not per_channel or spec.type in ("INT8", "UINT8", "INT16"), f"{spec} has one scale a channel. ")
-    lo, hi = (np.asarray(bound - zero_point, _F) for bound in _CODE_RANGES[spec.type])
+    lo_hi = _CODE_RANGES[spec.type]
+    lo, hi = (np.asarray(bound - zero_point, _F) for bound in lo_hi)
     offset = np.asarray(zero_point, _F)
 
     def quantize(*arrays: Array) -> None:
@@ -78,6 +84,9 @@ def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
         np.bitwise_and(real.view(np.uint32), _SIGN, out=bits)
         np.bitwise_or(bits, _HALF.view(np.uint32), out=bits)
         np.add(real, half, out=real)
+        if not (real.min() > -_SUMS_FIT and real.max() < _SUMS_FIT):
+            np.copyto(out, fp.wrap(fp.to_int32(real) + z.astype(np.int64)).clip(lo_hi[0], lo_hi[1]), casting="unsafe")
+            return
         real.clip(low, high, out=real)
         np.trunc(real, out=real)
         np.add(real, z, out=real)

@@ -171,7 +171,7 @@ class Dialect:
     types: str = ""
 
 
-TYPE_WORDS = ("f16", "c64", "power_of")
+TYPE_WORDS = ("f16", "c64", "power_of", "repeated_product")
 """What stands in the defines of a launch that needs the functions of a dialect's file of types."""
 
 

@@ -78,7 +78,7 @@ kernel void quantize_rows(global const f32* x, global i8* codes, global f32* sca
         f32 v = x[k] * inverse;
         // TensorFlow Lite's vectors of 8 round the f32 below 0.5 up, its last elements do not.
         f32 half_way = k < depth / 8 * 8 ? 0.5f : 0.49999997f;
-        i32 code = (i32)trunc(v + (v < 0 ? -half_way : half_way)) + zero_point;
+        i32 code = (i32)((u32)to_i32(trunc(v + (v < 0 ? -half_way : half_way))) + (u32)zero_point);
         codes[k] = code < least ? least : code > 127 ? 127 : code;
     }
 }

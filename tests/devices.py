@@ -1,4 +1,4 @@
-"""Every device that tests run kernels on, beside the CPU: each OpenCL compiler, OpenCL as on a GPU, and CUDA emulated."""
+"""Every device that tests run kernels on beside the CPU: OpenCL compilers, OpenCL as on a GPU, CUDA emulated."""
 
 from __future__ import annotations
 

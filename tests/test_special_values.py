@@ -64,9 +64,12 @@ SPECIAL = np.array(
 EVERYWHERE = np.concatenate([SPECIAL, np.linspace(-4, 4, 91, dtype=F), SPECIAL[::-1], SPECIAL[:7]])
 """The same in first, middle and last places, of a length that fills no vectors."""
 
+PLAIN = (
+    *("ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "HARD_SWISH", "LOG", "LOGISTIC", "NEG", "RELU", "RELU6", "ROUND"),
+    *("RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "TANH"),
+)
 UNARY: dict[str, dict[str, Any]] = {
-    **{op: {} for op in "ABS COS ELU EXP FLOOR HARD_SWISH LOG LOGISTIC NEG RELU RELU6 RELU_N1_TO_1 ROUND".split()},
-    **{op: {} for op in "RSQRT SIGN SIN SQRT SQUARE TANH CEIL RELU_0_TO_1".split()},
+    **{op: {} for op in PLAIN},
     "LEAKY_RELU": {"alpha": 0.3},
     "GELU": {"approximate": False},
     "GELU approximate": {"approximate": True},
@@ -94,8 +97,8 @@ def test_functions_of_special_values(name: str, device: TestedDevice) -> None:
     agree(data, [EVERYWHERE], device, "BUILTIN_WITHOUT_DEFAULT_DELEGATES" if optimized else "BUILTIN_REF")
 
 
-BINARY = "ADD SUB MUL DIV ATAN2 POW PRELU SQUARED_DIFFERENCE MAXIMUM MINIMUM FLOOR_MOD".split()
-COMPARISONS = "EQUAL NOT_EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL".split()
+BINARY = ("ADD", "SUB", "MUL", "DIV", "ATAN2", "POW", "PRELU", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", "FLOOR_MOD")
+COMPARISONS = ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")
 
 
 @pytest.mark.parametrize("op", [*BINARY, *COMPARISONS])
@@ -133,9 +136,28 @@ def test_quantized_values_by_channel_of_what_no_integer_holds(type: str, zero_po
 
 
 @pytest.mark.parametrize("source", ["FLOAT32", "FLOAT64", "FLOAT16"])
-@pytest.mark.parametrize("target", "INT8 UINT8 INT16 UINT16 INT32 UINT32 INT64 BOOL".split())
+@pytest.mark.parametrize("target", ["INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "BOOL"])
 def test_integers_of_what_no_integer_holds(source: str, target: str, device: TestedDevice) -> None:
     with np.errstate(over="ignore"):
         x = EVERYWHERE.astype(source.lower())
     data = one_op("CAST", [{"type": source, "shape": x.shape}], [{"type": target, "shape": x.shape}], version=9)
     agree(data, [x], device)
+
+
+EXPONENTS = [0, 1, 2, 3, 5, 100, -1, -3, 0.5, -0.5, 1.5, 1.000005, 2.99999, nan, inf, -inf, 2147483520, 1e10]
+
+
+@pytest.mark.parametrize("exponent", EXPONENTS)
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_single_exponent_means_products_that_stay_finite(
+    exponent: float, constant: bool, device: TestedDevice
+) -> None:
+    single = np.array([exponent], F)
+    data = one_op("POW", [floats(EVERYWHERE.size), single if constant else floats(1)], [floats(EVERYWHERE.size)])
+    agree(data, [EVERYWHERE] if constant else [EVERYWHERE, single], device)
+
+
+def test_exponents_of_rows(device: TestedDevice) -> None:
+    exponents = np.array([[0.5], [2], [-0.5]], F)
+    data = one_op("POW", [floats(EVERYWHERE.size), exponents], [floats(3, EVERYWHERE.size)])
+    agree(data, [EVERYWHERE], device)

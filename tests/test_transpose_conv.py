@@ -33,7 +33,7 @@ def transposed(
     activation: str,
     beyond: tuple[int, int] = (0, 0),
 ) -> tuple[bytes, list[np.ndarray]]:
-    """A model and its input. beyond: output rows and columns after those that the strides give, Keras's output_padding."""
+    """A model and its input. beyond: output rows and columns after those that the strides give."""
     random = np.random.default_rng(seed)
     h, w, kh, kw, sh, sw, c, oc = sizes
     integer = x_type != "FLOAT32"

@@ -167,9 +167,12 @@ def binary(node: Node, limits: DeviceLimits) -> Lowered:
     plain = x.type == "FLOAT32" or is_narrow(x) or doubles or x.dtype.kind in "iu"
     require(node.op in rows and plain, f"{node.op} of {x.type}")
     expression = rows[node.op]
+    # A single exponent means repeated products, which wrap, or stay finite.
+    single = size(y) == 1 and x.shape != y.shape
+    if node.op == "POW" and floats and single:
+        return [elementwise("repeated_product(x, y)", (x, y), out, limits)]
     if node.op == "POW" and not floats:
-        # A single exponent is a product that wraps; else what leaves int32 becomes the least number.
-        single = size(y) == 1 and x.shape != y.shape
+        # Of several exponents, what leaves int32 becomes the least number.
         launch = elementwise(f"power_of(x, y, {int(single)})", (x, y), out, limits)
         return [faulting(launch, "y < 0", Fault("POW does not support negative value for int32."))]
     if is_narrow(x) and node.op == "SQUARED_DIFFERENCE":  # the CPU rounds the difference too

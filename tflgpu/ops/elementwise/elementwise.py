@@ -241,6 +241,8 @@ for _name, _row in EQUAL_SHAPE_ROWS.items():
 def _power(a: Array, b: Array, y: Array) -> None:
     if a.dtype == np.float32:
         np.power(a, b, out=y)
+        # NumPy takes the square root where it sees a single exponent of one half.
+        np.copyto(y, np.inf, where=(a == -np.inf) & (b == 0.5))
         return
     if (b < 0).any():
         raise OpError("POW does not support negative value for int32.")

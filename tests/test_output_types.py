@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flatbuffers import flexbuffers
 from oracle import assert_same, litert, one_op, tflgpu_run
 
 import tflgpu
@@ -29,6 +30,11 @@ CASES: dict[str, tuple[list[Any], list[Any], dict[str, Any]]] = {
     "ARG_MAX": ([numbers(X), np.int32(1)], [X], {"output_type": "INT32"}),
     "RANGE": ([numbers(np.int32(0)), np.int32(4), np.int32(1)], [np.int32(0)], {}),
     "ONE_HOT": ([numbers(np.int32([1, 0])), np.int32(3), ONE, ONE * 0], [np.int32([1, 0])], {"axis": -1}),
+    "NumericVerify": (
+        [{"type": "INT8", "shape": [4], "scale": 0.5, "zero_point": 3}, numbers(np.ones(4, np.float32))],
+        [np.int8([3, 4, 100, -9]), np.float32([0, 0.4, 50, 1])],
+        {"custom": bytes(flexbuffers.Dumps({"tolerance": 5.0, "log_if_failed": False}))},
+    ),
     "RFFT2D": ([numbers(np.ones((4, 4), np.float32)), np.int32([4, 4])], [np.ones((4, 4), np.float32)], {}),
 }
 

@@ -16,9 +16,10 @@ from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm import hybrid, register_tiles, tensor_core, vnni
 from tflgpu.delegates.lowering.registry import c_type, constant, i32, require, size
 from tflgpu.model.graph import Array, Node, TensorSpec
-from tflgpu.ops.convolution.conv import IN_ORDER
+from tflgpu.ops.convolution.conv import IN_ORDER, check_hybrid_axis
 from tflgpu.ops.convolution.convolution import check_quantization, scale_factors
 from tflgpu.ops.fused_activation import float_range
+from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.matmul.requantize import rescale
 
 
@@ -219,8 +220,11 @@ def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
     require(not c.transposed, "float input with integer weights")
     require(c.weights.quantization is not None, "weights without scales")
     assert c.weights.quantization is not None
-    scale = c.weights.quantization.scale.astype(np.float32)
-    require(scale.size in (1, channels), f"{scale.size} scales for {channels} channels")
+    scale = channel_scale(c.weights, channels).astype(np.float32)
+    if c.node.op == "CONV_2D":
+        check_hybrid_axis(c.weights, c.groups)
+    elif c.node.op == "DEPTHWISE_CONV_2D":
+        require(scale.size == c.weights.shape[c.weights.quantization.axis], "scales of another dimension")
     asymmetric = c.node.op == "DEPTHWISE_CONV_2D" or c.groups > 1 or not bool((scale == scale[0]).all())
     if not asymmetric:
         # The x86 build multiplies -128 as +128 in some places where rows are not a multiple of 4.

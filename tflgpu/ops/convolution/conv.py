@@ -23,7 +23,7 @@ from tflgpu.ops.convolution.depthwise_rows import Taps
 from tflgpu.ops.convolution.hybrid_convolution import HybridRule, flipped_negatives, hybrid_convolution
 from tflgpu.ops.convolution.im2col import Filters
 from tflgpu.ops.convolution.window import Window, of_convolution
-from tflgpu.ops.matmul.hybrid import weight_scale
+from tflgpu.ops.matmul.hybrid import channel_scale, weight_scale
 from tflgpu.ops.registry import Step, kernel, require
 
 FILTERS = {
@@ -99,13 +99,21 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
         specs = (x_spec, weights_spec, bias_spec)
         return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide)
     if weights_spec.type in HYBRID_FILTERS:
+        check_hybrid_axis(weights_spec, groups)
         if groups == 1 and _one_scale(weights_spec):
             return _symmetric(node, x, weights, bias, outputs[0], window)
-        rule = HybridRule(weight_scale(weights_spec), asymmetric=True, one_by_one=True)
+        rule = HybridRule(channel_scale(weights_spec, len(weights)), asymmetric=True, one_by_one=True)
         sums = make(rule.largest, np.dtype(np.float32), 0)
         return hybrid_convolution(node, x, rule, sums, bias, outputs[0], window, is_constant(bias_spec))
     sums = make(None, np.dtype(np.float32), 0)
     return float_convolution(node, x, bias, outputs[0], window, sums, is_constant(bias_spec))
+
+
+def check_hybrid_axis(weights: TensorSpec, groups: int) -> None:
+    """Raises OpError where a hybrid filter (oc, kh, kw, c / groups) has scales of another dimension than the first."""
+    axis = 0 if weights.quantization is None else weights.quantization.axis
+    by_channel = groups > 1 or not _one_scale(weights)
+    require(axis == 0 or not by_channel, f"affine_quantization->quantized_dimension != 0 ({axis} != 0)")
 
 
 def _one_scale(weights: TensorSpec) -> bool:

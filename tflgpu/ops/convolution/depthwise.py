@@ -22,6 +22,7 @@ from tflgpu.ops.convolution.depthwise_rows import Taps
 from tflgpu.ops.convolution.hybrid_convolution import HybridRule, hybrid_convolution
 from tflgpu.ops.convolution.im2col import Filters
 from tflgpu.ops.convolution.window import of_convolution
+from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step, kernel, require
 
 FILTERS = {
@@ -93,7 +94,7 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
         assert quantization is not None
         channels = weights_spec.shape[quantization.axis]
         require(quantization.scale.size == channels, f"scale->size {quantization.scale.size} != {channels}")
-        rule = HybridRule(quantization.scale.astype(np.float32), asymmetric=True)
+        rule = HybridRule(channel_scale(weights_spec, weights.shape[3]), asymmetric=True)
         sums = make(rule.largest, np.dtype(np.float32), 0)
         return hybrid_convolution(node, x, rule, sums, bias, outputs[0], window, is_constant(bias_spec))
     sums = make(None, np.dtype(np.float32), 0)

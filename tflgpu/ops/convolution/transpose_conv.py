@@ -21,7 +21,7 @@ from tflgpu.ops.convolution.convolution import (
 from tflgpu.ops.convolution.hybrid_convolution import HybridRule, hybrid_convolution
 from tflgpu.ops.convolution.im2col import FLOAT32_EXACT, PATCHES
 from tflgpu.ops.convolution.window import Window, blocks, positions, sliding
-from tflgpu.ops.matmul.hybrid import weight_scale
+from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.scratch import scratch
 
@@ -215,7 +215,7 @@ def _transposed(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
         wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
         return integer_convolution(node, x, (x_spec, weights_spec, bias_spec), bias, out, window, make, wide)
     if weights_spec.type == "INT8":
-        rule = HybridRule(weight_scale(weights_spec), asymmetric=True, one_by_one=True)
+        rule = HybridRule(channel_scale(weights_spec, len(weights)), asymmetric=True, one_by_one=True)
         sums = make(rule.largest, np.dtype(np.float32), 0)
         return hybrid_convolution(node, x, rule, sums, bias, out, window, is_constant(bias_spec))
     return float_convolution(node, x, bias, out, window, make(None, np.dtype(np.float32), 0), is_constant(bias_spec))

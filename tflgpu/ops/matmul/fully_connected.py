@@ -99,7 +99,8 @@ def _check(node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | No
         require(not q.zero_point.any(), "Unsupported filter quantization zero-point value.")
     if q.per_channel:
         require(x.type != "UINT8", "per-channel weights need a signed input. ")
-        require(q.axis == 0 and q.scale.size == weights.shape[0], "weights must be quantized along their rows. ")
+        require(q.axis == 0, f"affine_quantization->quantized_dimension != 0 ({q.axis} != 0)")
+        require(q.scale.size == weights.shape[0], "weights must be quantized along their rows. ")
     if x.type in _QUANTIZED:
         _check_integer(node, x, weights, bias)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.ops.matmul.integer_matmul import IntegerMatrix, exact_throughout
+from tflgpu.ops.registry import require
 from tflgpu.ops.scratch import scratch
 
 _VECTOR = 8
@@ -178,3 +179,10 @@ class _FlippedWeights:
 def weight_scale(weights: TensorSpec) -> Array:
     """The scales (1,) or (n,) of quantized weights, float32; 0 where they have none, as TensorFlow Lite takes it."""
     return np.zeros(1, np.float32) if weights.quantization is None else weights.quantization.scale
+
+
+def channel_scale(weights: TensorSpec, channels: int) -> Array:
+    """The same of a filter of so many output channels. Raises OpError unless there is one scale, or one a channel."""
+    scale = weight_scale(weights)
+    require(scale.size in (1, channels), f"affine_quantization->scale->size {scale.size} is neither 1 nor {channels}. ")
+    return scale

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from devices import DEVICES, TestedDevice, tested_device
+from devices import DEVICES, TestedDevice, open_device
 from guests import INSTALLED, INTERPRETERS, google_interpreter
 
 
@@ -16,4 +16,4 @@ def google(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="session", params=DEVICES)
 def device(request: pytest.FixtureRequest) -> TestedDevice:
     """Each device that kernels run on, beside the CPU."""
-    return tested_device(request.param)
+    return open_device(request.param)

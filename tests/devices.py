@@ -55,6 +55,6 @@ DEVICES = {
 }
 
 
-def tested_device(name: str) -> TestedDevice:
+def open_device(name: str) -> TestedDevice:
     """A device by its name in DEVICES; skips the test where it is not installed."""
     return TestedDevice(DEVICES[name]())

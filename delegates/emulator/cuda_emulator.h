@@ -240,14 +240,14 @@ template <class... A> EMU_FN typename EmuCount<sizeof...(A)>::type emu_places(vo
 template <class... A> EMU_FN int emu_describe(void (*)(A...), int* sizes, int* kinds) {
     int all_sizes[] = {0, (int)sizeof(typename EmuPlain<A>::type)...};
     int all_kinds[] = {0, (int)EmuPlain<A>::kind...};
-    for (int i = 0; i < (int)sizeof...(A); i++) {
+    for (int i = 0; sizes && i < (int)sizeof...(A); i++) {
         sizes[i] = all_sizes[i + 1];
         kinds[i] = all_kinds[i + 1];
     }
     return sizeof...(A);
 }
 // go: runs a grid; returns the number of errors. describe: each parameter's size, and whether it is a value (0), a
-// pointer (1) or a pointer to const (2); returns their number.
+// pointer (1) or a pointer to const (2), where sizes is not null; returns their number.
 #define EMU_KERNEL(name)                                                                                               \
     static void __attribute__((no_sanitize("thread"))) emu_body_##name(void* const* args) {                            \
         emu_apply<name>(name, emu_places(name), args);                                                                 \

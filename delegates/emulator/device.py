@@ -267,9 +267,11 @@ class Kernel:
         self.enable_cooperative_groups = cooperative
         self.kernel = SimpleNamespace(ptr=id(self))
         self._go = getattr(library, f"emu_go_{name}")
-        sizes, kinds = (ctypes.c_int * 64)(), (ctypes.c_int * 64)()
-        count = getattr(library, f"emu_describe_{name}")(sizes, kinds)
-        self._parameters = list(zip(sizes[:count], kinds[:count], strict=True))
+        describe = getattr(library, f"emu_describe_{name}")
+        count = describe(None, None)
+        sizes, kinds = (ctypes.c_int * count)(), (ctypes.c_int * count)()
+        describe(sizes, kinds)
+        self._parameters = list(zip(sizes, kinds, strict=True))
 
     def compile(self) -> None:
         """It is."""

@@ -1,0 +1,64 @@
+"""Kernels of many parameters: as many buffers as a sequence may have, on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from devices import TestedDevice, open_device
+from loop_models import NONE, counted, loop
+from oracle import assert_same, one_op, tflgpu_run
+
+import tflgpu
+from tflgpu import Interpreter
+from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS
+from tflgpu.ops.registry import OPS
+
+VECTOR = {"type": "FLOAT32", "shape": [5]}
+
+
+@pytest.mark.parametrize("buffers", [63, 64, 65, MAX_BUFFERS])
+def test_a_kernel_of_many_buffers(buffers: int, device: TestedDevice) -> None:
+    inputs = buffers - 1
+    body = f"out0[i] = {' + '.join(f'{k + 1}.0f * in{k}[i]' for k in range(inputs))};"
+
+    def weighted(node: Any, *arrays: Any) -> Any:
+        return np.tensordot(np.arange(1, inputs + 1, dtype=np.float32), np.stack(arrays), 1)
+
+    name = f"WeightedSum{inputs}"
+    tflgpu.custom_op(name, cpu=weighted, shapes=lambda node: [node.input(0).shape], cuda=body, opencl=body)
+    data = one_op(name, [VECTOR] * inputs, [VECTOR], custom=b"")
+    fed = [np.arange(5, dtype=np.float32) + k for k in range(inputs)]
+    assert_same(device.run(data, fed), tflgpu_run(data, fed))
+    del OPS[name]
+
+
+def rotating(variables: int) -> tuple[bytes, list[Any]]:
+    """A WHILE of so many variables besides its counter, each of which becomes its sum with the next; and its inputs."""
+
+    def body(g: Any, v: list[Any]) -> Sequence[Any]:
+        sums = [g.tensor(f"sum{k}", "FLOAT32", [3]) for k in range(variables)]
+        for k, out in enumerate(sums):
+            g.node("ADD", [v[1 + k], v[1 + (k + 1) % variables]], [out], **NONE)
+        return [counted(g, v[0]), *sums]
+
+    fed = [np.int32(0), *[np.full(3, k, np.float32) for k in range(variables)]]
+    return loop([("INT32", [])] + [("FLOAT32", [3])] * variables, body), fed
+
+
+def test_a_loop_of_as_many_buffers_as_a_kernel_may_have() -> None:
+    """Three for each variable: before, in and after a turn."""
+    cuda = open_device("CUDA")
+    data, fed = rotating(MAX_BUFFERS // 3 - 2)
+    assert_same(cuda.run(data, fed), tflgpu_run(data, fed))
+
+
+def test_a_loop_of_more_buffers_stays_with_the_host() -> None:
+    data, fed = rotating(MAX_BUFFERS // 3)
+    emulator = tflgpu.load_delegate("cuda", {"device": "emulator"})
+    interpreter = Interpreter(model_content=data, experimental_delegates=[emulator])
+    interpreter.allocate_tensors()
+    assert f"where {MAX_BUFFERS} are the most" in interpreter.delegation_report()
+    assert_same(tflgpu_run(data, fed, [emulator]), tflgpu_run(data, fed))

@@ -16,8 +16,9 @@ from tflgpu.conformance.verdicts import Result
 RANDOM_GRAPHS, QUICK_RANDOM_GRAPHS = 120, 4
 QUICK_TYPES = ("float32", "int8", "int32")
 """Those that a quick run has of operators that have them; each costs a GPU's delegate programs to compile."""
-EDGES = ("special]", "every code]", "halves]", "ties]")
-"""How the names of cases end that have a type's edges."""
+PLACED, SPECIAL = "every place]", "special]"
+EDGES = (SPECIAL, "every code]", "halves]", "ties]")
+"""How the names of cases end that have a type's edges; PLACED: special values in every place."""
 
 
 def names(pattern: str | None = None, quick: bool = False, seed: int = 0) -> list[str]:
@@ -45,15 +46,17 @@ def _searching(pattern: str) -> Callable[[str], bool]:
 
 
 def _quick() -> Iterator[str]:
-    """Of each operator and main type: the first case, and the first with the type's edges."""
+    """Of each operator and main type: the first case, the first with special values in every place, and the first with
+    other edges of the type."""
     kinds: dict[str, dict[str, list[str]]] = {}
     for case in every().values():
         kinds.setdefault(case.op, {}).setdefault(case.type, []).append(case.name)
     for of_op in kinds.values():
         main = [type for type in of_op if type in QUICK_TYPES] or list(of_op)
         for type in main:
-            edges = [name for name in of_op[type] if name.endswith(EDGES)][:1]
-            yield from dict.fromkeys([of_op[type][0], *edges])
+            placed = [name for name in of_op[type] if name.endswith(PLACED)][:1]
+            ends = EDGES[1:] if placed else EDGES
+            yield from dict.fromkeys([of_op[type][0], *placed, *[n for n in of_op[type] if n.endswith(ends)][:1]])
 
 
 def found(name: str) -> Case | None:

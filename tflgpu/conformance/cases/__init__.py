@@ -17,6 +17,7 @@ from tflgpu.conformance.cases import (
     normalization,
     quantize,
     reduce,
+    special,
     stateful_graphs,
     windows,
 )
@@ -26,7 +27,10 @@ GRAPH_MODULES = (graphs, stateful_graphs)
 GRAPHS = graph_case.GRAPHS
 """Every case of graphs by name: what GRAPH_MODULES have registered."""
 
-FAMILIES = (elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, custom)
+FAMILIES = (
+    *(elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, custom),
+    special,
+)
 
 
 @cache

@@ -51,6 +51,7 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
             node = retyped(node)
             operator.check_type(node)
             node = shaped(node, output_shapes(node, runtime))
+            operator.require_valid(node)
         except (NeedsValue, _OnlyByRunning):
             return Stage(tuple(known), tuple(nodes[position:]))
         except Exception as error:

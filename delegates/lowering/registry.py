@@ -67,7 +67,7 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
         if _is_settled(node, op):
             return _settled(node)
         if op is not None and node.op != "READ_VARIABLE":  # whose input is the variable, not its handle
-            op.check_type(node)
+            op.require_valid(node)
         if (op is not None and op.stateful) or not any(is_narrow(spec) for spec in specs):
             return lowering(node, limits)
         try:

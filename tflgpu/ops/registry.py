@@ -9,6 +9,9 @@ An operator is registered in one of four styles, from the plainest to the fastes
 `kernel`    `(node, inputs, outputs) -> step`: a factory, called once a shape. All shape arithmetic, packing of
             weights and scratch allocation happen here; the step takes nothing, reads inputs and fills outputs.
 
+What an operator requires of its tensors and options is its `check`, `(node) -> None`, which raises OpError. Shape
+inference asks it, so that a node that does not pass it reaches neither the CPU's factory nor a delegate's lowering.
+
 A `stateful` operator takes a `Runtime` besides (as `function(node, runtime, *inputs)`, `kernel(node, inputs, outputs,
 runtime)`, `shape(node, runtime)`), is never folded, and keeps its order among the others that are.
 """
@@ -29,6 +32,7 @@ from tflgpu.ops.scratch import sharing
 Step = Callable[[], object]
 """What runs one node or part: it takes nothing, and what it returns is ignored."""
 ShapeRule = Callable[..., "Sequence[Shape]"]
+Check = Callable[[Node], None]
 
 
 Body = str | Callable[[Node], str]
@@ -84,6 +88,7 @@ class Runtime(Protocol):
 class Op:
     """An operator as registered. `types` are what its input at `typed_input` may be.
 
+    check: raises OpError where a node's types, shapes or options do not fit one another.
     variables: whether running it writes to inputs that are variable tensors. overwrites: whether its output may lie in
     its first input's storage, where nothing else needs that any more. bodies: of a custom operator, its kernels by the
     suffix of their dialect, "cu" and "cl".
@@ -101,6 +106,19 @@ class Op:
     variables: bool = False
     bodies: Mapping[str, Body] = field(default_factory=dict, compare=False)
     overwrites: bool = False
+    check: Check | None = None
+
+    def require_valid(self, node: Node) -> None:
+        """Raises OpError where the operator does not take a node of these types, shapes and options.
+
+        The shapes of the outputs are known by then.
+        """
+        self.check_type(node)
+        if self.style in ("view", "alias"):
+            x, y = node.input(0), node.outputs[0]
+            require(x.dtype == y.dtype, f"{node.op}: input {x.type} and output {y.type} must be of one type. ")
+        if self.check is not None:
+            self.check(node)
 
     def check_type(self, node: Node) -> None:
         """Raises UnsupportedType where the node's main input is of a type that this operator does not take."""
@@ -128,6 +146,7 @@ def _registrar(style: str) -> Callable[..., Any]:
         custom: bool = False,
         variables: bool = False,
         overwrites: bool = False,
+        check: Check | None = None,
         body: Body | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def add(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,7 +155,7 @@ def _registrar(style: str) -> Callable[..., Any]:
                 raise TypeError(f"operator {name}: registered twice, or with unknown types {accepted - DTYPES.keys()}")
             bodies = {} if body is None else {"cu": body, "cl": body}
             flags = stateful, custom, variables
-            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, *flags, bodies, overwrites)
+            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, *flags, bodies, overwrites, check)
             return run
 
         return add
@@ -169,6 +188,7 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     """The node as a callable over fixed storage. Raises OpError where it cannot be prepared."""
     op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
+    op.require_valid(node)
     if op.style == "kernel":
         with sharing(runtime.state):
             step: Step = op.run(node, tuple(inputs), tuple(outputs), *extra)
@@ -176,8 +196,6 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     if op.style in ("view", "alias"):
         x, y = inputs[0], outputs[0]
         assert x is not None
-        same = f"{node.op}: input {node.input(0).type} and output {node.outputs[0].type} must be of one type. "
-        require(x.dtype == y.dtype, same)
         try:
             moved = x.reshape(y.shape) if op.style == "alias" else op.run(node, x)
         except NeedsValue:  # the shape is known, but not yet where the elements come from
@@ -216,6 +234,7 @@ def evaluate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> tu
     op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
     if op.style == "function":
+        op.require_valid(node)
         results = op.run(node, *extra, *inputs)
         results = results if isinstance(results, tuple) else (results,)
         return tuple(np.asarray(r, s.dtype) for r, s in zip(results, node.outputs, strict=True))

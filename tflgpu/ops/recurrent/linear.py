@@ -55,16 +55,18 @@ def single_scale(spec: TensorSpec) -> np.float32:
     return spec.scale
 
 
-def check_weights(input_spec: TensorSpec, weights: Sequence[Tensor]) -> None:
+def check_weights(input_spec: TensorSpec, weights: Sequence[TensorSpec]) -> None:
     """Raises OpError where float inputs meet weights that are neither all float32 nor all of one 8-bit type."""
     require(input_spec.type == "FLOAT32", f"{input_spec} must be FLOAT32. ")
-    kinds = {w.spec.type for w in weights}
+    kinds = {w.type for w in weights}
     require(
         len(kinds) == 1 and kinds <= {"FLOAT32", *WEIGHTS_8BIT},
         f"weights of type {', '.join(sorted(kinds))} are not supported together; all FLOAT32, INT8 or UINT8 are. ",
     )
     for w in weights:
-        require(w.spec.sparsity is None, f"{w.spec}: sparse weights are not supported here. ")
+        require(w.sparsity is None, f"{w}: sparse weights are not supported here. ")
+        if w.type != "FLOAT32":
+            single_scale(w)
 
 
 class CodesProduct:

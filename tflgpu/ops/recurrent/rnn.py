@@ -9,7 +9,7 @@ import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.recurrent.linear import Tensor, check_weights, linear
-from tflgpu.ops.recurrent.sequence import ACTIVATIONS, frames, once_or_each_time, rows_of, state, upstream_tanh
+from tflgpu.ops.recurrent.sequence import ACTIVATIONS, check_state, frames, once_or_each_time, rows_of, upstream_tanh
 from tflgpu.ops.registry import Step, kernel, require
 
 
@@ -33,12 +33,19 @@ def _at(node: Node, inputs: Sequence[Array | None], position: int) -> Tensor:
 def _layer(node: Node, inputs: Sequence[Array | None], first: int, aux: int | None = None) -> _Layer:
     weights, recurrent, bias, hidden = (_at(node, inputs, first + i) for i in range(4))
     aux_weights = _at(node, inputs, aux) if aux is not None and node.optional(aux) is not None else None
-    layer = _Layer(weights, recurrent, bias, hidden, aux_weights)
+    return _Layer(weights, recurrent, bias, hidden, aux_weights)
+
+
+def _check_layer(node: Node, first: int, n_batch: int, aux: int | None = None) -> None:
+    weights, recurrent, bias, hidden = (node.input(first + i) for i in range(4))
+    aux_weights = None if aux is None else node.optional(aux)
     check_weights(node.input(0), [weights, recurrent, *([] if aux_weights is None else [aux_weights])])
-    n = layer.weights.spec.shape[0]
-    require(layer.recurrent.spec.shape == (n, n), f"{layer.recurrent.spec} must have the shape {[n, n]}. ")
-    require(layer.bias.spec.shape == (n,) and layer.bias.spec.type == "FLOAT32", f"{layer.bias.spec} must be {[n]}. ")
-    return layer
+    n = weights.shape[0]
+    require(recurrent.shape == (n, n), f"{recurrent} must have the shape {[n, n]}. ")
+    require(bias.shape == (n,) and bias.type == "FLOAT32", f"{bias} must be {[n]}. ")
+    check_state(hidden, n_batch, n, "hidden_state")
+    for spec in (hidden, *node.outputs):
+        require(spec.type == "FLOAT32", f"{spec} must be FLOAT32. ")
 
 
 def _units(node: Node, first: int, depth: int) -> int:
@@ -59,7 +66,7 @@ def _walk(
     shape = sources[0][0].shape
     n_batch, n = shape[1 if time_major else 0], layer.weights.spec.shape[0]
     asymmetric = node.options.asymmetric_quantize_inputs
-    hidden = state(layer.hidden, n_batch, n, "hidden_state")
+    hidden = layer.hidden.array.reshape(n_batch, n)
     name = node.options.fused_activation_function
     hybrid = layer.weights.spec.type != "FLOAT32"
     activation = upstream_tanh if hybrid and name == "TANH" else ACTIVATIONS[name]
@@ -91,7 +98,12 @@ def rnn_shapes(node: Node) -> Sequence[Shape]:
     return [(x[0], _units(node, 1, x[1]))]
 
 
-@kernel("RNN", version=3, types="FLOAT32", shape=rnn_shapes, variables=True)
+def _check_rnn(node: Node) -> None:
+    time_major = node.op != "RNN" and node.options.time_major
+    _check_layer(node, 1, node.input(0).shape[1 if time_major else 0])
+
+
+@kernel("RNN", version=3, types="FLOAT32", shape=rnn_shapes, check=_check_rnn, variables=True)
 def rnn(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """One step: x (n_batch, n_input) -> (n_batch, n)."""
     return _unidirectional(node, inputs, outputs, time_major=True)
@@ -103,7 +115,14 @@ def sequence_rnn_shapes(node: Node) -> Sequence[Shape]:
     return [(*x[:2], _units(node, 1, x[2]))]
 
 
-@kernel("UNIDIRECTIONAL_SEQUENCE_RNN", version=3, types="FLOAT32", shape=sequence_rnn_shapes, variables=True)
+@kernel(
+    "UNIDIRECTIONAL_SEQUENCE_RNN",
+    version=3,
+    types="FLOAT32",
+    shape=sequence_rnn_shapes,
+    check=_check_rnn,
+    variables=True,
+)
 def unidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (n_batch, time, n_input), or (time, n_batch, n_input) where time_major -> the same with n."""
     return _unidirectional(node, inputs, outputs, node.options.time_major)
@@ -132,7 +151,34 @@ def bidirectional_rnn_shapes(node: Node) -> Sequence[Shape]:
     return [(*x[:2], n) for n in ([forward + backward] if merged else [forward, backward])]
 
 
-@kernel("BIDIRECTIONAL_SEQUENCE_RNN", version=3, types="FLOAT32", shape=bidirectional_rnn_shapes, variables=True)
+def _check_bidirectional(node: Node) -> None:
+    x, aux, time_major = node.input(0), node.optional(9), node.options.time_major
+    n_batch = x.shape[1 if time_major else 0]
+    for first, linked_by in ((1, 10), (5, 11)):
+        _check_layer(node, first, n_batch, aux=linked_by)
+    aux_weights = node.optional(10), node.optional(11)
+    linked = aux_weights[0] is not None
+    require(linked == (aux_weights[1] is not None), "aux_inputs_weights_or_none was not true. ")
+    require(not linked or aux is not None, "an auxiliary input's weights without the input. ")
+    if aux is None:
+        return
+    require(aux.type == "FLOAT32", f"{aux} must be FLOAT32. ")
+    require(len(aux.shape) == 3 and aux.shape[:2] == x.shape[:2], "aux_input must be as long as the input. ")
+    # Upstream's batch-major loop gives the backward layer the input all the same.
+    require(linked or not time_major or aux.shape == x.shape, "aux_input must be of the input's shape. ")
+    for first, weights in zip((1, 5), aux_weights, strict=True):
+        fits = weights is None or weights.shape == (node.input(first).shape[0], aux.shape[2])
+        require(fits, f"{weights} must have {aux.shape[2]} columns. ")
+
+
+@kernel(
+    "BIDIRECTIONAL_SEQUENCE_RNN",
+    version=3,
+    types="FLOAT32",
+    shape=bidirectional_rnn_shapes,
+    check=_check_bidirectional,
+    variables=True,
+)
 def bidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """One layer forward and one backward in time. An auxiliary input without weights is the backward layer's input."""
     x, time_major = inputs[0], node.options.time_major
@@ -142,15 +188,11 @@ def bidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outpu
     def make() -> Step:
         forward, backward = _layer(node, inputs, 1, aux=10), _layer(node, inputs, 5, aux=11)
         linked = forward.aux_weights is not None
-        require(linked == (backward.aux_weights is not None), "aux_inputs_weights_or_none was not true. ")
-        require(not linked or aux is not None, "an auxiliary input's weights without the input. ")
-        require(aux is None or aux.shape[:2] == x.shape[:2], "aux_input must be as long as the input. ")
         n = len(forward.weights.array)
         merged = len(outputs) == 1
         y_forward, y_backward = (outputs[0][..., :n], outputs[0][..., n:]) if merged else outputs
         # Upstream's batch-major loop gives the backward layer the input all the same.
         x_backward = aux if aux is not None and not linked and time_major else x
-        require(x_backward.shape == x.shape, "aux_input must be of the input's shape. ")
         ahead = _walk(node, forward, _sources(x, aux, forward), y_forward, time_major)
         back = _walk(node, backward, _sources(x_backward, aux, backward), y_backward, time_major, True)
         # Upstream's hybrid time-major loop runs the whole sequence once for each time, states carried on.
@@ -170,7 +212,4 @@ def bidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outpu
 def _sources(x: Array, aux: Array | None, layer: _Layer) -> list[tuple[Array, Tensor]]:
     if layer.aux_weights is None or aux is None:
         return [(x, layer.weights)]
-    require(
-        layer.aux_weights.spec.shape[1] == aux.shape[2], f"{layer.aux_weights.spec} must have {aux.shape[2]} columns. "
-    )
     return [(x, layer.weights), (aux, layer.aux_weights)]

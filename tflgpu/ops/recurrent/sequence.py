@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tflgpu.model.graph import Array, Node
+from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.recurrent.linear import Tensor
 from tflgpu.ops.registry import Step, require
+from tflgpu.ops.shape_rules import elements
 
 # As arrays, which NumPy takes in faster than its scalars.
 ONE, _MINUS_ONE = np.array(1, np.float32), np.array(-1, np.float32)
@@ -94,9 +95,14 @@ def rows_of(sequence: Array) -> Array:
 
 def state(tensor: Tensor, n_batch: int, n: int, what: str) -> Array:
     """A view (n_batch, n) of a variable tensor, which may be of any shape with as many elements."""
-    require(tensor.spec.is_variable, f"{what} != nullptr was not true. ")
-    require(tensor.array.size == n_batch * n, f"{tensor.spec}: {n_batch} x {n} elements expected. ")
+    check_state(tensor.spec, n_batch, n, what)
     return tensor.array.reshape(n_batch, n)
+
+
+def check_state(spec: TensorSpec, n_batch: int, n: int, what: str) -> None:
+    """Raises OpError where a tensor cannot be such a state."""
+    require(spec.is_variable, f"{what} != nullptr was not true. ")
+    require(elements(spec.shape) == n_batch * n, f"{spec}: {n_batch} x {n} elements expected. ")
 
 
 def once_or_each_time(node: Node, varying: Sequence[int], make: Callable[[], Step]) -> Step:

@@ -49,7 +49,7 @@ def _tensors(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, Tensor,
 def _float_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     x, feature, time, state = _tensors(node, inputs)
     bias, y = inputs[3] if node.optional(3) is not None else None, outputs[0]
-    check_weights(node.input(0), [feature])
+    check_weights(node.input(0), [feature.spec])
     require(time.spec.type == feature.spec.type, f"{time.spec} must be of type {feature.spec.type}. ")
     product = linear([feature], len(x), node.options.asymmetric_quantize_inputs, often=True)
     weights_time = time.array

@@ -8,6 +8,7 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering.registry import c_type, constant, i32, lowers, require
 from tflgpu.model.graph import Node
+from tflgpu.ops.shape_rules import normalized_axis
 
 
 @lowers("CUMSUM")
@@ -15,7 +16,9 @@ def cumsum(node: Node, limits: DeviceLimits) -> Lowered:
     """Sums from the start (or the end) of an axis on; one work-item a line."""
     x, out, o = node.input(0), node.outputs[0], node.options
     require(len(x.shape) > 0, "a scalar")
-    axis = int(constant(node.input(1), "an axis").reshape(-1)[0]) % len(x.shape)
+    given = constant(node.input(1), "an axis")
+    require(given.size == 1, f"{given.size} axes")
+    axis = normalized_axis(int(given.reshape(())), len(x.shape))
     inner = math.prod(x.shape[axis + 1 :])
     lines = math.prod(x.shape[:axis]) * inner
     name = c_type(x, limits)

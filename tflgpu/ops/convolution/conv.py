@@ -11,7 +11,7 @@ from tflgpu.ops.convolution.convolution import (
     HYBRID_FILTERS,
     Sums,
     as_bytes,
-    check_quantization,
+    check_integers,
     check_types,
     float_convolution,
     integer_convolution,
@@ -25,6 +25,7 @@ from tflgpu.ops.convolution.im2col import Filters
 from tflgpu.ops.convolution.window import Window, of_convolution
 from tflgpu.ops.matmul.hybrid import channel_scale, weight_scale
 from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.shape_rules import elements
 
 FILTERS = {
     "FLOAT32": ("FLOAT32", *HYBRID_FILTERS),
@@ -53,13 +54,21 @@ def _shape(node: Node) -> list[Shape]:
     return [(b, window.oh, window.ow, oc)]
 
 
-@kernel("CONV_2D", version=8, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape)
+def _check(node: Node) -> None:
+    x, weights, bias = node.input(0), node.input(1), node.input(2)
+    check_types(node, x, weights, bias, FILTERS)
+    count, oc = elements(bias.shape), weights.shape[0]
+    require(count == oc, f"NumElements(bias) != SizeOfDimension(filter, 0) ({count} != {oc})")
+    check_integers(node, (x, weights, bias), oc)
+    meeting(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
+
+
+@kernel("CONV_2D", version=8, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)
 def conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, h, w, c) convolved with weights (oc, kh, kw, c / groups) plus bias (oc): (b, oh, ow, oc).
 
     float16 is XNNPACK's alone upstream.
     """
-    check_types(node, node.input(0), node.input(1), node.input(2), FILTERS)
     halves = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
     return halves or _convolution(node, inputs, outputs)
 
@@ -68,18 +77,13 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
     x_spec, weights_spec, bias_spec = node.input(0), node.input(1), node.input(2)
     x, weights, bias = inputs[:3]
     assert x is not None and weights is not None and bias is not None
-    require(
-        bias.size == len(weights), f"NumElements(bias) != SizeOfDimension(filter, 0) ({bias.size} != {len(weights)})"
-    )
-    if x.dtype.kind != "f":
-        check_quantization(node, x_spec, weights_spec, bias_spec)
     if outputs[0].size == 0:
         return lambda: None
     constant = is_constant(weights_spec)
     if weights_spec.type == "INT16":
         weights = as_bytes(weights)
     window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
-    window, rows, columns = meeting(window, x, constant)
+    window, rows, columns = meeting(window, x.shape, constant)
     weights, bias = weights[:, rows, columns], bias.reshape(-1)
     groups, out_size = x.shape[3] // weights.shape[3], outputs[0].size
 

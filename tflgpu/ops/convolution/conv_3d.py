@@ -110,7 +110,7 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     there, here = zip(*(_overlap(window, x.shape[1 + axis], axis) for axis in range(3)), strict=True)
     parts = list(_patches(window, padded))
     right = weights.reshape(k, oc)
-    finish = FloatBias(bias, node.options.fused_activation_function)
+    finish = FloatBias(None if bias is None else bias.reshape(-1), node.options.fused_activation_function)
     finishes = [finish.bind(image.reshape(-1, oc)) for image in out]
     constant_bias = is_constant(node.optional(2))
 
@@ -184,7 +184,7 @@ def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], outputs: Seque
     products = scratch("products", (h, w, int(np.prod(window.taps)), oc), np.float32)
     flat = products.reshape(h * w, -1)
     taps = [(n, p[0], p[1:], t[0], t[1:]) for n, p, t in window.positions(out.shape[1:4])]
-    finish = FloatBias(bias, node.options.fused_activation_function)
+    finish = FloatBias(None if bias is None else bias.reshape(-1), node.options.fused_activation_function)
     finished = finish.bind(out.reshape(-1, oc))
     constant_bias = is_constant(node.optional(3))
 

@@ -8,12 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
-from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.convolution.window import Copy, Window
 from tflgpu.ops.fused_activation import clamp, float_range
 from tflgpu.ops.matmul.requantize import Requantizer, fold, rescale
 from tflgpu.ops.registry import OpError, Step, require
 from tflgpu.ops.scratch import scratch
+from tflgpu.ops.shape_rules import elements
 
 HYBRID_FILTERS = ("UINT8", "INT8", "INT4")
 BIASES = {
@@ -105,15 +106,15 @@ def as_bytes(weights: Array) -> Array:
     return weights.reshape(-1).view(np.int8)[: weights.size].reshape(weights.shape)
 
 
-def meeting(window: Window, x: Array, constant: bool) -> tuple[Window, slice, slice]:
-    """The window without the taps that never meet the image x (b, h, w, c), and which taps remain.
+def meeting(window: Window, image: Shape, constant: bool) -> tuple[Window, slice, slice]:
+    """The window without the taps that never meet the image (b, h, w, c), and which taps remain.
 
     Weights that are not constant keep all their taps; where that covers far more than the image, it is refused.
     """
-    cropped, rows, columns = window.cropped(*x.shape[1:3])
+    cropped, rows, columns = window.cropped(*image[1:3])
     if constant or cropped == window:
         return cropped, rows, columns
-    covered = window.rows(1) * window.columns * x.shape[3]
+    covered = window.rows(1) * window.columns * image[3]
     require(covered <= MAX_PADDED, f"a filter that is not constant covers {covered} values with its dilation. ")
     return window, slice(None), slice(None)
 
@@ -182,6 +183,18 @@ def check_quantization(
         if wanted != "FLOAT32":
             require(wanted in ("INT32", "INT64"), f"a quantized_bias_type of {wanted} is not supported. ")
             require(bias is None or bias.type == wanted, f"bias->type != params->quantized_bias_type ({wanted})")
+
+
+def check_integers(
+    node: Node, specs: tuple[TensorSpec, TensorSpec, TensorSpec | None], oc: int, symmetric_filter: bool = True
+) -> None:
+    """Raises OpError where input, filter and bias are of codes whose quantization an integer convolution cannot use."""
+    x, weights, bias = specs
+    if x.dtype.kind == "f":
+        return
+    check_quantization(node, x, weights, bias, symmetric_filter)
+    if elements(node.outputs[0].shape):
+        scale_factors(x, weights, bias, node.outputs[0], oc)
 
 
 def scale_factors(x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, output: TensorSpec, oc: int) -> Array:

@@ -10,7 +10,7 @@ from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.convolution.convolution import (
     Sums,
     as_bytes,
-    check_quantization,
+    check_integers,
     check_types,
     float_convolution,
     integer_convolution,
@@ -24,6 +24,7 @@ from tflgpu.ops.convolution.im2col import Filters
 from tflgpu.ops.convolution.window import of_convolution
 from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.shape_rules import elements
 
 FILTERS = {
     "FLOAT32": ("FLOAT32", "INT8"),
@@ -48,34 +49,44 @@ def _shape(node: Node) -> list[Shape]:
     return [(b, window.oh, window.ow, oc)]
 
 
-@kernel("DEPTHWISE_CONV_2D", version=7, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape)
+def _check(node: Node) -> None:
+    x, weights, bias = node.input(0), node.input(1), node.optional(2)
+    check_types(node, x, weights, bias, FILTERS)
+    if bias is not None:
+        require(bias.shape == weights.shape[3:], "SizeOfDimension(filter, 3) != SizeOfDimension(bias, 0)")
+        if x.type == "INT16":
+            require(bias.type == "INT64", f"bias->type != kTfLiteInt64 ({bias.type} != INT64)")
+    check_integers(node, (x, weights, bias), weights.shape[3], symmetric_filter=False)
+    meeting(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
+    if x.type == "FLOAT32" and weights.type == "INT8" and elements(node.outputs[0].shape):
+        quantization = weights.quantization
+        require(quantization is not None, "filter->quantization.type != kTfLiteNoQuantization")
+        assert quantization is not None
+        channels = weights.shape[quantization.axis]
+        require(quantization.scale.size == channels, f"scale->size {quantization.scale.size} != {channels}")
+
+
+@kernel("DEPTHWISE_CONV_2D", version=7, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)
 def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, h, w, c), each channel convolved with its own multiplier of weights (1, kh, kw, c * multiplier) plus bias.
 
     float16 is XNNPACK's alone upstream.
     """
-    check_types(node, node.input(0), node.input(1), node.optional(2), FILTERS)
     halves = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
     return halves or _convolution(node, inputs, outputs)
 
 
 def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     x_spec, weights_spec, bias_spec = node.input(0), node.input(1), node.optional(2)
-    if bias_spec is not None:
-        require(bias_spec.shape == weights_spec.shape[3:], "SizeOfDimension(filter, 3) != SizeOfDimension(bias, 0)")
-        if x_spec.type == "INT16":
-            require(bias_spec.type == "INT64", f"bias->type != kTfLiteInt64 ({bias_spec.type} != INT64)")
     x, weights = inputs[0], inputs[1]
     bias = inputs[2] if len(inputs) > 2 else None
     assert x is not None and weights is not None
-    if x.dtype.kind != "f":
-        check_quantization(node, x_spec, weights_spec, bias_spec, symmetric_filter=False)
     if outputs[0].size == 0:
         return lambda: None
     if weights_spec.type == "INT16":
         weights = as_bytes(weights)
     window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
-    window, rows, columns = meeting(window, x, is_constant(weights_spec))
+    window, rows, columns = meeting(window, x.shape, is_constant(weights_spec))
     multiplier, kernel_weights = weights.shape[3] // x.shape[3], weights[0, rows, columns]
 
     def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Sums:
@@ -89,11 +100,6 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
         specs = (x_spec, weights_spec, bias_spec)
         return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide=x_spec.type == "INT16")
     if weights_spec.type == "INT8":
-        quantization = weights_spec.quantization
-        require(quantization is not None, "filter->quantization.type != kTfLiteNoQuantization")
-        assert quantization is not None
-        channels = weights_spec.shape[quantization.axis]
-        require(quantization.scale.size == channels, f"scale->size {quantization.scale.size} != {channels}")
         rule = HybridRule(channel_scale(weights_spec, weights.shape[3]), asymmetric=True)
         sums = make(rule.largest, np.dtype(np.float32), 0)
         return hybrid_convolution(node, x, rule, sums, bias, outputs[0], window, is_constant(bias_spec))

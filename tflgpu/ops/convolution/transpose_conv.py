@@ -11,7 +11,7 @@ import numpy as np
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.convolution.convolution import (
     Run,
-    check_quantization,
+    check_integers,
     check_types,
     float_convolution,
     integer_convolution,
@@ -24,6 +24,7 @@ from tflgpu.ops.convolution.window import Window, blocks, positions, sliding
 from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.scratch import scratch
+from tflgpu.ops.shape_rules import elements
 
 FILTERS = {
     "FLOAT32": ("FLOAT32", "FLOAT16", "INT8"),
@@ -148,7 +149,7 @@ def _nothing() -> None:
     pass
 
 
-def _check(node: Node) -> tuple[TensorSpec, TensorSpec]:
+def _sound(node: Node) -> tuple[TensorSpec, TensorSpec]:
     require(len(node.input(0).shape) == 1, f"NumDimensions(output_shape) != 1 ({len(node.input(0).shape)} != 1)")
     weights, x = node.input(1), node.input(2)
     require(len(x.shape) == 4, f"NumDimensions(input) != 4 ({len(x.shape)} != 4)")
@@ -161,7 +162,7 @@ def _check(node: Node) -> tuple[TensorSpec, TensorSpec]:
 
 
 def _shape(node: Node) -> list[Shape]:
-    weights, x = _check(node)
+    weights, x = _sound(node)
     require(node.input(0).type == "INT32", f"output_shape->type {node.input(0).type} is not INT32. ")
     wanted = value(node.input(0))
     require(wanted.size == 4, f"NumElements(output_shape) != 4 ({wanted.size} != 4)")
@@ -183,25 +184,29 @@ def _window(node: Node, shape: Shape) -> Window:
     return sliding(shape[1:3], node.input(1).shape[1:3], (o.stride_h, o.stride_w), o.padding)
 
 
-@kernel("TRANSPOSE_CONV", version=5, types="FLOAT32 UINT8 INT8 INT16", typed_input=2, shape=_shape)
+def _check(node: Node) -> None:
+    weights, x, bias = node.input(1), node.input(2), node.optional(3)
+    check_types(node, x, weights, bias, FILTERS)
+    oc = weights.shape[0]
+    check_integers(node, (x, weights, bias), oc, symmetric_filter=False)
+    if bias is not None:
+        require(elements(bias.shape) == oc, f"NumElements(bias) != {oc} ({elements(bias.shape)})")
+
+
+@kernel("TRANSPOSE_CONV", version=5, types="FLOAT32 UINT8 INT8 INT16", typed_input=2, shape=_shape, check=_check)
 def transpose_conv(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The transpose of a convolution with weights (oc, kh, kw, ic): x (b, h, w, ic), bias (oc) -> (b, oh, ow, oc).
 
     A float16 filter is XNNPACK's alone upstream.
     """
-    check_types(node, node.input(2), node.input(1), node.optional(3), FILTERS)
     halves = through_float32(lambda ins, outs: _transposed(node, ins, outs), node, inputs, outputs)
     return halves or _transposed(node, inputs, outputs)
 
 
 def _transposed(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     weights_spec, x_spec, bias_spec = node.input(1), node.input(2), node.optional(3)
-    if x_spec.type != "FLOAT32":
-        check_quantization(node, x_spec, weights_spec, bias_spec, symmetric_filter=False)
     weights, x, bias = inputs[1], inputs[2], inputs[3] if len(inputs) > 3 else None
     assert weights is not None and x is not None
-    if bias is not None:
-        require(bias.size == len(weights), f"NumElements(bias) != {len(weights)} ({bias.size})")
     out = outputs[0]
     if out.size == 0:
         return lambda: None
@@ -250,12 +255,27 @@ def _bias_shape(node: Node) -> list[Shape]:
     return [(node.input(0).shape[0], oh, ow, node.input(1).shape[0])]
 
 
-@kernel("Convolution2DTransposeBias", version=1, types="FLOAT32", shape=_bias_shape, custom=True)
+def _check_with_bias(node: Node) -> None:
+    weights, bias, out = node.input(1), node.optional(2), node.outputs[0]
+    require(weights.type == "FLOAT32", f"a {weights.type} filter is not supported; supported: FLOAT32. ")
+    require(out.type == "FLOAT32", f"{out} must be FLOAT32. ")
+    if bias is not None:
+        require(bias.type == "FLOAT32", f"{bias} must be FLOAT32. ")
+        require(elements(bias.shape) == weights.shape[0], f"{bias} is not one value for each of {weights.shape[0]}. ")
+
+
+@kernel(
+    "Convolution2DTransposeBias",
+    version=1,
+    types="FLOAT32",
+    shape=_bias_shape,
+    check=_check_with_bias,
+    custom=True,
+)
 def convolution_2d_transpose_bias(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The transpose of a convolution with weights (oc, kh, kw, ic): x (b, h, w, ic), bias (oc) -> (b, oh, ow, oc)."""
     x, weights, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
     assert x is not None and weights is not None
-    require(node.input(1).type == "FLOAT32", f"a {node.input(1).type} filter is not supported; supported: FLOAT32. ")
     window, size = bias_window(node)
     if outputs[0].size == 0:
         return lambda: None

@@ -177,6 +177,8 @@ def _post_process_shapes(node: Node) -> list[Shape]:
     require(o.num_classes > 0 and extra in (0, 1), f"{classes} for {o.num_classes} classes and perhaps a background. ")
     require(o.max_detections >= 0 and o.max_classes_per_detection > 0, "max_categories_per_anchor > 0 was not true.")
     require(0 < o.iou_threshold <= 1, f"the threshold of overlap, {o.iou_threshold}, must be above 0 and at most 1. ")
+    for spec in node.outputs:
+        require(spec.type == "FLOAT32", f"{spec} must be FLOAT32. ")
     slots = o.max_detections * o.max_classes_per_detection
     return [(1, slots, 4), (1, slots), (1, slots), (1,)]
 

@@ -60,7 +60,13 @@ def _body(node: Node) -> str:
         out0[i] = sum * ({float(np.float32(1) / np.sqrt(np.float32(size))).hex()}f);"""
 
 
-@kernel("aeq.hadamard_rotation", types="FLOAT32 INT32", shape=_shape, body=_body)
+def _check(node: Node) -> None:
+    spec, out = node.input(0), node.outputs[0]
+    require(2 <= len(spec.shape) <= 3, f"{node.op} takes a tensor of 2 or 3 dimensions, not {spec}. ")
+    require(out.dtype.itemsize == 4, f"{node.op}: the output is {out.type}. ")
+
+
+@kernel("aeq.hadamard_rotation", types="FLOAT32 INT32", shape=_shape, check=_check, body=_body)
 def hadamard_rotation(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """x (features, size) or (batch, features, size), each run of hadamard_size elements transformed.
 
@@ -68,8 +74,6 @@ def hadamard_rotation(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -
     hadamard_size is no power of two. int32 elements are taken for the bits of float32 ones.
     """
     spec = node.input(0)
-    require(2 <= len(spec.shape) <= 3, f"{node.op} takes a tensor of 2 or 3 dimensions, not {spec}. ")
-    require(node.outputs[0].dtype.itemsize == 4, f"{node.op}: the output is {node.outputs[0].type}. ")
     size = _run_length(node)
     x, y = (a.reshape(-1).view(np.float32) for a in (inputs[0], outputs[0]))
     count = x.size // spec.shape[-1] * (spec.shape[-1] // size) if spec.shape[-1] else 0

@@ -25,6 +25,11 @@ def _require_matrix(node: Node) -> None:
     require(matrix.type == "FLOAT32" and math.prod(matrix.shape) == 16, f"{matrix}: not a 4x4 FLOAT32 matrix. ")
 
 
+def _require_floats(node: Node) -> None:
+    for spec in node.outputs:
+        require(spec.type == "FLOAT32", f"{spec} must be FLOAT32. ")
+
+
 def _output_size(node: Node) -> tuple[int, int]:
     options = custom_options.read(node)
     if node.op == "TransformTensor" or node.version == 1:
@@ -41,6 +46,7 @@ def _transformed_shape(node: Node) -> list[Shape]:
     x = node.input(0)
     require(len(x.shape) == 4 and x.shape[0] == 1, f"{x}: {node.op} needs one image (1, h, w, c). ")
     _require_matrix(node)
+    _require_floats(node)
     return [(1, *_output_size(node), x.shape[3])]
 
 
@@ -109,6 +115,7 @@ def _landmarks_shape(node: Node) -> list[Shape]:
     require(dimensions in (2, 3), f"Incorrect dimensions size: {dimensions}")
     require(x.shape[-1] % dimensions == 0, f"{x} does not hold landmarks of {dimensions} numbers. ")
     require(scale != 0, f"Incorrect scale value: {scale}")
+    _require_floats(node)
     return [x.shape]
 
 
@@ -180,6 +187,7 @@ def _matrix_shape(node: Node) -> list[Shape]:
     x = node.input(0)
     require(len(x.shape) == (3 if node.version > 1 else 4), f"{x}: Landmarks2TransformMatrix has other dimensions. ")
     _frame(node)
+    _require_floats(node)
     return [MATRIX]
 
 

@@ -119,6 +119,7 @@ def _sigmoid_argument(node: Node, exact_shifts: tuple[int, ...]) -> Callable[[Ar
         real, shift = float(x.scale) * 4096.0 * 3.0, 0
         while real <= 32767.0 / 2.0 and shift <= 30:
             real, shift = real * 2.0, shift + 1
+        require(real < 2**31, f"{x} has a scale of {x.scale}. ")
         multiplier = int(real)
     half = (1 << shift) >> 1
     return lambda codes: (codes.astype(np.int64) * multiplier + half) >> shift
@@ -192,13 +193,17 @@ unary("LOGISTIC", logistic, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=
 unary("TANH", np.tanh, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_tanh_of_codes)
 
 
-@kernel("PRELU", types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape)
-def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
-    """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 codes take an int8 alpha."""
+def _check_prelu(node: Node) -> None:
     x, alpha, y = node.input(0), node.input(1), node.outputs[0]
     require(x.shape == y.shape, "HaveSameShapes(input, output) was not true. ")
     alphas = ("INT8", "INT16") if x.type == "INT16" else (x.type,)
     require(alpha.type in alphas, f"PRELU: alpha of type {alpha.type} for {x.type}; supported: {', '.join(alphas)}. ")
+
+
+@kernel("PRELU", types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape, check=_check_prelu)
+def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
+    """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 codes take an int8 alpha."""
+    x, alpha, y = node.input(0), node.input(1), node.outputs[0]
     if x.dtype.kind == "f":
         if alpha.data is None or not np.isfinite(alpha.data).all():
             return blocked(_prelu_of_any, inputs, outputs[0])

@@ -239,35 +239,47 @@ def _refusing_zeros(step: Step, b: Array, zero: int) -> Step:
     return check_and_step
 
 
-def _division(node: Node, step: Step, b: Array) -> Step:
-    spec = node.input(1)
-    if node.op != "DIV" or spec.dtype.kind == "f":
-        return step
-    quantization = spec.quantization
-    require(quantization is None or not quantization.per_channel, "Div only supports per-tensor quantization. ")
-    return _refusing_zeros(step, b, scale_and_zero_point(spec)[1])
+def _refuses_zeros(node: Node) -> bool:
+    return node.op == "DIV" and node.input(1).dtype.kind != "f"
 
 
 def _arithmetic(
     name: str, version: int, types: str, f: Callable[[np.dtype], InPlace], codes: Callable[[Node], PairMap]
 ) -> None:
-    def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
+    def of_codes(node: Node) -> PairMap | None:
+        x, y = node.input(0), node.outputs[0]
+        # Without scales ADD and MUL take int16 for plain numbers, ADD by its input's and MUL by its output's.
+        decides = {"ADD": x, "MUL": y}.get(name)
+        number = x.type == y.type == "INT16" and decides is not None and decides.quantization is None
+        return codes(node) if x.type in ("INT8", "UINT8", "INT16") and not number else None
+
+    def of_numbers(node: Node) -> InPlace:
+        activation, dtype = getattr(node.options, "fused_activation_function", None), node.input(0).dtype
+        return f(dtype) if activation is None else plain(f(dtype), activation, dtype)
+
+    def check(node: Node) -> None:
         require_same_types(node)
         x, y = node.input(0), node.outputs[0]
         narrowing = name == "MUL" and x.type == "INT16" and y.type in ("INT8", "UINT8")
         require(y.type == x.type or narrowing, f"{name}: output {y.type} for inputs {x.type} is not supported. ")
-        # Without scales ADD and MUL take int16 for plain numbers, ADD by its input's and MUL by its output's.
-        decides = {"ADD": x, "MUL": y}.get(name)
-        number = x.type == y.type == "INT16" and decides is not None and decides.quantization is None
-        if x.type in ("INT8", "UINT8", "INT16") and not number:
-            step = pairs_step(codes(node), inputs, outputs[0])
-        else:
-            activation = getattr(node.options, "fused_activation_function", None)
-            dtype = x.dtype
-            step = blocked(f(dtype) if activation is None else plain(f(dtype), activation, dtype), inputs, outputs[0])
-        return _division(node, step, inputs[1])
+        if of_codes(node) is None:
+            of_numbers(node)
+        if _refuses_zeros(node):
+            quantization = node.input(1).quantization
+            single = quantization is None or not quantization.per_channel
+            require(single, "Div only supports per-tensor quantization. ")
 
-    kernel(name, version=version, types=types, shape=binary_shape)(prepare)
+    def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
+        quantized = of_codes(node)
+        if quantized is not None:
+            step = pairs_step(quantized, inputs, outputs[0])
+        else:
+            step = blocked(of_numbers(node), inputs, outputs[0])
+        if not _refuses_zeros(node):
+            return step
+        return _refusing_zeros(step, inputs[1], scale_and_zero_point(node.input(1))[1])
+
+    kernel(name, version=version, types=types, shape=binary_shape, check=check)(prepare)
 
 
 _CODES = "INT8 UINT8 INT16"

@@ -54,15 +54,17 @@ def _comparison(name: str, f: np.ufunc, version: int, types: str) -> None:
     # The order of int16 tensors is that of their codes; only their equality looks at the scales.
     scaled = ("INT8", "UINT8", "INT16") if name in ("EQUAL", "NOT_EQUAL") else ("INT8", "UINT8")
 
-    def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
+    def check(node: Node) -> None:
         require_same_types(node)
         require(node.outputs[0].type == "BOOL", f"{name}: the output is {node.outputs[0].type}; it must be BOOL. ")
+
+    def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
         kind = node.input(0).type
         if kind in scaled and _has_scales(node):
             return pairs_step(_of_codes(node, f), inputs, outputs[0])
         return blocked(special.get(kind, f), inputs, outputs[0])
 
-    kernel(name, version=version, types=types, shape=binary_shape)(prepare)
+    kernel(name, version=version, types=types, shape=binary_shape, check=check)(prepare)
 
 
 _NUMBERS = "FLOAT32 FLOAT16 INT8 UINT8 INT16 INT32 INT64"

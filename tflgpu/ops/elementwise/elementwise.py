@@ -59,6 +59,11 @@ def _require_output(node: Node, kind: str) -> None:
     require(out.type == kind, f"{node.op}: the output is {out.type}; it must be {kind}. ")
 
 
+def _require_one_type(node: Node) -> None:
+    require_same_types(node)
+    _require_output(node, node.input(0).type)
+
+
 def unary(
     name: str,
     f: Callable[..., object],
@@ -72,17 +77,24 @@ def unary(
     With of_node, f makes that function of the node's options.
     """
 
-    def prepare(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
+    def of_codes(node: Node) -> CodeMap | None:
         x = node.input(0)
-        _require_output(node, x.type)
         # ABS alone takes int16 numbers that are no codes.
         number = name == "ABS" and x.type == "INT16" and x.quantization is None
-        if codes is not None and x.type in ("INT8", "UINT8", "INT16") and not number:
-            return codes_step(codes(node), inputs[0], outputs[0])
+        return codes(node) if codes is not None and x.type in ("INT8", "UINT8", "INT16") and not number else None
+
+    def check(node: Node) -> None:
+        _require_output(node, node.input(0).type)
+        of_codes(node)
+
+    def prepare(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
+        x, quantized = node.input(0), of_codes(node)
+        if quantized is not None:
+            return codes_step(quantized, inputs[0], outputs[0])
         function: InPlace = f(node) if of_node else f  # type: ignore[assignment]
         return blocked(_for_type(function, x), inputs, outputs[0])
 
-    kernel(name, version=version, types=types, shape=same_as_input)(prepare)
+    kernel(name, version=version, types=types, shape=same_as_input, check=check)(prepare)
 
 
 @dataclass(frozen=True)
@@ -224,12 +236,9 @@ EQUAL_SHAPE_ROWS: dict[str, Row] = {
 
 def _binary(name: str, row: Row, shape: Callable[[Node], Sequence[Shape]]) -> None:
     def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
-        require_same_types(node)
-        x = node.input(0)
-        _require_output(node, x.type)
-        return blocked(_for_type(row.f, x), inputs, outputs[0])
+        return blocked(_for_type(row.f, node.input(0)), inputs, outputs[0])
 
-    kernel(name, version=row.version, types=row.types, shape=shape)(prepare)
+    kernel(name, version=row.version, types=row.types, shape=shape, check=_require_one_type)(prepare)
 
 
 for _name, _row in BINARY_ROWS.items():
@@ -263,10 +272,9 @@ def _repeated_product(a: Array, exponent: int, y: Array) -> None:
             np.clip(y, -limit, limit, out=y)
 
 
-@kernel("POW", types="FLOAT32 INT32", shape=binary_shape)
+@kernel("POW", types="FLOAT32 INT32", shape=binary_shape, check=require_same_types)
 def power(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """a ** b. A single whole exponent that broadcasts is computed by repeated products, as the reference does."""
-    require_same_types(node)
     (a, b), (y,) = inputs, outputs
     general = blocked(_power, inputs, y)
     if b.size != 1 or a.shape == b.shape:
@@ -284,11 +292,14 @@ def power(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Ste
     return step
 
 
-@kernel("ADD_N", types="FLOAT32 INT32", shape=equal_shapes)
+def _check_add_n(node: Node) -> None:
+    require(len(node.inputs) >= 2, "num_inputs >= 2 was not true. ")
+    require_same_types(node)
+
+
+@kernel("ADD_N", types="FLOAT32 INT32", shape=equal_shapes, check=_check_add_n)
 def add_n(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array]) -> Step:
     """The sum of all inputs, which have one shape."""
-    require(len(inputs) >= 2, "num_inputs >= 2 was not true. ")
-    require_same_types(node)
 
     def add(*arrays: Array) -> None:
         *terms, y = arrays

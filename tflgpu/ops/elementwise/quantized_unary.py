@@ -54,14 +54,18 @@ def rescaled(node: Node, lo: float | None = None, hi: float | None = None) -> Co
     (x_scale, x_zero), (y_scale, y_zero) = scale_and_zero_point(x), scale_and_zero_point(y)
     m, e = fp.quantize_multiplier(float(x_scale / y_scale))
     limits = np.iinfo(y.dtype)
-    lowest = limits.min if lo is None else max(limits.min, y_zero + _steps(lo, y_scale))
-    highest = limits.max if hi is None else min(limits.max, y_zero + _steps(hi, y_scale))
+    lowest = limits.min if lo is None else max(limits.min, _wrapped(y_zero + _steps(lo, y_scale)))
+    highest = limits.max if hi is None else min(limits.max, _wrapped(y_zero + _steps(hi, y_scale)))
 
     def relu(codes: Array) -> Array:
         value = fp.mbqm(codes.astype(np.int64) - x_zero, m, e) + np.int32(y_zero)
         return np.minimum(np.maximum(value, np.int32(lowest)), np.int32(highest)).astype(y.dtype)
 
     return CodeMap(relu)
+
+
+def _wrapped(value: int) -> int:
+    return int(fp.wrap(np.asarray(value)))
 
 
 def _steps(real: float, scale: np.float32) -> int:

@@ -25,12 +25,15 @@ def _select_shape(node: Node) -> list[Shape]:
     return [x]
 
 
+def _check(node: Node) -> None:
+    require(node.input(0).type == "BOOL", f"input_condition->type != kTfLiteBool ({node.input(0).type}). ")
+    require(node.input(1).type == node.input(2).type, f"{node.op}: {node.input(1)} and {node.input(2)} differ. ")
+
+
 def _select(node: Node, inputs: tuple[Array, Array, Array], outputs: tuple[Array]) -> Step:
     """x where the condition holds, else y. SELECT's condition may also have one entry a row, SELECT_V2 broadcasts."""
     condition, x, y = inputs
     (out,) = outputs
-    require(node.input(0).type == "BOOL", f"input_condition->type != kTfLiteBool ({node.input(0).type}). ")
-    require(node.input(1).type == node.input(2).type, f"{node.op}: {node.input(1)} and {node.input(2)} differ. ")
     if out.size == 1:
         condition, x, y = (a.reshape(out.shape) for a in inputs)
     elif node.op == "SELECT" and condition.ndim == 1:
@@ -45,4 +48,4 @@ def _select(node: Node, inputs: tuple[Array, Array, Array], outputs: tuple[Array
 
 _TYPES = "FLOAT32 FLOAT16 BFLOAT16 FLOAT64 COMPLEX64 BOOL INT8 UINT8 INT16 UINT16 INT32 UINT32 INT64 UINT64"
 for _name, _version in (("SELECT", 4), ("SELECT_V2", 2)):
-    kernel(_name, version=_version, types=_TYPES, typed_input=1, shape=_select_shape)(_select)
+    kernel(_name, version=_version, types=_TYPES, typed_input=1, shape=_select_shape, check=_check)(_select)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -52,10 +53,9 @@ def bounds_check(indices: Array, spec: TensorSpec, size: int, message: str) -> C
     return None if spec.data is not None and int(unsigned.max()) < limit else check
 
 
-@kernel("GATHER", version=8, types=GATHER_TYPES + " INT4", shape=_gather_shape)
+@kernel("GATHER", version=8, types=GATHER_TYPES + " INT4", shape=_gather_shape, check=require_output_type)
 def gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The slices of x at `positions` (input 1) along axis; the first batch_dims dimensions are walked in step."""
-    require_output_type(node)
     x, positions, y = inputs[0], inputs[1], outputs[0]
     axis, batch_dims = _dimensions_of_gather(node)
     size = x.shape[axis]
@@ -125,10 +125,9 @@ def flat_indices(indices: Array, shape: Shape, message: str) -> Array:
     return wide @ np.array(strides, np.int64)
 
 
-@kernel("GATHER_ND", version=6, types=GATHER_TYPES, shape=_gather_nd_shape)
+@kernel("GATHER_ND", version=6, types=GATHER_TYPES, shape=_gather_nd_shape, check=require_output_type)
 def gather_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The slices of x at the index vectors `indices` (..., nd), which index the first nd dimensions of x."""
-    require_output_type(node)
     x, indices, y = inputs[0], inputs[1], outputs[0]
     require(x.size or not indices.size, "GATHER_ND of nothing takes no indices. ")
     if not y.size and not indices.size:
@@ -156,10 +155,16 @@ def _scatter_nd_shape(node: Node) -> list[Shape]:
     return [shape]
 
 
-@function("SCATTER_ND", version=1, types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL", typed_input=1, shape=_scatter_nd_shape)
+@function(
+    "SCATTER_ND",
+    version=1,
+    types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL",
+    typed_input=1,
+    shape=_scatter_nd_shape,
+    check=partial(require_output_type, position=1),
+)
 def scatter_nd(node: Node, indices: Array, updates: Array, shape: Array) -> Array:
     """Zeros of `shape` with `updates` added at the index vectors `indices` (..., nd); the same index adds again."""
-    require_output_type(node, 1)
     y = np.zeros(node.outputs[0].shape, updates.dtype)
     leading = y.shape[: indices.shape[-1]]
     flat = flat_indices(indices, leading, "scatter_nd index out of bounds").reshape(-1)
@@ -187,11 +192,15 @@ def _sparse_to_dense_shape(node: Node) -> list[Shape]:
 
 
 @function(
-    "SPARSE_TO_DENSE", version=3, types="FLOAT32 INT8 UINT8 INT32 INT64", typed_input=2, shape=_sparse_to_dense_shape
+    "SPARSE_TO_DENSE",
+    version=3,
+    types="FLOAT32 INT8 UINT8 INT32 INT64",
+    typed_input=2,
+    shape=_sparse_to_dense_shape,
+    check=partial(require_output_type, position=2),
 )
 def sparse_to_dense(node: Node, indices: Array, shape: Array, values: Array, default: Array) -> Array:
     """A tensor of `shape` of the default value with `values` at `indices` (count, rank); the last of an index wins."""
-    require_output_type(node, 2)
     y = np.full(node.outputs[0].shape, default.reshape(()), values.dtype)
     vectors = indices.reshape(-1, y.ndim)
     flat = flat_indices(vectors, y.shape, "sparse_to_dense index out of bounds")
@@ -219,10 +228,16 @@ def _one_hot_shape(node: Node) -> list[Shape]:
     return [sized((*indices[:axis], depth, *indices[axis:]))]
 
 
-@kernel("ONE_HOT", version=1, types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL", typed_input=2, shape=_one_hot_shape)
+@kernel(
+    "ONE_HOT",
+    version=1,
+    types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL",
+    typed_input=2,
+    shape=_one_hot_shape,
+    check=partial(require_output_type, position=2),
+)
 def one_hot(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """on_value (input 2) where an index is its place along the new dimension `axis`, else off_value (input 3)."""
-    require_output_type(node, 2)
     y = outputs[0]
     axis = _one_hot_axis(node)
     indices = np.expand_dims(inputs[0], axis)
@@ -250,11 +265,15 @@ def _dynamic_update_slice_shape(node: Node) -> list[Shape]:
 
 
 @kernel(
-    "DYNAMIC_UPDATE_SLICE", version=6, types=FIXED_SIZE + " INT4", shape=_dynamic_update_slice_shape, overwrites=True
+    "DYNAMIC_UPDATE_SLICE",
+    version=6,
+    types=FIXED_SIZE + " INT4",
+    shape=_dynamic_update_slice_shape,
+    overwrites=True,
+    check=require_output_type,
 )
 def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with `update` (input 1) put over it from `start` (input 2), which is moved so that all of it lies inside."""
-    require_output_type(node)
     x, update, start = inputs
     y = outputs[0]
     room = [d - u for d, u in zip(x.shape, update.shape, strict=True)]
@@ -275,10 +294,15 @@ def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[
     return step
 
 
-@function("REVERSE_SEQUENCE", version=1, types="FLOAT32 UINT8 INT16 INT32 INT64", shape=same_as_input)
+@function(
+    "REVERSE_SEQUENCE",
+    version=1,
+    types="FLOAT32 UINT8 INT16 INT32 INT64",
+    shape=same_as_input,
+    check=require_output_type,
+)
 def reverse_sequence(node: Node, x: Array, lengths: Array) -> Array:
     """x with the first lengths[b] elements along seq_dim in reverse order, for every b along batch_dim."""
-    require_output_type(node)
     require_index_type(node, 1)
     seq, batch = int(node.options.seq_dim), int(node.options.batch_dim)
     require(0 <= seq < x.ndim and 0 <= batch < x.ndim and seq != batch, f"REVERSE_SEQUENCE by {seq}, {batch}. ")

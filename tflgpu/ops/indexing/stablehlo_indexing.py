@@ -70,10 +70,15 @@ def gather_dimensions(node: Node) -> tuple[list[int], list[int], list[int], list
     return sizes, kept, targets, offset_dims, sized(made[i] for i in order_of(rank, offset_dims))
 
 
-@kernel("STABLEHLO_GATHER", version=1, types=FIXED_SIZE, shape=lambda node: [gather_dimensions(node)[4]])
+@kernel(
+    "STABLEHLO_GATHER",
+    version=1,
+    types=FIXED_SIZE,
+    shape=lambda node: [gather_dimensions(node)[4]],
+    check=require_output_type,
+)
 def stablehlo_gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """Windows of slice_sizes of x, from the index vectors in input 1, moved so that they lie inside of x."""
-    require_output_type(node)
     x, y = inputs[0], outputs[0]
     sizes, kept, targets, offset_dims, _ = gather_dimensions(node)
     if not y.size:
@@ -135,13 +140,14 @@ def _scatter_shape(node: Node, runtime: Runtime) -> list[Shape]:
 SCATTER_TYPES = "FLOAT32 FLOAT16 FLOAT64 INT8 UINT8 INT16 UINT16 INT32 UINT32 INT64 UINT64 BOOL"
 
 
-@kernel("STABLEHLO_SCATTER", version=1, types=SCATTER_TYPES, shape=_scatter_shape, stateful=True)
+@kernel(
+    "STABLEHLO_SCATTER", version=1, types=SCATTER_TYPES, shape=_scatter_shape, stateful=True, check=require_output_type
+)
 def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Array], runtime: Runtime) -> Step:
     """x with windows of updates (input 2) combined into it at the index vectors in input 1; what lies outside is left.
 
     Combined by the graph update_computation_subgraph_index: update, add, multiply, maximum or minimum.
     """
-    require_output_type(node)
     options, (x, indices, updates), y = node.options, inputs, outputs[0]
     name = computation(runtime.subgraph(int(options.update_computation_subgraph_index)))
     vectors = index_vectors(indices, int(options.index_vector_dim))

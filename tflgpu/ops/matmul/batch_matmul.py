@@ -41,13 +41,28 @@ def _shape(node: Node) -> list[Shape]:
     return [(*broadcast(x[:-2], y[:-2]), m, n)]
 
 
-@kernel("BATCH_MATMUL", version=4, types="FLOAT32 FLOAT16 INT8 INT16", shape=_shape)
+def _check(node: Node) -> None:
+    x, y, out = node.input(0), node.input(1), node.outputs[0]
+    types = (x.type, y.type, out.type)
+    require(types in _TYPES, f"BATCH_MATMUL of {types[0]} and {types[1]} into {types[2]} is not supported. ")
+    if not elements(out.shape):
+        return
+    if types[:2] == ("FLOAT32", "INT8"):
+        scales, n = weight_scale(y).size, out.shape[-1]
+        require(scales == 1 or scales >= n, f"{scales} scales for {n} columns. ")
+    elif x.type in ("INT8", "INT16") and out.type != "INT32":
+        require(out.scale > 0, f"{out} has a scale of {out.scale}. ")
+        zeros = (x.zero_point, y.zero_point)
+        symmetric = zeros == (0, 0) and out.zero_point == 0
+        require(x.type != "INT16" or symmetric, "int16 needs zero points of 0. ")
+
+
+@kernel("BATCH_MATMUL", version=4, types="FLOAT32 FLOAT16 INT8 INT16", shape=_shape, check=_check)
 def batch_matmul(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
     """A step for any of the types, x (..., m, k) and y (..., k, n) given as views after adj_x and adj_y."""
     x, y = inputs
     assert x is not None and y is not None
     types = (node.input(0).type, node.input(1).type, node.outputs[0].type)
-    require(types in _TYPES, f"BATCH_MATMUL of {types[0]} and {types[1]} into {types[2]} is not supported. ")
     x = x.swapaxes(-1, -2) if node.options.adj_x else x
     y = y.swapaxes(-1, -2) if node.options.adj_y else y
     out = outputs[0]
@@ -124,8 +139,6 @@ def _quantized(node: Node, x: Array, y: Array, out: Array) -> Step:
         return _exact_products(x, y, out, (0, 0), lambda acc, to: lambda: np.copyto(to, acc, casting="unsafe"))
     zeros = (left.zero_point, right.zero_point)
     wide = left.type == "INT16"
-    if wide:
-        require(zeros == (0, 0) and output.zero_point == 0, "int16 needs zero points of 0. ")
     factor = float(left.scale * right.scale) / float(output.scale)
     scaling = rescale(np.array([factor]), n, output, "NONE", wide=wide)
     largest = k * largest_code(x.dtype, zeros[0]) * largest_code(y.dtype, zeros[1])
@@ -140,7 +153,6 @@ def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
     batches, scale_of, weight_of = groups_of(node, x.shape, y.shape)
     quantize = RowQuantizer(elements(x.shape[:-1]), k, node.options.asymmetric_quantize_inputs)
     scale = weight_scale(node.input(1))
-    require(scale.size == 1 or scale.size >= n, f"{scale.size} scales for {n} columns. ")
     scale = scale[:n]
     left = quantize.codes.reshape(x.shape)
     right = np.empty(y.shape, np.float32)

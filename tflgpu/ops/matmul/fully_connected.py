@@ -10,7 +10,7 @@ import numpy as np
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops import fused_activation
 from tflgpu.ops.fused_activation import clamp
-from tflgpu.ops.matmul.fully_connected_integer import fixed_point, quantized, shuffled
+from tflgpu.ops.matmul.fully_connected_integer import check_shuffled, fixed_point, quantized, shuffled
 from tflgpu.ops.matmul.gemv import hybrid_product
 from tflgpu.ops.matmul.hybrid import RowQuantizer, weight_scale
 from tflgpu.ops.movement.sparse import dense_values
@@ -49,49 +49,27 @@ def _shape(node: Node) -> list[Shape]:
     return [(rows, units), *workspace]
 
 
-@kernel("FULLY_CONNECTED", version=14, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape)
-def fully_connected(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
-    """A step for any of the types: x (rows, depth), weights (units, depth), bias (units) or none -> (rows, units)."""
-    x, y = inputs[0], outputs[0]
-    assert x is not None
-    spec, weights, bias = node.input(0), node.input(1), node.optional(2)
-    units, depth = weights.shape
-    _check(node, spec, weights, bias)
-    if not y.size or not depth:
-        return lambda: y.fill(0)
-    rows = y.size // units
-    # An input that is no whole number of rows is accepted; its tail is not read.
-    x = x.reshape(-1)[: rows * depth].reshape(rows, depth)
-    y = y.reshape(rows, units)
-    bias_values = None if bias is None else inputs[2]
-    if node.options.weights_format != "DEFAULT":
-        return shuffled(node, x, inputs[1], bias_values, y)
-    make = _factory(spec, weights)
-    if weights.data is not None:
-        return make(node, x, dense_values(weights), bias_values, y)
-    given = inputs[1]
-    assert given is not None
-    if make is _float32:
-        return make(node, x, given, bias_values, y)
-    # Integer weights that are computed: everything that follows from them is made anew each time.
-    return lambda: make(node, x, given, bias_values, y)()
-
-
-def _check(node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None) -> None:
-    y, options = node.outputs[0], node.options
+def _check(node: Node) -> None:
+    x, weights, bias, y, options = node.input(0), node.input(1), node.optional(2), node.outputs[0], node.options
     hybrid = x.type in ("FLOAT32", "FLOAT16") and weights.type not in ("FLOAT32", "FLOAT16")
     accepted = _TYPES.get((x.type, y.type), frozenset())
     require(weights.type in accepted, f"input {x.type}, weights {weights.type}, output {y.type} is not supported. ")
-    require(
-        hybrid or options.fused_activation_function in _CLIPPING,
-        f"activation {options.fused_activation_function} is not supported here. ",
-    )
+    known = _ACTIVATIONS if hybrid else _CLIPPING
+    activation = options.fused_activation_function
+    require(activation in known, f"activation {activation} is not supported here. ")
     if bias is not None:
         integer = x.type in _QUANTIZED
         wanted = ("INT32", "INT64") if integer else (x.type, "FLOAT32")
         require(bias.type in wanted, f"a bias of type {bias.type} is not supported. ")
         require(elements(bias.shape) == weights.shape[0], f"{bias} is not one value for each of {weights.shape[0]}. ")
+    if options.weights_format != "DEFAULT":
+        check_shuffled(node)
+    undefined = (x.type, y.type) == ("INT8", "INT16") and weights.type != "INT8" and weight_scale(weights).size == 1
+    require(not undefined, f"INT8 with {weights.type} into INT16 is undefined. ")
     q = weights.quantization
+    if q is not None and q.block_size and x.type == "FLOAT32":
+        whole = weights.shape[1] % q.block_size == 0 and q.scale.size * q.block_size == elements(weights.shape)
+        require(whole, "blocks do not divide the weights. ")
     if q is None or q.block_size:
         require(x.type not in _QUANTIZED, f"{weights} is not quantized as {x} needs it. ")
         return
@@ -121,6 +99,34 @@ def _check_integer(node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorS
             wanted == "FLOAT32" or (wanted in ("INT32", "INT64") and (bias is None or bias.type == wanted)),
             f"quantized_bias_type {wanted} is not the bias's. ",
         )
+
+
+@kernel("FULLY_CONNECTED", version=14, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)
+def fully_connected(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
+    """A step for any of the types: x (rows, depth), weights (units, depth), bias (units) or none -> (rows, units)."""
+    x, y = inputs[0], outputs[0]
+    assert x is not None
+    spec, weights = node.input(0), node.input(1)
+    units, depth = weights.shape
+    if not y.size or not depth:
+        return lambda: y.fill(0)
+    rows = y.size // units
+    # An input that is no whole number of rows is accepted; its tail is not read.
+    x = x.reshape(-1)[: rows * depth].reshape(rows, depth)
+    y = y.reshape(rows, units)
+    given_bias = inputs[2] if len(inputs) > 2 else None
+    bias_values = None if given_bias is None else given_bias.reshape(-1)
+    if node.options.weights_format != "DEFAULT":
+        return shuffled(node, x, inputs[1], bias_values, y)
+    make = _factory(spec, weights)
+    if weights.data is not None:
+        return make(node, x, dense_values(weights), bias_values, y)
+    given = inputs[1]
+    assert given is not None
+    if make is _float32:
+        return make(node, x, given, bias_values, y)
+    # Integer weights that are computed: everything that follows from them is made anew each time.
+    return lambda: make(node, x, given, bias_values, y)()
 
 
 Factory = Callable[[Node, Array, Array, "Array | None", Array], Step]
@@ -202,7 +208,6 @@ def _blockwise(node: Node, x: Array, weights: Array, bias: Array | None, y: Arra
     assert quantization is not None
     size = quantization.block_size
     units, depth = weights.shape
-    require(depth % size == 0 and quantization.scale.size * size == weights.size, "blocks do not divide the weights. ")
     scale = np.ascontiguousarray(quantization.scale.astype(np.float32).reshape(units, -1).T)
     quantize = RowQuantizer(len(x), depth, asymmetric=True)
     blocks = [slice(start, start + size) for start in range(0, depth, size)]

@@ -13,8 +13,9 @@ from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.matmul.gemv import product_with
 from tflgpu.ops.matmul.hybrid import weight_scale
 from tflgpu.ops.matmul.integer_matmul import KEPT, SMALL, IntegerMatrix, exact_throughout, largest_code
-from tflgpu.ops.registry import OpError, Step, require
+from tflgpu.ops.registry import Step, require
 from tflgpu.ops.scratch import copied, scratch
+from tflgpu.ops.shape_rules import elements
 
 _BELOW_HALF = np.nextafter(np.float64(0.5), np.float64(0))
 
@@ -59,9 +60,6 @@ def quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array
     if spec.type == "INT8" and output.type == "INT16":
         # TensorFlow Lite goes through its uint8 kernel, which takes the bits of both for unsigned, and the scale of
         # weights quantized by rows for 0. Of packed weights it reads beyond the end.
-        require(
-            weight_spec.type == "INT8" or scales.size > 1, f"INT8 with {weight_spec.type} into INT16 is undefined. "
-        )
         x, weights = x.view(np.uint8), weights.view(np.uint8)
         scales = scales if scales.size == 1 else np.zeros(1, np.float32)
     scale = np.broadcast_to(float(spec.scale) * scales.astype(np.float64) / float(output.scale), (len(weights),))
@@ -154,17 +152,24 @@ def fixed_point(node: Node, x: Array, weights: Array, bias: Array | None, y: Arr
     return step
 
 
+def check_shuffled(node: Node) -> None:
+    """Raises OpError where a node with weights in tiles is not of the types and shapes that these are for."""
+    x, weights = node.input(0), node.input(1)
+    units, depth = weights.shape
+    types = (x.type, weights.type, node.outputs[0].type)
+    require(types == ("UINT8", "UINT8", "INT16"), f"shuffled weights are not supported for {types}. ")
+    require(len(node.outputs) == 2, f"NumOutputs(node) != 2 ({len(node.outputs)} != 2)")
+    rows = elements(node.outputs[0].shape) // max(units, 1)
+    require(rows in (1, 4), f"shuffled weights are for 1 or 4 rows, not {rows}. ")
+    require(units % 4 == 0 and depth % 16 == 0, "shuffled weights come in tiles of 4 by 16. ")
+    require(node.optional(2) is not None, "shuffled weights need a bias. ")
+
+
 def shuffled(node: Node, x: Array, weights: Array | None, bias: Array | None, y: Array) -> Step:
     """Weights as bytes in tiles of 4 units by 16 columns, with zero points of 128 already taken away."""
     spec = node.input(1)
     units, depth = spec.shape
-    types = (node.input(0).type, spec.type, node.outputs[0].type)
-    require(types == ("UINT8", "UINT8", "INT16"), f"shuffled weights are not supported for {types}. ")
-    require(len(node.outputs) == 2, f"NumOutputs(node) != 2 ({len(node.outputs)} != 2)")
-    require(len(x) in (1, 4), f"shuffled weights are for 1 or 4 rows, not {len(x)}. ")
-    require(units % 4 == 0 and depth % 16 == 0, "shuffled weights come in tiles of 4 by 16. ")
-    if weights is None or bias is None:
-        raise OpError("shuffled weights need a bias. ")
+    assert weights is not None and bias is not None
     m, e = quantize_multipliers([float(node.input(0).scale * spec.scale) / float(node.outputs[0].scale)])
     _, lo, hi = _codes(node)
 

@@ -22,6 +22,8 @@ def _blocks(node: Node) -> tuple[list[int], list[list[int]]]:
     spatial = rank - 2
     require(node.input(1).shape == (spatial,), f"{node.op} of rank {rank} takes a block_shape of {spatial} sizes. ")
     require(node.input(2).shape == (spatial, 2), f"{node.op} of rank {rank} takes paddings of shape [{spatial}, 2]. ")
+    for spec in (node.input(1), node.input(2)):
+        require(spec.dtype.kind in "iu", f"{node.op}: {spec} must be of integers. ")
     block, edges = value(node.input(1)).tolist(), value(node.input(2)).tolist()
     require(all(b > 0 for b in block), f"{node.op}: block_shape {block} must be positive. ")
     return block, edges
@@ -45,10 +47,9 @@ def _split(x: Array, block: Sequence[int]) -> Array:
     return x.reshape(n, *pairs, c).transpose(*inner, 0, *outer, 1 + 2 * len(space))
 
 
-@kernel("SPACE_TO_BATCH_ND", version=4, types=FIXED_SIZE, shape=_space_to_batch_shape)
+@kernel("SPACE_TO_BATCH_ND", version=4, types=FIXED_SIZE, shape=_space_to_batch_shape, check=require_output_type)
 def space_to_batch_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (n, h, w, c), padded by the zero point, to (bh bw n, h/bh, w/bw, c): every block's pixels in batches apart."""
-    require_output_type(node)
     x, y = inputs[0], outputs[0]
     block, paddings = _blocks(node)
     if not np.any(paddings):
@@ -85,10 +86,9 @@ def _batch_to_space_shape(node: Node) -> list[Shape]:
     return [sized((n, *cropped, c))]
 
 
-@kernel("BATCH_TO_SPACE_ND", version=4, types=FIXED_SIZE, shape=_batch_to_space_shape)
+@kernel("BATCH_TO_SPACE_ND", version=4, types=FIXED_SIZE, shape=_batch_to_space_shape, check=require_output_type)
 def batch_to_space_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (bh bw n, h, w, c) to (n, h bh, w bw, c) with `crops` cut off: the inverse of SPACE_TO_BATCH_ND."""
-    require_output_type(node)
     x, y = inputs[0], outputs[0]
     block, crops = _blocks(node)
     n, c = y.shape[0], y.shape[-1]

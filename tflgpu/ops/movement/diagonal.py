@@ -25,10 +25,9 @@ def _matrix_diag_shape(node: Node) -> list[Shape]:
     return [sized((*x, x[-1]))]
 
 
-@kernel("MATRIX_DIAG", version=1, types=FIXED_SIZE + " INT4", shape=_matrix_diag_shape)
+@kernel("MATRIX_DIAG", version=1, types=FIXED_SIZE + " INT4", shape=_matrix_diag_shape, check=require_output_type)
 def matrix_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """Square matrices of zeros (..., n, n) with x (..., n) on their diagonals."""
-    require_output_type(node)
     x, y = inputs[0], outputs[0]
     diagonal = diagonals(y)
 
@@ -49,10 +48,11 @@ def _matrix_set_diag_shape(node: Node) -> list[Shape]:
     return [x]
 
 
-@kernel("MATRIX_SET_DIAG", version=1, types=FIXED_SIZE + " INT4", shape=_matrix_set_diag_shape)
+@kernel(
+    "MATRIX_SET_DIAG", version=1, types=FIXED_SIZE + " INT4", shape=_matrix_set_diag_shape, check=require_output_type
+)
 def matrix_set_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The matrices x (..., rows, columns) with `diagonal` (..., min(rows, columns)) in place of their own."""
-    require_output_type(node)
     x, y = inputs[0], outputs[0]
     target = diagonals(y)
     new = inputs[1].reshape(-1)[: target.size].reshape(target.shape)

@@ -14,6 +14,7 @@ def _shape(node: Node) -> list[Shape]:
     x, dilations, pad = node.input(0), node.input(1), node.input(2)
     require(len(x.shape) > 0, "ctx.input_tensor->dims->size > 0 was not true.")
     require(pad.type == x.type, f"ctx.input_tensor->type != ctx.padding_value_tensor->type ({x.type} != {pad.type})")
+    require(0 not in pad.shape, f"{pad}: there must be a value to pad with. ")
     require(dilations.type == "INT32", f"ctx.dilations_tensor->type != kTfLiteInt32 ({dilations.type} != INT32)")
     factors = value(dilations)
     require(factors.shape == (len(x.shape),), f"{factors.size} dilations for {len(x.shape)} dimensions. ")

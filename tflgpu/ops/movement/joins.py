@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -44,15 +45,21 @@ def _concatenation_shape(node: Node) -> list[Shape]:
     return [sized((*first[:axis], sum(spec.shape[axis] for spec in specs), *first[axis + 1 :]))]
 
 
+def _check_concatenation(node: Node) -> None:
+    require_output_type(node)
+    for spec in node.inputs if node.outputs[0].type == "UINT8" else ():
+        _rescaling_table(node, spec)
+
+
 @kernel(
     "CONCATENATION",
     version=7,
     types="FLOAT32 FLOAT16 BFLOAT16 FLOAT8_E4M3FN FLOAT8_E5M2 INT4 INT8 UINT8 INT16 INT32 UINT32 INT64 BOOL",
     shape=_concatenation_shape,
+    check=_check_concatenation,
 )
 def concatenation(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The inputs one after another along `axis`. uint8 inputs are rescaled to the output's quantization."""
-    require_output_type(node)
     y = outputs[0]
     parts = [x.reshape(1) if x.ndim == 0 else x for x in inputs]
     axis = normalized_axis(int(node.options.axis), y.ndim)
@@ -99,10 +106,10 @@ def _pack_shape(node: Node) -> list[Shape]:
     version=5,
     types="FLOAT32 FLOAT8_E4M3FN FLOAT8_E5M2 INT8 UINT8 INT16 INT32 UINT32 INT64",
     shape=_pack_shape,
+    check=require_output_type,
 )
 def pack(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The inputs, all of one shape, stacked along a new dimension `axis`."""
-    require_output_type(node)
     y = outputs[0]
     axis = normalized_axis(int(node.options.axis), y.ndim)
     parts = [np.expand_dims(x, axis) for x in inputs]
@@ -137,10 +144,10 @@ def _unpack_shape(node: Node) -> list[Shape]:
     version=6,
     types="FLOAT32 FLOAT16 BFLOAT16 FLOAT8_E4M3FN FLOAT8_E5M2 INT8 UINT8 INT16 INT32 BOOL",
     shape=_unpack_shape,
+    check=require_output_type,
 )
 def unpack(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x taken apart along `axis`: one output an index, without that dimension."""
-    require_output_type(node)
     x = inputs[0]
     axis = normalized_axis(int(node.options.axis), x.ndim)
     return _copies(outputs, [part(x, [*[slice(None)] * axis, i]) for i in range(x.shape[axis])])
@@ -166,10 +173,16 @@ def _split_shape(node: Node) -> list[Shape]:
     return [(*x[:axis], x[axis] // count, *x[axis + 1 :])] * count
 
 
-@kernel("SPLIT", version=5, types=SPLIT_TYPES, typed_input=1, shape=_split_shape)
+@kernel(
+    "SPLIT",
+    version=5,
+    types=SPLIT_TYPES,
+    typed_input=1,
+    shape=_split_shape,
+    check=partial(require_output_type, position=1),
+)
 def split(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (input 1) in num_splits equal parts along the dimension in input 0."""
-    require_output_type(node, 1)
     return _split(inputs[1], _axis_input(node, 0, inputs[1].ndim), outputs)
 
 
@@ -193,8 +206,7 @@ def _split_v_shape(node: Node) -> list[Shape]:
     return [sized((*x[:axis], rest if s == -1 else s, *x[axis + 1 :])) for s in sizes]
 
 
-@kernel("SPLIT_V", version=3, types=SPLIT_TYPES, shape=_split_v_shape)
+@kernel("SPLIT_V", version=3, types=SPLIT_TYPES, shape=_split_v_shape, check=require_output_type)
 def split_v(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x in parts of the sizes in input 1 (one may be -1: what is left) along the dimension in input 2."""
-    require_output_type(node)
     return _split(inputs[0], _axis_input(node, 2, inputs[0].ndim), outputs)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.movement.same_quantization import require_same_quantization, scale_and_zero_point
 from tflgpu.ops.movement.shape import FIXED_SIZE, part, require_index_type, require_output_type, require_same_type
 from tflgpu.ops.registry import Step, kernel, require, value
@@ -81,18 +81,26 @@ def _pad_shape(node: Node) -> list[Shape]:
     return [sized(d + before + after for d, (before, after) in zip(x.shape, paddings, strict=True))]
 
 
+def _is_quantized(x: TensorSpec) -> bool:
+    return x.type == "UINT8" or (x.type in ("INT8", "INT16") and x.quantization is not None)
+
+
 def _filler(node: Node, inputs: Sequence[Array | None]) -> Array:
     """What to pad with, an array of no dimensions: input 2, or what stands for zero."""
-    x, y = node.input(0), node.outputs[0]
+    y = node.outputs[0]
     given = inputs[2] if len(inputs) > 2 else None
-    quantized = x.type == "UINT8" or (x.type in ("INT8", "INT16") and x.quantization is not None)
     if given is None:
-        zero = scale_and_zero_point(y)[1] if quantized else 0
+        zero = scale_and_zero_point(y)[1] if _is_quantized(node.input(0)) else 0
         return np.array(zero).astype(y.dtype)
-    if quantized:
-        same = scale_and_zero_point(node.input(2)) == scale_and_zero_point(y)
-        require(same, f"{node.op}: the value to pad with must be quantized as the output is. ")
     return given.reshape(())
+
+
+def _check_filler(node: Node) -> None:
+    require_output_type(node)
+    filler = node.optional(2)
+    if filler is not None and _is_quantized(node.input(0)):
+        same = scale_and_zero_point(filler) == scale_and_zero_point(node.outputs[0])
+        require(same, f"{node.op}: the value to pad with must be quantized as the output is. ")
 
 
 def _pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
@@ -112,17 +120,15 @@ def _pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -
     return step
 
 
-@kernel("PAD", version=6, types=PAD_TYPES, shape=_pad_shape)
+@kernel("PAD", version=6, types=PAD_TYPES, shape=_pad_shape, check=_check_filler)
 def pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x with zeros (the zero point where quantized) before and after it, as many as `paddings` (input 1) says."""
-    require_output_type(node)
     return _pad(node, inputs, outputs)
 
 
-@kernel("PADV2", version=6, types=PAD_TYPES, shape=_pad_shape)
+@kernel("PADV2", version=6, types=PAD_TYPES, shape=_pad_shape, check=_check_filler)
 def padv2(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x with the value of input 2 before and after it, as many times as `paddings` (input 1) says."""
-    require_output_type(node)
     return _pad(node, inputs, outputs)
 
 
@@ -144,10 +150,9 @@ def _mirror_offset(node: Node) -> int:
     return int(mode == "REFLECT")
 
 
-@kernel("MIRROR_PAD", version=3, types=FIXED_SIZE, shape=_mirror_pad_shape)
+@kernel("MIRROR_PAD", version=3, types=FIXED_SIZE, shape=_mirror_pad_shape, check=require_output_type)
 def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with its own elements mirrored before and after it, as many as `paddings` (input 1) says."""
-    require_output_type(node)
     x, y = inputs[0], outputs[0]
     offset = _mirror_offset(node)
     paddings = _paddings(node, ("INT32", "INT64"))
@@ -193,10 +198,9 @@ def _stablehlo_pad_shape(node: Node) -> list[Shape]:
     return [sized(new) if all(d > 0 for d in new) else (0,) * len(x)]
 
 
-@kernel("STABLEHLO_PAD", version=1, types=FIXED_SIZE, shape=_stablehlo_pad_shape)
+@kernel("STABLEHLO_PAD", version=1, types=FIXED_SIZE, shape=_stablehlo_pad_shape, check=require_output_type)
 def stablehlo_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with the value of input 1 before, after and between its elements; negative edges cut off."""
-    require_output_type(node)
     x, y = inputs[0], outputs[0]
     filler = inputs[1].reshape(())
     if not y.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def _rank_shape(node: Node) -> list[Shape]:
     return [(len(node.input(0).shape),)]
 
 
-@function("SHAPE", version=1, shape=_rank_shape)
+@function("SHAPE", version=1, shape=_rank_shape, check=partial(require_output_type, position=1))
 def shape(node: Node, x: Array) -> Array:
     """The shape of x as a vector of int32 or int64. Only x's shape is read, never its elements."""
     require(node.options.out_type in INDICES, f"Unknown shape output data type: {node.options.out_type} ")
@@ -137,7 +138,6 @@ def _fill_shape(node: Node) -> list[Shape]:
 @kernel("FILL", version=5, types=FIXED_SIZE + " STRING", typed_input=1, shape=_fill_shape)
 def fill(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """A tensor of shape `dims` (input 0) in which every element is the scalar input 1."""
-    require_output_type(node, 1)
     filler, y = inputs[1], outputs[0]
     return lambda: np.copyto(y, filler)
 
@@ -157,10 +157,9 @@ def _range_shape(node: Node) -> list[Shape]:
     return [sized([int(size)])]
 
 
-@function("RANGE", version=2, types="FLOAT32 INT32 INT64", shape=_range_shape)
+@function("RANGE", version=2, types="FLOAT32 INT32 INT64", shape=_range_shape, check=require_output_type)
 def range_(node: Node, start: Array, limit: Array, delta: Array) -> Array:
     """start, start + delta, ... below limit. Floats by repeated addition in float32, as in TensorFlow Lite."""
-    require_output_type(node)
     (size,) = node.outputs[0].shape
     if start.dtype != np.float32:
         return start + np.arange(size, dtype=start.dtype) * delta
@@ -176,10 +175,9 @@ def _broadcast_args_shape(node: Node) -> list[Shape]:
     return [max(a, b)]
 
 
-@function("BROADCAST_ARGS", version=1, types="INT32 INT64", shape=_broadcast_args_shape)
+@function("BROADCAST_ARGS", version=1, types="INT32 INT64", shape=_broadcast_args_shape, check=require_output_type)
 def broadcast_args(node: Node, a: Array, b: Array) -> Array:
     """The shape (a vector) to which tensors of the shapes a and b (vectors) broadcast."""
-    require_output_type(node)
     size = max(a.size, b.size)
     a, b = (np.concatenate([np.ones(size - v.size, v.dtype), v]) for v in (a, b))
     if np.any((a != b) & (a != 1) & (b != 1)):

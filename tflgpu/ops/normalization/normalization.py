@@ -13,12 +13,25 @@ from tflgpu.ops.shape_rules import same_as_input
 EPSILON = np.float32(1e-6)
 
 
-@kernel("L2_NORMALIZATION", version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input)
+def _check_l2(node: Node) -> None:
+    x, out = node.input(0), node.outputs[0]
+    require(len(x.shape) >= 1, "NumDimensions(input) >= 1 was not true.")
+    require(x.type == out.type, f"{out} must be of the input's type. ")
+    require(node.options.fused_activation_function == "NONE", "L2_NORMALIZATION has no fused activation. ")
+    if x.type != "FLOAT32":
+        middle = _middle(node)
+        require(out.scale == np.float32(1 / 128), f"{out}: the scale of L2_NORMALIZATION's output must be 1/128. ")
+        require(out.zero_point == middle, f"{out}: the zero point of L2_NORMALIZATION's output must be {middle}. ")
+        require(x.quantization is not None, f"{x} has no quantization parameters. ")
+
+
+def _middle(node: Node) -> int:
+    return 128 if node.outputs[0].type == "UINT8" else 0
+
+
+@kernel("L2_NORMALIZATION", version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input, check=_check_l2)
 def l2_normalization(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """x divided by the square root of the sum of its squares along the last axis."""
-    require(len(node.input(0).shape) >= 1, "NumDimensions(input) >= 1 was not true.")
-    require(node.input(0).type == node.outputs[0].type, f"{node.outputs[0]} must be of the input's type. ")
-    require(node.options.fused_activation_function == "NONE", "L2_NORMALIZATION has no fused activation. ")
     depth = node.input(0).shape[-1]
     x, y = (array.reshape(array.size // depth if depth else 0, depth) for array in (inputs[0], outputs[0]))
     return _l2_float(x, y) if x.dtype == np.float32 else _l2_8_bits(node, x, y)
@@ -40,9 +53,7 @@ def _l2_float(x: Array, y: Array) -> Step:
 
 def _l2_8_bits(node: Node, x: Array, y: Array) -> Step:
     out = node.outputs[0]
-    middle = 128 if out.type == "UINT8" else 0
-    require(out.scale == np.float32(1 / 128), f"{out}: the scale of L2_NORMALIZATION's output must be 1/128. ")
-    require(out.zero_point == middle, f"{out}: the zero point of L2_NORMALIZATION's output must be {middle}. ")
+    middle = _middle(node)
     limits = np.iinfo(y.dtype)
     zero_point = node.input(0).zero_point
 

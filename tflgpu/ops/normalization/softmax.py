@@ -13,7 +13,7 @@ from tflgpu.arithmetic.fixed_point_functions import exp_on_negative_values, log_
 from tflgpu.arithmetic.lookup_tables import lut_int16, lut_int16_lookup
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import Step, UnsupportedType, kernel, require
-from tflgpu.ops.shape_rules import same_as_input
+from tflgpu.ops.shape_rules import elements, same_as_input
 
 ACCUMULATOR_BITS = 12
 """Integer bits of the sum of exponentials: each is worth 2^19 there."""
@@ -26,9 +26,7 @@ BLOCK = 1 << 15
 
 
 def _rows(node: Node, array: Array) -> Array:
-    shape = node.input(0).shape
-    require(len(shape) >= 1, "NumDimensions(input) >= 1 was not true.")
-    return array.reshape(-1 if array.size else 0, shape[-1])
+    return array.reshape(-1 if array.size else 0, node.input(0).shape[-1])
 
 
 def _greatest(x: Array, out: Array) -> None:
@@ -42,7 +40,32 @@ def _greatest(x: Array, out: Array) -> None:
         np.maximum(column, x[:, i], out=column)
 
 
-@kernel("SOFTMAX", version=4, types="FLOAT32 FLOAT16 INT8 UINT8 INT16", shape=same_as_input)
+_SOFTMAX_TYPES = {
+    ("FLOAT32", "FLOAT32"),
+    ("FLOAT16", "FLOAT16"),
+    ("INT16", "INT16"),
+    *((x, y) for x in ("INT8", "UINT8") for y in (x, "INT16")),
+}
+
+
+def _check_softmax(node: Node) -> None:
+    x, types = node.input(0), (node.input(0).type, node.outputs[0].type)
+    require(len(x.shape) >= 1, "NumDimensions(input) >= 1 was not true.")
+    if types not in _SOFTMAX_TYPES:
+        raise UnsupportedType(f"SOFTMAX from {types[0]} to {types[1]} is not supported. ")
+    if x.dtype.kind != "f" and elements(x.shape):
+        _require_output_scale(node)
+        if x.type != "INT16":
+            rescaling(float(np.float32(node.options.beta)), float(x.scale))
+
+
+@kernel(
+    "SOFTMAX",
+    version=4,
+    types="FLOAT32 FLOAT16 INT8 UINT8 INT16",
+    shape=same_as_input,
+    check=_check_softmax,
+)
 def softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """exp(beta * x) divided by its sum along the last axis."""
     x, y = _rows(node, inputs[0]), _rows(node, outputs[0])
@@ -53,12 +76,7 @@ def softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -
         return _softmax_float(x, y, np.float32(node.options.beta))
     if types == ("FLOAT16", "FLOAT16"):
         return _softmax_half(x, y, np.float32(node.options.beta))
-    _require_output_scale(node)
-    if types == ("INT16", "INT16"):
-        return _softmax_16_bits(node, x, y)
-    if types in (("INT8", "INT8"), ("UINT8", "UINT8"), ("INT8", "INT16"), ("UINT8", "INT16")):
-        return _softmax_8_bits(node, x, y)
-    raise UnsupportedType(f"SOFTMAX from {types[0]} to {types[1]} is not supported. ")
+    return _softmax_16_bits(node, x, y) if types[0] == "INT16" else _softmax_8_bits(node, x, y)
 
 
 def _require_output_scale(node: Node) -> None:
@@ -242,11 +260,21 @@ def _softmax_16_bits(node: Node, x: Array, y: Array) -> Step:
     return step
 
 
-@kernel("LOG_SOFTMAX", version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input)
+def _check_log_softmax(node: Node) -> None:
+    x, out = node.input(0), node.outputs[0]
+    require(len(x.shape) >= 1, "NumDimensions(input) >= 1 was not true.")
+    require(x.type == out.type, f"{out} must be of the input's type. ")
+    if x.type != "FLOAT32" and elements(x.shape):
+        most = np.iinfo(out.dtype).max
+        require(out.scale == 16 / 256, f"{out}: the scale of LOG_SOFTMAX's output must be 16/256. ")
+        require(out.zero_point == most, f"{out}: the zero point of LOG_SOFTMAX's output must be {most}. ")
+        require(rescaling(1.0, float(x.scale))[0] > 0, f"{x} has a scale of {x.scale}. ")
+
+
+@kernel("LOG_SOFTMAX", version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input, check=_check_log_softmax)
 def log_softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """x less the logarithm of the sum of exp(x), along the last axis."""
     x, y = _rows(node, inputs[0]), _rows(node, outputs[0])
-    require(node.input(0).type == node.outputs[0].type, f"{node.outputs[0]} must be of the input's type. ")
     if x.size == 0:
         return lambda: None
     return _log_softmax_float(x, y) if x.dtype == np.float32 else _log_softmax_8_bits(node, x, y)
@@ -268,10 +296,7 @@ def _log_softmax_float(x: Array, y: Array) -> Step:
 
 
 def _log_softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
-    out = node.outputs[0]
     limits = np.iinfo(y.dtype)
-    require(out.scale == 16 / 256, f"{out}: the scale of LOG_SOFTMAX's output must be 16/256. ")
-    require(out.zero_point == limits.max, f"{out}: the zero point of LOG_SOFTMAX's output must be {limits.max}. ")
     m, shift, least = rescaling(1.0, float(node.input(0).scale))
     rm, re = quantize_multiplier(2.0 ** (31 - shift) / m)
     share = exponentials(m, shift, least)[1]

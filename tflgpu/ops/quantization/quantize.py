@@ -70,7 +70,6 @@ def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
     """
     scale, zero_point = _scale_and_zero_point(spec)
     per_channel = scale.ndim > 0
-    require(not per_channel or spec.type in ("INT8", "UINT8", "INT16"), f"{spec} has one scale a channel. ")
     lo_hi = _CODE_RANGES[spec.type]
     lo, hi = (np.asarray(bound - zero_point, _F) for bound in lo_hi)
     offset = np.asarray(zero_point, _F)
@@ -110,27 +109,42 @@ def _requantized(node: Node) -> CodeMap:
     return CodeMap(requantize)
 
 
-@kernel("QUANTIZE", version=6, types=" ".join(_OUTPUTS), shape=same_as_input)
-def quantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
-    """Reals to codes of the output's scale, per tensor or per channel; codes of another scale or type to such."""
+def _check_quantize(node: Node) -> None:
     x, y = node.input(0), node.outputs[0]
     require(
         y.type in _OUTPUTS[x.type],
         f"Input type {x.type} with Output type {y.type} is not currently supported. ",
     )
     require(y.quantization is not None, "output->quantization.type != kTfLiteAffineQuantization. ")
+    if x.type != "FLOAT32":
+        _requantized(node)
+        return
+    per_channel = _scale_and_zero_point(y)[0].ndim > 0
+    require(not per_channel or y.type in ("INT8", "UINT8", "INT16"), f"{y} has one scale a channel. ")
+
+
+@kernel("QUANTIZE", version=6, types=" ".join(_OUTPUTS), shape=same_as_input, check=_check_quantize)
+def quantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
+    """Reals to codes of the output's scale, per tensor or per channel; codes of another scale or type to such."""
+    x, y = node.input(0), node.outputs[0]
     if x.type == "FLOAT32":
         return _quantize_real(inputs[0], outputs[0], y)
     return codes_step(_requantized(node), inputs[0], outputs[0])
+
+
+def _check_codes(spec: TensorSpec) -> None:
+    if spec.type == "FLOAT16":
+        return
+    require(spec.type != "INT16" or spec.zero_point == 0, "op_context.input->params.zero_point != 0. ")
+    scale, _ = _scale_and_zero_point(spec)
+    require(scale.ndim == 0 or spec.type != "INT16", f"Type {spec.type} not supported for per-channel. ")
 
 
 def dequantize_step(x: Array, y: Array, spec: TensorSpec) -> Step:
     """A step that fills y with scale * (x - zero_point), rounded once; float16 x is widened."""
     if spec.type == "FLOAT16":
         return blocked(lambda a, out: np.copyto(out, a), [x], y)
-    require(spec.type != "INT16" or spec.zero_point == 0, "op_context.input->params.zero_point != 0. ")
     scale, zero_point = _scale_and_zero_point(spec)
-    require(scale.ndim == 0 or spec.type != "INT16", f"Type {spec.type} not supported for per-channel. ")
     offset = np.asarray(zero_point, _F)
 
     def dequantize(*arrays: Array) -> None:
@@ -143,10 +157,20 @@ def dequantize_step(x: Array, y: Array, spec: TensorSpec) -> Step:
     return blocked(dequantize, [x, scale, offset] if scale.ndim else [x], y)
 
 
-@kernel("DEQUANTIZE", version=9, types="FLOAT16 INT8 UINT8 INT16 INT4 INT2 UINT4", shape=same_as_input)
+def _check_dequantize(node: Node) -> None:
+    require(node.outputs[0].type == "FLOAT32", f"DEQUANTIZE: output {node.outputs[0].type} is not supported. ")
+    _check_codes(node.input(0))
+
+
+@kernel(
+    "DEQUANTIZE",
+    version=9,
+    types="FLOAT16 INT8 UINT8 INT16 INT4 INT2 UINT4",
+    shape=same_as_input,
+    check=_check_dequantize,
+)
 def dequantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """The reals that codes stand for, per tensor or per channel."""
-    require(node.outputs[0].type == "FLOAT32", f"DEQUANTIZE: output {node.outputs[0].type} is not supported. ")
     return dequantize_step(inputs[0], outputs[0], node.input(0))
 
 
@@ -162,15 +186,18 @@ def nudged_range(node: Node) -> tuple[np.float32, np.float32, np.float32, np.flo
     return (_F(0) - nudged) * scale, (highest - nudged) * scale, scale, _F(1) / scale
 
 
-@kernel("FAKE_QUANT", version=2, types="FLOAT32", shape=same_as_input)
-def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
-    """x clamped to the range nudged so that 0 has a code, and rounded to one of its 2^num_bits values."""
-    options = node.options
+def _check_fake_quant(node: Node) -> None:
     require(
-        not options.narrow_range,
+        not node.options.narrow_range,
         "narrow_range FakeQuant is not currently supported at runtime. narrow_range is only meant to be applied to "
         "weights, not activations",
     )
+    nudged_range(node)
+
+
+@kernel("FAKE_QUANT", version=2, types="FLOAT32", shape=same_as_input, check=_check_fake_quant)
+def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
+    """x clamped to the range nudged so that 0 has a code, and rounded to one of its 2^num_bits values."""
     lo, hi, scale, inverse = nudged_range(node)
 
     def fake(x: Array, y: Array) -> None:
@@ -186,15 +213,22 @@ def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     return blocked(fake, inputs, outputs[0])
 
 
-@kernel("NumericVerify", types="FLOAT16 INT8 UINT8 INT16", shape=same_as_input)
+def _check_verify(node: Node) -> None:
+    spec, reference, out = node.input(0), node.input(1), node.outputs[0]
+    require(reference.type == "FLOAT32", f"op_context.ref->type == kTfLiteFloat32 was not true ({reference.type}). ")
+    require(out.type == "FLOAT32", f"{out} must be FLOAT32. ")
+    require(reference.shape == spec.shape, f"NumericVerify: shapes {spec.shape} and {reference.shape} differ. ")
+    _check_codes(spec)
+    custom_options.real(custom_options.read(node), "tolerance")
+
+
+@kernel("NumericVerify", types="FLOAT16 INT8 UINT8 INT16", shape=same_as_input, check=_check_verify)
 def numeric_verify(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """The dequantized first input less the second, its float reference.
 
     Raises OpError where log_if_failed is set and a difference exceeds tolerance (at least 0.1) times the scale.
     """
-    spec, reference = node.input(0), node.input(1)
-    require(reference.type == "FLOAT32", f"op_context.ref->type == kTfLiteFloat32 was not true ({reference.type}). ")
-    require(reference.shape == spec.shape, f"NumericVerify: shapes {spec.shape} and {reference.shape} differ. ")
+    spec = node.input(0)
     options = custom_options.read(node)
     tolerance = _F(custom_options.real(options, "tolerance"))
     real = np.empty(spec.shape, _F)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tflgpu.model.graph import Array, Node, Shape
-from tflgpu.ops.recurrent.lstm_basic import basic_lstm, basic_lstm_shapes
+from tflgpu.ops.recurrent.lstm_basic import basic_lstm, basic_lstm_shapes, check_basic_lstm
 from tflgpu.ops.recurrent.lstm_float import Sequences, float_lstm
 from tflgpu.ops.recurrent.lstm_integer import integer_lstm
 from tflgpu.ops.recurrent.lstm_integer_8bit import integer_8bit_lstm
-from tflgpu.ops.recurrent.lstm_tensors import BACKWARD, FORWARD, ONE_CELL, Ports, Settings, cell_sizes, read_cell
+from tflgpu.ops.recurrent.lstm_tensors import (
+    BACKWARD,
+    FORWARD,
+    ONE_CELL,
+    Ports,
+    Settings,
+    cell_sizes,
+    check_cell,
+    read_cell,
+)
 from tflgpu.ops.recurrent.sequence import once_or_each_time
 from tflgpu.ops.registry import Step, kernel, require
 
@@ -46,7 +55,22 @@ def lstm_shapes(node: Node) -> Sequence[Shape]:
     return [(x[0], cell_sizes(node, ONE_CELL)[1])]
 
 
-@kernel("LSTM", version=4, types="FLOAT32 INT8 UINT8", shape=lstm_shapes, variables=True)
+def _check_lstm(node: Node) -> None:
+    if node.op == "LSTM" and node.options.kernel_type == "BASIC":
+        check_basic_lstm(node)
+        return
+    x = node.input(0)
+    require(x.type != "UINT8", "UINT8 input needs the BASIC kernel. ")
+    _settings(node)
+    time_major = node.op != "LSTM" and node.options.time_major
+    check_cell(node, ONE_CELL, x.shape[1 if time_major else 0])
+    if x.type == "INT8":
+        # The number of intermediate tensors tells the two integer schemes apart.
+        count = len(node.intermediates)
+        require(count == 5 or (count == 12 and node.op == "LSTM"), f"an INT8 LSTM with {count} intermediate tensors. ")
+
+
+@kernel("LSTM", version=4, types="FLOAT32 INT8 UINT8", shape=lstm_shapes, check=_check_lstm, variables=True)
 def lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """One step of a cell: x (n_batch, n_input) -> (n_batch, n_output). The BASIC kernel: lstm_basic."""
     if node.options.kernel_type == "BASIC":
@@ -64,7 +88,14 @@ def sequence_lstm_shapes(node: Node) -> Sequence[Shape]:
     return [(*x[:2], cell_sizes(node, ONE_CELL)[1])]
 
 
-@kernel("UNIDIRECTIONAL_SEQUENCE_LSTM", version=4, types="FLOAT32 INT8", shape=sequence_lstm_shapes, variables=True)
+@kernel(
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    version=4,
+    types="FLOAT32 INT8",
+    shape=sequence_lstm_shapes,
+    check=_check_lstm,
+    variables=True,
+)
 def unidirectional_sequence_lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (n_batch, time, n_input), or (time, n_batch, n_input) where time_major -> the same with n_output."""
     x, y = inputs[0], outputs[0]
@@ -74,17 +105,13 @@ def unidirectional_sequence_lstm(node: Node, inputs: Sequence[Array | None], out
 
 def _one_cell(node: Node, inputs: Sequence[Array | None], over: Sequences) -> Step:
     kind = node.input(0).type
-    require(kind != "UINT8", "UINT8 input needs the BASIC kernel. ")
     settings = _settings(node)
 
     def make() -> Step:
         cell = read_cell(node, inputs, ONE_CELL)
         if kind == "FLOAT32":
             return float_lstm(cell, settings, over)
-        # The number of intermediate tensors tells the two integer schemes apart.
-        count = len(node.intermediates)
-        require(count == 5 or (count == 12 and node.op == "LSTM"), f"an INT8 LSTM with {count} intermediate tensors. ")
-        integer: Callable[..., Step] = integer_lstm if count == 5 else integer_8bit_lstm
+        integer: Callable[..., Step] = integer_lstm if len(node.intermediates) == 5 else integer_8bit_lstm
         return integer(node, cell, settings, over)
 
     return once_or_each_time(node, _STATES, make)
@@ -103,7 +130,34 @@ def bidirectional_lstm_shapes(node: Node) -> Sequence[Shape]:
     return [(*x[:2], depth) for depth in depths]
 
 
-@kernel("BIDIRECTIONAL_SEQUENCE_LSTM", version=3, types="FLOAT32", shape=bidirectional_lstm_shapes, variables=True)
+def _check_bidirectional(node: Node) -> None:
+    _settings(node)
+    x, aux = node.input(0), node.optional(39)
+    n_batch = x.shape[1 if node.options.time_major else 0]
+    forward, backward = (check_cell(node, ports, n_batch) for ports in (FORWARD, BACKWARD))
+    linked = bool(forward.aux_weights)
+    require(linked == bool(backward.aux_weights), "aux_inputs_weights_all_or_none was not true. ")
+    require(not forward.diagonal and not backward.diagonal, "diagonal recurrent weights are not supported here. ")
+    require(not linked or aux is not None, "aux_input != nullptr was not true. ")
+    if aux is None:
+        return
+    require(aux.type == "FLOAT32", f"{aux} must be of type FLOAT32. ")
+    require(len(aux.shape) == 3 and aux.shape[:2] == x.shape[:2], "aux_input must be as long as the input. ")
+    require(linked or aux.shape == x.shape, "aux_input must be of the input's shape. ")
+    for cell in (forward, backward):
+        for weights in cell.aux_weights.values():
+            wanted = (cell.n_cell, aux.shape[2])
+            require(weights.spec.shape == wanted, f"{weights.spec} must have the shape {list(wanted)}. ")
+
+
+@kernel(
+    "BIDIRECTIONAL_SEQUENCE_LSTM",
+    version=3,
+    types="FLOAT32",
+    shape=bidirectional_lstm_shapes,
+    check=_check_bidirectional,
+    variables=True,
+)
 def bidirectional_sequence_lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """A cell forward and one backward in time. An auxiliary input without weights is the backward cell's input."""
     x, time_major = inputs[0], node.options.time_major
@@ -113,14 +167,7 @@ def bidirectional_sequence_lstm(node: Node, inputs: Sequence[Array | None], outp
 
     def make() -> Step:
         forward, backward = (read_cell(node, inputs, ports) for ports in (FORWARD, BACKWARD))
-        require(
-            bool(forward.aux_weights) == bool(backward.aux_weights), "aux_inputs_weights_all_or_none was not true. "
-        )
-        require(not forward.diagonal and not backward.diagonal, "diagonal recurrent weights are not supported here. ")
         linked = bool(forward.aux_weights)
-        require(not linked or aux is not None, "aux_input != nullptr was not true. ")
-        require(aux is None or aux.shape[:2] == x.shape[:2], "aux_input must be as long as the input. ")
-        require(linked or aux is None or aux.shape == x.shape, "aux_input must be of the input's shape. ")
         n = forward.n_output
         merged = len(outputs) == 1
         y_forward, y_backward = (outputs[0][..., :n], outputs[0][..., n:]) if merged else outputs

@@ -30,10 +30,18 @@ def basic_lstm_shapes(node: Node) -> Sequence[Shape]:
     return [activation, cell, (n_batch, x[1] + n), (n_batch, 4 * n)]
 
 
+def check_basic_lstm(node: Node) -> None:
+    """Raises OpError where the types are neither all float32 nor those of the quantized kernel."""
+    require(_types(node) in (_FLOAT, _QUANTIZED), "Unsupported combination of data types for LstmCell")
+
+
+def _types(node: Node) -> tuple[str, ...]:
+    return tuple(spec.type for spec in (*(node.input(i) for i in range(5)), *node.outputs[:4]))
+
+
 def basic_lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """Also carries the states over to the next invoke, where they are variables."""
-    types = tuple(node.input(i).type for i in range(5)) + tuple(node.outputs[i].type for i in (0, 1, 2, 3))
-    require(types in (_FLOAT, _QUANTIZED), "Unsupported combination of data types for LstmCell")
+    types = _types(node)
     gates_of = _float_gates if types == _FLOAT else _quantized_gates
     update = _float_update if types == _FLOAT else _quantized_update
 

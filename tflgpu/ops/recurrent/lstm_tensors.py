@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tflgpu.model.graph import Array, Node, Shape
-from tflgpu.ops.recurrent.linear import WEIGHTS_8BIT, Tensor
+from tflgpu.ops.recurrent.linear import WEIGHTS_8BIT, Tensor, single_scale
+from tflgpu.ops.recurrent.sequence import check_state
 from tflgpu.ops.registry import require
 
 GATES = "ifco"
@@ -76,6 +79,30 @@ def cell_sizes(node: Node, ports: Ports) -> tuple[int, int]:
     weights, recurrent = node.input(ports.input_weights + 3), node.input(ports.recurrent_weights + 3)
     require(len(weights.shape) == 2 and len(recurrent.shape) in (1, 2), f"{weights} must be a matrix. ")
     return weights.shape[0], recurrent.shape[-1]
+
+
+def check_cell(node: Node, ports: Ports, n_batch: int) -> Cell:
+    """The cell's tensors without their values. Raises OpError where they, states and outputs do not fit together."""
+    # Of strides 0, so that they cost no memory.
+    shapes = [None if s is None else np.broadcast_to(np.zeros((), s.dtype), s.shape) for s in node.inputs]
+    cell = read_cell(node, shapes, ports)
+    is_integer = node.input(0).type == "INT8"
+    output_state, cell_state = cell.output_state.spec, cell.cell_state.spec
+    check_state(output_state, n_batch, cell.n_output, "output_state")
+    check_state(cell_state, n_batch, cell.n_cell, "cell_state")
+    kind = node.input(0).type
+    for spec, wanted in ((output_state, kind), (cell_state, "INT16" if is_integer else kind)):
+        require(spec.type == wanted, f"{spec} must be of type {wanted}. ")
+    for spec in node.outputs:
+        require(spec.type == kind, f"{spec} must be of type {kind}. ")
+    weights = [cell.input_weights, cell.recurrent_weights, cell.aux_weights, cell.peephole]
+    for tensor in (*(t for group in weights for t in group.values()), cell.projection):
+        if tensor is not None and tensor.spec.type in WEIGHTS_8BIT:
+            single_scale(tensor.spec)
+    if is_integer:
+        for spec in (node.input(0), output_state, cell_state, *node.outputs):
+            require(single_scale(spec) > 0, f"{spec} has a scale of {spec.scale}. ")
+    return cell
 
 
 def read_cell(node: Node, inputs: Sequence[Array | None], ports: Ports) -> Cell:

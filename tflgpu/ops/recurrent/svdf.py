@@ -28,13 +28,36 @@ def svdf_shapes(node: Node) -> Sequence[Shape]:
     return [(x[0], feature[0] // rank)]
 
 
-@kernel("SVDF", version=4, types="FLOAT32 INT8", shape=svdf_shapes, variables=True)
+_INTEGER_KINDS = (("INT8", "INT16", "INT16", "INT8"), ("INT8", "INT8", "INT8", "INT8"))
+
+
+def _check(node: Node) -> None:
+    x, feature, time, state, out = (*(node.input(i) for i in (0, 1, 2, 4)), node.outputs[0])
+    require(state.is_variable, "state != nullptr was not true. ")
+    bias = node.optional(3)
+    wanted = "FLOAT32" if x.type == "FLOAT32" else "INT32"
+    require(bias is None or bias.type == wanted, f"{bias} must be of type {wanted}. ")
+    if x.type == "FLOAT32":
+        check_weights(x, [feature])
+        require(time.type == feature.type, f"{time} must be of type {feature.type}. ")
+        if time.type != "FLOAT32":
+            single_scale(time)
+        for spec in (state, out):
+            require(spec.type == "FLOAT32", f"{spec} must be FLOAT32. ")
+        return
+    # int8 states are TensorFlow Lite Micro's; LiteRT reads beyond their ends.
+    kinds = (feature.type, time.type, state.type, out.type)
+    require(kinds in _INTEGER_KINDS, f"an INT8 SVDF of types {', '.join(kinds)} is not supported. ")
+    for spec in (x, feature, time, state, out):
+        single_scale(spec)
+
+
+@kernel("SVDF", version=4, types="FLOAT32 INT8", shape=svdf_shapes, check=_check, variables=True)
 def svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (n_batch, n_input) -> (n_batch, units).
 
     weights_feature (units * rank, n_input), weights_time (units * rank, memory), state (n_batch, … * memory).
     """
-    require(node.input(4).is_variable, "state != nullptr was not true. ")
     make = _float_svdf if node.input(0).type == "FLOAT32" else _integer_svdf
     return once_or_each_time(node, (0, 4), lambda: make(node, inputs, outputs))
 
@@ -49,8 +72,6 @@ def _tensors(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, Tensor,
 def _float_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     x, feature, time, state = _tensors(node, inputs)
     bias, y = inputs[3] if node.optional(3) is not None else None, outputs[0]
-    check_weights(node.input(0), [feature.spec])
-    require(time.spec.type == feature.spec.type, f"{time.spec} must be of type {feature.spec.type}. ")
     product = linear([feature], len(x), node.options.asymmetric_quantize_inputs, often=True)
     weights_time = time.array
     if time.spec.type != "FLOAT32":
@@ -85,12 +106,6 @@ def _integer_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[
     x, feature, time, state = _tensors(node, inputs)
     bias, y = inputs[3] if node.optional(3) is not None else None, outputs[0]
     spec, state_spec, out_spec = node.input(0), node.input(4), node.outputs[0]
-    # int8 states are TensorFlow Lite Micro's; LiteRT reads beyond their ends.
-    kinds = (feature.spec.type, time.spec.type, state_spec.type, out_spec.type)
-    require(
-        kinds in (("INT8", "INT16", "INT16", "INT8"), ("INT8", "INT8", "INT8", "INT8")),
-        f"an INT8 SVDF of types {', '.join(kinds)} is not supported. ",
-    )
     state_scale, limits = single_scale(state_spec), np.iinfo(state_spec.dtype)
     # The products are float32 before they are widened.
     scale_1 = np.float32(single_scale(spec) * single_scale(feature.spec)) / state_scale

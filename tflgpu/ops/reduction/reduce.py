@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import mbqm64, quantize_multiplier, rescaler, round_half_away, to_int32
-from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.model.graph import Array, Node
 from tflgpu.ops.fused_activation import clamp
+from tflgpu.ops.movement.shape import require_output_type
 from tflgpu.ops.reduction.reduction import (
     Reduction,
     code_sum_step,
@@ -17,18 +18,27 @@ from tflgpu.ops.reduction.reduction import (
     sum_step,
 )
 from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.shape_rules import elements
 
 INTEGER_CODES = frozenset({"INT8", "UINT8", "INT16"})
 """The types whose values may be codes of a quantized tensor."""
 
 
-def _scales(node: Node) -> tuple[TensorSpec, TensorSpec]:
+def _check_sum(node: Node) -> None:
+    require_output_type(node)
+    if node.input(0).type in INTEGER_CODES and elements(node.input(0).shape):
+        _check_scales(node)
+
+
+def _check_scales(node: Node) -> None:
     x, y = node.input(0), node.outputs[0]
+    for spec in (x, y):
+        require(spec.quantization is not None, f"{spec} has no quantization parameters. ")
     require(
         x.type != "INT16" or x.zero_point == y.zero_point == 0,
         f"{x}, {y}: the zero points of 16-bit tensors must be 0. ",
     )
-    return x, y
+    require(y.scale > 0, f"{y} has a scale of {y.scale}. ")
 
 
 def _clamped_into(out: Array, codes: Array) -> None:
@@ -36,7 +46,7 @@ def _clamped_into(out: Array, codes: Array) -> None:
     np.copyto(out, np.clip(codes, limits.min, limits.max), casting="unsafe")
 
 
-@kernel("MEAN", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16", shape=reduced_shape)
+@kernel("MEAN", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16", shape=reduced_shape, check=_check_sum)
 @in_float32
 def mean(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The mean: of floats, of integers cut towards zero, of codes in fixed point. Of nothing: NaN, 0 for integers."""
@@ -69,7 +79,7 @@ def mean(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> S
 
 
 def _mean_of_codes(node: Node, r: Reduction) -> Step:
-    x, y = _scales(node)
+    x, y = node.input(0), node.outputs[0]
     m, e = quantize_multiplier(float(x.scale) / float(y.scale))
     # The division by the count goes into the multiplier, with as many bits more as the count has.
     shift = min(r.count.bit_length() - 1, 32, 31 + e)
@@ -92,7 +102,9 @@ def _mean_of_codes(node: Node, r: Reduction) -> Step:
     return step
 
 
-@kernel("SUM", version=2, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@kernel(
+    "SUM", version=2, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape, check=_check_sum
+)
 @in_float32
 def sum(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The sum, wrapping in the tensor's own type; of codes in float32."""
@@ -102,7 +114,7 @@ def sum(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> St
 
 def _sum_of_codes(node: Node, r: Reduction) -> Step:
     """The optimized kernel's float32 arithmetic: the reference kernel reads int8 and int16 as uint8."""
-    x, y = _scales(node)
+    x, y = node.input(0), node.outputs[0]
     if r.x.size == 0:
         return lambda: r.out.fill(0)
     scale = x.scale / y.scale
@@ -119,27 +131,40 @@ def _sum_of_codes(node: Node, r: Reduction) -> Step:
     return step
 
 
-def _require_equal_quantization(node: Node) -> None:
-    """Codes are compared and multiplied as they are."""
+def _check_extreme(node: Node) -> None:
+    """Codes are compared as they are."""
+    require_output_type(node)
     x, y = node.input(0).quantization, node.outputs[0].quantization
     if node.input(0).type in INTEGER_CODES and x is not None and y is not None:
         same = np.array_equal(x.scale, y.scale) and np.array_equal(x.zero_point, y.zero_point)
         require(same, "input->params.scale != output->params.scale or the zero points differ. ")
 
 
-@kernel("REDUCE_PROD", version=2, types="FLOAT32 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+def _check_product(node: Node) -> None:
+    x = node.input(0)
+    require_output_type(node)
+    if x.type in INTEGER_CODES and x.quantization is not None:
+        require(x.type != "UINT8", "Unsupported quantized data type: 3")
+        _check_scales(node)
+
+
+@kernel(
+    "REDUCE_PROD",
+    version=2,
+    types="FLOAT32 INT32 INT64 INT8 UINT8 INT16 BOOL",
+    shape=reduced_shape,
+    check=_check_product,
+)
 def reduce_prod(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The product, wrapping in the tensor's own type; of quantized codes rescaled after every factor."""
     r = reduction(node, inputs, outputs)
     if node.input(0).type in INTEGER_CODES and node.input(0).quantization is not None:
-        require(node.input(0).type != "UINT8", "Unsupported quantized data type: 3")
         return _product_of_codes(node, r)
-    _require_equal_quantization(node)
     return lambda: quietly(np.multiply.reduce, r.x, axis=r.axes, dtype=r.out.dtype, out=r.out)
 
 
 def _product_of_codes(node: Node, r: Reduction) -> Step:
-    x, y = _scales(node)
+    x, y = node.input(0), node.outputs[0]
     if r.x.size == 0:
         return lambda: r.out.fill(0)
     m, e = quantize_multiplier(float(x.scale) / float(y.scale) ** (1.0 / r.count))
@@ -159,7 +184,6 @@ def _product_of_codes(node: Node, r: Reduction) -> Step:
 
 def _extreme(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...], largest: bool) -> Step:
     """The greatest or least element. A NaN loses against any number, except as the first of all elements reduced."""
-    _require_equal_quantization(node)
     r = reduction(node, inputs, outputs)
     if r.x.dtype == np.bool_:
         some = np.logical_or if largest else np.logical_and
@@ -183,28 +207,40 @@ def _extreme(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...], 
     return step
 
 
-@kernel("REDUCE_MAX", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@kernel(
+    "REDUCE_MAX",
+    version=3,
+    types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL",
+    shape=reduced_shape,
+    check=_check_extreme,
+)
 @in_float32
 def reduce_max(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The greatest element; of nothing, the least finite number of the type."""
     return _extreme(node, inputs, outputs, largest=True)
 
 
-@kernel("REDUCE_MIN", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape)
+@kernel(
+    "REDUCE_MIN",
+    version=3,
+    types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL",
+    shape=reduced_shape,
+    check=_check_extreme,
+)
 @in_float32
 def reduce_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The least element; of nothing, the greatest finite number of the type."""
     return _extreme(node, inputs, outputs, largest=False)
 
 
-@kernel("REDUCE_ANY", types="BOOL", shape=reduced_shape)
+@kernel("REDUCE_ANY", types="BOOL", shape=reduced_shape, check=require_output_type)
 def reduce_any(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Whether any element is true; of nothing, false."""
     r = reduction(node, inputs, outputs)
     return lambda: quietly(np.logical_or.reduce, r.x, axis=r.axes, out=r.out)
 
 
-@kernel("REDUCE_ALL", types="BOOL", shape=reduced_shape)
+@kernel("REDUCE_ALL", types="BOOL", shape=reduced_shape, check=require_output_type)
 def reduce_all(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Whether all elements are true; of nothing, true."""
     r = reduction(node, inputs, outputs)

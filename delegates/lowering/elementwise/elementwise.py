@@ -229,7 +229,9 @@ def select(node: Node, limits: DeviceLimits) -> Lowered:
     """x's element where the condition holds, else y's; SELECT's condition of rank 1 chooses whole rows."""
     condition, x, y = node.input(0), node.input(1), node.input(2)
     out = node.outputs[0]
-    if node.op == "SELECT" and len(condition.shape) == 1 and len(out.shape) > 1:
+    if size(out) == 1:  # of any rank, and the inputs of others
+        condition, x, y = (replace(spec, shape=out.shape) for spec in (condition, x, y))
+    elif node.op == "SELECT" and len(condition.shape) == 1 and len(out.shape) > 1:
         condition = replace(condition, shape=condition.shape + (1,) * (len(out.shape) - 1))
     bits = bits_type(out)
     defines = {

@@ -214,6 +214,8 @@ def _types(
 def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     """x (..., m, k) times y (..., k, n), leading dimensions broadcast."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
+    if not size(out):
+        return []
     if x.type == out.type == "FLOAT32" and y.type == "INT8":
         return hybrid_batch.batch_matmul(node, limits)
     m, n = out.shape[-2:]

@@ -26,8 +26,9 @@ def with_body(node: Node, graphs: Sequence[Graph]) -> Node:
         return node
     if node.op in _CONTROL:
         return replace(node, options=SimpleNamespace(**vars(node.options), graphs=graphs))
-    body = graphs[int(getattr(node.options, NAMED_BY[node.op]))]
-    return replace(node, options=SimpleNamespace(**vars(node.options), body=body))
+    number = int(getattr(node.options, NAMED_BY[node.op]))
+    require(0 <= number < len(graphs), f"a body that is graph {number}")
+    return replace(node, options=SimpleNamespace(**vars(node.options), body=graphs[number]))
 
 
 def function_of(node: Node) -> str:

@@ -109,7 +109,20 @@ def _pool_body(node: Node) -> str:
         out1[i] = {found};"""
 
 
-@function("MaxPoolingWithArgmax2D", version=1, types="FLOAT32", shape=_pool_shapes, custom=True, body=_pool_body)
+def _require_floats(node: Node) -> None:
+    out = node.outputs[0]
+    require(out.type == "FLOAT32", f"{out} must be FLOAT32. ")
+
+
+@function(
+    "MaxPoolingWithArgmax2D",
+    version=1,
+    types="FLOAT32",
+    shape=_pool_shapes,
+    check=_require_floats,
+    custom=True,
+    body=_pool_body,
+)
 def max_pooling_with_argmax_2d(node: Node, x: Array) -> tuple[Array, Array]:
     """The largest of each window of x (b, h, w, c), and where in the window it is: row * kw + column + 0.1."""
     options = _pool_options(node)
@@ -118,7 +131,15 @@ def max_pooling_with_argmax_2d(node: Node, x: Array) -> tuple[Array, Array]:
     return np.clip(best, lo, hi), np.maximum(taps, 0).astype(np.float32) + np.float32(0.1)
 
 
-@function("MaxPoolWithArgmax", version=1, types="FLOAT32", shape=_pool_shapes, custom=True, body=_pool_body)
+@function(
+    "MaxPoolWithArgmax",
+    version=1,
+    types="FLOAT32",
+    shape=_pool_shapes,
+    check=_require_floats,
+    custom=True,
+    body=_pool_body,
+)
 def max_pool_with_argmax(node: Node, x: Array) -> tuple[Array, Array]:
     """The largest of each window of x (b, h, w, c), and where in its image it is: (y * w + x) * c + channel."""
     window = _window(node, _flexbuffer_options(node))
@@ -151,7 +172,7 @@ def _unpool_shape(node: Node) -> list[Shape]:
     return [(b, max(0, (h - 1) * sh + kh), max(0, (w - 1) * sw + kw), c)]
 
 
-@kernel("MaxUnpooling2D", version=1, types="FLOAT32", shape=_unpool_shape, custom=True)
+@kernel("MaxUnpooling2D", version=1, types="FLOAT32", shape=_unpool_shape, check=_require_floats, custom=True)
 def max_unpooling_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, h, w, c) put back to where its maxima were, zeros elsewhere. Later values win where places coincide."""
     x, indices = inputs
@@ -207,7 +228,9 @@ def _warp_body(node: Node) -> str:
         out0[i] = down * (lower - upper) + upper;"""
 
 
-@function("DenseImageWarp", version=1, types="FLOAT32", shape=_warp_shape, custom=True, body=_warp_body)
+@function(
+    "DenseImageWarp", version=1, types="FLOAT32", shape=_warp_shape, check=_require_floats, custom=True, body=_warp_body
+)
 def dense_image_warp(node: Node, x: Array, flow: Array) -> Array:
     """x (b, h, w, c) sampled between pixels at each pixel's place less flow (b, h, w, 2), which is (down, right)."""
     b, h, w, _ = x.shape

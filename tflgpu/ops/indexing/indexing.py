@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -161,7 +160,7 @@ def _scatter_nd_shape(node: Node) -> list[Shape]:
     types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL",
     typed_input=1,
     shape=_scatter_nd_shape,
-    check=partial(require_output_type, position=1),
+    check=require_output_type,
 )
 def scatter_nd(node: Node, indices: Array, updates: Array, shape: Array) -> Array:
     """Zeros of `shape` with `updates` added at the index vectors `indices` (..., nd); the same index adds again."""
@@ -197,7 +196,7 @@ def _sparse_to_dense_shape(node: Node) -> list[Shape]:
     types="FLOAT32 INT8 UINT8 INT32 INT64",
     typed_input=2,
     shape=_sparse_to_dense_shape,
-    check=partial(require_output_type, position=2),
+    check=require_output_type,
 )
 def sparse_to_dense(node: Node, indices: Array, shape: Array, values: Array, default: Array) -> Array:
     """A tensor of `shape` of the default value with `values` at `indices` (count, rank); the last of an index wins."""
@@ -234,7 +233,7 @@ def _one_hot_shape(node: Node) -> list[Shape]:
     types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL",
     typed_input=2,
     shape=_one_hot_shape,
-    check=partial(require_output_type, position=2),
+    check=require_output_type,
 )
 def one_hot(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """on_value (input 2) where an index is its place along the new dimension `axis`, else off_value (input 3)."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
+from tflgpu.ops.movement.shape import require_output_type
 from tflgpu.ops.registry import Step, function, kernel, require, value
 from tflgpu.ops.shape_rules import normalized_axis, same_as_input
 
@@ -195,7 +196,7 @@ def _cumsum_shape(node: Node) -> list[Shape]:
     return [node.input(0).shape]
 
 
-@function("CUMSUM", types="FLOAT32 INT32 INT64", shape=_cumsum_shape)
+@function("CUMSUM", types="FLOAT32 INT32 INT64", shape=_cumsum_shape, check=require_output_type)
 def cumsum(node: Node, x: Array, axis: Array) -> Array:
     """Running sums along an axis, from its end where `reverse`, without the element itself where `exclusive`."""
     a = _one_axis(node, axis)

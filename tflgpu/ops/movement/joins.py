@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
@@ -173,14 +172,7 @@ def _split_shape(node: Node) -> list[Shape]:
     return [(*x[:axis], x[axis] // count, *x[axis + 1 :])] * count
 
 
-@kernel(
-    "SPLIT",
-    version=5,
-    types=SPLIT_TYPES,
-    typed_input=1,
-    shape=_split_shape,
-    check=partial(require_output_type, position=1),
-)
+@kernel("SPLIT", version=5, types=SPLIT_TYPES, typed_input=1, shape=_split_shape, check=require_output_type)
 def split(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (input 1) in num_splits equal parts along the dimension in input 0."""
     return _split(inputs[1], _axis_input(node, 0, inputs[1].ndim), outputs)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.movement.same_quantization import require_same_quantization
-from tflgpu.ops.registry import OpError, Step, alias, function, kernel, require, value
+from tflgpu.ops.registry import OPS, OpError, Step, alias, function, kernel, require, value
 from tflgpu.ops.shape_rules import elements, normalized_axis, sized
 
 # Types whose elements take 1, 2, 4 or 8 bytes: TensorFlow Lite's kernels that only look at the size take all of them.
@@ -36,10 +35,10 @@ def require_same_type(node: Node, *positions: int) -> None:
     require(len(set(types)) == 1, f"{node.op} inputs {list(positions)} must be of one type, not {', '.join(types)}. ")
 
 
-def require_output_type(node: Node, position: int = 0) -> None:
-    """Raises OpError where an output is not of the type of the input at `position`, whose elements it is to hold."""
+def require_output_type(node: Node) -> None:
+    """Raises OpError where an output is not of the type of the operator's main input, whose elements it is to hold."""
+    kind = node.input(OPS[node.op].typed_input).type
     for output in node.outputs:
-        kind = node.input(position).type
         require(output.type == kind, f"{node.op}: input of type {kind}, but output of type {output.type}. ")
 
 
@@ -53,7 +52,7 @@ def _rank_shape(node: Node) -> list[Shape]:
     return [(len(node.input(0).shape),)]
 
 
-@function("SHAPE", version=1, shape=_rank_shape, check=partial(require_output_type, position=1))
+@function("SHAPE", version=1, shape=_rank_shape)
 def shape(node: Node, x: Array) -> Array:
     """The shape of x as a vector of int32 or int64. Only x's shape is read, never its elements."""
     require(node.options.out_type in INDICES, f"Unknown shape output data type: {node.options.out_type} ")
@@ -135,7 +134,7 @@ def _fill_shape(node: Node) -> list[Shape]:
     return [sized(wanted)]
 
 
-@kernel("FILL", version=5, types=FIXED_SIZE + " STRING", typed_input=1, shape=_fill_shape)
+@kernel("FILL", version=5, types=FIXED_SIZE + " STRING", typed_input=1, shape=_fill_shape, check=require_output_type)
 def fill(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """A tensor of shape `dims` (input 0) in which every element is the scalar input 1."""
     filler, y = inputs[1], outputs[0]

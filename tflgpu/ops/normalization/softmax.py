@@ -59,13 +59,7 @@ def _check_softmax(node: Node) -> None:
             rescaling(float(np.float32(node.options.beta)), float(x.scale))
 
 
-@kernel(
-    "SOFTMAX",
-    version=4,
-    types="FLOAT32 FLOAT16 INT8 UINT8 INT16",
-    shape=same_as_input,
-    check=_check_softmax,
-)
+@kernel("SOFTMAX", version=4, types="FLOAT32 FLOAT16 INT8 UINT8 INT16", shape=same_as_input, check=_check_softmax)
 def softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """exp(beta * x) divided by its sum along the last axis."""
     x, y = _rows(node, inputs[0]), _rows(node, outputs[0])

@@ -100,7 +100,10 @@ def check_cell(node: Node, ports: Ports, n_batch: int) -> Cell:
         if tensor is not None and tensor.spec.type in WEIGHTS_8BIT:
             single_scale(tensor.spec)
     if is_integer:
-        for spec in (node.input(0), output_state, cell_state, *node.outputs):
+        # Of the intermediate tensors the last is the hidden state's; those of gates are read with layer norm alone.
+        inner = node.intermediates if cell.layer_norm else node.intermediates[4:5]
+        normal = [tensor.spec for tensor in cell.layer_norm.values()]
+        for spec in (node.input(0), output_state, cell_state, *node.outputs, *normal, *inner):
             require(single_scale(spec) > 0, f"{spec} has a scale of {spec.scale}. ")
     return cell
 

@@ -131,6 +131,10 @@ class SharedBuffer(cl.Buffer):
         return self._view
 
 
+_building = threading.RLock()
+"""Of all devices: pyopencl writes a Python function for each kernel, and two at once may get one name and fail."""
+
+
 class OpenClDevice:
     """One OpenCL device with an in-order queue. Satisfies device.Device."""
 
@@ -159,7 +163,6 @@ class OpenClDevice:
         if self.limits.teams and sys.platform == "linux" and machine() == "x86_64":
             self._build_options.append(SCHED_YIELD)
         self._programs: dict[str, cl.Program] = {}
-        self._building = threading.RLock()
         self.tuner: Tuner | None = None
         if self.limits.cpu and self.limits.vector == LANES and "Intel" in device.platform.name:
             able = capabilities.multiplies_bytes(self)
@@ -217,7 +220,7 @@ class OpenClDevice:
 
     @awaited
     def _kernel(self, text: str, name: str) -> cl.Kernel:
-        return cl.Kernel(locked(self._building, lambda: self._program(text, name)), name)
+        return locked(_building, lambda: cl.Kernel(self._program(text, name), name))
 
     def _program(self, text: str, name: str) -> cl.Program:
         if text not in self._programs:

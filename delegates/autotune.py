@@ -55,7 +55,7 @@ def _key(launch: Launch) -> str:
     """Kernel, macros and sizes of all variants: what decides which is fastest, and not whose data they take."""
     parts = []
     for variant in (one for way in (launch, *launch.variants) for one in way.sequence):
-        sizes = " ".join(str(int(a)) for a in variant.args if isinstance(a, np.integer))
+        sizes = " ".join(str(int(a)) for a in variant.arguments.values() if isinstance(a, np.integer))
         macros = " ".join(f"{name}={value}" for name, value in sorted(variant.defines.items()))
         parts.append(f"{variant.kernel} {variant.threads} {macros} {sizes}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -66,7 +66,8 @@ def _said(launch: Launch) -> str:
     parts = []
     for one in launch.sequence:
         sizes = " ".join(f"{name}={value}" for name, value in sorted(one.defines.items()) if isinstance(value, int))
-        parts.append(f"{one.kernel} {one.grid} {sizes} {[int(a) for a in one.args if isinstance(a, np.integer)]}")
+        numbers = [int(a) for a in one.arguments.values() if isinstance(a, np.integer)]
+        parts.append(f"{one.kernel} {one.grid} {sizes} {numbers}")
     return "; ".join(parts)
 
 

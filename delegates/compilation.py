@@ -21,6 +21,7 @@ from tflgpu.delegates.fusion.match_patterns import lowered
 from tflgpu.delegates.launch import (
     LIBRARY,
     Argument,
+    Buffer,
     Counters,
     Fault,
     Launch,
@@ -156,8 +157,8 @@ class Compilation:
         return self.device.limits.alignment // 4
 
     def _fault_cells(self) -> Any:
-        arguments = [a for group in self.groups for launch in launches_of(group) for a in launch.args]
-        self.faults.extend(dict.fromkeys(a for a in arguments if isinstance(a, Fault)))
+        faults = [launch.fault for group in self.groups for launch in launches_of(group) if launch.fault is not None]
+        self.faults.extend(dict.fromkeys(faults))
         if not self.faults:
             return None
         zeros = np.zeros(len(self.faults) * self._fault_step(), np.int32)
@@ -167,8 +168,8 @@ class Compilation:
 
     def _counters(self) -> Any:
         """One buffer for the counters of all launches, each of which finds them 0; None where none has any."""
-        arguments = [a for group in self.groups for launch in launches_of(group) for a in self._arguments(launch)]
-        most = max((a.count for a in arguments if isinstance(a, Counters)), default=0)
+        buffers = [a for group in self.groups for launch in launches_of(group) for a in self._buffers(launch)]
+        most = max((a.count for a in buffers if isinstance(a, Counters)), default=0)
         if not most:
             return None
         counters = self.device.allocate(4 * most)
@@ -215,10 +216,10 @@ class Compilation:
         sizes: dict[int, int] = {}
         live: dict[int, tuple[int, int]] = {}
         for time, group in enumerate(self.groups):
-            for argument in (a for launch in launches_of(group) for a in self._arguments(launch)):
-                key = self._key(argument)
+            for buffer in (a for launch in launches_of(group) for a in self._buffers(launch)):
+                key = self._key(buffer)
                 if key is not None:
-                    sizes[key] = max(argument.nbytes if isinstance(argument, Temp) else nbytes(self.specs[key]), 1)
+                    sizes[key] = max(buffer.nbytes if isinstance(buffer, Temp) else nbytes(self.specs[key]), 1)
                     live[key] = (live.get(key, (time, time))[0], time)
         offsets, total = arena(sizes, live, self.device.limits.alignment)
         if not offsets:
@@ -226,10 +227,10 @@ class Compilation:
         whole = self.device.allocate(total)
         return {key: self.device.slice(whole, offset, sizes[key]) for key, offset in offsets.items()}
 
-    def _arguments(self, launch: Launch) -> list[Argument]:
+    def _buffers(self, launch: Launch) -> list[Buffer]:
         """All that the launch may be given, in whichever of its variants."""
         ways = (launch, *launch.variants) if self.tuner is not None else (launch,)
-        return [argument for way in ways for one in way.sequence for argument in one.args]
+        return [buffer for way in ways for one in way.sequence for buffer in one.buffers]
 
     def _calls(self, launch: Launch) -> list[Call]:
         if launch.variants and self.tuner is not None and 0 not in launch.threads:
@@ -241,7 +242,7 @@ class Compilation:
         before = set(self.constants)
         device = self.device
         chosen = tuner.choose(device, launch, lambda way: device.sequence([self._bound(one) for one in way.sequence]))
-        wanted = {id(argument) for one in chosen.sequence for argument in one.args}
+        wanted = {id(buffer) for one in chosen.sequence for buffer in one.buffers}
         for key in self.constants.keys() - before - wanted:
             del self.constants[key]
         return chosen
@@ -249,14 +250,17 @@ class Compilation:
     def _bound(self, launch: Launch) -> Call:
         if launch.stem == LIBRARY:
             routine = self.device.routine(launch.name)  # type: ignore[attr-defined]
-            call: Call = self.device.bind(routine, [self._argument(a) for a in launch.args], launch.grid, launch.block)
+            call: Call = self.device.bind(routine, self._arguments(launch), launch.grid, launch.block)
             return call
         text = source(launch, self.device.dialect)
         say(PROGRAMS, text)
         kernel = self.device.kernel(text, launch.name)
         launch = in_large_blocks(launch, self.device.limits) if self.device.limits.cpu else launch
-        call = self.device.bind(kernel, [self._argument(a) for a in launch.args], launch.grid, launch.block)
+        call = self.device.bind(kernel, self._arguments(launch), launch.grid, launch.block)
         return _told(launch, call, self.device) if enabled(LAUNCHES) else call
+
+    def _arguments(self, launch: Launch) -> list[Any]:
+        return [self._argument(argument) for argument in launch.arguments.values()]
 
     def _argument(self, argument: Argument) -> Any:
         if isinstance(argument, np.generic):

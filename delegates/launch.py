@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
+from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.graph import Array
 
 MAX_ELEMENTS = 2**31 - 1
@@ -57,11 +59,16 @@ class Turn:
     start: int
     stride: int
 
-    def at(self, turn: int) -> np.int32:
-        return np.int32(self.start + turn * self.stride)
+    def at(self, turn: int) -> int:
+        return self.start + turn * self.stride
 
 
-Argument = Ref | Temp | Packed | Fault | Counters | Array | np.generic | Turn
+Buffer = Ref | Temp | Packed | Fault | Counters | Array
+"""What a kernel takes by its address. An array or a Packed is uploaded once, when the partition is compiled."""
+
+Argument = Buffer | np.generic | Turn
+
+Size = int | Turn
 
 
 LIBRARY = "library"
@@ -70,25 +77,80 @@ LIBRARY = "library"
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """One kernel call.
+    """One kernel call, whose arguments are called as the kernel's parameters are.
 
-    kernel: file stem and function name, "softmax.softmax"; of stem LIBRARY, a routine of the vendor's. args, in the
-    kernel's parameter order: a Ref or a Temp is a device buffer, a NumPy scalar goes by value, an array or Packed is
-    uploaded once when the part is compiled.
+    kernel: file stem and function name, "softmax.softmax"; of stem LIBRARY, a routine of the vendor's.
+    threads: work-items in all, rounded up to whole blocks; none is run where any is 0.
+    inputs, outputs, sizes, scalars, extra, fault, counters: the kernel's parameters, in this order. outputs: what it
+    writes, whether or not it reads it too. sizes: int32. scalars: NumPy scalars, by value. extra: what the epilogues
+    take that were fused into it. fault, counters: its last parameters, where it has them.
     variants: other launches with the same results, of which autotune.py may find one faster. before: launches that run
-    right before this one and belong to it.
-    threads: work-items in all, rounded up to whole blocks; none is run where any is 0. texts: by the suffix of a
-    dialect, what stands in the place of the kernel's file, for operators that are not ours.
+    right before this one and belong to it. texts: by the suffix of a dialect, what stands in the place of the kernel's
+    file, for operators that are not ours.
     """
 
     kernel: str
-    args: tuple[Argument, ...]
     threads: tuple[int, ...]
     block: tuple[int, ...] = (64,)
+    inputs: Mapping[str, Buffer] = field(default_factory=dict)
+    outputs: Mapping[str, Buffer] = field(default_factory=dict)
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    scalars: Mapping[str, np.generic] = field(default_factory=dict)
+    extra: Mapping[str, Buffer | np.generic] = field(default_factory=dict)
+    fault: Fault | None = None
+    counters: Counters | None = None
     defines: Mapping[str, object] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[Launch, ...] = ()
     before: tuple[Launch, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, size in self.sizes.items():
+            if not isinstance(size, Turn) and not -(2**31) <= size < 2**31:
+                raise Unsupported(f"a size {name} of {size}")
+
+    @property
+    def arguments(self) -> dict[str, Argument]:
+        """Everything that the kernel takes, in the order of its parameters."""
+        sizes = {name: s if isinstance(s, Turn) else np.int32(s) for name, s in self.sizes.items()}
+        last = {"fault": self.fault, "counters": self.counters}
+        return {
+            **self.inputs,
+            **self.outputs,
+            **sizes,
+            **self.scalars,
+            **self.extra,
+            **{name: buffer for name, buffer in last.items() if buffer is not None},
+        }
+
+    @property
+    def reads(self) -> list[Buffer]:
+        """The buffers that the kernel only reads."""
+        return [a for a in (*self.inputs.values(), *self.extra.values()) if not isinstance(a, np.generic)]
+
+    @property
+    def writes(self) -> list[Buffer]:
+        """The buffers that it writes."""
+        return [a for a in (*self.outputs.values(), self.fault, self.counters) if a is not None]
+
+    @property
+    def buffers(self) -> list[Buffer]:
+        return [*self.reads, *self.writes]
+
+    def on(self, place: Callable[[Buffer], Buffer]) -> Launch:
+        """The launch, with its variants and those before it, on other buffers."""
+
+        def placed(buffers: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: a if isinstance(a, np.generic) else place(a) for name, a in buffers.items()}
+
+        return replace(
+            self,
+            inputs=placed(self.inputs),
+            outputs=placed(self.outputs),
+            extra=placed(self.extra),
+            variants=tuple(variant.on(place) for variant in self.variants),
+            before=tuple(other.on(place) for other in self.before),
+        )
 
     @property
     def sequence(self) -> tuple[Launch, ...]:
@@ -120,7 +182,7 @@ class Loop:
     steps: tuple[Launch | Loop, ...]
     turns: int = 0
     before: tuple[Launch | Loop, ...] = ()
-    test: Argument | None = None
+    test: Buffer | None = None
     work: int = 0
 
     def launches(self) -> Iterator[Launch]:

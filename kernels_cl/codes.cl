@@ -7,18 +7,19 @@
 #if defined(SUM)
 #define Y_PARAMETERS IN(OUT_T) y,
 #define STEPS                                                                                                          \
-    , i32 y_row, i32 y_along, i32 x_zero, i32 y_zero, i32 bits, i32 x_by, i32 x_exp, i32 y_by, i32 y_exp, i32 by,       \
-        i32 exp, i32 zero, i32 low, i32 high
+    , i32 y_row, i32 y_along, i32 x_zero, i32 y_zero, i32 bits, i32 x_multiplier, i32 x_exponent, i32 y_multiplier,    \
+        i32 y_exponent, i32 multiplier, i32 exponent, i32 out_zero, i32 low, i32 high
 #define COMPUTE                                                                                                        \
-    VI a = mbqm_v((LANES(x) - x_zero) * (1 << bits), (VI)x_by, (VI)x_exp);                                              \
-    VI b = mbqm_v((LANES(y) - y_zero) * (1 << bits), (VI)y_by, (VI)y_exp);                                              \
-    VI acc = clamp(add_sat(mbqm_v(a SIGN b, (VI)by, (VI)exp), (VI)zero), (VI)low, (VI)high);
+    VI a = mbqm_v((LANES(x) - x_zero) * (1 << bits), (VI)x_multiplier, (VI)x_exponent);                                \
+    VI b = mbqm_v((LANES(y) - y_zero) * (1 << bits), (VI)y_multiplier, (VI)y_exponent);                                \
+    VI acc = clamp(add_sat(mbqm_v(a SIGN b, (VI)multiplier, (VI)exponent), (VI)out_zero), (VI)low, (VI)high);
 #elif defined(PRODUCT)
 #define Y_PARAMETERS IN(OUT_T) y,
-#define STEPS , i32 y_row, i32 y_along, i32 x_zero, i32 y_zero, i32 by, i32 exp, i32 zero, i32 low, i32 high
+#define STEPS                                                                                                          \
+    , i32 y_row, i32 y_along, i32 x_zero, i32 y_zero, i32 multiplier, i32 exponent, i32 out_zero, i32 low, i32 high
 #define COMPUTE                                                                                                        \
-    VI acc = mbqm_v((LANES(x) - x_zero) * (LANES(y) - y_zero), (VI)by, (VI)exp);                                        \
-    acc = clamp(add_sat(acc, (VI)zero), (VI)low, (VI)high);
+    VI acc = mbqm_v((LANES(x) - x_zero) * (LANES(y) - y_zero), (VI)multiplier, (VI)exponent);                          \
+    acc = clamp(add_sat(acc, (VI)out_zero), (VI)low, (VI)high);
 #else
 #define Y_PARAMETERS IN(OUT_T) table,
 #define STEPS

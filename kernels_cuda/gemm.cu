@@ -21,9 +21,9 @@ struct Operands {
 
 // slice: words of k for each of gridDim.z stretches; columns: n rounded up to whole blocks.
 extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512) / THREADS)
-    gemm(const X_T* __restrict__ x, const word* __restrict__ weights, const BIAS_T* __restrict__ bias, SCALES,
-         PARTS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE,
-         ZEROS ENDS EXTRA DW) {
+    gemm(const X_T* __restrict__ x, const word* __restrict__ weights, const BIAS_T* __restrict__ bias,
+         SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE, i32 fill,
+         ZEROS ENDS DW_ENDS EXTRA COUNTERS) {
     constexpr u32 sums_size = sizeof(sum) * GROUPS * BM * SUMS;
     __shared__ __align__(16) u8 memory[sizeof(Operands) > sums_size ? sizeof(Operands) : sums_size];
     Operands& tiles = *(Operands*)memory;
@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
     // A warp's threads are eight beside one another and four below.
     i32 group = t / GROUP, warp = t % GROUP / 32, across = BN / TN / 8;
     i32 tx = t % 8 + warp % across * 8, ty = t / 8 % 4 + warp / across * 4;
-    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS);
+    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS ENDS_ARGS);
 
     word next_x[X_LOADS][LOAD];
     words next_w[W_LOADS];
@@ -53,7 +53,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
         if (more) {
 #pragma unroll
             for (i32 i = 0; i < X_LOADS; i++)
-                fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, IMAGE_ARGS DW_ARGS);
+                fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS
+                      DW_ENDS_ARGS);
 #pragma unroll
             for (i32 i = 0; i < W_LOADS; i++) {
                 i32 u = t + i * THREADS, kk = k0 + BK + u / (BN / 4);
@@ -113,5 +114,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
 #endif
     }
     __syncthreads();
-    finish_tile(sums, row_sums, bias, SCALES_ARGS, PARTS_ARGS out, m, n, m0, n0, ZEROS_ARGS ENDS_ARGS EXTRA_PASSED);
+    finish_tile(sums, row_sums, bias, SCALES_ARGS PARTIALS_ARGS out, m, n, m0, n0,
+                ZEROS_ARGS ENDS_ARGS EXTRA_PASSED COUNTERS_ARGS);
 }

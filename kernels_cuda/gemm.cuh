@@ -4,7 +4,7 @@
 // out (m, n) = x (m, k) times weights (k, n), plus bias (n), where row m of x is what one place of a window sees of an
 // image (h, w, c), k running over (kh, kw, c). Operands are words: a float, or with CODES four int8 in a row along k.
 // UNSIGNED: x is uint8, of which 128 is taken off; w_zero, the weights' zero point less 128, is taken off each weight by
-// the sum of its row of x. HYBRID: int8 of floats, whose scale and zero point each `per` rows of x share.
+// the sum of its row of x. HYBRID: int8 of floats, whose scale and zero point `each` rows of x share.
 
 #ifdef HYBRID
 #define CODES
@@ -56,45 +56,49 @@ typedef float4 quad;
 #define IMAGE_ARGS h, w, c, oh, ow, kw, sh, sw, dh, dw, top, left
 #if defined(HYBRID)
 #define SCALES                                                                                                         \
-    const f32 *__restrict__ scales, const i32 *__restrict__ weight_sums, const f32 *__restrict__ row_scales,           \
-        const i32 *__restrict__ zero_points, i32 per
-#define SCALES_ARGS scales, weight_sums, row_scales, zero_points, per
-#define ENDS f32 low, f32 high
-#define ENDS_ARGS low, high
+    const f32 *__restrict__ weight_scales, const i32 *__restrict__ weight_sums, const f32 *__restrict__ scales,        \
+        const i32 *__restrict__ zero_points,
+#define SCALES_ARGS weight_scales, weight_sums, scales, zero_points,
+#define ENDS f32 low, f32 high, i32 each
+#define ENDS_ARGS low, high, each
 #elif defined(DOUBLES)
-#define SCALES const f64 *__restrict__ scales
-#define SCALES_ARGS scales
+#define SCALES const f64 *__restrict__ scales,
+#define SCALES_ARGS scales,
 #define ENDS i32 out_zero, i32 low, i32 high
 #define ENDS_ARGS out_zero, low, high
 #elif defined(CODES)
-#define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents
-#define SCALES_ARGS multipliers, exponents
+#define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
+#define SCALES_ARGS multipliers, exponents,
 #define ENDS i32 out_zero, i32 low, i32 high
 #define ENDS_ARGS out_zero, low, high
 #else
-#define SCALES i32 no_scales
-#define SCALES_ARGS no_scales
+#define SCALES
+#define SCALES_ARGS
 #define ENDS f32 low, f32 high
 #define ENDS_ARGS low, high
 #endif
 
 #ifdef SPLIT
-#define PARTS sum *partials, u32 *counters,
-#define PARTS_ARGS partials, counters,
+#define PARTIALS sum *partials,
+#define PARTIALS_ARGS partials,
+#define COUNTERS , u32 *counters
+#define COUNTERS_ARGS , counters
 #else
-#define PARTS
-#define PARTS_ARGS
+#define PARTIALS
+#define PARTIALS_ARGS
+#define COUNTERS
+#define COUNTERS_ARGS
 #endif
 
 // What becomes of the sum in row m and column n, of oc.
-FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES, ENDS EXTRA) {
+FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES ENDS EXTRA) {
     BIAS_T acc = total;
 #if defined(HYBRID)
-    f32 real = (f32)(total - zero_points[m / per] * weight_sums[n]);
+    f32 real = (f32)(total - zero_points[m / each] * weight_sums[n]);
 #ifdef WEIGHTS_FIRST
-    real = real * scales[n] * row_scales[m / per];
+    real = real * weight_scales[n] * scales[m / each];
 #else
-    real = real * (row_scales[m / per] * scales[n]);
+    real = real * (scales[m / each] * weight_scales[n]);
 #endif
     acc = clamp_f32(real + bias[n], low, high);
 #elif defined(DOUBLES)

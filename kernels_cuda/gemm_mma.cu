@@ -88,9 +88,9 @@ FN void store_rounded(shared_operand* to, const word (&v)[LOAD]) {
 
 // slice: words of k for each of gridDim.z stretches. columns: n rounded up to whole blocks; of bytes, k to whole units.
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
-    gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias, SCALES,
-             PARTS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, i32 fill, IMAGE,
-             ZEROS ENDS EXTRA DW) {
+    gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias,
+             SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE,
+             i32 fill, ZEROS ENDS DW_ENDS EXTRA COUNTERS) {
     constexpr u32 sums_size = sizeof(sum) * BM * SUMS;
     __shared__ __align__(32) u8 memory[sizeof(Operands) > sums_size ? sizeof(Operands) : sums_size];
     Operands& tiles = *(Operands*)memory;
@@ -99,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     i32 t = threadIdx.x, m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     i32 depth = (k + LANES - 1) / LANES, first = blockIdx.z * slice, last = min(first + slice, depth);
     i32 my = t / 64 * (BM / 2), mx = t / 32 % 2 * (BN / 2);
-    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS);
+    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS ENDS_ARGS);
 #ifdef UNSIGNED
     __shared__ sum sums_of_rows[BM];
     row_sums = sums_of_rows;
@@ -122,7 +122,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
         if (more) {
 #pragma unroll
             for (i32 i = 0; i < X_LOADS; i++)
-                fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, IMAGE_ARGS DW_ARGS);
+                fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS
+                      DW_ENDS_ARGS);
 #pragma unroll
             for (i32 i = 0; i < W_LOADS; i++)
                 next_w[i] = weights_at(weights, t + i * THREADS, k0 + BK, last, n0, columns);
@@ -178,5 +179,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     atomicAdd(&row_sums[t % BM], my_row - (i8)fill * LANES * ((last - first + BK - 1) / BK * BK / (THREADS / BM)));
 #endif
     __syncthreads();
-    finish_tile(sums, row_sums, bias, SCALES_ARGS, PARTS_ARGS out, m, n, m0, n0, ZEROS_ARGS ENDS_ARGS EXTRA_PASSED);
+    finish_tile(sums, row_sums, bias, SCALES_ARGS PARTIALS_ARGS out, m, n, m0, n0,
+                ZEROS_ARGS ENDS_ARGS EXTRA_PASSED COUNTERS_ARGS);
 }

@@ -48,20 +48,24 @@ FN const X_T* seen(Row row, i32 k, IMAGE) {
 
 #ifdef SEPARABLE
 #ifdef CODES
-#define DW                                                                                                             \
-    , const X_T *__restrict__ taps, const i32 *__restrict__ dw_bias, const i32 *__restrict__ dw_multipliers,           \
-        const i32 *__restrict__ dw_exponents, i32 dw_x_zero, i32 dw_zero, i32 dw_low, i32 dw_high
-#define DW_ARGS , taps, dw_bias, dw_multipliers, dw_exponents, dw_x_zero, dw_zero, dw_low, dw_high
+#define DW_INPUTS                                                                                                      \
+    const X_T *__restrict__ dw_weights, const i32 *__restrict__ dw_bias, const i32 *__restrict__ dw_multipliers,       \
+        const i32 *__restrict__ dw_exponents,
+#define DW_ENDS , i32 dw_x_zero, i32 dw_out_zero, i32 dw_low, i32 dw_high
+#define DW_INPUTS_ARGS dw_weights, dw_bias, dw_multipliers, dw_exponents,
+#define DW_ENDS_ARGS , dw_x_zero, dw_out_zero, dw_low, dw_high
 #define OUTSIDE ((dw_x_zero & 255) * 0x01010101)
 #else
-#define DW , const f32 *__restrict__ taps, const f32 *__restrict__ dw_bias, f32 dw_low, f32 dw_high
-#define DW_ARGS , taps, dw_bias, dw_low, dw_high
+#define DW_INPUTS const f32 *__restrict__ dw_weights, const f32 *__restrict__ dw_bias,
+#define DW_ENDS , f32 dw_low, f32 dw_high
+#define DW_INPUTS_ARGS dw_weights, dw_bias,
+#define DW_ENDS_ARGS , dw_low, dw_high
 #define OUTSIDE 0
 #endif
 
-FN X_T depthwise_finished(sum acc, i32 n DW) {
+FN X_T depthwise_finished(sum acc, DW_INPUTS i32 n DW_ENDS) {
 #ifdef CODES
-    acc = clamp_i32(mbqm(acc, dw_multipliers[n], dw_exponents[n]) + dw_zero, dw_low, dw_high);
+    acc = clamp_i32(mbqm(acc, dw_multipliers[n], dw_exponents[n]) + dw_out_zero, dw_low, dw_high);
 #else
     acc = clamp_f32(acc, dw_low, dw_high);
 #endif
@@ -70,7 +74,7 @@ FN X_T depthwise_finished(sum acc, i32 n DW) {
 }
 
 // LOAD words of what the depthwise convolution makes at `row`, from word `at` of `depth` on.
-FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE DW) {
+FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, DW_INPUTS IMAGE DW_ENDS) {
     if (!row.inside || at >= depth) {
 #pragma unroll
         for (i32 e = 0; e < LOAD; e++) out[e] = fill;
@@ -84,7 +88,7 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE DW)
     for (i32 ky = 0; ky < KH; ky++) {
         i32 iy = row.y + ky * dh;
         const X_T* p = row.image + ((i64)iy * w + row.x) * c + channel;
-        const X_T* tap = taps + ky * KW * c + channel;
+        const X_T* tap = dw_weights + ky * KW * c + channel;
         __align__(16) word v[KW][LOAD], by[KW][LOAD];
         // No branches: these loads are all on their way before the first is used.
 #pragma unroll
@@ -115,15 +119,17 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE DW)
     for (i32 e = 0; e < LOAD; e++) out[e] = 0;
 #pragma unroll
     for (i32 e = 0; e < LOAD * LANES; e++)
-        out[e / 4] |= (u32)(u8)depthwise_finished(acc[e], channel + e DW_ARGS) << (e % 4 * 8);
+        out[e / 4] |= (u32)(u8)depthwise_finished(acc[e], DW_INPUTS_ARGS channel + e DW_ENDS_ARGS) << (e % 4 * 8);
 #else
 #pragma unroll
-    for (i32 e = 0; e < LOAD; e++) out[e] = depthwise_finished(acc[e], channel + e DW_ARGS);
+    for (i32 e = 0; e < LOAD; e++) out[e] = depthwise_finished(acc[e], DW_INPUTS_ARGS channel + e DW_ENDS_ARGS);
 #endif
 }
 #else
-#define DW
-#define DW_ARGS
+#define DW_INPUTS
+#define DW_ENDS
+#define DW_INPUTS_ARGS
+#define DW_ENDS_ARGS
 
 // LOAD words of a row from word `at` on, of which there are `depth`.
 FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
@@ -168,10 +174,10 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 #endif
 
 // Row m of x, of which a thread loads units.
-FN Row begin_row(const X_T* x, i32 row, i32 m, IMAGE, SCALES) {
+FN Row begin_row(const X_T* x, i32 row, i32 m, IMAGE, SCALES ENDS) {
     Row r = row_at(x, row, m, IMAGE_ARGS);
 #ifdef HYBRID
-    r.fill = r.inside ? (zero_points[row / per] & 255) * 0x01010101u : 0;
+    r.fill = r.inside ? (zero_points[row / each] & 255) * 0x01010101u : 0;
 #endif
     return r;
 }

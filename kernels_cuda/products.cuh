@@ -27,15 +27,20 @@ typedef f32 sum;
 
 #ifdef HYBRID
 #define OUT_T f32
-#define FINISH_PARAMETERS                                                                                              \
-    , const f32 *__restrict__ y_scales, const f32 *__restrict__ scales, const i32 *__restrict__ zero_points,           \
-        const i32 *__restrict__ scale_of, i32 group_rows
-#define FINISH_ARGS , y_scales, scales, zero_points, scale_of, group_rows
+#define SCALES                                                                                                         \
+    const f32 *__restrict__ y_scales, const f32 *__restrict__ scales, const i32 *__restrict__ zero_points,             \
+        const i32 *__restrict__ scale_of,
+#define SCALES_ARGS , y_scales, scales, zero_points, scale_of
+#define ENDS , i32 group_rows
+#define ENDS_ARGS , group_rows
 #elif defined(CODES)
-#define FINISH_PARAMETERS , i32 x_zero, i32 y_zero, i32 multiplier, i32 exponent, i32 out_zero, i32 low, i32 high
-#define FINISH_ARGS , x_zero, y_zero, multiplier, exponent, out_zero, low, high
+#define SCALES
+#define SCALES_ARGS
+#define ENDS , i32 x_zero, i32 y_zero, i32 multiplier, i32 exponent, i32 out_zero, i32 low, i32 high
+#define ENDS_ARGS , x_zero, y_zero, multiplier, exponent, out_zero, low, high
 #else
-#define FINISH_PARAMETERS
+#define SCALES
+#define ENDS
 #endif
 #define PLAIN(acc, multiplier, exponent) (acc)
 
@@ -58,7 +63,7 @@ FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole
 
 #ifdef CODES
 // What becomes of the sum in row r of all matrices and a column, whose codes sum to x_sum and y_sum.
-FN OUT_T finished(sum total, sum x_sum, sum y_sum, i32 r, i32 column, i32 k FINISH_PARAMETERS) {
+FN OUT_T finished(sum total, sum x_sum, sum y_sum, i32 r, i32 column, SCALES i32 k ENDS) {
 #ifdef HYBRID
     i32 scale = scale_of[r / group_rows] * group_rows + r % group_rows;
     f32 real = (f32)total;

@@ -198,7 +198,7 @@ def test_a_stage_waits_for_what_it_reads_under_another_name(delegate: Any, monke
 
 
 def test_stages_that_do_not_touch_one_anothers_memory_share_a_barrier(delegate: Any) -> None:
-    steps = [Launch("elementwise.unary", (x, y, np.int32(5)), (5,), defines=_NEGATED) for x, y in _PAIRS]
+    steps = [_negated(x, y) for x, y in _PAIRS]
     limits, dialect = delegate.device.limits, delegate.device.dialect
     text = composed([Loop(tuple(steps), 1)], dialect, limits).texts[dialect.suffix]
     made = text[text.index("BLOCK sequence") :].split("TOGETHER;")
@@ -207,20 +207,24 @@ def test_stages_that_do_not_touch_one_anothers_memory_share_a_barrier(delegate: 
 
 def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) -> None:
     limits, dialect = delegate.device.limits, delegate.device.dialect
-    ask = Launch("elementwise.unary", (Ref(0), Ref(9), np.int32(1)), (1,), defines=_NEGATED)
+    ask = _negated(Ref(0), Ref(9))
     text = composed([Loop((), 0, (ask,), Ref(9))], dialect, limits).texts[dialect.suffix]
     (inside,) = re.findall(r"turn0\+\+\) \{(.*)\}\n\}", text, re.S)
     assert re.findall(r"TOGETHER|unary", inside) == ["TOGETHER", "unary", "TOGETHER"]
 
 
-_NEGATED = {"EXPR": "(-x)", "X_T": "f32", "OUT_T": "f32", "X_AT": "(i)"}
+def _negated(x: Ref, y: Ref) -> Launch:
+    defines = {"EXPR": "(-x)", "X_T": "f32", "OUT_T": "f32", "X_AT": "(i)"}
+    return Launch("elementwise.unary", (5,), (64,), {"xs": x}, {"out": y}, {"n": 5}, defines=defines)
+
+
 _PAIRS = [(Ref(0), Ref(1)), (Ref(0), Ref(2)), (Ref(1), Ref(3)), (Ref(4), Ref(1))]
 """The third reads what the first makes; the fourth writes what the third reads."""
 
 
 def test_a_sequence_has_no_more_barriers_than_compilers_stand() -> None:
-    groups: list[list[Any]] = [[Launch("softmax.softmax", (), (1,))] for _ in range(6)]
-    groups[3] = [Launch("softmax.softmax", (), (1,), defines={"LARGE": 1})]
+    groups: list[list[Any]] = [[Launch("softmax.softmax", (1,))] for _ in range(6)]
+    groups[3] = [Launch("softmax.softmax", (1,), defines={"LARGE": 1})]
     in_sequences(groups, lambda group, launch: MOST_BARRIERS + 1 if launch.defines else MOST_BARRIERS // 2)
     kinds = [type(step).__name__ for group in groups for step in group]
     assert kinds == ["NoneType", "Loop", "Launch", "Launch", "NoneType", "Loop"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tflgpu.delegates.control_flow.subgraphs import Storage, lowered_graph, placed
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share, Temp, launches_of
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Ref, Share, Temp, launches_of
 from tflgpu.delegates.lowering.movement.movement import WHOLE, copy, move
 from tflgpu.delegates.lowering.recurrent.sequence import small_step
 from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
@@ -20,12 +20,12 @@ MOST_LAUNCHES = 256
 """Of a turn; on a CPU no more than a sequence may have barriers."""
 
 
-def _touches(step: Launch | Loop, argument: Argument) -> bool:
-    arguments = [a for launch in launches_of([step]) for one in launch.sequence for a in one.args]
-    return any(_same(a, argument) for a in arguments) or (isinstance(step, Loop) and step.test is argument)
+def _touches(step: Launch | Loop, buffer: Buffer) -> bool:
+    buffers = [a for launch in launches_of([step]) for one in launch.sequence for a in one.buffers]
+    return any(_same(a, buffer) for a in buffers) or (isinstance(step, Loop) and step.test is buffer)
 
 
-def _same(one: Argument, other: Argument) -> bool:
+def _same(one: Buffer, other: Buffer) -> bool:
     return one == other if isinstance(one, Ref) and isinstance(other, Ref) else one is other
 
 
@@ -44,7 +44,7 @@ def while_(node: Node, limits: DeviceLimits) -> Lowered:
     for k, index in enumerate(body.outputs):
         after = turn.specs[index]
         require((after.shape, after.type) == (first[k].shape, first[k].type), f"loop variable {k} changes its shape")
-    held: list[Argument] = [
+    held: list[Buffer] = [
         Ref(spec.index) if still else Ref(out.index)
         for spec, out, still in zip(first, node.outputs, fixed, strict=True)
     ]
@@ -70,8 +70,8 @@ def _checked(loop: Loop, limits: DeviceLimits) -> Loop:
 
 def _carried(
     steps: list[Launch | Loop],
-    carried: Sequence[tuple[int, Argument]],
-    held: Sequence[Argument],
+    carried: Sequence[tuple[int, Buffer]],
+    held: Sequence[Buffer],
     specs: Sequence[TensorSpec],
 ) -> list[Launch | Loop]:
     """The steps of a turn, and behind them what makes its results the loop variables, all at once.
@@ -79,7 +79,7 @@ def _carried(
     A result is made in its variable's own place where nothing looks at the old value from then on.
     """
     olds = {id(held[k]) for k, _ in carried}
-    apart: list[tuple[int, Argument]] = []
+    apart: list[tuple[int, Buffer]] = []
     for k, result in carried:
         others = [r for j, r in carried if j != k]
         wanted_later = any(r is held[k] or r is result for r in others)
@@ -99,12 +99,12 @@ def _carried(
     return [*steps, *moved, *after]
 
 
-def _copied(x: Argument, out: Argument, spec: TensorSpec) -> Launch:
+def _copied(x: Buffer, out: Buffer, spec: TensorSpec) -> Launch:
     return move(x, out, size(spec), bits_type(spec))
 
 
 def _in_place(
-    steps: Sequence[Launch | Loop], result: Temp, old: Argument, spec: TensorSpec
+    steps: Sequence[Launch | Loop], result: Temp, old: Buffer, spec: TensorSpec
 ) -> list[Launch | Loop] | None:
     """The steps with the result made where the old value is; None where a step still looks at that."""
     readers = [at for at, step in enumerate(steps) if _touches(step, old)]
@@ -115,10 +115,10 @@ def _in_place(
     begins_as_old = (
         isinstance(start, Launch)
         and start.kernel == "movement.move"
-        and _same(start.args[0], old)
-        and start.args[1] is result
+        and _same(start.inputs["x"], old)
+        and start.outputs["out"] is result
         and (start.defines["X_AT"], start.defines["OUT_AT"]) == (WHOLE[1], WHOLE[1])
-        and all(a == n for a, n in zip(start.args[2:], (size(spec), 0, 0), strict=True))
+        and start.sizes == {"n": size(spec), "x_start": 0, "out_start": 0}
     )
     if readers and readers[-1] > makers[0] - (not begins_as_old):
         return None
@@ -154,4 +154,5 @@ def if_(node: Node, limits: DeviceLimits) -> Lowered:
 
 def _flag(condition: TensorSpec, flag: Temp, expression: str) -> Launch:
     defines = {"EXPR": expression, "X_T": "u8", "OUT_T": "u8", "X_AT": "(i)"}
-    return Launch("elementwise.unary", (Ref(condition.index), flag, np.int32(1)), (1,), defines=defines)
+    inputs, outputs = {"xs": Ref(condition.index)}, {"out": flag}
+    return Launch("elementwise.unary", (1,), (64,), inputs, outputs, {"n": 1}, defines=defines)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.fuse_elementwise import joined, shares
-from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Packed, Ref, Share, Temp
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Packed, Ref, Share, Temp
 from tflgpu.delegates.lowering.recurrent.linear import matrix, product
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.lowering.registry import lower, require, size
@@ -21,7 +21,7 @@ from tflgpu.model.graph import Array, Graph, Node, Quantization, Shape, TensorSp
 from tflgpu.ops.registry import OPS
 from tflgpu.shapes import infer_stage
 
-Place = Callable[[Argument], Argument]
+Place = Callable[[Buffer], Buffer]
 
 
 class _Runtime:
@@ -136,26 +136,23 @@ def _for_each(scales: Array, units: int) -> Array:
 
 
 def placed(step: Launch | Loop, place: Place) -> Launch | Loop:
-    """The step with other arguments."""
+    """The step on other buffers."""
     if isinstance(step, Loop):
         steps, before = (tuple(placed(s, place) for s in group) for group in (step.steps, step.before))
         return Loop(steps, step.turns, before, None if step.test is None else place(step.test), step.work)
-    before_it = tuple(placed(s, place) for s in step.before)
-    assert all(isinstance(s, Launch) for s in before_it)
-    args = tuple(place(argument) for argument in step.args)
-    return replace(step, args=args, before=before_it, variants=())  # type: ignore[arg-type]
+    return replace(step.on(place), variants=())
 
 
 class Storage:
     """Where the tensors of one graph lie: its inputs where the caller says, what it makes in temporary memory."""
 
-    def __init__(self, of: LoweredGraph, inputs: Sequence[Argument]):
+    def __init__(self, of: LoweredGraph, inputs: Sequence[Buffer]):
         self._of = of
-        self._known: dict[int, Argument] = {}
+        self._known: dict[int, Buffer] = {}
         for index, argument in zip(of.inputs, inputs, strict=True):
             self._known.setdefault(index, argument)
 
-    def __call__(self, argument: Argument) -> Argument:
+    def __call__(self, argument: Buffer) -> Buffer:
         if not isinstance(argument, Ref):
             return argument
         root = self._of.root(argument.tensor)

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.fuse_epilogues import with_epilogues
 from tflgpu.delegates.fusion.fuse_int8_lookups import with_tables
 from tflgpu.delegates.fusion.fuse_lookups import with_byte_tables
 from tflgpu.delegates.fusion.vectorize_rows import in_rows
-from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Ref, Share
 from tflgpu.delegates.megakernel.barrier_kernel import in_sequences
 from tflgpu.model.graph import Array
 
@@ -29,7 +27,7 @@ class Chain:
     """An element-wise launch taken apart. inputs: argument, element type and index of each. steps: C statements that
     define what `expression` uses besides them."""
 
-    inputs: tuple[tuple[Argument, str, str], ...]
+    inputs: tuple[tuple[Buffer, str, str], ...]
     steps: tuple[str, ...]
     expression: str
     out: Ref
@@ -60,7 +58,7 @@ def joined(
     ]
     readers = Counter(root for _, _, launch in launches for root in _reads(launch, roots))
     for loop in (step for group in groups for step in group if isinstance(step, Loop)):
-        readers.update({root for launch in loop.launches() for root in _refs(launch.args, roots)})
+        readers.update({root for launch in loop.launches() for root in _refs(launch.buffers, roots)})
     out: list[list[Any]] = [list(group) for group in groups]
     producers: dict[int, tuple[int, int, Chain]] = {}
     chains: dict[tuple[int, int], Chain] = {}
@@ -89,37 +87,32 @@ def joined(
 
 def _reads(launch: Launch, roots: Mapping[int, int]) -> set[int]:
     """Roots of the tensors among a launch's arguments, but for the output of an element-wise launch."""
-    made = launch.args[_INPUTS[launch.name]] if launch.stem == "elementwise" else None
-    refs = [argument for argument in launch.args if argument is not made]
-    return _refs([*refs, *(argument for other in launch.sequence[:-1] for argument in other.args)], roots)
+    own = launch.reads if launch.stem == "elementwise" else launch.buffers
+    return _refs([*own, *(buffer for other in launch.sequence[:-1] for buffer in other.buffers)], roots)
 
 
-def _refs(arguments: Sequence[Argument], roots: Mapping[int, int]) -> set[int]:
-    tensors = [argument.tensor for argument in arguments if isinstance(argument, Ref)]
+def _refs(buffers: Sequence[Buffer], roots: Mapping[int, int]) -> set[int]:
+    tensors = [buffer.tensor for buffer in buffers if isinstance(buffer, Ref)]
     return {roots.get(tensor, tensor) for tensor in tensors}
-
-
-_INPUTS = {"unary": 1, "binary": 2, "ternary": 3}
-"""Inputs of each element-wise kernel, which come before its output."""
 
 
 def taken_apart(launch: Launch) -> Chain | None:
     if launch.stem != "elementwise" or "FAULT" in launch.defines:
         return None
     defines = launch.defines
-    count = _INPUTS[launch.name]
-    names = {letter: f"v{k}" for k, letter in enumerate(LETTERS[:count])} | {
+    letters = LETTERS[: len(launch.inputs)]
+    names = {letter: f"v{k}" for k, letter in enumerate(letters)} | {
         name: str(defines[name]) for name in ("T", "UT") if name in defines
     }
-    out, n = launch.args[count], launch.args[count + 1]
+    out, n = launch.outputs["out"], launch.sizes["n"]
     if not isinstance(out, Ref):  # a temporary, which no other node reads
         return None
-    assert isinstance(n, np.integer)
+    assert isinstance(n, int)
     inputs = tuple(
-        (launch.args[k], str(defines[f"{letter.upper()}_T"]), str(defines[f"{letter.upper()}_AT"]))
-        for k, letter in enumerate(LETTERS[:count])
+        (launch.inputs[f"{letter}s"], str(defines[f"{letter.upper()}_T"]), str(defines[f"{letter.upper()}_AT"]))
+        for letter in letters
     )
-    return Chain(inputs, (), renamed(str(defines["EXPR"]), names), out, str(defines["OUT_T"]), int(n))
+    return Chain(inputs, (), renamed(str(defines["EXPR"]), names), out, str(defines["OUT_T"]), n)
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
@@ -146,13 +139,13 @@ def _with_producers(
     return chain, used
 
 
-def _same(one: Argument, other: Argument, roots: Mapping[int, int]) -> bool:
+def _same(one: Buffer, other: Buffer, roots: Mapping[int, int]) -> bool:
     if not isinstance(one, Ref) or not isinstance(other, Ref):
         return False
     return roots.get(one.tensor, one.tensor) == roots.get(other.tensor, other.tensor)
 
 
-def _inlined(chain: Chain, argument: Argument, producer: Chain) -> Chain:
+def _inlined(chain: Chain, argument: Buffer, producer: Chain) -> Chain:
     """The chain with the producer's steps before its own, in place of the input `argument`."""
     inputs = list(producer.inputs)
     made = f"t{len(producer.steps)}"
@@ -177,8 +170,8 @@ def _put_together(chain: Chain) -> Launch:
         "EXPR": chain.expression,
         "OUT_T": chain.out_type,
     }
-    args = (*(argument for argument, _, _ in chain.inputs), chain.out, np.int32(chain.n))
-    return Launch("chain.chain", args, (chain.n,), defines=defines)
+    inputs = {f"x{k}": argument for k, (argument, _, _) in enumerate(chain.inputs)}
+    return Launch("chain.chain", (chain.n,), (64,), inputs, {"out": chain.out}, {"n": chain.n}, defines=defines)
 
 
 def shares(groups: Sequence[Lowered]) -> dict[int, int]:

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from tflgpu.delegates.fusion.fuse_int8_epilogues import Epilogue, code_step, with_last_table
 from tflgpu.delegates.fusion.vectorize_rows import HEXADECIMAL, ON_VECTORS, on_vectors
-from tflgpu.delegates.launch import Argument, Launch, Loop, Ref
+from tflgpu.delegates.launch import Launch, Loop, Ref
 
 TILED = (
     "conv_tiles",
@@ -26,8 +24,8 @@ TILED = (
 )
 """Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of vectors.clh and prelude.cuh."""
 
-CHANNELS_AT = {"conv_tiles": 9, "depthwise_rows": 6, "depthwise_dot": 5, "dot_tiles": 11, "code_rows": 5}
-"""Of kernels that compute on vectors of channels: how far behind the output the number of channels is an argument."""
+CHANNELS = {"conv_tiles": "oc", "depthwise_rows": "c", "depthwise_dot": "c", "dot_tiles": "oc", "code_rows": "oc"}
+"""Of kernels that compute on vectors of channels: the size that is the number of channels."""
 
 ONE_BY_ONE = ("gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
 """Kernels that compute single outputs, so that what is done to them may be any C."""
@@ -67,13 +65,12 @@ def with_epilogues(
 class _Makers:
     """The kernels that take epilogues, by the root of what they make.
 
-    outputs: where among its arguments each has its output. turns: epilogues that it has. readers: of every tensor.
+    turns: epilogues that each has. readers: of every tensor.
     """
 
     def __init__(self, groups: list[list[Any]], root: Callable[[int], int], kept: Callable[[int], bool]):
         self._groups, self._root, self._kept = groups, root, kept
         self._makers: dict[int, Place] = {}
-        self._outputs: dict[int, int] = {}
         self._turns: dict[int, int] = {}
         self._readers: dict[int, set[Place]] = {}
         for g, group in enumerate(groups):
@@ -84,16 +81,15 @@ class _Makers:
     def _seen(self, step: Any, place: Place) -> list[int]:
         """The tensors that a step reads. Where it takes epilogues it is known as a maker from then on."""
         if isinstance(step, Loop):
-            return [a.tensor for launch in step.launches() for a in launch.args if isinstance(a, Ref)]
+            return [a.tensor for launch in step.launches() for a in launch.buffers if isinstance(a, Ref)]
         if not isinstance(step, Launch):
             return []
-        refs = [argument.tensor for argument in step.args if isinstance(argument, Ref)]
-        takes = _takes_epilogue(step)
-        if takes and refs:
-            self._makers[self._root(refs[-1])] = place
-            self._outputs[self._root(refs[-1])] = _output_place(step)
-        before = [a.tensor for other in step.sequence[:-1] for a in other.args if isinstance(a, Ref)]
-        return [*(refs[:-1] if takes or _last_is_output(step) else refs), *before]
+        out = step.outputs.get("out") if step.name in TILED or step.stem in PLAIN else None
+        if isinstance(out, Ref) and step.name in TILED:
+            self._makers[self._root(out.tensor)] = place
+        own = step.reads if isinstance(out, Ref) else step.buffers
+        before = [a for other in step.sequence[:-1] for a in other.buffers]
+        return [a.tensor for a in (*own, *before) if isinstance(a, Ref)]
 
     def _maker(self, made: int) -> Launch:
         g, s = self._makers[made]
@@ -102,10 +98,9 @@ class _Makers:
 
     def channels(self, tensor: int) -> int:
         """Channels that the tensor's kernel computes on vectors of; 0 where it does not."""
-        made = self._root(tensor)
-        maker = self._maker(made)
-        far = CHANNELS_AT.get(maker.name)
-        return 0 if far is None else int(maker.args[self._outputs[made] + far])  # type: ignore[arg-type]
+        maker = self._maker(self._root(tensor))
+        name = CHANNELS.get(maker.name)
+        return 0 if name is None else maker.sizes[name]  # type: ignore[return-value]
 
     def alone(self, tensor: int) -> bool:
         """Whether the tensor's kernel computes single outputs."""
@@ -119,7 +114,7 @@ class _Makers:
         maker, turn = self._maker(made), self._turns.get(made, 0)
         if kind == "f32":
             return not turn and ("PLAIN" in maker.defines or "HYBRID" in maker.defines)
-        most = MOST if maker.name in CHANNELS_AT else 1
+        most = MOST if maker.name in CHANNELS else 1
         return "CODES" in maker.defines and "WIDE" not in maker.defines and turn < most
 
     def finish(self, epilogue: Epilogue, place: Place) -> None:
@@ -127,44 +122,32 @@ class _Makers:
         made, out = self._root(epilogue.made), self._root(epilogue.out.tensor)
         maker = self._maker(made)
         g, s = self._makers.pop(made)
-        output, turn = self._outputs.pop(made), self._turns.pop(made, 0)
-        self._groups[place[0]][place[1]] = _finished(maker, epilogue, output, turn)
+        turn = self._turns.pop(made, 0)
+        self._groups[place[0]][place[1]] = _finished(maker, epilogue, turn)
         self._groups[g][s] = None
-        self._outputs[out], self._turns[out], self._makers[out] = output, turn + 1, place
+        self._turns[out], self._makers[out] = turn + 1, place
 
 
-def _takes_epilogue(launch: Launch) -> bool:
-    return launch.name in TILED and _makes_tensor(launch)
+PLAIN = ("elementwise", "chain", "lut", "quantized")
+"""Files of kernels that write `out` and read nothing of it."""
 
 
-def _makes_tensor(launch: Launch) -> bool:
-    """Whether the last of its buffers is a tensor's, not a temporary one or a constant."""
-    buffers = [argument for argument in launch.args if not isinstance(argument, np.generic)]
-    return isinstance(buffers[-1], Ref)
-
-
-def _last_is_output(launch: Launch) -> bool:
-    return launch.stem in ("elementwise", "chain", "lut", "quantized") and _makes_tensor(launch)
-
-
-def _output_place(maker: Launch) -> int:
-    return max(k for k, argument in enumerate(maker.args) if isinstance(argument, Ref))
-
-
-def _finished(maker: Launch, epilogue: Epilogue, output: int, turn: int) -> Launch:
-    """The launch with one epilogue more. output: where its output is among its arguments. turn: epilogues before."""
-    args = [*maker.args, *(argument for _, _, argument in epilogue.parameters)]
-    args[output] = epilogue.out
+def _finished(maker: Launch, epilogue: Epilogue, turn: int) -> Launch:
+    """The launch with one epilogue more. turn: epilogues before."""
+    extra = {name.replace("#", str(turn)): argument for _, name, argument in epilogue.parameters}
     more = {
         "AFTER": f" {epilogue.statements}",
         "EXTRA": "".join(f", {kind} {name}" for kind, name, _ in epilogue.parameters),
         "EXTRA_PASSED": "".join(f", {name}" for _, name, _ in epilogue.parameters),
     }
     defines = {key: f"{maker.defines.get(key, '')}{text.replace('#', str(turn))}" for key, text in more.items()}
-    variants = tuple(
-        _finished(variant, epilogue, output if turn else _output_place(variant), turn) for variant in maker.variants
+    return replace(
+        maker,
+        outputs={**maker.outputs, "out": epilogue.out},
+        extra={**maker.extra, **extra},
+        defines={**maker.defines, **defines},
+        variants=tuple(_finished(variant, epilogue, turn) for variant in maker.variants),
     )
-    return replace(maker, args=tuple(args), defines={**maker.defines, **defines}, variants=variants)
 
 
 def _of_chain(
@@ -188,7 +171,7 @@ def _of_chain(
             return None
         values[f"(i % {channels(made)})"] = "some_floats(other{k} + n, room == ALL ? ALL : oc - n)"
     statements: list[str] = []
-    parameters: list[tuple[str, str, Argument]] = []
+    parameters: list[tuple[str, str, Any]] = []
     for k, (argument, _, at) in enumerate(chain.inputs):
         if isinstance(argument, Ref) and root(argument.tensor) == root(made):
             if at != "(i)":

@@ -7,17 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from tflgpu.delegates.fusion.fuse_lookups import is_byte_table
-from tflgpu.delegates.launch import Argument, Launch, Ref
+from tflgpu.delegates.launch import Buffer, Launch, Ref
 
-ROWS_AT = 3
-"""Where the numbers of a launch of int8_rows.py begin: pieces, share, pieces of a row, their length, a row's
-elements, all elements, and how each input goes. Before them are two inputs, or an input and a table, and the output."""
-
-Parameters = tuple[tuple[str, str, Argument], ...]
-
-SUM_NAMES = ("x_zero", "y_zero", "bits", "x_by", "x_exp", "y_by", "y_exp", "by", "exp", "zero", "low", "high")
-PRODUCT_NAMES = ("x_zero", "y_zero", "by", "exp", "zero", "low", "high")
+Parameters = tuple[tuple[str, str, Buffer | np.generic], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +33,16 @@ def code_step(
 ) -> Epilogue | None:
     """The launch as a step behind the kernel that makes one of its inputs, or None where there is no such kernel."""
     if launch.kernel == "quantized.sum" and {launch.defines["X_AT"], launch.defines["Y_AT"]} == {"(i)"}:
-        return _arithmetic(launch, launch.args[4:], [WHOLE, WHOLE], ready, channels, root)
+        return _arithmetic(launch, [WHOLE, WHOLE], ready, channels, root)
     if is_byte_table(launch):
         return _table(launch, ready, channels)
     if launch.kernel != "codes.code_rows":
         return None
-    numbers = [int(a) for a in launch.args[ROWS_AT : ROWS_AT + 6]]  # type: ignore[arg-type]
-    inner, steps = numbers[4], launch.args[ROWS_AT + 6 :]
-    if "SUM" in launch.defines or "PRODUCT" in launch.defines:
-        ways = [(inner, int(steps[k]), int(steps[k + 1])) for k in (0, 2)]  # type: ignore[arg-type]
-        return _arithmetic(launch, steps[4:], ways, ready, channels, root)
-    x, table, out = launch.args[:3]
+    if "y" in launch.inputs:
+        sizes: Any = launch.sizes
+        ways = [(sizes["oc"], sizes[f"{name}_row"], sizes[f"{name}_along"]) for name in "xy"]
+        return _arithmetic(launch, ways, ready, channels, root)
+    x, table, out = launch.inputs["x"], launch.inputs["table"], launch.outputs["out"]
     assert isinstance(x, Ref) and isinstance(out, Ref)
     if launch.defines["X_T"] != launch.defines["OUT_T"] or not ready(x.tensor):
         return None
@@ -57,7 +51,7 @@ def code_step(
 
 def _table(launch: Launch, ready: Callable[[int], bool], channels: Callable[[int], int]) -> Epilogue | None:
     """A look-up of single codes, behind a kernel that computes single outputs."""
-    x, table, out = launch.args[:3]
+    x, table, out = launch.inputs["x"], launch.inputs["table"], launch.outputs["out"]
     assert isinstance(x, Ref) and isinstance(out, Ref)
     if not ready(x.tensor) or channels(x.tensor):
         return None
@@ -70,14 +64,13 @@ WHOLE = (0, 0, 1)
 
 def _arithmetic(
     launch: Launch,
-    numbers: Any,
     ways: list[tuple[int, int, int]],
     ready: Callable[[int], bool],
     channels: Callable[[int], int],
     root: Callable[[int], int],
 ) -> Epilogue | None:
     """ADD, SUB and MUL."""
-    x, y, out = launch.args[:3]
+    x, y, out = launch.inputs["x"], launch.inputs["y"], launch.outputs["out"]
     assert isinstance(x, Ref) and isinstance(y, Ref) and isinstance(out, Ref)
     if root(x.tensor) == root(y.tensor):
         return None
@@ -89,9 +82,8 @@ def _arithmetic(
             continue
         values = ("acc", value) if mine == 0 else (value, "acc")
         product = "PRODUCT" in launch.defines
-        names = [f"{name}_#" for name in (PRODUCT_NAMES if product else SUM_NAMES)]
-        parameters = [("IN(OUT_T)", "other_#", other)]
-        parameters += [("i32", name, number) for name, number in zip(names, numbers, strict=True)]
+        parameters: list[tuple[str, str, Buffer | np.generic]] = [("IN(OUT_T)", "other_#", other)]
+        parameters += [("i32", f"{name}_#", number) for name, number in launch.scalars.items()]
         text = PRODUCT if product else SUM.replace("SIGN", str(launch.defines.get("SIGN")))
         text = text.replace("FIRST", values[0]).replace("SECOND", values[1])
         return Epilogue(made.tensor, text, tuple(parameters), out)
@@ -99,13 +91,14 @@ def _arithmetic(
 
 
 SUM = (
-    "VI a_# = mbqm_v((FIRST - x_zero_#) * (1 << bits_#), (VI)x_by_#, (VI)x_exp_#); "
-    "VI b_# = mbqm_v((SECOND - y_zero_#) * (1 << bits_#), (VI)y_by_#, (VI)y_exp_#); "
-    "acc = clamp(mbqm_v(a_# SIGN b_#, (VI)by_#, (VI)exp_#) + zero_#, (VI)low_#, (VI)high_#);"
+    "VI a_# = mbqm_v((FIRST - x_zero_#) * (1 << bits_#), (VI)x_multiplier_#, (VI)x_exponent_#); "
+    "VI b_# = mbqm_v((SECOND - y_zero_#) * (1 << bits_#), (VI)y_multiplier_#, (VI)y_exponent_#); "
+    "acc = mbqm_v(a_# SIGN b_#, (VI)multiplier_#, (VI)exponent_#); "
+    "acc = clamp(acc + out_zero_#, (VI)low_#, (VI)high_#);"
 )
 PRODUCT = (
-    "acc = mbqm_v((FIRST - x_zero_#) * (SECOND - y_zero_#), (VI)by_#, (VI)exp_#); "
-    "acc = clamp(add_sat(acc, (VI)zero_#), (VI)low_#, (VI)high_#);"
+    "acc = mbqm_v((FIRST - x_zero_#) * (SECOND - y_zero_#), (VI)multiplier_#, (VI)exponent_#); "
+    "acc = clamp(add_sat(acc, (VI)out_zero_#), (VI)low_#, (VI)high_#);"
 )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import mbqm
-from tflgpu.delegates.fusion.fuse_int8_epilogues import ROWS_AT
-from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, launches_of
+from tflgpu.delegates.launch import Buffer, Launch, Packed, Ref, launches_of
 from tflgpu.model.graph import Array
 
 DTYPES = {"char": np.dtype(np.int8), "uchar": np.dtype(np.uint8)}
@@ -41,10 +40,10 @@ def with_tables(
             found = _made(step, made, root, constant)
             if found is None:
                 continue
-            out = step.args[2]
+            out, second = step.outputs["out"], step.inputs.get("y")
             assert isinstance(out, Ref)
-            both = isinstance(step.args[1], Ref) and constant(step.args[1].tensor) is None
-            if both or root(found.of.tensor) not in (root(a.tensor) for a in step.args[:2] if isinstance(a, Ref)):
+            both = isinstance(second, Ref) and constant(second.tensor) is None
+            if both or root(found.of.tensor) not in (root(a.tensor) for a in step.reads if isinstance(a, Ref)):
                 group[s] = _lookup(step, found)
             made[root(out.tensor)] = found
             places[root(out.tensor)] = (g, s)
@@ -57,9 +56,9 @@ def with_tables(
 def _read(step: Any) -> list[int]:
     """Tensors among a step's arguments, but for the output of a launch of ours."""
     if isinstance(step, Launch) and step.kernel == "codes.code_rows":
-        return [a.tensor for a in step.args[:2] if isinstance(a, Ref)]
+        return [a.tensor for a in step.reads if isinstance(a, Ref)]
     steps = [] if step is None else launches_of([step])
-    return [a.tensor for launch in steps for one in launch.sequence for a in one.args if isinstance(a, Ref)]
+    return [a.tensor for launch in steps for one in launch.sequence for a in one.buffers if isinstance(a, Ref)]
 
 
 def _made(
@@ -69,26 +68,28 @@ def _made(
     kind = str(launch.defines["X_T"])
     if kind not in DTYPES:
         return None
-    x, y = launch.args[:2]
+    x = launch.inputs["x"]
     assert isinstance(x, Ref)
-    if "SUM" not in launch.defines and "PRODUCT" not in launch.defines:
+    if "y" not in launch.inputs:
         before = made.get(root(x.tensor)) or Made(x, kind, lambda: _all_codes(kind))
-        return Made(before.of, before.kind, lambda: _entries(y)[before.table().view(np.uint8)])
+        table = launch.inputs["table"]
+        return Made(before.of, before.kind, lambda: _entries(table)[before.table().view(np.uint8)])
+    y, sizes = launch.inputs["y"], launch.sizes
     assert isinstance(y, Ref)
-    numbers = [int(a) for a in launch.args[ROWS_AT:]]  # type: ignore[arg-type]
-    inner, ways, rest = numbers[4], (numbers[6:8], numbers[8:10]), numbers[10:]
-    values = [constant(a.tensor) if way == [0, 0] else None for a, way in zip((x, y), ways, strict=True)]
+    steps = [(sizes[f"{name}_row"], sizes[f"{name}_along"]) for name in "xy"]
+    values = [constant(a.tensor) if step == (0, 0) else None for a, step in zip((x, y), steps, strict=True)]
     moving = [a for a, value in zip((x, y), values, strict=True) if value is None]
-    if not moving or any(way != [inner, 1] for way, value in zip(ways, values, strict=True) if value is None):
+    whole = (sizes["oc"], 1)
+    if not moving or any(step != whole for step, value in zip(steps, values, strict=True) if value is None):
         return None
     first = made.get(root(moving[0].tensor)) or Made(moving[0], kind, lambda: _all_codes(kind))
     if len(moving) == 2:
         second = made.get(root(moving[1].tensor)) or Made(moving[1], kind, lambda: _all_codes(kind))
         if root(first.of.tensor) != root(second.of.tensor) or first.kind != second.kind:
             return None
-        return Made(first.of, first.kind, lambda: _computed(launch, rest, first.table(), second.table()))
+        return Made(first.of, first.kind, lambda: _computed(launch, first.table(), second.table()))
     left, right = (first.table if value is None else _given(value) for value in values)
-    return Made(first.of, first.kind, lambda: _computed(launch, rest, left(), right()))
+    return Made(first.of, first.kind, lambda: _computed(launch, left(), right()))
 
 
 def _given(value: Array) -> Callable[[], Array]:
@@ -100,30 +101,33 @@ def _all_codes(kind: str) -> Array:
     return np.arange(256, dtype=np.uint8).view(DTYPES[kind])
 
 
-def _entries(table: Argument) -> Array:
+def _entries(table: Buffer) -> Array:
     entries = table.make() if isinstance(table, Packed) else table
     assert isinstance(entries, np.ndarray)
     return entries
 
 
-def _computed(launch: Launch, numbers: Sequence[int], x: Array, y: Array) -> Array:
+def _computed(launch: Launch, x: Array, y: Array) -> Array:
     """What the launch makes of these codes."""
-    zeros, (zero, low, high) = numbers[:2], numbers[-3:]
-    left, right = x.astype(np.int32) - np.int32(zeros[0]), y.astype(np.int32) - np.int32(zeros[1])
+    number = {name: int(value) for name, value in launch.scalars.items()}
+    left, right = x.astype(np.int32) - np.int32(number["x_zero"]), y.astype(np.int32) - np.int32(number["y_zero"])
     if "PRODUCT" in launch.defines:
-        total = mbqm(left * right, *numbers[2:4])
+        total = left * right
     else:
-        bits, x_by, x_exponent, y_by, y_exponent, by, exponent = numbers[2:9]
-        a, b = mbqm(left << np.int32(bits), x_by, x_exponent), mbqm(right << np.int32(bits), y_by, y_exponent)
-        total = mbqm(a + b if launch.defines["SIGN"] == "+" else a - b, by, exponent)
-    codes = np.clip(total.astype(np.int64) + zero, low, high)
+        a, b = (
+            mbqm(codes << np.int32(number["bits"]), number[f"{name}_multiplier"], number[f"{name}_exponent"])
+            for name, codes in (("x", left), ("y", right))
+        )
+        total = a + b if launch.defines["SIGN"] == "+" else a - b
+    total = mbqm(total, number["multiplier"], number["exponent"])
+    codes = np.clip(total.astype(np.int64) + number["out_zero"], number["low"], number["high"])
     return np.broadcast_to(codes, (256,)).astype(DTYPES[str(launch.defines["OUT_T"])])
 
 
 def _lookup(launch: Launch, made: Made) -> Launch:
     """The launch as a look-up."""
-    out, sizes = launch.args[2], launch.args[ROWS_AT : ROWS_AT + 6]
-    inner = sizes[4]
-    args = (made.of, Packed(made.table), out, *sizes, inner, np.int32(1))
+    inputs: dict[str, Buffer] = {"x": made.of, "table": Packed(made.table)}
+    sizes = {name: size for name, size in launch.sizes.items() if not name.startswith(("x_", "y_"))}
+    sizes |= {"x_row": sizes["oc"], "x_along": 1}
     defines = {key: value for key, value in launch.defines.items() if key not in ("SUM", "PRODUCT", "SIGN")}
-    return replace(launch, args=args, defines=defines | {"X_T": made.kind})
+    return replace(launch, inputs=inputs, sizes=sizes, scalars={}, defines=defines | {"X_T": made.kind})

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import mbqm
-from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, launches_of
+from tflgpu.delegates.launch import Buffer, Launch, Packed, Ref, launches_of
 from tflgpu.model.graph import Array
 
 DTYPES = {"i8": np.dtype(np.int8), "u8": np.dtype(np.uint8)}
@@ -42,8 +42,8 @@ def is_byte_table(launch: Launch) -> bool:
         launch.kernel == "lut.lut"
         and launch.defines["X_T"] == launch.defines["OUT_T"] == "u8"
         and "LEAST" not in launch.defines
-        and isinstance(launch.args[0], Ref)
-        and isinstance(launch.args[2], Ref)
+        and isinstance(launch.inputs["x"], Ref)
+        and isinstance(launch.outputs["out"], Ref)
     )
 
 
@@ -53,7 +53,7 @@ def _is_byte_product(launch: Launch) -> bool:
 
 
 def _made(launch: Launch, root: Callable[[int], int]) -> int:
-    out = launch.args[2]
+    out = launch.outputs["out"]
     assert isinstance(out, Ref)
     return root(out.tensor)
 
@@ -61,43 +61,45 @@ def _made(launch: Launch, root: Callable[[int], int]) -> int:
 def _read(step: Any) -> list[int]:
     """Tensors among a step's arguments, but for the output of a table."""
     if isinstance(step, Launch) and is_byte_table(step):
-        return [a.tensor for a in step.args[:2] if isinstance(a, Ref)]
+        return [a.tensor for a in step.reads if isinstance(a, Ref)]
     steps = [] if step is None else launches_of([step])
     return [
         a.tensor
         for launch in steps
         for way in (launch, *launch.variants)
         for one in way.sequence
-        for a in one.args
+        for a in one.buffers
         if isinstance(a, Ref)
     ]
 
 
 def _as_table(product: Launch, tables: dict[int, Launch], root: Callable[[int], int]) -> Launch:
     """The product as a table, where one factor is made of the other by one; else as it is."""
-    x, y, out, n = product.args[:4]
+    x, y = product.inputs["x"], product.inputs["y"]
     if not isinstance(x, Ref) or not isinstance(y, Ref):
         return product
-    kind, numbers = DTYPES[str(product.defines["T"])], [int(a) for a in product.args[4:]]  # type: ignore[arg-type]
+    kind, numbers = DTYPES[str(product.defines["T"])], {name: int(a) for name, a in product.scalars.items()}
     for plain, looked_up, at in ((x, y, 1), (y, x, 0)):
         table = tables.get(root(looked_up.tensor))
-        if table is None or not isinstance(table.args[0], Ref) or root(table.args[0].tensor) != root(plain.tensor):
+        source = None if table is None else table.inputs["x"]
+        if table is None or not isinstance(source, Ref) or root(source.tensor) != root(plain.tensor):
             continue
-        entries = table.args[1]
+        entries = table.inputs["table"]
         if not isinstance(entries, Ref):
             made = Packed(partial(_products, entries, kind, at, numbers))
-            return replace(table, args=(plain, made, out, n), threads=product.threads)
+            outputs, sizes = product.outputs, product.sizes
+            inputs: dict[str, Buffer] = {"x": plain, "table": made}
+            return replace(table, inputs=inputs, outputs=outputs, sizes=sizes, threads=product.threads)
     return product
 
 
-def _products(entries: Argument, kind: Any, at: int, numbers: list[int]) -> Array:
+def _products(entries: Buffer, kind: Any, at: int, numbers: dict[str, int]) -> Array:
     """For every code the product of itself and its entry, the entry being factor `at`, as the kernel computes it."""
-    x_zero, y_zero, multiplier, exponent, out_zero, low, high = numbers
     array = entries.make() if isinstance(entries, Packed) else entries
     assert isinstance(array, np.ndarray)
     codes = np.arange(256, dtype=np.uint8).view(kind).astype(np.int32)
     found = array.reshape(-1).view(kind).astype(np.int32)
     left, right = (codes, found) if at else (found, codes)
-    product = (left - np.int32(x_zero)) * (right - np.int32(y_zero))
-    total = mbqm(product, multiplier, exponent).astype(np.int64) + out_zero
-    return np.clip(total, low, high).astype(kind).view(np.uint8)
+    product = (left - np.int32(numbers["x_zero"])) * (right - np.int32(numbers["y_zero"]))
+    total = mbqm(product, numbers["multiplier"], numbers["exponent"]).astype(np.int64) + numbers["out_zero"]
+    return np.clip(total, numbers["low"], numbers["high"]).astype(kind).view(np.uint8)

@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tflgpu.delegates.fusion.fuse_elementwise import Chain, taken_apart
-from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Share, launches_of
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Ref, Share, launches_of
 
 SHORTEST, MOST_THREADS, MOST_HELD = 16, 256, 16
 """Elements of a row at the least; threads of a block and elements that each of them keeps at the most."""
@@ -81,13 +79,13 @@ def _sum(launch: Launch) -> Sum | None:
     d = launch.defines
     if launch.kernel != "reduce.reduce" or (d["X_T"], d["OUT_T"], d["ACC_T"], d["INIT"]) != ("f32", "f32", "f32", "0"):
         return None
-    x, out, n, count = launch.args[:4]
+    x, out, n, count = launch.inputs["x"], launch.outputs["out"], launch.sizes["n"], launch.sizes["count"]
     if not isinstance(x, Ref) or not isinstance(out, Ref):  # a temporary, which no other node reads
         return None
-    assert isinstance(n, np.integer) and isinstance(count, np.integer)
+    assert isinstance(n, int) and isinstance(count, int)
     along = d["X_AT"] == (f"(i * {count})" if n > 1 else "(0)") and d["K_AT"] == "(k)"
     adds = d["COMBINE(a, v)"] == "(a + v)" and d["FINISH(a)"] in (MEAN, SUM)
-    return Sum(x.tensor, out, int(n), int(count), d["FINISH(a)"] == MEAN) if along and adds else None
+    return Sum(x.tensor, out, n, count, d["FINISH(a)"] == MEAN) if along and adds else None
 
 
 class _Search:
@@ -151,7 +149,7 @@ class _Search:
 
 def _tensors(step: Launch | Loop) -> tuple[Ref, ...]:
     launches = [one for launch in launches_of([step]) for one in launch.sequence]
-    return tuple(argument for launch in launches for argument in launch.args if isinstance(argument, Ref))
+    return tuple(buffer for launch in launches for buffer in launch.buffers if isinstance(buffer, Ref))
 
 
 def _shape_behind(work: Chain | Sum, shapes: Mapping[int, bool], first: Sum, root: Callable[[int], int]) -> bool | None:
@@ -183,7 +181,7 @@ class _Text:
     def __init__(self, region: Mapping[int, Chain | Sum], first: Sum, root: Callable[[int], int]):
         self.region, self.rows, self.columns, self.root = region, first.rows, first.columns, root
         self.values: dict[int, tuple[str, bool]] = {}
-        self.inputs: dict[tuple[Any, str], tuple[Argument, str]] = {}
+        self.inputs: dict[tuple[Any, str], tuple[Buffer, str]] = {}
         self.loads: list[str] = []
         self.arrays = 0
 
@@ -211,8 +209,8 @@ class _Text:
             "BODY": " ".join([*self.loads, *body]),
             "LAST": f"s{len(self.region) - 1}",
         }
-        args = (*(argument for argument, _ in self.inputs.values()), work.out)
-        return Launch("row_chain.row_chain", args, (self.rows * width,), (width,), defines)
+        inputs, threads = {name: buffer for buffer, name in self.inputs.values()}, (self.rows * width,)
+        return Launch("row_chain.row_chain", threads, (width,), inputs, {"out": work.out}, defines=defines)
 
     def _sum(self, work: Sum, place: int) -> str:
         known = self.values.get(self.root(work.x))
@@ -225,7 +223,7 @@ class _Text:
             return f"f32 s{place}; {{ i32 i = row; s{place} = {work.renamed(names)}; }}"
         return f"f32 s{place}[HELD]; EACH {{ i32 i = row * COLUMNS + COLUMN(e); s{place}[e] = {work.renamed(names)}; }}"
 
-    def _input(self, argument: Argument, kind: str, at: str, whole: bool) -> str:
+    def _input(self, argument: Buffer, kind: str, at: str, whole: bool) -> str:
         """What stands for an input in an expression."""
         known = self.values.get(self.root(argument.tensor)) if isinstance(argument, Ref) else None
         if known is not None:
@@ -235,7 +233,7 @@ class _Text:
             return f"{self._array(argument, '{0}' if across else f'{{0}} + row * {self.columns}')}[e]"
         return f"{self._parameter(argument, kind)}[{at}]"
 
-    def _array(self, argument: Argument, where: str) -> str:
+    def _array(self, argument: Buffer, where: str) -> str:
         """The name of the registers that hold this thread's part of a row that begins at `where`."""
         load = f"load_row({{}}, {where.format(self._parameter(argument, 'f32'))});"
         known = [k for k, text in enumerate(self.loads) if text.endswith(load.format(f"l{k}"))]
@@ -246,7 +244,7 @@ class _Text:
         self.arrays += 1
         return name
 
-    def _parameter(self, argument: Argument, kind: str) -> str:
+    def _parameter(self, argument: Buffer, kind: str) -> str:
         key = (self.root(argument.tensor) if isinstance(argument, Ref) else id(argument), kind)
         if key not in self.inputs:
             self.inputs[key] = (argument, f"x{len(self.inputs)}")

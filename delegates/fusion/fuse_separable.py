@@ -12,21 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Loop, Lowered, Ref, launches_of
-from tflgpu.delegates.lowering.registry import i32
 
 MOST_PLACES = 32 * 28 * 28
 """Outputs a channel of a depthwise convolution, of all images, up to which it is tried."""
 
 CYCLE_LOADS = 8
 """Loads of 16 bytes that a multiprocessor does in a cycle."""
-
-IMAGE_AT, IMAGE_SIZES = 6, 12
-"""Of gemm.cu and gemm_mma.cu: how far behind its output the image's sizes begin, and how many there are."""
-
 
 LAUNCH = 3000
 """Cycles from the end of a kernel's last block to the first loads of the next one's, in a graph; roughly, by published
@@ -51,7 +44,7 @@ def with_separable(
                 makers[_root(_output(step), roots)] = (g, s, step)
                 continue
             product = _product(step)
-            x = product.args[0] if product is not None else None
+            x = product.inputs["x"] if product is not None else None
             tensor = _root(x, roots) if isinstance(x, Ref) else None
             if product is None or tensor not in makers or kept(tensor) or readers[tensor] != {(g, s)}:
                 continue
@@ -73,9 +66,8 @@ def _readers(groups: Sequence[Lowered], roots: Mapping[int, int]) -> dict[int, s
         for s, step in enumerate(group):
             for launch in launches_of([step]) if isinstance(step, (Launch, Loop)) else ():
                 for one in (one for way in (launch, *launch.variants) for one in way.sequence):
-                    made = _output(one) if one.kernel == "strips.depthwise_strips" else None
-                    refs = [a for a in one.args if isinstance(a, Ref) and a is not made]
-                    for ref in refs:
+                    seen = one.reads if one.kernel == "strips.depthwise_strips" else one.buffers
+                    for ref in (a for a in seen if isinstance(a, Ref)):
                         readers.setdefault(_root(ref, roots), set()).add((g, s))
     return readers
 
@@ -85,13 +77,9 @@ def _root(ref: Ref, roots: Mapping[int, int]) -> int:
 
 
 def _output(depthwise: Launch) -> Ref:
-    out = depthwise.args[_output_place(depthwise)]
+    out = depthwise.outputs["out"]
     assert isinstance(out, Ref)
     return out
-
-
-def _output_place(depthwise: Launch) -> int:
-    return 5 if "CODES" in depthwise.defines else 3
 
 
 def _product(launch: Launch) -> Launch | None:
@@ -103,29 +91,23 @@ def _product(launch: Launch) -> Launch | None:
 
 def _worth_trying(depthwise: Launch, product: Launch) -> bool:
     d = depthwise.defines
-    m, n = _sizes(product)[:2]
+    m, n, _ = _sizes(product)
     blocks = -(-n // int(str(product.defines["BN"])))
     return m <= MOST_PLACES and int(str(d["KH"])) * int(str(d["KW"])) * blocks <= n
 
 
 def _reads_anew(depthwise: Launch, fused: Launch, limits: DeviceLimits) -> int:
     """Cycles that a multiprocessor takes to load what blocks of columns but the first load, in sixteens of bytes."""
-    (m, n, k), d = _sizes(fused)[:3], fused.defines
+    (m, n, k), d = _sizes(fused), fused.defines
     blocks = -(-n // int(str(d["BN"]))) - 1
     each = 2 * int(str(d["KH"])) * int(str(d["KW"])) * m * k // (16 if "CODES" in d else 4)
     return blocks * each // (CYCLE_LOADS * limits.units)
 
 
-def _sizes(product: Launch) -> list[int]:
-    """The integers behind a product's output: m, n, k …"""
-    place = _out_place(product)
-    return [int(a) for a in product.args[place + 1 :] if isinstance(a, np.integer)]
-
-
-def _out_place(product: Launch) -> int:
-    """Before a product's outputs come x, weights, bias, its scales or a zero, and what it takes to split k."""
-    scales = 2 if "CODES" in product.defines and "DOUBLES" not in product.defines else 1
-    return 3 + scales + (2 if "SPLIT" in product.defines else 0)
+def _sizes(product: Launch) -> tuple[int, int, int]:
+    m, n, k = (product.sizes[name] for name in "mnk")
+    assert isinstance(m, int) and isinstance(n, int) and isinstance(k, int)
+    return m, n, k
 
 
 def _fused(way: Launch, depthwise: Launch) -> Launch | None:
@@ -134,15 +116,20 @@ def _fused(way: Launch, depthwise: Launch) -> Launch | None:
     if product is None or way.sequence[1:] not in ((), (way,)) or "UNSIGNED" in depthwise.defines:
         return None
     words = "CODES" in product.defines or product.defines["LOAD"] == 4
-    if depthwise.defines.get("EXTRA") or not words or ("CODES" in product.defines) != ("CODES" in depthwise.defines):
+    if depthwise.extra or not words or ("CODES" in product.defines) != ("CODES" in depthwise.defines):
         return None
-    place, d = _output_place(depthwise), depthwise.defines
-    h, w, c, oh, ow, sh, dh, top, left = depthwise.args[place + 2 : place + 11]
-    image = (h, w, c, oh, ow, i32(d["KW"]), sh, i32(d["SW"]), dh, i32(d["DW"]), top, left)
-    at = _out_place(product) + 1 + IMAGE_AT
-    args = (depthwise.args[0], *product.args[1:at], *image, *product.args[at + IMAGE_SIZES :])
-    args += (*depthwise.args[1:place], *depthwise.args[place + 11 :])
+    d = depthwise.defines
+    image = {name: size for name, size in depthwise.sizes.items() if name in product.sizes}
+    image |= {"kw": int(str(d["KW"])), "sw": int(str(d["SW"])), "dw": int(str(d["DW"]))}
+    own = {f"dw_{name}": buffer for name, buffer in depthwise.inputs.items() if name != "x"}
     defines = {key: value for key, value in product.defines.items() if key != "POINTWISE"}
     defines |= {"SEPARABLE": 1, "KH": d["KH"], "KW": d["KW"], "DW_AFTER": d.get("AFTER", "")}
-    fused = replace(product, args=args, defines=defines, variants=())
+    fused = replace(
+        product,
+        inputs={**product.inputs, "x": depthwise.inputs["x"], **own},
+        sizes={**product.sizes, **image},
+        scalars={**product.scalars, **{f"dw_{name}": scalar for name, scalar in depthwise.scalars.items()}},
+        defines=defines,
+        variants=(),
+    )
     return fused if product is way else replace(way, before=(fused,), variants=())

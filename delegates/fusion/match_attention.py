@@ -15,8 +15,8 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.def_use import Viewed
 from tflgpu.delegates.fusion.fuse_elementwise import Chain
-from tflgpu.delegates.launch import Argument, Launch, Ref
-from tflgpu.delegates.lowering.registry import f32, i32
+from tflgpu.delegates.launch import Buffer, Launch, Ref
+from tflgpu.delegates.lowering.registry import f32
 from tflgpu.delegates.lowering.strided_index import index
 from tflgpu.model.graph import Array, Node
 
@@ -122,18 +122,27 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
     score, extra = _score(a.steps)
     defines: dict[str, Any] = {"DEEP": deep, "WIDE": wide, "SCORE": score}
     defines["EXTRA_INPUTS"] = "".join(f", IN({kind}) {name}" for kind, name, _ in extra)
-    steps: list[Any] = []
+    steps: dict[str, int] = {}
     for name, (view, base) in views.items():
         defines |= {f"{name}_AT": index(view[..., 0, 0], base, "b"), f"{name}_VECTORS": int(_in_vectors(view, base))}
-        steps += [stride // view.itemsize for stride in view.strides[-2:]]
-    tensors: tuple[Argument, ...] = tuple(Ref(x.source.index) for x in (a.q, a.k, a.v, a.out))
-    args = (*tensors, *map(i32, (m, n, *steps)), f32(a.beta), *(argument for _, _, argument in extra))
+        row, column = (stride // view.itemsize for stride in view.strides[-2:])
+        steps |= {f"{name.lower()}_row": row, f"{name.lower()}_column": column}
     few = -(-m // MANY[0].queries) * batches < 2 * limits.units
     mma = {"fp16": 16, "tf32": 32}.get(limits.precision, 0) if limits.tensor_cores and m >= 16 else 0
 
     def launch(ways: Tiles | Warps, kernel: str, **macros: int) -> Launch:
         threads = -(-m // ways.queries) * ways.threads, batches
-        return Launch(f"{kernel}.{kernel}", args, threads, (ways.threads, 1), defines | macros | {"BK": ways.keys})
+        return Launch(
+            f"{kernel}.{kernel}",
+            threads,
+            (ways.threads, 1),
+            inputs={"q": Ref(a.q.source.index), "k": Ref(a.k.source.index), "v": Ref(a.v.source.index)},
+            outputs={"out": Ref(a.out.source.index)},
+            sizes={"m": m, "n": n, **steps},
+            scalars={"beta": f32(a.beta)},
+            extra={name: buffer for _, name, buffer in extra},
+            defines=defines | macros | {"BK": ways.keys},
+        )
 
     launches = [
         launch(warps, "attention_mma", MMA=mma, WARPS=warps.warps)
@@ -161,10 +170,10 @@ def _in_vectors(view: Array, base: Array) -> bool:
     return alone and view.shape[-1] % 4 == 0 and all(step % 16 == 0 for step in (start, *steps))
 
 
-def _score(steps: tuple[tuple[Chain, int], ...]) -> tuple[str, list[tuple[str, str, Argument]]]:
+def _score(steps: tuple[tuple[Chain, int], ...]) -> tuple[str, list[tuple[str, str, Buffer]]]:
     """Statements that do the steps to `acc`, element i of the scores; and the parameters that they read."""
     statements: list[str] = []
-    parameters: list[tuple[str, str, Argument]] = []
+    parameters: list[tuple[str, str, Buffer]] = []
     for number, (chain, before) in enumerate(steps):
         names = {}
         for place, (argument, kind, at) in enumerate(chain.inputs):

@@ -66,7 +66,7 @@ def _attention(softmax: Node, wiring: Wiring, limits: DeviceLimits) -> dict[int,
         return {}
     gone = {node.index for node in (*scores.nodes, softmax, *between, mix, *out.past)}
     inputs = {node.index: node for view in (q, k, v) for node in view.past}
-    read = {argument.tensor for argument in launch.args if isinstance(argument, Ref)}
+    read = {buffer.tensor for buffer in launch.buffers if isinstance(buffer, Ref)}
     gone = wiring.unread([inputs[index] for index in sorted(inputs)], gone, read)
     return {index: [] for index in gone} | {mix.index: [launch]}
 

@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Ref
+from tflgpu.delegates.launch import Launch, Ref
 
 SMALL = 2048
 """Elements below which a second work-item costs more than it saves."""
@@ -41,8 +39,8 @@ class Rows:
     c: int
 
     @property
-    def arguments(self) -> tuple[np.int32, ...]:
-        return (np.int32(self.n), np.int32(self.rows), np.int32(self.items), np.int32(self.c))
+    def sizes(self) -> dict[str, int]:
+        return {"n": self.n, "rows": self.rows, "items": self.items, "c": self.c}
 
 
 def in_rows(
@@ -64,9 +62,9 @@ def in_rows(
             if step.kernel == "movement.move":
                 group[s] = _moved(step, limits) or step
             elif step.stem in ("elementwise", "chain") and (g, s) in chains:
-                refs = [root(argument.tensor) for argument in step.args if isinstance(argument, Ref)]
+                read = {root(buffer.tensor) for buffer in step.reads if isinstance(buffer, Ref)}
                 # Elements that two vectors compute must not change between them.
-                in_place = refs.count(refs[-1]) > 1
+                in_place = root(chains[g, s].out.tensor) in read
                 group[s] = step if in_place else _computed(chains[g, s], limits) or step
 
 
@@ -94,8 +92,9 @@ def _computed(chain: Any, limits: DeviceLimits) -> Launch | None:
         "EXPR": f"(VF)({on_vectors(chain.expression)})",
         "OUT_T": "f32",
     }
-    args: tuple[Argument, ...] = (*(a for a, _, _ in chain.inputs), chain.out, *split.arguments)
-    return Launch("rows.element_rows", args, (split.items,), (1,), defines)
+    inputs = {f"x{k}": buffer for k, (buffer, _, _) in enumerate(chain.inputs)}
+    outputs = {"out": chain.out}
+    return Launch("rows.element_rows", (split.items,), (1,), inputs, outputs, split.sizes, defines=defines)
 
 
 WORD = {"u8": "uchar", "u16": "ushort", "u32": "uint", "u64": "ulong"}
@@ -103,9 +102,9 @@ WORD = {"u8": "uchar", "u16": "ushort", "u32": "uint", "u64": "ulong"}
 
 def _moved(launch: Launch, limits: DeviceLimits) -> Launch | None:
     x_at, out_at = str(launch.defines["X_AT"]), str(launch.defines["OUT_AT"])
-    x, out, n, x_start, out_start = launch.args
-    assert isinstance(n, np.integer)
-    split = _split(int(n), [x_at, out_at], limits)
+    n = launch.sizes["n"]
+    assert isinstance(n, int)
+    split = _split(n, [x_at, out_at], limits)
     lanes = 0 if split is None else _lanes(split, limits, 8 if launch.defines["T"] == "u64" else 4)
     if split is None or not lanes:
         return None
@@ -114,7 +113,8 @@ def _moved(launch: Launch, limits: DeviceLimits) -> Launch | None:
         return None
     defines: dict[str, object] = {"T": WORD[str(launch.defines["T"])], "X_ROW": x_row, "OUT_ROW": out_row}
     defines |= {"LANES": lanes, "GET": f"vload{lanes}", "PUT": f"vstore{lanes}"} | ({} if across else {"SCALAR": 1})
-    return Launch("rows.move_rows", (x, out, *split.arguments, x_start, out_start), (split.items,), (1,), defines)
+    sizes = {**split.sizes, "x_start": launch.sizes["x_start"], "out_start": launch.sizes["out_start"]}
+    return Launch("rows.move_rows", (split.items,), (1,), launch.inputs, launch.outputs, sizes, defines=defines)
 
 
 def _lanes(split: Rows, limits: DeviceLimits, nbytes: int = 4) -> int:

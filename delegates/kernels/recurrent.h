@@ -87,8 +87,8 @@ KERNEL diagonal(IN(f32) RESTRICT h, IN(f32) RESTRICT w, OUT(f32) z, i32 size, i3
     if (i < size) z[ROW(i, n) * width + at + PLACE(i, n)] += h[i] * w[PLACE(i, n)];
 }
 #elif defined(WIDTH)
-KERNEL normalize_gate(OUT(f32) z, IN(f32) RESTRICT peephole, IN(f32) RESTRICT state, IN(f32) RESTRICT weights,
-                      IN(f32) RESTRICT bias, i32 n, i32 gates, i32 gate, i32 sees) {
+KERNEL normalize_gate(IN(f32) RESTRICT peephole, IN(f32) RESTRICT state, IN(f32) RESTRICT weights,
+                      IN(f32) RESTRICT bias, OUT(f32) z, i32 n, i32 gates, i32 gate, i32 sees) {
     LOCAL f32 partial[WIDTH];
     i32 r = GROUP_ID, t = LOCAL_ID;
     z += (r * gates + gate) * n;
@@ -104,7 +104,7 @@ KERNEL normalize_gate(OUT(f32) z, IN(f32) RESTRICT peephole, IN(f32) RESTRICT st
     for (i32 j = t; j < n; j += WIDTH) z[j] = (z[j] - mean) * factor * weights[gate * n + j] + bias[gate * n + j];
 }
 #elif defined(SEEN)
-KERNEL see_codes(OUT(i32) z, IN(i32) RESTRICT weights, IN(u8) RESTRICT up, IN(i16) RESTRICT state, i32 size, i32 n,
+KERNEL see_codes(IN(i32) RESTRICT weights, IN(u8) RESTRICT up, IN(i16) RESTRICT state, OUT(i32) z, i32 size, i32 n,
                  i32 gates, i32 gate, i32 together, i32 m, i32 e) {
     i32 i = GLOBAL_ID;
     if (i >= size) return;
@@ -114,7 +114,7 @@ KERNEL see_codes(OUT(i32) z, IN(i32) RESTRICT weights, IN(u8) RESTRICT up, IN(i1
     *z = (i32)clamp_i64((i64)*z + seen, -32768, 32767);
 }
 #elif defined(NORMAL)
-KERNEL normalize_codes(OUT(i32) z, IN(i16) RESTRICT weights, IN(i32) RESTRICT bias, i32 rows, i32 n, i32 gates,
+KERNEL normalize_codes(IN(i16) RESTRICT weights, IN(i32) RESTRICT bias, OUT(i32) z, i32 rows, i32 n, i32 gates,
                        i32 gate, i32 m, i32 e, i32 guard) {
     i32 r = GLOBAL_ID;
     if (r >= rows) return;

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.lowering.registry import i32, size
+from tflgpu.delegates.lowering.registry import size
 from tflgpu.model.graph import TensorSpec
 
 SMALL = 2048
 """Elements below which a second work-item costs more than it saves."""
 
 
-def rows_of(out: TensorSpec, limits: DeviceLimits) -> tuple[np.int32, np.int32]:
-    """The rows of images (n, oh, ow, c), and how many work-items share them."""
+def rows_of(out: TensorSpec, limits: DeviceLimits) -> dict[str, int]:
+    """The rows of images (n, oh, ow, c), and how many work-items, `items`, share them."""
     rows = out.shape[0] * out.shape[1]
-    return i32(rows), i32(max(1, min(rows, limits.units * 4, size(out) // SMALL)))
+    return {"rows": rows, "items": max(1, min(rows, limits.units * 4, size(out) // SMALL))}
 
 
 def vectors(channels: int, limits: DeviceLimits) -> dict[str, object]:

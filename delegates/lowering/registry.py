@@ -92,8 +92,10 @@ def _settled(node: Node) -> Lowered:
     return [
         Launch(
             "movement.move",
-            (np.ascontiguousarray(value), Ref(spec.index), i32(size(spec)), i32(0), i32(0)),
             (size(spec),),
+            inputs={"x": np.ascontiguousarray(value)},
+            outputs={"out": Ref(spec.index)},
+            sizes={"n": size(spec), "x_start": 0, "out_start": 0},
             defines={"T": bits_type(spec), "X_AT": "(i)", "OUT_AT": "(i)"},
         )
         for spec, value in zip(node.outputs, values, strict=True)

@@ -9,7 +9,7 @@ work and the device runs several blocks at once, these share it, and the barrier
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -21,8 +21,8 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import (
     LIBRARY,
     Argument,
+    Buffer,
     Dialect,
-    Fault,
     Launch,
     Loop,
     Ref,
@@ -42,8 +42,8 @@ SHARE = 1 << 14
 """Operations of a turn for each block, where they are more than one has: what a block reads then comes in less time."""
 
 Step = Launch | Loop
-Memory = Callable[[Argument], object]
-"""What two arguments have in common whose storage is the same."""
+Memory = Callable[[Buffer], object]
+"""What two buffers have in common whose storage is the same."""
 
 
 def width(limits: DeviceLimits) -> int:
@@ -90,16 +90,12 @@ _ALONE = re.compile(
 
 @dataclass(frozen=True)
 class Function:
-    """A kernel's file as functions. rows: the whole block makes one row after another.
-
-    constant: of each kernel, which of its parameters it does not write through.
-    """
+    """A kernel's file as functions. rows: the whole block makes one row after another."""
 
     text: str
     names: tuple[str, ...]
     macros: tuple[str, ...]
     rows: bool
-    constant: Mapping[str, tuple[bool, ...]]
 
 
 def fits(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> bool:
@@ -139,25 +135,11 @@ def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, widt
     body = re.sub(r"\bWIDTH\b", known.get("WIDTH", ""), body)
     if not names or _ALONE.search(" ".join([body, *known.values()])):
         return None
-    constant = {m[1]: _constant(body, m.end(), known) for m in re.finditer(words.kernel, body)}
     if rows:
         first += f"{words.partial_type} partial, "
     body = re.sub(words.kernel, rf"FN void \1({first}", body)
     macros = re.findall(r"^\s*#\s*define (\w+)", body, re.M)
-    return Function(body, (*names, *helpers), tuple(macros), rows, constant)
-
-
-def _constant(text: str, start: int, known: Mapping[str, str]) -> tuple[bool, ...]:
-    """Of the parameters that begin there, which are pointers to const."""
-    depth, end = 1, start
-    while depth:
-        depth += {"(": 1, ")": -1}.get(text[end], 0)
-        end += 1
-    listed = text[start : end - 1]
-    for _ in range(3):  # macros that stand for parameters, and their types
-        listed = re.sub(r"\b[A-Z]\w*\b", lambda m: known.get(m[0], m[0]), listed)
-    each = [part for part in re.split(r",(?![^(]*\))", listed) if part.strip()]
-    return tuple(re.search(r"\bconst\b|\bIN\(", part) is not None for part in each)
+    return Function(body, (*names, *helpers), tuple(macros), rows)
 
 
 @dataclass(eq=False)
@@ -170,7 +152,7 @@ class Program:
     dialect: Dialect
     width: int
     memory: Memory
-    buffers: dict[object, Argument] = field(default_factory=dict)
+    buffers: dict[object, Buffer] = field(default_factory=dict)
     functions: dict[tuple[str, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
 
@@ -201,7 +183,7 @@ class Program:
             self.buffers[identity(value)] = value
         return f"UNTYPED(p{list(self.buffers).index(identity(value))})"
 
-    def stages(self, steps: Iterable[Step], depth: int = 0, read: Sequence[Argument] = ()) -> list[str]:
+    def stages(self, steps: Iterable[Step], depth: int = 0, read: Sequence[Buffer] = ()) -> list[str]:
         """read: what all may still be reading when the first stage begins."""
         out: list[str] = []
         waiting: list[Launch] = []
@@ -214,7 +196,7 @@ class Program:
                 waiting += [launch for launch in step.sequence if 0 not in launch.threads]
         return out + self.meeting(waiting, depth, read)
 
-    def meeting(self, launches: Sequence[Launch], depth: int, read: Sequence[Argument]) -> list[str]:
+    def meeting(self, launches: Sequence[Launch], depth: int, read: Sequence[Buffer]) -> list[str]:
         """The launches, with a barrier behind all that may run between the same two."""
         if read and not launches:
             return ["TOGETHER;"]
@@ -224,14 +206,7 @@ class Program:
         for launch in launches:
             made = self.function(launch)
             assert made is not None, launch.kernel
-            constant = made.constant[launch.name]
-            if len(constant) != len(launch.args):
-                constant = (False,) * len(launch.args)
-            touched = [
-                (self.memory(a), still)
-                for a, still in zip(launch.args, constant, strict=True)
-                if not isinstance(a, np.generic | Turn)
-            ]
+            touched = [(self.memory(a), True) for a in launch.reads] + [(self.memory(a), False) for a in launch.writes]
             # The first place behind all writes of what it touches, and behind all reads of what it writes.
             place = max(
                 [0, *(written.get(m, 0) for m, _ in touched), *(seen.get(m, 0) for m, still in touched if not still)]
@@ -250,30 +225,34 @@ class Program:
             steps = self.stages(loop.steps, depth + 1)
             return [f"for (i32 {turn} = 0; {turn} < {loop.turns}; {turn}++) {{", *steps, "}"]
         # What is computed from inputs found wrong may never end the loop.
-        faults = dict.fromkeys(a for launch in loop.launches() for a in launch.args if isinstance(a, Fault))
+        faults = dict.fromkeys(launch.fault for launch in loop.launches() if launch.fault is not None)
         before = self.stages(loop.before, depth + 1)
         steps = self.stages((*loop.steps, *loop.before), depth + 1, (loop.test, *faults))
         tests = [f"*(IN(u8)){self.argument(loop.test, '')}"]
         tests += [f"!*(IN(i32)){self.argument(fault, '')}" for fault in faults]
         return [*before, f"for (i32 {turn} = 0; {' && '.join(tests)}; {turn}++) {{", *steps, "}"]
 
+    @property
+    def parameters(self) -> dict[str, Buffer]:
+        """The buffers by the names that the text has for them."""
+        return {f"p{k}": buffer for k, buffer in enumerate(self.buffers.values())}
+
     def stage(self, launch: Launch, made: Function, turn: str) -> str:
-        given = ", ".join(self.argument(a, turn) for a in launch.args)
+        given = ", ".join(self.argument(a, turn) for a in launch.arguments.values())
         name = self.name(launch, made)
         if made.rows:
             return f"for (i32 row = FIRST_ROW; row < {launch.grid[0]}; row += ROWS) {name}(row, partial, {given});"
         return f"for (i32 item = FIRST_ITEM; item < {launch.threads[0]}; item += ITEMS) {name}(item, {given});"
 
 
-def identity(buffer: Argument) -> object:
+def identity(buffer: Buffer) -> object:
     """What two arguments that are the same buffer have in common."""
     return buffer if isinstance(buffer, Ref) else id(buffer)
 
 
 def buffers(steps: Iterable[Step]) -> set[object]:
     """The identities of all buffers that the steps use."""
-    arguments = (a for launch in launches_of(steps) for a in launch.args)
-    return {identity(a) for a in arguments if not isinstance(a, np.generic | Turn)}
+    return {identity(buffer) for launch in launches_of(steps) for buffer in launch.buffers}
 
 
 def literal(value: Any) -> str:
@@ -297,22 +276,21 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     words, block = _DIALECTS[dialect.suffix], width(limits)
     work = _most_work(steps)
     blocks = 1 if work <= SMALL_STEP_OF_A_GPU else min(limits.blocks, -(-work // SHARE))
-    defines, arguments = {"WIDTH": block}, list(program.buffers.values())
-    parameters = [f"BUFFER p{k}" for k in range(len(arguments))]
+    defines, parameters = {"WIDTH": block}, program.parameters
     if blocks > 1:
         defines["GRID_WIDE"] = 1
-        parameters.append("BUFFER arrived")
-        arguments.append(np.zeros(1, np.uint32))
+        parameters["arrived"] = np.zeros(1, np.uint32)
     text = [
         files(dialect.package).joinpath(words.header).read_text(),
         *program.texts,
-        f"BLOCK sequence({', '.join(parameters)}) {{",
+        f"BLOCK sequence({', '.join(f'BUFFER {name}' for name in parameters)}) {{",
         "SHARED_FLOATS(partial);",
         *body,
         "}",
     ]
     texts = {dialect.suffix: "\n".join(text)}
-    return Launch("sequence.sequence", tuple(arguments), (block * blocks,), (block,), defines, texts)
+    threads = (block * blocks,)
+    return Launch("sequence.sequence", threads, (block,), outputs=parameters, defines=defines, texts=texts)
 
 
 def _most_work(steps: Iterable[Step]) -> int:

@@ -84,7 +84,8 @@ class _Team(Program):
         made = self.function(launch)
         assert made is not None, launch.kernel
         partial = "partial, " if made.rows else ""
-        return f"{self.name(launch, made)}({item}, {partial}{', '.join(self.argument(a, '') for a in launch.args)});"
+        given = ", ".join(self.argument(a, "") for a in launch.arguments.values())
+        return f"{self.name(launch, made)}({item}, {partial}{given});"
 
 
 @lru_cache(maxsize=64)
@@ -95,7 +96,7 @@ def _single_function(text: str) -> Function:
     # Of blocks of one work-item, whose reductions do without memory.
     body = body.replace("get_local_id(0)", "0").replace("local f32 partial[WIDTH];", "")
     body = SINGLE.sub(r"\1__attribute__((noinline)) void \2(i32 item_, ", body)
-    return Function(body, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(macros)), False, {})
+    return Function(body, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(macros)), False)
 
 
 def merged(stages: Iterable[Stage]) -> list[list[Stage]]:
@@ -121,7 +122,7 @@ def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Lau
     program = _Team(dialect, 1, identity)
     body = program.runs(together)
     folder = files(dialect.package)
-    parameters = "".join(f", BUFFER p{k}" for k in range(len(program.buffers)))
+    parameters = "".join(f", BUFFER {name}" for name in program.parameters)
     text = [
         folder.joinpath("sequence.clh").read_text(),
         *program.texts,
@@ -135,5 +136,5 @@ def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Lau
     ]
     groups = min(limits.units, max(stage[0].claims for stage in together))
     cells = np.zeros((1 + len(together) * (groups + 1)) * CELL, np.uint32)
-    args = (cells, *program.buffers.values())
-    return Launch("team.team", args, (groups,), (1,), {"WIDTH": 1}, {dialect.suffix: "\n".join(text)})
+    outputs, texts = {"cells": cells, **program.parameters}, {dialect.suffix: "\n".join(text)}
+    return Launch("team.team", (groups,), (1,), outputs=outputs, defines={"WIDTH": 1}, texts=texts)

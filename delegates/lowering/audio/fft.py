@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.movement.movement import move
-from tflgpu.delegates.lowering.registry import bits_type, constant, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import bits_type, constant, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import standin, start_and_index
 from tflgpu.model.graph import Array, Node
 
@@ -38,11 +37,24 @@ def rfft2d(node: Node, limits: DeviceLimits) -> Lowered:
 
         return Packed(make)
 
-    sizes: Any = map(i32, (count, x.shape[-2], x.shape[-1], seen_h, seen_w, columns, w))
-    across: Any = map(i32, (size(out), seen_h, columns, h))
+    image = {"h": x.shape[-2], "w": x.shape[-1], "seen_h": seen_h, "seen": seen_w}
     return [
-        Launch("fft.rows", (Ref(x.index), twiddles(w), z, *sizes), (count,), defines=kind | {"ROWS": 1}),
-        Launch("fft.columns", (z, twiddles(h), Ref(out.index), *across), (size(out),), defines=kind),
+        Launch(
+            "fft.rows",
+            (count,),
+            inputs={"x": Ref(x.index), "twiddles": twiddles(w)},
+            outputs={"z": z},
+            sizes={"size": count, **image, "columns": columns, "length": w},
+            defines=kind | {"ROWS": 1},
+        ),
+        Launch(
+            "fft.columns",
+            (size(out),),
+            inputs={"z": z, "twiddles": twiddles(h)},
+            outputs={"out": Ref(out.index)},
+            sizes={"size": size(out), "seen": seen_h, "columns": columns, "length": h},
+            defines=kind,
+        ),
     ]
 
 
@@ -62,5 +74,5 @@ def magnitude(node: Node, limits: DeviceLimits) -> Lowered:
     require(x.type != "COMPLEX128" or limits.double, "a device without double precision")
     kind = "f64" if x.type == "COMPLEX128" else "f32"
     defines = {"X_T": kind, "Y_T": kind, "OUT_T": kind, "EXPR": "hypot(x, y)", "X_AT": "(i * 2)", "Y_AT": "(1 + i * 2)"}
-    args: Any = (Ref(x.index), Ref(x.index), Ref(out.index), i32(size(out)))
-    return [Launch("elementwise.binary", args, (size(out),), defines=defines)]
+    inputs, n = {"xs": Ref(x.index), "ys": Ref(x.index)}, size(out)
+    return [Launch("elementwise.binary", (n,), (64,), inputs, {"out": Ref(out.index)}, {"n": n}, defines=defines)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.launch import Buffer, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.convolution.convolution import Convolution, lowered
 from tflgpu.delegates.lowering.convolution.window import window
 from tflgpu.delegates.lowering.movement.movement import move
@@ -85,7 +85,7 @@ def transpose_conv(node: Node, limits: DeviceLimits) -> Lowered:
     )
 
 
-def turned(weights: TensorSpec, order: tuple[int, ...]) -> tuple[Argument, Lowered]:
+def turned(weights: TensorSpec, order: tuple[int, ...]) -> tuple[Buffer, Lowered]:
     """The weights with their dimensions in another order, and the launches that this takes where not constant."""
     data = weights.data
     if data is not None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Ref
 from tflgpu.delegates.lowering.convolution import depthwise_strips, transpose_as_gemm
 from tflgpu.delegates.lowering.convolution.depthwise_vnni import depthwise_dot
-from tflgpu.delegates.lowering.convolution.window import Window
+from tflgpu.delegates.lowering.convolution.window import Window, steps_of
 from tflgpu.delegates.lowering.gemm import hybrid, register_tiles, tensor_core, vnni
 from tflgpu.delegates.lowering.registry import c_type, constant, i32, require, size
 from tflgpu.model.graph import Array, Node, TensorSpec
@@ -36,7 +35,7 @@ class Convolution:
     weights: TensorSpec
     bias: TensorSpec | None
     out: TensorSpec
-    packed: Argument
+    packed: Buffer
     before: Lowered
     groups: int
     window: Window
@@ -155,19 +154,28 @@ def _finish(c: Convolution) -> register_tiles.Finish:
     return replace(register_tiles.fixed_point(scaling, c.x.zero_point), wide=wide)
 
 
-def _sizes(c: Convolution) -> list[np.int32]:
+def _launch(
+    c: Convolution,
+    kernel: str,
+    inputs: Mapping[str, Buffer],
+    scalars: Mapping[str, np.generic],
+    defines: Mapping[str, object],
+) -> Launch:
     (_, h, w, channels), (_, oh, ow, oc) = c.x.shape, c.out.shape
     win = c.window
-    sizes = (h, w, channels, oh, ow, oc, win.kh, win.kw, c.groups, win.sh, win.sw, win.dh, win.dw, win.top, win.left)
-    return [i32(size(c.out)), *map(i32, sizes)]
+    image = {"h": h, "w": w, "c": channels, "oh": oh, "ow": ow, "oc": oc}
+    return Launch(
+        f"conv.{kernel}",
+        (size(c.out),),
+        inputs=inputs,
+        outputs={"out": Ref(c.out.index)},
+        sizes={"size": size(c.out), **image, "kh": win.kh, "kw": win.kw, "groups": c.groups, **steps_of(win)},
+        scalars=scalars,
+        defines={**defines, **({"TRANSPOSED": 1} if c.transposed else {})},
+    )
 
 
-def _launch(c: Convolution, kernel: str, args: tuple[Any, ...], defines: Mapping[str, object]) -> Launch:
-    transposed = {"TRANSPOSED": 1} if c.transposed else {}
-    return Launch(f"conv.{kernel}", args, (size(c.out),), defines={**defines, **transposed})
-
-
-def bias_argument(bias: TensorSpec | None, channels: int, dtype: str) -> Argument:
+def bias_argument(bias: TensorSpec | None, channels: int, dtype: str) -> Buffer:
     """The bias, or zeros where there is none."""
     if bias is None:
         return np.zeros(max(channels, 1), dtype)
@@ -179,8 +187,8 @@ def bias_argument(bias: TensorSpec | None, channels: int, dtype: str) -> Argumen
 def _float(c: Convolution) -> Launch:
     low, high = float_range(c.activation)
     bias = bias_argument(c.bias, c.out.shape[3], "f4")
-    args = (Ref(c.x.index), c.packed, bias, Ref(c.out.index), *_sizes(c), low, high)
-    return _launch(c, "conv_float", args, {"FLOAT": 1})
+    inputs = {"x": Ref(c.x.index), "weights": c.packed, "bias": bias}
+    return _launch(c, "conv_float", inputs, {"low": low, "high": high}, {"FLOAT": 1})
 
 
 def _integer(c: Convolution, limits: DeviceLimits) -> Launch:
@@ -191,27 +199,22 @@ def _integer(c: Convolution, limits: DeviceLimits) -> Launch:
     check_quantization(c.node, x, weights, c.bias, symmetric_filter=c.symmetric)
     scaling = rescale(scale_factors(x, weights, c.bias, out, channels), channels, out, c.activation, wide)
     weight_zero = weights.zero_point if x.type == "UINT8" else 0
-    args = (
-        Ref(x.index),
-        c.packed,
-        bias_argument(c.bias, channels, "i8" if wide else "i4"),
-        np.ascontiguousarray(scaling.multiplier),
-        np.ascontiguousarray(scaling.exponent),
-        Ref(out.index),
-        *_sizes(c),
-        i32(x.zero_point),
-        i32(weight_zero),
-        i32(scaling.zero_point),
-        i32(scaling.lo),
-        i32(scaling.hi),
-    )
+    inputs = {
+        "x": Ref(x.index),
+        "weights": c.packed,
+        "bias": bias_argument(c.bias, channels, "i8" if wide else "i4"),
+        "multipliers": np.ascontiguousarray(scaling.multiplier),
+        "exponents": np.ascontiguousarray(scaling.exponent),
+    }
+    scalars = {"x_zero": x.zero_point, "weight_zero": weight_zero, "out_zero": scaling.zero_point}
+    scalars |= {"low": scaling.lo, "high": scaling.hi}
     defines = {
         "T": c_type(x, limits),
         "W_T": c_type(replace(weights, type="INT8") if weights.type == "INT4" else weights, limits),
         "ACC_T": "i64" if wide else "i32",
         "RESCALE": "mbqm64" if wide else "mbqm",
     }
-    return _launch(c, "conv_integer", args, defines)
+    return _launch(c, "conv_integer", inputs, {name: i32(value) for name, value in scalars.items()}, defines)
 
 
 def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
@@ -236,18 +239,17 @@ def _hybrid(c: Convolution, limits: DeviceLimits) -> Lowered:
     if fast is not None:
         return fast
     one_by_one: dict[str, object] = {"ONE_BY_ONE": 1} if asymmetric and c.node.op == "CONV_2D" else {}
-    args = (
-        quantized.codes,
-        c.packed,
-        bias_argument(c.bias, channels, "f4"),
-        np.ascontiguousarray(np.broadcast_to(scale, (channels,))),
-        quantized.scales,
-        quantized.zero_points,
-        Ref(c.out.index),
-        *_sizes(c),
-        *float_range(c.activation),
-    )
-    return [quantized.launch, _launch(c, "conv_hybrid", args, {"HYBRID": 1} | one_by_one)]
+    inputs = {
+        "x": quantized.codes,
+        "weights": c.packed,
+        "bias": bias_argument(c.bias, channels, "f4"),
+        "weight_scales": np.ascontiguousarray(np.broadcast_to(scale, (channels,))),
+        "scales": quantized.scales,
+        "zero_points": quantized.zero_points,
+    }
+    low, high = float_range(c.activation)
+    scalars = {"low": low, "high": high}
+    return [quantized.launch, _launch(c, "conv_hybrid", inputs, scalars, {"HYBRID": 1} | one_by_one)]
 
 
 def _hybrid_product(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Ref
+from tflgpu.delegates.launch import Buffer, Launch, Ref
 from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm.register_tiles import Finish
 from tflgpu.delegates.lowering.registry import i32
@@ -29,7 +29,7 @@ def fits(channels: int, over: Window) -> bool:
 def depthwise_strips(
     x: TensorSpec,
     weights: TensorSpec,
-    bias: Argument,
+    bias: Buffer,
     out: TensorSpec,
     over: Window,
     finish: Finish,
@@ -52,22 +52,27 @@ def _of_length(
     block: int,
     x: TensorSpec,
     weights: TensorSpec,
-    bias: Argument,
+    bias: Buffer,
     out: TensorSpec,
     over: Window,
     finish: Finish,
 ) -> Launch:
     n, h, w, c = x.shape
     size = n * over.oh * -(-over.ow // strip) * (c // 4)
-    sizes = (size, h, w, c, over.oh, over.ow, over.sh, over.dh, over.top, over.left)
     unsigned = x.type == "UINT8"
-    zero = (i32(finish.x_zero),) if finish.rescale else ()
-    zero = (i32(weights.zero_point), *zero) if unsigned else zero
-    args = (
-        *(Ref(x.index), Ref(weights.index), bias, *finish.rescale, Ref(out.index)),
-        *(*map(i32, sizes), *zero, *finish.ends),
-    )
+    zeros = {"x_zero": i32(finish.x_zero)} if finish.rescale else {}
+    zeros = {"w_zero": i32(weights.zero_point), **zeros} if unsigned else zeros
+    image = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "sh": over.sh, "dh": over.dh}
     defines: dict[str, Any] = {"KH": over.kh, "KW": over.kw, "SW": over.sw, "DW": over.dw, "STRIP": strip}
     defines |= {"UNSIGNED": 1} if unsigned else {}
     defines |= {"OUT_T": "X_T"} | ({"CODES": 1} if finish.rescale else {"PLAIN": 1})
-    return Launch("strips.depthwise_strips", args, (size,), (block,), defines)
+    return Launch(
+        "strips.depthwise_strips",
+        (size,),
+        (block,),
+        inputs={"x": Ref(x.index), "weights": Ref(weights.index), "bias": bias, **finish.scales},
+        outputs={"out": Ref(out.index)},
+        sizes={"size": size, **image, "top": over.top, "left": over.left},
+        scalars=zeros | finish.ends,
+        defines=defines,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Packed, Ref, Temp
+from tflgpu.delegates.launch import Launch, Packed, Ref, Temp
 from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm.register_tiles import C_NAMES, Finish, Matrix, folded_bias
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
@@ -64,22 +64,26 @@ def depthwise_dot(
     flip = 128 if x.type == "INT8" else 0
     by_channel = replace(matrix, weights=matrix.weights.reshape(-1, c).T)
     shifted = replace(finish, x_zero=finish.x_zero + flip)
-    sizes = (units, share, h, w, c, over.oh, over.ow, over.sh, over.top, over.left, bands, count, finish.x_zero)
-    args: tuple[Argument, ...] = (
-        Ref(x.index),
-        Packed(lambda: panels(matrix, over, quads, lanes)),
-        Packed(lambda: folded_bias(by_channel, shifted, c)),
-        *finish.rescale,
-        Temp(items * (over.kh * count + over.ow + 1) * 4 * lanes),
-        Ref(out.index),
-        *map(i32, sizes),
-        *finish.ends,
-    )
+    sizes = {"units": units, "share": share, "h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow}
     name = C_NAMES[x.type]
     defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
     defines |= {"KH": over.kh, "CHUNKS": quads.chunks, "TWICE": quads.twice}
     defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.assembly else {}
-    return Launch("depthwise_dot.depthwise_dot", args, (items,), (1,), defines)
+    return Launch(
+        "depthwise_dot.depthwise_dot",
+        (items,),
+        (1,),
+        inputs={
+            "x": Ref(x.index),
+            "weights": Packed(lambda: panels(matrix, over, quads, lanes)),
+            "bias": Packed(lambda: folded_bias(by_channel, shifted, c)),
+            **finish.scales,
+        },
+        outputs={"scratch": Temp(items * (over.kh * count + over.ow + 1) * 4 * lanes), "out": Ref(out.index)},
+        sizes=sizes | {"stride_h": over.sh, "top": over.top, "left": over.left, "bands": bands, "quads": count},
+        scalars={"zeros": i32(finish.x_zero), **finish.ends},
+        defines=defines,
+    )
 
 
 def turned(over: Window) -> Window:

@@ -10,7 +10,7 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering.convolution.window import window
 from tflgpu.delegates.lowering.image_rows import rows_of, vectors
-from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import c_type, lowers, require, size
 from tflgpu.model.graph import Node
 from tflgpu.ops.fused_activation import float_range, quantized_range
 
@@ -35,8 +35,9 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
             *map(np.int32, quantized_range(activation, out) if out.quantization else _codes(out.dtype)),
             "i32",
         )
-    sizes = (h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.top, over.left)
-    args = (Ref(x.index), Ref(out.index), i32(size(out)), *map(i32, sizes), low, high)
+    sizes = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "kh": over.kh, "kw": over.kw}
+    sizes |= {"stride_h": over.sh, "stride_w": over.sw, "top": over.top, "left": over.left}
+    inputs, outputs, ends = {"x": Ref(x.index)}, {"out": Ref(out.index)}, {"low": low, "high": high}
     defines: dict[str, object] = {"T": c_type(x, limits), "ACC_T": acc, KINDS[node.op]: 1}
     if node.op == "MAX_POOL_2D":
         defines["LOWEST"] = "-FLT_MAX" if acc == "f32" else _codes(x.dtype)[0]
@@ -44,12 +45,17 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
         defines["CODES"] = 1
     if limits.cpu and acc == "f32" and c >= 4 and out.shape[0] * over.oh > 1:
         rows = rows_of(out, limits)
-        by_row = (Ref(x.index), Ref(out.index), *rows, *map(i32, sizes), low, high)
-        return [Launch("image_rows.pool_rows", by_row, (int(rows[1]),), (1,), defines | vectors(c, limits))]
+        kind = defines | vectors(c, limits)
+        return [
+            Launch("image_rows.pool_rows", (rows["items"],), (1,), inputs, outputs, rows | sizes, ends, defines=kind)
+        ]
     lanes = next((n for n in (16, 8, 4) if n <= limits.vector and c % n == 0), 1)
     if limits.cpu and acc == "f32" and lanes > 1:
-        return [Launch("pool.pool", args, (size(out) // lanes,), defines=defines | {"VW": lanes, "OUT_T": "f32"})]
-    return [Launch("pool.pool", args, (size(out),), defines=defines)]
+        defines |= {"VW": lanes, "OUT_T": "f32"}
+    else:
+        lanes = 1
+    sizes = {"size": size(out), **sizes}
+    return [Launch("pool.pool", (size(out) // lanes,), (64,), inputs, outputs, sizes, ends, defines=defines)]
 
 
 def _codes(dtype: np.dtype[Any]) -> tuple[int, int]:

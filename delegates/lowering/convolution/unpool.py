@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
 from tflgpu.delegates.lowering.movement.movement import fill
-from tflgpu.delegates.lowering.registry import c_type, i32, lowers
+from tflgpu.delegates.lowering.registry import c_type, lowers
 from tflgpu.model.graph import Node
 from tflgpu.ops.convolution.unpool import unpool_window
 
@@ -23,13 +21,14 @@ def max_unpooling_2d(node: Node, limits: DeviceLimits) -> Lowered:
     _, oh, ow, _ = out.shape
     places = indices.type == "INT32"
     n = b if places else b * c
-    sizes = (n, h, w, c, oh, ow, window.kw, window.sh, window.sw, window.top, window.left)
-    args: tuple[Any, ...] = (
-        Ref(x.index),
-        Ref(indices.index),
-        Ref(out.index),
-        *map(i32, sizes),
-        Fault("an index of MaxUnpooling2D lies outside of the output. "),
+    sizes = {"n": n, "h": h, "w": w, "channels": c, "oh": oh, "ow": ow, "kw": window.kw}
+    over = Launch(
+        "unpool.unpool",
+        (n,),
+        inputs={"x": Ref(x.index), "indices": Ref(indices.index)},
+        outputs={"out": Ref(out.index)},
+        sizes=sizes | {"stride_h": window.sh, "stride_w": window.sw, "top": window.top, "left": window.left},
+        fault=Fault("an index of MaxUnpooling2D lies outside of the output. "),
+        defines={"INDEX_T": c_type(indices, limits), **({"PLACES": 1} if places else {})},
     )
-    defines = {"INDEX_T": c_type(indices, limits), **({"PLACES": 1} if places else {})}
-    return [fill(out, np.zeros(1, np.float32)), Launch("unpool.unpool", args, (n,), defines=defines)]
+    return [fill(out, np.zeros(1, np.float32)), over]

@@ -20,3 +20,9 @@ def window(node: Node, h: int, w: int, kh: int, kw: int) -> Window:
     oh, top = window_size(h + above + below, kh, o.stride_h, dh, o.padding)
     ow, left = window_size(w + before + behind, kw, o.stride_w, dw, o.padding)
     return Window(kh, kw, o.stride_h, o.stride_w, dh, dw, oh, ow, top + above, left + before)
+
+
+def steps_of(over: Window) -> dict[str, int]:
+    """Strides, dilations and padding, as kernels call them."""
+    strides = {"stride_h": over.sh, "stride_w": over.sw, "dilation_h": over.dh, "dilation_w": over.dw}
+    return strides | {"top": over.top, "left": over.left}

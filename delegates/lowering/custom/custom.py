@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
-from tflgpu.delegates.lowering.registry import c_type, i32, lowers_custom, require, size
-from tflgpu.model.graph import Node, TensorSpec
+from tflgpu.delegates.lowering.registry import c_type, lowers_custom, require, size
+from tflgpu.model.graph import Node
 from tflgpu.ops.registry import OPS
 
 
@@ -25,5 +25,5 @@ def custom(node: Node, limits: DeviceLimits) -> Lowered:
             f"    const i32 i = GLOBAL_ID;\n    if (i >= n) return;\n{lines}\n}}\n"
         )
     n = size(node.outputs[0])
-    tensors: list[TensorSpec] = [spec for _, spec in (*inputs, *outputs)]
-    return [Launch("custom.custom", (*(Ref(spec.index) for spec in tensors), i32(n)), (n,), texts=texts)]
+    reads, writes = ({name: Ref(spec.index) for name, spec in tensors} for tensors in (inputs, outputs))
+    return [Launch("custom.custom", (n,), (64,), reads, writes, {"n": n}, texts=texts)]

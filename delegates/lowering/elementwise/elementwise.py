@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
 from tflgpu.delegates.lowering.elementwise import quantized
 from tflgpu.delegates.lowering.elementwise.lookup_table import narrow, table
 from tflgpu.delegates.lowering.elementwise.narrow_floats import is_narrow, narrowed, widened
-from tflgpu.delegates.lowering.registry import bits_type, c_float, c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import bits_type, c_float, c_type, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import broadcast_index
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.ops.fused_activation import float_range
@@ -113,11 +112,17 @@ def elementwise(expression: str, inputs: tuple[TensorSpec, ...], out: TensorSpec
     for letter, spec in zip("XYZ", inputs, strict=False):
         name = _stored(spec, limits)
         defines |= {f"{letter}_T": name, f"{letter}_AT": broadcast_index(spec.shape, out.shape)}
-    args: tuple[Any, ...] = (*(Ref(spec.index) for spec in inputs), Ref(out.index), i32(size(out)))
     name = _stored(inputs[0], limits)
     if "UT)" in expression:
         defines |= {"T": name, "UT": UNSIGNED.get(name, name)}
-    return Launch(f"elementwise.{kernel}", args, (size(out),), defines=defines)
+    return Launch(
+        f"elementwise.{kernel}",
+        (size(out),),
+        inputs={f"{letter}s": Ref(spec.index) for letter, spec in zip("xyz", inputs, strict=False)},
+        outputs={"out": Ref(out.index)},
+        sizes={"n": size(out)},
+        defines=defines,
+    )
 
 
 def _stored(spec: TensorSpec, limits: DeviceLimits) -> str:
@@ -244,8 +249,9 @@ def select(node: Node, limits: DeviceLimits) -> Lowered:
         "Y_AT": broadcast_index(x.shape, out.shape),
         "Z_AT": broadcast_index(y.shape, out.shape),
     }
-    args: tuple[Any, ...] = (Ref(condition.index), Ref(x.index), Ref(y.index), Ref(out.index), i32(size(out)))
-    return [Launch("elementwise.ternary", args, (size(out),), defines=defines)]
+    inputs = {"xs": Ref(condition.index), "ys": Ref(x.index), "zs": Ref(y.index)}
+    outputs, sizes = {"out": Ref(out.index)}, {"n": size(out)}
+    return [Launch("elementwise.ternary", (size(out),), (64,), inputs, outputs, sizes, defines=defines)]
 
 
 @lowers("BROADCAST_ARGS")
@@ -304,4 +310,4 @@ def faulting(launch: Launch, condition: str, fault: Fault | None) -> Launch:
     """The launch, with a fault where the condition on x and y holds; the output is then left as it was."""
     if fault is None:
         return launch
-    return replace(launch, args=(*launch.args, fault), defines={**launch.defines, "FAULT": f"({condition})"})
+    return replace(launch, fault=fault, defines={**launch.defines, "FAULT": f"({condition})"})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Ref
+from tflgpu.delegates.launch import Buffer, Launch, Ref
 from tflgpu.delegates.lowering.gemm.register_tiles import C_NAMES
-from tflgpu.delegates.lowering.registry import i32
 from tflgpu.model.graph import Shape, TensorSpec
 
 PIECE = 4096
@@ -39,15 +40,15 @@ def _steps(rows: Shape, row: Shape, out_rows: Shape, out_row: Shape) -> Steps | 
 
 def code_rows(
     kind: dict[str, Any],
-    inputs: Sequence[TensorSpec],
-    tables: Sequence[Argument],
+    inputs: Mapping[str, TensorSpec],
     out: TensorSpec,
-    numbers: Sequence[Any],
     limits: DeviceLimits,
+    table: Buffer | None = None,
+    scalars: Mapping[str, np.int32] | None = None,
 ) -> Launch | None:
     """The launch, or None where the inputs do not go by rows. kind: the macros that choose the operator."""
     total = math.prod(out.shape)
-    found = split(out.shape, [spec.shape for spec in inputs])
+    found = split(out.shape, [spec.shape for spec in inputs.values()])
     if found is None or not (limits.cpu and limits.tiles) or not total:
         return None
     inner, steps = found
@@ -60,7 +61,18 @@ def code_rows(
     per_row = -(-inner // length)
     pieces = rows * per_row
     share = -(-pieces // min(pieces, limits.units * 4))
-    sizes = (pieces, share, per_row, length, inner, total, *(step for pair in steps for step in pair))
-    args = (*(Ref(spec.index) for spec in inputs), *tables, Ref(out.index), *map(i32, (*sizes, *numbers)))
-    names = {"X_T": C_NAMES[inputs[0].type], "OUT_T": C_NAMES[out.type], "CODES": 1, "VW": limits.vector}
-    return Launch("codes.code_rows", args, (-(-pieces // share),), (1,), {**names, **kind})
+    sizes = {"pieces": pieces, "share": share, "per_row": per_row, "length": length, "oc": inner, "total": total}
+    for name, (row, along) in zip(inputs, steps, strict=True):
+        sizes |= {f"{name}_row": row, f"{name}_along": along}
+    buffers: dict[str, Buffer] = {name: Ref(spec.index) for name, spec in inputs.items()}
+    names = {"X_T": C_NAMES[inputs["x"].type], "OUT_T": C_NAMES[out.type], "CODES": 1, "VW": limits.vector}
+    return Launch(
+        "codes.code_rows",
+        (-(-pieces // share),),
+        (1,),
+        inputs=buffers | ({} if table is None else {"table": table}),
+        outputs={"out": Ref(out.index)},
+        sizes=sizes,
+        scalars=scalars or {},
+        defines={**names, **kind},
+    )

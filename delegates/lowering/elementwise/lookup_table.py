@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Fault, Launch, Packed, Ref
+from tflgpu.delegates.launch import Buffer, Fault, Launch, Packed, Ref
 from tflgpu.delegates.lowering.elementwise.int8_rows import code_rows
-from tflgpu.delegates.lowering.registry import BITS_TYPES, RUNTIME, bits_type, i32, require, size
+from tflgpu.delegates.lowering.registry import BITS_TYPES, RUNTIME, bits_type, require, size
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OpError, evaluate
 
@@ -72,21 +72,26 @@ def _of_some_codes(node: Node, codes: Array, limits: DeviceLimits) -> Launch:
     plain = _lookup(x, table, out)
     code = {1: "i8", 2: "i16"}[x.dtype.itemsize] if x.dtype.kind == "i" else "u8"
     defines = {**plain.defines, "LEAST": f"({int(rising[low])})", "CODE_T": code}
-    return replace(plain, args=(*plain.args, Fault(reason)), defines=defines)
+    return replace(plain, fault=Fault(reason), defines=defines)
 
 
-def lookup(x: TensorSpec, entries: Argument, out: TensorSpec, limits: DeviceLimits) -> Launch:
+def lookup(x: TensorSpec, entries: Buffer, out: TensorSpec, limits: DeviceLimits) -> Launch:
     """out = entries[the code of x, as an unsigned number]."""
     if x.type in BYTES and out.type in BYTES:
-        fast = code_rows({}, (x,), (entries,), out, (), limits)
+        fast = code_rows({}, {"x": x}, out, limits, entries)
         if fast is not None:
             return fast
     return _lookup(x, entries, out)
 
 
-def _lookup(x: TensorSpec, entries: Argument, out: TensorSpec) -> Launch:
-    defines = {"X_T": BITS_TYPES[x.dtype.itemsize], "OUT_T": bits_type(out)}
-    return Launch("lut.lut", (Ref(x.index), entries, Ref(out.index), i32(size(out))), (size(out),), defines=defines)
+def _lookup(x: TensorSpec, entries: Buffer, out: TensorSpec) -> Launch:
+    return lut(Ref(x.index), entries, Ref(out.index), size(out), BITS_TYPES[x.dtype.itemsize], bits_type(out))
+
+
+def lut(x: Buffer, entries: Buffer, out: Buffer, n: int, x_bits: str, out_bits: str) -> Launch:
+    """out = entries[x], element by element."""
+    defines = {"X_T": x_bits, "OUT_T": out_bits}
+    return Launch("lut.lut", (n,), (64,), {"x": x, "table": entries}, {"out": out}, {"n": n}, defines=defines)
 
 
 BYTES = ("INT8", "UINT8")

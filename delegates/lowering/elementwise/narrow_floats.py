@@ -11,7 +11,7 @@ import numpy as np
 
 from tflgpu.arithmetic import bfloat16
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.graph import Array, Node, TensorSpec
 
@@ -55,7 +55,7 @@ def through_float32(node: Node, limits: DeviceLimits, lowering: Callable[[Node, 
         inputs=tuple(spec if spec is None else _as_float32(spec) for spec in node.inputs),
         outputs=tuple(_as_float32(spec) for spec in node.outputs),
     )
-    values: dict[int, Argument] = {i: _wide_storage(spec) for i, spec in specs.items()}
+    values: dict[int, Buffer] = {i: _wide_storage(spec) for i, spec in specs.items()}
     if weights is not None and weights.data is not None:
         values[weights.index] = weights.data
     inner: Lowered = []
@@ -96,29 +96,22 @@ def to_float32(data: Array, spec: TensorSpec) -> Array:
     return bfloat16.to_float32(data) if spec.type == "BFLOAT16" else data.astype(np.float32)
 
 
-def _wide_storage(spec: TensorSpec) -> Argument:
+def _wide_storage(spec: TensorSpec) -> Buffer:
     data = spec.data
     if data is None:
         return Temp(4 * max(int(np.prod(spec.shape)), 1))
     return Packed(lambda: to_float32(data, spec))
 
 
-def _with(launch: Launch, values: dict[int, Argument], defines: dict[str, Any]) -> Launch:
+def _with(launch: Launch, values: dict[int, Buffer], defines: dict[str, Any]) -> Launch:
     """The launch with float32 copies in the places of narrow tensors."""
-
-    def swapped(argument: Argument) -> Argument:
-        return values.get(argument.tensor, argument) if isinstance(argument, Ref) else argument
-
-    return replace(
-        launch,
-        args=tuple(map(swapped, launch.args)),
-        defines={**launch.defines, **defines},
-        variants=tuple(_with(variant, values, defines) for variant in launch.variants),
-    )
+    wide = launch.on(lambda buffer: values.get(buffer.tensor, buffer) if isinstance(buffer, Ref) else buffer)
+    variants = (replace(variant, defines={**variant.defines, **defines}) for variant in wide.variants)
+    return replace(wide, defines={**wide.defines, **defines}, variants=tuple(variants))
 
 
-def _converted(spec: TensorSpec, x: Argument, out: Argument, widen: bool) -> Launch:
+def _converted(spec: TensorSpec, x: Buffer, out: Buffer, widen: bool) -> Launch:
     n = int(np.prod(spec.shape))
     suffix = SUFFIXES[spec.type]
     kernel, defines = ("widen", {"FROM": f"from_{suffix}"}) if widen else ("narrow", {"TO": f"to_{suffix}"})
-    return Launch(f"narrow_floats.{kernel}", (x, out, np.int32(n)), (n,), defines=defines)
+    return Launch(f"narrow_floats.{kernel}", (n,), (64,), {"x": x}, {"out": out}, {"n": n}, defines=defines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -69,11 +68,18 @@ def of_pairs(node: Node, fault: Fault | None = None) -> Launch:
         "X_AT": broadcast_index(x.shape, out.shape),
         "Y_AT": broadcast_index(y.shape, out.shape),
     }
-    args: tuple[Any, ...] = (Ref(x.index), Ref(y.index), Packed(make), Ref(out.index), i32(size(out)))
-    if fault is None:
-        return Launch("lut.lut2", args, (size(out),), defines=defines)
-    zero = int(np.array([y.zero_point]).astype(y.dtype).view("u1")[0])
-    return Launch("lut.lut2", (*args, fault), (size(out),), defines=defines | {"FAULT": f"(y[Y_AT] == {zero})"})
+    if fault is not None:
+        zero = int(np.array([y.zero_point]).astype(y.dtype).view("u1")[0])
+        defines["FAULT"] = f"(y[Y_AT] == {zero})"
+    return Launch(
+        "lut.lut2",
+        (size(out),),
+        inputs={"x": Ref(x.index), "y": Ref(y.index), "table": Packed(make)},
+        outputs={"out": Ref(out.index)},
+        sizes={"n": size(out)},
+        fault=fault,
+        defines=defines,
+    )
 
 
 def rescaling(node: Node, limits: DeviceLimits) -> Launch:
@@ -83,38 +89,46 @@ def rescaling(node: Node, limits: DeviceLimits) -> Launch:
     require(not any(s.quantization is not None and s.quantization.per_channel for s in (x, y)), "scales by channel")
     require(x.type != "INT16" or x.zero_point == y.zero_point == out.zero_point == 0, "16-bit codes with a zero point")
     low, high = quantized_range(node.options.fused_activation_function, out)
-    ends = (i32(out.zero_point), i32(low), i32(high))
+    zeros = {"x_zero": i32(x.zero_point), "y_zero": i32(y.zero_point)}
+    ends = {"out_zero": i32(out.zero_point), "low": i32(low), "high": i32(high)}
     defines: dict[str, object] = {
         "T": c_type(x, limits),
         "X_AT": broadcast_index(x.shape, out.shape),
         "Y_AT": broadcast_index(y.shape, out.shape),
     }
-    start = (Ref(x.index), Ref(y.index), Ref(out.index), i32(size(out)), i32(x.zero_point), i32(y.zero_point))
+
+    def plain(kernel: str, scalars: dict[str, np.int32], more: dict[str, object]) -> Launch:
+        inputs, outputs = {"x": Ref(x.index), "y": Ref(y.index)}, {"out": Ref(out.index)}
+        n = size(out)
+        return Launch(f"quantized.{kernel}", (n,), (64,), inputs, outputs, {"n": n}, scalars, defines=defines | more)
+
     if node.op == "MUL":
-        factor = [i32(v) for v in quantize_multiplier(float(x.scale * y.scale / out.scale))]
-        numbers = (i32(x.zero_point), i32(y.zero_point), *factor, *ends)
-        fast = code_rows({"PRODUCT": 1}, (x, y), (), out, numbers, limits) if factor[0] >= 0 else None
-        if fast is not None:
-            return fast
-        return Launch("quantized.product", (*start, *factor, *ends), (size(out),), defines=defines | {"PRODUCT": 1})
+        scalars = zeros | _multiplier("", float(x.scale * y.scale / out.scale)) | ends
+        usual = int(scalars["multiplier"]) >= 0
+        fast = code_rows({"PRODUCT": 1}, {"x": x, "y": y}, out, limits, scalars=scalars) if usual else None
+        return fast or plain("product", scalars, {"PRODUCT": 1})
     defines["SIGN"] = "+" if node.op == "ADD" else "-"
     shifts = _shifts(node, x, y, out)
     if shifts is not None:
-        args: tuple[Any, ...] = (*start[:4], i32(shifts[0]), i32(shifts[1]), *ends[1:])
-        return Launch("quantized.shifted_sum", args, (size(out),), defines=defines | {"SHIFTED": 1})
+        scalars = {"x_shift": i32(shifts[0]), "y_shift": i32(shifts[1]), "low": ends["low"], "high": ends["high"]}
+        return plain("shifted_sum", scalars, {"SHIFTED": 1})
     bits = 15 if out.type == "INT16" else 20
     require(min(x.scale, y.scale) > 0, "a scale that is not positive")
     twice = float(np.float32(2) * max(x.scale, y.scale))
     real = twice / float(np.float32(1 << bits) * out.scale)
     require(node.op != "ADD" or real < 1, "scales that the CPU refuses")
-    factors = [quantize_multiplier(f) for f in (float(x.scale) / twice, float(y.scale) / twice, real)]
-    numbers = (i32(x.zero_point), i32(y.zero_point), i32(bits), *(i32(v) for pair in factors for v in pair), *ends)
+    scalars = zeros | {"bits": i32(bits)}
+    scalars |= _multiplier("x_", float(x.scale) / twice) | _multiplier("y_", float(y.scale) / twice)
+    scalars |= _multiplier("", real) | ends
     kind = {"SUM": 1, "SIGN": defines["SIGN"]}
-    fast = code_rows(kind, (x, y), (), out, numbers, limits) if float(out.scale) > 0 else None
-    if fast is not None:
-        return fast
-    args = (*start[:4], *numbers)
-    return Launch("quantized.sum", args, (size(out),), defines=defines)
+    usual = float(out.scale) > 0
+    fast = code_rows(kind, {"x": x, "y": y}, out, limits, scalars=scalars) if usual else None
+    return fast or plain("sum", scalars, {})
+
+
+def _multiplier(prefix: str, real: float) -> dict[str, np.int32]:
+    multiplier, exponent = quantize_multiplier(real)
+    return {f"{prefix}multiplier": i32(multiplier), f"{prefix}exponent": i32(exponent)}
 
 
 def _shifts(node: Node, x: TensorSpec, y: TensorSpec, out: TensorSpec) -> tuple[int, int] | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Ref
+from tflgpu.delegates.launch import Buffer, Launch, Ref
 from tflgpu.delegates.lowering.gemm import cublas
-from tflgpu.delegates.lowering.registry import i32, size
+from tflgpu.delegates.lowering.registry import size
 from tflgpu.delegates.lowering.strided_index import broadcast_index
 from tflgpu.model.graph import Node, Shape, TensorSpec
 
@@ -20,8 +23,8 @@ GRID_DEPTH = 65535
 class Batches:
     """x (..., m, k) times y (..., k, n), leading dimensions broadcast. turned: stored as (..., k, m) or (..., n, k)."""
 
-    x: Argument
-    y: Argument
+    x: Buffer
+    y: Buffer
     out: TensorSpec
     x_lead: Shape
     y_lead: Shape
@@ -37,7 +40,7 @@ class Batches:
         return 0 < size(self.out) <= GRID_DEPTH * self.m * self.n and self.k > 0
 
 
-def batches_of(node: Node, x: Argument | None = None, x_turned: bool | None = None) -> Batches:
+def batches_of(node: Node, x: Buffer | None = None, x_turned: bool | None = None) -> Batches:
     """Those of a BATCH_MATMUL; x: its first operand where that is another than the node's."""
     first, second, out, o = node.input(0), node.input(1), node.outputs[0], node.options
     m, n = out.shape[-2:]
@@ -49,35 +52,53 @@ def batches_of(node: Node, x: Argument | None = None, x_turned: bool | None = No
 
 def floats(b: Batches, limits: DeviceLimits) -> Launch:
     """The launch, with variants of larger blocks and by cuBLAS."""
-    small, large = (_squares(b, side, {}, ()) for side in (32, 64))
+    small, large = (_squares(b, side, {}, {}, {}) for side in (32, 64))
     first, *others = (small, large) if min(b.m, b.n) < 64 else (large, small)
     return replace(first, variants=(*others, *(_by_library(b, limits) if limits.library else ())))
 
 
-def codes(b: Batches, finish: tuple[Any, ...], defines: dict[str, Any], limits: DeviceLimits) -> Launch:
-    """int8; finish: the zero points of x and y, multiplier, exponent, zero point and range of the outputs.
+def codes(b: Batches, scalars: Mapping[str, np.generic], defines: dict[str, Any], limits: DeviceLimits) -> Launch:
+    """int8; scalars: the zero points of x and y, multiplier, exponent, zero point and range of the outputs.
 
     defines: RESCALE and OUT_T.
     """
-    return _of_codes(b, {"CODES": 1} | defines, finish, limits)
+    return _of_codes(b, {}, scalars, {"CODES": 1} | defines, limits)
 
 
-def hybrid(b: Batches, finish: tuple[Any, ...], defines: dict[str, Any], limits: DeviceLimits) -> Launch:
-    """Codes of floats by int8; finish: what hybrid_batch.py knows of scales."""
-    return _of_codes(b, {"HYBRID": 1} | defines, finish, limits)
+def hybrid(
+    b: Batches,
+    scales: Mapping[str, Buffer],
+    scalars: Mapping[str, np.generic],
+    defines: dict[str, Any],
+    limits: DeviceLimits,
+) -> Launch:
+    """Codes of floats by int8; scales, scalars: what hybrid_batch.py knows of scales."""
+    return _of_codes(b, scales, scalars, {"HYBRID": 1} | defines, limits)
 
 
-def _of_codes(b: Batches, defines: dict[str, Any], finish: tuple[Any, ...], limits: DeviceLimits) -> Launch:
+def _of_codes(
+    b: Batches,
+    scales: Mapping[str, Buffer],
+    scalars: Mapping[str, np.generic],
+    defines: dict[str, Any],
+    limits: DeviceLimits,
+) -> Launch:
     """The launch, with variants of blocks of another size, and on CUDA cores where it is on tensor cores."""
-    small, large = (_squares(b, side, defines, finish) for side in (32, 64))
+    small, large = (_squares(b, side, scales, scalars, defines) for side in (32, 64))
     ways = [small, large] if min(b.m, b.n) < 64 else [large, small]
     # Of fewer a block on tensor cores is mostly padding.
     if limits.tensor_cores and b.m >= 64 and b.n >= 32 and b.k >= 32:
-        ways.insert(0, _squares(b, 0, defines, finish))
+        ways.insert(0, _squares(b, 0, scales, scalars, defines))
     return replace(ways[0], variants=tuple(ways[1:]))
 
 
-def _squares(b: Batches, side: int, defines: dict[str, Any], finish: tuple[Any, ...]) -> Launch:
+def _squares(
+    b: Batches,
+    side: int,
+    scales: Mapping[str, Buffer],
+    scalars: Mapping[str, np.generic],
+    defines: dict[str, Any],
+) -> Launch:
     """In blocks of side x side; 0: those of the kernel for tensor cores."""
     lead = b.out.shape[:-2]
     x_row, x_column = (1, b.m) if b.x_turned else (b.k, 1)
@@ -94,9 +115,18 @@ def _squares(b: Batches, side: int, defines: dict[str, Any], finish: tuple[Any, 
         "X_WORDS": int(bool(words) and not b.x_turned),
         "Y_WORDS": int(bool(words) and b.y_turned),
     }
-    args = (b.x, b.y, Ref(b.out.index), *map(i32, (b.m, b.n, b.k, x_row, x_column, y_row, y_column)), *finish)
+    steps = {"x_row": x_row, "x_column": x_column, "y_row": y_row, "y_column": y_column}
     blocks = -(-b.m // side), -(-b.n // side), size(b.out) // (b.m * b.n)
-    return Launch(f"{kernel}.{kernel}", args, (blocks[0] * threads, *blocks[1:]), (threads, 1, 1), defines)
+    return Launch(
+        f"{kernel}.{kernel}",
+        (blocks[0] * threads, *blocks[1:]),
+        (threads, 1, 1),
+        inputs={"x": b.x, "y": b.y, **scales},
+        outputs={"out": Ref(b.out.index)},
+        sizes={"m": b.m, "n": b.n, "k": b.k, **steps},
+        scalars=scalars,
+        defines=defines,
+    )
 
 
 def _by_library(b: Batches, limits: DeviceLimits) -> tuple[Launch, ...]:

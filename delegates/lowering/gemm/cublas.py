@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflgpu.delegates.launch import LIBRARY, Argument, Launch, Packed, Temp
-from tflgpu.delegates.lowering.registry import i32
+from tflgpu.delegates.launch import LIBRARY, Buffer, Launch, Packed, Temp
 from tflgpu.model.graph import Array
 
 FLOATS: Mapping[str, Sequence[str]] = {"fp32": ("fp32",), "tf32": ("tf32",), "fp16": ("fp16", "half")}
@@ -32,24 +31,25 @@ class Sizes:
     y_step: int = 0
 
 
-def product(x: Argument, y: Argument, out: Argument, arithmetic: str, s: Sizes) -> Launch:
+def product(x: Buffer, y: Buffer, out: Buffer, arithmetic: str, s: Sizes) -> Launch:
     """out (batches, m, n) of float32, or of int8 operands int32, without gaps."""
     before: tuple[Launch, ...] = ()
     if arithmetic == "half":
         first, x = _halves(x, s.m * s.k * (s.batches if s.x_step else 1))
         second, y = _halves(y, s.n * s.k * (s.batches if s.y_step else 1))
         before = (*first, *second)
-    turned = int(s.x_by_column), int(s.y_by_column)
-    numbers = (s.m, s.n, s.k, *turned, s.batches, s.x_step, s.y_step, ARITHMETICS.index(arithmetic))
-    return Launch(f"{LIBRARY}.product", (x, y, out, *map(i32, numbers)), (1,), (1,), before=before)
+    sizes = {"m": s.m, "n": s.n, "k": s.k, "x_by_column": int(s.x_by_column), "y_by_column": int(s.y_by_column)}
+    sizes |= {"batches": s.batches, "x_step": s.x_step, "y_step": s.y_step}
+    sizes |= {"arithmetic": ARITHMETICS.index(arithmetic)}
+    return Launch(f"{LIBRARY}.product", (1,), (1,), {"x": x, "y": y}, {"out": out}, sizes, before=before)
 
 
-def _halves(operand: Argument, count: int) -> tuple[tuple[Launch, ...], Argument]:
+def _halves(operand: Buffer, count: int) -> tuple[tuple[Launch, ...], Buffer]:
     """The operand rounded to binary16: a constant at once, others by a kernel."""
     if isinstance(operand, Packed):
         return (), Packed(lambda: _rounded(operand.make()))
     temp = Temp(2 * count)
-    return (Launch("halves.halves", (operand, temp, i32(count)), (count,), (256,)),), temp
+    return (Launch("halves.halves", (count,), (256,), {"x": operand}, {"out": temp}, {"n": count}),), temp
 
 
 def _rounded(array: Array) -> Array:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Temp
-from tflgpu.delegates.lowering.registry import i32, require
+from tflgpu.delegates.launch import Buffer, Launch, Temp
+from tflgpu.delegates.lowering.registry import require
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,16 +19,18 @@ class Rows:
     launch: Launch
 
 
-def quantize_rows(x: Argument, rows: int, depth: int, asymmetric: bool, limits: DeviceLimits) -> Rows:
+def quantize_rows(x: Buffer, rows: int, depth: int, asymmetric: bool, limits: DeviceLimits) -> Rows:
     """x (rows, depth) of float32, each row with its own scale; zero points are 0 where not asymmetric."""
     require(limits.double, "a device without double precision")
     width = 1 if limits.cpu else min(limits.max_block, 128)
     codes, scales, zero_points = Temp(rows * depth), Temp(4 * rows), Temp(4 * rows)
-    args = (x, codes, scales, zero_points, i32(depth))
+    outputs = {"codes": codes, "scales": scales, "zero_points": zero_points}
     quotient = "((a) / (b))" if limits.exact_division else "((f32)((f64)(a) / (f64)(b)))"
     defines: dict[str, object] = {"WIDTH": width, "DIVIDE(a, b)": quotient}
     if asymmetric:
         defines["ASYMMETRIC"] = 1
     if limits.cpu and limits.tiles:
         defines["LANES"] = limits.vector
-    return Rows(codes, scales, zero_points, Launch("hybrid.quantize_rows", args, (rows * width,), (width,), defines))
+    threads, block = (rows * width,), (width,)
+    launch = Launch("hybrid.quantize_rows", threads, block, {"x": x}, outputs, {"depth": depth}, defines=defines)
+    return Rows(codes, scales, zero_points, launch)

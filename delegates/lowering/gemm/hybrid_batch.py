@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Ref, Temp
 from tflgpu.delegates.lowering.gemm import batched
 from tflgpu.delegates.lowering.gemm.hybrid import quantize_rows
 from tflgpu.delegates.lowering.movement.movement import move
@@ -31,7 +30,7 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
         require(not size(out), "products of no depth")
         return []
     launches: Lowered = []
-    left: Argument = Ref(x.index)
+    left: Buffer = Ref(x.index)
     if o.adj_x:
         left = Temp(4 * size(x))
         base = standin(x.shape, x.dtype)
@@ -41,10 +40,8 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     batches, scale_of, weight_of = groups_of(node, x_shape, y_shape)
     steps = (1, k) if o.adj_y else (n, 1)
     group_rows = size(out) // n // math.prod(batches)
-    numbers: Any = map(i32, (size(out), m, n, k, *steps, group_rows))
     places = [np.broadcast_to(p, batches).astype(np.int32).reshape(-1) for p in (scale_of, weight_of)]
     y_scales = np.broadcast_to(scale[:n], (n,)).astype(np.float32)
-    args = (rows.codes, Ref(y.index), y_scales, rows.scales, rows.zero_points, *places, Ref(out.index), *numbers)
     defines: dict[str, object] = {
         "X_BATCH": f"({broadcast_index(x.shape[:-2], out.shape[:-2], 'b')} * {m * k})",
         "Y_BATCH": f"({broadcast_index(y.shape[:-2], out.shape[:-2], 'b')} * {k * n})",
@@ -57,7 +54,29 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     multiplied = np.broadcast_to(own, out.shape[:-2]).reshape(-1)
     summed = np.repeat(places[1], group_rows).reshape(-1, m)
     if limits.warps and blocks.fits and (summed == multiplied[:, None]).all():
-        finish = (y_scales, rows.scales, rows.zero_points, places[0], i32(group_rows))
+        scales: dict[str, Buffer] = {
+            "y_scales": y_scales,
+            "scales": rows.scales,
+            "zero_points": rows.zero_points,
+            "scale_of": places[0],
+        }
         macros = {name: 1 for name in defines if name == "ASYMMETRIC"}
-        return [*launches, rows.launch, batched.hybrid(blocks, finish, macros, limits)]
-    return [*launches, rows.launch, Launch("hybrid_batch.batch_matmul", args, (size(out),), defines=defines)]
+        return [*launches, rows.launch, batched.hybrid(blocks, scales, {"group_rows": i32(group_rows)}, macros, limits)]
+    product = Launch(
+        "hybrid_batch.batch_matmul",
+        (size(out),),
+        inputs={
+            "x": rows.codes,
+            "y": Ref(y.index),
+            "y_scales": y_scales,
+            "scales": rows.scales,
+            "zero_points": rows.zero_points,
+            "scale_of": places[0],
+            "weight_of": places[1],
+        },
+        outputs={"out": Ref(out.index)},
+        sizes={"size": size(out), "m": m, "n": n, "k": k, "y_row": steps[0], "y_column": steps[1]}
+        | {"group_rows": group_rows},
+        defines=defines,
+    )
+    return [*launches, rows.launch, product]

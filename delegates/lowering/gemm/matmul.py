@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from tflgpu.arithmetic.fixed_point import quantize_multiplier
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.convolution.convolution import bias_argument
 from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm import batched, hybrid_batch, register_tiles, tensor_core, vnni
@@ -27,8 +28,8 @@ class Product:
     x_batch, y_batch: C for where matrix `b` begins.
     """
 
-    x: Argument
-    y: Argument
+    x: Buffer
+    y: Buffer
     out: TensorSpec
     m: int
     n: int
@@ -39,13 +40,30 @@ class Product:
     y_batch: str = "0"
 
     @property
-    def sizes(self) -> tuple[np.int32, ...]:
-        return tuple(map(i32, (size(self.out), self.m, self.n, self.k, *self.x_steps, *self.y_steps)))
+    def sizes(self) -> dict[str, int]:
+        (x_row, x_column), (y_row, y_column) = self.x_steps, self.y_steps
+        steps = {"x_row": x_row, "x_column": x_column, "y_row": y_row, "y_column": y_column}
+        return {"m": self.m, "n": self.n, "k": self.k, **steps}
 
-    def launch(self, kernel: str, args: tuple[Any, ...], defines: dict[str, object]) -> Launch:
+    def launch(
+        self,
+        kernel: str,
+        inputs: Mapping[str, Buffer],
+        scalars: Mapping[str, np.generic],
+        defines: dict[str, object],
+    ) -> Launch:
+        """inputs: besides x and y, unless others stand for these."""
         defines |= {"X_BATCH": f"({self.x_batch})", "Y_BATCH": f"({self.y_batch})"}
         defines |= {"ONE_ROW": 1} if size(self.out) == self.n else {}
-        return Launch(f"matmul.{kernel}", args, (size(self.out),), defines=defines)
+        return Launch(
+            f"matmul.{kernel}",
+            (size(self.out),),
+            inputs={"x": self.x, "y": self.y, **inputs},
+            outputs={"out": Ref(self.out.index)},
+            sizes={"size": size(self.out), **self.sizes},
+            scalars=scalars,
+            defines=defines,
+        )
 
 
 @lowers("FULLY_CONNECTED")
@@ -57,7 +75,7 @@ def fully_connected(node: Node, limits: DeviceLimits) -> Lowered:
     require(depth > 0, "weights without columns")
     if weights.data is not None:
         data, steps = weights.data, (units, 1)
-        y: Argument = Packed(lambda: data.T)
+        y: Buffer = Packed(lambda: data.T)
     else:
         y, steps = Ref(weights.index), (1, depth)
     rows = size(out) // units if units else 0
@@ -122,13 +140,20 @@ def _in_panels(p: Product, limits: DeviceLimits) -> Launch:
     scratch = Temp(4 * blocks * p.k * limits.vector * vectors)
     defines: dict[str, object] = {"X_BATCH": f"({p.x_batch})", "Y_BATCH": f"({p.y_batch})", "VW": limits.vector}
     defines |= {"NV": vectors, "MR": rows, "OUT_T": "float", "PLAIN": 1}
-    args = (p.x, p.y, scratch, Ref(p.out.index), *map(i32, (blocks, across, p.m, p.n, p.k, *p.x_steps, *p.y_steps)))
-    return Launch("panels.product_panels", args, (blocks,), (1,), defines)
+    return Launch(
+        "panels.product_panels",
+        (blocks,),
+        (1,),
+        inputs={"x": p.x, "y": p.y},
+        outputs={"scratch": scratch, "out": Ref(p.out.index)},
+        sizes={"blocks": blocks, "across": across, **p.sizes},
+        defines=defines,
+    )
 
 
-def _float(p: Product, bias: Argument, activation: str | None) -> Launch:
+def _float(p: Product, bias: Buffer, activation: str | None) -> Launch:
     low, high = float_range(activation) if activation else (np.float32(-np.inf), np.float32(np.inf))
-    return p.launch("matmul_float", (p.x, p.y, bias, Ref(p.out.index), *p.sizes, low, high), {"FLOAT": 1})
+    return p.launch("matmul_float", {"bias": bias}, {"low": low, "high": high}, {"FLOAT": 1})
 
 
 HYBRID_RANGES = {
@@ -157,19 +182,15 @@ def _hybrid(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimit
         matrix = register_tiles.Matrix(codes, 0, None if bias is None else bias.data)
         image, over, scale = (1, 1, p.m, p.k), Window(1, 1, 1, 1, 1, 1, 1, p.m, 0, 0), weights.quantization.scale
         return tensor_core.hybrid_gemm(rows, image, matrix, scale, p.out, over, (low, high), 1, limits)
-    args = (
-        rows.codes,
-        p.y,
-        bias_argument(bias, p.n, "f4"),
-        np.ascontiguousarray(np.broadcast_to(weights.quantization.scale.astype(np.float32), (p.n,))),
-        rows.scales,
-        rows.zero_points,
-        Ref(p.out.index),
-        *p.sizes,
-        np.float32(low),
-        np.float32(high),
-    )
-    return [rows.launch, p.launch("matmul_hybrid", args, {"HYBRID": 1})]
+    inputs = {
+        "x": rows.codes,
+        "bias": bias_argument(bias, p.n, "f4"),
+        "y_scales": np.ascontiguousarray(np.broadcast_to(weights.quantization.scale.astype(np.float32), (p.n,))),
+        "scales": rows.scales,
+        "zero_points": rows.zero_points,
+    }
+    scalars = {"low": np.float32(low), "high": np.float32(high)}
+    return [rows.launch, p.launch("matmul_hybrid", inputs, scalars, {"HYBRID": 1})]
 
 
 def _scaled(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimits) -> Launch:
@@ -182,20 +203,16 @@ def _scaled(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimit
     dtype = "i8" if wide and (bias is None or bias.type == "INT64") else "i4"
     scales = float(x.scale) * weights.quantization.scale.astype(np.float64) / float(out.scale)
     low, high = quantized_range(node.options.fused_activation_function, out)
-    args = (
-        p.x,
-        p.y,
-        bias_argument(bias, p.n, dtype),
-        np.ascontiguousarray(np.broadcast_to(scales, (p.n,))),
-        Ref(out.index),
-        *p.sizes,
-        i32(x.zero_point),
-        i32(0 if weights.quantization.per_channel else weights.zero_point),
-        i32(out.zero_point),
-        i32(low),
-        i32(high),
-    )
-    return p.launch("matmul_scaled", args, _types(x, weights, out, limits, wide, dtype) | {"SCALED": 1})
+    bias_of = bias_argument(bias, p.n, dtype)
+    inputs: dict[str, Buffer] = {"bias": bias_of, "scales": np.ascontiguousarray(np.broadcast_to(scales, (p.n,)))}
+    y_zero = 0 if weights.quantization.per_channel else weights.zero_point
+    scalars = _scalars((x.zero_point, y_zero, out.zero_point), (low, high))
+    return p.launch("matmul_scaled", inputs, scalars, _types(x, weights, out, limits, wide, dtype) | {"SCALED": 1})
+
+
+def _scalars(zeros: tuple[int, int, int], ends: tuple[int, int]) -> dict[str, np.int32]:
+    names = ("x_zero", "y_zero", "out_zero", "low", "high")
+    return {name: i32(value) for name, value in zip(names, (*zeros, *ends), strict=True)}
 
 
 def _types(
@@ -260,20 +277,13 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
                 return fast
     defines["RESCALE"] = "PLAIN" if out.type == "INT32" else "mbqm64" if wide else "mbqm"
     if limits.warps and not wide and batched.batches_of(node).fits:
-        numbers = (*map(i32, zeros[:2]), multipliers[0], exponents[0], *map(i32, (zeros[2], *ends)))
+        scalars = _scalars(zeros, ends)
+        first = {name: scalars.pop(name) for name in ("x_zero", "y_zero")}
+        numbers = {**first, "multiplier": multipliers[0], "exponent": exponents[0], **scalars}
         macros = {name: defines[name] for name in ("RESCALE", "OUT_T")}
         return [batched.codes(batched.batches_of(node), numbers, macros, limits)]
-    args = (
-        product.x,
-        product.y,
-        bias,
-        multipliers,
-        exponents,
-        Ref(out.index),
-        *product.sizes,
-        *map(i32, (*zeros, *ends)),
-    )
-    return [product.launch("matmul_fixed", args, defines)]
+    inputs: dict[str, Buffer] = {"bias": bias, "multipliers": multipliers, "exponents": exponents}
+    return [product.launch("matmul_fixed", inputs, _scalars(zeros, ends), defines)]
 
 
 def _of_codes(p: Product, node: Node, finish: register_tiles.Finish, limits: DeviceLimits) -> Lowered | None:

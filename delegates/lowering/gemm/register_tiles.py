@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref
-from tflgpu.delegates.lowering.convolution.window import Window
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering.convolution.window import Window, steps_of
 from tflgpu.delegates.lowering.gemm.hybrid import Rows
 from tflgpu.delegates.lowering.registry import i32, size
 from tflgpu.model.graph import Array, TensorSpec
@@ -45,8 +45,17 @@ class Finish:
     in_order: bool = False
 
     @property
-    def ends(self) -> tuple[Any, ...]:
-        return (i32(self.zero_point), i32(self.low), i32(self.high)) if self.rescale else (self.low, self.high)
+    def scales(self) -> dict[str, Array]:
+        """What rescales, as kernels call it."""
+        names = ("scales",) if len(self.rescale) == 1 else ("multipliers", "exponents")
+        return dict(zip(names, self.rescale, strict=True)) if self.rescale else {}
+
+    @property
+    def ends(self) -> dict[str, Any]:
+        """The last scalars of kernels."""
+        if not self.rescale:
+            return {"low": self.low, "high": self.high}
+        return {"out_zero": i32(self.zero_point), "low": i32(self.low), "high": i32(self.high)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +97,7 @@ def conv_tiles(f: Filtering, limits: DeviceLimits) -> Lowered:
 
 def _conv_tiles(f: Filtering, limits: DeviceLimits, tile: tuple[int, int, int]) -> Launch:
     x, matrix, out, over, finish = f.x, f.matrix, f.out, f.over, f.finish
-    _, h, w, c = f.image
+    c = f.image[-1]
     oc = matrix.weights.shape[0]
     pixels = size(out) // oc
     lanes, vectors, height = tile
@@ -102,15 +111,7 @@ def _conv_tiles(f: Filtering, limits: DeviceLimits, tile: tuple[int, int, int]) 
     halves = limits.precision == "fp16" and not codes and _fit_halves(matrix)
     kind = np.dtype(np.float64 if x.type == "INT16" else np.int16 if integer else np.float16 if halves else np.float32)
     step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
-    sizes = (tiles, items, pixels, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
-    args: list[Argument] = [
-        Ref(x.index),
-        np.full(over.kw * c, finish.x_zero, x.dtype),
-        Packed(lambda: _panels(matrix, nr, limits.cpu, kind)),
-        Packed(lambda: folded_bias(matrix, finish, panels * nr)),
-    ]
-    args += [padded(array, panels * nr) for array in finish.rescale]
-    args += [Ref(out.index), *map(i32, (*sizes, over.top, over.left, step, panel)), *finish.ends]
+    sizes = {"tiles": tiles, "items": items, "pixels": pixels, **image_sizes(f), "step": step, "panel": panel}
     name = C_NAMES[x.type]
     defines: dict[str, Any] = {"VW": lanes, "NV": vectors, "MR": height, "X_T": name, "OUT_T": name, "W_T": "float"}
     defines |= {"ACC": "float", "BIAS_T": "int" if codes else "float"}
@@ -131,7 +132,29 @@ def _conv_tiles(f: Filtering, limits: DeviceLimits, tile: tuple[int, int, int]) 
         defines["POINTWISE"] = 1
     elif limits.cpu and c <= 4 and depth <= 100:
         defines |= {"FIXED": 1, "KH": over.kh, "KW": over.kw, "C": c, "STRIDE_W": over.sw}
-    return Launch("tiles.conv_tiles", tuple(args), (items,), (1 if limits.cpu else 64,), defines)
+    return Launch(
+        "tiles.conv_tiles",
+        (items,),
+        (1 if limits.cpu else 64,),
+        inputs={
+            "x": Ref(x.index),
+            "zeros": np.full(over.kw * c, finish.x_zero, x.dtype),
+            "weights": Packed(lambda: _panels(matrix, nr, limits.cpu, kind)),
+            "bias": Packed(lambda: folded_bias(matrix, finish, panels * nr)),
+            **{name: padded(array, panels * nr) for name, array in finish.scales.items()},
+        },
+        outputs={"out": Ref(out.index)},
+        sizes=sizes,
+        scalars=finish.ends,
+        defines=defines,
+    )
+
+
+def image_sizes(f: Filtering) -> dict[str, int]:
+    """The image and the window, as kernels call them."""
+    (_, h, w, c), over = f.image, f.over
+    sizes = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "oc": f.out.shape[-1]}
+    return sizes | {"kh": over.kh, "kw": over.kw} | steps_of(over)
 
 
 def hybrid_tiles(
@@ -147,23 +170,9 @@ def hybrid_tiles(
     items = min(tiles, limits.units * 4) if limits.cpu else tiles
     integer = _most(matrix) * 128 > EXACT
     step, panel = (nr, depth * nr) if limits.cpu else (panels * nr, nr)
-    sizes = (tiles, items, m, 1, m, depth, 1, m, oc, 1, 1, 1, 1, 1, 1, 0, 0, step, panel)
+    f = Filtering(out, (1, 1, m, depth), matrix, out, Window(1, 1, 1, 1, 1, 1, 1, m, 0, 0), Finish(low, high))
+    sizes = {"tiles": tiles, "items": items, "pixels": m, **image_sizes(f), "step": step, "panel": panel}
     bias = np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1)
-    args: tuple[Argument, ...] = (
-        rows.codes,
-        np.zeros(depth, np.int8),
-        Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),
-        padded(bias, panels * nr),
-        padded(np.broadcast_to(scale.astype(np.float32), (oc,)), panels * nr),
-        Packed(lambda: padded(matrix.weights.sum(axis=1, dtype=np.int32), panels * nr)),
-        rows.scales,
-        rows.zero_points,
-        Ref(out.index),
-        *map(i32, sizes),
-        np.float32(low),
-        np.float32(high),
-        i32(1),
-    )
     defines: dict[str, Any] = {
         "VW": lanes,
         "NV": vectors,
@@ -174,7 +183,25 @@ def hybrid_tiles(
     }
     defines |= {"ACC": "int", "W_T": "short"} if integer else {"ACC": "float", "W_T": "float"}
     defines |= {"HYBRID": 1, "POINTWISE": 1} | ({"ALONE": 1} if limits.cpu else {"CHANNELS_FIRST": 1})
-    return Launch("tiles.conv_tiles", args, (items,), (1 if limits.cpu else 64,), defines)
+    return Launch(
+        "tiles.conv_tiles",
+        (items,),
+        (1 if limits.cpu else 64,),
+        inputs={
+            "x": rows.codes,
+            "zeros": np.zeros(depth, np.int8),
+            "weights": Packed(lambda: _panels(matrix, nr, limits.cpu, np.dtype(np.int16 if integer else np.float32))),
+            "bias": padded(bias, panels * nr),
+            "weight_scales": padded(np.broadcast_to(scale.astype(np.float32), (oc,)), panels * nr),
+            "weight_sums": Packed(lambda: padded(matrix.weights.sum(axis=1, dtype=np.int32), panels * nr)),
+            "scales": rows.scales,
+            "zero_points": rows.zero_points,
+        },
+        outputs={"out": Ref(out.index)},
+        sizes=sizes,
+        scalars={"low": np.float32(low), "high": np.float32(high), "each": i32(1)},
+        defines=defines,
+    )
 
 
 def _fit_halves(matrix: Matrix) -> bool:
@@ -251,7 +278,7 @@ def depthwise_rows(
     x: TensorSpec,
     weights: Array,
     zero_point: int,
-    bias: Argument,
+    bias: Buffer,
     out: TensorSpec,
     over: Window,
     finish: Finish,
@@ -264,23 +291,28 @@ def depthwise_rows(
     lanes = next(lanes for lanes in (16, 8, 4) if lanes <= min(c, limits.vector))
     parts = _parts(rows, c, lanes, limits)
     items = min(rows * parts, limits.units * 4)
-    sizes = (rows, items, parts, h, w, c, over.oh, over.ow, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
+    image = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "kh": over.kh, "kw": over.kw}
     data, codes = weights, bool(finish.rescale)
-    args = (
-        Ref(x.index),
-        Packed(lambda: data.astype(np.float32) - np.float32(zero_point)),
-        bias,
-        *finish.rescale,
-        Ref(out.index),
-        *map(i32, (*sizes, over.top, over.left)),
-        *([np.float32(finish.x_zero)] if codes else []),
-        *finish.ends,
-    )
+    zero = {"x_zero": np.float32(finish.x_zero)} if codes else {}
     defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "ALONE": 1}
     defines |= {"CODES": 1} if codes else {"PLAIN": 1}
     if (places := _places(over, w)) > 1:
         defines |= {"PLACES": places, "KH": over.kh, "KW": over.kw, "STRIDE_W": over.sw}
-    return Launch("depthwise.depthwise_rows", args, (items,), (1,), defines)
+    return Launch(
+        "depthwise.depthwise_rows",
+        (items,),
+        (1,),
+        inputs={
+            "x": Ref(x.index),
+            "weights": Packed(lambda: data.astype(np.float32) - np.float32(zero_point)),
+            "bias": bias,
+            **finish.scales,
+        },
+        outputs={"out": Ref(out.index)},
+        sizes={"rows": rows, "items": items, "parts": parts, **image, **steps_of(over)},
+        scalars=zero | finish.ends,
+        defines=defines,
+    )
 
 
 def _parts(rows: int, channels: int, lanes: int, limits: DeviceLimits) -> int:

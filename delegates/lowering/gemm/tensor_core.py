@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Counters, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.launch import Buffer, Counters, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm import cublas
 from tflgpu.delegates.lowering.gemm.block_sizes import Tiles, mma_bits, ways_worth_trying
@@ -36,17 +36,17 @@ class Layer:
     an entry for each of n. by_row: what else the finish takes. zeros: the zero point of unsigned weights, if they are.
     """
 
-    x: Argument
+    x: Buffer
     image: tuple[int, int, int, int]
     weights: Array
     bias: Packed
     out: TensorSpec
     over: Window
     ways: dict[str, Any]
-    ends: tuple[Any, ...]
-    by_column: tuple[Packed, ...] = ()
-    by_row: tuple[Argument, ...] = ()
-    zeros: tuple[np.int32, ...] = ()
+    ends: dict[str, Any]
+    by_column: dict[str, Packed] = field(default_factory=dict)
+    by_row: dict[str, Buffer] = field(default_factory=dict)
+    zeros: dict[str, np.int32] = field(default_factory=dict)
     fill: int = 0
     codes: bool = False
     k: int = field(init=False)
@@ -65,10 +65,10 @@ class Layer:
         """Words of x that a thread loads at once."""
         return 4 if self.image[3] % (16 if self.codes else 4) == 0 else 1
 
-    def scales(self, columns: int) -> tuple[Argument, ...]:
-        """Those by column padded to so many."""
-        arrays = tuple(_padded(made, columns) for made in self.by_column)
-        return (*arrays, *self.by_row) or (i32(0),)
+    def scales(self, columns: int) -> dict[str, Buffer]:
+        """The bias, and the scales by row and by column; those by column padded to so many."""
+        by_column = {"bias": self.bias, **self.by_column}
+        return {name: _padded(made, columns) for name, made in by_column.items()} | self.by_row
 
 
 def conv_gemm(f: Filtering, limits: DeviceLimits) -> Lowered | None:
@@ -80,11 +80,11 @@ def conv_gemm(f: Filtering, limits: DeviceLimits) -> Lowered | None:
     ways: dict[str, Any] = {"CODES": 1} if codes else {"PLAIN": 1}
     ways |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     weights = matrix.weights
-    zeros: tuple[np.int32, ...] = ()
+    zeros: dict[str, np.int32] = {}
     if x.type == "UINT8":  # both less 128, and with them their zero points
         ways["UNSIGNED"] = 1
         weights = (weights.astype(np.int16) - 128).astype(np.int8)
-        zeros = (i32(matrix.zero_point - 128),)
+        zeros = {"w_zero": i32(matrix.zero_point - 128)}
         matrix, finish = replace(matrix, weights=weights, zero_point=0), replace(finish, x_zero=finish.x_zero - 128)
     layer = Layer(
         Ref(x.index),
@@ -95,7 +95,7 @@ def conv_gemm(f: Filtering, limits: DeviceLimits) -> Lowered | None:
         f.over,
         ways,
         finish.ends,
-        by_column=tuple(_known(array) for array in finish.rescale),
+        by_column={name: _known(array) for name, array in finish.scales.items()},
         zeros=zeros,
         fill=finish.x_zero if codes else 0,
         codes=codes,
@@ -122,10 +122,10 @@ def hybrid_gemm(
     """
     weights, n = matrix.weights, len(matrix.weights)
     bias = np.zeros(n, np.float32) if matrix.bias is None else matrix.bias.reshape(-1)
-    by_column = (
-        Packed(lambda: np.ascontiguousarray(np.broadcast_to(scale.astype(np.float32), (n,)))),
-        Packed(lambda: weights.reshape(n, -1).sum(axis=1, dtype=np.int32)),
-    )
+    by_column = {
+        "weight_scales": Packed(lambda: np.ascontiguousarray(np.broadcast_to(scale.astype(np.float32), (n,)))),
+        "weight_sums": Packed(lambda: weights.reshape(n, -1).sum(axis=1, dtype=np.int32)),
+    }
     ways = {"HYBRID": 1, "PLAIN": 1} | ({"WEIGHTS_FIRST": 1} if weights_first else {})
     layer = Layer(
         rows.codes,
@@ -135,9 +135,9 @@ def hybrid_gemm(
         out,
         over,
         ways,
-        (np.float32(ends[0]), np.float32(ends[1])),
+        {"low": np.float32(ends[0]), "high": np.float32(ends[1]), "each": i32(per)},
         by_column,
-        (rows.scales, rows.zero_points, i32(per)),
+        {"scales": rows.scales, "zero_points": rows.zero_points},
         codes=True,
     )
     return [rows.launch, with_variants(layer, limits)]
@@ -170,20 +170,21 @@ def _launch(layer: Layer, tiles: Tiles, slices: int, mma: int) -> Launch:
     defines |= {"OUT_T": "Y_T"} | ({"SPLIT": 1} if slices > 1 else {})
     fill = (layer.fill & 255) * 0x01010101
     stride = _bytes_along_k(depth) if mma == 8 else columns
-    sizes: tuple[int, ...] = (m, n, k, stride, slice_words, fill - (1 << 32) if fill >= 1 << 31 else fill)
-    sizes += (h, w, c, over.oh, over.ow, over.kw, over.sh, over.sw, over.dh, over.dw, over.top, over.left)
-    parts: tuple[Argument, ...] = ()
+    image = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "kw": over.kw, "sh": over.sh, "sw": over.sw}
+    image |= {"dh": over.dh, "dw": over.dw, "top": over.top, "left": over.left}
+    partials: dict[str, Buffer] = {}
     if slices > 1:
-        parts = (Temp(4 * slices * math.prod(blocks) * tiles.bm * tiles.bn), Counters(math.prod(blocks)))
-    bias = _padded(layer.bias, columns)
-    weights = _packed(layer, mma, depth, columns)
-    out = Ref(layer.out.index)
+        partials = {"partials": Temp(4 * slices * math.prod(blocks) * tiles.bm * tiles.bn)}
     return Launch(
         "gemm_mma.gemm_mma" if mma else "gemm.gemm",
-        (layer.x, weights, bias, *layer.scales(columns), *parts, out, *map(i32, sizes), *layer.zeros, *layer.ends),
         (blocks[0] * tiles.threads, blocks[1], slices),
         (tiles.threads, 1, 1),
-        defines | layer.ways,
+        inputs={"x": layer.x, "weights": _packed(layer, mma, depth, columns), **layer.scales(columns)},
+        outputs={**partials, "out": Ref(layer.out.index)},
+        sizes={"m": m, "n": n, "k": k, "columns": stride, "slice": slice_words, **image},
+        scalars={"fill": i32(fill - (1 << 32) if fill >= 1 << 31 else fill), **layer.zeros, **layer.ends},
+        counters=Counters(math.prod(blocks)) if slices > 1 else None,
+        defines=defines | layer.ways,
     )
 
 
@@ -245,12 +246,20 @@ def _by_library(layer: Layer, limits: DeviceLimits) -> tuple[Launch, ...]:
     return tuple(found)
 
 
-def _finish(layer: Layer, sums: Argument, before: Launch) -> Launch:
+def _finish(layer: Layer, sums: Buffer, before: Launch) -> Launch:
     """What makes the outputs of sums (m, n), which the launch before it has made."""
     m, n = layer.m, layer.n
-    args = (sums, layer.bias, *layer.scales(n), Ref(layer.out.index), *map(i32, (m * n, n)), *layer.ends)
-    defines = layer.ways | {"OUT_T": "Y_T"}
-    return Launch("gemm_finish.gemm_finish", args, (m * n,), (128,), defines, before=(before,))
+    return Launch(
+        "gemm_finish.gemm_finish",
+        (m * n,),
+        (128,),
+        inputs={"sums": sums, **layer.scales(n)},
+        outputs={"out": Ref(layer.out.index)},
+        sizes={"size": m * n, "n": n},
+        scalars=layer.ends,
+        defines=layer.ways | {"OUT_T": "Y_T"},
+        before=(before,),
+    )
 
 
 def tf32(array: Array) -> Array:

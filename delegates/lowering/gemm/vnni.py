@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.convolution.transpose_as_gemm import spread_matrix
-from tflgpu.delegates.lowering.convolution.window import Window
+from tflgpu.delegates.lowering.convolution.window import Window, steps_of
 from tflgpu.delegates.lowering.gemm import register_tiles
 from tflgpu.delegates.lowering.gemm.hybrid import Rows
 from tflgpu.delegates.lowering.gemm.register_tiles import (
@@ -20,6 +20,7 @@ from tflgpu.delegates.lowering.gemm.register_tiles import (
     Matrix,
     conv_tiles,
     folded_bias,
+    image_sizes,
     padded,
 )
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES, assembly
@@ -49,22 +50,21 @@ def dot_tiles(f: Filtering, limits: DeviceLimits, spread: Spread | None = None) 
     oc = out.shape[-1]
     channels = oc if spread is None else spread.channels
     tile = Tiling.of(len(matrix.weights), n * over.oh * over.ow, over.kh * over.kw * c, limits)
-    arrays: tuple[Argument, ...] = (
-        Packed(lambda: panels_of_bytes(replace(matrix, zero_point=taken), tile, limits)),
-        Packed(lambda: folded_bias(matrix, shifted, tile.padded)),
-        *(padded(array, tile.padded if spread is None else channels) for array in finish.rescale),
-    )
-    sizes = (*tile.sizes, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
-    args: list[Argument] = [Ref(x.index), *arrays, tile.scratch(), Ref(out.index)]
-    args += [*map(i32, (*sizes, over.top, over.left, finish.x_zero, 1))]
-    args += [] if spread is None else [*map(i32, (*out.shape[1:3], channels))]
-    args += [i32(by_sum)] if by_sum else []
+    sizes = tile.sizes | image_sizes(replace(f, image=(n, h, w, c), over=over)) | {"batches": 1}
+    sizes |= {} if spread is None else {"out_h": out.shape[1], "out_w": out.shape[2], "padded_oc": channels}
     name = C_NAMES[x.type]
     defines: dict[str, Any] = {"X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
     defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
     defines |= {"ROW_SUMS": 1} if by_sum else {}
     defines |= {} if spread is None else spread.defines
-    return tile.launch([*args, *finish.ends], defines, flip, limits)
+    inputs: dict[str, Buffer] = {
+        "x": Ref(x.index),
+        "weights": Packed(lambda: panels_of_bytes(replace(matrix, zero_point=taken), tile, limits)),
+        "bias": Packed(lambda: folded_bias(matrix, shifted, tile.padded)),
+        **{name: padded(array, tile.padded if spread is None else channels) for name, array in finish.scales.items()},
+    }
+    scalars = {"zeros": i32(finish.x_zero)} | ({"by_sum": i32(by_sum)} if by_sum else {}) | finish.ends
+    return tile.launch(inputs, Ref(out.index), sizes, scalars, defines, flip, limits)
 
 
 def hybrid_dot(
@@ -92,25 +92,24 @@ def hybrid_conv(
     each: int,
 ) -> Launch:
     """Codes of images (n, h, w, c), which have a scale for every `each` places, convolved, as floats. kind: macros."""
-    n, h, w, c = image
+    n, _, _, c = image
     oc = len(matrix.weights)
     tile = Tiling.of(oc, n * over.oh * over.ow, over.kh * over.kw * c, limits)
     bias = np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1)
-    args: list[Argument] = [
-        rows.codes,
-        Packed(lambda: panels_of_bytes(matrix, tile, limits)),
-        padded(bias, tile.padded),
-        padded(np.broadcast_to(scale.astype(np.float32), (oc,)), tile.padded),
-        Packed(lambda: padded(matrix.weights.reshape(oc, -1).sum(axis=1, dtype=np.int32), tile.padded)),
-        rows.scales,
-        rows.zero_points,
-        tile.scratch(),
-        Ref(out.index),
-    ]
-    sizes = (*tile.sizes, h, w, c, over.oh, over.ow, oc, over.kh, over.kw, over.sh, over.sw, over.dh, over.dw)
-    args += [*map(i32, (*sizes, over.top, over.left, 0, 1)), np.float32(low), np.float32(high), i32(each)]
+    inputs: dict[str, Buffer] = {
+        "x": rows.codes,
+        "weights": Packed(lambda: panels_of_bytes(matrix, tile, limits)),
+        "bias": padded(bias, tile.padded),
+        "weight_scales": padded(np.broadcast_to(scale.astype(np.float32), (oc,)), tile.padded),
+        "weight_sums": Packed(lambda: padded(matrix.weights.reshape(oc, -1).sum(axis=1, dtype=np.int32), tile.padded)),
+        "scales": rows.scales,
+        "zero_points": rows.zero_points,
+    }
+    f = Filtering(out, image, matrix, out, over, Finish(low, high))
+    sizes = tile.sizes | image_sizes(f) | {"batches": 1}
+    scalars = {"zeros": i32(0), "low": np.float32(low), "high": np.float32(high), "each": i32(each)}
     defines = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 128, **kind}
-    return tile.launch(args, defines, 128, limits)
+    return tile.launch(inputs, Ref(out.index), sizes, scalars, defines, 128, limits)
 
 
 @dataclass(frozen=True)
@@ -162,20 +161,28 @@ class Tiling:
         return self.lanes * self.vectors
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        return self.blocks, self.share, self.across, self.steps, self.rows
+    def sizes(self) -> dict[str, int]:
+        sizes = {"blocks": self.blocks, "share": self.share, "across": self.across}
+        return sizes | {"steps": self.steps, "pixels": self.rows}
 
     @property
     def items(self) -> int:
         return -(-self.blocks // self.share)
 
-    def scratch(self) -> Temp:
-        return Temp(self.items * self.height * self.steps * 4)
-
-    def launch(self, args: list[Argument], defines: dict[str, Any], flip: int, limits: DeviceLimits) -> Launch:
+    def launch(
+        self,
+        inputs: dict[str, Buffer],
+        out: Buffer,
+        sizes: dict[str, int],
+        scalars: dict[str, Any],
+        defines: dict[str, Any],
+        flip: int,
+        limits: DeviceLimits,
+    ) -> Launch:
         defines |= {"VW": self.lanes, "NV": self.vectors, "MR": self.height}
         defines |= {"CALCULATE": assembly(self.height, self.vectors, flip)} if limits.assembly else {}
-        return Launch("dot.dot_tiles", tuple(args), (self.items,), (1,), defines)
+        outputs = {"scratch": Temp(self.items * self.height * self.steps * 4), "out": out}
+        return Launch("dot.dot_tiles", (self.items,), (1,), inputs, outputs, sizes, scalars, defines=defines)
 
 
 def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
@@ -228,16 +235,27 @@ def computed(f: Factors, out: TensorSpec, finish: Finish, limits: DeviceLimits) 
     across = tile.padded // tile.nr
     blocks = f.y_batches * across
     x_zero = f.x_zero + 128
-    numbers = (blocks, n, k, across, tile.steps, *f.y_steps, x_zero, k * x_zero * f.y_zero)
     defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr} | ({"INTERLEAVED": 1} if limits.assembly else {})
-    pack = Launch("dot.pack", (Ref(f.y), panels, bias, *map(i32, numbers)), (blocks,), (1,), defines)
-    sizes = (*tile.sizes, 1, m, k, 1, m, n, 1, 1, 1, 1, 1, 1, 0, 0, 0, batches)
-    scaling = (np.ascontiguousarray(array) for array in (padded(a, tile.padded) for a in finish.rescale))
-    args: list[Argument] = [Ref(f.x), panels, bias, *scaling, tile.scratch(), Ref(out.index), *map(i32, sizes)]
-    args += [i32(-f.y_zero)] if f.y_zero else []
+    y_row, y_column = f.y_steps
+    pack = Launch(
+        "dot.pack",
+        (blocks,),
+        (1,),
+        inputs={"y": Ref(f.y)},
+        outputs={"panels": panels, "bias": bias},
+        sizes={"blocks": blocks, "n": n, "k": k, "across": across, "steps": tile.steps}
+        | {"y_row": y_row, "y_column": y_column},
+        scalars={"x_zero": i32(x_zero), "constant_part": i32(k * x_zero * f.y_zero)},
+        defines=defines,
+    )
+    image = {"h": 1, "w": m, "c": k, "oh": 1, "ow": m, "oc": n, "kh": 1, "kw": 1}
+    sizes = tile.sizes | image | steps_of(Window(1, 1, 1, 1, 1, 1, 1, m, 0, 0)) | {"batches": batches}
+    inputs: dict[str, Buffer] = {"x": Ref(f.x), "weights": panels, "bias": bias}
+    inputs |= {name: np.ascontiguousarray(padded(a, tile.padded)) for name, a in finish.scales.items()}
+    scalars = {"zeros": i32(0)} | ({"by_sum": i32(-f.y_zero)} if f.y_zero else {}) | finish.ends
     defines = {"X_T": "char", "OUT_T": C_NAMES[out.type], "CODES": 1, "FLIP": 128}
     defines |= {"X_BATCH": f"({f.x_batch})", "Y_BATCH": f"({f.y_batch})"} | ({"ROW_SUMS": 1} if f.y_zero else {})
-    return [pack, tile.launch([*args, *finish.ends], defines, 128, limits)]
+    return [pack, tile.launch(inputs, Ref(out.index), sizes, scalars, defines, 128, limits)]
 
 
 def panels_of_bytes(matrix: Matrix, tile: Tiling, limits: DeviceLimits) -> Array:

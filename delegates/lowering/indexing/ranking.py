@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
-from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import c_type, lowers, require, size
 from tflgpu.model.graph import Node
 
 COMPARISONS = {True: 1 << 30, False: 1 << 36}
@@ -24,8 +22,11 @@ def topk(node: Node, limits: DeviceLimits) -> Lowered:
     if not size(values):
         return []
     defines = {"T": c_type(x, limits), "PLACE_T": c_type(places, limits)}
-    args: tuple[Any, ...] = (Ref(x.index), Ref(values.index), Ref(places.index), i32(size(x)), i32(depth), i32(k))
-    return [Launch("ranking.topk", args, (size(x),), defines=defines)]
+    outputs, sizes = (
+        {"values": Ref(values.index), "places": Ref(places.index)},
+        {"size": size(x), "depth": depth, "k": k},
+    )
+    return [Launch("ranking.topk", (size(x),), (64,), {"x": Ref(x.index)}, outputs, sizes, defines=defines)]
 
 
 @lowers("BUCKETIZE")
@@ -37,5 +38,13 @@ def bucketize(node: Node, limits: DeviceLimits) -> Lowered:
     wide = x.type == "FLOAT64"
     table = boundaries.astype(np.float64 if wide else np.float32)
     defines = {"T": c_type(x, limits), "BOUNDARY_T": "f64" if wide else "f32"}
-    args: tuple[Any, ...] = (Ref(x.index), table, Ref(out.index), i32(size(x)), i32(len(table)))
-    return [Launch("ranking.bucketize", args, (size(x),), defines=defines)]
+    return [
+        Launch(
+            "ranking.bucketize",
+            (size(x),),
+            inputs={"x": Ref(x.index), "boundaries": table},
+            outputs={"out": Ref(out.index)},
+            sizes={"n": size(x), "count": len(table)},
+            defines=defines,
+        )
+    ]

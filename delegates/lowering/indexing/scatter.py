@@ -9,8 +9,9 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
+from tflgpu.delegates.lowering.indexing.indexing import numbered
 from tflgpu.delegates.lowering.movement.movement import fill, fill_from
-from tflgpu.delegates.lowering.registry import c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import c_type, lowers, require, size
 from tflgpu.model.graph import Node, Shape, TensorSpec
 
 
@@ -29,18 +30,19 @@ def scatter(
     defines: dict[str, object] = {"T": how["kind"], "INDEX_T": how["index_kind"], "COMBINE(a, v)": f"({combine})"}
     if how.get("skip_negative"):
         defines["SKIP_NEGATIVE"] = 1
-    args: tuple[Any, ...] = (
-        Ref(updates.index),
-        Ref(indices.index),
-        Ref(out.index),
-        i32(count),
-        i32(inner),
-        i32(inner if size(updates) == count * inner else 0),
-        i32(len(sizes)),
-        *(i32(n) for n in (*sizes, *[1] * (6 - len(sizes)))),
-        Fault(fault),
-    )
-    return [Launch("scatter.scatter", args, (inner,), defines=defines)]
+    step = inner if size(updates) == count * inner else 0
+    counts = {"count": count, "inner": inner, "update_step": step, "nd": len(sizes)}
+    return [
+        Launch(
+            "scatter.scatter",
+            (inner,),
+            inputs={"updates": Ref(updates.index), "indices": Ref(indices.index)},
+            outputs={"out": Ref(out.index)},
+            sizes=counts | numbered("n", [*sizes, *[1] * (6 - len(sizes))]),
+            fault=Fault(fault),
+            defines=defines,
+        )
+    ]
 
 
 def wrapping(operator: str, kind: str) -> str:

@@ -22,6 +22,14 @@ def cumsum(node: Node, limits: DeviceLimits) -> Lowered:
     inner = math.prod(x.shape[axis + 1 :])
     lines = math.prod(x.shape[:axis]) * inner
     name = c_type(x, limits)
-    args = (Ref(x.index), Ref(out.index), i32(lines), i32(x.shape[axis]), i32(inner), i32(o.exclusive), i32(o.reverse))
-    acc = {"i32": "u32", "i64": "u64"}.get(name, name)
-    return [Launch("sorting.cumsum", args, (lines,), defines={"T": name, "ACC_T": acc})]
+    return [
+        Launch(
+            "sorting.cumsum",
+            (lines,),
+            inputs={"x": Ref(x.index)},
+            outputs={"out": Ref(out.index)},
+            sizes={"lines": lines, "count": x.shape[axis], "inner": inner},
+            scalars={"exclusive": i32(o.exclusive), "reverse": i32(o.reverse)},
+            defines={"T": name, "ACC_T": {"i32": "u32", "i64": "u64"}.get(name, name)},
+        )
+    ]

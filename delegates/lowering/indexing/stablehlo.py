@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
@@ -12,7 +10,7 @@ from tflgpu.delegates.lowering.elementwise.elementwise import elementwise
 from tflgpu.delegates.lowering.indexing.scatter import wrapping
 from tflgpu.delegates.lowering.movement.movement import copy, fill_from, move
 from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
-from tflgpu.delegates.lowering.registry import bits_type, c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import bits_type, c_type, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import index, standin, start_and_index
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.indexing.stablehlo_indexing import dimensions_of, gather_dimensions, index_vectors, order_of
@@ -88,8 +86,8 @@ def stablehlo_gather(node: Node, limits: DeviceLimits) -> Lowered:
         "START": f"(i32)({' + '.join(starts) or '0'})",
         "X_AT": seen(window, x_base),
     }
-    args: tuple[Any, ...] = (Ref(x.index), Ref(indices.index), Ref(out.index), i32(size(out)))
-    return [Launch("windows.gather_windows", args, (size(out),), defines=defines)]
+    inputs, n = {"x": Ref(x.index), "indices": Ref(indices.index)}, size(out)
+    return [Launch("windows.gather_windows", (n,), (64,), inputs, {"out": Ref(out.index)}, {"n": n}, defines=defines)]
 
 
 COMBINED = {
@@ -155,11 +153,12 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
         "UPDATE_AT": index(base_view, base),
         "COMBINE(a, v)": f"({combine})",
     }
-    args: tuple[Any, ...] = (
-        Ref(updates.index),
-        Ref(indices.index),
-        Ref(out.index),
-        i32(columns),
-        i32(size(updates) // columns),
+    over = Launch(
+        "windows.scatter_windows",
+        (columns,),
+        inputs={"updates": Ref(updates.index), "indices": Ref(indices.index)},
+        outputs={"out": Ref(out.index)},
+        sizes={"columns": columns, "count": size(updates) // columns},
+        defines=defines,
     )
-    return [copy(x, out), Launch("windows.scatter_windows", args, (columns,), defines=defines)]
+    return [copy(x, out), over]

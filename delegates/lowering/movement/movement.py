@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes
-from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, constant, i32, lowers, require, size, style
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes, lut
+from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, constant, lowers, require, size, style
 from tflgpu.delegates.lowering.strided_index import is_view, standin, start_and_index
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OPS, evaluate
@@ -19,14 +19,15 @@ WHOLE = (0, "(i)")
 
 
 def move(
-    x: Argument, out: Argument, n: int, bits: str, x_at: tuple[int, str] = WHOLE, out_at: tuple[int, str] = WHOLE
+    x: Buffer, out: Buffer, n: int, bits: str, x_at: tuple[int, str] = WHOLE, out_at: tuple[int, str] = WHOLE
 ) -> Launch:
     """out at out_at = x at x_at, for every i < n; both are a start and C for how far from there.
 
     The starts are arguments, so that pieces of one tensor share a program.
     """
-    args = (x, out, i32(n), i32(x_at[0]), i32(out_at[0]))
-    return Launch("movement.move", args, (n,), defines={"T": bits, "X_AT": x_at[1], "OUT_AT": out_at[1]})
+    sizes = {"n": n, "x_start": x_at[0], "out_start": out_at[0]}
+    defines = {"T": bits, "X_AT": x_at[1], "OUT_AT": out_at[1]}
+    return Launch("movement.move", (n,), (64,), {"x": x}, {"out": out}, sizes, defines=defines)
 
 
 def copy(x: TensorSpec, out: TensorSpec) -> Launch:
@@ -47,8 +48,14 @@ def fill_from(value: TensorSpec, out: TensorSpec) -> Launch:
 
 def take(x: TensorSpec, out: TensorSpec, table: Packed) -> Launch:
     """out[i] = x[table[i]]; table holds int32."""
-    args = (Ref(x.index), table, Ref(out.index), i32(size(out)))
-    return Launch("movement.take", args, (size(out),), defines={"T": bits_type(out)})
+    return Launch(
+        "movement.take",
+        (size(out),),
+        inputs={"x": Ref(x.index), "table": table},
+        outputs={"out": Ref(out.index)},
+        sizes={"n": size(out)},
+        defines={"T": bits_type(out)},
+    )
 
 
 @style("view")
@@ -87,8 +94,16 @@ def rearranged(node: Node, limits: DeviceLimits) -> Lowered:
     others = [spec.data if spec is not None else None for spec in node.inputs[1:]]
     table = Packed(lambda: evaluate(moved, [_positions(x) + np.int32(1), *others], RUNTIME)[0])
     zero = out.zero_point if out.quantization is not None and not out.quantization.per_channel else 0
-    args = (Ref(x.index), table, np.array([zero]).astype(out.dtype), Ref(out.index), i32(size(out)))
-    return [Launch("movement.take_or", args, (size(out),), defines={"T": bits_type(out), "PADDED": 1})]
+    return [
+        Launch(
+            "movement.take_or",
+            (size(out),),
+            inputs={"x": Ref(x.index), "table": table, "other": np.array([zero]).astype(out.dtype)},
+            outputs={"out": Ref(out.index)},
+            sizes={"n": size(out)},
+            defines={"T": bits_type(out), "PADDED": 1},
+        )
+    ]
 
 
 @lowers("PAD", "PADV2")
@@ -126,7 +141,7 @@ def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
         require(x.type == out.type, f"inputs of types {x.type} and {out.type}")
         piece = base[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)]
         start += x.shape[axis]
-        source: Argument = Ref(x.index)
+        source: Buffer = Ref(x.index)
         if out.type == "UINT8" and not _same_codes(x, out):
             source = Temp(max(size(x), 1))
             launches.append(_rescaled(node, x, source))
@@ -144,8 +159,7 @@ def _rescaled(node: Node, x: TensorSpec, target: Temp) -> Launch:
         outputs=(replace(out, shape=(256,)),),
     )
     table = Packed(lambda: evaluate(alone, [all_codes(x)], RUNTIME)[0])
-    args = (Ref(x.index), table, target, i32(size(x)))
-    return Launch("lut.lut", args, (size(x),), defines={"X_T": "u8", "OUT_T": "u8"})
+    return lut(Ref(x.index), table, target, size(x), "u8", "u8")
 
 
 def _same_codes(x: TensorSpec, y: TensorSpec) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import mbqm, quantize_multiplier
@@ -26,10 +24,18 @@ def log_softmax(node: Node, limits: DeviceLimits) -> Lowered:
     rows = size(x) // depth if depth else 0
     shares = Packed(lambda: exponentials(m, shift, least)[1].astype(np.int32))
     scaled = Packed(lambda: mbqm(-np.arange(256, dtype=np.int64), m, shift).astype(np.int32))
-    sizes: Any = map(i32, (rows, depth, *back, least, ends.min, ends.max))
-    args = (Ref(x.index), shares, scaled, Ref(out.index), *sizes)
-    defines = {"T": c_type(x, limits), "LOGARITHM": 1}
-    return [Launch("row_codes.log_softmax", args, (rows,), defines=defines)]
+    scalars = {"multiplier": back[0], "exponent": back[1], "least": least, "low": ends.min, "high": ends.max}
+    return [
+        Launch(
+            "row_codes.log_softmax",
+            (rows,),
+            inputs={"x": Ref(x.index), "shares": shares, "scaled": scaled},
+            outputs={"out": Ref(out.index)},
+            sizes={"rows": rows, "depth": depth},
+            scalars={name: i32(value) for name, value in scalars.items()},
+            defines={"T": c_type(x, limits), "LOGARITHM": 1},
+        )
+    ]
 
 
 def l2_normalization(node: Node, limits: DeviceLimits) -> Lowered:
@@ -43,6 +49,16 @@ def l2_normalization(node: Node, limits: DeviceLimits) -> Lowered:
     rows = size(x) // depth if depth else 0
     # 128 is the inverse of the output's scale; the reference kernels of the two types apply it at different ends.
     factor, shift = (128, 0) if unsigned else (1, 7)
-    sizes: Any = map(i32, (rows, depth, x.zero_point, factor, shift, middle, ends.min, ends.max))
-    args = (Ref(x.index), Ref(out.index), *sizes)
-    return [Launch("row_codes.l2_normalization", args, (rows,), defines={"T": c_type(x, limits)})]
+    scalars = {"zero_point": x.zero_point, "factor": factor, "shift": shift, "middle": middle}
+    scalars |= {"low": ends.min, "high": ends.max}
+    return [
+        Launch(
+            "row_codes.l2_normalization",
+            (rows,),
+            inputs={"x": Ref(x.index)},
+            outputs={"out": Ref(out.index)},
+            sizes={"rows": rows, "depth": depth},
+            scalars={name: i32(value) for name, value in scalars.items()},
+            defines={"T": c_type(x, limits)},
+        )
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering.normalization import int8_rows
-from tflgpu.delegates.lowering.registry import f32, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import f32, lowers, require, size
 from tflgpu.model.graph import Node
 
 
@@ -20,8 +20,11 @@ def l2_normalization(node: Node, limits: DeviceLimits) -> Lowered:
     depth = x.shape[-1]
     rows = size(x) // depth if depth else 0
     width = 1 if limits.cpu else min(limits.max_block, 128)
-    args = (Ref(x.index), Ref(out.index), i32(depth))
-    return [Launch("normalization.l2_normalization", args, (rows * width,), (width,), {"WIDTH": width})]
+    inputs, outputs, defines = {"x": Ref(x.index)}, {"out": Ref(out.index)}, {"WIDTH": width}
+    threads, block = (rows * width,), (width,)
+    return [
+        Launch("normalization.l2_normalization", threads, block, inputs, outputs, {"depth": depth}, defines=defines)
+    ]
 
 
 @lowers("LOCAL_RESPONSE_NORMALIZATION")
@@ -31,14 +34,13 @@ def local_response_normalization(node: Node, limits: DeviceLimits) -> Lowered:
     require(x.type == out.type == "FLOAT32", f"LOCAL_RESPONSE_NORMALIZATION of {x.type} to {out.type}")
     depth = x.shape[-1]
     radius = min(max(int(o.radius), 0), depth)
-    args = (
-        Ref(x.index),
-        Ref(out.index),
-        i32(size(out)),
-        i32(depth),
-        i32(radius),
-        f32(o.bias),
-        f32(o.alpha),
-        f32(o.beta),
-    )
-    return [Launch("normalization.local_response_normalization", args, (size(out),))]
+    return [
+        Launch(
+            "normalization.local_response_normalization",
+            (size(out),),
+            inputs={"x": Ref(x.index)},
+            outputs={"out": Ref(out.index)},
+            sizes={"size": size(out), "depth": depth, "radius": radius},
+            scalars={"bias": f32(o.bias), "alpha": f32(o.alpha), "beta": f32(o.beta)},
+        )
+    ]

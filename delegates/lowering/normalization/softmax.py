@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -29,13 +28,23 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
     if types == ("FLOAT32", "FLOAT32"):
         width = 1 if limits.cpu else min(limits.max_block, 32 if depth <= 128 else 128 if depth <= 1024 else 256)
         beta = node.options.beta if node.op == "SOFTMAX" else 1.0
-        args: tuple[Any, ...] = (Ref(x.index), Ref(out.index), i32(depth), f32(beta))
         defines: dict[str, object] = {"WIDTH": width}
         if node.op == "LOG_SOFTMAX":
             defines["LOGARITHM"] = 1
         elif limits.cpu and limits.tiles and depth >= limits.vector:
             defines["LANES"] = limits.vector
-        return [Launch("softmax.softmax", args, (rows * width,), (width,), defines)]
+        return [
+            Launch(
+                "softmax.softmax",
+                (rows * width,),
+                (width,),
+                inputs={"x": Ref(x.index)},
+                outputs={"out": Ref(out.index)},
+                sizes={"depth": depth},
+                scalars={"beta": f32(beta)},
+                defines=defines,
+            )
+        ]
     if types == ("INT16", "INT16") and node.op == "SOFTMAX":
         return [_by_warps(_softmax_16_bits(node, rows, depth), limits)]
     if node.op == "LOG_SOFTMAX" and x.type in ("INT8", "UINT8"):
@@ -43,20 +52,17 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
     require(types in _CODES and node.op == "SOFTMAX", f"{node.op} of {x.type} to {out.type}")
     beta, scale = float(np.float32(node.options.beta)), float(x.scale)
     kind = np.iinfo(out.dtype)
-    args = (
-        Ref(x.index),
-        Packed(lambda: _exponentials(beta * scale)),
-        Ref(out.index),
-        i32(rows),
-        i32(depth),
-        i32(kind.bits),
-        i32(kind.min),
-        i32(kind.max),
+    launch = Launch(
+        "softmax_codes.softmax_codes",
+        (rows,),
+        (16 if limits.cpu else 64,),
+        inputs={"x": Ref(x.index), "exps": Packed(lambda: _exponentials(beta * scale))},
+        outputs={"out": Ref(out.index)},
+        sizes={"rows": rows, "depth": depth},
+        scalars={"bits": i32(kind.bits), "low": i32(kind.min), "high": i32(kind.max)},
+        defines={"X_T": c_type(x, limits), "OUT_T": c_type(out, limits)},
     )
-    defines = {"X_T": c_type(x, limits), "OUT_T": c_type(out, limits)}
-    return [
-        _by_warps(Launch("softmax_codes.softmax_codes", args, (rows,), (16 if limits.cpu else 64,), defines), limits)
-    ]
+    return [_by_warps(launch, limits)]
 
 
 def _by_warps(launch: Launch, limits: DeviceLimits) -> Launch:
@@ -82,15 +88,15 @@ def _softmax_16_bits(node: Node, rows: int, depth: int) -> Launch:
     require(x.zero_point == 0 and out.zero_point == 0, "16-bit codes with a zero point")
     require(abs(float(out.scale) - 1 / 32768) <= 0.001 / 32768, "an output scale that is not 1/32768")
     scale = np.float32(x.scale) * np.float32(node.options.beta)
-    args: tuple[Any, ...] = (
-        Ref(x.index),
-        Packed(lambda: _exponentials_16_bits(float(scale))),
-        Packed(_reciprocals),
-        Ref(out.index),
-        i32(rows),
-        i32(depth),
+    exps = Packed(lambda: _exponentials_16_bits(float(scale)))
+    return Launch(
+        "softmax_codes.softmax_16_bits",
+        (rows,),
+        inputs={"x": Ref(x.index), "exps": exps, "reciprocals": Packed(_reciprocals)},
+        outputs={"out": Ref(out.index)},
+        sizes={"rows": rows, "depth": depth},
+        defines={"SIXTEEN_BITS": 1},
     )
-    return Launch("softmax_codes.softmax_16_bits", args, (rows,), defines={"SIXTEEN_BITS": 1})
 
 
 def _exponentials_16_bits(scale: float) -> Array:

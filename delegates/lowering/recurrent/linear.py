@@ -6,17 +6,17 @@ Those with the inputs of all times are one launch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp, Turn, launches_of
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp, Turn, launches_of
 from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm import register_tiles, vnni
 from tflgpu.delegates.lowering.gemm.hybrid import Rows, quantize_rows
-from tflgpu.delegates.lowering.recurrent.sequence import Time, one_row, varying
-from tflgpu.delegates.lowering.registry import constant, i32, require
+from tflgpu.delegates.lowering.recurrent.sequence import Time, one_row
+from tflgpu.delegates.lowering.registry import constant, require
 from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.ops.recurrent.linear import single_scale
 
@@ -78,7 +78,7 @@ class Product:
     columns: outputs of a work-item, where they are so many times as many.
     """
 
-    x: Argument
+    x: Buffer
     rows: int
     matrix: Matrix
     quantized: Rows | None
@@ -88,23 +88,27 @@ class Product:
     def products(self) -> int:
         return self.rows * self.matrix.n * self.matrix.k
 
-    def launches(self, start: Argument, step: int, offset: int | Turn, out: Temp | Ref) -> list[Launch]:
+    def launches(self, start: Buffer, step: int, offset: int | Turn, out: Temp | Ref) -> list[Launch]:
         """Row r of start begins at offset + r * step."""
         m = self.matrix
         columns = self.columns if m.n % self.columns == 0 else 1
         size = self.rows * m.n // columns
-        sizes = (i32(size), i32(m.n), i32(m.k), i32(step), varying(offset))
+        sizes = {"size": size, "n": m.n, "k": m.k, "start_step": step, "start_offset": offset}
         defines: dict[str, object] = {"COLUMNS": columns, "W_T": m.kind} | one_row(self.rows)
         if self.quantized is None:
-            args = (self.x, m.weights, start, out, *sizes)
-            return [Launch("recurrent.product", args, (size,), defines=defines | {"FLOATS": 1})]
+            inputs: dict[str, Buffer] = {"x": self.x, "w": m.weights, "start": start}
+            defines["FLOATS"] = 1
+            return [Launch("recurrent.product", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)]
         q = self.quantized
         assert m.scales is not None and m.sums is not None
-        codes = (q.codes, q.scales, q.zero_points, m.weights, m.scales, m.sums, start, out, *sizes)
-        return [q.launch, Launch("recurrent.product_hybrid", codes, (size,), defines=defines | {"HYBRID": 1})]
+        inputs = {"x": q.codes, "scales": q.scales, "zero_points": q.zero_points}
+        inputs |= {"w": m.weights, "w_scales": m.scales, "w_sums": m.sums, "start": start}
+        defines["HYBRID"] = 1
+        launch = Launch("recurrent.product_hybrid", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)
+        return [q.launch, launch]
 
 
-def product(x: Argument, rows: int, weights: Matrix, asymmetric: bool, limits: DeviceLimits) -> Product:
+def product(x: Buffer, rows: int, weights: Matrix, asymmetric: bool, limits: DeviceLimits) -> Product:
     """Float rows are quantized each with its own scale where the weights are codes."""
     hybrid = weights.scales is not None
     quantized = quantize_rows(x, rows, weights.k, asymmetric, limits) if hybrid else None
@@ -126,7 +130,7 @@ def from_matrices(
     n = sources[0][1].n
     before = Temp(4 * over.rows * n)
     launches: Lowered = []
-    start: tuple[Argument, int] = (np.ascontiguousarray(bias, np.float32), 0)
+    start: tuple[Buffer, int] = (np.ascontiguousarray(bias, np.float32), 0)
     for x, weights in sources:
         require(x.type == "FLOAT32", f"an input of {x.type}")
         made = product(Ref(x.index), over.rows, weights, asymmetric, limits)
@@ -160,5 +164,4 @@ def in_tiles(made: Product, bias: Array, out: Temp, limits: DeviceLimits) -> Low
 
 def _into(out: Temp, launch: Launch) -> Launch:
     """The launch, with `out` in the place of tensor -1."""
-    args = tuple(out if isinstance(a, Ref) and a.tensor == -1 else a for a in launch.args)
-    return replace(launch, args=args, variants=tuple(_into(out, variant) for variant in launch.variants))
+    return launch.on(lambda buffer: out if isinstance(buffer, Ref) and buffer.tensor == -1 else buffer)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Ref, Temp, Turn
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Ref, Temp, Turn
 from tflgpu.delegates.lowering.recurrent.linear import COLUMNS, Product, from_matrices, matrix, product
 from tflgpu.delegates.lowering.recurrent.lstm_integer import integer_cell
 from tflgpu.delegates.lowering.recurrent.sequence import (
@@ -20,9 +20,8 @@ from tflgpu.delegates.lowering.recurrent.sequence import (
     one_row,
     state,
     time_of,
-    varying,
 )
-from tflgpu.delegates.lowering.registry import c_float, constant, f32, i32, lowers, require
+from tflgpu.delegates.lowering.registry import c_float, constant, f32, lowers, require
 from tflgpu.delegates.lowering.strided_index import standin
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.recurrent.lstm_tensors import BACKWARD, FORWARD, ONE_CELL, Cell, Gated, Ports, read_cell
@@ -91,9 +90,9 @@ class _Cell:
     rows: int
     state: Ref
     defines: dict[str, Any]
-    peephole: Argument
+    peephole: Buffer
     sees: str
-    normal: tuple[Argument, Argument] | None
+    normal: tuple[Buffer, Buffer] | None
     clip: np.float32
 
 
@@ -149,7 +148,7 @@ def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowe
     return [*launches, *over.walk(steps, products, limits)]
 
 
-def _peephole(cell: Cell, order: str, n: int) -> Argument:
+def _peephole(cell: Cell, order: str, n: int) -> Buffer:
     """(gates, n) float32, in the gates' order, zeros where a gate sees nothing."""
     if not cell.peephole:
         return np.zeros(1, np.float32)
@@ -176,8 +175,10 @@ def _recurrent(
     diagonals = [
         Launch(
             "recurrent.diagonal",
-            (hidden, constant(spec, "weights"), sums, i32(size), i32(n), i32(width), i32(k * n)),
             (size,),
+            inputs={"h": hidden, "w": constant(spec, "weights")},
+            outputs={"z": sums},
+            sizes={"size": size, "n": n, "width": width, "at": k * n},
             defines={"DIAGONAL": 1} | one_row(rows),
         )
         for k, spec in enumerate(specs)
@@ -193,7 +194,7 @@ def matrix_of_nothing(n: int) -> Any:
 
 
 def _cell_steps(
-    c: _Cell, sums: Temp, hidden: Argument, out: TensorSpec, place: tuple[int, int | Turn] | None, limits: DeviceLimits
+    c: _Cell, sums: Temp, hidden: Buffer, out: TensorSpec, place: tuple[int, int | Turn] | None, limits: DeviceLimits
 ) -> list[Launch]:
     """One step from the gates' sums on: the cell's state, and `hidden`; the output too where it has a place."""
     defines = c.defines | ({"WRITES_Y": 1} if place is not None else {})
@@ -201,9 +202,15 @@ def _cell_steps(
     size = c.rows * c.n
 
     def cell(stage: int, more: dict[str, Any]) -> Launch:
-        sizes = (*map(i32, (size, c.n, row)), varying(offset))
-        args = (sums, c.peephole, c.state, hidden, Ref(out.index), *sizes, c.clip)
-        return Launch("recurrent.cell", args, (size,), defines=defines | more | {"CELL": stage})
+        return Launch(
+            "recurrent.cell",
+            (size,),
+            inputs={"z": sums, "peephole": c.peephole},
+            outputs={"state": c.state, "hidden": hidden, "y": Ref(out.index)},
+            sizes={"size": size, "n": c.n, "y_step": row, "y_offset": offset},
+            scalars={"clip": c.clip},
+            defines=defines | more | {"CELL": stage},
+        )
 
     if c.normal is None:
         return [cell(0, {"PEEPHOLE": 1} if c.sees else {})]
@@ -211,9 +218,15 @@ def _cell_steps(
     weights, bias = c.normal
 
     def normalize(g: str) -> Launch:
-        numbers = map(i32, (c.n, len(c.order), c.order.index(g), g in c.sees))
-        args = (sums, c.peephole, c.state, weights, bias, *numbers)
-        return Launch("recurrent.normalize_gate", args, (c.rows * width,), (width,), {"WIDTH": width})
+        return Launch(
+            "recurrent.normalize_gate",
+            (c.rows * width,),
+            (width,),
+            inputs={"peephole": c.peephole, "state": c.state, "weights": weights, "bias": bias},
+            outputs={"z": sums},
+            sizes={"n": c.n, "gates": len(c.order), "gate": c.order.index(g), "sees": int(g in c.sees)},
+            defines={"WIDTH": width},
+        )
 
     return [*(normalize(g) for g in c.order if g != "o"), cell(1, {}), normalize("o"), cell(2, {})]
 
@@ -221,7 +234,7 @@ def _cell_steps(
 @dataclass(frozen=True, eq=False)
 class _Projection:
     product: Product
-    bias: Argument
+    bias: Buffer
     hidden: Temp
     projected: Temp
     rows: int

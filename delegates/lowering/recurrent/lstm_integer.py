@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import quantize_multiplier, quantize_multipliers
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Lowered, Packed, Ref, Temp, Turn
-from tflgpu.delegates.lowering.recurrent.sequence import Time, Walk, emit, one_row, state, varying
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp, Turn
+from tflgpu.delegates.lowering.recurrent.sequence import Time, Walk, emit, one_row, state
 from tflgpu.delegates.lowering.registry import constant, i32, require
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.recurrent.linear import Tensor, single_scale
@@ -33,11 +32,18 @@ class CodesProduct:
     low: int
     high: int
 
-    def launch(self, x: Argument, rows: int, start: Argument, step: int, offset: int | Turn, out: Temp) -> Launch:
+    def launch(self, x: Buffer, rows: int, start: Buffer, step: int, offset: int | Turn, out: Temp) -> Launch:
         """Row r of start, which is added after rescaling, begins at offset + r * step."""
-        sizes = (*map(i32, (rows * self.n, self.n, self.k, step)), varying(offset), i32(self.low), i32(self.high))
-        args = (x, self.weights, self.biases, self.multipliers, self.exponents, start, out, *sizes)
-        return Launch("recurrent.product_codes", args, (rows * self.n,), defines={"CODES": 1} | one_row(rows))
+        scaling = {"w_sums": self.biases, "multipliers": self.multipliers, "exponents": self.exponents}
+        return Launch(
+            "recurrent.product_codes",
+            (rows * self.n,),
+            inputs={"x": x, "w": self.weights, **scaling, "start": start},
+            outputs={"z": out},
+            sizes={"size": rows * self.n, "n": self.n, "k": self.k, "start_step": step, "start_offset": offset},
+            scalars={"low": i32(self.low), "high": i32(self.high)},
+            defines={"CODES": 1} | one_row(rows),
+        )
 
 
 def codes_product(
@@ -89,22 +95,26 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
     middle, projected = Temp(rows * n), Temp(4 * rows * cell.n_output)
     # Subtracted, and added back times the weights' sums in the projection's bias (upstream's b/246629213).
     zero = inner.zero_point if projection is None else -inner.zero_point
-    tables = _table("logistic", 3), _table("tanh", 3), _table("tanh", 15 + k)
+    tables = {"logistic": _table("logistic", 3), "tangent": _table("tanh", 3)}
+    tables["tangent_of_state"] = _table("tanh", 15 + k)
     cell_state = state(cell.cell_state.spec, rows * n)
     defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order)} | one_row(rows)
     views = _views(cell, scales, k, sums, cell_state, over)
     place = over.place(walk.out.shape[-1])
     steps = [from_h.launch(hidden, rows, before, *over.place(width), sums)]
-    target: Argument = hidden if projection is None else middle
-    numbers: tuple[Argument, ...] = (
-        *map(i32, (rows * n, n, place[0])),
-        place[1],
-        *map(i32, (30 + k, low, high, m, e, zero)),
-    )
-    args: tuple[Argument, ...] = (sums, *tables, cell_state, target, Ref(walk.out.index), *numbers)
+    target: Buffer = hidden if projection is None else middle
+    scalars = {"shift": 30 + k, "low": low, "high": high, "multiplier": m, "exponent": e, "zero_point": zero}
     more = {"WRITES_Y": 1} if projection is None else {}
     stages = [
-        Launch("recurrent.cell_of_codes", args, (rows * n,), defines=defines | more | {"CELL_OF_CODES": stage})
+        Launch(
+            "recurrent.cell_of_codes",
+            (rows * n,),
+            inputs={"z": sums, **tables},
+            outputs={"state": cell_state, "hidden": target, "y": Ref(walk.out.index)},
+            sizes={"size": rows * n, "n": n, "y_step": place[0], "y_offset": place[1]},
+            scalars={name: i32(value) for name, value in scalars.items()},
+            defines=defines | more | {"CELL_OF_CODES": stage},
+        )
         for stage in range(3)
     ]
     if any(views.values()):
@@ -137,18 +147,35 @@ def _views(
     n, rows, out = cell.n_cell, over.n_batch, {}
     for at, (g, scale) in enumerate(scales.items()):
         launches: list[Launch] = []
+        gate = {"gates": len(scales), "gate": at}
         if g in cell.peephole:
             constant(cell.peephole[g].spec, "peephole weights")
             p = Peephole(cell, g, k, scale, rows if over.major else 1)
-            numbers: Any = map(i32, (rows * n, n, len(scales), at, len(p.weights), p.m, p.e))
-            args = (sums, p.weights.astype(np.int32), p.blocks.astype(np.uint8), held, *numbers)
-            launches.append(Launch("recurrent.see_codes", args, (rows * n,), defines={"SEEN": 1} | one_row(rows)))
+            launches.append(
+                Launch(
+                    "recurrent.see_codes",
+                    (rows * n,),
+                    inputs={"weights": p.weights.astype(np.int32), "up": p.blocks.astype(np.uint8), "state": held},
+                    outputs={"z": sums},
+                    sizes={"size": rows * n, "n": n, **gate, "together": len(p.weights)},
+                    scalars={"m": i32(p.m), "e": i32(p.e)},
+                    defines={"SEEN": 1} | one_row(rows),
+                )
+            )
         if g in cell.layer_norm:
             weights, bias = constant(cell.layer_norm[g].spec, "coefficients"), constant(cell.bias[g].spec, "a bias")
             q = LayerNorm(cell, g)
-            numbers = map(i32, (rows, n, len(scales), at, q.m, q.e + 12, q.guard))
-            args = (sums, weights, bias, *numbers)
-            launches.append(Launch("recurrent.normalize_codes", args, (rows,), defines={"NORMAL": 1}))
+            launches.append(
+                Launch(
+                    "recurrent.normalize_codes",
+                    (rows,),
+                    inputs={"weights": weights, "bias": bias},
+                    outputs={"z": sums},
+                    sizes={"rows": rows, "n": n, **gate},
+                    scalars={"m": i32(q.m), "e": i32(q.e + 12), "guard": i32(q.guard)},
+                    defines={"NORMAL": 1},
+                )
+            )
         out[g] = launches
     return out
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Argument, Launch, Loop, Lowered, Ref, Turn, launches_of
-from tflgpu.delegates.lowering.registry import i32, require
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Ref, Turn, launches_of
+from tflgpu.delegates.lowering.registry import require
 from tflgpu.model.graph import TensorSpec
 
 MAX_LAUNCHES = 1 << 14
@@ -69,17 +69,13 @@ def small_step(limits: DeviceLimits) -> int:
 
 def at_turn(launch: Launch, turn: int) -> Launch:
     """The launch of one turn of a loop."""
-    return replace(launch, args=tuple(a.at(turn) if isinstance(a, Turn) else a for a in launch.args))
+    sizes = {name: size.at(turn) if isinstance(size, Turn) else size for name, size in launch.sizes.items()}
+    return replace(launch, sizes=sizes)
 
 
 def one_row(rows: int) -> dict[str, object]:
     """The define that tells kernels of recurrent.h that there is one row."""
     return {"ONE_ROW": 1} if rows == 1 else {}
-
-
-def varying(value: int | Turn) -> Argument:
-    """A kernel's integer argument, which may differ from turn to turn."""
-    return value if isinstance(value, Turn) else i32(value)
 
 
 def time_of(x: TensorSpec, major: bool) -> Time:
@@ -116,8 +112,8 @@ def checked(launches: Lowered) -> Lowered:
 
 
 def emit(
-    p: Argument,
-    hidden: Argument,
+    p: Buffer,
+    hidden: Buffer,
     out: TensorSpec,
     size: int,
     n: int,
@@ -127,6 +123,11 @@ def emit(
     activate: str,
 ) -> Launch:
     """The state, and a row of the output at `place`: activate(x) of p (rows, n)."""
-    args = (p, hidden, Ref(out.index), i32(size), i32(n), i32(place[0]), varying(place[1]))
-    defines = {"P_T": p_type, "T": kind, "ACTIVATE(x)": activate, "EMIT": 1} | one_row(size // n)
-    return Launch("recurrent.emit", args, (size,), defines=defines)
+    return Launch(
+        "recurrent.emit",
+        (size,),
+        inputs={"p": p},
+        outputs={"state": hidden, "y": Ref(out.index)},
+        sizes={"size": size, "n": n, "y_step": place[0], "y_offset": place[1]},
+        defines={"P_T": p_type, "T": kind, "ACTIVATE(x)": activate, "EMIT": 1} | one_row(size // n),
+    )

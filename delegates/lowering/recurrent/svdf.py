@@ -23,13 +23,21 @@ def svdf(node: Node, limits: DeviceLimits) -> Lowered:
     return _float(node, limits) if node.input(0).type == "FLOAT32" else _integer(node)
 
 
-def _launch(node: Node, newest: Temp, time: Packed, bias: Array, numbers: tuple[int, ...], types: Any) -> Launch:
+def _launch(node: Node, newest: Temp, time: Packed, bias: Array, scaling: tuple[int, ...], types: Any) -> Launch:
+    """scaling: the state's zero point; multiplier, exponent and zero point of the output."""
     rank, out = int(node.options.rank), node.outputs[0]
     rows, units = out.shape
     memory = node.input(2).shape[1]
-    sizes: tuple[Any, ...] = tuple(map(i32, (size(out), units, rank, memory, *numbers)))
-    args = (newest, time, bias, state(node.input(4), rows * units * rank * memory), Ref(out.index), *sizes)
-    return Launch("svdf.svdf", args, (size(out),), defines=types)
+    names = ("state_zero", "multiplier", "exponent", "zero_point")
+    return Launch(
+        "svdf.svdf",
+        (size(out),),
+        inputs={"newest": newest, "time": time, "bias": bias},
+        outputs={"state": state(node.input(4), rows * units * rank * memory), "y": Ref(out.index)},
+        sizes={"size": size(out), "units": units, "rank": rank, "memory": memory},
+        scalars={name: i32(value) for name, value in zip(names, scaling, strict=True)},
+        defines=types,
+    )
 
 
 def _float(node: Node, limits: DeviceLimits) -> Lowered:

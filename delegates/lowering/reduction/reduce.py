@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,11 +94,13 @@ def _codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Launch:
         m, e = (m << shift) // count, e - shift
         finish = f"clamp_i64((i64)mbqm((i32)(a - offset), multiplier, exponent) + zero_point, {kind.min}, {kind.max})"
         reducer = Reducer("i32", "0", SUM, finish)
-        return _launch(node, axes, reducer, limits, x.zero_point * count, m, e, out.zero_point)
+        scalars = {"offset": x.zero_point * count, "multiplier": m, "exponent": e, "zero_point": out.zero_point}
+        return _launch(node, axes, reducer, limits, scalars)
     scale = x.scale / out.scale
     bias = np.float32(-x.zero_point) * scale * np.float32(count)
     finish = f"clamp_i64((i64)to_i32(round_away((f32)a * scale + bias)) + zero_point, {kind.min}, {kind.max})"
-    return _launch(node, axes, Reducer("i32", "0", SUM, finish), limits, 0, 0, 0, out.zero_point, scale, bias)
+    scalars = {"zero_point": out.zero_point, "scale": scale, "bias": bias}
+    return _launch(node, axes, Reducer("i32", "0", SUM, finish), limits, scalars)
 
 
 NOTHING_YET = "((i64)1 << 62)"
@@ -115,7 +118,8 @@ def _product_of_codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -
     finish = f"clamp_i64((i64)mbqm64(a, multiplier, exponent) + zero_point, {ends.min}, {ends.max})"
     combine = f"a == {NOTHING_YET} ? (i64)v - offset : {product}"
     reducer = Reducer("i64", NOTHING_YET, combine, finish)
-    return _launch(node, axes, reducer, limits, x.zero_point, m, e, out.zero_point, in_order=True)
+    scalars = {"offset": x.zero_point, "multiplier": m, "exponent": e, "zero_point": out.zero_point}
+    return _launch(node, axes, reducer, limits, scalars, in_order=True)
 
 
 def _launch(
@@ -123,14 +127,10 @@ def _launch(
     axes: tuple[int, ...],
     reducer: Reducer,
     limits: DeviceLimits,
-    offset: int = 0,
-    multiplier: int = 0,
-    exponent: int = 0,
-    zero_point: int = 0,
-    scale: float | np.float32 = 0.0,
-    bias: float | np.float32 = 0.0,
+    scalars: Mapping[str, int | np.float32] | None = None,
     in_order: bool = False,
 ) -> Launch:
+    """scalars: what combine and finish speak of."""
     x, out = node.input(0), node.outputs[0]
     kept_at, reduced_at = split_index(x, axes)
     n, count = size(out), int(np.prod([x.shape[a] for a in axes]))
@@ -146,19 +146,18 @@ def _launch(
         "K_AT": reduced_at,
         "WIDTH": width,
     }
-    args = (
-        Ref(x.index),
-        Ref(out.index),
-        i32(n),
-        i32(count),
-        i32(offset),
-        i32(multiplier),
-        i32(exponent),
-        i32(zero_point),
-        f32(scale),
-        f32(bias),
+    given = scalars or {}
+    return Launch(
+        "reduce.reduce",
+        (n * width,),
+        (width if width > 1 else 64,),
+        inputs={"x": Ref(x.index)},
+        outputs={"out": Ref(out.index)},
+        sizes={"n": n, "count": count},
+        scalars={name: i32(given.get(name, 0)) for name in ("offset", "multiplier", "exponent", "zero_point")}
+        | {name: f32(given.get(name, 0)) for name in ("scale", "bias")},
+        defines=defines,
     )
-    return Launch("reduce.reduce", args, (n * width,), (width if width > 1 else 64,), defines)
 
 
 def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[str, str]:
@@ -184,5 +183,5 @@ def arg_max(node: Node, limits: DeviceLimits) -> Lowered:
         "X_AT": kept_at,
         "K_AT": reduced_at,
     }
-    args = (Ref(x.index), Ref(out.index), i32(size(out)), i32(x.shape[axis]))
-    return [Launch("reduce.arg", args, (size(out),), defines=defines)]
+    inputs, outputs, sizes = {"x": Ref(x.index)}, {"out": Ref(out.index)}, {"n": size(out), "count": x.shape[axis]}
+    return [Launch("reduce.arg", (size(out),), (64,), inputs, outputs, sizes, defines=defines)]

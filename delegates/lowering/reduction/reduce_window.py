@@ -7,11 +7,11 @@ import math
 from numpy.lib.stride_tricks import as_strided
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import MAX_ELEMENTS, Argument, Launch, Lowered, Ref, Temp
+from tflgpu.delegates.launch import MAX_ELEMENTS, Buffer, Launch, Lowered, Ref, Temp
 from tflgpu.delegates.lowering.indexing.scatter import wrapping
 from tflgpu.delegates.lowering.movement.movement import move
 from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
-from tflgpu.delegates.lowering.registry import bits_type, c_type, i32, lowers, require, size
+from tflgpu.delegates.lowering.registry import bits_type, c_type, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import index, standin, start_and_index
 from tflgpu.model.graph import Node, Shape, TensorSpec
 from tflgpu.ops.reduction.reduce_window import Window, edges_of, spread_places, window_of_inputs, window_of_options
@@ -56,7 +56,7 @@ def stablehlo_reduce_window(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def reduced(
-    name: str, x: Argument, shape: Shape, init: TensorSpec, out: TensorSpec, window: Window, limits: DeviceLimits
+    name: str, x: Buffer, shape: Shape, init: TensorSpec, out: TensorSpec, window: Window, limits: DeviceLimits
 ) -> Launch:
     """Every window of x, in row-major order."""
     # Bools are bytes whose sum may wrap.
@@ -72,5 +72,6 @@ def reduced(
         first = (0,) * len(window.size)
         defines["X_AT"] = index(seen[(slice(None),) * len(window.size) + first], base)
         defines["K_AT"] = index(seen[first], base, "k")
-    args = (x, Ref(init.index), Ref(out.index), i32(size(out)), i32(math.prod(window.size)))
-    return Launch("windows.reduce_window", args, (size(out),), defines=defines)
+    inputs, outputs = {"x": x, "init": Ref(init.index)}, {"out": Ref(out.index)}
+    sizes = {"n": size(out), "count": math.prod(window.size)}
+    return Launch("windows.reduce_window", (size(out),), (64,), inputs, outputs, sizes, defines=defines)

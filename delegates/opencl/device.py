@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyopencl as cl
+from pyopencl import _cl
 
 from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.cache import CACHE_OPTIONS, NOWHERE, ProgramCache, cache_folder
@@ -21,7 +21,7 @@ from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.launch import Dialect, numbered
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
-from tflgpu.delegates.opencl import capabilities, intel
+from tflgpu.delegates.opencl import capabilities, icd
 from tflgpu.delegates.opencl.pocl import name_the_cpu, never_release
 from tflgpu.delegates.opencl.process_end import awaited, synchronized_at_end
 from tflgpu.delegation.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
@@ -62,36 +62,54 @@ INSTALL = (
 def find_device(wanted: str) -> cl.Device:
     """The device of that number, or the first whose names have every word of wanted. Raises ValueError if none has.
 
-    GPUs come first, then CPUs in the loader's order, of them Intel's runtime last.
+    GPUs come first, then CPUs in the loader's order, of them Intel's runtime last. Platforms whose own names have a
+    word of wanted are asked first, and the others not at all where these have such a device.
     """
-    devices = sorted(_devices(), key=_place)
-    listing = [describe(device) for device in devices]
-    if wanted.isdigit():
-        fitting = [int(wanted)] if int(wanted) < len(devices) else []
-    else:
-        fitting = [i for i, text in enumerate(listing) if all(word.lower() in text.lower() for word in wanted.split())]
-    if fitting:
-        return devices[fitting[0]]
+    with _finding:
+        platforms = _platforms()
+        words = wanted.lower().split()
+        named = [p for p in platforms if any(word in f"{p.name} {p.version}".lower() for word in words)]
+        if not wanted.isdigit() and (fitting := _fitting(_devices(named), wanted)):
+            return fitting[0]
+        devices = _devices(platforms)
+    if fitting := _fitting(devices, wanted):
+        return fitting[0]
     sought = f"number {wanted}" if wanted.isdigit() else f"{wanted!r} in its names" if wanted else "any"
     none = "none (PoCL, where it is installed, shows itself only with a cache that it may write: set POCL_CACHE_DIR)"
-    found = "; ".join(f"{i}: {text}" for i, text in enumerate(listing)) or none
-    raise ValueError(f"opencl delegate: no such device. Looked for: {sought}. Found: {found}. {INSTALL}")
+    found = "; ".join(f"{i}: {describe(device)}" for i, device in enumerate(devices)) or none
+    failed = "".join(f" Could not be opened: {library}: {said}." for library, said in icd.failures.items())
+    raise ValueError(f"opencl delegate: no such device. Looked for: {sought}. Found: {found}.{failed} {INSTALL}")
 
 
-def _devices() -> list[cl.Device]:
-    """The devices of all platforms; none where the loader finds no platform, which it calls an error."""
-    with intel.visible():
-        try:
-            platforms = cl.get_platforms()
-        except (cl.Error, RuntimeError):
-            return []
+_finding = threading.Lock()
+
+
+def _platforms() -> list[cl.Platform]:
+    """All platforms, Intel's of pip last."""
+    icd.open_all()
+    try:
+        platforms = cl.get_platforms()
+    except (cl.Error, RuntimeError):  # where the loader finds no platform, which it calls an error
+        platforms = []
+    return [*platforms, *(cl.Platform.from_int_ptr(platform) for platform in icd.intel_platforms())]
+
+
+def _devices(platforms: Sequence[cl.Platform]) -> list[cl.Device]:
+    """The devices of these platforms, in the order of `find_device`."""
     devices = []
     for platform in platforms:
         try:
             devices += platform.get_devices()
         except cl.Error:  # a driver without its device
             continue
-    return devices
+    return sorted(devices, key=_place)
+
+
+def _fitting(devices: Sequence[cl.Device], wanted: str) -> Sequence[cl.Device]:
+    if wanted.isdigit():
+        return devices[int(wanted) : int(wanted) + 1]
+    words = wanted.lower().split()
+    return [device for device in devices if all(word in describe(device).lower() for word in words)]
 
 
 def _place(device: cl.Device) -> tuple[bool, bool]:
@@ -115,6 +133,10 @@ EARLY = 4
 
 PAGE = 4096
 """Bytes at whose multiples a runtime takes memory of the host's for its own, as it is."""
+
+
+class BuildError(Exception):
+    """A compiler refused a program; the text holds what it said."""
 
 
 class SharedBuffer(cl.Buffer):
@@ -212,7 +234,7 @@ class OpenClDevice:
     def kernel(self, text: str, name: str) -> cl.Kernel:
         try:
             return self._kernel(text, name)
-        except cl.Error as error:
+        except (BuildError, cl.Error) as error:
             self._programs.pop(text, None)
             self._cache.drop(self._key(text))  # a program that was called built, and has no kernels
             never_release(self._context, self._device.version)
@@ -285,10 +307,10 @@ class OpenClDevice:
         kept = self._kept(text, name)
         if kept is not None:
             return kept
-        program = _built(cl.Program(self._context, text), self._build_options)
+        program = _built(self._context, self._device, text, self._build_options)
         if not _has(program, name):
             # PoCL found in its own cache what a process that was ended has left: for other options it looks anew.
-            program = _built(cl.Program(self._context, text), [*self._build_options, f"-DANEW={os.getpid()}"])
+            program = _built(self._context, self._device, text, [*self._build_options, f"-DANEW={os.getpid()}"])
         if self._cache.keeps:  # PoCL makes binaries when they are asked for, and crashes on some
             binaries: Any = program.get_info(cl.program_info.BINARIES)
             self._cache.put(self._key(text), binaries[0])
@@ -300,8 +322,8 @@ class OpenClDevice:
         if binary is None:
             return None
         try:
-            program = _built(cl.Program(self._context, [self._device], [binary]), [])
-        except cl.Error:
+            program = _built(self._context, self._device, binary)
+        except (BuildError, cl.Error):
             return None
         return program if _has(program, name) else None
 
@@ -356,11 +378,24 @@ def copy_and_wait(queue: cl.CommandQueue, target: Any, source: Any) -> None:
     cl.enqueue_copy(queue, target, source, is_blocking=True)
 
 
-def _built(program: cl.Program, options: Sequence[str]) -> cl.Program:
-    with warnings.catch_warnings():
-        # Some compilers report success in words, which pyopencl takes for a warning.
-        warnings.simplefilter("ignore", cl.CompilerWarning)
-        return program.build(list(options), cache_dir=False)  # type: ignore[arg-type]
+def _built(context: cl.Context, device: cl.Device, source: str | bytes, options: Sequence[str] = ()) -> cl.Program:
+    """The program of a text or a binary, built for the device.
+
+    pyopencl's own build warns where a compiler reports success in words; silencing that would change a state that all
+    threads share.
+    """
+    if isinstance(source, str):
+        program = cl.Program(context, source)
+        program._prg = inner = _cl._Program(context, source)
+    else:
+        program = cl.Program(context, [device], [source])
+        inner = program._get_prg()
+    try:
+        inner._build(" ".join(options).encode(), [device])
+    except cl.Error as error:
+        log = inner.get_build_info(device, cl.program_build_info.LOG)
+        raise BuildError(f"{error}\n{log}") from error
+    return program
 
 
 def _has(program: cl.Program, name: str) -> bool:

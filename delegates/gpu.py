@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from copy import copy as copy_of
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.megakernel.barrier_kernel import fits
-from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.delegate import Limits, LoadedAs, Unsupported, load_again
 from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor, Variable
 from tflgpu.model.graph import Array, Graph, Model, Node, Shape, TensorSpec
@@ -29,6 +28,7 @@ class GpuDelegate:
     """Runs parts of graphs on a device."""
 
     keeps_variables = True
+    loaded_as: LoadedAs | None = None
 
     def __init__(self, name: str, device: Device, limits: Limits):
         self.name = name
@@ -38,8 +38,8 @@ class GpuDelegate:
 
     def attach(self, model: Model, threads: int) -> GpuDelegate:
         """The same for one interpreter, with a queue of its own; its nodes may name graphs of its model."""
-        served = copy_of(self)
-        served.model, served.device = model, self.device.with_own_queue()
+        served = object.__new__(type(self))
+        served.__dict__.update(self.__dict__, model=model, device=self.device.with_own_queue())
         return served
 
     def check(self, node: Node) -> None:
@@ -93,6 +93,9 @@ class GpuDelegate:
     def notes(self) -> Sequence[str]:
         """What the report should say of the device beyond which node runs where."""
         return getattr(self.device, "notes", ())
+
+    def __reduce__(self) -> tuple[Callable[..., Any], LoadedAs]:
+        return load_again(self)
 
     def __repr__(self) -> str:
         return f"{self.name} delegate on {self.device.name}"

@@ -10,7 +10,8 @@ from typing import Any
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.native_graph import Kernel, NativeGraph
 from tflgpu.delegates.abi.packed import Packed, is_packed
-from tflgpu.delegation.delegate import Limits, Unsupported
+from tflgpu.delegation.delegate import Limits, LoadedAs, Unsupported, load_again
+from tflgpu.delegation.forks import Opened
 from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Graph, Model, Node, Shape
@@ -56,9 +57,11 @@ class NativeDelegate:
     """A TfLiteDelegate: destroyed when nobody holds this object, and no interpreter that uses it, any more."""
 
     limits = Limits()
+    loaded_as: LoadedAs | None = None
 
     def __init__(self, pointer: int, name: str, destroy: Callable[[], object]):
         self.name = name
+        self.opened = Opened(f"native delegate {name}")
         self._pointer = pointer
         self._destroy = destroy
         if not self.struct.Prepare:
@@ -86,8 +89,11 @@ class NativeDelegate:
 
     def __del__(self) -> None:
         destroy, self._destroy = getattr(self, "_destroy", None), None  # type: ignore[assignment]
-        if destroy is not None:
+        if destroy is not None and not self.opened.lost:  # it may wait for its threads
             destroy()
+
+    def __reduce__(self) -> tuple[Callable[..., Any], LoadedAs]:
+        return load_again(self)
 
     def __repr__(self) -> str:
         return f"native delegate {self.name}"
@@ -120,6 +126,7 @@ class Attached:
 
         A library that allows dynamic tensors is asked once for the nodes of a graph, another for every shape.
         """
+        self.delegate.opened.require()
         nodes = {node.index: node for node in graph.nodes}
         key = graph.index, min(nodes, default=0)
         applied = self._graphs.get(key)
@@ -146,14 +153,19 @@ class Attached:
             if address is not None:
                 applied.bound[index] = native.data = address
         applied.prepare(kernel)
-        return _step(applied, kernel, part, tensors, packed)
+        return _step(applied, kernel, part, tensors, packed, self.delegate.opened.require)
 
     def __repr__(self) -> str:
         return repr(self.delegate)
 
 
 def _step(
-    applied: NativeGraph, kernel: Kernel, part: Part, tensors: Mapping[int, Tensor], packed: Mapping[int, Packed]
+    applied: NativeGraph,
+    kernel: Kernel,
+    part: Part,
+    tensors: Mapping[int, Tensor],
+    packed: Mapping[int, Packed],
+    require: Callable[[], None],
 ) -> Callable[[], None]:
     invoke, context, node = kernel.registration.invoke, applied.address, c.addressof(kernel.node)
     reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
@@ -163,6 +175,7 @@ def _step(
         return applied.error(f"{kernel} failed to invoke.")
 
     def step() -> None:
+        require()
         for tensor in reads:
             tensor.read()
         if applied.closed or invoke(context, node):
@@ -172,7 +185,12 @@ def _step(
 
     elsewhere = applied.moves_data or any(applied.tensors[i].allocation_type == structs.DYNAMIC for i in part.outputs)
     if packed or elsewhere:
-        return _step_with_handles(applied, part, tensors, packed, lambda: invoke(context, node), failed)
+
+        def checked() -> int:
+            require()
+            return invoke(context, node)
+
+        return _step_with_handles(applied, part, tensors, packed, checked, failed)
     return step
 
 

@@ -85,7 +85,8 @@ class NativeGraph:
         return found
 
     def copy_from_handle(self, index: int, host: Array) -> None:
-        """Fills host from the delegate's own buffer of a tensor. Raises DelegateError."""
+        """Fills host from the delegate's own buffer of a tensor. Raises DelegateError, or ForkedError."""
+        self._owner.opened.require()
         tensor = self.tensors[index]
         tensor.data = host.ctypes.data
         copy = self._struct.CopyFromBufferHandle
@@ -122,6 +123,17 @@ class NativeGraph:
         if self.closed:
             return
         self.closed = True
+        if not self._owner.opened.lost:
+            self._free_kernels()
+        nodes = [node for node, _ in self._nodes.values()]
+        arrays = [getattr(n, name) for n in nodes for name in ("inputs", "outputs", "intermediates", "temporaries")]
+        for address in [*arrays, *(a for kernel in self.kernels.values() for a in kernel.arrays), self._plan]:
+            if address:
+                structs.free(address)
+        self._nodes.clear()
+        self.tensors.close()
+
+    def _free_kernels(self) -> None:
         for kernel in self.kernels.values():
             if kernel.registration.free and kernel.node.user_data:
                 kernel.registration.free(self.address, kernel.node.user_data)
@@ -130,13 +142,6 @@ class NativeGraph:
                 handle = c.c_int(self.tensors[index].buffer_handle)
                 if handle.value != structs.NO_HANDLE:
                     self._struct.FreeBufferHandle(self.address, self._delegate, c.byref(handle))
-        nodes = [node for node, _ in self._nodes.values()]
-        arrays = [getattr(n, name) for n in nodes for name in ("inputs", "outputs", "intermediates", "temporaries")]
-        for address in [*arrays, *(a for kernel in self.kernels.values() for a in kernel.arrays), self._plan]:
-            if address:
-                structs.free(address)
-        self._nodes.clear()
-        self.tensors.close()
 
     def __del__(self) -> None:
         if hasattr(self, "context"):

@@ -9,6 +9,7 @@ from tflgpu.delegates.cache import CACHE_OPTIONS, ProgramCache, cache_folder
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegation.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
+from tflgpu.delegation.forks import Opened
 
 OPTIONS: Mapping[str, Option] = {
     **LIMIT_OPTIONS,
@@ -47,6 +48,10 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
     return GpuDelegate("cuda", device, read_limits(read))
 
 
+_runtime: dict[str, Opened] = {}
+"""CUDA, once it was asked for anything at all, which binds it to the process."""
+
+
 def cupy() -> Any:
     """The module. Raises ValueError that says what to install where it or the driver is missing."""
     try:
@@ -56,6 +61,7 @@ def cupy() -> Any:
             f"cuda delegate: looked for CuPy and found none ({error}). Install it for the driver's CUDA version: "
             "pip install 'tflgpu[cuda12]' or pip install 'tflgpu[cuda13]'; device=emulator needs neither"
         ) from error
+    _runtime.setdefault("CUDA", Opened("the CUDA runtime")).require()
     try:
         count = module.cuda.runtime.getDeviceCount()
     except Exception as error:

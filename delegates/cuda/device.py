@@ -20,6 +20,7 @@ from tflgpu.delegates.cuda.graph import BoundaryPart
 from tflgpu.delegates.cuda.timing import Timing
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.launch import Dialect, numbered
+from tflgpu.delegation.forks import Opened
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Shape, TensorSpec
 
@@ -41,6 +42,7 @@ class CudaDevice:
         self._check_number(number)
         properties = self.runtime.getDeviceProperties(number)
         self.name = f"{properties['name'].decode()} (compute capability {properties['major']}.{properties['minor']})"
+        self._opened = Opened(self.name)
         self.limits = DeviceLimits(
             max_block=256,
             alignment=256,
@@ -69,6 +71,7 @@ class CudaDevice:
         self._external: set[int] = set()
 
     def with_own_queue(self) -> CudaDevice:
+        self._opened.require()
         other = copy(self)
         with self._device:
             other.stream = self._cuda.Stream(non_blocking=True)
@@ -130,7 +133,8 @@ class CudaDevice:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """This device and its stream are CuPy's current ones."""
+        """This device and its stream are CuPy's current ones. Raises ForkedError where they are another process's."""
+        self._opened.require()
         with self._device, self.stream:
             yield
 
@@ -190,6 +194,7 @@ class CudaDevice:
         nbytes = count * np.dtype(dtype).itemsize
         if not nbytes:
             return None
+        self._opened.require()
         try:
             with self._device:
                 block = np.frombuffer(self._cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
@@ -296,9 +301,10 @@ class CudaDevice:
             except BaseException:
                 self._end_failed_capture()
                 raise
-        device, stream = self._device, self.stream
+        device, stream, require = self._device, self.stream, self._opened.require
 
         def replay() -> None:
+            require()
             with device:
                 graph.launch(stream)
 
@@ -309,6 +315,7 @@ class CudaDevice:
             self.stream.end_capture()
 
     def synchronize(self) -> None:
+        self._opened.require()
         with self._device:
             self.stream.synchronize()
 

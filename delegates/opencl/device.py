@@ -25,6 +25,7 @@ from tflgpu.delegates.opencl import capabilities, icd
 from tflgpu.delegates.opencl.pocl import name_the_cpu, never_release
 from tflgpu.delegates.opencl.process_end import awaited, synchronized_at_end
 from tflgpu.delegation.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
+from tflgpu.delegation.forks import Opened
 from tflgpu.memory import aligned_zeros
 from tflgpu.model.graph import Array
 from tflgpu.runtime.threads import locked
@@ -82,6 +83,11 @@ def find_device(wanted: str) -> cl.Device:
 
 
 _finding = threading.Lock()
+if hasattr(os, "register_at_fork"):  # the child's copy would stay locked if another thread held it
+    os.register_at_fork(before=_finding.acquire, after_in_parent=_finding.release, after_in_child=_finding.release)
+
+_runtimes: dict[int, Opened] = {}
+"""What has been asked for its devices, by the address of its platform: its threads may run from then on."""
 
 
 def _platforms() -> list[cl.Platform]:
@@ -95,9 +101,10 @@ def _platforms() -> list[cl.Platform]:
 
 
 def _devices(platforms: Sequence[cl.Platform]) -> list[cl.Device]:
-    """The devices of these platforms, in the order of `find_device`."""
+    """The devices of these platforms, in the order of find_device. Raises ForkedError for one of another process."""
     devices = []
     for platform in platforms:
+        _runtimes.setdefault(platform.int_ptr, Opened(f"the OpenCL runtime {platform.name.strip()}")).require()
         try:
             devices += platform.get_devices()
         except cl.Error:  # a driver without its device
@@ -166,6 +173,7 @@ class OpenClDevice:
         self, device: cl.Device, cache: ProgramCache = NOWHERE, profile: bool = False, precision: str = "fp32"
     ):
         self.name = describe(device)
+        self._opened = Opened(self.name)
         name_the_cpu(device.int_ptr, device.version)
         self.limits = replace(limits_of(device), precision=precision)
         if profile:  # which times launches
@@ -195,6 +203,7 @@ class OpenClDevice:
             self._events.clear()
 
     def with_own_queue(self) -> OpenClDevice:
+        self._opened.require()
         other = copy(self)
         other.queue, other._idle = other._new_queue(), True
         return other
@@ -205,6 +214,7 @@ class OpenClDevice:
         return cl.CommandQueue(self._context, **flags)
 
     def allocate(self, nbytes: int) -> cl.Buffer:
+        self._opened.require()
         try:
             return cl.Buffer(self._context, cl.mem_flags.READ_WRITE, nbytes)
         except cl.Error as error:
@@ -212,12 +222,14 @@ class OpenClDevice:
 
     def exchange(self, nbytes: int) -> cl.Buffer:
         """A buffer that is copied to and from, and of which there are no slices."""
+        self._opened.require()
         return SharedBuffer(self._context, nbytes) if self._shares else self.allocate(nbytes)
 
     def slice(self, buffer: cl.Buffer, offset: int, nbytes: int) -> cl.Buffer:
         return buffer.get_sub_region(offset, nbytes)
 
     def upload(self, buffer: cl.Buffer, host: Array) -> None:
+        self._opened.require()
         if isinstance(buffer, SharedBuffer):
             self._wait()
             np.copyto(buffer.like(host), host)
@@ -225,6 +237,7 @@ class OpenClDevice:
             copy_and_wait(self.queue, buffer, np.ascontiguousarray(host))
 
     def download(self, buffer: cl.Buffer, host: Array) -> None:
+        self._opened.require()
         if isinstance(buffer, SharedBuffer):
             self._wait()
             np.copyto(host, buffer.like(host))
@@ -232,6 +245,7 @@ class OpenClDevice:
             copy_and_wait(self.queue, host, buffer)
 
     def kernel(self, text: str, name: str) -> cl.Kernel:
+        self._opened.require()
         try:
             return self._kernel(text, name)
         except (BuildError, cl.Error) as error:
@@ -274,8 +288,10 @@ class OpenClDevice:
     def sequence(self, calls: Sequence[Call]) -> Call:
         # The device begins with the first launches while the others are still being queued.
         start, rest, flush = tuple(calls[:EARLY]), tuple(calls[EARLY:]), self.queue.flush
+        require = self._opened.require
 
         def run() -> None:
+            require()
             for call in start:
                 call()
             flush()
@@ -287,6 +303,7 @@ class OpenClDevice:
 
     def times(self) -> dict[str, tuple[int, float]]:
         """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
+        self._opened.require()
         for name, event in self._events:
             wait_for(event)
             runs, ms = self._times.get(name, (0, 0.0))
@@ -295,6 +312,7 @@ class OpenClDevice:
         return dict(self._times)
 
     def synchronize(self) -> None:
+        self._opened.require()
         finish(self.queue)
 
     def _wait(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tflgpu.delegation.forks import ForkedError
 from tflgpu.model.graph import Node
 
 if TYPE_CHECKING:
@@ -93,8 +94,9 @@ class Delegate(Protocol):
 def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Delegate:
     """A delegate by name ("opencl", "cuda", an installed entry point), or a native library by its path or its name.
 
-    Raises OSError where there is none of that name, ValueError for an option that it does not know or cannot use,
-    or where it cannot be created.
+    Ours and native ones can be pickled, as what was asked for here, and are loaded anew where they are unpickled.
+    Raises OSError where there is none of that name, ValueError for an option that it does not know or cannot use, or
+    where it cannot be created, ForkedError where its runtime was opened before this process was forked.
     """
     name, options = os.fspath(library), dict(options or {})
     found = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
@@ -104,8 +106,19 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
         load = _built_in(name)
     else:
         path = _opened(name)
-        return _created(name, lambda: named(NATIVE)(path, options))
-    return _created(name, lambda: load(options))
+        return _created(path, options, lambda: named(NATIVE)(path, options))
+    return _created(name, options, lambda: load(options))
+
+
+LoadedAs = tuple[str, Mapping[str, Any]]
+"""What load_delegate was called with."""
+
+
+def load_again(delegate: Any) -> tuple[Callable[..., Delegate], LoadedAs]:
+    """What pickle keeps of a delegate. Raises TypeError where it was made otherwise than by load_delegate."""
+    if delegate.loaded_as is None:
+        raise TypeError(f"cannot pickle or copy {delegate!r}: it was not made by load_delegate")
+    return load_delegate, delegate.loaded_as
 
 
 def _opened(name: str) -> str:
@@ -158,13 +171,15 @@ def named(where: str) -> Callable[..., Any]:
     return loaded
 
 
-def _created(name: str, make: Callable[[], Any]) -> Delegate:
+def _created(name: str, options: Mapping[str, Any], make: Callable[[], Any]) -> Delegate:
     try:
         delegate: Delegate = make()
-    except (OSError, ValueError):
+    except (OSError, ValueError, ForkedError):
         raise
     except Exception as error:
         raise ValueError(f"Failed to load delegate from {name}\n{error}") from error
+    if hasattr(delegate, "loaded_as"):
+        delegate.loaded_as = name, options
     return delegate
 
 

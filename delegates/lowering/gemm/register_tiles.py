@@ -128,7 +128,7 @@ def _conv_tiles(f: Filtering, limits: DeviceLimits, tile: tuple[int, int, int]) 
     defines |= {"IN_ORDER": 1} if finish.in_order else {}
     defines |= {"ALONE": 1} if limits.cpu else {}
     defines |= {} if limits.cpu and depth * panels * nr > FEW_WEIGHTS else {"CHANNELS_FIRST": 1}
-    if over.pointwise(h, w):
+    if over.pointwise(*f.image[1:3]):
         defines["POINTWISE"] = 1
     elif limits.cpu and c <= 4 and depth <= 100:
         defines |= {"FIXED": 1, "KH": over.kh, "KW": over.kw, "C": c, "STRIDE_W": over.sw}

@@ -40,7 +40,7 @@ from abi_case import CORPUS, Case, Outcome, load, records, run, same_bits, wrong
 from static_model import static_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from xnnpack import XnnPack, library
+from abi.xnnpack import XnnPack, library
 
 BAD = ("refused", "differs", "crash", "time-out")
 Made = Callable[[Case], tuple[Any, Any]]

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cuda"))
 from nvrtc import ARCHITECTURES, Compiled, Nvrtc
 from test_kernels import variants
 

@@ -49,7 +49,7 @@ failed=0
 # run SECONDS COMMAND: what takes longer is stopped, and has failed.
 run() { timeout "$1" "${@:2}" || { echo "FAILED ($?): ${*:2}"; failed=1; }; }
 pytest=("$python" -m pytest -q -c "$root/pyproject.toml" --rootdir "$root" -p no:cacheprovider)
-suite=("$root/tests/test_cuda.py" "$root/tests/test_cuda_gpu.py" "$root/tests/test_cuda_calls.py" "$root/tests/test_patterns.py")
+suite=("$root/tests/cuda/test_cuda.py" "$root/tests/cuda/test_cuda_gpu.py" "$root/tests/cuda/test_cuda_calls.py" "$root/tests/fusion/test_patterns.py")
 only=()
 [ -z "$dry" ] || only=(-k "softmax or float or replayed or replays or remembered")
 # Most of the time goes into compiling, which several processes do at once where pytest-xdist is there.
@@ -60,7 +60,7 @@ run 130 "${pytest[@]}" "${suite[@]}" "${only[@]}"
 
 if [ -z "$dry" ]; then
     # What is made only here first: a loop that blocks share, attention and rows of more than one operator.
-    checked=("$root/tests/test_cuda_gpu.py" "$root/tests/test_patterns.py" "$root/tests/test_cuda.py")
+    checked=("$root/tests/cuda/test_cuda_gpu.py" "$root/tests/fusion/test_patterns.py" "$root/tests/cuda/test_cuda.py")
     if command -v compute-sanitizer > /dev/null; then
         for tool in memcheck racecheck; do
             step "compute-sanitizer $tool, as far as it comes in its time"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs tests/test_neighbours.py in an environment with TensorFlow, PyTorch, OpenVINO, ONNX Runtime, JAX and Numba, and
+# Runs tests/opencl/test_neighbours.py in an environment with TensorFlow, PyTorch, OpenVINO, ONNX Runtime, JAX and Numba, and
 # with Debian's PoCL, which is unpacked and not installed. Usage: ci/neighbours.sh [FOLDER], where all of it is kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,4 +16,4 @@ if command -v apt-get >/dev/null && [ ! -d "$folder/pocl" ]; then
     for package in "$folder"/debs/*.deb; do dpkg --extract "$package" "$folder/pocl"; done
 fi
 [ -d "$folder/pocl" ] && export TFLGPU_DEBIAN_POCL="$folder/pocl"
-"$folder/venv/bin/python" -m pytest --numprocesses 0 -rs tests/test_neighbours.py
+"$folder/venv/bin/python" -m pytest --numprocesses 0 -rs tests/opencl/test_neighbours.py

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from abi.guests import INSTALLED, INTERPRETERS, google_interpreter
 from devices import DEVICES, TestedDevice, open_device
-from guests import INSTALLED, INTERPRETERS, google_interpreter
 
 
 @pytest.fixture(params=INSTALLED or list(INTERPRETERS))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from delegate_cases import f, i32, q, t
 from flatbuffers import flexbuffers
+from ops.custom.test_detection import post_process, spec, suppression
 from oracle import one_op
-from test_detection import post_process, spec, suppression
 
 Model = tuple[bytes, list[Any]]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from control_flow.test_loops import FLOATS, dense, filling, loop, nested
 from delegate_cases import Case, constant, f, i32, q, t
+from ops.indexing.test_stablehlo_indexing import scatter_model
 from team_models import network
-from test_loops import FLOATS, dense, filling, loop, nested
-from test_stablehlo_indexing import scatter_model
 
 from tflgpu.model.builder import ModelBuilder
 from tflgpu.model.graph import Array

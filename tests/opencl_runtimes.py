@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import TESTS
 
 OCLGRIND_LIBRARY = "oclgrind/liboclgrind-rt-icd.so"
 
@@ -44,6 +45,7 @@ def require_intel() -> str:
 def under_oclgrind(script: Path, log: Path, timeout: float) -> subprocess.CompletedProcess[str]:
     """Runs a Python script whose only OpenCL platform, but PoCL, is Oclgrind with all its checks; it writes to log."""
     environment = os.environ | {
+        "PYTHONPATH": str(TESTS),  # for what test files share
         "OCL_ICD_VENDORS": str(require_oclgrind()),
         "OCLGRIND_LOG": str(log),
         "OCLGRIND_DATA_RACES": "1",

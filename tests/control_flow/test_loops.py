@@ -1,0 +1,246 @@
+"""WHILE and IF that a delegate takes with their graphs, beside the CPU executor; and loops that fill a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from loop_models import NONE, Variables, counted, loop
+from lowering.test_delegates_more import cuda, opencl
+from megakernel.test_sequence import cuda_in_blocks, intel
+from oracle import assert_same, litert, tflgpu_run
+
+import tflgpu
+from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.loader import load
+from tflgpu.runtime.list_writes import with_list_writes
+
+
+@pytest.fixture(scope="module", params=[intel, cuda, cuda_in_blocks], ids=lambda make: make.__name__)
+def delegate(request: pytest.FixtureRequest) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        yield request.param(patch) if request.param is cuda_in_blocks else request.param()
+
+
+def swap(g: Any, v: list[Any]) -> Sequence[Any]:
+    """(a, b) -> (b, a); c stays."""
+    return counted(g, v[0]), v[2], v[1], v[3]
+
+
+def rotate_and_add(g: Any, v: list[Any]) -> Sequence[Any]:
+    """(a, b, c) -> (b, c, a + b)."""
+    total = g.tensor("total", v[1].type if hasattr(v[1], "type") else "FLOAT32", [3, 7])
+    g.node("ADD", [v[1], v[2]], [total], **NONE)
+    return counted(g, v[0]), v[2], v[3], total
+
+
+def twice_the_same(g: Any, v: list[Any]) -> Sequence[Any]:
+    """(a, b) -> (-a, -a), and c a constant."""
+    out = g.tensor("negative", "FLOAT32", [3, 7])
+    g.node("NEG", [v[1]], [out])
+    return counted(g, v[0]), out, out, g.constant("three", np.full((3, 7), 3, np.float32))
+
+
+def dense(g: Any, v: list[Any]) -> Sequence[Any]:
+    """h = tanh(W h + x), by floats; s = sums of softmax(h)."""
+    rng = np.random.default_rng(3)
+    z, h, soft, s = (g.tensor(name, "FLOAT32", [3, 7]) for name in ("z", "h", "soft", "s"))
+    weights = g.constant("w", (rng.normal(size=(7, 7)) * 0.5).astype(np.float32))
+    g.node("FULLY_CONNECTED", [v[1], weights, g.constant("bias", rng.normal(size=7).astype(np.float32))], [z], **NONE)
+    g.node("TANH", [z], [h])
+    g.node("SOFTMAX", [h], [soft], beta=1.0)
+    g.node("ADD", [v[2], soft], [s], **NONE)
+    return counted(g, v[0]), h, s, v[3]
+
+
+FLOATS: Variables = [("INT32", []), *[("FLOAT32", [3, 7])] * 3]
+INTEGERS: Variables = [("INT32", []), *[("INT32", [3, 7])] * 3]
+
+
+def values(variables: Variables, start: int, seed: int = 1) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    made = [rng.integers(-9, 9, shape) if kind == "INT32" else rng.normal(size=shape) for kind, shape in variables[1:]]
+    kinds = [np.int32 if kind == "INT32" else np.float32 for kind, _ in variables[1:]]
+    return [np.int32(start), *(a.astype(k) for a, k in zip(made, kinds, strict=True))]
+
+
+@pytest.mark.parametrize("start", [0, 4, 5, 9])
+@pytest.mark.parametrize("body", [swap, rotate_and_add, twice_the_same, dense], ids=lambda body: body.__name__)
+def test_a_loop_runs_on_the_device_as_on_the_cpu(body: Any, start: int, delegate: Any) -> None:
+    model, inputs = loop(FLOATS, body), values(FLOATS, start)
+    want = tflgpu_run(model, inputs)
+    assert_same(tflgpu_run(model, inputs, [delegate]), want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loop_over_integers_equals_litert(delegate: Any) -> None:
+    def body(g: Any, v: list[Any]) -> Sequence[Any]:
+        total = g.tensor("total", "INT32", [3, 7])
+        g.node("ADD", [v[1], v[2]], [total], **NONE)
+        return counted(g, v[0]), v[2], v[3], total
+
+    model, inputs = loop(INTEGERS, body), values(INTEGERS, 0)
+    assert_same(tflgpu_run(model, inputs, [delegate]), litert(model, inputs))
+
+
+def nested(limit: int = 4) -> bytes:
+    """WHILE i < limit: j = 0; WHILE j < i: x += 1, j += 1; an IF negates x where j is above 2."""
+    m = ModelBuilder()
+    main, cond, body, inner_cond, inner, then, other = (
+        m.graph(n) for n in ("main", "cond", "body", "inner_cond", "inner", "then", "other")
+    )
+    ports = (("INT32", []), ("FLOAT32", [5]))
+    first = [main.input(f"x{k}", *port) for k, port in enumerate(ports)]
+    last = [main.tensor(f"y{k}", *port) for k, port in enumerate(ports)]
+    main.node("WHILE", first, last, cond_subgraph_index=cond.index, body_subgraph_index=body.index)
+    main.outputs(*last)
+    i, _ = (cond.input(f"c{k}", *port) for k, port in enumerate(ports))
+    go = cond.tensor("go", "BOOL", [])
+    cond.node("LESS", [i, cond.constant("limit", np.int32(limit))], [go])
+    cond.outputs(go)
+
+    i, x = (body.input(f"b{k}", *port) for k, port in enumerate(ports))
+    j, top, grown, out = (
+        body.tensor(*t) for t in (("j", *ports[0]), ("top", *ports[0]), ("grown", *ports[1]), ("out", *ports[1]))
+    )
+    zero = body.tensor("zero", "INT32", [])
+    body.node("SUB", [i, i], [zero], **NONE)
+    options = {"cond_subgraph_index": inner_cond.index, "body_subgraph_index": inner.index}
+    body.node("WHILE", [zero, i, x], [j, top, grown], **options)
+    late = body.tensor("late", "BOOL", [])
+    body.node("GREATER", [j, body.constant("two", np.int32(2))], [late])
+    body.node("IF", [late, grown], [out], then_subgraph_index=then.index, else_subgraph_index=other.index)
+    body.outputs(counted(body, i), out)
+
+    ports = (("INT32", []), ("INT32", []), ("FLOAT32", [5]))
+    j, top, _ = (inner_cond.input(f"d{k}", *port) for k, port in enumerate(ports))
+    more = inner_cond.tensor("more", "BOOL", [])
+    inner_cond.node("LESS", [j, top], [more])
+    inner_cond.outputs(more)
+    j, top, x = (inner.input(f"e{k}", *port) for k, port in enumerate(ports))
+    sum_ = inner.tensor("sum", "FLOAT32", [5])
+    inner.node("ADD", [x, inner.constant("half", np.float32(0.5))], [sum_], **NONE)
+    inner.outputs(counted(inner, j), top, sum_)
+    for g, op in ((then, "NEG"), (other, "ABS")):
+        taken, made = g.input("x", "FLOAT32", [5]), g.tensor("made", "FLOAT32", [5])
+        g.node(op, [taken], [made])
+        g.outputs(made)
+    return m.build()
+
+
+@pytest.mark.parametrize("start", [0, 3, 7])
+def test_loops_in_loops_and_branches_in_them(start: int, delegate: Any) -> None:
+    inputs = [np.int32(start), np.linspace(-1, 1, 5, dtype=np.float32)]
+    want = tflgpu_run(nested(), inputs)
+    assert_same(want, litert(nested(), inputs))
+    assert_same(tflgpu_run(nested(), inputs, [delegate]), want)
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_branch_alone_is_taken_whole(yes: bool, delegate: Any) -> None:
+    m = ModelBuilder()
+    main, then, other = (m.graph(name) for name in ("main", "then", "other"))
+    condition, x = main.input("condition", "BOOL", [1]), main.input("x", "FLOAT32", [33])
+    out = main.tensor("out", "FLOAT32", [33])
+    main.node("IF", [condition, x], [out], then_subgraph_index=then.index, else_subgraph_index=other.index)
+    main.outputs(out)
+    for g, op in ((then, "NEG"), (other, "EXP")):
+        taken, made = g.input("x", "FLOAT32", [33]), g.tensor("made", "FLOAT32", [33])
+        g.node(op, [taken], [made])
+        g.outputs(made)
+    inputs = [np.array([yes]), np.linspace(-1, 1, 33, dtype=np.float32)]
+    assert_same(tflgpu_run(m.build(), inputs, [delegate]), tflgpu_run(m.build(), inputs), rtol=2e-6)
+
+
+def filling(start: int = 0, limit: int = 6, step: int = 1, rows: int = 6) -> bytes:
+    """row i of a list = x + i, for i from start below the limit, as TensorFlow's converter writes it."""
+    kinds = [("INT32", []), ("FLOAT32", [rows, 2, 3]), ("FLOAT32", [2, 3])]
+
+    def body(g: Any, v: list[Any]) -> Sequence[Any]:
+        i, x, row = v
+        after, real = counted(g, i), g.tensor("real", "FLOAT32", [])
+        g.node("CAST", [i], [real], in_data_type="INT32", out_data_type="FLOAT32")
+        total, item = g.tensor("total", "FLOAT32", [2, 3]), g.tensor("item", "FLOAT32", [1, 2, 3])
+        g.node("ADD", [row, real], [total], **NONE)
+        one = g.constant("1", np.array([1], np.int32))
+        ends = []
+        for name, place, rest in (("size", i, -1), ("begin", after, 0)):
+            flat, vector = g.tensor(f"{name} flat", "INT32", [1]), g.tensor(name, "INT32", [3])
+            g.node("RESHAPE", [place, one], [flat])
+            others = g.constant(f"{name} rest", np.full(2, rest, np.int32))
+            g.node("CONCATENATION", [flat, others], [vector], axis=0, **NONE)
+            ends.append(vector)
+        before, behind = g.tensor("before", "FLOAT32", [1, 2, 3]), g.tensor("behind", "FLOAT32", [1, 2, 3])
+        g.node("SLICE", [x, g.constant("zeros", np.zeros(3, np.int32)), ends[0]], [before])
+        g.node("SLICE", [x, ends[1], g.constant("all", np.full(3, -1, np.int32))], [behind])
+        g.node("RESHAPE", [total, g.constant("shape", np.array([1, 2, 3], np.int32))], [item])
+        out = g.tensor("out", "FLOAT32", [rows, 2, 3])
+        g.node("CONCATENATION", [before, item, behind], [out], axis=0, **NONE)
+        return after, out, row
+
+    return loop(kinds, body, limit, constants=[np.int32(start), np.zeros((rows, 2, 3), np.float32)])
+
+
+ROW = [np.arange(6, dtype=np.float32).reshape(2, 3)]
+
+
+@pytest.mark.parametrize("start, limit", [(0, 6), (2, 5), (6, 6), (0, 3)])
+def test_a_loop_that_fills_a_list_is_proved_to_keep_its_shape(start: int, limit: int, delegate: Any) -> None:
+    model = filling(start, limit)
+    written = with_list_writes(load(path=None, content=model)).graphs[2]
+    assert "DYNAMIC_UPDATE_SLICE" in [n.op for n in written.nodes] and "SLICE" not in [n.op for n in written.nodes]
+    rows = np.zeros((6, 2, 3), np.float32)
+    rows[start:limit] = ROW[0] + np.arange(start, limit, dtype=np.float32).reshape(-1, 1, 1)
+    want = [np.int32(limit), rows, *ROW]
+    assert_same(tflgpu_run(model, ROW), want)
+    assert_same(tflgpu_run(model, ROW, [delegate]), want)
+
+
+@pytest.mark.parametrize("start, limit", [(-1, 3), (0, 7)])
+def test_a_list_that_may_grow_is_left_as_it_is(start: int, limit: int) -> None:
+    loaded = load(path=None, content=filling(start, limit))
+    assert [n.op for n in with_list_writes(loaded).graphs[2].nodes] == [n.op for n in loaded.graphs[2].nodes]
+
+
+def test_pocl_leaves_loops_to_the_host() -> None:
+    delegate = opencl()
+    if not delegate.device.limits.inner_barriers:
+        with pytest.raises(RuntimeError, match="a loop that ends by a test"):
+            tflgpu_run(nested(), [np.int32(0), np.zeros(5, np.float32)], [delegate])
+
+
+def test_the_report_says_which_graphs_run_with_a_node(delegate: Any) -> None:
+    interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense), experimental_delegates=[delegate])
+    interpreter.allocate_tensors()
+    report = interpreter.delegation_report()
+    assert "1 nodes delegated out of 1 with 1 partition" in report
+    assert f"node 0 WHILE runs on {delegate.name} with its graphs 1, 2" in report
+
+
+def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tflgpu.delegates.lowering.recurrent import sequence
+    from tflgpu.delegation.delegate import Unsupported
+
+    monkeypatch.setattr(sequence, "SMALL_STEP", 100)
+    monkeypatch.setattr(sequence, "SMALL_STEP_OF_A_GPU", 1)
+    interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
+    interpreter.allocate_tensors()
+    (part,) = interpreter._graphs[0].parts
+    with pytest.raises(Unsupported, match="a turn of [0-9,]+ operations"):
+        delegate.attach(interpreter._model, 1).check(part.nodes[0])
+
+
+def test_a_turn_of_more_launches_than_compilers_stand_stays_with_the_host(
+    delegate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tflgpu.delegates.control_flow import control
+    from tflgpu.delegation.delegate import Unsupported
+
+    most = "MOST_BARRIERS" if delegate.device.limits.cpu else "MOST_LAUNCHES"
+    monkeypatch.setattr(control, most, 2)
+    interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
+    interpreter.allocate_tensors()
+    (part,) = interpreter._graphs[0].parts
+    with pytest.raises(Unsupported, match="a turn of [0-9]+ launches, where 2 are the most"):
+        delegate.attach(interpreter._model, 1).check(part.nodes[0])

@@ -1,0 +1,68 @@
+"""A launch calls its arguments what the kernel calls its parameters, in the kernel's order."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda.test_kernels import launches
+from cuda_cases import FAST_CASES, SOFTMAX_CASES
+from delegate_cases import CASES
+from more_delegate_cases import MORE_CASES
+from opencl_cases import KERNEL_CASES
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.emulator.programs import compiler
+from tflgpu.delegates.launch import Dialect, Launch, Ref, Turn, source
+from tflgpu.delegation.delegate import Unsupported
+
+CUDA = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh", types="types.cuh")
+OPENCL = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh", "types.clh")
+
+
+def parameters(launch: Launch, dialect: Dialect) -> list[tuple[str, bool]]:
+    """The names of the kernel's parameters, and whether it may write through each."""
+    text = re.sub(r"^#include <.*$", "", source(launch, dialect), flags=re.M)
+    version = ["-D__OPENCL_VERSION__=120"] if dialect is OPENCL else []
+    command = [compiler(), "-E", "-P", "-x", "c++", *version, "-"]
+    plain = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    begins = [found.end() for found in re.finditer(rf"\b{launch.name}\(", plain) if "void" in plain[: found.start()]]
+    listed = plain[begins[-1] :]
+    listed = listed[: re.search(r"\)\s*\{", listed).start()]  # type: ignore[union-attr]
+    return [(re.findall(r"\w+", one)[-1], "*" in one and "const" not in one) for one in listed.split(",")]
+
+
+def kinds(cases: Any, limits: DeviceLimits) -> dict[str, Launch]:
+    """One launch for each kernel, set of macros and set of arguments."""
+    made = (launch for case in cases for launch in launches(case.model(), limits))
+    return {f"{one.kernel} {' '.join(sorted(one.defines))} {len(one.arguments)}": one for one in made}
+
+
+GPU = replace(DeviceLimits(units=132), warps=True, chains=True, tensor_cores=True, library=True)
+CPU = DeviceLimits(cpu=True, vector=16, units=4, tiles=True, dot=True, chains=True)
+EVERY = [
+    *(pytest.param(CUDA, one, id=f"cuda {k}") for k, one in kinds((*FAST_CASES, *SOFTMAX_CASES), GPU).items()),
+    *(pytest.param(OPENCL, one, id=f"opencl {k}") for k, one in kinds((*CASES, *MORE_CASES), DeviceLimits()).items()),
+    *(pytest.param(OPENCL, one, id=f"cpu {k}") for k, one in kinds(KERNEL_CASES, CPU).items()),
+]
+
+
+@pytest.mark.parametrize(("dialect", "launch"), EVERY)
+def test_arguments_are_called_as_the_kernels_parameters(dialect: Dialect, launch: Launch) -> None:
+    written = {*launch.outputs, "fault", "counters"}
+    assert parameters(launch, dialect) == [(name, name in written) for name in launch.arguments]
+
+
+def test_a_size_that_no_int32_holds_is_no_launch() -> None:
+    with pytest.raises(Unsupported, match="a size n of 2147483648"):
+        Launch("movement.move", (1,), sizes={"n": 1 << 31})
+
+
+def test_arguments_come_in_the_order_of_the_kinds_whatever_order_they_are_given_in() -> None:
+    launch = Launch("a.b", (1,), scalars={"s": np.float32(2)}, sizes={"n": 3, "t": Turn(0, 1)}, outputs={"y": Ref(1)})
+    assert list(replace(launch, inputs={"x": Ref(0)}).arguments) == ["x", "y", "n", "t", "s"]
+    assert launch.arguments["n"].dtype == np.int32  # type: ignore[union-attr]

@@ -1,0 +1,230 @@
+"""Launches that run as one: a sequence gives what its launches give one by one, on every runtime."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from lowering.test_delegates_more import RECURRENT, cuda
+from opencl_runtimes import require_intel
+from oracle import assert_same, tflgpu_run
+from recurrent_models import answers
+
+import tflgpu
+from tflgpu.delegates import compilation
+from tflgpu.delegates.launch import Launch, Loop, Ref
+from tflgpu.delegates.lowering.recurrent import sequence
+from tflgpu.delegates.megakernel import barrier_kernel
+from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, composed, fits, in_sequences, literal
+from tflgpu.delegates.megakernel.preprocess import active_lines
+from tflgpu.delegation.delegate import Limits
+from tflgpu.model.builder import ModelBuilder
+
+TEXT = """a
+#if defined(X) && !defined(Y)
+b
+#elif Y > 1
+#define Z 2
+c \\
+    d
+#if Z == 2
+e
+#endif
+#else
+f
+#endif
+g"""
+
+
+@pytest.mark.parametrize(
+    "defines, lines",
+    [
+        ({"X": ""}, "a b g"),
+        ({"X": "", "Y": 1}, "a f g"),
+        ({"Y": 2}, "a #define Z 2 c d e g"),
+        ({}, "a f g"),
+        ({"X(v)": "v"}, "a b g"),
+    ],
+)
+def test_lines_whose_conditions_hold_stay(defines: dict[str, Any], lines: str) -> None:
+    assert " ".join(active_lines(TEXT, defines)) == lines
+
+
+def test_a_condition_that_is_not_understood_is_an_error() -> None:
+    with pytest.raises(ValueError, match="X \\+ 1"):
+        active_lines("#if X + 1\n#endif", {})
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (np.int32(-5), "(-5)"),
+        (np.int32(-(2**31)), "(-2147483647 - 1)"),
+        (np.float32(0.1), "(0x1.99999a0000000p-4f)"),
+        (np.float32(-np.inf), "(-INFINITY)"),
+        (np.int64(-(2**40)), "((i64)((u64)4294967040u << 32 | 0u))"),
+        (np.float64(0.5), "(0x1.0000000000000p-1)"),
+    ],
+)
+def test_scalars_are_literals(value: Any, text: str) -> None:
+    assert literal(value) == text
+
+
+def intel() -> Any:
+    device = require_intel()
+    from guarded_device import GuardedDevice
+
+    from tflgpu.delegates.gpu import GpuDelegate
+
+    guarded = GuardedDevice(device)
+    guarded.limits = replace(guarded.limits, teams=False)  # which would take what becomes a sequence else
+    return GpuDelegate("opencl", guarded, Limits(require_full=True))
+
+
+def cuda_in_blocks(patch: pytest.MonkeyPatch) -> Any:
+    """The emulator, with every sequence shared by three blocks."""
+    delegate = cuda()
+    delegate.device.limits = replace(delegate.device.limits, blocks=3)
+    patch.setattr(barrier_kernel, "_most_work", lambda steps: 1 << 30)
+    return delegate
+
+
+@pytest.fixture(scope="module", params=[intel, cuda, cuda_in_blocks], ids=lambda make: make.__name__)
+def delegate(request: pytest.FixtureRequest) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        yield request.param(patch) if request.param is cuda_in_blocks else request.param()
+
+
+@pytest.mark.parametrize("name", ["LSTM float, everything", "LSTM hybrid", "LSTM int8, layer norm", "RNN hybrid"])
+def test_a_loop_over_time_gives_what_its_launches_give(
+    name: str, delegate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, invokes = RECURRENT[name]
+    looped = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
+    monkeypatch.setattr(sequence, "SMALL_STEP", -1)
+    monkeypatch.setattr(sequence, "SMALL_STEP_OF_A_GPU", -1)
+    unrolled = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
+    assert_same(looped, unrolled, rtol=1e-6, atol=1e-6)
+
+
+def small_graph(seed: int) -> tuple[bytes, Any]:
+    """Some dozen operators on small tensors, each reading one or two that are there already; all are outputs."""
+    rng = random.Random(seed)
+    m = ModelBuilder()
+    g = m.graph()
+    known = [g.input("x", "FLOAT32", [3, 5]), g.input("y", "FLOAT32", [3, 5])]
+    none = {"fused_activation_function": "NONE"}
+    for k in range(rng.randint(4, 14)):
+        out = g.tensor(f"t{k}", "FLOAT32", [3, 5])
+        a, b = rng.choice(known), rng.choice(known)
+        kind = rng.randrange(7)
+        if kind == 0:
+            g.node(rng.choice(["ADD", "SUB", "MUL"]), [a, b], [out], **none)
+        elif kind == 1:
+            g.node(rng.choice(["TANH", "NEG", "ABS", "LOGISTIC"]), [a], [out])
+        elif kind == 2:
+            g.node("SOFTMAX", [a], [out], beta=1.0)
+        elif kind == 3:
+            sums = g.tensor(f"sums{k}", "FLOAT32", [3, 1])
+            g.node("SUM", [a, g.constant(f"axis{k}", np.array([1], np.int32))], [sums], keep_dims=True)
+            g.node("ADD", [b, sums], [out], **none)
+        elif kind == 4:
+            turned = g.tensor(f"turned{k}", "FLOAT32", [5, 3])
+            g.node("TRANSPOSE", [a, g.constant(f"order{k}", np.array([1, 0], np.int32))], [turned])
+            g.node("RESHAPE", [turned, g.constant(f"shape{k}", np.array([3, 5], np.int32))], [out], new_shape=[3, 5])
+        elif kind == 5:
+            rows = np.array([rng.randrange(3) for _ in range(3)], np.int32)
+            g.node("GATHER", [a, g.constant(f"rows{k}", rows)], [out], axis=0)
+        else:
+            weights = np.random.default_rng(seed + k).normal(size=(5, 5)).astype(np.float32)
+            g.node("BATCH_MATMUL", [a, g.constant(f"w{k}", weights)], [out], adj_x=False, adj_y=False)
+        known.append(out)
+    g.outputs(*known[2:])
+    values = np.random.default_rng(seed)
+    return m.build(), [values.uniform(-1, 1, (3, 5)).astype(np.float32) for _ in range(2)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_small_launches_give_in_a_sequence_what_they_give_one_by_one(
+    seed: int, delegate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs = small_graph(seed)
+    made: list[int] = []
+
+    def small(self: Any, node: Any, launch: Any) -> bool:
+        return 0 not in launch.threads and fits(launch, self.device.dialect, self.device.limits)
+
+    def counting(steps: Any, *rest: Any) -> Any:
+        made.append(len(list(steps[0].launches())))
+        return composed(steps, *rest)
+
+    monkeypatch.setattr(compilation.Compilation, "_small", lambda *given: False)
+    alone = tflgpu_run(model, inputs, [delegate])
+    monkeypatch.setattr(compilation.Compilation, "_small", small)
+    monkeypatch.setattr(compilation, "composed", counting)
+    together = tflgpu_run(model, inputs, [delegate])
+    assert made and max(made) > 1
+    assert_same(together, alone, rtol=1e-5, atol=1e-6)
+    assert_same(together, tflgpu_run(model, inputs), rtol=1e-5, atol=1e-6)
+
+
+def test_a_stage_waits_for_what_it_reads_under_another_name(delegate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "FLOAT32", [3, 40]), g.tensor("y", "FLOAT32", [40, 3])
+    a, b = g.tensor("a", "FLOAT32", [3, 40]), g.tensor("b", "FLOAT32", [40, 3])
+    g.node("SOFTMAX", [x], [a], beta=1.0)
+    g.node("RESHAPE", [a, g.constant("shape", np.array([40, 3], np.int32))], [b], new_shape=[40, 3])
+    g.node("SOFTMAX", [b], [y], beta=1.0)
+    g.outputs(y)
+    made: list[str] = []
+
+    def noting(*given: Any) -> Any:
+        launch = composed(*given)
+        made.extend(launch.texts.values())
+        return launch
+
+    monkeypatch.setattr(compilation.Compilation, "_small", lambda self, node, launch: 0 not in launch.threads)
+    monkeypatch.setattr(compilation, "composed", noting)
+    inputs = [np.linspace(-3, 3, 120, dtype=np.float32).reshape(3, 40)]
+    got = tflgpu_run(m.build(), inputs, [delegate])
+    (text,) = made
+    assert text[text.index("BLOCK sequence") :].count("TOGETHER;") == 2
+    assert_same(got, tflgpu_run(m.build(), inputs), rtol=1e-5, atol=1e-6)
+
+
+def test_stages_that_do_not_touch_one_anothers_memory_share_a_barrier(delegate: Any) -> None:
+    steps = [_negated(x, y) for x, y in _PAIRS]
+    limits, dialect = delegate.device.limits, delegate.device.dialect
+    text = composed([Loop(tuple(steps), 1)], dialect, limits).texts[dialect.suffix]
+    made = text[text.index("BLOCK sequence") :].split("TOGETHER;")
+    assert [part.count("unary_0(") for part in made] == [2, 1, 1, 0]
+
+
+def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) -> None:
+    limits, dialect = delegate.device.limits, delegate.device.dialect
+    ask = _negated(Ref(0), Ref(9))
+    text = composed([Loop((), 0, (ask,), Ref(9))], dialect, limits).texts[dialect.suffix]
+    (inside,) = re.findall(r"turn0\+\+\) \{(.*)\}\n\}", text, re.S)
+    assert re.findall(r"TOGETHER|unary", inside) == ["TOGETHER", "unary", "TOGETHER"]
+
+
+def _negated(x: Ref, y: Ref) -> Launch:
+    defines = {"EXPR": "(-x)", "X_T": "f32", "OUT_T": "f32", "X_AT": "(i)"}
+    return Launch("elementwise.unary", (5,), (64,), {"xs": x}, {"out": y}, {"n": 5}, defines=defines)
+
+
+_PAIRS = [(Ref(0), Ref(1)), (Ref(0), Ref(2)), (Ref(1), Ref(3)), (Ref(4), Ref(1))]
+"""The third reads what the first makes; the fourth writes what the third reads."""
+
+
+def test_a_sequence_has_no_more_barriers_than_compilers_stand() -> None:
+    groups: list[list[Any]] = [[Launch("softmax.softmax", (1,))] for _ in range(6)]
+    groups[3] = [Launch("softmax.softmax", (1,), defines={"LARGE": 1})]
+    in_sequences(groups, lambda group, launch: MOST_BARRIERS + 1 if launch.defines else MOST_BARRIERS // 2)
+    kinds = [type(step).__name__ for group in groups for step in group]
+    assert kinds == ["NoneType", "Loop", "Launch", "Launch", "NoneType", "Loop"]

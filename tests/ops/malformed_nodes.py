@@ -12,10 +12,10 @@ import numpy as np
 from delegate_cases import CASES, f, i32, t
 from lowering.test_delegates_more import RECURRENT
 from more_delegate_cases import MORE_CASES
+from ops.indexing.test_stablehlo_indexing import scatter_model
 from ops.reduction.test_reduce_window import stablehlo
 from oracle import one_op
 from recurrent_models import lstm_tensors, variable
-from test_stablehlo_indexing import scatter_model
 
 from tflgpu.conformance.cases import every
 from tflgpu.model.graph import DTYPES, Graph, Model, Node, Quantization, TensorSpec

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tflgpu.debug import PARTS, say
-from tflgpu.delegation.delegate import Option, count
+from tflgpu.delegation.options import Option, count
 
 MAGIC = b"tflgpu cache, format 1\r\n"
 HEADER = struct.Struct("<24s32sQ32s")

@@ -39,7 +39,8 @@ from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, barriers, 
 from tflgpu.delegates.megakernel.persistent_kernel import Stage, single, team
 from tflgpu.delegates.megakernel.persistent_kernel import fits as room
 from tflgpu.delegation.cost import macs
-from tflgpu.delegation.partitioner import Part, operations
+from tflgpu.delegation.delegate import Partition
+from tflgpu.delegation.partitioner import operations
 from tflgpu.memory import Tensor, arena, exchange
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OpError
@@ -51,7 +52,7 @@ SMALL_LAUNCH = 8192
 class Compilation:
     """One part on its way to being a list of calls."""
 
-    def __init__(self, device: Device, part: Part, tensors: Mapping[int, Tensor]):
+    def __init__(self, device: Device, part: Partition, tensors: Mapping[int, Tensor]):
         self.device = device
         self.tuner: Tuner | None = getattr(device, "tuner", None)
         self.teams = device.limits.teams and device.limits.cpu and self.tuner is None

@@ -16,8 +16,8 @@ from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.megakernel.barrier_kernel import fits
-from tflgpu.delegation.delegate import Limits, LoadedAs, Unsupported, load_again
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
+from tflgpu.delegation.discovery import LoadedAs, load_again
 from tflgpu.memory import Tensor, Variable
 from tflgpu.model.graph import Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.ops.registry import OPS
@@ -28,7 +28,7 @@ class GpuDelegate:
     """Runs parts of graphs on a device."""
 
     keeps_variables = True
-    loaded_as: LoadedAs | None = None
+    loaded_as: LoadedAs = ()
 
     def __init__(self, name: str, device: Device, limits: Limits):
         self.name = name
@@ -57,7 +57,7 @@ class GpuDelegate:
     def _graphs(self) -> Sequence[Graph]:
         return () if self.model is None else self.model.graphs
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The part as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
         device = self.device
         nodes = folded([with_body(node, self._graphs) for node in part.nodes], part.outputs)
@@ -125,13 +125,13 @@ def or_else(run: Call, after_failure: Call) -> Call:
     return step
 
 
-def _written_variables(part: Part) -> set[int]:
+def _written_variables(part: Partition) -> set[int]:
     """The variables that the part's nodes write to."""
     nodes = [node for node in part.nodes if node.op == "ASSIGN_VARIABLE" or ((op := OPS.get(node.op)) and op.variables)]
     return {spec.index for node in nodes for spec in node.inputs if spec is not None and spec.is_variable}
 
 
-def with_variables(part: Part, tensors: Mapping[int, Tensor], step: Call) -> Call:
+def with_variables(part: Partition, tensors: Mapping[int, Tensor], step: Call) -> Call:
     """The step of a part, with what its resource variables ask for: a value before it, and a note of one after it."""
     read, written = dict[int, Variable](), dict[int, Variable]()
     for node in part.nodes:

@@ -38,7 +38,7 @@ def _opencl(device: str, cpu: bool | None = None) -> Any:
 
 def _cuda() -> Any:
     from tflgpu.delegates.emulator.programs import compiler
-    from tflgpu.delegation.delegate import load_delegate
+    from tflgpu.delegation.discovery import load_delegate
 
     try:
         compiler()

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegation.delegate import Limits, Unsupported
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OPS, prepare
@@ -23,7 +22,7 @@ class Elsewhere:
     def __init__(self, nodes: Collection[int], name: str = "elsewhere", **limits: Any):
         self.name, self.nodes = name, set(nodes)
         self.limits = Limits(**{"min_nodes": 1, **limits})
-        self.compiled: list[Part] = []
+        self.compiled: list[Partition] = []
         self.up: list[int] = []
         self.down: list[int] = []
         self._owners: dict[int, int] = {}
@@ -51,7 +50,7 @@ class Elsewhere:
         self.up, self.down = [], []
         return found
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         self.compiled.append(part)
         memory = {index: self._memory(tensor) for index, tensor in tensors.items()}
 

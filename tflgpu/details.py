@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegation.delegate import BORROW, Delegate, named
-from tflgpu.delegation.partitioner import Part
-from tflgpu.model.graph import Model, Shape, TensorSpec
+from tflgpu.delegation.delegate import Delegate, Partition, StandsIn
+from tflgpu.model.graph import Shape, TensorSpec
 from tflgpu.ops.registry import Op
+from tflgpu.optional import offering
 from tflgpu.runtime.executor import GraphRunner
 from tflgpu.values import caller_dtype
 
@@ -90,7 +90,7 @@ def check_resize(graph: GraphRunner, index: int, shape: Shape, strict: bool) -> 
             )
 
 
-def delegated_parts(graph: GraphRunner) -> list[Part]:
+def delegated_parts(graph: GraphRunner) -> list[Partition]:
     """The parts of a graph that run on a delegate, as far as it is prepared."""
     return [part for part in graph.parts if part.owner is not None]
 
@@ -125,28 +125,7 @@ def of_node(graph: GraphRunner, index: int) -> dict[str, Any]:
     }
 
 
-def attached(delegates: Sequence[Any] | None, model: Model, threads: int | None) -> list[Delegate]:
-    """The delegates as they serve this model. Raises TypeError for what is no list, AttributeError for no delegate.
-
-    threads: how many a delegate may use; None leaves that to it.
-    """
-    found: list[Any] = list(delegates or ())
-    for i, delegate in enumerate(found):
-        missing = [name for name in ("name", "limits", "check", "compile") if not hasattr(delegate, name)]
-        if missing:
-            if not hasattr(delegate, "_get_native_delegate_pointer"):
-                raise AttributeError(
-                    f"{type(delegate).__name__!r} object is no delegate: it has no {', '.join(map(repr, missing))} "
-                    "(tflgpu.Delegate) and no '_get_native_delegate_pointer'"
-                )
-            delegate = named(BORROW)(delegate)
-        found[i] = delegate.attach(model, threads or -1) if hasattr(delegate, "attach") else delegate
-    return found
-
-
 def with_stand_ins(ops: Mapping[str, Op], delegates: Sequence[Delegate]) -> Mapping[str, Op]:
     """The operators, and those that only a delegate can run."""
-    only = {
-        name: op for delegate in delegates for name, op in getattr(delegate, "stand_ins", {}).items() if name not in ops
-    }
+    only = {n: op for delegate in offering(delegates, StandsIn) for n, op in delegate.stand_ins.items() if n not in ops}
     return {**ops, **only} if only else ops

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from tflgpu import details
-from tflgpu.delegation.delegate import Delegate
+from tflgpu.delegation.delegate import ClaimsNodes, Delegate, MayRefuseDynamicShapes
+from tflgpu.delegation.discovery import attached
 from tflgpu.delegation.report import delegation_report
 from tflgpu.memory import Loans, Tensor
 from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS, Op, check_operators
+from tflgpu.optional import offering
 from tflgpu.runtime.binding import bound
 from tflgpu.runtime.exclusive import Exclusive
 from tflgpu.runtime.executor import GraphRunner, Session
@@ -92,14 +94,14 @@ class Interpreter:
         self._model = with_list_writes(load(path=model_path or None, content=model_content))
         self._compress_zero_points = experimental_compress_quantization_zero_points
         check_operators(self._model, _ops)
-        self._delegates = details.attached(experimental_delegates, self._model, num_threads)
+        self._delegates = attached(experimental_delegates, self._model, num_threads)
         ops = details.with_stand_ins(_ops, self._delegates)
         self._session = Session(self._model, ops, self._delegates, experimental_preserve_all_tensors, _observe)
         self._graphs = self._session.graphs
         self._loans = Loans()
         threads = 1 if num_threads in (None, 1) else min(num_threads, usable_processors())
         self._exclusive = Exclusive(self._loans, threads)
-        if any(hasattr(delegate, "claim") for delegate in self._delegates):
+        if offering(self._delegates, ClaimsNodes):
             self._apply_delegates()
 
     def _apply_delegates(self) -> None:
@@ -109,7 +111,7 @@ class Interpreter:
         except DelegateError:
             raise
         except RuntimeError:
-            if any(getattr(delegate, "static_only", False) for delegate in self._delegates):
+            if any(delegate.static_only for delegate in offering(self._delegates, MayRefuseDynamicShapes)):
                 raise  # others are asked again when the inputs may have other shapes
 
     def allocate_tensors(self) -> None:

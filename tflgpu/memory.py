@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from tflgpu.model.graph import Array, TensorSpec
+from tflgpu.model.graph import Array, Shape, TensorSpec
+from tflgpu.optional import offering, offers
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector of a CPU."""
@@ -19,7 +21,8 @@ ALIGNMENT = 64
 class Place(Protocol):
     """A device that can hold tensors, other than the host."""
 
-    def allocate(self, nbytes: int) -> Any: ...
+    def allocate(self, nbytes: int) -> Any:
+        """A buffer of uninitialised memory."""
 
     def upload(self, buffer: Any, host: Array) -> None:
         """Copies host into buffer. Returns once host may be changed; the device may still be copying."""
@@ -28,10 +31,23 @@ class Place(Protocol):
         """Copies buffer into host. Returns once host is filled."""
 
 
+class MakesExchangeBuffers(Protocol):
+    """A place that copies some buffers faster than others."""
+
+    def exchange(self, nbytes: int, /) -> Any:
+        """A buffer that it copies fastest to and from the host."""
+
+
+class MakesHostArrays(Protocol):
+    """A delegate or a device that copies some host memory faster than the rest, such as pinned memory."""
+
+    def host_array(self, shape: Shape, dtype: npt.DTypeLike, /) -> Array | None:
+        """Zeroed host memory that it copies fastest; None where any memory will do."""
+
+
 def exchange(place: Place, nbytes: int) -> Any:
-    """A buffer that is copied to and from: a place may have an `exchange` that makes one which is copied fastest."""
-    made: Callable[[int], Any] = getattr(place, "exchange", place.allocate)
-    return made(nbytes)
+    """A buffer that is copied to and from the host."""
+    return place.exchange(nbytes) if offers(place, MakesExchangeBuffers) else place.allocate(nbytes)
 
 
 HOST = "host"
@@ -127,13 +143,12 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> Array:
     return block[start : start + nbytes]
 
 
-def host_array(spec: TensorSpec, delegates: Sequence[Any] = ()) -> Array:
+def host_array(spec: TensorSpec, delegates: Sequence[object] = ()) -> Array:
     """Zeroed host memory for a tensor; for one that may cross to delegates, the memory that one of them copies best."""
     if spec.dtype == object:
         return np.full(spec.shape, b"", object)
-    for delegate in delegates:
-        make = getattr(delegate, "host_array", None)
-        found: Array | None = None if make is None else make(spec.shape, spec.dtype)
+    for delegate in offering(delegates, MakesHostArrays):
+        found = delegate.host_array(spec.shape, spec.dtype)
         if found is not None:
             return found
     return aligned_zeros(nbytes(spec)).view(spec.dtype).reshape(spec.shape)

@@ -13,8 +13,8 @@ import numpy as np
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.guest_graph import GuestGraph, infer_node, over
 from tflgpu.delegates.abi.structs import OK
-from tflgpu.delegation.delegate import Delegate
-from tflgpu.delegation.partitioner import Part, boundary
+from tflgpu.delegation.delegate import Delegate, Partition
+from tflgpu.delegation.partitioner import boundary
 from tflgpu.memory import HOST, Tensor, host_array
 from tflgpu.model.constants import Budget, decode, encode
 from tflgpu.model.graph import BITS, Array, Graph, Node, TensorSpec
@@ -137,7 +137,7 @@ class GuestKernel:
         self._tensors = {i: self._tensor(specs[i]) for i in indices}
         # The library may keep a tensor that nobody reads, which is then no output of the part.
         reads, _ = boundary(graph, nodes)
-        part = Part(delegate, nodes, reads, self._outputs)
+        part = Partition(delegate, nodes, reads, self._outputs)
         self._step = delegate.compile(part, self._tensors)
 
     def _tensor(self, spec: TensorSpec) -> Tensor:

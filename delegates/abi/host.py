@@ -10,9 +10,9 @@ from typing import Any
 from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.native_graph import Kernel, NativeGraph
 from tflgpu.delegates.abi.packed import Packed, is_packed
-from tflgpu.delegation.delegate import Limits, LoadedAs, Unsupported, load_again
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
+from tflgpu.delegation.discovery import LoadedAs, load_again
 from tflgpu.delegation.forks import Opened
-from tflgpu.delegation.partitioner import Part
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Graph, Model, Node, Shape
 from tflgpu.ops.registry import OPS, Op, OpError
@@ -57,7 +57,7 @@ class NativeDelegate:
     """A TfLiteDelegate: destroyed when nobody holds this object, and no interpreter that uses it, any more."""
 
     limits = Limits()
-    loaded_as: LoadedAs | None = None
+    loaded_as: LoadedAs = ()
 
     def __init__(self, pointer: int, name: str, destroy: Callable[[], object]):
         self.name = name
@@ -81,7 +81,7 @@ class NativeDelegate:
         """Raises Unsupported: a native delegate chooses its nodes in `Attached.claim`."""
         raise Unsupported("a native delegate claims its nodes")
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         raise DelegateError(f"{self.name} must be attached to an interpreter first. ")
 
     def _get_native_delegate_pointer(self) -> int:
@@ -142,7 +142,7 @@ class Attached:
         self._claimed.update((group[0], (applied, kernel)) for kernel, group in groups)
         return [group for _, group in groups]
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The part as a call of its kernel, which is prepared here."""
         applied, kernel = self._claimed.pop(part.nodes[0])
         packed = {i: Packed(applied.tensors, tensor) for i, tensor in tensors.items() if is_packed(tensor.spec)}
@@ -162,7 +162,7 @@ class Attached:
 def _step(
     applied: NativeGraph,
     kernel: Kernel,
-    part: Part,
+    part: Partition,
     tensors: Mapping[int, Tensor],
     packed: Mapping[int, Packed],
     require: Callable[[], None],
@@ -196,7 +196,7 @@ def _step(
 
 def _step_with_handles(
     applied: NativeGraph,
-    part: Part,
+    part: Partition,
     tensors: Mapping[int, Tensor],
     packed: Mapping[int, Packed],
     invoke: Callable[[], int],

@@ -8,8 +8,8 @@ from typing import Any
 from tflgpu.delegates.cache import CACHE_OPTIONS, ProgramCache, cache_folder
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.gpu import GpuDelegate
-from tflgpu.delegation.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
 from tflgpu.delegation.forks import Opened
+from tflgpu.delegation.options import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
 
 OPTIONS: Mapping[str, Option] = {
     **LIMIT_OPTIONS,

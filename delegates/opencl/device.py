@@ -24,8 +24,8 @@ from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
 from tflgpu.delegates.opencl import capabilities, icd
 from tflgpu.delegates.opencl.pocl import name_the_cpu, never_release
 from tflgpu.delegates.opencl.process_end import awaited, synchronized_at_end
-from tflgpu.delegation.delegate import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
 from tflgpu.delegation.forks import Opened
+from tflgpu.delegation.options import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
 from tflgpu.memory import aligned_zeros
 from tflgpu.model.graph import Array
 from tflgpu.runtime.threads import locked

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import tflgpu
-from tflgpu.delegation.delegate import Limits, Unsupported
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Node
 
@@ -54,7 +53,7 @@ class Numpy:
 
     def __init__(self, ops: str = "ADD MUL", fails: str = ""):
         self.ops, self.fails = ops.split(), fails
-        self.compiled: list[Part] = []
+        self.compiled: list[Partition] = []
 
     def check(self, node: Node) -> None:
         if self.fails == "check":
@@ -62,7 +61,7 @@ class Numpy:
         if node.op not in self.ops:
             raise Unsupported(f"no kernel for {node.op}")
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         if self.fails == "compile":
             raise RuntimeError("100% of the device's memory is in use")
         self.compiled.append(part)
@@ -105,7 +104,7 @@ class OnDevice(Numpy):
         super().__init__(ops)
         self.device = Device()
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         def run() -> None:
             values = {i: self._view(t, t.read(self.device)) for i, t in tensors.items() if i in part.inputs}
             for node in part.nodes:

@@ -12,8 +12,7 @@ from abi.guests import FUNCTIONS, Numpy, interpreter, parts, result
 from oracle import one_op, tflgpu_run
 
 import tflgpu
-from tflgpu.delegation.delegate import Limits, Unsupported
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
 from tflgpu.memory import Tensor
 from tflgpu.model.builder import ModelBuilder
 from tflgpu.model.graph import Node
@@ -67,7 +66,7 @@ class Ours:
     def check(self, node: Node) -> None:
         pass
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         runtime: Any = SimpleNamespace(state={}, ops=OPS)
         (node,) = part.nodes
         arrays = [None if s is None else tensors[s.index].host if s.data is None else s.data for s in node.inputs]

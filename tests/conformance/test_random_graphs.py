@@ -15,7 +15,7 @@ from elsewhere import Elsewhere
 from random_graphs import Sample, differences, results, sample
 
 import tflgpu
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 
 RANGE = os.environ.get("TFLGPU_RANDOM_GRAPHS", "")
 

@@ -19,7 +19,7 @@ import tflgpu
 from tflgpu.delegates.cuda import cublas
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.emulator.programs import compiler
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")

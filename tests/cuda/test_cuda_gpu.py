@@ -14,7 +14,7 @@ import pytest
 
 import tflgpu
 from tflgpu.delegates.emulator.programs import compiler
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")

@@ -33,7 +33,7 @@ from tflgpu.delegates.fusion.match_patterns import lowered
 from tflgpu.delegates.launch import LIBRARY, SHARED, Launch, Loop, Lowered, launches_of, source
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.megakernel.barrier_kernel import composed
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Partition
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS
 from tflgpu.runtime.executor import Session
@@ -108,7 +108,7 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     return [*(one for way in ways for one in way.sequence if one.stem != LIBRARY), *loops]
 
 
-def groups(part: Part, limits: DeviceLimits) -> Sequence[Lowered]:
+def groups(part: Partition, limits: DeviceLimits) -> Sequence[Lowered]:
     """What each node becomes, patterns of them taken together."""
     kept, plain = part.outputs.__contains__, lowered(part.nodes, limits, part.outputs.__contains__)
     roots = shares(plain)

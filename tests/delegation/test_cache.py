@@ -283,7 +283,7 @@ import os, sys
 sys.path.insert(0, {tests!r})
 import numpy as np
 from oracle import one_op, tflgpu_run
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 spec = {{"type": "FLOAT32", "shape": [3]}}
 options = {{"require_full": 1, "device": {device!r}, **{options!r}}}
 delegate = load_delegate({name!r}, options)
@@ -296,7 +296,7 @@ DEVICES = [("opencl", "pocl"), ("opencl", "intel"), ("cuda", "emulator")]
 
 def running(name: str, device: str, **options: Any) -> str:
     """A program that runs a model on the device, which is there; else the test is skipped."""
-    from tflgpu.delegation.delegate import load_delegate
+    from tflgpu.delegation.discovery import load_delegate
 
     try:
         load_delegate(name, {"device": device, "cache_dir": "none"})

@@ -13,9 +13,10 @@ import pytest
 from oracle import one_op
 
 import tflgpu
-from tflgpu.delegation import delegate as delegates
-from tflgpu.delegation.delegate import LIMIT_OPTIONS, Limits, Unsupported, load_delegate, read_limits, read_options
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation import discovery
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
+from tflgpu.delegation.discovery import load_delegate
+from tflgpu.delegation.options import LIMIT_OPTIONS, read_limits, read_options
 from tflgpu.memory import Tensor
 from tflgpu.model.builder import ModelBuilder
 from tflgpu.model.graph import Node
@@ -31,7 +32,7 @@ class Negator:
         if node.op != "NEG":
             raise Unsupported(f"no kernel for {node.op}")
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         (node,) = part.nodes
         x, y = tensors[node.input(0).index], tensors[node.outputs[0].index]
         return lambda: np.negative(x.read(), out=y.write())
@@ -65,8 +66,8 @@ def test_an_operator_that_the_delegate_refuses_runs_on_the_cpu_and_says_why() ->
 
 
 def test_a_delegate_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("negator", f"{__name__}:load", delegates.ENTRY_POINTS)
-    monkeypatch.setattr(delegates, "entry_points", lambda group: EntryPoints([point]))
+    point = EntryPoint("negator", f"{__name__}:load", discovery.ENTRY_POINTS)
+    monkeypatch.setattr(discovery, "entry_points", lambda group: EntryPoints([point]))
     assert load_delegate("negator").name == "negator"
 
 
@@ -101,7 +102,7 @@ def test_a_bad_value_is_refused_with_the_option_named(key: str, value: str) -> N
 def test_options_may_be_strings() -> None:
     given = {"max_partitions": "2", "require_full": "true", "only_ops": "ADD, MUL", "skip_nodes": "0,4-6"}
     limits = read_limits(read_options("x", given, LIMIT_OPTIONS))
-    assert (limits.max_parts, limits.min_nodes, limits.require_full) == (2, None, True)
+    assert (limits.max_partitions, limits.min_nodes, limits.require_full) == (2, None, True)
     assert limits.only_ops == {"ADD", "MUL"} and limits.skip_nodes == {0, 4, 5, 6}
 
 
@@ -109,7 +110,7 @@ def test_a_delegate_that_cannot_be_created_raises_valueerror(monkeypatch: pytest
     def broken(options: Mapping[str, Any]) -> Any:
         raise RuntimeError("no driver")
 
-    monkeypatch.setattr(delegates, "named", lambda where: broken)
+    monkeypatch.setattr(discovery, "named", lambda where: broken)
     with pytest.raises(ValueError, match="Failed to load delegate from opencl\nno driver"):
         load_delegate("opencl")
 
@@ -127,7 +128,7 @@ def test_what_a_delegate_makes_before_a_dynamic_node_is_read_behind_it() -> None
         def download(self, buffer: Any, host: Any) -> None:
             host.reshape(-1).view(np.uint8)[...] = buffer
 
-        def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
             (node,) = part.nodes
             x, y = tensors[node.input(0).index], tensors[node.outputs[0].index]
 
@@ -164,7 +165,7 @@ def test_what_a_delegate_lacks_is_named() -> None:
     class Empty(Half):
         limits = Limits(min_nodes=1)
 
-        def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> None:
+        def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> None:
             pass
 
     data = one_op("NEG", [{"type": "FLOAT32", "shape": [3]}], [{"type": "FLOAT32", "shape": [3]}])

@@ -15,7 +15,7 @@ from delegate_cases import CASES
 from oracle import assert_same, tflgpu_run
 
 import tflgpu
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")
@@ -204,7 +204,7 @@ sys.path.insert(0, {str(TESTS)!r})
 import pyopencl as cl
 from delegate_cases import CASES
 from oracle import tflgpu_run
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 built = 0
 class Program(cl.Program):
     def __init__(self, context, *rest):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tflgpu.delegation.delegate import Limits, Unsupported
-from tflgpu.delegation.partitioner import Part, partition
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
+from tflgpu.delegation.partitioner import partition
 from tflgpu.delegation.report import delegation_report
 from tflgpu.model.graph import Graph, Node, TensorSpec
 
@@ -25,7 +25,7 @@ class Taker:
         if node.op not in self.ops:
             raise Unsupported(f"no kernel for {node.op}")
 
-    def compile(self, part: Part, tensors: Any) -> Any:
+    def compile(self, part: Partition, tensors: Any) -> Any:
         raise AssertionError("nothing runs here")
 
 
@@ -45,7 +45,7 @@ def line(ops: str, size: int = 4) -> Graph:
     return Graph(0, "main", tuple(specs), tuple(nodes), (0,), (len(names),))
 
 
-def owners(parts: list[Part]) -> list[tuple[str, list[int]]]:
+def owners(parts: list[Partition]) -> list[tuple[str, list[int]]]:
     return [(p.owner.name if p.owner else "cpu", [n.index for n in p.nodes]) for p in parts]
 
 
@@ -112,7 +112,7 @@ def test_nodes_that_touch_a_variable_keep_their_order() -> None:
 
 
 def test_the_largest_parts_are_taken_and_the_others_say_why_not() -> None:
-    parts = partition(line("ABS NEG ABS ABS NEG ABS"), [Taker("a", "ABS", max_parts=1)])
+    parts = partition(line("ABS NEG ABS ABS NEG ABS"), [Taker("a", "ABS", max_partitions=1)])
     assert owners(parts) == [("cpu", [0, 1]), ("a", [2, 3]), ("cpu", [4, 5])]
     assert "max_partitions" in parts[0].why[0][0]
 
@@ -152,5 +152,5 @@ def test_the_report_counts_nodes_parts_and_bytes() -> None:
     delegate = Taker("a", "ABS")
     text = delegation_report(partition(line("ABS NEG ABS"), [delegate]), [delegate]).splitlines()
     assert text[0] == "a delegate: 2 nodes delegated out of 3 with 2 partitions"
-    assert text[1] == "part 0 on a: reads 16 bytes, writes 16 bytes; nodes 0 ABS"
+    assert text[1] == "partition 0 on a: reads 16 bytes, writes 16 bytes; nodes 0 ABS"
     assert text[-1] == "node 1 NEG stays on the CPU: a: no kernel for NEG"

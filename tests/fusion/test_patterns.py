@@ -21,7 +21,7 @@ from pattern_models import (
 )
 
 from tflgpu.delegates.emulator.programs import compiler
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 
 DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
 

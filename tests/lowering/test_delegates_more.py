@@ -21,7 +21,8 @@ from recurrent_models import answers
 from single_op import example
 
 import tflgpu
-from tflgpu.delegation.delegate import Limits, load_delegate
+from tflgpu.delegation.delegate import Limits
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 Model = tuple[bytes, list[Any]]

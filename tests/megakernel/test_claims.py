@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tflgpu.delegation.delegate import Limits, Unsupported
-from tflgpu.delegation.partitioner import Part, contracted, groups_of, partition
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
+from tflgpu.delegation.partitioner import contracted, groups_of, partition
 from tflgpu.model.graph import Graph, Node, TensorSpec
 
 
@@ -54,7 +54,7 @@ def line(ops: str) -> Graph:
     return graph_of([(op, [i - 1]) for i, op in enumerate(ops.split())])
 
 
-def owners(parts: list[Part]) -> list[tuple[str, list[int]]]:
+def owners(parts: list[Partition]) -> list[tuple[str, list[int]]]:
     return [(p.owner.name if p.owner else "cpu", [n.index for n in p.nodes]) for p in parts]
 
 

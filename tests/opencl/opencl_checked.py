@@ -21,7 +21,7 @@ from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 
 import tflgpu
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 
 QUERY = "\nOclgrind - OpenCL runtime error detected\n\tFunction: clGetDeviceInfo\n"
 """How Oclgrind complains of a question about a device of OpenCL 2, which pyopencl asks."""

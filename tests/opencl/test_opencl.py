@@ -14,7 +14,8 @@ from delegate_cases import CASES
 from oracle import assert_same, one_op, tflgpu_run
 
 import tflgpu
-from tflgpu.delegation.delegate import Limits, load_delegate
+from tflgpu.delegation.delegate import Limits
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opencl_runtimes import require_intel
 from oracle import assert_same, one_op, tflgpu_run
 
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")

@@ -9,7 +9,7 @@ import pytest
 from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
 
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")

@@ -12,7 +12,7 @@ import pytest
 from opencl_runtimes import require_intel
 from oracle import assert_same, one_op, tflgpu_run
 
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 
 cl = pytest.importorskip("pyopencl")
 FLOAT = {"type": "FLOAT32", "shape": (3, 300)}

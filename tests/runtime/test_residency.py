@@ -18,8 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tflgpu
-from tflgpu.delegation.delegate import Limits
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Limits, Partition
 from tflgpu.model.builder import ModelBuilder
 
 WIDTH = 6
@@ -200,7 +199,7 @@ def test_any_use_of_any_partition_equals_the_cpu_with_opencl(
     device.check_guards()
 
 
-def crossing(parts: Sequence[Part], inputs: set[int], outputs: set[int]) -> tuple[list[int], list[int]]:
+def crossing(parts: Sequence[Partition], inputs: set[int], outputs: set[int]) -> tuple[list[int], list[int]]:
     """What must be uploaded and downloaded in one invoke whose inputs are new: each tensor once."""
     specs = {s.index: s for p in parts for n in p.nodes for s in (*n.inputs, *n.outputs) if s is not None}
     ours = [part for part in parts if part.owner is not None]

@@ -16,7 +16,7 @@ from runtime.test_threads import interrupted_at
 
 import tflgpu
 from tflgpu.delegates.emulator.programs import compiler
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 SECONDS = 3

@@ -25,7 +25,8 @@ from tflgpu.cli.models import (
     sizes,
     told_plainly,
 )
-from tflgpu.delegation.delegate import Delegate, load_delegate
+from tflgpu.delegation.delegate import Delegate
+from tflgpu.delegation.discovery import load_delegate
 from tflgpu.runtime.profile import Profiler
 
 

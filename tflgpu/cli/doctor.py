@@ -12,7 +12,7 @@ from rich.text import Text
 
 import tflgpu
 from tflgpu.cli.models import console
-from tflgpu.delegation.delegate import BUILT_IN, ENTRY_POINTS
+from tflgpu.delegation.discovery import BUILT_IN, ENTRY_POINTS
 
 # package -> (what it is for, how to get it)
 _PACKAGES = {

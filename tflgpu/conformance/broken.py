@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tflgpu.conformance import faults
-from tflgpu.delegation.delegate import LIMIT_OPTIONS, Limits, Option, Unsupported, read_limits, read_options
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Limits, Partition, Unsupported
+from tflgpu.delegation.options import LIMIT_OPTIONS, Option, read_limits, read_options
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import OPS, Step, prepare
@@ -31,7 +31,7 @@ class Fault:
     caught_by: str
     verdict: str = "failed"
     node: Callable[[Node, Step, list[Array], list[Array]], Step] | None = None
-    part: Callable[[Any, Part, Mapping[int, Tensor], Step], Step] | None = None
+    part: Callable[[Any, Partition, Mapping[int, Tensor], Step], Step] | None = None
     claims: bool = False
     ignores_options: bool = False
 
@@ -102,7 +102,7 @@ class Numpy:
             if spec is not None and (spec.dtype == object or spec.is_variable or spec.sparsity is not None):
                 raise Unsupported(f"{spec}")
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         arrays = {index: tensor.host for index, tensor in tensors.items()}
         steps = [self._step(node, arrays) for node in part.nodes]
         reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Partition
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import Step
@@ -170,7 +170,7 @@ def forgets_the_last(node: Node, step: Step, inputs: list[Array], outputs: list[
     return run
 
 
-def writes_behind(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def writes_behind(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     def after() -> None:
         run()
         for index in part.outputs:
@@ -180,7 +180,7 @@ def writes_behind(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Ste
     return after
 
 
-def writes_before(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def writes_before(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     def after() -> None:
         run()
         for index in part.outputs:
@@ -190,7 +190,7 @@ def writes_before(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Ste
     return after
 
 
-def runs_once(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def runs_once(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     kept: list[tuple[Array, Array]] = []
 
     def once() -> None:
@@ -203,7 +203,7 @@ def runs_once(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
     return once
 
 
-def forgets_resize(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def forgets_resize(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     """Computes as many elements as there were when this part was first compiled."""
     known = delegate.__dict__.setdefault("sizes", {})
     key = tuple(f"{node} {node.outputs[0].name}" for node in part.nodes)
@@ -218,7 +218,7 @@ def forgets_resize(delegate: Any, part: Part, tensors: Tensors, run: Step) -> St
     return short
 
 
-def leaks_a_tensor(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def leaks_a_tensor(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     def leaking() -> None:
         run()
         KEPT.extend(tensors[i].host.copy() for i in part.outputs)
@@ -226,7 +226,7 @@ def leaks_a_tensor(delegate: Any, part: Part, tensors: Tensors, run: Step) -> St
     return leaking
 
 
-def leaks_objects(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def leaks_objects(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     def leaking() -> None:
         run()
         KEPT.append([object()])
@@ -234,12 +234,12 @@ def leaks_objects(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Ste
     return leaking
 
 
-def outlives(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def outlives(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     KEPT.append(tensors)
     return run
 
 
-def skips_the_last(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def skips_the_last(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     last = part.nodes[-1].outputs[0].index
     if len(part.nodes) < 3 or last not in tensors:
         return run
@@ -252,7 +252,7 @@ def skips_the_last(delegate: Any, part: Part, tensors: Tensors, run: Step) -> St
     return short
 
 
-def adds_noise(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def adds_noise(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     rng = np.random.default_rng()
 
     def noisy() -> None:
@@ -266,13 +266,13 @@ def adds_noise(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
     return noisy
 
 
-def one_for_all(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def one_for_all(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     """Keeps what it compiled last as the only thing that it can run."""
     delegate.latest = run
     return lambda: delegate.latest()
 
 
-def dies_of_an_error(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def dies_of_an_error(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     def once() -> None:
         if getattr(delegate, "dead", False):
             raise RuntimeError("the context is lost")
@@ -289,7 +289,7 @@ CURRENT: dict[str, Any] = {}
 """What a delegate that was written for one thread runs now."""
 
 
-def not_for_threads(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def not_for_threads(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     def late() -> None:
         CURRENT["run"] = run
         time.sleep(0.002)
@@ -298,7 +298,7 @@ def not_for_threads(delegate: Any, part: Part, tensors: Tensors, run: Step) -> S
     return late
 
 
-def forgets_inner_outputs(delegate: Any, part: Part, tensors: Tensors, run: Step) -> Step:
+def forgets_inner_outputs(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
     """Gives only what no node of the part reads, though others are outputs too."""
     read = {s.index for node in part.nodes for s in node.inputs if s is not None}
     inner = [tensors[i] for i in part.outputs if i in read]

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegation.delegate import Limits
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Limits, Partition
 from tflgpu.memory import HOST, Tensor
 from tflgpu.model.graph import Array, Node, Shape
 
@@ -32,7 +31,7 @@ class Watched:
         self.name: str = delegate.name
         self.limits: Limits = replace(delegate.limits, min_nodes=1)
         self.device = _guard_device(delegate)
-        self.parts: list[tuple[Part, Mapping[int, Tensor]]] = []
+        self.parts: list[tuple[Partition, Mapping[int, Tensor]]] = []
         self.runs: list[int] = []
         self.steps: list[weakref.ref[Any]] = []
         self.inspects = True
@@ -57,7 +56,7 @@ class Watched:
 
         return attached
 
-    def compile(self, part: Part, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         step = self.inner.compile(part, tensors)
         number = len(self.parts)
         self.parts.append((part, dict(tensors)))
@@ -104,7 +103,7 @@ class Watched:
                 found.append(f"wrote behind a host array of {block.size - 2 * GUARD} bytes")
         return found + (self.device.violations() if self.device is not None else [])
 
-    def _inspected(self, step: Callable[[], None], part: Part, tensors: Mapping[int, Tensor]) -> None:
+    def _inspected(self, step: Callable[[], None], part: Partition, tensors: Mapping[int, Tensor]) -> None:
         """Runs a part and notes which of its inputs it changed."""
         inputs = [
             tensors[index]

@@ -16,8 +16,10 @@ from tflgpu.conformance.guards import Watched
 from tflgpu.conformance.reference import answer, feed, outputs_of
 from tflgpu.conformance.resident import python_blocks, resident_bytes
 from tflgpu.conformance.settings import opened
+from tflgpu.delegation.delegate import ClaimsNodes
 from tflgpu.interpreter import Interpreter
 from tflgpu.model.builder import ModelBuilder
+from tflgpu.optional import offering
 
 SHAPES = ((2, 3), (5, 7), (1, 1), (2, 3), (64, 65), (0, 3), (5, 7))
 INVOKES = 1000
@@ -41,12 +43,12 @@ def _claimed_run(subject: Subject) -> None:
 
 @promise("limits on partitions are kept")
 def _limits(subject: Subject) -> None:
-    if any(hasattr(d, "claim") for d in subject.interpreter(subject.chain())._session.delegates):
+    if offering(subject.interpreter(subject.chain())._session.delegates, ClaimsNodes):
         raise NotApplicable("it claims nodes by itself, within limits of its own")
     model, want = subject.chain(9), on_cpu(subject.chain(9), numbers())
     cases: tuple[tuple[dict[str, Any], Callable[[list[int]], bool]], ...] = (
         ({"skip_nodes": frozenset({2, 5})}, lambda sizes: sizes == [2, 2, 3]),
-        ({"skip_nodes": frozenset({2, 5}), "max_parts": 1}, lambda sizes: sizes == [3]),
+        ({"skip_nodes": frozenset({2, 5}), "max_partitions": 1}, lambda sizes: sizes == [3]),
         ({"skip_nodes": frozenset({2, 5}), "min_nodes": 3}, lambda sizes: sizes == [3]),
         ({"only_nodes": frozenset({4})}, lambda sizes: sizes == [1]),
         ({"skip_ops": frozenset({subject.op})}, lambda sizes: sizes == []),
@@ -67,7 +69,7 @@ def _options(subject: Subject) -> None:
         limits = opened(replace(subject.settings, options=wanted)).limits
     except (ValueError, TypeError) as error:
         raise NotApplicable(f"it does not offer them: {error}"[:200]) from error
-    if limits.max_parts != 1 or subject.op not in limits.skip_ops:
+    if limits.max_partitions != 1 or subject.op not in limits.skip_ops:
         raise Broken(f"max_partitions=1 and skip_ops={subject.op} made {limits}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.conformance.tolerances import BOUNDS, EXACT, unit_of
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Partition
 from tflgpu.interpreter import Interpreter
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import Step
@@ -116,8 +116,8 @@ def _with_noise(model: bytes, seed: int) -> Interpreter:
     """An interpreter whose every float result is off by up to its operator's bound, in the main graph."""
     rng = np.random.default_rng(seed)
 
-    def observe(what: Part | Node, step: Step) -> Step:
-        if isinstance(what, Part) or what.op not in BOUNDS or what.outputs[0].dtype.kind != "f":
+    def observe(what: Partition | Node, step: Step) -> Step:
+        if isinstance(what, Partition) or what.op not in BOUNDS or what.outputs[0].dtype.kind != "f":
             return step
         node, bound = what, BOUNDS[what.op].ulps(what)
 

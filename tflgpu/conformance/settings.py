@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tflgpu.conformance.tolerances import Override
-from tflgpu.delegation.delegate import load_delegate
+from tflgpu.delegation.discovery import load_delegate
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,15 @@ _WEIGHTS_INPUT = {
 }
 
 
+def operations(node: Node) -> int:
+    """Elements that a node touches, or the multiply-accumulates it does with its weights where those are more."""
+    touched = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
+    elements = sum(math.prod(spec.shape) for spec in touched)
+    if node.op not in _WEIGHTS_INPUT:
+        return elements
+    return max(elements, macs(node, {spec.index: spec for spec in touched}))
+
+
 def macs(node: Node, specs: Sequence[TensorSpec] | Mapping[int, TensorSpec]) -> int:
     """Multiply-accumulates of a convolution, matrix product or recurrent layer; 0 for every other operator.
 

@@ -1,66 +1,52 @@
-"""Which delegate runs what: the graph cut into parts that run one after another.
+"""Which delegate runs what: the graph cut into partitions that run one after another.
 
-A part is taken from the CPU only where that pays. The cost model, in microseconds: a node costs the CPU 10, and one for
-each 1000 elements it touches or operations it does; a part costs a delegate 60 to enter and leave, 5 a node, and one
-for each 4000 bytes that cross its boundary. A part that does not pay stays on the CPU, but for the largest of the main
-graph. Stating min_nodes, only_ops, only_nodes or require_full replaces the model.
+A partition is taken from the CPU only where that pays. The cost model, in microseconds: a node costs the CPU 10, and
+one for each 1000 elements it touches or operations it does; a partition costs a delegate 60 to enter and leave, 5 a
+node, and one for each 4000 bytes that cross its boundary. A partition that does not pay stays on the CPU, but for the
+largest of the main graph. Stating min_nodes, only_ops, only_nodes or require_full replaces the model.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from tflgpu.delegation.delegate import Delegate, Unsupported
+from tflgpu.delegation.cost import operations
+from tflgpu.delegation.delegate import ClaimsNodes, Delegate, KeepsVariables, Partition, Unsupported
+from tflgpu.memory import nbytes
 from tflgpu.model.graph import Graph, Node, Options, TensorSpec
 from tflgpu.ops.registry import OPS
+from tflgpu.optional import offering, offers
 from tflgpu.shapes import failed
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Nodes that one owner runs together, in order; owner None is the CPU.
-
-    inputs: indices of the tensors that it reads and does not make, constants among them. outputs: of those it makes
-    that are read outside. why: for nodes of the CPU, why each delegate in turn did not take it.
-    """
-
-    owner: Delegate | None
-    nodes: tuple[Node, ...]
-    inputs: frozenset[int]
-    outputs: frozenset[int]
-    why: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-
 
 Owner = Delegate | None
 
 
-def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Part]:
-    """The graph's nodes as parts in an order that keeps every node behind what it reads.
+def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Partition]:
+    """The graph's nodes as partitions, in an order that keeps every node after what it reads.
 
     The first delegate that takes a node has it. Nodes with side effects keep their order among themselves. Raises
     RuntimeError where a delegate with require_full does not get every node.
     """
-    if any(hasattr(delegate, "claim") for delegate in delegates):
-        return _in_turn(graph, delegates)
+    if offering(delegates, ClaimsNodes):
+        return _one_delegate_after_another(graph, delegates)
     takers, why = _takers(graph, delegates)
     before = _order(graph)
     while True:
         owners = {index: next(iter(candidates), None) for index, candidates in takers.items()}
-        parts = _cut(graph, owners, before)
-        dropped = _dropped(graph, parts, delegates)
+        cuts = _cut(graph, owners, before)
+        dropped = _dropped(graph, cuts, delegates)
         if not dropped:
             break
-        for part, reason in dropped:
-            assert part.owner is not None
-            for node in part.nodes:
-                takers[node.index].remove(part.owner)
-                why[node.index].append(f"{part.owner.name}: {reason}")
-    _require_full(parts, delegates, why)
-    return [_finished(graph, owner, nodes, why) for owner, nodes in ((p.owner, p.nodes) for p in parts)]
+        for cut, reason in dropped:
+            assert cut.owner is not None
+            for node in cut.nodes:
+                takers[node.index].remove(cut.owner)
+                why[node.index].append(f"{cut.owner.name}: {reason}")
+    _require_full(cuts, delegates, why)
+    return [_finished(graph, cut.owner, cut.nodes, why) for cut in cuts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,34 +57,34 @@ class _Taken:
     nodes: tuple[Node, ...]
 
 
-def _in_turn(graph: Graph, delegates: Sequence[Delegate]) -> list[Part]:
-    """Parts where some delegate claims its nodes by itself: each sees the graph that those before it have left."""
+def _one_delegate_after_another(graph: Graph, delegates: Sequence[Delegate]) -> list[Partition]:
+    """The partitions where some delegate claims its nodes by itself: each sees the graph that those before it left."""
     left = graph
     taken: dict[int, _Taken] = {}
     why: dict[int, list[str]] = {node.index: [] for node in graph.nodes}
-    for claims, run in groupby(delegates, lambda delegate: hasattr(delegate, "claim")):
+    for claims, run in groupby(delegates, lambda delegate: offers(delegate, ClaimsNodes)):
         for group in [[delegate] for delegate in run] if claims else [list(run)]:
             left = _without_taken(left, group, claims, taken, why)
     owners: dict[int, Any] = {node.index: taken.get(node.index) for node in left.nodes}
-    parts = []
+    partitions = []
     for cut in _cut(left, owners, _order(left)):
         owner: Any = cut.owner  # one of taken, where it is not the CPU
-        parts.append(_finished(graph, owner and owner.owner, owner.nodes if owner else cut.nodes, why))
-    return parts
+        partitions.append(_finished(graph, owner and owner.owner, owner.nodes if owner else cut.nodes, why))
+    return partitions
 
 
 def _without_taken(
     graph: Graph, delegates: Sequence[Any], claims: bool, taken: dict[int, _Taken], why: Mapping[int, list[str]]
 ) -> Graph:
-    """The graph with what the delegates take as one node a part; taken and why are added to."""
+    """The graph with one node for each partition that the delegates take; adds to taken and why."""
     if claims:
         (delegate,) = delegates
         groups = [_Taken(delegate, tuple(nodes)) for nodes in delegate.claim(graph)]
         reasons = {node.index: [f"{delegate.name}: not claimed by the library"] for node in graph.nodes}
     else:
-        parts = partition(graph, delegates)
-        groups = [_Taken(part.owner, part.nodes) for part in parts if part.owner is not None]
-        reasons = {index: list(texts) for part in parts for index, texts in part.why.items()}
+        partitions = partition(graph, delegates)
+        groups = [_Taken(one.owner, one.nodes) for one in partitions if one.owner is not None]
+        reasons = {index: list(texts) for one in partitions for index, texts in one.why.items()}
     for index in why.keys() & reasons.keys():
         why[index].extend(reasons[index])
     graph, standing = contracted(graph, [group.nodes for group in groups])
@@ -116,20 +102,20 @@ def contracted(graph: Graph, groups: Sequence[Sequence[Node]]) -> tuple[Graph, l
         reads, writes = (tuple(specs[i] for i in sorted(indices)) for indices in boundary(graph, group))
         node = Node(number, "DELEGATE", 1, Options(), reads, writes)
         unit_of.update(dict.fromkeys((member.index for member in group), (node, tuple(group))))
-    waiting = list(dict.fromkeys(unit_of.get(node.index, (node, (node,))) for node in graph.nodes))
+    remaining = list(dict.fromkeys(unit_of.get(node.index, (node, (node,))) for node in graph.nodes))
     before, done, ordered = _order(graph), set[int](), list[Node]()
-    while waiting:
+    while remaining:
         left = []
-        for node, members in waiting:
+        for node, members in remaining:
             inside = {member.index for member in members}
             if all(before[index] <= done | inside for index in inside):
                 done |= inside
                 ordered.append(node)
             else:
                 left.append((node, members))
-        if len(left) == len(waiting):
+        if len(left) == len(remaining):
             raise RuntimeError(f"{left[0][0]} cannot run as one: it waits for what waits for it")
-        waiting = left
+        remaining = left
     return replace(graph, nodes=tuple(ordered)), numbers
 
 
@@ -148,7 +134,7 @@ def _takers(graph: Graph, delegates: Sequence[Delegate]) -> tuple[dict[int, list
         for delegate in delegates:
             try:
                 delegate.limits.check(node)
-                if _on_variable(node) and not getattr(delegate, "keeps_variables", False):
+                if _on_variable(node) and not _keeps_variables(delegate):
                     raise Unsupported("it does not keep resource variables")
                 delegate.check(node)
                 takers[node.index].append(delegate)
@@ -162,7 +148,7 @@ def _takers(graph: Graph, delegates: Sequence[Delegate]) -> tuple[dict[int, list
 def _order(graph: Graph) -> dict[int, set[int]]:
     """For each node the nodes that must run before it: who makes what it reads, and earlier ones with side effects.
 
-    A node that reads or writes a variable tensor keeps its place among all that touch the same variable.
+    All nodes that read or write the same variable tensor keep their order.
     """
     maker: dict[int, int] = {}
     touched: dict[int, int] = {}
@@ -182,6 +168,10 @@ def _order(graph: Graph) -> dict[int, set[int]]:
             maker[spec.index] = node.index
         before[node.index] = needs - {node.index}
     return before
+
+
+def _keeps_variables(delegate: Delegate) -> bool:
+    return offers(delegate, KeepsVariables) and delegate.keeps_variables
 
 
 def _on_variable(node: Node) -> bool:
@@ -206,7 +196,7 @@ class _Cut:
 
 
 def _cut(graph: Graph, owners: Mapping[int, Owner], before: Mapping[int, set[int]]) -> list[_Cut]:
-    """As few parts as a greedy walk finds: each takes every waiting node of its owner that is ready by then.
+    """As few partitions as a greedy walk finds: each takes every remaining node of its owner that is ready by then.
 
     The walk starts with each owner that has a ready node, and the shortest outcome wins.
     """
@@ -217,41 +207,42 @@ def _cut(graph: Graph, owners: Mapping[int, Owner], before: Mapping[int, set[int
 
 
 def _walk(graph: Graph, owners: Mapping[int, Owner], before: Mapping[int, set[int]], start: Owner) -> list[_Cut]:
-    waiting: list[Node] = list(graph.nodes)
+    remaining: list[Node] = list(graph.nodes)
     done: set[int] = set()
     cuts: list[_Cut] = []
     owner = start
-    while waiting:
+    while remaining:
         taken: list[Node] = []
         left: list[Node] = []
-        for node in waiting:
+        for node in remaining:
             ready = owners[node.index] is owner and before[node.index] <= done
             (taken if ready else left).append(node)
             if ready:
                 done.add(node.index)
         cuts.append(_Cut(owner, tuple(taken)))
-        waiting = left
-        if waiting:
-            # The first waiting node may still wait for one behind it; some ready node there always is.
-            owner = next(owners[node.index] for node in waiting if before[node.index] <= done)
+        remaining = left
+        if remaining:
+            # The first of them may depend on a later one; some node is always ready.
+            owner = next(owners[node.index] for node in remaining if before[node.index] <= done)
     return cuts
 
 
-def _dropped(graph: Graph, parts: Sequence[_Cut], delegates: Sequence[Delegate]) -> list[tuple[_Cut, str]]:
-    """The parts of one delegate that its limits or the cost model give back to the CPU, with the reason."""
+def _dropped(graph: Graph, cuts: Sequence[_Cut], delegates: Sequence[Delegate]) -> list[tuple[_Cut, str]]:
+    """The partitions of one delegate that its limits or the cost model give back to the CPU, with the reason."""
     for delegate in delegates:
-        mine = sorted((p for p in parts if p.owner is delegate), key=lambda p: -len(p.nodes))
+        mine = sorted((cut for cut in cuts if cut.owner is delegate), key=lambda cut: -len(cut.nodes))
         limits, dropped = delegate.limits, []
-        for place, part in enumerate(mine):
-            if limits.min_nodes is not None and len(part.nodes) < limits.min_nodes:
-                reason = f"its part has {len(part.nodes)} nodes, fewer than min_nodes_per_partition {limits.min_nodes}"
-            elif limits.max_parts and place >= limits.max_parts:
-                reason = f"the largest {limits.max_parts} parts are taken (max_partitions), and its part is not one"
-            elif (place or graph.index) and _model_decides(delegate) and not pays(graph, part.nodes):
-                reason = f"its part of {len(part.nodes)} nodes is too little work for the copies and launches it costs"
+        for rank, cut in enumerate(mine):
+            its = f"its partition of {len(cut.nodes)} nodes"
+            if limits.min_nodes is not None and len(cut.nodes) < limits.min_nodes:
+                reason = f"{its} has fewer nodes than min_nodes_per_partition, {limits.min_nodes}"
+            elif limits.max_partitions and rank >= limits.max_partitions:
+                reason = f"{its} is not one of the largest {limits.max_partitions} (max_partitions)"
+            elif (rank or graph.index) and _model_decides(delegate) and not pays(graph, cut.nodes):
+                reason = f"{its} is too little work for the copies and launches it costs"
             else:
                 continue
-            dropped.append((part, reason))
+            dropped.append((cut, reason))
         if dropped:
             return dropped
     return []
@@ -272,25 +263,6 @@ def pays(graph: Graph, nodes: Sequence[Node]) -> bool:
     return on_cpu > 60 + 5 * len(nodes) + crossing / 4000
 
 
-def operations(node: Node) -> int:
-    """Elements that a node touches, or the multiplications it does where those are more."""
-    touched = sum(math.prod(spec.shape) for spec in (*node.inputs, *node.outputs) if spec is not None)
-    weights = _WEIGHTS.get(node.op)
-    if weights is None:
-        return touched
-    filters, out = node.input(weights), node.outputs[0]
-    per_output = math.prod(filters.shape) // max(filters.shape[0 if node.op != "DEPTHWISE_CONV_2D" else -1], 1)
-    return max(touched, math.prod(out.shape) * per_output)
-
-
-_WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
-
-
-def nbytes(spec: TensorSpec) -> int:
-    """Bytes of a tensor."""
-    return math.prod(spec.shape) * spec.dtype.itemsize
-
-
 def boundary(graph: Graph, nodes: Sequence[Node]) -> tuple[frozenset[int], frozenset[int]]:
     """Indices of the tensors that nodes read and do not make, and of those they make that are read elsewhere."""
     inside = {node.index for node in nodes}
@@ -298,21 +270,21 @@ def boundary(graph: Graph, nodes: Sequence[Node]) -> tuple[frozenset[int], froze
     read = {spec.index for node in nodes for spec in node.inputs if spec is not None}
     elsewhere = {s.index for n in graph.nodes if n.index not in inside for s in n.inputs if s is not None}
     # A variable outlives the invocation whoever reads it next.
-    kept = {s.index for node in nodes for s in node.outputs if s.is_variable}
-    return frozenset(read - made), frozenset(made & (elsewhere | set(graph.outputs) | kept))
+    variables = {s.index for node in nodes for s in node.outputs if s.is_variable}
+    return frozenset(read - made), frozenset(made & (elsewhere | set(graph.outputs) | variables))
 
 
-def _require_full(parts: Sequence[_Cut], delegates: Sequence[Delegate], why: Mapping[int, Sequence[str]]) -> None:
+def _require_full(cuts: Sequence[_Cut], delegates: Sequence[Delegate], why: Mapping[int, Sequence[str]]) -> None:
     for delegate in delegates:
         if not delegate.limits.require_full:
             continue
-        left = [node for part in parts if part.owner is not delegate for node in part.nodes]
+        left = [node for cut in cuts if cut.owner is not delegate for node in cut.nodes]
         if left:
             reasons = "\n".join(f"{node}: {'; '.join(why[node.index]) or 'another delegate has it'}" for node in left)
             raise RuntimeError(f"{delegate.name} delegate: require_full, but {len(left)} nodes are left:\n{reasons}")
 
 
-def _finished(graph: Graph, owner: Owner, nodes: tuple[Node, ...], why: Mapping[int, Sequence[str]]) -> Part:
+def _finished(graph: Graph, owner: Owner, nodes: tuple[Node, ...], why: Mapping[int, Sequence[str]]) -> Partition:
     inputs, outputs = boundary(graph, nodes)
     reasons = {} if owner is not None else {node.index: tuple(why[node.index]) for node in nodes}
-    return Part(owner, nodes, inputs, outputs, reasons)
+    return Partition(owner, nodes, inputs, outputs, reasons)

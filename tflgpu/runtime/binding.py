@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tflgpu.delegation.delegate import Delegate
+from tflgpu.delegation.delegate import BindsArrays, Delegate
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import TensorSpec
+from tflgpu.optional import offering
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +32,7 @@ class Binding:
 
 def bound(array: Any, spec: TensorSpec, delegates: Sequence[Delegate], stream: int) -> Binding:
     """The array by the first delegate that has a device for it. Raises ValueError for an array that does not fit."""
-    for delegate in delegates:
-        bind = getattr(delegate, "bind", None)
-        if bind is not None:
-            place, buffer = bind(array, spec)
-            return Binding(spec, place, buffer, stream)
+    for delegate in offering(delegates, BindsArrays):
+        place, buffer = delegate.bind(array, spec)
+        return Binding(spec, place, buffer, stream)
     raise ValueError(f"{spec}: no delegate of this interpreter has arrays of its own; the CUDA delegate has.")

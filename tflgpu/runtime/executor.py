@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegation.delegate import Delegate
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Delegate, Partition
 from tflgpu.memory import HOST, Tensor, host_array, nbytes, refuse_beyond_memory
 from tflgpu.model.graph import Array, Graph, Model, Shape, TensorSpec, graphs_named
 from tflgpu.ops.registry import Op, Step
@@ -83,7 +82,7 @@ class GraphRunner:
         return {index for node in nodes for index in graphs_named(node)}
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[Partition]:
         """The parts of the present plan, and of those behind dynamic nodes as far as they have run."""
         parts, plan = [], self.plan
         while plan is not None:

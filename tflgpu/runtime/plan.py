@@ -9,8 +9,8 @@ from operator import length_hint
 from typing import Protocol
 
 from tflgpu.debug import PARTS, enabled, say
-from tflgpu.delegation.delegate import Delegate
-from tflgpu.delegation.partitioner import Part, partition
+from tflgpu.delegation.delegate import Delegate, Partition
+from tflgpu.delegation.partitioner import partition
 from tflgpu.delegation.report import delegation_report
 from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
 from tflgpu.model.graph import Array, Graph, Node, TensorSpec
@@ -24,7 +24,7 @@ from tflgpu.shapes import DelegateError, failed, infer_stage
 PLAN_NBYTES = 2**14
 """Bytes that a plan is taken to have besides its tensors."""
 
-Observer = Callable[["Part | Node", Step], Step]
+Observer = Callable[["Partition | Node", Step], Step]
 """Given what a step runs, returns the step to run in its place: how a profiler watches."""
 
 
@@ -187,7 +187,7 @@ class Plan:
             else:
                 self._prepare_part(part, part.owner)
 
-    def _prepare_part(self, part: Part, owner: Delegate) -> None:
+    def _prepare_part(self, part: Partition, owner: Delegate) -> None:
         boundary = {
             i: self.storage[i] if i in self.storage else self._store(self.specs[i])
             for i in part.inputs | part.outputs
@@ -212,7 +212,7 @@ class Plan:
             raise failed(node, "prepare", error) from error
         self._add(node, node, self._synchronized(step, node))
 
-    def _add(self, what: Part | Node, node: Node, step: Step) -> None:
+    def _add(self, what: Partition | Node, node: Node, step: Step) -> None:
         observe = self._session.observe
         if step is nothing and observe is None:
             return
@@ -271,5 +271,5 @@ def _refuse_dynamic(waiting: Sequence[Node], delegates: Sequence[Delegate]) -> N
         )
 
 
-def _on_the_cpu(nodes: tuple[Node, ...]) -> list[Part]:
-    return [Part(None, nodes, frozenset(), frozenset())] if nodes else []
+def _on_the_cpu(nodes: tuple[Node, ...]) -> list[Partition]:
+    return [Partition(None, nodes, frozenset(), frozenset())] if nodes else []

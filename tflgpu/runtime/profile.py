@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tflgpu.delegation.partitioner import Part
+from tflgpu.delegation.delegate import Partition
 from tflgpu.model.graph import Node
 from tflgpu.ops.registry import Step
 
@@ -37,7 +37,7 @@ class Profiler:
     def __init__(self) -> None:
         self.timings: list[Timing] = []
 
-    def __call__(self, what: Part | Node, step: Step) -> Step:
+    def __call__(self, what: Partition | Node, step: Step) -> Step:
         timing = _named(what)
         self.timings.append(timing)
 
@@ -85,7 +85,7 @@ class Profiler:
                 }
 
 
-def _named(what: Part | Node) -> Timing:
+def _named(what: Partition | Node) -> Timing:
     if isinstance(what, Node):
         return Timing(str(what), what.op, "cpu")
     owner = "cpu" if what.owner is None else what.owner.name

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tflgpu.delegates.launch import Dialect
-from tflgpu.model.graph import Array
+from tflgpu.memory import StreamedPlace, Tensor
+from tflgpu.model.graph import Array, TensorSpec
 
 Call = Callable[[], None]
 
@@ -55,7 +56,11 @@ class DeviceLimits:
 
 
 class Device(Protocol):
-    """One device and one in-order queue on it. Also a Place of tflgpu.memory. Identity is equality."""
+    """One device and one in-order queue on it. Also a Place of tflgpu.memory. Identity is equality.
+
+    What it may offer besides is declared by the Protocols below and by tflgpu.memory's MakesExchangeBuffers and
+    MakesHostArrays; `tflgpu.optional.offers` asks for it, and a member that is None is not offered.
+    """
 
     name: str
     limits: DeviceLimits
@@ -88,3 +93,31 @@ class Device(Protocol):
 
     def synchronize(self) -> None:
         """Returns when everything launched has run. Raises RuntimeError for what failed meanwhile."""
+
+
+class RecordsCopies(Protocol):
+    """A device that records a partition's copies together with its launches."""
+
+    def part(self, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call, /) -> Call:
+        """The whole partition as one call: brings `reads` to the device, runs, and marks `writes` as made there."""
+
+
+class TakesArrays(StreamedPlace, Protocol):
+    """A device that can use arrays which callers have there."""
+
+    def external(self, array: Any, spec: TensorSpec, /) -> Any:
+        """A buffer that is the array. Raises ValueError where type, shape, order or address does not fit."""
+
+
+class Tunes(Protocol):
+    """A device on which variants of kernels are chosen by measuring them."""
+
+    tuner: Any
+    """The Tuner of autotune.py that has the choices."""
+
+
+class TimesCalls(Protocol):
+    """A device with clocks of its own."""
+
+    def seconds_of(self, call: Call, /) -> float:
+        """How long a call takes on the device."""

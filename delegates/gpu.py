@@ -1,4 +1,4 @@
-"""A delegate for any Device: a node is taken if it can be lowered, a part becomes one list of launches ready to go."""
+"""A delegate for any Device: it takes a node if it can lower it; a partition becomes one list of launches."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any
 import numpy.typing as npt
 
 from tflgpu.delegates.compilation import Compilation
-from tflgpu.delegates.device import Call, Device
+from tflgpu.delegates.device import Call, Device, RecordsCopies, TakesArrays
 from tflgpu.delegates.fusion.fold_conv_padding import folded
 from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.megakernel.barrier_kernel import fits
-from tflgpu.delegation.delegate import Limits, Partition, Unsupported
+from tflgpu.delegation.delegate import HasNotes, Limits, Partition, Unsupported
 from tflgpu.delegation.discovery import LoadedAs, load_again
-from tflgpu.memory import Tensor, Variable
+from tflgpu.memory import MakesHostArrays, StreamedPlace, Tensor, Variable
 from tflgpu.model.graph import Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.ops.registry import OPS
 from tflgpu.ops.state.variables import assigned
+from tflgpu.optional import offers
 
 
 class GpuDelegate:
-    """Runs parts of graphs on a device."""
+    """Runs partitions of graphs on a device."""
 
     keeps_variables = True
     loaded_as: LoadedAs = ()
@@ -57,16 +58,16 @@ class GpuDelegate:
     def _graphs(self) -> Sequence[Graph]:
         return () if self.model is None else self.model.graphs
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
-        """The part as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        """The partition as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
         device = self.device
-        nodes = folded([with_body(node, self._graphs) for node in part.nodes], part.outputs)
+        nodes = folded([with_body(node, self._graphs) for node in partition.nodes], partition.outputs)
         read = {spec.index for node in nodes for spec in node.inputs if spec is not None}
-        part = replace(part, nodes=nodes, inputs=part.inputs & read)
-        reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
+        partition = replace(partition, nodes=nodes, inputs=partition.inputs & read)
+        reads = [tensors[i] for i in sorted(partition.inputs) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
-        writes = [tensors[i] for i in sorted({*part.outputs, *_written_variables(part)}) if i in tensors]
-        compilation = Compilation(device, part, tensors)
+        writes = [tensors[i] for i in sorted({*partition.outputs, *_written_variables(partition)}) if i in tensors]
+        compilation = Compilation(device, partition, tensors)
         run = device.sequence(compilation.calls())
         check = compilation.fault_check()
 
@@ -75,24 +76,22 @@ class GpuDelegate:
             step = or_else(step, compilation.after_failure)
         if check is not None:
             step = in_turn(step, check)
-        return with_variables(part, tensors, step)
+        return with_variables(partition, tensors, step)
 
     def host_array(self, shape: Shape, dtype: npt.DTypeLike) -> Array | None:
         """Zeroed host memory that the device copies to and from fastest; None where any memory will do."""
-        make = getattr(self.device, "host_array", None)
-        return None if make is None else make(shape, dtype)
+        return self.device.host_array(shape, dtype) if offers(self.device, MakesHostArrays) else None
 
-    def bind(self, array: Any, spec: TensorSpec) -> tuple[Any, Any]:
+    def bind(self, array: Any, spec: TensorSpec) -> tuple[StreamedPlace, Any]:
         """The device and a buffer on it that is a caller's array. Raises ValueError where it cannot be."""
-        external = getattr(self.device, "external", None)
-        if external is None:
+        if not offers(self.device, TakesArrays):
             raise ValueError(f"{spec}: the {self.name} delegate cannot use arrays of others.")
-        return self.device, external(array, spec)
+        return self.device, self.device.external(array, spec)
 
     @property
     def notes(self) -> Sequence[str]:
         """What the report should say of the device beyond which node runs where."""
-        return getattr(self.device, "notes", ())
+        return self.device.notes if offers(self.device, HasNotes) else ()
 
     def __reduce__(self) -> tuple[Callable[..., Any], LoadedAs]:
         return load_again(self)
@@ -125,16 +124,18 @@ def or_else(run: Call, after_failure: Call) -> Call:
     return step
 
 
-def _written_variables(part: Partition) -> set[int]:
-    """The variables that the part's nodes write to."""
-    nodes = [node for node in part.nodes if node.op == "ASSIGN_VARIABLE" or ((op := OPS.get(node.op)) and op.variables)]
+def _written_variables(partition: Partition) -> set[int]:
+    """The variables that the partition's nodes write to."""
+    nodes = [
+        node for node in partition.nodes if node.op == "ASSIGN_VARIABLE" or ((op := OPS.get(node.op)) and op.variables)
+    ]
     return {spec.index for node in nodes for spec in node.inputs if spec is not None and spec.is_variable}
 
 
-def with_variables(part: Partition, tensors: Mapping[int, Tensor], step: Call) -> Call:
-    """The step of a part, with what its resource variables ask for: a value before it, and a note of one after it."""
+def with_variables(partition: Partition, tensors: Mapping[int, Tensor], step: Call) -> Call:
+    """The step of a partition, with what its resource variables ask for: a value before it, a note of one after it."""
     read, written = dict[int, Variable](), dict[int, Variable]()
-    for node in part.nodes:
+    for node in partition.nodes:
         first = node.optional(0)
         variable = tensors.get(first.index) if first is not None else None
         if isinstance(variable, Variable) and node.op == "ASSIGN_VARIABLE":
@@ -159,10 +160,8 @@ def with_variables(part: Partition, tensors: Mapping[int, Tensor], step: Call) -
 
 def between_copies(device: Device, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:
     """run, after what brings the tensors it reads to the device and before what marks its outputs as made there."""
-    part = getattr(device, "part", None)
-    if part is not None:  # a device that makes the copies a part of what it records
-        whole: Call = part(reads, writes, run)
-        return whole
+    if offers(device, RecordsCopies):
+        return device.part(reads, writes, run)
 
     def step() -> None:
         for tensor in reads:

@@ -31,6 +31,16 @@ class Place(Protocol):
         """Copies buffer into host. Returns once host is filled."""
 
 
+class StreamedPlace(Place, Protocol):
+    """A device on which callers work too, on streams that have numbers."""
+
+    def wait_for(self, stream: int) -> None:
+        """Makes what is given to the device from now on run after what is on that stream now."""
+
+    def synchronize(self) -> None:
+        """Returns when everything given to the device has run."""
+
+
 class MakesExchangeBuffers(Protocol):
     """A place that copies some buffers faster than others."""
 

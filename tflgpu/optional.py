@@ -32,6 +32,6 @@ class _Empty(Protocol):
 
 
 @cache
-def _members(protocol: type[Any]) -> tuple[str, ...]:
+def _members(protocol: Any) -> tuple[str, ...]:
     declared = {**protocol.__annotations__, **vars(protocol)}
     return tuple(name for name in declared if name not in vars(_Empty) and not name.startswith("__"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tflgpu.memory import Place, Tensor
+from tflgpu.memory import StreamedPlace, Tensor
 from tflgpu.model.graph import Graph, Model, Node, TensorSpec
 from tflgpu.ops.registry import Op
 
@@ -128,7 +128,7 @@ class KeepsVariables(Protocol):
 class BindsArrays(Protocol):
     """A delegate whose device can use arrays that callers have there (`Interpreter.bind_input`)."""
 
-    def bind(self, array: Any, spec: TensorSpec, /) -> tuple[Place, Any]:
+    def bind(self, array: Any, spec: TensorSpec, /) -> tuple[StreamedPlace, Any]:
         """The device, and a buffer on it that is the array. Raises ValueError where the array does not fit."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tflgpu.delegation.delegate import BindsArrays, Delegate
-from tflgpu.memory import Tensor
+from tflgpu.memory import StreamedPlace, Tensor
 from tflgpu.model.graph import TensorSpec
 from tflgpu.optional import offering
 
@@ -17,7 +17,7 @@ class Binding:
     """A caller's array as a buffer of `place`. stream: the number of the stream on which the caller works on it."""
 
     spec: TensorSpec
-    place: Any
+    place: StreamedPlace
     buffer: Any
     stream: int
 

@@ -116,7 +116,7 @@ def report_rss(path: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     interpreter = prepared(tflgpu.Interpreter(model_path=path))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    arena = sum(graph.plan.arena_nbytes for graph in interpreter._graphs if graph.plan is not None)
+    arena = sum(graph.executor.first.arena_nbytes for graph in interpreter._graphs if graph.executor is not None)
     file = os.path.getsize(path)
     print(json.dumps({"model": Path(path).stem, "added": after - before, "file": file, "arena": arena}))
 

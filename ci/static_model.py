@@ -25,8 +25,8 @@ def static_model(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:
         specs[index] = replace(specs[index], shape=tuple(shape), shape_signature=None)
     runtime: Any = SimpleNamespace(state={}, ops=OPS)
     stage = infer_stage(graph.nodes, specs, runtime)
-    if stage.waiting:
-        raise ValueError(f"{stage.waiting[0]} tells its shapes when it runs")
+    if stage.dynamic:
+        raise ValueError(f"{stage.dynamic[0]} tells its shapes when it runs")
     made = ModelBuilder()
     g = made.graph()
     for spec in specs:

@@ -1,11 +1,11 @@
-"""TFLGPU_DEBUG: 1 prints parts and what is not delegated, 2 each launch with its time too, 3 program texts too."""
+"""TFLGPU_DEBUG: 1 prints partitions and what is not delegated, 2 each launch with its time too, 3 program texts too."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-PARTS, LAUNCHES, PROGRAMS = 1, 2, 3
+PARTITIONS, LAUNCHES, PROGRAMS = 1, 2, 3
 
 
 def enabled(level: int) -> bool:

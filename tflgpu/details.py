@@ -12,7 +12,7 @@ from tflgpu.delegation.delegate import Delegate, Partition, StandsIn
 from tflgpu.model.graph import Shape, TensorSpec
 from tflgpu.ops.registry import Op
 from tflgpu.optional import offering
-from tflgpu.runtime.executor import GraphRunner
+from tflgpu.runtime.graph_runner import GraphRunner
 from tflgpu.values import caller_dtype
 
 _MOST_BYTES = 2**63 - 1
@@ -90,18 +90,18 @@ def check_resize(graph: GraphRunner, index: int, shape: Shape, strict: bool) -> 
             )
 
 
-def delegated_parts(graph: GraphRunner) -> list[Partition]:
-    """The parts of a graph that run on a delegate, as far as it is prepared."""
-    return [part for part in graph.parts if part.owner is not None]
+def delegated_partitions(graph: GraphRunner) -> list[Partition]:
+    """The partitions of a graph that run on a delegate, as far as it is prepared."""
+    return [partition for partition in graph.partitions if partition.owner is not None]
 
 
 def node_count(graph: GraphRunner) -> int:
-    """Nodes of the model's graph, and one for each delegated part."""
-    return len(graph.graph.nodes) + len(delegated_parts(graph))
+    """Nodes of the model's graph, and one for each delegated partition."""
+    return len(graph.graph.nodes) + len(delegated_partitions(graph))
 
 
 def of_node(graph: GraphRunner, index: int) -> dict[str, Any]:
-    """The dict that describes node `index`: one of the model's, or behind those, a delegated part."""
+    """The dict that describes node `index`: one of the model's, or after those, a delegated partition."""
     own = len(graph.graph.nodes)
     if not 0 <= index < node_count(graph):
         raise ValueError(f"Invalid node index {index}: the graph has {node_count(graph)} nodes.")
@@ -111,9 +111,10 @@ def of_node(graph: GraphRunner, index: int) -> dict[str, Any]:
         inputs: Sequence[int] = [-1 if s is None else s.index for s in node.inputs]
         outputs: Sequence[int] = [s.index for s in node.outputs]
     else:
-        part = delegated_parts(graph)[index - own]
-        # A resource variable that the part keeps is no tensor of the graph.
-        inputs, outputs = (sorted(i for i in side if i < len(graph.specs)) for side in (part.inputs, part.outputs))
+        partition = delegated_partitions(graph)[index - own]
+        # A resource variable is no tensor of the graph.
+        sides = partition.inputs, partition.outputs
+        inputs, outputs = (sorted(i for i in side if i < len(graph.specs)) for side in sides)
         name = "DELEGATE"
     return {
         "index": index,

@@ -13,19 +13,18 @@ from typing import Any
 import numpy as np
 
 from tflgpu import details
-from tflgpu.delegation.delegate import ClaimsNodes, Delegate, MayRefuseDynamicShapes
+from tflgpu.delegation.delegate import Delegate
 from tflgpu.delegation.discovery import attached
 from tflgpu.delegation.report import delegation_report
 from tflgpu.memory import Loans, Tensor
 from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS, Op, check_operators
-from tflgpu.optional import offering
 from tflgpu.runtime.binding import bound
 from tflgpu.runtime.exclusive import Exclusive
-from tflgpu.runtime.executor import GraphRunner, Session
+from tflgpu.runtime.graph_runner import GraphRunner, graph_runners
 from tflgpu.runtime.list_writes import with_list_writes
-from tflgpu.runtime.plan import Observer
+from tflgpu.runtime.session import Observer, Session
 from tflgpu.runtime.threads import usable_processors
 from tflgpu.shapes import DelegateError
 from tflgpu.signature_runner import SignatureRunner
@@ -96,12 +95,12 @@ class Interpreter:
         check_operators(self._model, _ops)
         self._delegates = attached(experimental_delegates, self._model, num_threads)
         ops = details.with_stand_ins(_ops, self._delegates)
-        self._session = Session(self._model, ops, self._delegates, experimental_preserve_all_tensors, _observe)
-        self._graphs = self._session.graphs
+        self._session = Session(ops, self._delegates, experimental_preserve_all_tensors, _observe)
+        self._graphs = graph_runners(self._model, self._session)
         self._loans = Loans()
         threads = 1 if num_threads in (None, 1) else min(num_threads, usable_processors())
         self._exclusive = Exclusive(self._loans, threads)
-        if offering(self._delegates, ClaimsNodes):
+        if self._session.delegates_claim:
             self._apply_delegates()
 
     def _apply_delegates(self) -> None:
@@ -111,7 +110,7 @@ class Interpreter:
         except DelegateError:
             raise
         except RuntimeError:
-            if any(delegate.static_only for delegate in offering(self._delegates, MayRefuseDynamicShapes)):
+            if self._session.static_only:
                 raise  # others are asked again when the inputs may have other shapes
 
     def allocate_tensors(self) -> None:
@@ -280,15 +279,15 @@ class Interpreter:
         if not any(graph.ready for graph in self._graphs):
             raise RuntimeError("There is no delegation to report before allocate_tensors().")
         graphs = [graph for graph in self._graphs if graph.ready]
-        # A graph that only delegated nodes name is theirs: its plan does not run.
+        # A graph that only delegated nodes name is theirs: it does not run by itself.
         ran = {graph.graph.index: graph for graph in graphs if not graph.called}
-        waiting = list(ran.values())
-        while waiting:
-            called = waiting.pop().callees - ran.keys()
+        callers = list(ran.values())
+        while callers:
+            called = callers.pop().callees - ran.keys()
             named = {g.graph.index: g for g in graphs if g.graph.index in called}
             ran |= named
-            waiting += named.values()
-        return delegation_report([part for _, graph in sorted(ran.items()) for part in graph.parts], self._delegates)
+            callers += named.values()
+        return delegation_report([one for _, graph in sorted(ran.items()) for one in graph.partitions], self._delegates)
 
     def _graph_at(self, index: int) -> GraphRunner:
         if not 0 <= index < len(self._graphs):
@@ -304,7 +303,7 @@ class Interpreter:
         return details.of_node(self._graphs[0], operator.index(op_index))
 
     def _get_ops_details(self) -> list[dict[str, Any]]:
-        """`_get_op_details` of every node: the model's, then one named DELEGATE for each part that is delegated."""
+        """`_get_op_details` of every node: the model's, then one named DELEGATE for each delegated partition."""
         return [self._get_op_details(i) for i in range(details.node_count(self._graphs[0]))]
 
     @property

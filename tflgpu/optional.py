@@ -17,7 +17,7 @@ def offers(thing: object, protocol: type[P]) -> TypeGuard[P]:
     return not lacking(thing, protocol)
 
 
-def lacking(thing: object, protocol: type[Any]) -> list[str]:
+def lacking(thing: object, protocol: Any) -> list[str]:
     """The members that the Protocol declares and the object does not offer."""
     return [name for name in _members(protocol) if getattr(thing, name, None) is None]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tflgpu.memory import nbytes
-from tflgpu.model.graph import Array, Node, Shape, TensorSpec
+from tflgpu.model.graph import Array, Graph, Node, Shape, TensorSpec
 from tflgpu.ops.arity import check_arity
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
@@ -25,21 +25,46 @@ MAX_FOLDED_GROWTH = 2**28
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Inferred:
+    """A graph whose shapes are known.
+
+    graph: with what is known of all its tensors, and the nodes whose shapes are known before any of them runs,
+    constants folded away. dynamic: its nodes from the first whose outputs' shapes are known only at run time, in order.
+    """
+
+    graph: Graph
+    dynamic: tuple[Node, ...]
+
+    @property
+    def read_later(self) -> frozenset[int]:
+        """The tensors that the dynamic nodes read."""
+        return frozenset(spec.index for node in self.dynamic for spec in node.inputs if spec is not None)
+
+
+def infer_shapes(graph: Graph, runtime: Runtime, keep_handles: bool = False) -> Inferred:
+    """The graph with all shapes that can be known; its inputs' are. Raises RuntimeError as `infer_stage`."""
+    specs = list(graph.tensors)
+    stage = infer_stage(graph.nodes, specs, runtime, keep_handles)
+    return Inferred(replace(graph, tensors=tuple(specs), nodes=stage.nodes), stage.dynamic)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Stage:
     """nodes: those whose shapes are known before any of them runs, constants folded away.
 
-    waiting: the nodes from the first whose outputs' shapes must wait for a value, in order; none in a static graph.
+    dynamic: the nodes from the first whose outputs' shapes are known only at run time, in order.
     """
 
     nodes: tuple[Node, ...]
-    waiting: tuple[Node, ...]
+    dynamic: tuple[Node, ...]
 
 
-def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime) -> Stage:
-    """Infers nodes in order until one must wait for a value, writing what is known of the tensors into specs.
+def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime, keep_handles: bool = False) -> Stage:
+    """Infers nodes in order until a shape depends on a value, writing what is known of the tensors into specs.
 
-    specs: all tensors of the graph by index, the ones that the nodes read already known. Raises RuntimeError, with the
-    node's number and name, where inputs do not fit.
+    specs: all tensors of the graph by index, the ones that the nodes read already known. keep_handles: whether a node
+    that names a variable stays one, for delegates that look for it. Raises RuntimeError, with the node's number and
+    name, where inputs do not fit.
     """
     known: list[Node] = []
     grown = 0
@@ -52,12 +77,12 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
             operator.check_type(node)
             node = shaped(node, output_shapes(node, runtime))
             operator.require_valid(node)
-        except (NeedsValue, _OnlyByRunning):
+        except (NeedsValue, _OnlyAtRunTime):
             return Stage(tuple(known), tuple(nodes[position:]))
         except Exception as error:
             raise failed(node, "prepare", error) from error
         growth = sum(map(nbytes, node.outputs)) - sum(s.data.nbytes for s in node.inputs if s and s.data is not None)
-        folded = _fold(node, runtime) if grown + growth <= MAX_FOLDED_GROWTH else None
+        folded = _fold(node, runtime, keep_handles) if grown + growth <= MAX_FOLDED_GROWTH else None
         for spec in folded or node.outputs:
             specs[spec.index] = spec
         if folded is None:
@@ -81,8 +106,8 @@ def _operator(node: Node, runtime: Runtime) -> Op:
     )
 
 
-class _OnlyByRunning(Exception):
-    """The shapes of a node's outputs are known only by running it."""
+class _OnlyAtRunTime(Exception):
+    """The shapes of a node's outputs are known only at run time."""
 
 
 def with_specs(node: Node, specs: Sequence[TensorSpec]) -> Node:
@@ -98,7 +123,7 @@ def with_specs(node: Node, specs: Sequence[TensorSpec]) -> Node:
 def shaped(node: Node, shapes: Sequence[Shape] | None) -> Node:
     """The node with its outputs' shapes set. Raises OpError for a shape that no tensor can have."""
     if shapes is None:
-        raise _OnlyByRunning
+        raise _OnlyAtRunTime
     for shape in shapes:
         if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
             raise OpError(f"output shape {list(shape)}: BytesRequired number of elements overflowed.\n")
@@ -109,12 +134,14 @@ def shaped(node: Node, shapes: Sequence[Shape] | None) -> Node:
     return replace(node, outputs=outputs)
 
 
-def _fold(node: Node, runtime: Runtime) -> tuple[TensorSpec, ...] | None:
+def _fold(node: Node, runtime: Runtime, keep_handles: bool) -> tuple[TensorSpec, ...] | None:
     """The outputs as constants where every input is one, or None.
 
     SHAPE and RANK need no value. A node that fails is left to fail when it runs, as in TensorFlow Lite.
     """
-    if (runtime.ops[node.op].stateful and not _handle(node, runtime)) or any(spec.is_variable for spec in node.outputs):
+    # What a handle names is as good as constant.
+    foldable = not runtime.ops[node.op].stateful or (node.op == "VAR_HANDLE" and not keep_handles)
+    if not foldable or any(spec.is_variable for spec in node.outputs):
         return None
     by_shape_alone = node.op in ("SHAPE", "RANK")
     if not by_shape_alone and not all(spec is None or spec.data is not None for spec in node.inputs):
@@ -128,12 +155,6 @@ def _fold(node: Node, runtime: Runtime) -> tuple[TensorSpec, ...] | None:
     except Exception:
         return None
     return tuple(replace(spec, data=_read_only(v), shape=v.shape) for spec, v in zip(node.outputs, values, strict=True))
-
-
-def _handle(node: Node, runtime: Runtime) -> bool:
-    """Whether the node names a variable, which is as good as constant; a native delegate does that by itself."""
-    delegates = getattr(runtime, "delegates", ())
-    return node.op == "VAR_HANDLE" and not any(hasattr(delegate, "claim") for delegate in delegates)
 
 
 def _read_only(array: Array) -> Array:

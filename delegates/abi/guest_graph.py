@@ -152,7 +152,7 @@ def infer_node(node: Node, specs: list[TensorSpec]) -> bool:
 
     Raises RuntimeError where our operator refuses the node.
     """
-    return not infer_stage([node], specs, _RUNTIME).waiting
+    return not infer_stage([node], specs, _RUNTIME).dynamic
 
 
 def over(node: Node, specs: list[TensorSpec]) -> Node:

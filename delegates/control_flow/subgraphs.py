@@ -37,7 +37,7 @@ class _Runtime:
 
         def outputs_for(shapes: Sequence[Shape]) -> list[TensorSpec | None]:
             specs = _with_inputs(graph, shapes)
-            waiting = infer_stage(graph.nodes, specs, itself).waiting
+            waiting = infer_stage(graph.nodes, specs, itself).dynamic
             late = {spec.index for node in waiting for spec in node.outputs}
             return [None if index in late else specs[index] for index in graph.outputs]
 
@@ -86,7 +86,7 @@ def lowered_graph(
         specs[index] = replace(specs[index], data=spec.data)
     runtime: Any = _Runtime(graphs)
     stage = infer_stage(graph.nodes, specs, runtime)
-    require(not stage.waiting, "shapes that only running tells, in its graphs")
+    require(not stage.dynamic, "shapes that only running tells, in its graphs")
     alone = replace(limits, tiles=False, dot=False, warps=False, tensor_cores=False, library=False)
     groups: list[Lowered] = []
     for node in stage.nodes:

@@ -226,7 +226,7 @@ def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pyt
     monkeypatch.setattr(sequence, "SMALL_STEP_OF_A_GPU", 1)
     interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
     interpreter.allocate_tensors()
-    (part,) = interpreter._graphs[0].parts
+    (part,) = interpreter._graphs[0].partitions
     with pytest.raises(Unsupported, match="a turn of [0-9,]+ operations"):
         delegate.attach(interpreter._model, 1).check(part.nodes[0])
 
@@ -241,6 +241,6 @@ def test_a_turn_of_more_launches_than_compilers_stand_stays_with_the_host(
     monkeypatch.setattr(control, most, 2)
     interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
     interpreter.allocate_tensors()
-    (part,) = interpreter._graphs[0].parts
+    (part,) = interpreter._graphs[0].partitions
     with pytest.raises(Unsupported, match="a turn of [0-9]+ launches, where 2 are the most"):
         delegate.attach(interpreter._model, 1).check(part.nodes[0])

@@ -36,7 +36,8 @@ from tflgpu.delegates.megakernel.barrier_kernel import composed
 from tflgpu.delegation.delegate import Partition
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS
-from tflgpu.runtime.executor import Session
+from tflgpu.runtime.graph_runner import graph_runners
+from tflgpu.runtime.session import Session
 
 FOLDERS = {"cl": "tflgpu.kernels_cl", "cu": "tflgpu.kernels_cuda"}
 KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void '}
@@ -97,11 +98,10 @@ def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None
 def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     """What the nodes of a model become."""
     loaded = load(path=None, content=model)
-    session = Session(loaded, OPS)
-    graph = session.graphs[0]
+    session = Session(OPS)
+    graph = graph_runners(loaded, session)[0]
     graph.allocate()
-    assert graph.plan is not None
-    parts = [replace(part, nodes=[with_body(node, loaded.graphs) for node in part.nodes]) for part in graph.plan.parts]
+    parts = [replace(part, nodes=[with_body(node, loaded.graphs) for node in part.nodes]) for part in graph.partitions]
     steps = [step for part in parts for group in groups(part, limits) for step in group]
     loops = [composed([step], CudaDevice.dialect, limits) for step in steps if isinstance(step, Loop)]
     ways = [way for launch in launches_of(steps) for way in (launch, *launch.variants)]

@@ -98,7 +98,7 @@ def test_state_stays_on_the_device_and_can_be_reset(delegate: Any) -> None:
     data, invokes = RECURRENT["LSTM float"]
     interpreter = tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate])
     first = answers(interpreter, invokes)
-    (part,) = interpreter._graphs[0].parts
+    (part,) = interpreter._graphs[0].partitions
     states = [interpreter._graphs[0].tensor(i) for i in part.inputs if interpreter._graphs[0].specs[i].is_variable]
     assert len(states) == 2 and all(state.current == {interpreter._delegates[0].device} for state in states)
     assert not np.array_equal(answers(interpreter, invokes)[0], first[0])

@@ -175,5 +175,6 @@ def test_a_list_that_a_loop_fills_is_filled_in_place() -> None:
     it = tflgpu.Interpreter(model_content=data)
     it.allocate_tensors()
     body = it._graphs[2]
-    assert body.plan is not None and body.plan.outputs is not None
-    assert body.plan.outputs[1] is body.plan.storage[body.graph.inputs[1]].host
+    (segment,) = body.segments
+    assert segment.outputs is not None
+    assert segment.outputs[1] is segment.storage[body.graph.inputs[1]].host

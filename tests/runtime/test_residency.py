@@ -223,7 +223,7 @@ def test_each_tensor_crosses_once_where_it_must_and_no_other_does(seed: int, own
     interpreter.allocate_tensors()
     inputs = [d["index"] for d in interpreter.get_input_details()]
     outputs = {d["index"] for d in interpreter.get_output_details()}
-    up, down = crossing(interpreter._graphs[0].parts, set(inputs), outputs)
+    up, down = crossing(interpreter._graphs[0].partitions, set(inputs), outputs)
     run_once(interpreter, inputs)
     assert place.crossed() == (up, down)
     for index in (*inputs, *outputs):

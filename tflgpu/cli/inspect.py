@@ -28,7 +28,7 @@ from tflgpu.interpreter import Interpreter
 from tflgpu.memory import nbytes
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.model.loader import load
-from tflgpu.runtime.executor import GraphRunner
+from tflgpu.runtime.graph_runner import GraphRunner
 
 
 @told_plainly
@@ -84,7 +84,7 @@ def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
     model = load(path=path)
     graphs = [described_graph(graph) for graph in interpreter._graphs]
     main = interpreter._graphs[0]
-    ready = [graph.plan for graph in interpreter._graphs if graph.plan is not None]
+    ready = [graph.executor.first for graph in interpreter._graphs if graph.executor is not None]
     return {
         "path": str(path),
         "bytes": path.stat().st_size,
@@ -98,25 +98,26 @@ def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
         "macs": sum(g["macs"] for g in graphs),
         "constant_bytes": sum(g["constant_bytes"] for g in graphs),
         "activation_bytes": sum(g["activation_bytes"] for g in graphs),
-        "arena_bytes": sum(plan.arena_nbytes for plan in ready),
+        "arena_bytes": sum(segment.arena_nbytes for segment in ready),
         "memory_plan": [where for graph in interpreter._graphs for where in described_memory(graph)],
         "delegated": [
-            {"delegate": part.owner.name, "nodes": [n.index for n in part.nodes]}
-            for part in main.parts
-            if part.owner is not None
+            {"delegate": partition.owner.name, "nodes": [n.index for n in partition.nodes]}
+            for partition in main.partitions
+            if partition.owner is not None
         ],
     }
 
 
 def described_memory(graph: GraphRunner) -> list[dict[str, Any]]:
     """Where the tensors that a graph's nodes write lie: at an offset of its arena, or apart (offset None)."""
-    if graph.plan is None:
+    if graph.executor is None:
         return []
-    offsets = graph.plan.arena_offsets
+    first = graph.executor.first
+    offsets = first.arena_offsets
     constant = {spec.index for spec in graph.specs if spec.data is not None}
     return [
         {"graph": graph.graph.name, "tensor": i, "offset": offsets.get(i), "bytes": tensor.host.nbytes}
-        for i, tensor in sorted(graph.plan.storage.items(), key=lambda item: (offsets.get(item[0], -1), item[0]))
+        for i, tensor in sorted(first.storage.items(), key=lambda item: (offsets.get(item[0], -1), item[0]))
         if i not in constant
     ]
 

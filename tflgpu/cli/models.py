@@ -14,7 +14,7 @@ from rich.console import Console
 
 import tflgpu
 from tflgpu.model.graph import Array
-from tflgpu.runtime.plan import Observer
+from tflgpu.runtime.session import Observer
 
 # What models and delegates say is no markup.
 console = Console(markup=False, emoji=False)

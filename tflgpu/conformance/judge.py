@@ -82,8 +82,8 @@ def _raised(error: Exception, sample: Sample, values: list[Array], settings: Set
 
 
 def _more_at_run_time(interpreter: Interpreter) -> bool:
-    """Whether nodes wait for values, behind which a delegate may have parts."""
-    return any(runner.plan is not None and len(runner.plan.waiting) > 1 for runner in interpreter._graphs)
+    """Whether nodes follow one of dynamic shapes, which a delegate may take."""
+    return any(len(segment.dynamic) > 1 for runner in interpreter._graphs for segment in runner.segments[:1])
 
 
 def _wanted(sample: Sample, values: Sequence[list[Array]], settings: Settings) -> list[Expected]:
@@ -172,12 +172,11 @@ def _same_bits(a: Array, b: Array) -> bool:
 
 def reason(interpreter: Interpreter, delegate: Watched) -> str:
     """Why nothing was delegated, as the delegate says it, without its name."""
-    whys = [
-        why for runner in interpreter._graphs for part in runner.parts for texts in part.why.values() for why in texts
-    ]
+    partitions = [partition for runner in interpreter._graphs for partition in runner.partitions]
+    whys = [why for partition in partitions for texts in partition.why.values() for why in texts]
     if whys:
         return whys[0].removeprefix(f"{delegate.name}: ")
-    if any(runner.plan is not None and runner.plan.waiting for runner in interpreter._graphs):
+    if any(segment.dynamic for runner in interpreter._graphs for segment in runner.segments[:1]):
         return "its output's shape is known only by running"
     return "nothing is left to run: the output is constant"
 

@@ -39,7 +39,7 @@ class Reference:
     def expected(self, values: Sequence[Array]) -> Expected:
         outputs = answer(self._interpreter, values)
         runner = self._interpreter._graphs[0]
-        nodes = [node for part in runner.parts for node in part.nodes]
+        nodes = [node for partition in runner.partitions for node in partition.nodes]
         single = len(runner.graph.nodes) == 1 and len(nodes) == 1
         slack = [0] * len(outputs)
         if single:
@@ -125,14 +125,15 @@ def _with_noise(model: bytes, seed: int) -> Interpreter:
             step()
             runner = interpreter._graphs[0]
             # Of the graphs, only the main one's tensors can be found by index from here.
-            if runner.plan is None or all(n is not node for part in runner.parts for n in part.nodes):
+            ran = [s for s in runner.segments if any(n is node for partition in s.partitions for n in partition.nodes)]
+            if not ran:
                 return
-            plan = next(p for p in _plans(runner) if any(n is node for part in p.parts for n in part.nodes))
+            storage = ran[0].storage
             inputs = [
-                None if s is None else s.data if s.data is not None else plan.storage[s.index].host for s in node.inputs
+                None if s is None else s.data if s.data is not None else storage[s.index].host for s in node.inputs
             ]
             for spec in node.outputs:
-                out = plan.storage[spec.index].host
+                out = storage[spec.index].host
                 unit = unit_of(node, inputs, out)
                 if unit is not None and out.size:
                     with np.errstate(all="ignore"):
@@ -142,14 +143,6 @@ def _with_noise(model: bytes, seed: int) -> Interpreter:
 
     interpreter = Interpreter(model_content=model, _observe=observe)
     return interpreter
-
-
-def _plans(runner: Any) -> list[Any]:
-    found, plan = [], runner.plan
-    while plan is not None:
-        found.append(plan)
-        plan = plan.ran_into
-    return found
 
 
 def answer(interpreter: Any, values: Sequence[Array]) -> list[Array]:

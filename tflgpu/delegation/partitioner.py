@@ -30,6 +30,8 @@ def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Partition]:
     The first delegate that takes a node has it. Nodes with side effects keep their order among themselves. Raises
     RuntimeError where a delegate with require_full does not get every node.
     """
+    if not delegates:  # nothing crosses, and nobody asks what would
+        return [Partition(None, graph.nodes, frozenset(), frozenset())] if graph.nodes else []
     if offering(delegates, ClaimsNodes):
         return _one_delegate_after_another(graph, delegates)
     takers, why = _takers(graph, delegates)

@@ -1,33 +1,32 @@
-"""A node that must run before the shapes behind it are known, and what is kept of its runs."""
+"""A node whose outputs' shapes are known only when it has run, and what is cached of its runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
+from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Step, evaluate, output_shapes, prepare
 from tflgpu.runtime.plan_cache import make_room
+from tflgpu.runtime.segment import Segment
+from tflgpu.runtime.session import Session
+from tflgpu.runtime.storage import new_tensor, variables_written
 from tflgpu.shapes import failed, shaped, with_specs
 
-if TYPE_CHECKING:
-    from tflgpu.runtime.plan import Plan, Session
+MOST_KEY_ELEMENTS = 64
+"""Elements of a tensor up to which a dynamic node's step is cached by its value."""
 
-DECIDING = 64
-"""Elements of a tensor up to which a dynamic node's step is kept by its value."""
-
-SETTLED = 1 << 10
-"""Steps of a dynamic node kept by such values."""
+MOST_STEPS = 1 << 10
+"""Steps of a dynamic node that are cached by such values."""
 
 
-class WaitingNode:
-    """The node with which a plan ends, and the plans behind it by the shapes that came.
+class DynamicNode:
+    """The node with which a segment ends, and the segments after it by the shapes that came.
 
-    specs, storage: the plan's, of all tensors; of the node's inputs none lacks storage. prepared: makes the plan of the
-    nodes after this one, from the specs and the storage that it gets.
+    specs, storage: the segment's, of all tensors; of the node's inputs none lacks storage. resume: prepares the nodes
+    after this one, from the specs and the storage that it gets.
     """
 
     def __init__(
@@ -36,35 +35,35 @@ class WaitingNode:
         session: Session,
         specs: Sequence[TensorSpec],
         storage: Mapping[int, Tensor],
-        prepared: Callable[[list[TensorSpec], dict[int, Tensor]], Plan],
+        resume: Callable[[Sequence[TensorSpec], Mapping[int, Tensor]], Segment],
     ):
         self._node = node
         self._session = session
         self._specs = specs
         self._storage = storage
-        self._prepared = prepared
-        self._following: dict[tuple[Shape, ...], Plan] = {}
-        self._settled: dict[tuple[bytes, ...], tuple[Step, Plan]] = {}
-        self._deciding = self._values_that_decide()
+        self._resume = resume
+        self._segments: dict[tuple[Shape, ...], Segment] = {}
+        self._steps: dict[tuple[bytes, ...], tuple[Step, Segment]] = {}
+        self._keys = self._key_tensors()
 
-    def run(self) -> Plan:
-        """Runs the node, and returns the plan behind it, prepared for the shapes that came."""
-        key = tuple(tensor.read().tobytes() for tensor in self._deciding)
-        known = self._settled.get(key) if self._deciding else None
-        if known is not None:
-            step, plan = known
+    def run(self) -> Segment:
+        """Runs the node. Returns the segment after it, prepared for the shapes that came."""
+        key = tuple(tensor.read().tobytes() for tensor in self._keys)
+        cached = self._steps.get(key) if self._keys else None
+        if cached is not None:
+            step, segment = cached
             try:
                 step()
             except Exception as error:
                 raise failed(self._node, "invoke", error) from error
-            return plan
+            return segment
         return self._run_anew(key)
 
-    def _run_anew(self, key: tuple[bytes, ...]) -> Plan:
+    def _run_anew(self, key: tuple[bytes, ...]) -> Segment:
         base = self._node
         try:
             node = retyped(with_specs(base, self._with_values(base)))
-            for spec in variables_of(node) if self._session.ops[node.op].variables else ():
+            for spec in variables_written(node, self._session):
                 if spec.index in self._storage:
                     self._storage[spec.index].write()
             inputs = [self._array(spec) for spec in node.inputs]
@@ -73,59 +72,60 @@ class WaitingNode:
             node = shaped(node, [result.shape for result in results] if shapes is None else shapes)
         except Exception as error:
             raise failed(base, "invoke", error) from error
-        plan = self._behind(node)
-        outputs = [plan.storage[spec.index].write() for spec in node.outputs]
+        segment = self._segment_after(node)
+        outputs = [segment.storage[spec.index].write() for spec in node.outputs]
         try:
             if shapes is not None:
-                step = prepare(self._by_value(node), inputs, outputs, self._session)
+                step = prepare(self._with_copied_keys(node), inputs, outputs, self._session)
                 step()
-                if self._deciding and len(self._settled) < SETTLED:
-                    self._settled[key] = self._at_the_host(step, node, plan), plan
+                if self._keys and len(self._steps) < MOST_STEPS:
+                    self._steps[key] = self._synchronized(step, node, segment), segment
             for out, result in zip(outputs, results, strict=False):
                 out[...] = result
         except Exception as error:
             raise failed(base, "invoke", error) from error
-        return plan
+        return segment
 
     def _array(self, spec: TensorSpec | None) -> Array | None:
         if spec is None or (spec.data is not None and not spec.is_variable):
             return None if spec is None else spec.data
         return self._storage[spec.index].host
 
-    def _at_the_host(self, step: Step, node: Node, plan: Plan) -> Step:
-        """The step, between what it reads from here and what it writes for the plan behind it."""
+    def _synchronized(self, step: Step, node: Node, segment: Segment) -> Step:
+        """The step, after what brings its inputs to the host and makes that the place of its outputs."""
         reads = [self._storage[s.index] for s in node.inputs if s is not None and s.index in self._storage]
-        writes = [plan.storage[spec.index] for spec in node.outputs]
+        writes = [segment.storage[spec.index] for spec in node.outputs]
 
-        def settled() -> None:
+        def synchronized() -> None:
             for tensor in reads:
                 tensor.read()
             for tensor in writes:
                 tensor.write()
             step()
 
-        return settled
+        return synchronized
 
-    def _by_value(self, node: Node) -> Node:
-        """The node with copies of the values that decide, so that what is prepared from them stays right."""
-        deciding = {tensor.spec.index for tensor in self._deciding}
+    def _with_copied_keys(self, node: Node) -> Node:
+        """The node with copies of the values that its step is cached by, so that what is prepared stays right."""
+        keys = {tensor.spec.index for tensor in self._keys}
         return replace(
             node,
             inputs=tuple(
-                replace(s, data=s.data.copy()) if s is not None and s.data is not None and s.index in deciding else s
+                replace(s, data=s.data.copy()) if s is not None and s.data is not None and s.index in keys else s
                 for s in node.inputs
             ),
         )
 
-    def _values_that_decide(self) -> list[Tensor]:
-        """The tensors by whose bytes the step of the waiting node can be kept; none where it cannot be.
+    def _key_tensors(self) -> list[Tensor]:
+        """The tensors by whose bytes the node's step can be cached; none where it cannot be.
 
-        They are its inputs that only running gives, if all of them are small or it takes the others as they come.
+        They are its inputs that are known only at run time, if all of them are small, besides the first, which a step
+        reads anew each time.
         """
         if self._session.ops[self._node.op].style != "view":
             return []
         specs = [s for s in self._node.inputs[1:] if s is not None and self._specs[s.index].data is None]
-        if any(s.index not in self._storage or self._storage[s.index].host.size > DECIDING for s in specs):
+        if any(s.index not in self._storage or self._storage[s.index].host.size > MOST_KEY_ELEMENTS for s in specs):
             return []
         return [self._storage[s.index] for s in specs]
 
@@ -143,24 +143,18 @@ class WaitingNode:
                 specs[spec.index] = replace(specs[spec.index], data=self._storage[spec.index].read())
         return specs
 
-    def _behind(self, node: Node) -> Plan:
-        """The plan of what follows the waiting node, whose outputs' shapes are now known."""
+    def _segment_after(self, node: Node) -> Segment:
+        """The segment that follows the node, whose outputs' shapes are now known."""
         key = tuple(spec.shape for spec in node.outputs)
-        if key not in self._following:
-            before = len(self._following)
-            make_room(self._following, self._session.one_plan)
-            if len(self._following) < before:
-                self._settled.clear()
+        if key not in self._segments:
+            before = len(self._segments)
+            make_room(self._segments, self._session.one_plan)
+            if len(self._segments) < before:
+                self._steps.clear()
             specs = list(self._specs)
             storage = dict(self._storage)
             for spec in node.outputs:
-                refuse_beyond_memory(nbytes(spec), str(spec))
                 specs[spec.index] = spec
-                storage[spec.index] = Tensor(spec, host_array(spec))
-            self._following[key] = self._prepared(specs, storage)
-        return self._following[key]
-
-
-def variables_of(node: Node) -> list[TensorSpec]:
-    """The inputs that a node may write to."""
-    return [spec for spec in node.inputs if spec is not None and spec.is_variable]
+                storage[spec.index] = new_tensor(spec)
+            self._segments[key] = self._resume(specs, storage)
+        return self._segments[key]

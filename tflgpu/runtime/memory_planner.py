@@ -28,10 +28,10 @@ def in_arena(
     over: Mapping[int, int],
     what: str,
 ) -> Arena:
-    """Places the tensors `made`, outputs of nodes that run in this `order`.
+    """Gives each of the tensors `made`, outputs of nodes that run in this `order`, a place in one block of memory.
 
-    cpu: the nodes that run here, with their positions; the memory of two tensors may be one only where they meet. over:
-    as `overwriting` gives it. what: whose memory it is, for the error where the machine has not as much.
+    cpu: the nodes on the CPU, with their positions; only these may have input and output in the same memory. over: as
+    `overwriting` returns it. what: whose memory it is, for the error where the machine has too little.
     """
     sizes = {i: nbytes(specs[i]) for i in made}
     first = {s.index: at for at, node in enumerate(order) for s in node.outputs if s.index in sizes}
@@ -76,10 +76,10 @@ def _owners(
     return owners
 
 
-def overwriting(order: Sequence[Node], ops: Mapping[str, Op], kept: Collection[int]) -> dict[int, int]:
+def overwriting(order: Sequence[Node], ops: Mapping[str, Op], live_out: Collection[int]) -> dict[int, int]:
     """For each output that may lie over its node's first input, since no node reads that afterwards, that input.
 
-    kept: what must not be overwritten besides constants and variables.
+    live_out: what must not be overwritten besides constants and variables.
     """
     last = {s.index: at for at, node in enumerate(order) for s in node.inputs if s is not None}
     found = {}
@@ -90,6 +90,6 @@ def overwriting(order: Sequence[Node], ops: Mapping[str, Op], kept: Collection[i
         if source.data is not None or source.is_variable or made.is_variable:
             continue
         others = {s.index for s in node.inputs[1:] if s is not None}
-        if last[source.index] == at and source.index not in others | set(kept):
+        if last[source.index] == at and source.index not in others | set(live_out):
             found[made.index] = source.index
     return found

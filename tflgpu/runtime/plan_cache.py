@@ -1,4 +1,4 @@
-"""How many plans are kept, for shapes that may come again."""
+"""How many preparations are cached, for shapes that may come again."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from typing import Protocol, TypeVar
 
 from tflgpu.model.graph import Shape
 
-PLANS_KEPT = 4
-"""Plans kept at least, by input shapes for a graph and by the shapes that came out for a dynamic node."""
+PLANS = 4
+"""Cached at least, by input shapes for a graph and by output shapes for a dynamic node."""
 
 PLANS_NBYTES = 2**24
-"""Bytes of tensors up to which more are kept: a loop that grows a tensor comes back to the same shapes."""
+"""Bytes of tensors up to which more are cached: a loop that grows a tensor comes back to the same shapes."""
 
 
-class Kept(Protocol):
+class Plan(Protocol):
+    """What is prepared for some shapes: an executor or a segment."""
+
     @property
     def nbytes(self) -> int: ...
 
 
-P = TypeVar("P", bound=Kept)
+P = TypeVar("P", bound=Plan)
 
 
 def make_room(plans: dict[tuple[Shape, ...], P], one_plan: bool) -> None:
-    """Forgets the oldest plans, for one more to come: beyond PLANS_KEPT while they have over PLANS_NBYTES.
+    """Forgets the oldest, for one more to come: beyond PLANS while they hold over PLANS_NBYTES.
 
     one_plan: all of them.
     """
     if one_plan:
         plans.clear()
     held = sum(plan.nbytes for plan in plans.values())
-    while len(plans) >= PLANS_KEPT and held > PLANS_NBYTES:
+    while len(plans) >= PLANS and held > PLANS_NBYTES:
         held -= plans.pop(next(iter(plans))).nbytes

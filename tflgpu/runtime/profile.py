@@ -1,4 +1,4 @@
-"""Where the time of an invoke goes: each node's and each delegated part's, as a table or a trace."""
+"""Where the time of an invoke goes: each node's and each delegated partition's, as a table or a trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tflgpu.ops.registry import Step
 
 @dataclass
 class Timing:
-    """The runs of one node, or of one part as a whole: starts and durations in nanoseconds of time.perf_counter_ns."""
+    """The runs of one node or one partition: their starts and durations in nanoseconds of time.perf_counter_ns."""
 
     name: str
     op: str
@@ -29,7 +29,7 @@ class Timing:
 
 
 class Profiler:
-    """Watches every step of the plans that are prepared with it: `Interpreter(..., _observe=profiler)`.
+    """Watches every step that is prepared with it: `Interpreter(..., _observe=profiler)`.
 
     A nested graph's nodes are counted by themselves and within the control-flow node that runs them.
     """

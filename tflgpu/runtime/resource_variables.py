@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tflgpu.memory import Tensor, Variable, host_array
+from tflgpu.memory import Variable, host_array
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.ops.registry import Runtime
 
@@ -18,23 +18,29 @@ _VALUE = {
 }
 
 
-def over_variables(nodes: Sequence[Node], runtime: Runtime) -> tuple[list[Node], dict[int, Tensor]]:
-    """The nodes, those on known variables with the variable as input 0 in place of its handle; and their storage.
+def over_variables(nodes: Sequence[Node], runtime: Runtime) -> tuple[Node, ...]:
+    """The nodes, those on known variables with the variable as input 0 in place of its handle.
 
     A variable is known where its handle is constant and all the nodes agree on its type and shape, and so does what
-    it holds by now.
+    it holds by now. `variable_of` gives its storage.
     """
-    kept: dict[int, set[tuple[str, tuple[int, ...]]]] = {}
+    used: dict[int, set[tuple[str, tuple[int, ...]]]] = {}
     for node in nodes:
         if node.op in _VALUE and (number := _number(node)) is not None:
             spec = _VALUE[node.op](node)
-            kept.setdefault(number, set()).add((spec.type, spec.shape))
+            used.setdefault(number, set()).add((spec.type, spec.shape))
     variables = {}
-    for number, forms in kept.items():
+    for number, forms in used.items():
         found = _variable(number, forms, runtime)
         if found is not None:
             variables[number] = found
-    return [_over(node, variables) for node in nodes], {FIRST + number: v for number, v in variables.items()}
+    return tuple(_over(node, variables) for node in nodes)
+
+
+def variable_of(index: int, runtime: Runtime) -> Variable:
+    """The storage of a variable by the index of its tensor, FIRST or more."""
+    found: Variable = runtime.state[("variable", index - FIRST)]
+    return found
 
 
 def _number(node: Node) -> int | None:

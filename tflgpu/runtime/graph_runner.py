@@ -1,0 +1,247 @@
+"""The graphs of a model in use: their present shapes and values, and who runs them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import setitem
+
+import numpy as np
+
+from tflgpu.delegation.delegate import Partition
+from tflgpu.memory import HOST, Tensor
+from tflgpu.model.graph import Array, Graph, Model, Shape, TensorSpec, graphs_named
+from tflgpu.ops.registry import Step
+from tflgpu.runtime.binding import Binding
+from tflgpu.runtime.executor import Executor
+from tflgpu.runtime.plan_cache import make_room
+from tflgpu.runtime.prepare import prepared
+from tflgpu.runtime.segment import Segment
+from tflgpu.runtime.session import Session
+from tflgpu.runtime.storage import Context, new_tensor
+
+
+def graph_runners(model: Model, session: Session) -> list[GraphRunner]:
+    """One for each graph of the model; the session has them for its control-flow operators."""
+    # No cycle: what an interpreter holds, native delegates too, goes at once when the interpreter goes.
+    itself: Session = weakref.proxy(session)
+    runners = [GraphRunner(itself, graph) for graph in model.graphs]
+    session.graphs = runners
+    return runners
+
+
+class GraphRunner:
+    """One graph of the model in use: its present input shapes, its tensors, and the executor that runs it."""
+
+    def __init__(self, session: Session, graph: Graph):
+        self._session = session
+        self.graph = graph
+        self.specs = list(graph.tensors)
+        self.executor: Executor | None = None
+        self._current: Segment | None = None
+        self._cached: dict[tuple[Shape, ...], Executor] = {}
+        self._variables: dict[int, Tensor] = {}
+        self._read = {spec.index for node in graph.nodes for spec in node.inputs if spec is not None}
+        self._read.update(graph.outputs)
+        self.called = False
+        self._allocated_for: list[Shape] = []
+        self._entry: _Entry | None = None
+        self.bindings: dict[int, Binding] = {}
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return tuple(self.specs[i] for i in self.graph.inputs)
+
+    @property
+    def output_count(self) -> int:
+        return len(self.graph.outputs)
+
+    @property
+    def ready(self) -> bool:
+        return self.executor is not None
+
+    @property
+    def callees(self) -> set[int]:
+        """The graphs that the nodes on the CPU name."""
+        nodes = (node for partition in self.partitions if partition.owner is None for node in partition.nodes)
+        return {index for node in nodes for index in graphs_named(node)}
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """What is prepared: up to the first node of dynamic shapes, and after such nodes as far as they have run."""
+        return () if self.executor is None else self.executor.segments
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """The partitions of all segments."""
+        return [partition for segment in self.segments for partition in segment.partitions]
+
+    def resize(self, index: int, shape: Shape) -> None:
+        """Gives an input another shape, from the next `allocate` on. The same shape changes nothing."""
+        if self.specs[index].shape != shape:
+            self.specs[index] = replace(self.specs[index], shape=shape)
+            self.executor = None
+            self._allocated_for = []
+
+    def allocate(self) -> None:
+        """Prepares the graph for the present input shapes; nothing where it is prepared. Raises RuntimeError."""
+        if self.executor is not None:
+            return
+        shapes = tuple(spec.shape for spec in self.inputs)
+        if shapes not in self._cached:
+            make_room(self._cached, self._session.one_plan)
+            self._cached[shapes] = self._prepared()
+        executor = self._cached[shapes]
+        self._copy_inputs(executor.first)
+        self.executor, self._current = executor, executor.first
+        self.specs = list(executor.first.specs)
+        self.reset_variables()
+
+    def _prepared(self) -> Executor:
+        made = {spec.index for node in self.graph.nodes for spec in node.outputs}
+        specs = tuple(base if base.index in made else self.specs[base.index] for base in self.graph.tensors)
+        known = dict(self._variable_tensors(specs))
+        for index in self.graph.inputs:
+            if specs[index].data is None and index not in known:
+                known[index] = new_tensor(specs[index], self._session.delegates, self.bindings.get(index))
+        context = Context(self._session, self.bindings, self.called)
+        return Executor(prepared(replace(self.graph, tensors=specs), known, context))
+
+    def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:
+        for spec in specs:
+            known = self._variables.get(spec.index)
+            if spec.is_variable and (known is None or known.spec.shape != spec.shape):
+                self._variables[spec.index] = new_tensor(spec)
+        return self._variables
+
+    def _copy_inputs(self, segment: Segment) -> None:
+        """Gives inputs whose shape did not change their present values."""
+        before = self._current
+        if before is None or before is segment:
+            return
+        for index in self.graph.inputs:
+            old, new = before.storage.get(index), segment.storage.get(index)
+            if old is None or new is None or old is new or index in self.bindings:
+                continue
+            if old.host.shape == new.host.shape:
+                np.copyto(new.write(), old.read())
+
+    def reset_variables(self) -> None:
+        """Sets every variable tensor to zeros: in int8 to the zero point; other types not, as in TensorFlow Lite."""
+        for tensor in self._variables.values():
+            quantization = tensor.spec.quantization
+            at_zero_point = tensor.spec.type == "INT8" and quantization is not None and not quantization.per_channel
+            tensor.write().fill(tensor.spec.zero_point if at_zero_point else 0)
+
+    def invoke(self) -> None:
+        """Runs the graph; the outputs are at the host when it returns. Raises RuntimeError, naming the node."""
+        executor = self.executor
+        if executor is None:
+            raise RuntimeError("Invoke called on model that is not ready.")
+        first = executor.first
+        if not self._session.delegates and first.following is None:
+            self._current = executor.run()
+            return
+        for index, binding in self.bindings.items():
+            binding.place.wait_for(binding.stream)
+            if index in self.graph.inputs:
+                first.storage[index].write(binding.place)  # its holder may have changed it unseen
+        self._current = last = executor.run()
+        if last is not first:
+            self.specs = list(last.specs)
+        for index in self.graph.outputs:
+            last.storage[index].read(self.bindings[index].place if index in self.bindings else HOST)
+        for binding in self.bindings.values():
+            binding.place.synchronize()
+
+    def bind(self, index: int, binding: Binding | None) -> None:
+        """Uses the binding's array as the tensor's storage from now on; None: the graph's own again."""
+        if binding is not None:
+            self.bindings[index] = binding
+        elif index in self.bindings:
+            del self.bindings[index]
+        self._cached.clear()  # their kernels know the addresses
+        self.executor = None
+        self.allocate()
+
+    def tensor(self, index: int) -> Tensor | None:
+        """The tensor's storage, a constant's value, or None while there is neither."""
+        found = self._current.storage.get(index) if self._current is not None else None
+        spec = self.specs[index]
+        if found is None and spec.data is not None:
+            return Tensor(spec, spec.data)
+        return found
+
+    def outputs_for(self, shapes: Sequence[Shape]) -> list[TensorSpec | None]:
+        """The outputs' specs for inputs of these shapes; None for one whose shape is known only by running."""
+        self._allocate_for(shapes)
+        assert self.executor is not None
+        first = self.executor.first
+        return [first.specs[i] if i in first.storage else None for i in self.graph.outputs]
+
+    def run(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The outputs' values, in arrays of the graph's own that its next run overwrites.
+
+        A tuple that comes again is taken as it was, so that an iteration of a loop only copies and runs.
+        """
+        entry = self._entry
+        if entry is None or entry.inputs is not inputs or entry.executor is not self.executor:
+            entry = self._entry = self._enter(inputs)
+        for copy in entry.copies:
+            copy()
+        if entry.outputs is None:
+            self.invoke()
+            assert self._current is not None
+            return tuple(self._current.storage[index].read() for index in self.graph.outputs)
+        self._current = entry.executor.run()
+        return entry.outputs
+
+    def _enter(self, inputs: tuple[Array, ...]) -> _Entry:
+        shapes = [x.shape for x in inputs]
+        if self.executor is None or shapes != self._allocated_for:
+            self._allocate_for(shapes)
+            self._allocated_for = shapes
+        executor = self.executor
+        assert executor is not None
+        first, elsewhere = executor.first, bool(self._session.delegates)
+        return _Entry(inputs, executor, self._copies(first, inputs, elsewhere), None if elsewhere else first.outputs)
+
+    def _copies(self, first: Segment, inputs: tuple[Array, ...], elsewhere: bool) -> list[Step]:
+        """What copies the inputs to their storage, all but those that no node reads and those that are there."""
+        everything = self._session.preserve_all_tensors
+        tensors = [first.storage[index] for index in self.graph.inputs]
+        own = {id(tensor.host) for tensor in tensors}
+        saves: list[Step] = []
+        copies: list[Step] = []
+        for index, tensor, x in zip(self.graph.inputs, tensors, inputs, strict=True):
+            if x is tensor.host or not (everything or index in self._read):
+                continue
+            if id(x) in own:  # A loop may hand back the graph's own arrays in another order.
+                saved = np.empty_like(x)
+                saves.append(partial(setitem, saved, ..., x))
+                x = saved
+            copies.append(partial(_overwrite, tensor, x) if elsewhere else partial(setitem, tensor.host, ..., x))
+        return saves + copies
+
+    def _allocate_for(self, shapes: Sequence[Shape]) -> None:
+        self.called = True
+        for index, shape in zip(self.graph.inputs, shapes, strict=True):
+            self.resize(index, tuple(shape))
+        if self.executor is None:
+            self.allocate()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """How a graph is run for these inputs. outputs: their arrays, where no delegate has them and all is static."""
+
+    inputs: tuple[Array, ...]
+    executor: Executor
+    copies: Sequence[Step]
+    outputs: tuple[Array, ...] | None
+
+
+def _overwrite(tensor: Tensor, x: Array) -> None:
+    np.copyto(tensor.write(), x)

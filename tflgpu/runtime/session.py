@@ -1,0 +1,42 @@
+"""What the graphs of one interpreter share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tflgpu.delegation.delegate import ClaimsNodes, CompilesForOneShape, Delegate, MayRefuseDynamicShapes, Partition
+from tflgpu.model.graph import Node
+from tflgpu.ops.registry import Op, Step, Subgraph
+from tflgpu.optional import offering
+
+Observer = Callable[["Partition | Node", Step], Step]
+"""Given what a step runs, returns the step to run in its place: how a profiler watches."""
+
+
+class Session:
+    """The operators, the delegates and the state of one interpreter; the Runtime of its operators."""
+
+    def __init__(
+        self,
+        ops: Mapping[str, Op],
+        delegates: Sequence[Delegate] = (),
+        preserve_all_tensors: bool = False,
+        observe: Observer | None = None,
+    ):
+        self.ops = ops
+        self.delegates = tuple(delegates)
+        self.preserve_all_tensors = preserve_all_tensors
+        self.observe = observe
+        self.state: dict[Any, Any] = {}
+        self.graphs: Sequence[Subgraph] = ()
+        self.one_plan = any(delegate.one_plan for delegate in offering(delegates, CompilesForOneShape))
+        self.delegates_claim = bool(offering(delegates, ClaimsNodes))
+
+    @property
+    def static_only(self) -> bool:
+        """Whether a delegate refuses graphs with shapes that are known only at run time."""
+        return any(delegate.static_only for delegate in offering(self.delegates, MayRefuseDynamicShapes))
+
+    def subgraph(self, index: int) -> Subgraph:
+        return self.graphs[index]

@@ -97,7 +97,8 @@ class GpuDelegate:
         return load_again(self)
 
     def __repr__(self) -> str:
-        return f"{self.name} delegate on {self.device.name}"
+        limits = f"; {self.limits}" if self.limits != Limits() else ""
+        return f"<{self.name} delegate on {self.device.name}{limits}>"
 
 
 def in_turn(first: Call, second: Call) -> Call:

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ LAYERS = [
     {"delegation"},
     {"runtime"},
     {"values"},
-    {"details"},
+    {"details", "tensor_access"},
     {"signature_runner"},
     {"interpreter"},
     {"__init__"},
@@ -31,13 +32,9 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 def imported(path: Path) -> set[str]:
-    """Full names of the modules that a source imports, at any depth but for type checking alone."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
+    """Full names of what a source imports, modules and names of theirs, at any depth and for type checking too."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -70,6 +67,15 @@ def test_core_never_imports_delegates(path):
     assert not any(name.startswith(("tflgpu.delegates", "delegates")) for name in imported(path))
 
 
+@pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_optional_members_are_asked_for_through_protocols_alone(path):
+    if layer_of(path) in ("ops", "cli", "conformance") or path.name == "optional.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
+            assert not isinstance(node.args[1], ast.Constant), f"line {node.lineno} probes: see tflgpu/optional.py"
+
+
 @pytest.mark.parametrize("binding, only", [("cupy", "delegate.py"), ("pyopencl", "device.py")])
 def test_one_file_imports_each_binding(binding, only):
     users = {
@@ -88,6 +94,40 @@ def test_import_touches_no_driver_and_no_extra():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+# Imports among the delegates that close a cycle. None may be added.
+CLOSING = {
+    ("tflgpu.delegates.abi.native_kernel", "tflgpu.delegates.abi.native_graph"),
+    ("tflgpu.delegates.cuda.graph", "tflgpu.delegates.cuda.device"),
+    ("tflgpu.delegates.lowering.gemm.block_sizes", "tflgpu.delegates.lowering.gemm.tensor_core"),
+}
+
+
+def module_of(path: Path) -> str:
+    folder, *inner = path.relative_to(ROOT).with_suffix("").parts
+    names = [*(("tflgpu", "delegates") if folder == "delegates" else (folder,)), *inner]
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """For each module of tflgpu/ and delegates/ the modules that it imports, or takes something of."""
+    sources = {module_of(path): path for top in ("tflgpu", "delegates") for path in (ROOT / top).rglob("*.py")}
+    graph = {}
+    for module, path in sources.items():
+        names = imported(path) & sources.keys()
+        # Of `from package import module`, the package is no more than the way to the module.
+        ways = {name.rpartition(".")[0] for name in names}
+        graph[module] = {name for name in names if name not in ways or sources[name].name != "__init__.py"} - {module}
+    return graph
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    graph = import_graph()
+    for module, imports in CLOSING:
+        assert imports in graph[module], f"{module} imports {imports} no more: take it off the list"
+        graph[module].remove(imports)
+    TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
 
 
 # The same of the modules and folders of delegates/; but those of one line do not import one another.

@@ -1,22 +1,18 @@
-"""What the interpreter tells of tensors and nodes, and its checks of the indices and shapes that callers give."""
+"""What the interpreter tells of tensors and nodes, and of itself."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tflgpu.delegation.delegate import Delegate, Partition, StandsIn
-from tflgpu.model.graph import Shape, TensorSpec
+from tflgpu.model.graph import TensorSpec
 from tflgpu.ops.registry import Op
 from tflgpu.optional import offering
 from tflgpu.runtime.graph_runner import GraphRunner
 from tflgpu.values import caller_dtype
-
-_MOST_BYTES = 2**63 - 1
-"""Of one tensor: what a size in memory can tell."""
 
 
 def of_tensor(spec: TensorSpec) -> dict[str, Any]:
@@ -54,40 +50,6 @@ def _of_sparsity(spec: TensorSpec) -> dict[str, Any]:
     blocks = {"block_map": np.array(sparsity.block_map, np.int32)} if len(sparsity.block_map) else {}
     order = np.array(sparsity.traversal_order, np.int32)
     return {"traversal_order": order, **blocks, "dim_metadata": dimensions}
-
-
-def tensor_at(graph: GraphRunner, index: int) -> TensorSpec:
-    """The spec of tensor `index`. Raises ValueError where there is none."""
-    if not 0 <= index < len(graph.specs):
-        raise ValueError(f"Invalid tensor index {index} exceeds max tensor index {len(graph.specs)}")
-    return graph.specs[index]
-
-
-def check_resize(graph: GraphRunner, index: int, shape: Shape, strict: bool) -> None:
-    """Raises RuntimeError, with TensorFlow Lite's text, where tensor `index` cannot take this shape."""
-    if not 0 <= index < len(graph.specs):
-        raise RuntimeError(
-            f"tensor_index {index} < context_.tensors_size && tensor_index >= 0 was not true: "
-            f"the graph has {len(graph.specs)} tensors."
-        )
-    spec = graph.specs[index]
-    if spec.data is not None and graph.graph.tensors[index].data is not None:
-        raise RuntimeError("Attempting to resize a fixed-size tensor.")
-    if any(d < 0 for d in shape) or math.prod(shape) * max(spec.dtype.itemsize, 1) > _MOST_BYTES:
-        raise RuntimeError(
-            f"tflite/util.cc BytesRequired number of elements overflowed.\nShape {list(shape)} of {spec}."
-        )
-    if not strict:
-        return
-    if len(shape) != len(spec.shape):
-        raise RuntimeError(f"tensor->dims->size != dims.size() ({len(spec.shape)} != {len(shape)})")
-    signature = spec.shape if spec.shape_signature is None else spec.shape_signature
-    for axis, (old, new, allowed) in enumerate(zip(spec.shape, shape, signature, strict=True)):
-        if allowed != -1 and old != new:
-            raise RuntimeError(
-                f"Attempting to resize dimension {axis} of tensor {index} with value {old} to {new}. "
-                "ResizeInputTensorStrict only allows mutating unknown dimensions identified by -1."
-            )
 
 
 def delegated_partitions(graph: GraphRunner) -> list[Partition]:
@@ -130,3 +92,16 @@ def with_stand_ins(ops: Mapping[str, Op], delegates: Sequence[Delegate]) -> Mapp
     """The operators, and those that only a delegate can run."""
     only = {n: op for delegate in offering(delegates, StandsIn) for n, op in delegate.stand_ins.items() if n not in ops}
     return {**ops, **only} if only else ops
+
+
+def of_interpreter(source: str, graph: GraphRunner, delegates: Sequence[Delegate]) -> str:
+    """One line: where the model is from, its inputs and outputs, and who runs it. source: a path, or what else."""
+    sides = [
+        ", ".join(f"{graph.specs[i].name} {graph.specs[i].type}{list(graph.specs[i].shape)}" for i in side)
+        for side in (graph.graph.inputs, graph.graph.outputs)
+    ]
+    names = ", ".join([*(delegate.name for delegate in delegates), "CPU"])
+    ready = "" if graph.ready else "; not allocated"
+    return (
+        f"<tflgpu.Interpreter of {source}: {sides[0]} -> {sides[1]}; {len(graph.graph.nodes)} nodes on {names}{ready}>"
+    )

@@ -16,19 +16,19 @@ from tflgpu import details
 from tflgpu.delegation.delegate import Delegate
 from tflgpu.delegation.discovery import attached
 from tflgpu.delegation.report import delegation_report
-from tflgpu.memory import Loans, Tensor
-from tflgpu.model.graph import Array, TensorSpec
+from tflgpu.memory import Loans
+from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS, Op, check_operators
 from tflgpu.runtime.binding import bound
 from tflgpu.runtime.exclusive import Exclusive
-from tflgpu.runtime.graph_runner import GraphRunner, graph_runners
+from tflgpu.runtime.graph_runner import GraphRunner, graph_runners, running
 from tflgpu.runtime.list_writes import with_list_writes
 from tflgpu.runtime.session import Observer, Session
 from tflgpu.runtime.threads import usable_processors
 from tflgpu.shapes import DelegateError
 from tflgpu.signature_runner import SignatureRunner
-from tflgpu.values import from_caller, to_caller
+from tflgpu.tensor_access import resize, set_value, storage_of, tensor_at, value_of
 
 
 @enum.unique
@@ -76,7 +76,7 @@ class Interpreter:
         experimental_disable_delegate_node_fusion: bool = False,
         experimental_force_delegate_node_profiling: bool = False,
         *,
-        _ops: Mapping[str, Op] = OPS,
+        _ops: Mapping[str, Op] | None = None,
         _observe: Observer | None = None,
     ):
         if not isinstance(experimental_op_resolver_type, OpResolverType):
@@ -92,9 +92,11 @@ class Interpreter:
             raise ValueError("`model_path` or `model_content` must be specified.")
         self._model = with_list_writes(load(path=model_path or None, content=model_content))
         self._compress_zero_points = experimental_compress_quantization_zero_points
-        check_operators(self._model, _ops)
+        known_ops = OPS if _ops is None else _ops
+        check_operators(self._model, known_ops)
+        self._source = os.fspath(model_path) if model_path else "model_content"
         self._delegates = attached(experimental_delegates, self._model, num_threads)
-        ops = details.with_stand_ins(_ops, self._delegates)
+        ops = details.with_stand_ins(known_ops, self._delegates)
         self._session = Session(ops, self._delegates, experimental_preserve_all_tensors, _observe)
         self._graphs = graph_runners(self._model, self._session)
         self._loans = Loans()
@@ -148,27 +150,11 @@ class Interpreter:
 
     def set_tensor(self, tensor_index: int, value: Any) -> None:
         """Copies value into a tensor. Raises ValueError where type, rank, a dimension or the index does not fit."""
-        self._set_tensor(self._graphs[0], operator.index(tensor_index), value)
-
-    def _set_tensor(self, graph: GraphRunner, index: int, value: Any) -> None:
-        spec = details.tensor_at(graph, index)
-        array = from_caller(value, spec)
-        tensor = graph.tensor(index)
-        if tensor is None or tensor.host.shape != spec.shape:
-            raise ValueError("Cannot set tensor: Tensor is unallocated. Try calling allocate_tensors() first")
-        if not tensor.host.flags.writeable:
-            raise ValueError(f"Cannot set tensor: {spec} is a constant of the model.")
-        if index in graph.bindings:
-            raise ValueError(f"Cannot set tensor: {spec} is bound to an array of its caller's; write there.")
-        tensor.write()[...] = array
+        set_value(self._graphs[0], operator.index(tensor_index), value)
 
     def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
         """A copy of a tensor's value. Raises ValueError where there is none yet, or no such tensor."""
-        index, graph = operator.index(tensor_index), self._graph_at(operator.index(subgraph_index))
-        spec = details.tensor_at(graph, index)
-        if graph.tensor(index) is None and graph.ready and index in graph.graph.outputs:
-            return to_caller(np.empty((0,), spec.dtype), spec)
-        return to_caller(_allocated(graph, index, spec).read().copy(), spec)
+        return value_of(self._graph_at(operator.index(subgraph_index)), operator.index(tensor_index))
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
         """A function that returns a view of a tensor's memory, for use without copies.
@@ -179,8 +165,8 @@ class Interpreter:
         index, graph = operator.index(tensor_index), self._graphs[0]
 
         def view() -> Array:
-            spec = details.tensor_at(graph, index)
-            tensor = _allocated(graph, index, spec)
+            spec = tensor_at(graph, index)
+            tensor = storage_of(graph, index, spec)
             if spec.dtype == object:
                 raise ValueError(f"{spec} has no fixed memory to view; use get_tensor() and set_tensor().")
             tensor.read()
@@ -228,12 +214,7 @@ class Interpreter:
         if shape.ndim != 1:
             raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
         index = operator.index(input_index)
-        self._exclusive.run(lambda: self._resize(self._graphs[0], index, shape, strict))
-
-    def _resize(self, graph: GraphRunner, index: int, shape: Array, strict: bool) -> None:
-        size = tuple(int(d) for d in shape)
-        details.check_resize(graph, index, size, strict)
-        graph.resize(index, size)
+        self._exclusive.run(lambda: resize(self._graphs[0], index, shape, strict))
 
     def reset_all_variables(self) -> None:
         """Sets every variable tensor of every subgraph to zero (its zero point where it is quantized)."""
@@ -278,16 +259,8 @@ class Interpreter:
         """Which node runs where, why not on a delegate, and what crosses. Raises RuntimeError before allocation."""
         if not any(graph.ready for graph in self._graphs):
             raise RuntimeError("There is no delegation to report before allocate_tensors().")
-        graphs = [graph for graph in self._graphs if graph.ready]
-        # A graph that only delegated nodes name is theirs: it does not run by itself.
-        ran = {graph.graph.index: graph for graph in graphs if not graph.called}
-        callers = list(ran.values())
-        while callers:
-            called = callers.pop().callees - ran.keys()
-            named = {g.graph.index: g for g in graphs if g.graph.index in called}
-            ran |= named
-            callers += named.values()
-        return delegation_report([one for _, graph in sorted(ran.items()) for one in graph.partitions], self._delegates)
+        partitions = [partition for graph in running(self._graphs) for partition in graph.partitions]
+        return delegation_report(partitions, self._delegates)
 
     def _graph_at(self, index: int) -> GraphRunner:
         if not 0 <= index < len(self._graphs):
@@ -296,7 +269,7 @@ class Interpreter:
 
     def _get_tensor_details(self, tensor_index: int, subgraph_index: int) -> dict[str, Any]:
         graph = self._graph_at(operator.index(subgraph_index))
-        return details.of_tensor(details.tensor_at(graph, operator.index(tensor_index)))
+        return details.of_tensor(tensor_at(graph, operator.index(tensor_index)))
 
     def _get_op_details(self, op_index: int) -> dict[str, Any]:
         """index, op_name, inputs, outputs, operand_types, result_types of one node of the main subgraph."""
@@ -311,20 +284,15 @@ class Interpreter:
         """As given to the constructor; it has no effect here."""
         return self._compress_zero_points
 
+    def __repr__(self) -> str:
+        return details.of_interpreter(self._source, self._graphs[0], self._delegates)
+
     def __getstate__(self) -> Any:
         raise TypeError("cannot pickle or copy an Interpreter: make one from the model in each process")
 
     def _safe_to_run(self) -> bool:
         """Whether no view of the interpreter's memory is alive."""
         return not self._loans
-
-
-def _allocated(graph: GraphRunner, index: int, spec: TensorSpec) -> Tensor:
-    """The storage of a tensor. Raises ValueError where it has none yet, or none of its new shape."""
-    tensor = graph.tensor(index)
-    if tensor is None or tensor.host.shape != spec.shape:
-        raise ValueError("Tensor data is null. Run allocate_tensors() first")
-    return tensor
 
 
 CustomOpRegisterer = Callable[[MutableMapping[str, Op]], None]

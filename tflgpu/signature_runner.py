@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from tflgpu import details
-from tflgpu.model.graph import Array, Signature
+from tflgpu.model.graph import Array, Model, Signature
+from tflgpu.runtime.exclusive import Exclusive
+from tflgpu.runtime.graph_runner import GraphRunner
+from tflgpu.tensor_access import resize, set_value, value_of
 
-if TYPE_CHECKING:
-    from tflgpu.interpreter import Interpreter
+
+class RunsSignatures(Protocol):
+    """What a SignatureRunner uses of the Interpreter that it belongs to."""
+
+    _model: Model
+    _graphs: list[GraphRunner]
+    _exclusive: Exclusive
 
 
 class SignatureRunner:
@@ -20,7 +28,7 @@ class SignatureRunner:
     State (variables, tables) is the interpreter's. Made by `Interpreter.get_signature_runner`.
     """
 
-    def __init__(self, interpreter: Interpreter | None = None, signature_key: str | None = None):
+    def __init__(self, interpreter: RunsSignatures | None = None, signature_key: str | None = None):
         if not interpreter:
             raise ValueError("None interpreter provided.")
         if not signature_key:
@@ -30,7 +38,7 @@ class SignatureRunner:
             raise ValueError(f'Invalid signature_key provided: "{signature_key}".')
         self._interpreter = interpreter
         self._signature: Signature = signatures[signature_key]
-        self._subgraph_index = self._signature.graph
+        self._subgraph_index = self._signature.graph  # programs for the Edge TPU ask for it
         self._graph = interpreter._graphs[self._subgraph_index]
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
@@ -41,24 +49,21 @@ class SignatureRunner:
                 "Invalid number of inputs provided for running a SignatureDef, "
                 f"expected {len(wanted)} vs provided {len(inputs)}"
             )
-        interpreter, graph = self._interpreter, self._graph
+        graph = self._graph
         for name in inputs:
             if name not in wanted:
                 raise ValueError(f"Invalid Input name ({name}) for SignatureDef")
 
         def run() -> None:
             for name, array in inputs.items():
-                interpreter._resize(graph, wanted[name], np.array(array.shape, dtype=np.int32), False)
+                resize(graph, wanted[name], np.array(array.shape, dtype=np.int32))
             graph.allocate()
             for name, array in inputs.items():
-                interpreter._set_tensor(graph, wanted[name], array)
+                set_value(graph, wanted[name], array)
             graph.invoke()
 
-        interpreter._exclusive.run(run)
-        return {
-            name: interpreter.get_tensor(index, self._subgraph_index)
-            for name, index in sorted(self._signature.outputs.items())
-        }
+        self._interpreter._exclusive.run(run)
+        return {name: value_of(graph, index) for name, index in sorted(self._signature.outputs.items())}
 
     def get_input_details(self) -> dict[str, dict[str, Any]]:
         """Input name -> tensor details, as `Interpreter.get_input_details`."""
@@ -70,3 +75,7 @@ class SignatureRunner:
 
     def _details(self, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         return {name: details.of_tensor(self._graph.specs[index]) for name, index in sorted(names.items())}
+
+    def __repr__(self) -> str:
+        inputs, outputs = (", ".join(sorted(names)) for names in (self._signature.inputs, self._signature.outputs))
+        return f"<tflgpu.SignatureRunner {self._signature.key}({inputs}) -> {outputs}>"

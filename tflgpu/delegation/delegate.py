@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from tflgpu.memory import StreamedPlace, Tensor
@@ -31,6 +31,12 @@ class Limits:
     only_nodes: frozenset[int] = frozenset()
     skip_nodes: frozenset[int] = frozenset()
     require_full: bool = False
+
+    def __str__(self) -> str:
+        """Those that are set, as text."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        shown = {name: set(value) if isinstance(value, frozenset) else value for name, value in own.items()}
+        return ", ".join(f"{name}={value}" for name, value in shown.items())
 
     def check(self, node: Node) -> None:
         """Raises Unsupported where these limits exclude the node."""

@@ -32,6 +32,18 @@ def graph_runners(model: Model, session: Session) -> list[GraphRunner]:
     return runners
 
 
+def running(graphs: Sequence[GraphRunner]) -> list[GraphRunner]:
+    """Those that are prepared and run by themselves: not the graphs that only delegated nodes name."""
+    found = {graph.graph.index: graph for graph in graphs if graph.ready and not graph.called}
+    callers = list(found.values())
+    while callers:
+        called = callers.pop().callees - found.keys()
+        named = {graph.graph.index: graph for graph in graphs if graph.ready and graph.graph.index in called}
+        found |= named
+        callers += named.values()
+    return [graph for _, graph in sorted(found.items())]
+
+
 class GraphRunner:
     """One graph of the model in use: its present input shapes, its tensors, and the executor that runs it."""
 

@@ -1,0 +1,87 @@
+"""Tensors as callers reach them by index: checked, read, written and resized."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tflgpu.memory import Tensor
+from tflgpu.model.graph import Array, Shape, TensorSpec
+from tflgpu.runtime.graph_runner import GraphRunner
+from tflgpu.values import from_caller, to_caller
+
+_MOST_BYTES = 2**63 - 1
+"""Of one tensor: what a size in memory can tell."""
+
+
+def tensor_at(graph: GraphRunner, index: int) -> TensorSpec:
+    """The spec of tensor `index`. Raises ValueError where there is none."""
+    if not 0 <= index < len(graph.specs):
+        raise ValueError(f"Invalid tensor index {index} exceeds max tensor index {len(graph.specs)}")
+    return graph.specs[index]
+
+
+def check_resize(graph: GraphRunner, index: int, shape: Shape, strict: bool) -> None:
+    """Raises RuntimeError, with TensorFlow Lite's text, where tensor `index` cannot take this shape."""
+    if not 0 <= index < len(graph.specs):
+        raise RuntimeError(
+            f"tensor_index {index} < context_.tensors_size && tensor_index >= 0 was not true: "
+            f"the graph has {len(graph.specs)} tensors."
+        )
+    spec = graph.specs[index]
+    if spec.data is not None and graph.graph.tensors[index].data is not None:
+        raise RuntimeError("Attempting to resize a fixed-size tensor.")
+    if any(d < 0 for d in shape) or math.prod(shape) * max(spec.dtype.itemsize, 1) > _MOST_BYTES:
+        raise RuntimeError(
+            f"tflite/util.cc BytesRequired number of elements overflowed.\nShape {list(shape)} of {spec}."
+        )
+    if not strict:
+        return
+    if len(shape) != len(spec.shape):
+        raise RuntimeError(f"tensor->dims->size != dims.size() ({len(spec.shape)} != {len(shape)})")
+    signature = spec.shape if spec.shape_signature is None else spec.shape_signature
+    for axis, (old, new, allowed) in enumerate(zip(spec.shape, shape, signature, strict=True)):
+        if allowed != -1 and old != new:
+            raise RuntimeError(
+                f"Attempting to resize dimension {axis} of tensor {index} with value {old} to {new}. "
+                "ResizeInputTensorStrict only allows mutating unknown dimensions identified by -1."
+            )
+
+
+def resize(graph: GraphRunner, index: int, shape: Array, strict: bool = False) -> None:
+    """Gives an input another shape, from the next allocation on. Raises RuntimeError as `check_resize`."""
+    size = tuple(int(d) for d in shape)
+    check_resize(graph, index, size, strict)
+    graph.resize(index, size)
+
+
+def set_value(graph: GraphRunner, index: int, value: Any) -> None:
+    """Copies value into a tensor. Raises ValueError where type, rank, a dimension or the index does not fit."""
+    spec = tensor_at(graph, index)
+    array = from_caller(value, spec)
+    tensor = graph.tensor(index)
+    if tensor is None or tensor.host.shape != spec.shape:
+        raise ValueError("Cannot set tensor: Tensor is unallocated. Try calling allocate_tensors() first")
+    if not tensor.host.flags.writeable:
+        raise ValueError(f"Cannot set tensor: {spec} is a constant of the model.")
+    if index in graph.bindings:
+        raise ValueError(f"Cannot set tensor: {spec} is bound to an array of its caller's; write there.")
+    tensor.write()[...] = array
+
+
+def value_of(graph: GraphRunner, index: int) -> Array:
+    """A copy of a tensor's value. Raises ValueError where there is none yet, or no such tensor."""
+    spec = tensor_at(graph, index)
+    if graph.tensor(index) is None and graph.ready and index in graph.graph.outputs:
+        return to_caller(np.empty((0,), spec.dtype), spec)
+    return to_caller(storage_of(graph, index, spec).read().copy(), spec)
+
+
+def storage_of(graph: GraphRunner, index: int, spec: TensorSpec) -> Tensor:
+    """The storage of a tensor. Raises ValueError where it has none yet, or none of its new shape."""
+    tensor = graph.tensor(index)
+    if tensor is None or tensor.host.shape != spec.shape:
+        raise ValueError("Tensor data is null. Run allocate_tensors() first")
+    return tensor

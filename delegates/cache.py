@@ -18,7 +18,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-from tflgpu.debug import PARTS, say
+from tflgpu.debug import PARTITIONS, say
 from tflgpu.delegation.options import Option, count
 
 MAGIC = b"tflgpu cache, format 1\r\n"
@@ -69,7 +69,7 @@ class ProgramCache:
                 write_whole(self.path(key), HEADER.pack(*start, _digest(*start, content)) + content)
         except OSError as error:
             if _is_news(str(self._folder)):
-                say(PARTS, f"nothing can be kept in {self._folder}: {error}")
+                say(PARTITIONS, f"nothing can be kept in {self._folder}: {error}")
 
     def drop(self, key: str) -> None:
         """Forgets what is kept under the key."""

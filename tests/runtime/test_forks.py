@@ -205,7 +205,7 @@ assert "delegate: 1 nodes delegated out of 1" in report, report
 def test_a_pickled_delegate_keeps_its_options(copied: Callable[[GpuDelegate], GpuDelegate]) -> None:
     options = {"device": "emulator", "skip_ops": "ADD", "max_partitions": "3"}
     delegate = copied(tflgpu.load_delegate("cuda", options))  # type: ignore[arg-type]
-    assert delegate.limits == Limits(max_parts=3, skip_ops=frozenset(["ADD"]))
+    assert delegate.limits == Limits(max_partitions=3, skip_ops=frozenset(["ADD"]))
     assert "emulator" in delegate.device.name
 
 

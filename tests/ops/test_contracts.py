@@ -20,7 +20,8 @@ from tflgpu.memory import nbytes
 from tflgpu.model.graph import Model, Node
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS, prepare
-from tflgpu.runtime.executor import Session
+from tflgpu.runtime.graph_runner import graph_runners
+from tflgpu.runtime.session import Session
 from tflgpu.shapes import infer_stage
 
 NOT_ASKED = {"ASSIGN_VARIABLE", "READ_VARIABLE", "IF", "WHILE"}
@@ -149,7 +150,9 @@ def on_the_cpu(node: Node, model: Model) -> Exception | None:
 
 @lru_cache(maxsize=1)
 def runtime(model: Model) -> Session:
-    return Session(model, OPS)
+    session = Session(OPS)
+    graph_runners(model, session)
+    return session
 
 
 def inferred(variant: Variant) -> Node | None:

@@ -28,13 +28,14 @@ def copies(device: GuardedDevice, monkeypatch: pytest.MonkeyPatch) -> Iterator[l
     """The directions in which tensors crossed, from when the list was last emptied."""
     crossed: list[str] = []
     for name in ("upload", "download"):
-        plain = getattr(device, name)
+        plain = getattr(GuardedDevice, name)
 
-        def counted(buffer: Any, host: Any, name: str = name, plain: Any = plain) -> None:
+        def counted(own: GuardedDevice, buffer: Any, host: Any, name: str = name, plain: Any = plain) -> None:
             crossed.append(name)
-            plain(buffer, host)
+            plain(own, buffer, host)
 
-        monkeypatch.setattr(device, name, counted)
+        # Of the class: each interpreter has a copy of the device, with a queue of its own.
+        monkeypatch.setattr(GuardedDevice, name, counted)
     yield crossed
     device.check_guards()
 

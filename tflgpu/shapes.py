@@ -13,7 +13,6 @@ import numpy as np
 
 from tflgpu.memory import nbytes
 from tflgpu.model.graph import Array, Graph, Node, Shape, TensorSpec
-from tflgpu.ops.arity import check_arity
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
 
@@ -72,7 +71,7 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
         node = with_specs(base, specs)
         try:
             operator = _operator(node, runtime)
-            check_arity(node)
+            operator.check_arity(node)
             node = retyped(node)
             operator.check_type(node)
             node = shaped(node, output_shapes(node, runtime))

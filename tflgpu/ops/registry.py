@@ -9,8 +9,9 @@ An operator is registered in one of four styles, from the plainest to the fastes
 `kernel`    `(node, inputs, outputs) -> step`: a factory, called once a shape. All shape arithmetic, packing of
             weights and scratch allocation happen here; the step takes nothing, reads inputs and fills outputs.
 
-What an operator requires of its tensors and options is its `check`, `(node) -> None`, which raises OpError. Shape
-inference asks it, so that a node that does not pass it reaches neither the CPU's factory nor a delegate's lowering.
+Each registration says how many `inputs` the operator takes: 2, "2-3" or "1+"; and how many `outputs`, where not one.
+What it requires of its tensors and options besides is its `check`, `(node) -> None`, which raises OpError. Shape
+inference asks both, so that a node that does not pass reaches neither the CPU's factory nor a delegate's lowering.
 
 A `stateful` operator takes a `Runtime` besides (as `function(node, runtime, *inputs)`, `kernel(node, inputs, outputs,
 runtime)`, `shape(node, runtime)`), is never folded, and keeps its order among the others that are.
@@ -27,6 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tflgpu.model.graph import DTYPES, Array, Graph, Model, Node, Shape, TensorSpec
+from tflgpu.ops.arity import ANY, Count
 from tflgpu.ops.scratch import sharing
 
 Step = Callable[[], object]
@@ -86,7 +88,7 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class Op:
-    """An operator as registered. `types` are what its input at `typed_input` may be.
+    """An operator as registered. `types` are what its input at `typed_input` may be; `inputs` and `outputs`, how many.
 
     check: raises OpError where a node's types, shapes or options do not fit one another.
     variables: whether running it writes to inputs that are variable tensors. overwrites: whether its output may lie in
@@ -107,6 +109,8 @@ class Op:
     bodies: Mapping[str, Body] = field(default_factory=dict, compare=False)
     overwrites: bool = False
     check: Check | None = None
+    inputs: Count = ANY
+    outputs: Count = ANY
 
     def require_valid(self, node: Node) -> None:
         """Raises OpError where the operator does not take a node of these types, shapes and options.
@@ -119,6 +123,12 @@ class Op:
             require(x.dtype == y.dtype, f"{node.op}: input {x.type} and output {y.type} must be of one type. ")
         if self.check is not None:
             self.check(node)
+
+    def check_arity(self, node: Node) -> None:
+        """Raises OpError where a node has more or fewer inputs or outputs than its operator."""
+        for what, specs, count in (("inputs", node.inputs, self.inputs), ("outputs", node.outputs, self.outputs)):
+            if len(specs) not in count:
+                raise OpError(f"{node.op} takes {count} {what}, not {len(specs)}. ")
 
     def check_type(self, node: Node) -> None:
         """Raises UnsupportedType where the node's main input is of a type that this operator does not take."""
@@ -138,6 +148,8 @@ def _registrar(style: str) -> Callable[..., Any]:
     def register(
         name: str,
         *,
+        inputs: int | str,
+        outputs: int | str = 1,
         version: int = 1,
         types: str = "",
         typed_input: int = 0,
@@ -154,8 +166,9 @@ def _registrar(style: str) -> Callable[..., Any]:
             if name in OPS or not accepted <= DTYPES.keys():
                 raise TypeError(f"operator {name}: registered twice, or with unknown types {accepted - DTYPES.keys()}")
             bodies = {} if body is None else {"cu": body, "cl": body}
-            flags = stateful, custom, variables
-            OPS[name] = Op(name, version, accepted, typed_input, shape, run, style, *flags, bodies, overwrites, check)
+            counts = Count.parse(inputs), Count.parse(outputs)
+            kind = name, version, accepted, typed_input, shape, run, style
+            OPS[name] = Op(*kind, stateful, custom, variables, bodies, overwrites, check, *counts)
             return run
 
         return add

@@ -36,7 +36,7 @@ def _spectrogram_shape(node: Node) -> list[Shape]:
     return [(channels, height, 1 + _fft_length(size) // 2)]
 
 
-@function("AudioSpectrogram", types="FLOAT32", shape=_spectrogram_shape, custom=True)
+@function("AudioSpectrogram", inputs=1, types="FLOAT32", shape=_spectrogram_shape, custom=True)
 def audio_spectrogram(node: Node, x: Array) -> Array:
     """The power (or magnitude) of every window's frequencies, x (samples, channels): (channels, windows, bins)."""
     size, stride, squared = _window(node)
@@ -73,7 +73,7 @@ def _mfcc_shape(node: Node) -> list[Shape]:
     return [(*x.shape[:2], _mfcc_options(node)[3])]
 
 
-@function("Mfcc", types="FLOAT32", shape=_mfcc_shape, custom=True)
+@function("Mfcc", inputs=2, types="FLOAT32", shape=_mfcc_shape, custom=True)
 def mfcc(node: Node, x: Array, rate: Array) -> Array:
     """The cepstral coefficients of power spectra x (channels, windows, bins): (channels, windows, coefficients)."""
     lower, upper, channels, coefficients = _mfcc_options(node)

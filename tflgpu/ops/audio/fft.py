@@ -19,7 +19,7 @@ def _spectrum_shape(node: Node) -> list[Shape]:
     return [(*x.shape[:-2], h, w // 2 + 1)]
 
 
-@function("RFFT2D", types="FLOAT32", shape=_spectrum_shape)
+@function("RFFT2D", inputs=2, types="FLOAT32", shape=_spectrum_shape)
 def rfft2d(node: Node, x: Array, length: Array) -> Array:
     """The spectrum (..., h, w/2 + 1) of the last two dimensions, cropped or padded with zeros to (h, w): complex64."""
     h, w = (int(d) for d in length)
@@ -38,19 +38,19 @@ def _part_shape(node: Node) -> list[Shape]:
     return same_as_input(node)
 
 
-@function("REAL", types=COMPLEX, shape=_part_shape)
+@function("REAL", inputs=1, types=COMPLEX, shape=_part_shape)
 def real(node: Node, x: Array) -> Array:
     """The real part."""
     return x.real
 
 
-@function("IMAG", types=COMPLEX, shape=_part_shape)
+@function("IMAG", inputs=1, types=COMPLEX, shape=_part_shape)
 def imag(node: Node, x: Array) -> Array:
     """The imaginary part."""
     return x.imag
 
 
-@function("COMPLEX_ABS", types=COMPLEX, shape=_part_shape)
+@function("COMPLEX_ABS", inputs=1, types=COMPLEX, shape=_part_shape)
 def complex_abs(node: Node, x: Array) -> Array:
     """The magnitude."""
     with np.errstate(all="ignore"):

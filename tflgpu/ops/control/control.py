@@ -45,7 +45,7 @@ def if_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     return _static_where_equal([runtime.subgraph(index).outputs_for(shapes) for index in _if_branches(node)])
 
 
-@function("IF", shape=if_shapes, stateful=True)
+@function("IF", inputs="1+", outputs="0+", shape=if_shapes, stateful=True)
 def if_(node: Node, runtime: Runtime, condition: Array, *inputs: Array) -> tuple[Array, ...]:
     """The outputs of the then-graph or the else-graph; only that one runs."""
     then, otherwise = _if_branches(node)
@@ -69,7 +69,7 @@ def while_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     return static if static == shapes else None
 
 
-@function("WHILE", shape=while_shapes, stateful=True)
+@function("WHILE", inputs="0+", outputs="0+", shape=while_shapes, stateful=True)
 def while_(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
     """The loop variables after the last turn; as they came in where the condition fails at once."""
     condition = runtime.subgraph(node.options.cond_subgraph_index)
@@ -85,7 +85,7 @@ def _nothing(node: Node, runtime: Runtime) -> list[Shape]:
     return []
 
 
-@function("CALL_ONCE", shape=_nothing, stateful=True)
+@function("CALL_ONCE", inputs=0, outputs=0, shape=_nothing, stateful=True)
 def call_once(node: Node, runtime: Runtime) -> tuple[Array, ...]:
     """Runs the initialisation graph at the first invoke of the interpreter, and never again."""
     key = ("called once", node.options.init_subgraph_index)
@@ -102,7 +102,7 @@ def composite_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     return _static_where_equal([runtime.subgraph(index).outputs_for(_shapes(node.inputs))])
 
 
-@function("STABLEHLO_COMPOSITE", shape=composite_shapes, stateful=True)
+@function("STABLEHLO_COMPOSITE", inputs="0+", outputs="0+", shape=composite_shapes, stateful=True)
 def composite(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
     """A named operation, run as the graph that it decomposes into."""
     return runtime.subgraph(node.options.decomposition_subgraph_index).run(inputs)
@@ -118,7 +118,7 @@ def case_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     return _static_where_equal([runtime.subgraph(index).outputs_for(shapes) for index in branches])
 
 
-@function("STABLEHLO_CASE", types="INT32", shape=case_shapes, stateful=True)
+@function("STABLEHLO_CASE", inputs="1+", outputs="0+", types="INT32", shape=case_shapes, stateful=True)
 def case(node: Node, runtime: Runtime, index: Array, *inputs: Array) -> tuple[Array, ...]:
     """The outputs of the branch at `index`; of the last one where there is no such branch."""
     branches = node.options.branch_subgraph_indices

@@ -63,7 +63,7 @@ def _check(node: Node) -> None:
     meeting(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
 
 
-@kernel("CONV_2D", version=8, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)
+@kernel("CONV_2D", inputs="2-3", version=8, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)
 def conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, h, w, c) convolved with weights (oc, kh, kw, c / groups) plus bias (oc): (b, oh, ow, oc).
 

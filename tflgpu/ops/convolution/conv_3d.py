@@ -92,7 +92,7 @@ def _shape(node: Node) -> list[Shape]:
     return [(x.shape[0], *window_of(node, x.shape[1:4], weights.shape[:3]).places, weights.shape[4])]
 
 
-@kernel("CONV_3D", version=1, types="FLOAT32", shape=_shape)
+@kernel("CONV_3D", inputs="2-3", types="FLOAT32", shape=_shape)
 def conv_3d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, d, h, w, c) convolved with weights (kd, kh, kw, c, oc) plus bias (oc): (b, od, oh, ow, oc)."""
     x, weights, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
@@ -169,7 +169,7 @@ def _transpose_shape(node: Node) -> list[Shape]:
     return [shape]
 
 
-@kernel("CONV_3D_TRANSPOSE", version=1, types="FLOAT32", typed_input=2, shape=_transpose_shape)
+@kernel("CONV_3D_TRANSPOSE", inputs="3-4", types="FLOAT32", typed_input=2, shape=_transpose_shape)
 def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The transpose of a 3-D convolution with weights (kd, kh, kw, oc, ic): x (b, d, h, w, ic) -> output_shape."""
     weights, x, bias = inputs[1], inputs[2], inputs[3] if len(inputs) > 3 else None

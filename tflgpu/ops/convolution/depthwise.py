@@ -66,7 +66,9 @@ def _check(node: Node) -> None:
         require(quantization.scale.size == channels, f"scale->size {quantization.scale.size} != {channels}")
 
 
-@kernel("DEPTHWISE_CONV_2D", version=7, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)
+@kernel(
+    "DEPTHWISE_CONV_2D", inputs="2-3", version=7, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check
+)
 def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, h, w, c), each channel convolved with its own multiplier of weights (1, kh, kw, c * multiplier) plus bias.
 

@@ -39,7 +39,7 @@ def _limits(node: Node) -> tuple[np.number[Any] | int, np.number[Any] | int]:
     return float_range(activation) if output.dtype.kind == "f" else quantized_range(activation, output)
 
 
-@kernel("MAX_POOL_2D", version=3, types=f"FLOAT32 {CODES}", shape=_shape)
+@kernel("MAX_POOL_2D", inputs=1, version=3, types=f"FLOAT32 {CODES}", shape=_shape)
 def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The largest of each window of x (b, h, w, c). NaN is never the largest; neither is padding."""
     x, out, window = inputs[0], outputs[0], window_of(node)
@@ -113,7 +113,7 @@ def _axes(window: Window, h: int, w: int) -> tuple[list[tuple[slice, slice]], li
     return down, across
 
 
-@kernel("AVERAGE_POOL_2D", version=3, types=f"FLOAT32 FLOAT16 {CODES}", shape=_shape)
+@kernel("AVERAGE_POOL_2D", inputs=1, version=3, types=f"FLOAT32 FLOAT16 {CODES}", shape=_shape)
 def average_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The mean of each window of x (b, h, w, c), padding left out. Of codes: halves away from the code 0.
 
@@ -155,7 +155,7 @@ def _average(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array
     return in_turn([_summing(x, window, sums), rounded_mean])
 
 
-@kernel("L2_POOL_2D", version=1, types="FLOAT32", shape=_shape)
+@kernel("L2_POOL_2D", inputs=1, types="FLOAT32", shape=_shape)
 def l2_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The root of the mean square of each window of x (b, h, w, c), padding left out."""
     x, out, window = inputs[0], outputs[0], window_of(node)

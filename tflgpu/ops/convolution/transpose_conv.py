@@ -193,7 +193,15 @@ def _check(node: Node) -> None:
         require(elements(bias.shape) == oc, f"NumElements(bias) != {oc} ({elements(bias.shape)})")
 
 
-@kernel("TRANSPOSE_CONV", version=5, types="FLOAT32 UINT8 INT8 INT16", typed_input=2, shape=_shape, check=_check)
+@kernel(
+    "TRANSPOSE_CONV",
+    inputs="3-4",
+    version=5,
+    types="FLOAT32 UINT8 INT8 INT16",
+    typed_input=2,
+    shape=_shape,
+    check=_check,
+)
 def transpose_conv(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The transpose of a convolution with weights (oc, kh, kw, ic): x (b, h, w, ic), bias (oc) -> (b, oh, ow, oc).
 
@@ -264,14 +272,7 @@ def _check_with_bias(node: Node) -> None:
         require(elements(bias.shape) == weights.shape[0], f"{bias} is not one value for each of {weights.shape[0]}. ")
 
 
-@kernel(
-    "Convolution2DTransposeBias",
-    version=1,
-    types="FLOAT32",
-    shape=_bias_shape,
-    check=_check_with_bias,
-    custom=True,
-)
+@kernel("Convolution2DTransposeBias", inputs=3, types="FLOAT32", shape=_bias_shape, check=_check_with_bias, custom=True)
 def convolution_2d_transpose_bias(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The transpose of a convolution with weights (oc, kh, kw, ic): x (b, h, w, ic), bias (oc) -> (b, oh, ow, oc)."""
     x, weights, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None

@@ -116,7 +116,8 @@ def _require_floats(node: Node) -> None:
 
 @function(
     "MaxPoolingWithArgmax2D",
-    version=1,
+    inputs=1,
+    outputs=2,
     types="FLOAT32",
     shape=_pool_shapes,
     check=_require_floats,
@@ -133,7 +134,8 @@ def max_pooling_with_argmax_2d(node: Node, x: Array) -> tuple[Array, Array]:
 
 @function(
     "MaxPoolWithArgmax",
-    version=1,
+    inputs=1,
+    outputs=2,
     types="FLOAT32",
     shape=_pool_shapes,
     check=_require_floats,
@@ -172,7 +174,7 @@ def _unpool_shape(node: Node) -> list[Shape]:
     return [(b, max(0, (h - 1) * sh + kh), max(0, (w - 1) * sw + kw), c)]
 
 
-@kernel("MaxUnpooling2D", version=1, types="FLOAT32", shape=_unpool_shape, check=_require_floats, custom=True)
+@kernel("MaxUnpooling2D", inputs=2, types="FLOAT32", shape=_unpool_shape, check=_require_floats, custom=True)
 def max_unpooling_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, h, w, c) put back to where its maxima were, zeros elsewhere. Later values win where places coincide."""
     x, indices = inputs
@@ -229,7 +231,7 @@ def _warp_body(node: Node) -> str:
 
 
 @function(
-    "DenseImageWarp", version=1, types="FLOAT32", shape=_warp_shape, check=_require_floats, custom=True, body=_warp_body
+    "DenseImageWarp", inputs=2, types="FLOAT32", shape=_warp_shape, check=_require_floats, custom=True, body=_warp_body
 )
 def dense_image_warp(node: Node, x: Array, flow: Array) -> Array:
     """x (b, h, w, c) sampled between pixels at each pixel's place less flow (b, h, w, 2), which is (down, right)."""

@@ -66,7 +66,7 @@ def _check(node: Node) -> None:
     require(out.dtype.itemsize == 4, f"{node.op}: the output is {out.type}. ")
 
 
-@kernel("aeq.hadamard_rotation", types="FLOAT32 INT32", shape=_shape, check=_check, body=_body)
+@kernel("aeq.hadamard_rotation", inputs=1, types="FLOAT32 INT32", shape=_shape, check=_check, body=_body)
 def hadamard_rotation(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """x (features, size) or (batch, features, size), each run of hadamard_size elements transformed.
 

@@ -200,7 +200,7 @@ def _check_prelu(node: Node) -> None:
     require(alpha.type in alphas, f"PRELU: alpha of type {alpha.type} for {x.type}; supported: {', '.join(alphas)}. ")
 
 
-@kernel("PRELU", types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape, check=_check_prelu)
+@kernel("PRELU", inputs=2, types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape, check=_check_prelu)
 def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 codes take an int8 alpha."""
     x, alpha, y = node.input(0), node.input(1), node.outputs[0]

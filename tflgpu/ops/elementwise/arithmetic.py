@@ -279,7 +279,7 @@ def _arithmetic(
             return step
         return _refusing_zeros(step, inputs[1], scale_and_zero_point(node.input(1))[1])
 
-    kernel(name, version=version, types=types, shape=binary_shape, check=check)(prepare)
+    kernel(name, inputs=2, version=version, types=types, shape=binary_shape, check=check)(prepare)
 
 
 _CODES = "INT8 UINT8 INT16"

@@ -72,7 +72,7 @@ def _values(x: Array, kind: str, target: str) -> Array:
     return x
 
 
-@kernel("CAST", version=9, types=" ".join([*_NUMBERS, *_PACKED_RANGES]), shape=same_as_input)
+@kernel("CAST", inputs=1, version=9, types=" ".join([*_NUMBERS, *_PACKED_RANGES]), shape=same_as_input)
 def cast(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """The values as another type: floats saturate to integers (NaN to the largest), integers wrap."""
     kind, target = node.input(0).type, node.outputs[0].type
@@ -103,6 +103,7 @@ def _bitcast_shape(node: Node) -> list[Shape]:
 
 @kernel(
     "BITCAST",
+    inputs=1,
     types="FLOAT16 BFLOAT16 FLOAT32 FLOAT64 COMPLEX64 COMPLEX128 BOOL "
     "INT8 UINT8 INT16 UINT16 INT32 UINT32 INT64 UINT64 INT4 UINT4 INT2",
     shape=_bitcast_shape,

@@ -64,7 +64,7 @@ def _comparison(name: str, f: np.ufunc, version: int, types: str) -> None:
             return pairs_step(_of_codes(node, f), inputs, outputs[0])
         return blocked(special.get(kind, f), inputs, outputs[0])
 
-    kernel(name, version=version, types=types, shape=binary_shape, check=check)(prepare)
+    kernel(name, inputs=2, version=version, types=types, shape=binary_shape, check=check)(prepare)
 
 
 _NUMBERS = "FLOAT32 FLOAT16 INT8 UINT8 INT16 INT32 INT64"

@@ -94,7 +94,7 @@ def unary(
         function: InPlace = f(node) if of_node else f  # type: ignore[assignment]
         return blocked(_for_type(function, x), inputs, outputs[0])
 
-    kernel(name, version=version, types=types, shape=same_as_input, check=check)(prepare)
+    kernel(name, inputs=1, version=version, types=types, shape=same_as_input, check=check)(prepare)
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _binary(name: str, row: Row, shape: Callable[[Node], Sequence[Shape]]) -> No
     def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
         return blocked(_for_type(row.f, node.input(0)), inputs, outputs[0])
 
-    kernel(name, version=row.version, types=row.types, shape=shape, check=_require_one_type)(prepare)
+    kernel(name, inputs=2, version=row.version, types=row.types, shape=shape, check=_require_one_type)(prepare)
 
 
 for _name, _row in BINARY_ROWS.items():
@@ -272,7 +272,7 @@ def _repeated_product(a: Array, exponent: int, y: Array) -> None:
             np.clip(y, -limit, limit, out=y)
 
 
-@kernel("POW", types="FLOAT32 INT32", shape=binary_shape, check=require_same_types)
+@kernel("POW", inputs=2, types="FLOAT32 INT32", shape=binary_shape, check=require_same_types)
 def power(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """a ** b. A single whole exponent that broadcasts is computed by repeated products, as the reference does."""
     (a, b), (y,) = inputs, outputs
@@ -297,7 +297,7 @@ def _check_add_n(node: Node) -> None:
     require_same_types(node)
 
 
-@kernel("ADD_N", types="FLOAT32 INT32", shape=equal_shapes, check=_check_add_n)
+@kernel("ADD_N", inputs="1+", types="FLOAT32 INT32", shape=equal_shapes, check=_check_add_n)
 def add_n(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array]) -> Step:
     """The sum of all inputs, which have one shape."""
 

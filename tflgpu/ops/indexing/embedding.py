@@ -35,7 +35,7 @@ def _check_indices(ids: Array, rows: int, what: str = "Embedding Lookup") -> Non
         raise OpError(f"{what}: index out of bounds. Got {outside[0]}, and bounds are [0, {rows - 1}]")
 
 
-@function("EMBEDDING_LOOKUP", version=5, types=_FIXED, typed_input=1, shape=_embedding_lookup_shape)
+@function("EMBEDDING_LOOKUP", inputs=2, version=5, types=_FIXED, typed_input=1, shape=_embedding_lookup_shape)
 def embedding_lookup(node: Node, ids: Array, table: Array) -> Array:
     """The rows `ids` (n) of the table (rows, ...), dequantized where codes go into a float output."""
     spec, output = node.input(1), node.outputs[0]
@@ -96,7 +96,7 @@ def _embedding_lookup_sparse_shape(node: Node) -> list[Shape]:
     return [(*(int(d) for d in value(shape)[: rank - 1]), *table.shape[1:])]
 
 
-@function("EMBEDDING_LOOKUP_SPARSE", types="FLOAT32", typed_input=4, shape=_embedding_lookup_sparse_shape)
+@function("EMBEDDING_LOOKUP_SPARSE", inputs=5, types="FLOAT32", typed_input=4, shape=_embedding_lookup_sparse_shape)
 def embedding_lookup_sparse(
     node: Node, ids: Array, indices: Array, shape: Array, weights: Array, table: Array
 ) -> Array:
@@ -139,7 +139,9 @@ def _hashtable_lookup_shape(node: Node) -> list[Shape]:
     return [(lookup.shape[0], *table.shape[1:]), lookup.shape]
 
 
-@function("HASHTABLE_LOOKUP", types=f"{_FIXED} STRING", typed_input=2, shape=_hashtable_lookup_shape)
+@function(
+    "HASHTABLE_LOOKUP", inputs=3, outputs=2, types=f"{_FIXED} STRING", typed_input=2, shape=_hashtable_lookup_shape
+)
 def hashtable_lookup(node: Node, lookup: Array, key: Array, table: Array) -> tuple[Array, Array]:
     """The rows of the table whose sorted keys (rows) are looked up (n), zero where there is none; hits (n) uint8."""
     require(len(table), "num_rows != 0 was not true.")
@@ -176,7 +178,7 @@ def _lsh_projection_shape(node: Node) -> list[Shape]:
     return [seeds.shape[:1] if node.options.type == "SPARSE" else (elements(seeds.shape),)]
 
 
-@function("LSH_PROJECTION", types=_FIXED, typed_input=1, shape=_lsh_projection_shape)
+@function("LSH_PROJECTION", inputs="2-3", types=_FIXED, typed_input=1, shape=_lsh_projection_shape)
 def lsh_projection(node: Node, seeds: Array, x: Array, weights: Array | None = None) -> Array:
     """Signs of weighted sums of the items' hashes, one for each seed (hashes, bits) float32.
 

@@ -52,7 +52,7 @@ def bounds_check(indices: Array, spec: TensorSpec, size: int, message: str) -> C
     return None if spec.data is not None and int(unsigned.max()) < limit else check
 
 
-@kernel("GATHER", version=8, types=GATHER_TYPES + " INT4", shape=_gather_shape, check=require_output_type)
+@kernel("GATHER", inputs=2, version=8, types=GATHER_TYPES + " INT4", shape=_gather_shape, check=require_output_type)
 def gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The slices of x at `positions` (input 1) along axis; the first batch_dims dimensions are walked in step."""
     x, positions, y = inputs[0], inputs[1], outputs[0]
@@ -124,7 +124,7 @@ def flat_indices(indices: Array, shape: Shape, message: str) -> Array:
     return wide @ np.array(strides, np.int64)
 
 
-@kernel("GATHER_ND", version=6, types=GATHER_TYPES, shape=_gather_nd_shape, check=require_output_type)
+@kernel("GATHER_ND", inputs=2, version=6, types=GATHER_TYPES, shape=_gather_nd_shape, check=require_output_type)
 def gather_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The slices of x at the index vectors `indices` (..., nd), which index the first nd dimensions of x."""
     x, indices, y = inputs[0], inputs[1], outputs[0]
@@ -156,7 +156,7 @@ def _scatter_nd_shape(node: Node) -> list[Shape]:
 
 @function(
     "SCATTER_ND",
-    version=1,
+    inputs=3,
     types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL",
     typed_input=1,
     shape=_scatter_nd_shape,
@@ -192,6 +192,7 @@ def _sparse_to_dense_shape(node: Node) -> list[Shape]:
 
 @function(
     "SPARSE_TO_DENSE",
+    inputs=4,
     version=3,
     types="FLOAT32 INT8 UINT8 INT32 INT64",
     typed_input=2,
@@ -229,7 +230,7 @@ def _one_hot_shape(node: Node) -> list[Shape]:
 
 @kernel(
     "ONE_HOT",
-    version=1,
+    inputs=4,
     types="FLOAT32 INT8 UINT8 INT32 INT64 BOOL",
     typed_input=2,
     shape=_one_hot_shape,
@@ -265,6 +266,7 @@ def _dynamic_update_slice_shape(node: Node) -> list[Shape]:
 
 @kernel(
     "DYNAMIC_UPDATE_SLICE",
+    inputs=3,
     version=6,
     types=FIXED_SIZE + " INT4",
     shape=_dynamic_update_slice_shape,
@@ -295,7 +297,7 @@ def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[
 
 @function(
     "REVERSE_SEQUENCE",
-    version=1,
+    inputs=2,
     types="FLOAT32 UINT8 INT16 INT32 INT64",
     shape=same_as_input,
     check=require_output_type,

@@ -26,7 +26,7 @@ def _segments(node: Node) -> list[Shape]:
     return [(int(rising[-1]) + 1 if rising.size else 0, *data.shape[1:])]
 
 
-@function("SEGMENT_SUM", types="FLOAT32 INT32", shape=_segments)
+@function("SEGMENT_SUM", inputs=2, types="FLOAT32 INT32", shape=_segments)
 def segment_sum(node: Node, data: Array, ids: Array) -> Array:
     """The sum of the rows of every segment; ids start at 0 and rise by 0 or 1."""
     out = np.zeros((int(ids[-1]) + 1 if ids.size else 0, *data.shape[1:]), data.dtype)
@@ -81,4 +81,4 @@ def _unsorted_segment(node: Node, data: Array, ids: Array, count: Array) -> Arra
 
 
 for _name in UFUNCS:
-    function(_name, types="FLOAT32 INT32", shape=_numbered_segments)(_unsorted_segment)
+    function(_name, inputs=3, types="FLOAT32 INT32", shape=_numbered_segments)(_unsorted_segment)

@@ -33,13 +33,13 @@ def _without_axis(node: Node) -> list[Shape]:
 ARG_TYPES = "FLOAT32 INT32 INT8 UINT8 BOOL"
 
 
-@kernel("ARG_MAX", version=3, types=ARG_TYPES, shape=_without_axis)
+@kernel("ARG_MAX", inputs=2, version=3, types=ARG_TYPES, shape=_without_axis)
 def arg_max(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The position along an axis of the first greatest element."""
     return _arg_extreme(node, inputs, outputs, np.argmax)
 
 
-@kernel("ARG_MIN", version=3, types=ARG_TYPES, shape=_without_axis)
+@kernel("ARG_MIN", inputs=2, version=3, types=ARG_TYPES, shape=_without_axis)
 def arg_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The position along an axis of the first least element."""
     return _arg_extreme(node, inputs, outputs, np.argmin)
@@ -138,7 +138,7 @@ def _first_k(node: Node) -> list[Shape]:
     return [(*shape[:-1], k)] * 2
 
 
-@function("TOPK_V2", version=3, types="FLOAT32 INT8 UINT8 INT16 INT32 INT64", shape=_first_k)
+@function("TOPK_V2", inputs=2, outputs=2, version=3, types="FLOAT32 INT8 UINT8 INT16 INT32 INT64", shape=_first_k)
 def topk_v2(node: Node, x: Array, k: Array) -> tuple[Array, Array]:
     """The k greatest of every row, falling, and their positions. The first of equals comes first, NaN last."""
     # ~x falls as the integer x rises, and unlike -x for every value.
@@ -147,7 +147,7 @@ def topk_v2(node: Node, x: Array, k: Array) -> tuple[Array, Array]:
     return np.take_along_axis(x, order, -1), order.astype(node.outputs[1].dtype)
 
 
-@function("UNIQUE", types="FLOAT32 INT8 UINT8 INT16 INT32 INT64")
+@function("UNIQUE", inputs=1, outputs=2, types="FLOAT32 INT8 UINT8 INT16 INT32 INT64")
 def unique(node: Node, x: Array) -> tuple[Array, Array]:
     """The distinct values of a vector in the order in which they first come, and for each element which it is."""
     require(x.ndim == 1, f"{node.input(0)}: UNIQUE needs one dimension. ")
@@ -164,7 +164,7 @@ def _true_count(node: Node) -> list[Shape]:
     return [(int(np.count_nonzero(condition)), condition.ndim)]
 
 
-@function("WHERE", version=2, types="BOOL FLOAT32 INT32 INT64 UINT32 INT8 UINT8", shape=_true_count)
+@function("WHERE", inputs=1, version=2, types="BOOL FLOAT32 INT32 INT64 UINT32 INT8 UINT8", shape=_true_count)
 def where(node: Node, condition: Array) -> Array:
     """The coordinates (n, rank) of the elements that are not zero, in row-major order."""
     return np.argwhere(condition).astype(np.int64)
@@ -180,7 +180,7 @@ def _bucketize_shape(node: Node) -> list[Shape]:
     return same_as_input(node)
 
 
-@function("BUCKETIZE", types="FLOAT32 FLOAT64 INT32 INT64", shape=_bucketize_shape)
+@function("BUCKETIZE", inputs=1, types="FLOAT32 FLOAT64 INT32 INT64", shape=_bucketize_shape)
 def bucketize(node: Node, x: Array) -> Array:
     """How many boundaries are not above each element: int32."""
     boundaries = _boundaries(node)
@@ -196,7 +196,7 @@ def _cumsum_shape(node: Node) -> list[Shape]:
     return [node.input(0).shape]
 
 
-@function("CUMSUM", types="FLOAT32 INT32 INT64", shape=_cumsum_shape, check=require_output_type)
+@function("CUMSUM", inputs=2, types="FLOAT32 INT32 INT64", shape=_cumsum_shape, check=require_output_type)
 def cumsum(node: Node, x: Array, axis: Array) -> Array:
     """Running sums along an axis, from its end where `reverse`, without the element itself where `exclusive`."""
     a = _one_axis(node, axis)

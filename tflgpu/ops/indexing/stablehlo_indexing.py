@@ -72,7 +72,7 @@ def gather_dimensions(node: Node) -> tuple[list[int], list[int], list[int], list
 
 @kernel(
     "STABLEHLO_GATHER",
-    version=1,
+    inputs=2,
     types=FIXED_SIZE,
     shape=lambda node: [gather_dimensions(node)[4]],
     check=require_output_type,
@@ -141,7 +141,7 @@ SCATTER_TYPES = "FLOAT32 FLOAT16 FLOAT64 INT8 UINT8 INT16 UINT16 INT32 UINT32 IN
 
 
 @kernel(
-    "STABLEHLO_SCATTER", version=1, types=SCATTER_TYPES, shape=_scatter_shape, stateful=True, check=require_output_type
+    "STABLEHLO_SCATTER", inputs=3, types=SCATTER_TYPES, shape=_scatter_shape, stateful=True, check=require_output_type
 )
 def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Array], runtime: Runtime) -> Step:
     """x with windows of updates (input 2) combined into it at the index vectors in input 1; what lies outside is left.

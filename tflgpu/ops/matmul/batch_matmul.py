@@ -57,7 +57,7 @@ def _check(node: Node) -> None:
         require(x.type != "INT16" or symmetric, "int16 needs zero points of 0. ")
 
 
-@kernel("BATCH_MATMUL", version=4, types="FLOAT32 FLOAT16 INT8 INT16", shape=_shape, check=_check)
+@kernel("BATCH_MATMUL", inputs=2, version=4, types="FLOAT32 FLOAT16 INT8 INT16", shape=_shape, check=_check)
 def batch_matmul(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
     """A step for any of the types, x (..., m, k) and y (..., k, n) given as views after adj_x and adj_y."""
     x, y = inputs

@@ -101,7 +101,15 @@ def _check_integer(node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorS
         )
 
 
-@kernel("FULLY_CONNECTED", version=14, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)
+@kernel(
+    "FULLY_CONNECTED",
+    inputs="2-3",
+    outputs="1-2",
+    version=14,
+    types="FLOAT32 FLOAT16 UINT8 INT8 INT16",
+    shape=_shape,
+    check=_check,
+)
 def fully_connected(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
     """A step for any of the types: x (rows, depth), weights (units, depth), bias (units) or none -> (rows, units)."""
     x, y = inputs[0], outputs[0]

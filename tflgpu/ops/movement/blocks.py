@@ -47,7 +47,9 @@ def _split(x: Array, block: Sequence[int]) -> Array:
     return x.reshape(n, *pairs, c).transpose(*inner, 0, *outer, 1 + 2 * len(space))
 
 
-@kernel("SPACE_TO_BATCH_ND", version=4, types=FIXED_SIZE, shape=_space_to_batch_shape, check=require_output_type)
+@kernel(
+    "SPACE_TO_BATCH_ND", inputs=3, version=4, types=FIXED_SIZE, shape=_space_to_batch_shape, check=require_output_type
+)
 def space_to_batch_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (n, h, w, c), padded by the zero point, to (bh bw n, h/bh, w/bw, c): every block's pixels in batches apart."""
     x, y = inputs[0], outputs[0]
@@ -86,7 +88,9 @@ def _batch_to_space_shape(node: Node) -> list[Shape]:
     return [sized((n, *cropped, c))]
 
 
-@kernel("BATCH_TO_SPACE_ND", version=4, types=FIXED_SIZE, shape=_batch_to_space_shape, check=require_output_type)
+@kernel(
+    "BATCH_TO_SPACE_ND", inputs=3, version=4, types=FIXED_SIZE, shape=_batch_to_space_shape, check=require_output_type
+)
 def batch_to_space_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (bh bw n, h, w, c) to (n, h bh, w bw, c) with `crops` cut off: the inverse of SPACE_TO_BATCH_ND."""
     x, y = inputs[0], outputs[0]

@@ -22,7 +22,7 @@ def _shape(node: Node) -> list[Shape]:
     return [tuple(max(0, (n - 1) * int(d) + 1) for n, d in zip(x.shape, factors, strict=True))]
 
 
-@kernel("DILATE", version=1, types=f"{TYPES} INT4", shape=_shape)
+@kernel("DILATE", inputs=3, types=f"{TYPES} INT4", shape=_shape)
 def dilate(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x with dilation - 1 padding values between its neighbours along each axis."""
     x, _, pad = inputs

@@ -52,6 +52,7 @@ def _check_concatenation(node: Node) -> None:
 
 @kernel(
     "CONCATENATION",
+    inputs="1+",
     version=7,
     types="FLOAT32 FLOAT16 BFLOAT16 FLOAT8_E4M3FN FLOAT8_E5M2 INT4 INT8 UINT8 INT16 INT32 UINT32 INT64 BOOL",
     shape=_concatenation_shape,
@@ -102,6 +103,7 @@ def _pack_shape(node: Node) -> list[Shape]:
 
 @kernel(
     "PACK",
+    inputs="1+",
     version=5,
     types="FLOAT32 FLOAT8_E4M3FN FLOAT8_E5M2 INT8 UINT8 INT16 INT32 UINT32 INT64",
     shape=_pack_shape,
@@ -140,6 +142,8 @@ def _unpack_shape(node: Node) -> list[Shape]:
 
 @kernel(
     "UNPACK",
+    inputs=1,
+    outputs="1+",
     version=6,
     types="FLOAT32 FLOAT16 BFLOAT16 FLOAT8_E4M3FN FLOAT8_E5M2 INT8 UINT8 INT16 INT32 BOOL",
     shape=_unpack_shape,
@@ -172,7 +176,16 @@ def _split_shape(node: Node) -> list[Shape]:
     return [(*x[:axis], x[axis] // count, *x[axis + 1 :])] * count
 
 
-@kernel("SPLIT", version=5, types=SPLIT_TYPES, typed_input=1, shape=_split_shape, check=require_output_type)
+@kernel(
+    "SPLIT",
+    inputs=2,
+    outputs="1+",
+    version=5,
+    types=SPLIT_TYPES,
+    typed_input=1,
+    shape=_split_shape,
+    check=require_output_type,
+)
 def split(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x (input 1) in num_splits equal parts along the dimension in input 0."""
     return _split(inputs[1], _axis_input(node, 0, inputs[1].ndim), outputs)
@@ -198,7 +211,9 @@ def _split_v_shape(node: Node) -> list[Shape]:
     return [sized((*x[:axis], rest if s == -1 else s, *x[axis + 1 :])) for s in sizes]
 
 
-@kernel("SPLIT_V", version=3, types=SPLIT_TYPES, shape=_split_v_shape, check=require_output_type)
+@kernel(
+    "SPLIT_V", inputs=3, outputs="1+", version=3, types=SPLIT_TYPES, shape=_split_v_shape, check=require_output_type
+)
 def split_v(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x in parts of the sizes in input 1 (one may be -1: what is left) along the dimension in input 2."""
     return _split(inputs[0], _axis_input(node, 2, inputs[0].ndim), outputs)

@@ -15,7 +15,7 @@ from tflgpu.ops.registry import OpError, require, value, view
 from tflgpu.ops.shape_rules import same_as_input, sized
 
 
-@view("TRANSPOSE", version=9, types=FIXED_SIZE + " INT4")
+@view("TRANSPOSE", inputs=2, version=9, types=FIXED_SIZE + " INT4")
 def transpose(node: Node, x: Array) -> Array:
     """x with its dimensions in the order of `perm` (input 1); negative entries count from the end."""
     require(x.ndim <= 8, "Transpose op only supports 1D-8D input arrays.")
@@ -48,7 +48,7 @@ def _slice_shape(node: Node) -> list[Shape]:
     raise AssertionError("one of the two has no value")
 
 
-@view("SLICE", version=8, types=FIXED_SIZE + " INT4 STRING", shape=_slice_shape)
+@view("SLICE", inputs=3, version=8, types=FIXED_SIZE + " INT4 STRING", shape=_slice_shape)
 def slice_(node: Node, x: Array) -> Array:
     """`size` elements of x from `begin` in every dimension; a size of -1 goes to the end."""
     begins, sizes = value(node.input(1)).tolist(), value(node.input(2)).tolist()
@@ -62,7 +62,13 @@ def slice_(node: Node, x: Array) -> Array:
     return found
 
 
-@view("REVERSE_V2", version=4, types="FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 INT32 INT64 BOOL", shape=same_as_input)
+@view(
+    "REVERSE_V2",
+    inputs=2,
+    version=4,
+    types="FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 INT32 INT64 BOOL",
+    shape=same_as_input,
+)
 def reverse_v2(node: Node, x: Array) -> Array:
     """x with the order of its elements reversed along the dimensions that input 1 (an int32 vector) names."""
     require_index_type(node, 1, ("INT32",))
@@ -87,7 +93,7 @@ def _broadcast_to_shape(node: Node) -> list[Shape]:
     return [new]
 
 
-@view("BROADCAST_TO", version=4, types=FIXED_SIZE + " INT4", shape=_broadcast_to_shape)
+@view("BROADCAST_TO", inputs=2, version=4, types=FIXED_SIZE + " INT4", shape=_broadcast_to_shape)
 def broadcast_to(node: Node, x: Array) -> Array:
     """x repeated to the shape in input 1, by NumPy's rule."""
     return np.broadcast_to(x, _broadcast_to_shape(node)[0])
@@ -103,7 +109,7 @@ def _tile_shape(node: Node) -> list[Shape]:
     return [sized(d * m for d, m in zip(old, multiples, strict=True))]
 
 
-@view("TILE", version=3, types=FIXED_SIZE + " STRING", shape=_tile_shape)
+@view("TILE", inputs=2, version=3, types=FIXED_SIZE + " STRING", shape=_tile_shape)
 def tile(node: Node, x: Array) -> Array:
     """x repeated `multiples` (input 1) times in every dimension."""
     multiples = value(node.input(1)).reshape(-1).tolist()
@@ -131,7 +137,7 @@ def _space_to_depth_shape(node: Node) -> list[Shape]:
 BLOCK_TYPES = "FLOAT32 FLOAT16 INT8 UINT8 INT32 INT64"
 
 
-@view("SPACE_TO_DEPTH", version=2, types=BLOCK_TYPES, shape=_space_to_depth_shape)
+@view("SPACE_TO_DEPTH", inputs=1, version=2, types=BLOCK_TYPES, shape=_space_to_depth_shape)
 def space_to_depth(node: Node, x: Array) -> Array:
     """x (n, h, w, c) with every block of b x b pixels made one: (n, h/b, w/b, b b c), as (n, h/b, w/b, b, b, c)."""
     n, oh, ow, _ = _space_to_depth_shape(node)[0]
@@ -147,7 +153,7 @@ def _depth_to_space_shape(node: Node) -> list[Shape]:
     return [sized((n, h * b, w * b, c // (b * b)))]
 
 
-@view("DEPTH_TO_SPACE", version=2, types=BLOCK_TYPES, shape=_depth_to_space_shape)
+@view("DEPTH_TO_SPACE", inputs=1, version=2, types=BLOCK_TYPES, shape=_depth_to_space_shape)
 def depth_to_space(node: Node, x: Array) -> Array:
     """x (n, h, w, b b c) with every pixel made b x b: (n, h b, w b, c), here as (n, h, b, w, b, c)."""
     n, h, w, _ = x.shape

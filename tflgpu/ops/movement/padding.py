@@ -120,13 +120,13 @@ def _pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -
     return step
 
 
-@kernel("PAD", version=6, types=PAD_TYPES, shape=_pad_shape, check=_check_filler)
+@kernel("PAD", inputs=2, version=6, types=PAD_TYPES, shape=_pad_shape, check=_check_filler)
 def pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x with zeros (the zero point where quantized) before and after it, as many as `paddings` (input 1) says."""
     return _pad(node, inputs, outputs)
 
 
-@kernel("PADV2", version=6, types=PAD_TYPES, shape=_pad_shape, check=_check_filler)
+@kernel("PADV2", inputs=3, version=6, types=PAD_TYPES, shape=_pad_shape, check=_check_filler)
 def padv2(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x with the value of input 2 before and after it, as many times as `paddings` (input 1) says."""
     return _pad(node, inputs, outputs)
@@ -150,7 +150,7 @@ def _mirror_offset(node: Node) -> int:
     return int(mode == "REFLECT")
 
 
-@kernel("MIRROR_PAD", version=3, types=FIXED_SIZE, shape=_mirror_pad_shape, check=require_output_type)
+@kernel("MIRROR_PAD", inputs=2, version=3, types=FIXED_SIZE, shape=_mirror_pad_shape, check=require_output_type)
 def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with its own elements mirrored before and after it, as many as `paddings` (input 1) says."""
     x, y = inputs[0], outputs[0]
@@ -198,7 +198,7 @@ def _stablehlo_pad_shape(node: Node) -> list[Shape]:
     return [sized(new) if all(d > 0 for d in new) else (0,) * len(x)]
 
 
-@kernel("STABLEHLO_PAD", version=1, types=FIXED_SIZE, shape=_stablehlo_pad_shape, check=require_output_type)
+@kernel("STABLEHLO_PAD", inputs=2, types=FIXED_SIZE, shape=_stablehlo_pad_shape, check=require_output_type)
 def stablehlo_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with the value of input 1 before, after and between its elements; negative edges cut off."""
     x, y = inputs[0], outputs[0]

@@ -71,7 +71,7 @@ def integer_taps(size: int, out: int, align_corners: bool, half_pixel_centers: b
     return Taps(np.minimum(low, size - 1), np.maximum(high, 0), ONE - high_weight, high_weight)
 
 
-@kernel("RESIZE_BILINEAR", version=4, types="FLOAT32 INT8 UINT8 INT16", shape=resized)
+@kernel("RESIZE_BILINEAR", inputs=2, version=4, types="FLOAT32 INT8 UINT8 INT16", shape=resized)
 def resize_bilinear(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Each pixel from its four neighbours: floats and uint8 in float32, other integers in integers."""
     x, y = inputs[0], outputs[0]
@@ -223,6 +223,7 @@ def nearest(size: int, out: int, align_corners: bool, half_pixel_centers: bool) 
 
 @kernel(
     "RESIZE_NEAREST_NEIGHBOR",
+    inputs=2,
     version=4,
     types="FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 UINT16 INT32 UINT32 BOOL",
     shape=resized,

@@ -52,20 +52,20 @@ def _rank_shape(node: Node) -> list[Shape]:
     return [(len(node.input(0).shape),)]
 
 
-@function("SHAPE", version=1, shape=_rank_shape)
+@function("SHAPE", inputs=1, shape=_rank_shape)
 def shape(node: Node, x: Array) -> Array:
     """The shape of x as a vector of int32 or int64. Only x's shape is read, never its elements."""
     require(node.options.out_type in INDICES, f"Unknown shape output data type: {node.options.out_type} ")
     return np.array(x.shape, node.outputs[0].dtype)
 
 
-@function("RANK", version=1, shape=lambda node: [()])
+@function("RANK", inputs=1, shape=lambda node: [()])
 def rank(node: Node, x: Array) -> Array:
     """The number of dimensions of x, an int32 scalar. Only x's shape is read, never its elements."""
     return np.array(x.ndim, np.int32)
 
 
-@alias("RESHAPE", version=1)
+@alias("RESHAPE", inputs="1-2")
 def reshape(node: Node) -> Shape:
     """x under the shape that input 1 (an int32 vector) or else the option new_shape gives; one dimension may be -1."""
     given = node.optional(1)
@@ -99,7 +99,7 @@ def resolved(shape: Shape, wanted: Shape) -> Shape:
     return wanted
 
 
-@alias("SQUEEZE", version=2)
+@alias("SQUEEZE", inputs=1, version=2)
 def squeeze(node: Node) -> Shape:
     """x without the dimensions squeeze_dims, each of size 1; without all of size 1 where none is named."""
     old = node.input(0).shape
@@ -111,7 +111,7 @@ def squeeze(node: Node) -> Shape:
     return tuple(d for axis, d in enumerate(old) if axis not in axes)
 
 
-@alias("EXPAND_DIMS", version=1)
+@alias("EXPAND_DIMS", inputs=2)
 def expand_dims(node: Node) -> Shape:
     """x with a dimension of size 1 put before dimension `axis` (input 1, int32 or int64, one element)."""
     require_index_type(node, 1)
@@ -134,7 +134,15 @@ def _fill_shape(node: Node) -> list[Shape]:
     return [sized(wanted)]
 
 
-@kernel("FILL", version=5, types=FIXED_SIZE + " STRING", typed_input=1, shape=_fill_shape, check=require_output_type)
+@kernel(
+    "FILL",
+    inputs=2,
+    version=5,
+    types=FIXED_SIZE + " STRING",
+    typed_input=1,
+    shape=_fill_shape,
+    check=require_output_type,
+)
 def fill(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """A tensor of shape `dims` (input 0) in which every element is the scalar input 1."""
     filler, y = inputs[1], outputs[0]
@@ -156,7 +164,7 @@ def _range_shape(node: Node) -> list[Shape]:
     return [sized([int(size)])]
 
 
-@function("RANGE", version=2, types="FLOAT32 INT32 INT64", shape=_range_shape, check=require_output_type)
+@function("RANGE", inputs=3, version=2, types="FLOAT32 INT32 INT64", shape=_range_shape, check=require_output_type)
 def range_(node: Node, start: Array, limit: Array, delta: Array) -> Array:
     """start, start + delta, ... below limit. Floats by repeated addition in float32, as in TensorFlow Lite."""
     (size,) = node.outputs[0].shape
@@ -174,7 +182,7 @@ def _broadcast_args_shape(node: Node) -> list[Shape]:
     return [max(a, b)]
 
 
-@function("BROADCAST_ARGS", version=1, types="INT32 INT64", shape=_broadcast_args_shape, check=require_output_type)
+@function("BROADCAST_ARGS", inputs=2, types="INT32 INT64", shape=_broadcast_args_shape, check=require_output_type)
 def broadcast_args(node: Node, a: Array, b: Array) -> Array:
     """The shape (a vector) to which tensors of the shapes a and b (vectors) broadcast."""
     size = max(a.size, b.size)

@@ -148,7 +148,7 @@ def _shape_without_bounds(node: Node, x: Sequence[int]) -> Shape | None:
     return tuple(shape)
 
 
-@view("STRIDED_SLICE", version=8, types=FIXED_SIZE + " STRING", shape=_shape)
+@view("STRIDED_SLICE", inputs=4, version=8, types=FIXED_SIZE + " STRING", shape=_shape)
 def strided_slice(node: Node, x: Array) -> Array:
     """x read from begin to end by strides (int32 vectors, inputs 1 to 3), negative indices counting from the end."""
     found = part(x, _indices(node))

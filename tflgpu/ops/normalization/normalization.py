@@ -29,7 +29,7 @@ def _middle(node: Node) -> int:
     return 128 if node.outputs[0].type == "UINT8" else 0
 
 
-@kernel("L2_NORMALIZATION", version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input, check=_check_l2)
+@kernel("L2_NORMALIZATION", inputs=1, version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input, check=_check_l2)
 def l2_normalization(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """x divided by the square root of the sum of its squares along the last axis."""
     depth = node.input(0).shape[-1]
@@ -73,7 +73,7 @@ def _four_dimensions(node: Node) -> list[Shape]:
     return [shape]
 
 
-@kernel("LOCAL_RESPONSE_NORMALIZATION", types="FLOAT32", shape=_four_dimensions)
+@kernel("LOCAL_RESPONSE_NORMALIZATION", inputs=1, types="FLOAT32", shape=_four_dimensions)
 def local_response_normalization(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """x / (bias + alpha * the sum of squares of the channels at most `radius` away)^beta.
 

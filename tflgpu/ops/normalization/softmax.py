@@ -59,7 +59,9 @@ def _check_softmax(node: Node) -> None:
             rescaling(float(np.float32(node.options.beta)), float(x.scale))
 
 
-@kernel("SOFTMAX", version=4, types="FLOAT32 FLOAT16 INT8 UINT8 INT16", shape=same_as_input, check=_check_softmax)
+@kernel(
+    "SOFTMAX", inputs=1, version=4, types="FLOAT32 FLOAT16 INT8 UINT8 INT16", shape=same_as_input, check=_check_softmax
+)
 def softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """exp(beta * x) divided by its sum along the last axis."""
     x, y = _rows(node, inputs[0]), _rows(node, outputs[0])
@@ -265,7 +267,7 @@ def _check_log_softmax(node: Node) -> None:
         require(rescaling(1.0, float(x.scale))[0] > 0, f"{x} has a scale of {x.scale}. ")
 
 
-@kernel("LOG_SOFTMAX", version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input, check=_check_log_softmax)
+@kernel("LOG_SOFTMAX", inputs=1, version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input, check=_check_log_softmax)
 def log_softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """x less the logarithm of the sum of exp(x), along the last axis."""
     x, y = _rows(node, inputs[0]), _rows(node, outputs[0])

@@ -123,7 +123,7 @@ def _check_quantize(node: Node) -> None:
     require(not per_channel or y.type in ("INT8", "UINT8", "INT16"), f"{y} has one scale a channel. ")
 
 
-@kernel("QUANTIZE", version=6, types=" ".join(_OUTPUTS), shape=same_as_input, check=_check_quantize)
+@kernel("QUANTIZE", inputs=1, version=6, types=" ".join(_OUTPUTS), shape=same_as_input, check=_check_quantize)
 def quantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """Reals to codes of the output's scale, per tensor or per channel; codes of another scale or type to such."""
     x, y = node.input(0), node.outputs[0]
@@ -164,6 +164,7 @@ def _check_dequantize(node: Node) -> None:
 
 @kernel(
     "DEQUANTIZE",
+    inputs=1,
     version=9,
     types="FLOAT16 INT8 UINT8 INT16 INT4 INT2 UINT4",
     shape=same_as_input,
@@ -195,7 +196,7 @@ def _check_fake_quant(node: Node) -> None:
     nudged_range(node)
 
 
-@kernel("FAKE_QUANT", version=2, types="FLOAT32", shape=same_as_input, check=_check_fake_quant)
+@kernel("FAKE_QUANT", inputs=1, version=2, types="FLOAT32", shape=same_as_input, check=_check_fake_quant)
 def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """x clamped to the range nudged so that 0 has a code, and rounded to one of its 2^num_bits values."""
     lo, hi, scale, inverse = nudged_range(node)
@@ -222,7 +223,7 @@ def _check_verify(node: Node) -> None:
     custom_options.real(custom_options.read(node), "tolerance")
 
 
-@kernel("NumericVerify", types="FLOAT16 INT8 UINT8 INT16", shape=same_as_input, check=_check_verify)
+@kernel("NumericVerify", inputs=2, types="FLOAT16 INT8 UINT8 INT16", shape=same_as_input, check=_check_verify)
 def numeric_verify(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """The dequantized first input less the second, its float reference.
 

@@ -70,7 +70,16 @@ def _check_lstm(node: Node) -> None:
         require(count == 5 or (count == 12 and node.op == "LSTM"), f"an INT8 LSTM with {count} intermediate tensors. ")
 
 
-@kernel("LSTM", version=4, types="FLOAT32 INT8 UINT8", shape=lstm_shapes, check=_check_lstm, variables=True)
+@kernel(
+    "LSTM",
+    inputs="5-24",
+    outputs="1-4",
+    version=4,
+    types="FLOAT32 INT8 UINT8",
+    shape=lstm_shapes,
+    check=_check_lstm,
+    variables=True,
+)
 def lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """One step of a cell: x (n_batch, n_input) -> (n_batch, n_output). The BASIC kernel: lstm_basic."""
     if node.options.kernel_type == "BASIC":
@@ -90,6 +99,7 @@ def sequence_lstm_shapes(node: Node) -> Sequence[Shape]:
 
 @kernel(
     "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    inputs="20-24",
     version=4,
     types="FLOAT32 INT8",
     shape=sequence_lstm_shapes,
@@ -152,6 +162,8 @@ def _check_bidirectional(node: Node) -> None:
 
 @kernel(
     "BIDIRECTIONAL_SEQUENCE_LSTM",
+    inputs=48,
+    outputs="1-2",
     version=3,
     types="FLOAT32",
     shape=bidirectional_lstm_shapes,

@@ -103,7 +103,7 @@ def _check_rnn(node: Node) -> None:
     _check_layer(node, 1, node.input(0).shape[1 if time_major else 0])
 
 
-@kernel("RNN", version=3, types="FLOAT32", shape=rnn_shapes, check=_check_rnn, variables=True)
+@kernel("RNN", inputs=5, version=3, types="FLOAT32", shape=rnn_shapes, check=_check_rnn, variables=True)
 def rnn(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """One step: x (n_batch, n_input) -> (n_batch, n)."""
     return _unidirectional(node, inputs, outputs, time_major=True)
@@ -117,6 +117,7 @@ def sequence_rnn_shapes(node: Node) -> Sequence[Shape]:
 
 @kernel(
     "UNIDIRECTIONAL_SEQUENCE_RNN",
+    inputs=5,
     version=3,
     types="FLOAT32",
     shape=sequence_rnn_shapes,
@@ -173,6 +174,8 @@ def _check_bidirectional(node: Node) -> None:
 
 @kernel(
     "BIDIRECTIONAL_SEQUENCE_RNN",
+    inputs=12,
+    outputs="1-2",
     version=3,
     types="FLOAT32",
     shape=bidirectional_rnn_shapes,

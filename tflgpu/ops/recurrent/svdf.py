@@ -52,7 +52,7 @@ def _check(node: Node) -> None:
         single_scale(spec)
 
 
-@kernel("SVDF", version=4, types="FLOAT32 INT8", shape=svdf_shapes, check=_check, variables=True)
+@kernel("SVDF", inputs=5, version=4, types="FLOAT32 INT8", shape=svdf_shapes, check=_check, variables=True)
 def svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (n_batch, n_input) -> (n_batch, units).
 

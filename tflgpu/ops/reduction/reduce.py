@@ -46,7 +46,14 @@ def _clamped_into(out: Array, codes: Array) -> None:
     np.copyto(out, np.clip(codes, limits.min, limits.max), casting="unsafe")
 
 
-@kernel("MEAN", version=3, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16", shape=reduced_shape, check=_check_sum)
+@kernel(
+    "MEAN",
+    inputs=2,
+    version=3,
+    types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16",
+    shape=reduced_shape,
+    check=_check_sum,
+)
 @in_float32
 def mean(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The mean: of floats, of integers cut towards zero, of codes in fixed point. Of nothing: NaN, 0 for integers."""
@@ -103,7 +110,12 @@ def _mean_of_codes(node: Node, r: Reduction) -> Step:
 
 
 @kernel(
-    "SUM", version=2, types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL", shape=reduced_shape, check=_check_sum
+    "SUM",
+    inputs=2,
+    version=2,
+    types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL",
+    shape=reduced_shape,
+    check=_check_sum,
 )
 @in_float32
 def sum(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
@@ -150,6 +162,7 @@ def _check_product(node: Node) -> None:
 
 @kernel(
     "REDUCE_PROD",
+    inputs=2,
     version=2,
     types="FLOAT32 INT32 INT64 INT8 UINT8 INT16 BOOL",
     shape=reduced_shape,
@@ -209,6 +222,7 @@ def _extreme(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...], 
 
 @kernel(
     "REDUCE_MAX",
+    inputs=2,
     version=3,
     types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL",
     shape=reduced_shape,
@@ -222,6 +236,7 @@ def reduce_max(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]
 
 @kernel(
     "REDUCE_MIN",
+    inputs=2,
     version=3,
     types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL",
     shape=reduced_shape,
@@ -233,14 +248,14 @@ def reduce_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]
     return _extreme(node, inputs, outputs, largest=False)
 
 
-@kernel("REDUCE_ANY", types="BOOL", shape=reduced_shape, check=require_output_type)
+@kernel("REDUCE_ANY", inputs=2, types="BOOL", shape=reduced_shape, check=require_output_type)
 def reduce_any(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Whether any element is true; of nothing, false."""
     r = reduction(node, inputs, outputs)
     return lambda: quietly(np.logical_or.reduce, r.x, axis=r.axes, out=r.out)
 
 
-@kernel("REDUCE_ALL", types="BOOL", shape=reduced_shape, check=require_output_type)
+@kernel("REDUCE_ALL", inputs=2, types="BOOL", shape=reduced_shape, check=require_output_type)
 def reduce_all(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Whether all elements are true; of nothing, true."""
     r = reduction(node, inputs, outputs)

@@ -91,7 +91,12 @@ def window_of_inputs(node: Node) -> Window:
     return _window(node, *([int(n) for n in np.ravel(value(spec))] for spec in given))
 
 
-@function("REDUCE_WINDOW", types=TYPES, shape=lambda node: [window_of_inputs(node).output_shape(node.input(0).shape)])
+@function(
+    "REDUCE_WINDOW",
+    inputs=5,
+    types=TYPES,
+    shape=lambda node: [window_of_inputs(node).output_shape(node.input(0).shape)],
+)
 def reduce_window(node: Node, x: Array, init: Array, size: Array, strides: Array, dilations: Array) -> Array:
     """x reduced window by window with the option's function, from init on."""
     name = node.options.reduce_function
@@ -164,7 +169,7 @@ def _body(node: Node, runtime: Runtime) -> str:
     return BODIES[nodes[0].op]
 
 
-@function("STABLEHLO_REDUCE_WINDOW", types=TYPES, shape=_stablehlo_shape, stateful=True)
+@function("STABLEHLO_REDUCE_WINDOW", inputs=2, types=TYPES, shape=_stablehlo_shape, stateful=True)
 def stablehlo_reduce_window(node: Node, runtime: Runtime, x: Array, init: Array) -> Array:
     """x, dilated and padded with init, reduced window by window with the function of the body's one operation."""
     combine = FUNCTIONS[_body(node, runtime)]

@@ -17,7 +17,7 @@ def _handle_shape(node: Node, runtime: Runtime) -> list[Shape]:
     return [node.outputs[0].shape]
 
 
-@function("HASHTABLE", shape=_handle_shape, stateful=True)
+@function("HASHTABLE", inputs=0, shape=_handle_shape, stateful=True)
 def hashtable(node: Node, runtime: Runtime) -> Array:
     """The table's number, which is the option table_id."""
     runtime.state.setdefault(("table", node.options.table_id), None)
@@ -37,7 +37,7 @@ def _no_outputs(node: Node, runtime: Runtime) -> list[Shape]:
     return []
 
 
-@function("HASHTABLE_IMPORT", types="RESOURCE INT32", shape=_no_outputs, stateful=True)
+@function("HASHTABLE_IMPORT", inputs=3, outputs=0, types="RESOURCE INT32", shape=_no_outputs, stateful=True)
 def hashtable_import(node: Node, runtime: Runtime, handle: Array, keys: Array, values: Array) -> tuple[Array, ...]:
     """Fills the table, the first time only. Of equal keys the first counts."""
     name = ("table", handle.item())
@@ -56,7 +56,7 @@ def _table(runtime: Runtime, handle: Array) -> dict[object, object]:
     return table
 
 
-@function("HASHTABLE_FIND", types="RESOURCE INT32", shape=_same_as_keys, stateful=True)
+@function("HASHTABLE_FIND", inputs=3, types="RESOURCE INT32", shape=_same_as_keys, stateful=True)
 def hashtable_find(node: Node, runtime: Runtime, handle: Array, keys: Array, default: Array) -> Array:
     """The value of each key, or the first element of default."""
     table, missing = _table(runtime, handle), default.ravel()[0]
@@ -66,7 +66,7 @@ def hashtable_find(node: Node, runtime: Runtime, handle: Array, keys: Array, def
     return found
 
 
-@function("HASHTABLE_SIZE", types="RESOURCE INT32", shape=_one, stateful=True)
+@function("HASHTABLE_SIZE", inputs=1, types="RESOURCE INT32", shape=_one, stateful=True)
 def hashtable_size(node: Node, runtime: Runtime, handle: Array) -> Array:
     """The number of keys, int64 (1,)."""
     return np.array([len(_table(runtime, handle))], np.int64)

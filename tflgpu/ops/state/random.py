@@ -104,14 +104,14 @@ def _given_shape(node: Node, runtime: Runtime) -> list[Shape]:
     return [tuple(int(d) for d in value(spec))]
 
 
-@function("RANDOM_UNIFORM", types="INT32", shape=_given_shape, stateful=True)
+@function("RANDOM_UNIFORM", inputs=1, types="INT32", shape=_given_shape, stateful=True)
 def random_uniform(node: Node, runtime: Runtime, shape: Array) -> Array:
     """float32 in [0, 1)."""
     size = tuple(int(d) for d in shape)
     return unit_float(_generator(node, runtime).draw(int(np.prod(size)))).reshape(size)
 
 
-@function("RANDOM_STANDARD_NORMAL", types="INT32", shape=_given_shape, stateful=True)
+@function("RANDOM_STANDARD_NORMAL", inputs=1, types="INT32", shape=_given_shape, stateful=True)
 def random_standard_normal(node: Node, runtime: Runtime, shape: Array) -> Array:
     """float32 of mean 0 and variance 1, by Box and Muller."""
     size = tuple(int(d) for d in shape)
@@ -131,7 +131,7 @@ def _sample_shape(node: Node, runtime: Runtime) -> list[Shape]:
     return [(logits.shape[0], count)]
 
 
-@function("MULTINOMIAL", types="FLOAT32", shape=_sample_shape, stateful=True)
+@function("MULTINOMIAL", inputs=2, types="FLOAT32", shape=_sample_shape, stateful=True)
 def multinomial(node: Node, runtime: Runtime, logits: Array, samples: Array) -> Array:
     """Classes (batch, samples) drawn with the probabilities softmax(logits); a logit that is not finite has none."""
     count, batch = int(samples), logits.shape[0]
@@ -157,7 +157,7 @@ def _declared(node: Node, runtime: Runtime) -> list[Shape]:
     return [state.shape, drawn.shape]
 
 
-@function("STABLEHLO_RNG_BIT_GENERATOR", types="UINT64", shape=_declared, stateful=True)
+@function("STABLEHLO_RNG_BIT_GENERATOR", inputs=1, outputs=2, types="UINT64", shape=_declared, stateful=True)
 def stablehlo_rng_bit_generator(node: Node, runtime: Runtime, state: Array) -> tuple[Array, Array]:
     """The state after, and random bits of the output's type, from a state of key, counter (and more counter)."""
     key = (int(state[0]) & 0xFFFFFFFF, int(state[0]) >> 32)

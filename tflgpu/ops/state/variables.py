@@ -20,7 +20,7 @@ def _handle_shape(node: Node, runtime: Runtime) -> list[Shape]:
     return [node.outputs[0].shape]
 
 
-@function("VAR_HANDLE", shape=_handle_shape, stateful=True)
+@function("VAR_HANDLE", inputs=0, shape=_handle_shape, stateful=True)
 def var_handle(node: Node, runtime: Runtime) -> Array:
     """The number of the variable that (container, shared_name) names in this interpreter."""
     name = (node.options.container or "", node.options.shared_name or "")
@@ -33,7 +33,7 @@ def _read_shape(node: Node, runtime: Runtime) -> list[Shape] | None:
     return [node.outputs[0].shape] if node.outputs[0].shape else None
 
 
-@function("READ_VARIABLE", types="RESOURCE INT32", shape=_read_shape, stateful=True)
+@function("READ_VARIABLE", inputs=1, types="RESOURCE INT32", shape=_read_shape, stateful=True)
 def read_variable(node: Node, runtime: Runtime, handle: Array) -> Array:
     """The value that was assigned last. Raises OpError before any assignment, or where it is of another type."""
     value: Array = assigned(runtime.state.get(("variable", handle.item()))).read()
@@ -56,7 +56,7 @@ def _no_outputs(node: Node, runtime: Runtime) -> list[Shape]:
     return []
 
 
-@function("ASSIGN_VARIABLE", types=_ANY, typed_input=1, shape=_no_outputs, stateful=True)
+@function("ASSIGN_VARIABLE", inputs=2, outputs=0, types=_ANY, typed_input=1, shape=_no_outputs, stateful=True)
 def assign_variable(node: Node, runtime: Runtime, handle: Array, value: Array) -> tuple[Array, ...]:
     """Keeps a copy of value, whatever its shape."""
     key = ("variable", handle.item())

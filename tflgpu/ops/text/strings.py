@@ -13,7 +13,7 @@ MAX_GRAMS = 1 << 20
 """More n-grams than this in one sentence are refused: their number grows as (max_skip_size + 1) ** ngram_size."""
 
 
-@function("SKIP_GRAM", version=1, types="STRING")
+@function("SKIP_GRAM", inputs=1, types="STRING")
 def skip_gram(node: Node, x: Array) -> Array:
     """A vector of all n-grams of the words of x's first string that skip at most max_skip_size words at a time.
 

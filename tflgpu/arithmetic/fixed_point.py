@@ -18,6 +18,8 @@ Array = npt.NDArray[Any]
 Integers = npt.ArrayLike
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+FLOAT32_EXACT, FLOAT64_EXACT = 1 << 24, 1 << 53
+"""These types hold every integer up to here."""
 
 
 def int64(x: Integers) -> Array:
@@ -65,7 +67,7 @@ def quantize_multiplier(multiplier: float) -> tuple[int, int]:
     if not math.isfinite(multiplier):
         return 0, 0
     fraction, e = math.frexp(multiplier)
-    # floor(|.| + 0.5) is exact: the product has at most 53 bits, of which 22 lie behind the point.
+    # floor(|.| + 0.5) is exact: the product has at most 53 bits, of which 22 lie after the point.
     m = int(math.copysign(math.floor(abs(fraction) * 2.0**31 + 0.5), fraction))
     if m == 1 << 31:
         m, e = m // 2, e + 1

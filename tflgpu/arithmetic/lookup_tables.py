@@ -1,4 +1,4 @@
-"""Tables of a real function over all 8- or 16-bit codes, bit for bit as TensorFlow Lite's reference makes them."""
+"""Lookup tables of a real function for 8- or 16-bit quantized values, bit for bit as TensorFlow Lite makes them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy.typing as npt
 from tflgpu.arithmetic.fixed_point import Array, round_half_away, to_int32
 
 
-def codes(dtype: npt.DTypeLike) -> Array:
-    """All 256 codes of int8 or uint8, in the order of their bits: tables are indexed with a code's uint8 view."""
-    return np.arange(256, dtype=np.uint8).view(dtype)
+def all_quantized_values(dtype: npt.DTypeLike) -> Array:
+    """Every value of an 8- or 16-bit integer type, in the order of its bits as an unsigned number."""
+    unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    return np.arange(1 << 8 * unsigned.itemsize).astype(unsigned).view(dtype)
 
 
 def lut_int8(
@@ -24,16 +25,17 @@ def lut_int8(
     output_zero_point: int,
     dtype: npt.DTypeLike = np.int8,
 ) -> Array:
-    """f of every real that an 8-bit code stands for, quantized: 256 codes of dtype, indexed by the code's bits."""
-    real = np.float32(input_scale) * (codes(dtype).astype(np.int32) - np.int32(input_zero_point)).astype(np.float32)
+    """f of every 8-bit quantized value: 256 quantized values of dtype, indexed by the bits of the argument."""
+    centred = all_quantized_values(dtype).astype(np.int32) - np.int32(input_zero_point)
+    real = np.float32(input_scale) * centred.astype(np.float32)
     with np.errstate(all="ignore"):
         scaled = np.asarray(f(real), np.float32) * (np.float32(1) / np.float32(output_scale))
-        real_codes = round_half_away(scaled) + np.float32(output_zero_point)
+        result = round_half_away(scaled) + np.float32(output_zero_point)
         limits = np.iinfo(np.dtype(dtype))
         if limits.min < 0:
             # Upstream's compiler makes one saturating cast of the cast and the clamp, in which NaN is 0.
-            real_codes = np.clip(np.nan_to_num(real_codes, nan=0.0), limits.min, limits.max)
-        return np.clip(to_int32(real_codes), limits.min, limits.max).astype(dtype)
+            result = np.clip(np.nan_to_num(result, nan=0.0), limits.min, limits.max)
+        return np.clip(to_int32(result), limits.min, limits.max).astype(dtype)
 
 
 def lut_int16(
@@ -44,16 +46,16 @@ def lut_int16(
     output_zero_point: int,
     dtype: npt.DTypeLike = np.float32,
 ) -> Array:
-    """f sampled at 513 places of the int16 range, corrected for the error half-way; dtype is what f is computed in."""
+    """f sampled at 513 points of the int16 range, corrected for the error half-way; dtype is what f is computed in."""
     real: Callable[[Any], Any] = np.dtype(dtype).type
     s_in, s_out = real(input_scale), real(output_scale)
     low, high = s_in * real(-32768 - input_zero_point), s_in * real(32767 - input_zero_point)
     inverse = real(65536) / (s_out * real(32767 - output_zero_point) - s_out * real(-32768 - output_zero_point))
     step = (high - low) / real(512)
-    places = low + np.arange(513, dtype=dtype) * step
+    points = low + np.arange(513, dtype=dtype) * step
     with np.errstate(all="ignore"):
-        values = np.asarray(f(places), dtype) * inverse
-        middles = round_half_away(np.asarray(f(places[:512] + step / real(2)), dtype) * inverse)
+        values = np.asarray(f(points), dtype) * inverse
+        middles = round_half_away(np.asarray(f(points[:512] + step / real(2)), dtype) * inverse)
         samples = round_half_away(values)
         interpolated = round_half_away((values[1:] + samples[:512]) / real(2))
         table = np.empty(513, dtype)
@@ -65,7 +67,7 @@ def lut_int16(
 
 
 def lut_int16_lookup(table: Array, x: Array) -> Array:
-    """table (of lut_int16) at the int16 codes x, linear between its places: int16."""
+    """table (of lut_int16) at the int16 values x, linear between its points: int16."""
     x = np.asarray(x, np.int16)
     index = (x >> 7).astype(np.int32) + 256
     base = table[index].astype(np.int32)

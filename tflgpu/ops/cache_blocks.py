@@ -57,14 +57,14 @@ def cache_blocks(inputs: Sequence[Array], out: Array, limit: int = BLOCK) -> lis
     return list(_cut(_collapsed([*same, out]), limit))
 
 
-def in_order(calls: Sequence[Callable[[], object]]) -> Step:
-    """One step of several."""
-    if len(calls) == 1:
-        return calls[0]
+def in_order(steps: Sequence[Step]) -> Step:
+    """One step that runs several, one after another."""
+    if len(steps) == 1:
+        return steps[0]
 
     def step() -> None:
-        for call in calls:
-            call()
+        for each in steps:
+            each()
 
     return step
 

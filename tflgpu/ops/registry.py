@@ -229,7 +229,7 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
 
 
 def nothing() -> None:
-    """The step of an alias in its input's storage."""
+    """A step with nothing to do, such as that of an alias in its input's storage."""
 
 
 def _copy(moved: Array, y: Array) -> None:

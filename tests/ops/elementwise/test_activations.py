@@ -221,3 +221,13 @@ def test_large_16_bit_tensors_by_table_are_the_small_ones(op):
     [got] = tflgpu_run(whole, [x])
     for i in (0, 17, 127, 128, 255):
         np.testing.assert_array_equal(got[i], tflgpu_run(row, [x[i]])[0])
+
+
+@pytest.mark.parametrize("op", ["RELU", "LEAKY_RELU", "TANH", "PRELU", "MUL"])
+def test_one_scale_a_channel_counts_as_none(op: str) -> None:
+    """TensorFlow Lite's kernels read a scale of 0 for the whole of such a tensor."""
+    x = {"type": "INT8", "shape": (2, 8), "scale": [0.5, 0.25], "zero_point": [0, 0]}
+    y = {"type": "INT8", "shape": (2, 8), "scale": 1 / 128, "zero_point": 0}
+    inputs = [x, y][: 2 if op in ("PRELU", "MUL") else 1]
+    data = one_op(op, inputs, [y], **({"alpha": 0.5} if op == "LEAKY_RELU" else {}))
+    same_as_litert(data, *[np.arange(-8, 8, dtype=np.int8).reshape(2, 8)] * len(inputs))

@@ -71,18 +71,6 @@ SumsFactory = Callable[["int | None", np.dtype, int], Sums]
 """(largest magnitude of the image's values, or None for floats; dtype of products; the filter's zero point) -> Sums."""
 
 
-def in_turn(steps: Sequence[Step]) -> Step:
-    """One step that does all of them."""
-    if len(steps) == 1:
-        return steps[0]
-
-    def step() -> None:
-        for each in steps:
-            each()
-
-    return step
-
-
 def execute(before: Sequence[Step], runs: Sequence[tuple[tuple[Copy, ...], Step, Step]]) -> Step:
     """A step: `before`, then of each run its copies, its product and what finishes it."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tflgpu.arithmetic.fixed_point import FLOAT32_EXACT
 from tflgpu.model.graph import Array
 from tflgpu.ops.convolution.convolution import Run
 from tflgpu.ops.convolution.window import PaddedRows, Window, blocks
@@ -13,7 +14,6 @@ from tflgpu.ops.matmul.requantize import fold
 from tflgpu.ops.registry import Step
 from tflgpu.ops.scratch import scratch
 
-FLOAT32_EXACT = 1 << 24
 BLOCK = 1 << 15
 """Sums at a time: with the rows that they read, what a core's own cache holds."""
 

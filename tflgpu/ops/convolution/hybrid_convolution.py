@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflgpu.model.graph import Array, Node
-from tflgpu.ops.convolution.convolution import FloatBias, Sums, execute, in_turn, scratch_rows
+from tflgpu.ops.cache_blocks import in_order
+from tflgpu.ops.convolution.convolution import FloatBias, Sums, execute, scratch_rows
 from tflgpu.ops.convolution.window import Window
 from tflgpu.ops.matmul.hybrid import RowQuantizer
 from tflgpu.ops.registry import Step
@@ -71,7 +72,7 @@ def hybrid_convolution(
     for run in sums.runs(image, window, 0.0, scratch_rows(sums), per_image=True, large=False):
         scaled = flat[run.rows]
         scale = _scaling(run.sums, scaled, image_scale[run.image], rule)
-        bound.append((run.copies, run.product, in_turn([scale, finish.bind(scaled)])))
+        bound.append((run.copies, run.product, in_order([scale, finish.bind(scaled)])))
     return execute([*before, quantize], bound)
 
 

@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tflgpu.arithmetic.fixed_point import FLOAT32_EXACT, FLOAT64_EXACT
 from tflgpu.model.graph import Array
-from tflgpu.ops.convolution.convolution import Run, in_turn
+from tflgpu.ops.cache_blocks import in_order
+from tflgpu.ops.convolution.convolution import Run
 from tflgpu.ops.convolution.window import Copy, PaddedRows, Window, blocks, patches
+from tflgpu.ops.matmul.integer_matmul import KEPT
 from tflgpu.ops.registry import Step
 from tflgpu.ops.scratch import scratch
 
-KEPT = 1 << 16
-"""Integer filters of up to so many weights keep a float copy; larger ones are converted at each block of rows, so that
-an interpreter's memory stays near that of its model."""
-
-FLOAT32_EXACT, FLOAT64_EXACT = 1 << 24, 1 << 53
 ROWS = 128
 """Fewer rows than this make BLAS slow."""
 PATCHES = 1 << 18
@@ -93,7 +91,7 @@ class Filters:
             width = self.n if matrix is not None else max(1, min(self.n, KEPT // max(self.k, 1)))
             for start in range(group * self.n, (group + 1) * self.n, width):
                 steps.append(self._bind_columns(left, start, min(start + width, (group + 1) * self.n), out))
-        return in_turn(steps)
+        return in_order(steps)
 
     def _bind_columns(self, rows: Array, start: int, stop: int, out: Array) -> Step:
         target, source = out[:, start:stop], self._weights[start:stop]

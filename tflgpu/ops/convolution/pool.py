@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
-from tflgpu.ops.convolution.convolution import in_turn, through_float32
+from tflgpu.ops.cache_blocks import in_order
+from tflgpu.ops.convolution.convolution import through_float32
 from tflgpu.ops.convolution.window import Window, inside, sliding
 from tflgpu.ops.fused_activation import float_range, quantized_range
 from tflgpu.ops.registry import Step, kernel, require
@@ -137,7 +138,7 @@ def _average(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array
             np.divide(out, divisors, out)
             out.clip(lo, hi, out)
 
-        return in_turn([_summing(x, window, out), mean])
+        return in_order([_summing(x, window, out), mean])
     sums, means = scratch("sums", out.shape, np.int32), scratch("scaled", out.shape, np.float64)
     half, divisors = (counts // 2).astype(np.float64), counts.astype(np.float64)
     halves = scratch("signs", out.shape, np.float64)
@@ -152,7 +153,7 @@ def _average(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array
         # Cut towards zero, as C divides integers.
         out[...] = means
 
-    return in_turn([_summing(x, window, sums), rounded_mean])
+    return in_order([_summing(x, window, sums), rounded_mean])
 
 
 @kernel("L2_POOL_2D", inputs=1, types="FLOAT32", shape=_shape)
@@ -170,4 +171,4 @@ def l2_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Arr
         np.sqrt(out, out)
         out.clip(lo, hi, out)
 
-    return in_turn([_summing(x, window, out, np.square), root])
+    return in_order([_summing(x, window, out, np.square), root])

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from tflgpu.arithmetic.fixed_point import FLOAT32_EXACT
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.convolution.convolution import (
     Run,
@@ -19,10 +20,10 @@ from tflgpu.ops.convolution.convolution import (
     through_float32,
 )
 from tflgpu.ops.convolution.hybrid_convolution import HybridRule, hybrid_convolution
-from tflgpu.ops.convolution.im2col import FLOAT32_EXACT, PATCHES
+from tflgpu.ops.convolution.im2col import PATCHES
 from tflgpu.ops.convolution.window import Window, blocks, positions, sliding
 from tflgpu.ops.matmul.hybrid import channel_scale
-from tflgpu.ops.registry import Step, kernel, require, value
+from tflgpu.ops.registry import Step, kernel, nothing, require, value
 from tflgpu.ops.scratch import scratch
 from tflgpu.ops.shape_rules import elements
 
@@ -90,7 +91,7 @@ class Scattered:
             for start in range(0, pixels, chunk):
                 stop = min(start + chunk, pixels)
                 runs.append(Run((), step, slice(first + start, first + stop), image, sums[start:stop]))
-                step = _nothing
+                step = nothing
         return runs
 
     def _bind(self, image: Array, window: Window, pad: float, sums: Array) -> Step:
@@ -143,10 +144,6 @@ class Scattered:
                 tap = i * window.kw + j
                 adds += [(sums[rows, ix], part[start - first : stop - first, ox, tap]) for part in block]
         return adds
-
-
-def _nothing() -> None:
-    pass
 
 
 def _sound(node: Node) -> tuple[TensorSpec, TensorSpec]:

@@ -16,6 +16,7 @@ from tflgpu.ops.elementwise.elementwise import binary_shape, unary
 from tflgpu.ops.elementwise.lookup_table import CodeMap
 from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.tensor_quantization import require_symmetric, scale_and_zero_point
 
 _F = np.float32
 _ONE = np.array(1, _F)
@@ -110,7 +111,7 @@ def _gelu_of_codes(node: Node) -> CodeMap:
 def _sigmoid_argument(node: Node, exact_shifts: tuple[int, ...]) -> Callable[[Array], Array]:
     """int16 codes to multiples of 1 / (24 * 512), as the table wants them: multiplied and rounded."""
     x, y = node.input(0), node.outputs[0]
-    quantized_unary.require_symmetric(x, y)
+    require_symmetric(x, y)
     require(fp.log2_if_power_of_two(y.scale) == -15, "output_scale_log2_rounded != -kOutputFractionalBits. ")
     exponent = fp.log2_if_power_of_two(x.scale)
     if exponent is not None and 12 + exponent in exact_shifts:
@@ -208,9 +209,9 @@ def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Ste
         if alpha.data is None or not np.isfinite(alpha.data).all():
             return blocked(_prelu_of_any, inputs, outputs[0])
         return blocked(_prelu_of_finite, inputs, outputs[0], scratch=[x.dtype])
-    scale, x_zero = quantized_unary.scale_and_zero_point(x)
-    alpha_scale, alpha_zero = quantized_unary.scale_and_zero_point(alpha)
-    y_scale, y_zero = quantized_unary.scale_and_zero_point(y)
+    scale, x_zero = scale_and_zero_point(x)
+    alpha_scale, alpha_zero = scale_and_zero_point(alpha)
+    y_scale, y_zero = scale_and_zero_point(y)
     rescale = fp.rescaler(*fp.quantize_multiplier(float(scale / y_scale)))
     rescale_product = fp.rescaler(*fp.quantize_multiplier(float(scale * alpha_scale / y_scale)))
     limits = np.iinfo(y.dtype)

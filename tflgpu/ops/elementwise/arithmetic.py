@@ -8,14 +8,14 @@ import numpy as np
 
 from tflgpu.arithmetic import fixed_point as fp
 from tflgpu.arithmetic.fixed_point_functions import get_reciprocal
+from tflgpu.arithmetic.lookup_tables import all_quantized_values
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise.elementwise import InPlace, binary_shape, require_same_types
-from tflgpu.ops.elementwise.lookup_table import all_codes
 from tflgpu.ops.elementwise.quantized_binary import PairMap, by_tables, pairs_step
-from tflgpu.ops.elementwise.quantized_unary import require_symmetric, scale_and_zero_point
 from tflgpu.ops.fused_activation import clamp, float_range, quantized_range
 from tflgpu.ops.registry import OpError, Step, kernel, require
+from tflgpu.ops.tensor_quantization import require_symmetric, scale_and_zero_point
 
 _I32, _I64 = np.int32, np.int64
 
@@ -99,7 +99,7 @@ def _sum_of_codes(node: Node, f: np.ufunc) -> PairMap:
 def _table(to_common: ToCommonScale, dtype: np.dtype) -> Array:
     """What every 8-bit code becomes, in the order of their bits."""
     table = np.empty(256, _I64)
-    to_common(all_codes(dtype), table, np.empty_like(table))
+    to_common(all_quantized_values(dtype), table, np.empty_like(table))
     return table
 
 
@@ -137,7 +137,7 @@ def _product(node: Node) -> PairMap:
     (s1, z1), (s2, z2), (s, z) = map(scale_and_zero_point, (x1, x2, y))
     m, e = fp.quantize_multiplier(float(s1 * s2 / s))
     if y.dtype.itemsize == x1.dtype.itemsize == 1 and e <= 0:
-        first, second = (all_codes(y.dtype).astype(_I64) - zero for zero in (z1, z2))
+        first, second = (all_quantized_values(y.dtype).astype(_I64) - zero for zero in (z1, z2))
         return by_tables(np.multiply, first, second, (m, e), z, lo, hi)
     rescale = fp.rescaler(m, e)
     zero1, zero2 = np.array(z1, _I64), np.array(z2, _I64)

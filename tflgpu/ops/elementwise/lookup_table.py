@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from tflgpu.arithmetic.lookup_tables import all_quantized_values
 from tflgpu.model.graph import Array
 from tflgpu.ops.cache_blocks import blocked, in_order
 from tflgpu.ops.registry import OpError, Step
@@ -30,18 +31,12 @@ class CodeMap:
     message: str = ""
 
 
-def all_codes(dtype: np.dtype) -> Array:
-    """Every value of an 8- or 16-bit integer type, in the order of its bits as an unsigned number."""
-    unsigned = np.dtype(f"u{dtype.itemsize}")
-    return np.arange(1 << (8 * dtype.itemsize)).astype(unsigned).view(dtype)
-
-
 def codes_step(mapping: CodeMap, x: Array, y: Array) -> Step:
     """A step that fills y with mapping.function of the codes x."""
     if x.dtype.itemsize > 2 or (x.dtype.itemsize == 2 and y.size < TABLE_FROM):
         step = blocked(lambda a, out: np.copyto(out, mapping.function(a), casting="unsafe"), [x], y)
     else:
-        table = mapping.function(all_codes(x.dtype)).astype(y.dtype)
+        table = mapping.function(all_quantized_values(x.dtype)).astype(y.dtype)
         step = table_step(table, x, y)
     if mapping.lowest is None or mapping.lowest <= np.iinfo(x.dtype).min:
         return step

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tflgpu.arithmetic.lookup_tables import all_quantized_values
 from tflgpu.model.graph import Array
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise.elementwise import InPlace
-from tflgpu.ops.elementwise.lookup_table import all_codes
 from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.registry import Step
 
@@ -67,7 +67,7 @@ def pairs_step(pairs: PairMap, inputs: Sequence[Array], y: Array) -> Step:
     """A step that fills y with the map of the inputs' codes, by a table of all pairs where that pays."""
     if any(x.dtype.itemsize > 1 for x in inputs) or y.size < TABLE_FROM:
         return blocked(pairs.compute, inputs, y, scratch=pairs.scratch)
-    first, second = (all_codes(x.dtype) for x in inputs)
+    first, second = (all_quantized_values(x.dtype) for x in inputs)
     table = np.empty((256, 256), y.dtype)
     blocked(pairs.compute, [first[:, None], second[None, :]], table, scratch=pairs.scratch)()
     flat = table.reshape(-1)

@@ -12,22 +12,9 @@ from tflgpu.arithmetic.lookup_tables import lut_int8, lut_int16, lut_int16_looku
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.elementwise.lookup_table import CodeMap
 from tflgpu.ops.registry import require
+from tflgpu.ops.tensor_quantization import require_symmetric, scale_and_zero_point
 
 RealFunction = Callable[[Array], Array]
-
-
-def scale_and_zero_point(spec: TensorSpec) -> tuple[np.float32, int]:
-    """Those of the tensor, or 0 and 0 where it has none: TensorFlow Lite computes with these then."""
-    if spec.quantization is None or not spec.quantization.scale.size:
-        return np.float32(0), 0
-    return spec.scale, spec.zero_point
-
-
-def require_symmetric(*specs: TensorSpec) -> None:
-    """Raises OpError unless all that are 16-bit have zero point 0."""
-    for spec in specs:
-        zero_point = scale_and_zero_point(spec)[1]
-        require(spec.type != "INT16" or zero_point == 0, f"{spec.name} params.zero_point != 0 ({zero_point}). ")
 
 
 def clamp(codes: Array, spec: TensorSpec) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tflgpu.arithmetic.fixed_point import FLOAT32_EXACT
 from tflgpu.model.graph import Array
 from tflgpu.ops.scratch import copied, scratch
 
@@ -21,9 +22,6 @@ _NARROWEST = 128
 
 SMALL = 1 << 11
 """Elements of a product up to which the calls that make it cost more than its arithmetic."""
-
-_FLOAT32_EXACT = 1 << 24
-"""float32 holds every integer up to here."""
 
 
 class IntegerMatrix:
@@ -99,7 +97,7 @@ def largest_code(dtype: np.dtype, zero_point: int) -> int:
 
 def exact_depth(largest: int, largest_weight: int) -> int:
     """How many products of codes and weights of these magnitudes float32 can add up without rounding."""
-    return max(1, _FLOAT32_EXACT // max(1, largest * largest_weight))
+    return max(1, FLOAT32_EXACT // max(1, largest * largest_weight))
 
 
 def exact_throughout(weights: Array, largest: int) -> bool:
@@ -114,4 +112,4 @@ def _exact_piece(weights: Array, largest: int) -> int:
         return k
     block = max(1, KEPT // max(k, 1))
     sums = (np.abs(weights[i : i + block], dtype=np.int16).sum(axis=1, dtype=np.int64) for i in range(0, n, block))
-    return k if all(int(s.max()) * largest <= _FLOAT32_EXACT for s in sums) else depth
+    return k if all(int(s.max()) * largest <= FLOAT32_EXACT for s in sums) else depth

@@ -8,10 +8,10 @@ import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.movement.padding import Placement, placed
-from tflgpu.ops.movement.same_quantization import require_same_quantization, scale_and_zero_point
 from tflgpu.ops.movement.shape import FIXED_SIZE, part, require_output_type
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.shape_rules import sized
+from tflgpu.ops.tensor_quantization import require_same_quantization, scale_and_zero_point
 
 
 def _blocks(node: Node) -> tuple[list[int], list[list[int]]]:

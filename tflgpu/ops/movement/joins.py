@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
-from tflgpu.ops.movement.same_quantization import require_same_quantization, scale_and_zero_point
 from tflgpu.ops.movement.shape import part, require_index_type, require_output_type, require_same_type
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.shape_rules import normalized_axis, sized
+from tflgpu.ops.tensor_quantization import require_same_quantization, scale_and_zero_point
 
 
 def _between(x: Array, axis: int, sizes: Sequence[int]) -> list[Array]:

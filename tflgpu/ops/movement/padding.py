@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
-from tflgpu.ops.movement.same_quantization import require_same_quantization, scale_and_zero_point
 from tflgpu.ops.movement.shape import FIXED_SIZE, part, require_index_type, require_output_type, require_same_type
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.shape_rules import sized
+from tflgpu.ops.tensor_quantization import require_same_quantization, scale_and_zero_point
 
 SMALL_NBYTES = 1 << 14
 """Up to this size one fill of the whole output costs less than filling its borders one by one."""

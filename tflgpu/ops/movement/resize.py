@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.cache_blocks import in_order
 from tflgpu.ops.registry import Step, kernel, require, value
 
 BLOCK = 1 << 15
@@ -81,12 +82,7 @@ def resize_bilinear(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array,
     o = node.options
     rows, columns = (floats(x.shape[i], y.shape[i], o.align_corners, o.half_pixel_centers) for i in (1, 2))
     steps = [mix(image, out, rows, columns) for image, out in zip(x, y, strict=True)]
-    return steps[0] if len(steps) == 1 else lambda: _each(steps)
-
-
-def _each(steps: list[Step]) -> None:
-    for step in steps:
-        step()
+    return in_order(steps)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
-from tflgpu.ops.movement.same_quantization import require_same_quantization
 from tflgpu.ops.registry import OPS, OpError, Step, alias, function, kernel, require, value
 from tflgpu.ops.shape_rules import elements, normalized_axis, sized
+from tflgpu.ops.tensor_quantization import require_same_quantization
 
 # Types whose elements take 1, 2, 4 or 8 bytes: TensorFlow Lite's kernels that only look at the size take all of them.
 FIXED_SIZE = (

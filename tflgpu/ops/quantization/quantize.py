@@ -9,9 +9,9 @@ from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops import custom_options
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise.lookup_table import CodeMap, codes_step
-from tflgpu.ops.elementwise.quantized_unary import require_symmetric
 from tflgpu.ops.registry import OpError, Step, kernel, require
 from tflgpu.ops.shape_rules import same_as_input
+from tflgpu.ops.tensor_quantization import require_symmetric
 
 _F = np.float32
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tflgpu.arithmetic.fixed_point import mbqm, srdhm
 from tflgpu.arithmetic.fixed_point_functions import gemmlowp_logistic, gemmlowp_tanh
+from tflgpu.arithmetic.lookup_tables import all_quantized_values
 from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.ops import fused_activation
 from tflgpu.ops.recurrent.linear import Tensor, single_scale
@@ -53,7 +54,7 @@ def clamp(x: Array, low: Array, high: Array) -> None:
 @functools.cache
 def table(function: str, integer_bits: int) -> Array:
     """gemmlowp's 16-bit logistic or tanh of every int16, indexed by the code's bits: int64."""
-    every = np.arange(1 << 16, dtype=np.uint16).view(np.int16)
+    every = all_quantized_values(np.int16)
     return {"logistic": gemmlowp_logistic, "tanh": gemmlowp_tanh}[function](every, integer_bits).astype(np.int64)
 
 

@@ -11,6 +11,7 @@ import functools
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import mbqm, quantize_multiplier, rdbp, round_half_away, to_int32
+from tflgpu.arithmetic.lookup_tables import all_quantized_values
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.matmul.gemv import exact_product
 from tflgpu.ops.matmul.integer_matmul import IntegerMatrix
@@ -148,7 +149,7 @@ class _Projection:
 @functools.cache
 def _table(function: str, exponent: int) -> Array:
     """Codes of 2^-15 of the logistic function or tanh of every int16 times 2^exponent, cut towards zero."""
-    x = np.arange(1 << 16, dtype=np.uint16).view(np.int16) * 2.0**exponent
+    x = all_quantized_values(np.int16) * 2.0**exponent
     if function == "tanh":
         y = np.tanh(x).astype(np.float32)
     else:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tflgpu.arithmetic.fixed_point import FLOAT32_EXACT
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.registry import Step, require, value
 
-EXACT_IN_FLOAT32 = 2**24
 WORTH_BLAS = 16
 """Elements from which summing them by BLAS is faster than by NumPy."""
 
@@ -84,7 +84,7 @@ def sum_step(r: Reduction, out: Array) -> Step:
 def code_sum_step(r: Reduction, out: Array) -> Step:
     """A step that sums the codes r.x into out (int32 or wider)."""
     largest = -int(np.iinfo(r.x.dtype).min) or int(np.iinfo(r.x.dtype).max)
-    if r.count * largest >= EXACT_IN_FLOAT32:
+    if r.count * largest >= FLOAT32_EXACT:
         return lambda: quietly(np.add.reduce, r.x, axis=r.axes, dtype=out.dtype, out=out)
     # Exact: every partial sum is a whole number below 2^24.
     scratch, sums = np.empty(r.x.shape, np.float32), np.empty(out.shape, np.float32)

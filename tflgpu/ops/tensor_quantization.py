@@ -1,17 +1,26 @@
-"""Operators that only move elements need their inputs and outputs quantized alike; this is how they see to it."""
+"""The scale and zero point of tensors quantized as a whole, and what operators require of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.ops.registry import require
 
 
-def scale_and_zero_point(spec: TensorSpec) -> tuple[float, int]:
+def scale_and_zero_point(spec: TensorSpec) -> tuple[np.float32, int]:
     """Of the tensor as a whole: zeros where it has none, or one for each channel, as in TfLiteTensor.params."""
     q = spec.quantization
-    return (0.0, 0) if q is None or q.scale.size != 1 else (float(spec.scale), spec.zero_point)
+    return (np.float32(0), 0) if q is None or q.scale.size != 1 else (spec.scale, spec.zero_point)
+
+
+def require_symmetric(*specs: TensorSpec) -> None:
+    """Raises OpError unless all that are 16-bit have zero point 0."""
+    for spec in specs:
+        zero_point = scale_and_zero_point(spec)[1]
+        require(spec.type != "INT16" or zero_point == 0, f"{spec.name} params.zero_point != 0 ({zero_point}). ")
 
 
 def require_same_quantization(

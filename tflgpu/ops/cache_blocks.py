@@ -1,4 +1,4 @@
-"""Cuts element-wise work into blocks that stay in the cache, so that several passes over each cost like one."""
+"""Element-wise work in blocks that stay in the cache, so that several passes over one cost little more than one."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def read(node: Node) -> dict[str, Any]:
 
 def _plain(ref: flexbuffers.Ref, limit: int) -> Any:
     # Neither ref.IsAnyVector nor ref.Value, which fail in the library. A vector's elements are taken one level deep:
-    # nested vectors may share their parts and so stand for exponentially many values.
+    # nested vectors may share elements, and so stand for exponentially many values.
     if ref.IsMap:
         return None
     if ref.IsVector:

@@ -30,23 +30,23 @@ def float_range(activation: str, dtype: np.dtype | type = np.float32) -> tuple[n
     return dtype.type(limits.min if lo is None else lo), dtype.type(limits.max if hi is None else hi)
 
 
-def quantized_code(real: float, scale: np.float32, zero_point: int) -> int:
-    """The unclamped code of a real number. Raises OpError where it does not fit into 32 bits."""
+def quantized_value(real: float, scale: np.float32, zero_point: int) -> int:
+    """The unclamped quantized value of a real number. Raises OpError where it does not fit into 32 bits."""
     with np.errstate(all="ignore"):
-        code = round_half_away(np.asarray(np.float32(real) / np.float32(scale), np.float32))
-    require(INT32_MIN <= code <= np.float32(INT32_MAX), "no_integer_overflow_from_quantization was not true. ")
-    return zero_point + int(code)
+        value = round_half_away(np.asarray(np.float32(real) / np.float32(scale), np.float32))
+    require(INT32_MIN <= value <= np.float32(INT32_MAX), "no_integer_overflow_from_quantization was not true. ")
+    return zero_point + int(value)
 
 
 def quantized_range(activation: str, output: TensorSpec) -> tuple[int, int]:
-    """(lo, hi) in codes of the quantized tensor `output` (int8, uint8 or int16)."""
-    require(output.type in ("INT8", "UINT8", "INT16"), f"an activation on {output.type} codes is not supported. ")
+    """(lo, hi) to clamp the quantized values of `output` (int8, uint8 or int16) to."""
+    require(output.type in ("INT8", "UINT8", "INT16"), f"an activation on {output.type} is not supported. ")
     limits = np.iinfo(output.dtype)
     qmin, qmax = int(limits.min), int(limits.max)
     lo, hi = _BOUNDS.get(activation, (None, None))
     return (
-        qmin if lo is None else max(qmin, quantized_code(lo, output.scale, output.zero_point)),
-        qmax if hi is None else min(qmax, quantized_code(hi, output.scale, output.zero_point)),
+        qmin if lo is None else max(qmin, quantized_value(lo, output.scale, output.zero_point)),
+        qmax if hi is None else min(qmax, quantized_value(hi, output.scale, output.zero_point)),
     )
 
 
@@ -72,4 +72,4 @@ def _clip_ufunc() -> Clamp:
 
 
 clamp = _clip_ufunc()
-"""clamp(x, lo, hi, out): the ufunc behind `ndarray.clip`, whose call takes three times as long. NaN stays NaN."""
+"""clamp(x, lo, hi, out): the ufunc that `ndarray.clip` calls; that call takes three times as long. NaN stays NaN."""

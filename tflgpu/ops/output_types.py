@@ -1,4 +1,4 @@
-"""Operators whose outputs TensorFlow Lite gives a type of its own, whatever the model declares for them."""
+"""Operators whose output types TensorFlow Lite sets itself, whatever the model declares."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def retyped(node: Node) -> Node:
 
 
 def _types(node: Node) -> list[str]:
-    """Of the first outputs, as far as the operator gives them types."""
+    """The types of the first outputs, as many as the operator sets."""
     if node.op in OF_TYPE:
         return OF_TYPE[node.op]
     if node.op in BY_OPTION:

@@ -2,10 +2,10 @@
 
 An operator is registered in one of four styles, from the plainest to the fastest:
 
-`function`  `(node, *inputs) -> output or outputs`: allocates its result. Required where only running tells a shape.
+`function`  `(node, *inputs) -> output or outputs`: allocates its result. For shapes that are known only at run time.
 `view`      `(node, x) -> a NumPy view of x`: movement. The CPU copies the view, the GPUs read its strides. Without a
             shape rule the output has the view's shape; with one, its elements are the view's in row-major order.
-`alias`     `(node) -> the output's shape`: the same bytes under another shape, in the input's storage where it can be.
+`alias`     `(node) -> the output's shape`: the same bytes under another shape, in the input's storage where possible.
 `kernel`    `(node, inputs, outputs) -> step`: a factory, called once a shape. All shape arithmetic, packing of
             weights and scratch allocation happen here; the step takes nothing, reads inputs and fills outputs.
 
@@ -13,7 +13,7 @@ Each registration says how many `inputs` the operator takes: 2, "2-3" or "1+"; a
 What it requires of its tensors and options besides is its `check`, `(node) -> None`, which raises OpError. Shape
 inference asks both, so that a node that does not pass reaches neither the CPU's factory nor a delegate's lowering.
 
-A `stateful` operator takes a `Runtime` besides (as `function(node, runtime, *inputs)`, `kernel(node, inputs, outputs,
+A `stateful` operator also takes a `Runtime` (as `function(node, runtime, *inputs)`, `kernel(node, inputs, outputs,
 runtime)`, `shape(node, runtime)`), is never folded, and keeps its order among the others that are.
 """
 
@@ -32,7 +32,7 @@ from tflgpu.ops.arity import ANY, Count
 from tflgpu.ops.scratch import sharing
 
 Step = Callable[[], object]
-"""What runs one node or part: it takes nothing, and what it returns is ignored."""
+"""What runs one node or partition: it takes no arguments, and its result is ignored."""
 ShapeRule = Callable[..., "Sequence[Shape]"]
 Check = Callable[[Node], None]
 
@@ -68,7 +68,7 @@ class Subgraph(Protocol):
     def output_count(self) -> int: ...
 
     def outputs_for(self, shapes: Sequence[Shape]) -> list[TensorSpec | None]:
-        """The outputs' specs for inputs of these shapes; None for an output whose shape is known only by running."""
+        """The outputs' specs for inputs of these shapes; None for an output whose shape is known only at run time."""
 
     def run(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs' values, as arrays of the subgraph's own that the next run overwrites."""
@@ -92,7 +92,7 @@ class Op:
 
     check: raises OpError where a node's types, shapes or options do not fit one another.
     variables: whether running it writes to inputs that are variable tensors. overwrites: whether its output may lie in
-    its first input's storage, where nothing else needs that any more. bodies: of a custom operator, its kernels by the
+    its first input's storage, where nothing else reads that later. bodies: of a custom operator, its kernels by the
     suffix of their dialect, "cu" and "cl".
     """
 
@@ -211,7 +211,7 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
         assert x is not None
         try:
             moved = x.reshape(y.shape) if op.style == "alias" else op.run(node, x)
-        except NeedsValue:  # the shape is known, but not yet where the elements come from
+        except NeedsValue:  # the shape is known, but not yet which elements
             return lambda: _copy(op.run(_with_values(node, inputs), x), y)
         y = y.reshape(moved.shape)
         if op.style == "alias" and moved.ctypes.data == y.ctypes.data:
@@ -237,13 +237,13 @@ def _copy(moved: Array, y: Array) -> None:
 
 
 def _with_values(node: Node, inputs: Sequence[Array | None]) -> Node:
-    """The node with what its inputs hold now as their data."""
+    """The node with the present values of its inputs as their data."""
     specs = zip(node.inputs, inputs, strict=True)
     return replace(node, inputs=tuple(s if s is None or s.data is not None else replace(s, data=a) for s, a in specs))
 
 
 def evaluate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> tuple[Array, ...]:
-    """The node's outputs in fresh arrays, of whatever shape they come in. For folding and for dynamic outputs."""
+    """The node's outputs in fresh arrays of whatever shape. For folding and for dynamic outputs."""
     op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
     if op.style == "function":
@@ -257,9 +257,9 @@ def evaluate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> tu
 
 
 def output_shapes(node: Node, runtime: Runtime) -> Sequence[Shape] | None:
-    """The shapes of the node's outputs, or None where only running it can tell.
+    """The shapes of the node's outputs, or None where they are known only at run time.
 
-    Raises NeedsValue where a shape waits for an input's value, OpError where the inputs do not fit.
+    Raises NeedsValue where a shape depends on an input's unknown value, OpError where the inputs do not fit.
     """
     op = runtime.ops[node.op]
     if op.style == "view" and op.shape is None:

@@ -1,4 +1,4 @@
-"""What the steps of one interpreter share: scratch, in which none finds what it left, and copies of constants."""
+"""Memory that the steps of one interpreter share: scratch, which others overwrite, and converted constants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _shared: ContextVar[dict[Any, Any] | None] = ContextVar("scratch", default=None)
 
 @contextmanager
 def sharing(state: MutableMapping[Any, Any]) -> Iterator[None]:
-    """Within it, `scratch` gives parts of buffers that are kept in `state`, and `copied` the copies made before."""
+    """Within it, `scratch` and `copied` give memory that is cached in `state`."""
     token = _shared.set(state.setdefault("scratch", {}))
     try:
         yield
@@ -26,9 +26,9 @@ def sharing(state: MutableMapping[Any, Any]) -> Iterator[None]:
 
 
 def scratch(slot: str, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """An array of any content, for use within a step. Arrays of one slot overlap, those of different slots do not.
+    """An array of undefined content, for use within one step. Arrays of one slot overlap, others do not.
 
-    Outside of `sharing` it is nobody else's.
+    Outside of `sharing` it is a new array.
     """
     dtype = np.dtype(dtype)
     buffers = _shared.get()
@@ -37,20 +37,20 @@ def scratch(slot: str, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Ar
     nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     buffer = buffers.get(slot)
     if buffer is None or buffer.nbytes < nbytes:
-        # Zeros, so that what no one has written yet is at least a number in every type.
+        # Zeros, so that what has not been written yet is a number in every type.
         buffer = buffers[slot] = np.zeros(nbytes, np.uint8)
     return buffer[:nbytes].view(dtype).reshape(shape)
 
 
 def copied(source: Array, dtype: npt.DTypeLike) -> Array:
-    """source in another type, not to be written to: one copy for all nodes that have the same constant."""
+    """source in another type, read-only: one copy for all nodes with the same constant."""
     dtype = np.dtype(dtype)
     known = _shared.get()
     if known is None or source.flags.writeable:
         return source.astype(dtype)
     key = source.ctypes.data, source.shape, source.strides, source.dtype, dtype
     if key not in known:
-        # The source, too: while it is held, no other array has its address.
+        # The source too: while it is referenced, no other array can have its address.
         known[key] = source, source.astype(dtype)
     copy: Array = known[key][1]
     return copy

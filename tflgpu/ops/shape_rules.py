@@ -41,7 +41,7 @@ def window_size(
 ) -> tuple[int, int]:
     """Output size and padding before, for a window sliding over `size` elements with padding "SAME" or "VALID".
 
-    A window that is too large has no place. strict, as in convolutions: raises OpError where it is so by `stride`.
+    A window that is too large gives size 0; strict, as in convolutions: OpError where it is too large by `stride`.
     """
     effective = (window - 1) * dilation + 1
     if stride <= 0 or dilation <= 0:
@@ -62,7 +62,7 @@ def elements(shape: Sequence[int]) -> int:
 
 
 def sized(dimensions: Iterable[int]) -> Shape:
-    """Dimensions that came out of a tensor's value, as a shape. Raises OpError where no tensor can have it."""
+    """Dimensions read from a tensor's value, as a shape. Raises OpError where no tensor can have it."""
     shape = tuple(int(d) for d in dimensions)
     if any(d < 0 for d in shape):
         raise OpError(f"output shape {list(shape)} has a negative dimension. ")

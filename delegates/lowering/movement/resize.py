@@ -7,7 +7,7 @@ from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref
 from tflgpu.delegates.lowering.image_rows import rows_of, vectors
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, lowers, require, size
 from tflgpu.model.graph import Array, Node
-from tflgpu.ops.movement.resize import Taps, float_taps, integer_taps, nearest
+from tflgpu.ops.movement.resize import Neighbours, float_neighbours, integer_neighbours, nearest
 
 
 @lowers("RESIZE_NEAREST_NEIGHBOR")
@@ -41,10 +41,10 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
     x, out, o = node.input(0), node.outputs[0], node.options
     require(x.type in ("FLOAT32", "UINT8", "INT8", "INT16"), f"RESIZE_BILINEAR of {x.type}")
     in_floats = x.type in ("FLOAT32", "UINT8")
-    make = float_taps if in_floats else integer_taps
+    make = float_neighbours if in_floats else integer_neighbours
 
     def tables(axis: int, low: str, high: str) -> dict[str, Buffer]:
-        def taps() -> Taps:
+        def taps() -> Neighbours:
             return make(x.shape[axis], out.shape[axis], o.align_corners, o.half_pixel_centers)
 
         def weight(array: Array) -> Array:

@@ -20,7 +20,7 @@ from tflgpu.ops.recurrent.lstm_tensors import Cell, Gated
 
 
 @dataclass(frozen=True, eq=False)
-class CodesProduct:
+class QuantizedLinear:
     """clamp of start + x (rows, k) int8 times weights (n, k) plus biases, rescaled by column, into int32."""
 
     n: int
@@ -52,14 +52,14 @@ def codes_product(
     offset: int,
     bias: Array | None,
     ends: Range = INT16,
-) -> CodesProduct:
+) -> QuantizedLinear:
     """scales: what the sums with each of the weights are multiplied by. offset: what each code of x is short of."""
     arrays = [constant(w.spec, "weights") for w in weights]
     sums = offset * np.concatenate([a.sum(axis=1, dtype=np.int64) for a in arrays])
     biases = sums if bias is None else sums + bias
     m, e = quantize_multipliers(scales)
     heights = [len(a) for a in arrays]
-    return CodesProduct(
+    return QuantizedLinear(
         sum(heights),
         arrays[0].shape[1],
         Packed(lambda: np.ascontiguousarray(np.concatenate(arrays).T)),
@@ -135,7 +135,7 @@ def _data(tensors: Gated, g: str) -> Array:
     return constant(tensors[g].spec, "a bias").astype(np.int64)
 
 
-def _gates(weights: Gated, gate_scales: dict[str, np.float32], x: TensorSpec, bias: Array | None) -> CodesProduct:
+def _gates(weights: Gated, gate_scales: dict[str, np.float32], x: TensorSpec, bias: Array | None) -> QuantizedLinear:
     scales = [effective_scale(weights[g], single_scale(x), scale) for g, scale in gate_scales.items()]
     return codes_product([weights[g] for g in gate_scales], scales, -x.zero_point, bias)
 
@@ -180,7 +180,7 @@ def _views(
     return out
 
 
-def _projection(node: Node, cell: Cell) -> CodesProduct | None:
+def _projection(node: Node, cell: Cell) -> QuantizedLinear | None:
     if cell.projection is None:
         return None
     inner = node.intermediates[4]

@@ -14,7 +14,7 @@ from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
 from tflgpu.delegates.lowering.registry import bits_type, c_type, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import index, standin, start_and_index
 from tflgpu.model.graph import Node, Shape, TensorSpec
-from tflgpu.ops.reduction.reduce_window import Window, edges_of, spread_places, window_of_inputs, window_of_options
+from tflgpu.ops.reduction.reduce_window import Window, edges_of, spread_slices, window_of_inputs, window_of_options
 
 FUNCTIONS = {
     "ADD": "+",
@@ -48,7 +48,7 @@ def stablehlo_reduce_window(node: Node, limits: DeviceLimits) -> Lowered:
     spread = Temp(max(math.prod(shape), 1) * x.dtype.itemsize)
     bits = bits_type(x)
     base, x_base = standin(shape, x.dtype), standin(x.shape, x.dtype)
-    source, inner = spread_places(x.shape, edges)
+    source, inner = spread_slices(x.shape, edges)
     view, target = x_base[source], base[inner]
     over = [move(Ref(x.index), spread, view.size, bits, start_and_index(view, x_base), start_and_index(target, base))]
     around = move(Ref(init.index), spread, math.prod(shape), bits, (0, "(0)"))

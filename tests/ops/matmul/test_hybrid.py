@@ -48,7 +48,7 @@ def test_rows_are_quantized_as_one_element_at_a_time(seed: int, rows: int, depth
     quantize(x)
     for i in range(rows):
         codes, scale, zero_point = plain_row(x[i], asymmetric)
-        np.testing.assert_array_equal(quantize.codes[i], codes)
+        np.testing.assert_array_equal(quantize.values[i], codes)
         assert quantize.scales[i, 0] == scale
         assert quantize.zero_points[i, 0] == zero_point
 
@@ -57,7 +57,7 @@ def test_a_quantizer_forgets_the_row_before() -> None:
     quantize = RowQuantizer(1, 5, asymmetric=True)
     quantize(np.arange(5, dtype=F).reshape(1, 5))
     quantize(np.zeros((1, 5), F))
-    assert not quantize.codes.any() and quantize.scales == 1 and not quantize.zero_points.any()
+    assert not quantize.values.any() and quantize.scales == 1 and not quantize.zero_points.any()
 
 
 def test_the_vector_part_of_a_row_rounds_the_float_below_one_half_up_and_the_rest_does_not() -> None:
@@ -66,7 +66,7 @@ def test_the_vector_part_of_a_row_rounds_the_float_below_one_half_up_and_the_res
     x[0, 0] = 127
     quantize = RowQuantizer(1, 9, asymmetric=False)
     quantize(x)
-    assert quantize.codes[0].tolist() == [127, 1, 1, 1, 1, 1, 1, 1, 0]
+    assert quantize.values[0].tolist() == [127, 1, 1, 1, 1, 1, 1, 1, 0]
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
@@ -101,7 +101,7 @@ def test_products_too_long_for_float32_are_still_exact() -> None:
     x = np.linspace(0, 1, k, dtype=F).reshape(1, k)
     out = np.zeros((1, 2), F)
     HybridMatrix(weights, np.ones(1, F), 1, asymmetric=True).accumulate(quantize(x), out)
-    codes = quantize.codes[0].astype(np.int64) - int(quantize.zero_points[0, 0])
+    codes = quantize.values[0].astype(np.int64) - int(quantize.zero_points[0, 0])
     want = (weights.astype(np.int64) @ codes).astype(F) * quantize.scales[0, 0]
     np.testing.assert_array_equal(out[0], want)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tflgpu.arithmetic.fixed_point import quantize_multipliers
-from tflgpu.ops.convolution.im2col import Filters
-from tflgpu.ops.matmul.requantize import Requantizer, Rescale, codes, exact_in_float64, fold, separable
+from tflgpu.ops.convolution.im2col import Im2colWeights
+from tflgpu.ops.matmul.requantize import Requantizer, Rescale, requantized, exact_in_float64, fold, separable
 
 few = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 
@@ -48,7 +48,7 @@ def test_float64_gives_the_codes_of_integer_arithmetic(exponents, mantissa, dtyp
     bias = random.integers(-largest >> 6, largest >> 6, factors.size)
     out = np.empty(sums.shape, dtype)
     Requantizer(scaling, len(sums), bias, largest).bind((sums - bias).astype(np.float64), out)()
-    np.testing.assert_array_equal(out, codes(sums, scaling))
+    np.testing.assert_array_equal(out, requantized(sums, scaling))
 
 
 def test_two_roundings_take_seven_sixteenths_up_but_not_down():
@@ -56,7 +56,7 @@ def test_two_roundings_take_seven_sixteenths_up_but_not_down():
     sums = np.arange(-2100, 2100)[:, None]
     out = np.empty(sums.shape, np.int8)
     Requantizer(scaling, len(sums), np.zeros(1, np.int64), 1 << 20).bind(sums.astype(np.float32), out)()
-    np.testing.assert_array_equal(out, codes(sums, scaling))
+    np.testing.assert_array_equal(out, requantized(sums, scaling))
     assert [int(out[sums == n][0]) for n in (-8, -7, 0, 6, 7, 8)] == [-1, 0, 0, 0, 1, 1]
 
 
@@ -91,7 +91,7 @@ def test_sums_and_bias_scaled_apart_give_the_same_codes(exponents, dtype, rectif
     bias = random.integers(-largest, largest + 1, factors.size)
     out = np.empty(sums.shape, dtype)
     Requantizer(scaling, len(sums), bias, largest).bind((sums - bias).astype(np.float32), out)()
-    np.testing.assert_array_equal(out, codes(sums, scaling))
+    np.testing.assert_array_equal(out, requantized(sums, scaling))
 
 
 @pytest.mark.parametrize(("rows", "n"), [(1, 1), (7, 3), (224, 16), (49, 320), (1000, 1), (13, 600)])
@@ -105,7 +105,7 @@ def test_products_of_codes_are_exact(oc, k, groups, constant):
     random = np.random.default_rng(oc)
     weights = random.integers(200, 256, (oc, k)).astype(np.uint8)
     rows = np.full((groups, 9, k), 255, np.float32)
-    filters = Filters(weights, groups, 255, 3, constant)
+    filters = Im2colWeights(weights, groups, 255, 3, constant)
     filters.load()
     out = np.empty((9, oc), filters.accumulator)
     filters.bind(rows if groups > 1 else rows[0], out)()
@@ -114,5 +114,5 @@ def test_products_of_codes_are_exact(oc, k, groups, constant):
         [rows[g].astype(np.int64) @ part.T for g, part in enumerate(np.split(centred, groups))], axis=1
     )
     np.testing.assert_array_equal(out, want)
-    np.testing.assert_array_equal(filters.sums, centred.sum(axis=1))
+    np.testing.assert_array_equal(filters.weight_sums, centred.sum(axis=1))
     assert np.abs(want).max() <= filters.bound

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.ops.movement.resize import _as_the_reference, _columns_first, float_taps
+from tflgpu.ops.movement.resize import _as_the_reference, _columns_first, float_neighbours
 
 FLAGS = {"": {}, "align": {"align_corners": True}, "half": {"half_pixel_centers": True}}
 SIZES = [
@@ -75,7 +75,7 @@ def near(type, data, inputs):
 def test_mixing_columns_first_equals_the_references_order(h, w, oh, ow, flags):
     x, quick, plain = image("FLOAT32", (h, w, 3)), np.empty((oh, ow, 3), "f4"), np.empty((oh, ow, 3), "f4")
     corners, centres = "align" in flags, "half" in flags
-    taps = float_taps(h, oh, corners, centres), float_taps(w, ow, corners, centres)
+    taps = float_neighbours(h, oh, corners, centres), float_neighbours(w, ow, corners, centres)
     _columns_first(x, quick, *taps)()
     _as_the_reference(x, plain, *taps)()
     np.testing.assert_allclose(quick, plain, rtol=1e-6, atol=1e-4)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Array
 
-from tflgpu.ops.matmul.gemv import QuickHybrid, product_with
+from tflgpu.ops.matmul.gemv import HybridGemv, gemm_with
 from tflgpu.ops.matmul.hybrid import HybridMatrix, RowQuantizer
 
 # Below 2^-120 the reciprocal of a scale overflows, after which upstream converts NaN to integers.
@@ -21,7 +21,7 @@ def both(x: Array, weights: Array, asymmetric: bool) -> tuple[Array, Array]:
     rows, n = len(x), len(weights)
     scale = np.linspace(0.01, 0.5, n, dtype=np.float32)
     quick, plain = (np.linspace(-1, 1, rows * n, dtype=np.float32).reshape(rows, n) for _ in range(2))
-    QuickHybrid(weights, scale, rows, asymmetric)(x, quick)
+    HybridGemv(weights, scale, rows, asymmetric)(x, quick)
     HybridMatrix(weights, scale, rows, asymmetric).accumulate(RowQuantizer(rows, x.shape[1], asymmetric)(x), plain)
     return quick, plain
 
@@ -57,7 +57,7 @@ def test_quick_hybrid_is_exact_at_its_greatest_depth(k: int) -> None:
 def test_products_in_blocks_equal_the_product(n: int, k: int, rows: int) -> None:
     rng = np.random.default_rng(n)
     matrix = rng.integers(-9, 10, (n, k)).astype(np.float32)
-    product = product_with(matrix, rows)
+    product = gemm_with(matrix, rows)
     for _ in range(2):
         x = rng.integers(-9, 10, (rows, k)).astype(np.float32)
         np.testing.assert_array_equal(product(x), x @ matrix.T)

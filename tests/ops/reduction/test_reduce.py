@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import assert_same, litert, one_op, tflgpu_run
 
-from tflgpu.ops.reduction.reduction import Reduction, code_sum_step, sum_step
+from tflgpu.ops.reduction.reduction import Reduction, quantized_sum_step, sum_step
 
 REDUCERS = ("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN")
 NUMPY = {"FLOAT32": "f4", "INT32": "i4", "INT64": "i8", "INT8": "i1", "UINT8": "u1", "INT16": "i2", "BOOL": "?"}
@@ -176,7 +176,7 @@ def test_sums_by_blas_equal_the_plain_sums(outer, middle, inner, axis, seed):
     x = codes("INT16", (outer, middle, inner), seed)
     out = np.empty(np.sum(x, axis).shape, np.int64)
     r = Reduction(x, (axis,), out, x.shape[axis], False)
-    code_sum_step(r, out)()
+    quantized_sum_step(r, out)()
     np.testing.assert_array_equal(out, np.sum(x, axis, dtype=np.int64))
     real, total = x.astype("f4") / 1000, np.empty(out.shape, "f4")
     sum_step(replace(r, x=real, out=total), total)()

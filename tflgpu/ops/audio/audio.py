@@ -1,4 +1,4 @@
-"""The custom operators AudioSpectrogram and Mfcc: from samples to power spectra to mel-frequency cepstra."""
+"""The custom operators AudioSpectrogram and Mfcc: samples to power spectra, and those to mel-frequency cepstra."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def mfcc(node: Node, x: Array, rate: Array) -> Array:
     sample_rate = int(rate.reshape(-1)[0])
     require(sample_rate > 0, f"the sample rate is {sample_rate}. ")
     if last_bin(x.shape[2], sample_rate, upper) >= x.shape[2]:
-        # The original then takes no energies at all, and the cosine transform of nothing is 0.
+        # The original then computes no energies, and the cosine transform of nothing is 0.
         return np.zeros((*x.shape[:2], coefficients), np.float32)
     filters = mel_filterbank(x.shape[2], sample_rate, channels, lower, upper)
     with np.errstate(all="ignore"):

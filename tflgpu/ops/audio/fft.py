@@ -1,4 +1,4 @@
-"""RFFT2D, and the real, imaginary part and magnitude of complex numbers."""
+"""RFFT2D, REAL, IMAG and COMPLEX_ABS."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ def rfft2d(node: Node, x: Array, length: Array) -> Array:
 COMPLEX = "COMPLEX64 COMPLEX128"
 
 
-def _part_shape(node: Node) -> list[Shape]:
+def _real_shape(node: Node) -> list[Shape]:
     x, y = node.input(0), node.outputs[0]
     wanted = {"COMPLEX64": "FLOAT32", "COMPLEX128": "FLOAT64"}[x.type]
     require(y.type == wanted, f"{y} must be {wanted} for {x.type}. ")
     return same_as_input(node)
 
 
-@function("REAL", inputs=1, types=COMPLEX, shape=_part_shape)
+@function("REAL", inputs=1, types=COMPLEX, shape=_real_shape)
 def real(node: Node, x: Array) -> Array:
     """The real part."""
     return x.real
 
 
-@function("IMAG", inputs=1, types=COMPLEX, shape=_part_shape)
+@function("IMAG", inputs=1, types=COMPLEX, shape=_real_shape)
 def imag(node: Node, x: Array) -> Array:
     """The imaginary part."""
     return x.imag
 
 
-@function("COMPLEX_ABS", inputs=1, types=COMPLEX, shape=_part_shape)
+@function("COMPLEX_ABS", inputs=1, types=COMPLEX, shape=_real_shape)
 def complex_abs(node: Node, x: Array) -> Array:
     """The magnitude."""
     with np.errstate(all="ignore"):

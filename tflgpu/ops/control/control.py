@@ -13,14 +13,14 @@ def _shapes(specs: Sequence[TensorSpec | None]) -> list[Shape]:
 
 
 def _static_where_equal(branches: Sequence[Sequence[TensorSpec | None]]) -> list[Shape] | None:
-    """The shapes that all branches give; None where one is known only by running, or they differ."""
+    """The shapes that all branches give; None where one is known only at run time, or they differ."""
     if any(spec is None for branch in branches for spec in branch):
         return None
     shapes = [_shapes(branch) for branch in branches]
     return shapes[0] if all(s == shapes[0] for s in shapes) else None
 
 
-def _check_arity(node: Node, runtime: Runtime, index: int, inputs: int, outputs: int | None) -> None:
+def _check_subgraph(node: Node, runtime: Runtime, index: int, inputs: int, outputs: int | None) -> None:
     """Raises OpError where graph `index` does not take and give this many tensors."""
     graph = runtime.subgraph(index)
     require(
@@ -35,12 +35,12 @@ def _if_branches(node: Node) -> tuple[int, int]:
 
 
 def if_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
-    """Known beforehand where both branches give the same."""
+    """Static where both branches give the same."""
     condition = node.input(0)
     require(condition.type == "BOOL", f"IF takes a BOOL condition, not {condition.type}. ")
     require(all(d == 1 for d in condition.shape), f"IF takes one condition, not {list(condition.shape)}. ")
     for index in _if_branches(node):
-        _check_arity(node, runtime, index, len(node.inputs) - 1, len(node.outputs))
+        _check_subgraph(node, runtime, index, len(node.inputs) - 1, len(node.outputs))
     shapes = _shapes(node.inputs[1:])
     return _static_where_equal([runtime.subgraph(index).outputs_for(shapes) for index in _if_branches(node)])
 
@@ -53,11 +53,11 @@ def if_(node: Node, runtime: Runtime, condition: Array, *inputs: Array) -> tuple
 
 
 def while_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
-    """Known beforehand where the body gives back the shapes that it takes."""
+    """Static where the body returns the shapes that it takes."""
     cond, body = node.options.cond_subgraph_index, node.options.body_subgraph_index
     require(cond != body, "WHILE's condition and body must be different subgraphs. ")
-    _check_arity(node, runtime, cond, len(node.inputs), None)
-    _check_arity(node, runtime, body, len(node.inputs), len(node.inputs))
+    _check_subgraph(node, runtime, cond, len(node.inputs), None)
+    _check_subgraph(node, runtime, body, len(node.inputs), len(node.inputs))
     shapes = _shapes(node.inputs)
     (condition, *_) = runtime.subgraph(cond).outputs_for(shapes)
     require(condition is None or condition.type == "BOOL", "WHILE's condition must be BOOL. ")
@@ -71,7 +71,7 @@ def while_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
 
 @function("WHILE", inputs="0+", outputs="0+", shape=while_shapes, stateful=True)
 def while_(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
-    """The loop variables after the last turn; as they came in where the condition fails at once."""
+    """The loop variables after the last iteration; the inputs where the condition is false at once."""
     condition = runtime.subgraph(node.options.cond_subgraph_index)
     body = runtime.subgraph(node.options.body_subgraph_index)
     values = inputs
@@ -81,7 +81,7 @@ def while_(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
 
 
 def _nothing(node: Node, runtime: Runtime) -> list[Shape]:
-    _check_arity(node, runtime, node.options.init_subgraph_index, 0, 0)
+    _check_subgraph(node, runtime, node.options.init_subgraph_index, 0, 0)
     return []
 
 
@@ -96,9 +96,9 @@ def call_once(node: Node, runtime: Runtime) -> tuple[Array, ...]:
 
 
 def composite_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
-    """What the decomposition gives."""
+    """Those of the decomposition."""
     index = node.options.decomposition_subgraph_index
-    _check_arity(node, runtime, index, len(node.inputs), len(node.outputs))
+    _check_subgraph(node, runtime, index, len(node.inputs), len(node.outputs))
     return _static_where_equal([runtime.subgraph(index).outputs_for(_shapes(node.inputs))])
 
 
@@ -109,11 +109,11 @@ def composite(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]
 
 
 def case_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
-    """Known beforehand where all branches give the same."""
+    """Static where all branches give the same."""
     branches = node.options.branch_subgraph_indices
     require(len(branches) > 0, "STABLEHLO_CASE has no branches. ")
     for index in branches:
-        _check_arity(node, runtime, index, len(node.inputs) - 1, len(node.outputs))
+        _check_subgraph(node, runtime, index, len(node.inputs) - 1, len(node.outputs))
     shapes = _shapes(node.inputs[1:])
     return _static_where_equal([runtime.subgraph(index).outputs_for(shapes) for index in branches])
 

@@ -9,19 +9,19 @@ import numpy as np
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.convolution.convolution import (
     HYBRID_FILTERS,
-    Sums,
+    ConvolutionWeights,
     as_bytes,
     check_integers,
     check_types,
+    cropped_to_image,
     float_convolution,
     integer_convolution,
     is_constant,
-    meeting,
     through_float32,
 )
-from tflgpu.ops.convolution.depthwise_rows import Taps
+from tflgpu.ops.convolution.depthwise_rows import DepthwiseWeights
 from tflgpu.ops.convolution.hybrid_convolution import HybridRule, flipped_negatives, hybrid_convolution
-from tflgpu.ops.convolution.im2col import Filters
+from tflgpu.ops.convolution.im2col import Im2colWeights
 from tflgpu.ops.convolution.window import Window, of_convolution
 from tflgpu.ops.matmul.hybrid import channel_scale, weight_scale
 from tflgpu.ops.registry import Step, kernel, require
@@ -36,8 +36,8 @@ FILTERS = {
 }
 
 IN_ORDER = 1 << 12
-"""Up to so many floats out of one channel are added up in the reference's order: large terms that cancel out leave what
-their rounding left."""
+"""Outputs up to which the windows of one float channel are summed in the reference's order: where large terms cancel,
+what remains is their rounding errors."""
 
 
 def _shape(node: Node) -> list[Shape]:
@@ -60,17 +60,17 @@ def _check(node: Node) -> None:
     count, oc = elements(bias.shape), weights.shape[0]
     require(count == oc, f"NumElements(bias) != SizeOfDimension(filter, 0) ({count} != {oc})")
     check_integers(node, (x, weights, bias), oc)
-    meeting(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
+    cropped_to_image(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
 
 
 @kernel("CONV_2D", inputs="2-3", version=8, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)
 def conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, h, w, c) convolved with weights (oc, kh, kw, c / groups) plus bias (oc): (b, oh, ow, oc).
 
-    float16 is XNNPACK's alone upstream.
+    Upstream has float16 in XNNPACK alone.
     """
-    halves = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
-    return halves or _convolution(node, inputs, outputs)
+    as_float32 = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
+    return as_float32 or _convolution(node, inputs, outputs)
 
 
 def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
@@ -83,20 +83,20 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
     if weights_spec.type == "INT16":
         weights = as_bytes(weights)
     window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
-    window, rows, columns = meeting(window, x.shape, constant)
+    window, rows, columns = cropped_to_image(window, x.shape, constant)
     weights, bias = weights[:, rows, columns], bias.reshape(-1)
     groups, out_size = x.shape[3] // weights.shape[3], outputs[0].size
 
-    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Sums:
+    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> ConvolutionWeights:
         few = x.shape[3] == 1 and largest is None and out_size <= IN_ORDER and window.taps <= 16
         if weights.shape[3] == 1 and (groups > 1 or few):
-            # One channel a group: a depthwise convolution under another layout.
-            taps = Taps(
+            # With one channel a group this is a depthwise convolution under another layout.
+            depthwise = DepthwiseWeights(
                 weights[..., 0].transpose(1, 2, 0), len(weights) // groups, largest, dtype, zero_point, constant
             )
-            taps.in_order = few
-            return taps
-        return Filters(weights, groups, largest, zero_point, constant, dtype)
+            depthwise.in_order = few
+            return depthwise
+        return Im2colWeights(weights, groups, largest, zero_point, constant, dtype)
 
     if x.dtype.kind != "f":
         wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
@@ -106,11 +106,11 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
         check_hybrid_axis(weights_spec, groups)
         if groups == 1 and _one_scale(weights_spec):
             return _symmetric(node, x, weights, bias, outputs[0], window)
-        rule = HybridRule(channel_scale(weights_spec, len(weights)), asymmetric=True, one_by_one=True)
-        sums = make(rule.largest, np.dtype(np.float32), 0)
-        return hybrid_convolution(node, x, rule, sums, bias, outputs[0], window, is_constant(bias_spec))
-    sums = make(None, np.dtype(np.float32), 0)
-    return float_convolution(node, x, bias, outputs[0], window, sums, is_constant(bias_spec))
+        rule = HybridRule(channel_scale(weights_spec, len(weights)), asymmetric=True, filter_scale_first=True)
+        prepared = make(rule.largest, np.dtype(np.float32), 0)
+        return hybrid_convolution(node, x, rule, prepared, bias, outputs[0], window, is_constant(bias_spec))
+    prepared = make(None, np.dtype(np.float32), 0)
+    return float_convolution(node, x, bias, outputs[0], window, prepared, is_constant(bias_spec))
 
 
 def check_hybrid_axis(weights: TensorSpec, groups: int) -> None:
@@ -126,12 +126,12 @@ def _one_scale(weights: TensorSpec) -> bool:
 
 
 def _symmetric(node: Node, x: Array, weights: Array, bias: Array, out: Array, window: Window) -> Step:
-    """Hybrid, of a filter with one scale: the reference resolver runs the optimized kernel here too."""
+    """Hybrid, by a filter with one scale: here the reference resolver runs the optimized kernel."""
     # The bits of an unsigned filter are read as signed ones.
     weights = weights.view(np.int8)
     constant = is_constant(node.input(1))
     flipped = flipped_negatives(weights) if constant else None
     rule = HybridRule(weight_scale(node.input(1))[:1], asymmetric=False)
-    sums = Filters(weights if flipped is None else flipped, 1, rule.largest, 0, constant)
+    prepared = Im2colWeights(weights if flipped is None else flipped, 1, rule.largest, 0, constant)
     constant_bias = is_constant(node.input(2))
-    return hybrid_convolution(node, x, rule, sums, bias, out, window, constant_bias, negatives=flipped is not None)
+    return hybrid_convolution(node, x, rule, prepared, bias, out, window, constant_bias, negatives=flipped is not None)

@@ -1,4 +1,4 @@
-"""What every convolution has in common: which arithmetic its types mean, and what is done with the sums of products."""
+"""What all convolutions share: which arithmetic their types mean, and the epilogue of their accumulators."""
 
 from __future__ import annotations
 
@@ -26,78 +26,77 @@ BIASES = {
 }
 
 MAX_PADDED = 1 << 26
-"""Values that a filter may cover where it goes far beyond its image."""
+"""Values that a filter whose taps reach far beyond its image may cover."""
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """Some rows of sums: what to copy first, and the step that computes them.
+class RowBlock:
+    """Some output pixels: what to copy first, and the step that then computes their accumulators (m, oc).
 
-    rows: which of the output's rows (b * oh * ow). image: which image of the batch they are of. sums: where they
-    are then.
+    rows: which of the output pixels (b * oh * ow). image: which image of the batch they belong to.
     """
 
     copies: tuple[Copy, ...]
-    product: Step
+    compute: Step
     rows: slice
     image: int
-    sums: Array
+    accumulators: Array
 
 
-class Sums(Protocol):
-    """Weights in the form in which they are summed with an image's values, exactly where these are integers."""
+class ConvolutionWeights(Protocol):
+    """Weights as a convolution multiplies them with an image: exactly, where both are integers."""
 
     oc: int
-    sums: Array
+    weight_sums: Array
     """The sum of each output channel's weights, int64."""
     bound: int
-    """What no sum exceeds in magnitude."""
+    """What no accumulator exceeds in magnitude."""
     accumulator: np.dtype
     constant: bool
 
     def load(self) -> None:
-        """Takes in the present content of weights that are not constant."""
+        """Reads the present content of weights that are not constant."""
 
-    def runs(
+    def row_blocks(
         self, x: Array, window: Window, pad: float, target: Callable[[slice], Array], per_image: bool, large: bool
-    ) -> list[Run]:
-        """Steps that write sums over windows of x (b, h, w, c) into target(rows), (m, oc) of `accumulator`'s type.
+    ) -> list[RowBlock]:
+        """Blocks that convolve x (b, h, w, c) into target(rows), accumulators (m, oc) of type `accumulator`.
 
-        pad: the value outside the image. per_image: no run goes over more than one image. large: many rows at a time.
+        pad: the value outside the image. per_image: no block covers more than one image. large: many rows at a time.
         """
 
 
-SumsFactory = Callable[["int | None", np.dtype, int], Sums]
-"""(largest magnitude of the image's values, or None for floats; dtype of products; the filter's zero point) -> Sums."""
+WeightsFactory = Callable[["int | None", np.dtype, int], ConvolutionWeights]
+"""f(largest magnitude of the image's values, or None for floats; accumulator's dtype; the filter's zero point)."""
 
 
-def execute(before: Sequence[Step], runs: Sequence[tuple[tuple[Copy, ...], Step, Step]]) -> Step:
-    """A step: `before`, then of each run its copies, its product and what finishes it."""
+def execute(before: Sequence[Step], blocks: Sequence[tuple[tuple[Copy, ...], Step, Step]]) -> Step:
+    """A step: `before`, then for each block its copies, its computation and its epilogue."""
 
     def step() -> None:
         for each in before:
             each()
-        for copies, product, finish in runs:
+        for copies, compute, epilogue in blocks:
             for target, source in copies:
                 target[...] = source
-            product()
-            finish()
+            compute()
+            epilogue()
 
     return step
 
 
 def as_bytes(weights: Array) -> Array:
-    """What TensorFlow Lite takes an int16 filter for, such as its converter makes of one that is computed.
+    """An int16 filter as TensorFlow Lite's kernels read it, which take any filter of an int16 convolution for int8.
 
-    Its kernels read any filter of an int16 convolution as int8: here the bytes of the first half of the weights.
+    They see the bytes of the first half of the weights. Its converter makes such filters where one is computed.
     """
     return weights.reshape(-1).view(np.int8)[: weights.size].reshape(weights.shape)
 
 
-def meeting(window: Window, image: Shape, constant: bool) -> tuple[Window, slice, slice]:
+def cropped_to_image(window: Window, image: Shape, constant: bool) -> tuple[Window, slice, slice]:
     """The window without the taps that never meet the image (b, h, w, c), and which taps remain.
 
-    Weights that are not constant keep all their taps; where that covers far more than the image, it is refused.
+    Weights that are not constant keep all their taps. Raises OpError where those cover far more than the image.
     """
     cropped, rows, columns = window.cropped(*image[1:3])
     if constant or cropped == window:
@@ -114,16 +113,15 @@ def through_float32(
     outputs: Sequence[Array],
 ) -> Step | None:
     """`make`'s step over float32 copies where an array is float16, or None where none is."""
-    halves = [a is not None and a.dtype == np.float16 for a in inputs]
-    if not any(halves):
+    if not any(a is not None and a.dtype == np.float16 for a in inputs):
         return None
-    widened = [a.astype(np.float32) if half and a is not None else a for a, half in zip(inputs, halves, strict=True)]
+    widened = [a.astype(np.float32) if a is not None and a.dtype == np.float16 else a for a in inputs]
     results = [np.empty(a.shape, np.float32) if a.dtype == np.float16 else a for a in outputs]
     inner = make(widened, results)
     changing = [
         (wide, narrow)
-        for wide, narrow, spec, half in zip(widened, inputs, node.inputs, halves, strict=True)
-        if half and not is_constant(spec) and wide is not None
+        for wide, narrow, spec in zip(widened, inputs, node.inputs, strict=True)
+        if wide is not narrow and not is_constant(spec) and wide is not None
     ]
     rounded = [(out, result) for out, result in zip(outputs, results, strict=True) if out is not result]
 
@@ -176,7 +174,7 @@ def check_quantization(
 def check_integers(
     node: Node, specs: tuple[TensorSpec, TensorSpec, TensorSpec | None], oc: int, symmetric_filter: bool = True
 ) -> None:
-    """Raises OpError where input, filter and bias are of codes whose quantization an integer convolution cannot use."""
+    """Raises OpError where input, filter and bias are quantized as an integer convolution cannot use."""
     x, weights, bias = specs
     if x.dtype.kind == "f":
         return
@@ -186,7 +184,7 @@ def check_integers(
 
 
 def scale_factors(x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, output: TensorSpec, oc: int) -> Array:
-    """The real factors (1,) or (oc,), in double, from sums to codes. Raises OpError where the scales do not fit."""
+    """The real factors (1,) or (oc,), in double, from accumulators to the output. Raises OpError for other scales."""
     assert weights.quantization is not None
     scales = weights.quantization.scale
     require(scales.size in (1, oc), f"affine_quantization->scale->size {scales.size} is neither 1 nor {oc}. ")
@@ -202,7 +200,7 @@ def scale_factors(x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, o
     return np.array([np.float64(x.scale * scales[0]) / np.float64(output.scale)])
 
 
-class FloatBias:
+class FloatEpilogue:
     """Adds a bias (oc,) to rows (m, oc) and clamps them, in place."""
 
     def __init__(self, bias: Array | None, activation: str):
@@ -228,19 +226,19 @@ class FloatBias:
         return step
 
     def load(self) -> None:
-        """Takes in the present content of a bias that is not constant."""
+        """Reads the present content of a bias that is not constant."""
         for together, tiled in self._tiled.items():
             tiled[...] = np.tile(self._bias, together) if self._bias is not None else 0
 
 
-def scratch_rows(sums: Sums) -> Callable[[slice], Array]:
-    """A `target` for Sums.runs in scratch that all runs share, as large as the first asks for."""
+def accumulator_rows(prepared: ConvolutionWeights) -> Callable[[slice], Array]:
+    """A `target` for ConvolutionWeights.row_blocks in scratch that all blocks share, as large as the first asks for."""
     store: list[Array] = []
 
     def target(rows: slice) -> Array:
         m = rows.stop - rows.start
         if not store:
-            store.append(scratch("sums", (m, sums.oc), sums.accumulator))
+            store.append(scratch("sums", (m, prepared.oc), prepared.accumulator))
         return store[0][:m]
 
     return target
@@ -256,17 +254,17 @@ def float_convolution(
     bias: Array | None,
     out: Array,
     window: Window,
-    sums: Sums,
+    prepared: ConvolutionWeights,
     constant_bias: bool,
     activation: str | None = None,
 ) -> Step:
-    """Of float32 by float32."""
-    flat = out.reshape(-1, sums.oc)
-    finish = FloatBias(bias, node.options.fused_activation_function if activation is None else activation)
-    runs = sums.runs(x, window, 0.0, lambda rows: flat[rows], per_image=False, large=True)
-    bound = [(run.copies, run.product, finish.bind(run.sums)) for run in runs]
-    before = [] if sums.constant else [sums.load]
-    return execute(before if constant_bias else [*before, finish.load], bound)
+    """A step that convolves float32 x (b, h, w, c) with float32 weights, plus bias (oc), into out (b, oh, ow, oc)."""
+    flat = out.reshape(-1, prepared.oc)
+    epilogue = FloatEpilogue(bias, node.options.fused_activation_function if activation is None else activation)
+    blocks = prepared.row_blocks(x, window, 0.0, lambda rows: flat[rows], per_image=False, large=True)
+    bound = [(block.copies, block.compute, epilogue.bind(block.accumulators)) for block in blocks]
+    before = [] if prepared.constant else [prepared.load]
+    return execute(before if constant_bias else [*before, epilogue.load], bound)
 
 
 def integer_convolution(
@@ -276,37 +274,37 @@ def integer_convolution(
     bias: Array | None,
     out: Array,
     window: Window,
-    make: SumsFactory,
+    make: WeightsFactory,
     wide: bool,
 ) -> Step:
-    """Of 8- or 16-bit codes by 8-bit codes. specs: those of input, filter and bias. wide: with 64-bit accumulators."""
+    """A step that convolves 8- or 16-bit x with 8-bit weights. specs: of x, filter, bias. wide: 64-bit accumulators."""
     x_spec, weights_spec, bias_spec = specs
     largest, dtype = (1 << 15, np.dtype(np.float64)) if x_spec.type == "INT16" else (255, np.dtype(np.float32))
     zero_point = x_spec.zero_point
     if x_spec.type == "INT8":
         largest = 128
-    sums = make(largest, dtype, weights_spec.zero_point if x_spec.type == "UINT8" else 0)
-    factors = scale_factors(x_spec, weights_spec, bias_spec, node.outputs[0], sums.oc)
-    scaling = rescale(factors, sums.oc, node.outputs[0], node.options.fused_activation_function, wide)
-    flat = out.reshape(-1, sums.oc)
+    prepared = make(largest, dtype, weights_spec.zero_point if x_spec.type == "UINT8" else 0)
+    factors = scale_factors(x_spec, weights_spec, bias_spec, node.outputs[0], prepared.oc)
+    scaling = rescale(factors, prepared.oc, node.outputs[0], node.options.fused_activation_function, wide)
+    flat = out.reshape(-1, prepared.oc)
     constant_bias = is_constant(bias_spec)
 
     def offsets() -> Array:
-        """The bias, and what the input's zero point amounts to."""
-        offset = -zero_point * sums.sums
+        """The bias, and what the input's zero point contributes."""
+        offset = -zero_point * prepared.weight_sums
         return offset if bias is None else offset + bias
 
-    if not sums.constant:
-        sums.load()
+    if not prepared.constant:
+        prepared.load()
     most_bias = 1 << 62 if not constant_bias else int(np.abs(offsets()).max(initial=0))
-    if not sums.constant:
-        most_bias += 255 * sums.bound
-    target = scratch_rows(sums)
-    runs = sums.runs(x, window, float(zero_point), target, per_image=False, large=False)
-    size = max(run.rows.stop - run.rows.start for run in runs)
-    finish = Requantizer(scaling, size, offsets(), sums.bound + most_bias)
-    bound = [(run.copies, run.product, finish.bind(run.sums, flat[run.rows])) for run in runs]
-    before: list[Step] = [] if sums.constant else [sums.load]
+    if not prepared.constant:
+        most_bias += 255 * prepared.bound
+    target = accumulator_rows(prepared)
+    blocks = prepared.row_blocks(x, window, float(zero_point), target, per_image=False, large=False)
+    size = max(block.rows.stop - block.rows.start for block in blocks)
+    epilogue = Requantizer(scaling, size, offsets(), prepared.bound + most_bias)
+    bound = [(block.copies, block.compute, epilogue.bind(block.accumulators, flat[block.rows])) for block in blocks]
+    before: list[Step] = [] if prepared.constant else [prepared.load]
     if before or not constant_bias:
-        before.append(lambda: finish.set_bias(offsets()))
+        before.append(lambda: epilogue.set_bias(offsets()))
     return execute(before, bound)

@@ -8,19 +8,19 @@ import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.convolution.convolution import (
-    Sums,
+    ConvolutionWeights,
     as_bytes,
     check_integers,
     check_types,
+    cropped_to_image,
     float_convolution,
     integer_convolution,
     is_constant,
-    meeting,
     through_float32,
 )
-from tflgpu.ops.convolution.depthwise_rows import Taps
+from tflgpu.ops.convolution.depthwise_rows import DepthwiseWeights
 from tflgpu.ops.convolution.hybrid_convolution import HybridRule, hybrid_convolution
-from tflgpu.ops.convolution.im2col import Filters
+from tflgpu.ops.convolution.im2col import Im2colWeights
 from tflgpu.ops.convolution.window import of_convolution
 from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step, kernel, require
@@ -57,7 +57,7 @@ def _check(node: Node) -> None:
         if x.type == "INT16":
             require(bias.type == "INT64", f"bias->type != kTfLiteInt64 ({bias.type} != INT64)")
     check_integers(node, (x, weights, bias), weights.shape[3], symmetric_filter=False)
-    meeting(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
+    cropped_to_image(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
     if x.type == "FLOAT32" and weights.type == "INT8" and elements(node.outputs[0].shape):
         quantization = weights.quantization
         require(quantization is not None, "filter->quantization.type != kTfLiteNoQuantization")
@@ -72,10 +72,10 @@ def _check(node: Node) -> None:
 def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """x (b, h, w, c), each channel convolved with its own multiplier of weights (1, kh, kw, c * multiplier) plus bias.
 
-    float16 is XNNPACK's alone upstream.
+    Upstream has float16 in XNNPACK alone.
     """
-    halves = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
-    return halves or _convolution(node, inputs, outputs)
+    as_float32 = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
+    return as_float32 or _convolution(node, inputs, outputs)
 
 
 def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
@@ -88,22 +88,22 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
     if weights_spec.type == "INT16":
         weights = as_bytes(weights)
     window = of_convolution(node, x.shape[1:3], weights.shape[1:3])
-    window, rows, columns = meeting(window, x.shape, is_constant(weights_spec))
+    window, rows, columns = cropped_to_image(window, x.shape, is_constant(weights_spec))
     multiplier, kernel_weights = weights.shape[3] // x.shape[3], weights[0, rows, columns]
 
-    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Sums:
+    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> ConvolutionWeights:
         if x.shape[3] == 1 and multiplier > 4 and is_constant(weights_spec):
-            # Of one channel alone, it is a convolution; a product of matrices is faster.
+            # With one input channel it is a convolution, for which GEMM is faster.
             filters = np.ascontiguousarray(kernel_weights.transpose(2, 0, 1))[..., None]
-            return Filters(filters, 1, largest, zero_point, dtype=dtype)
-        return Taps(kernel_weights, multiplier, largest, dtype, zero_point, is_constant(weights_spec))
+            return Im2colWeights(filters, 1, largest, zero_point, dtype=dtype)
+        return DepthwiseWeights(kernel_weights, multiplier, largest, dtype, zero_point, is_constant(weights_spec))
 
     if x.dtype.kind != "f":
         specs = (x_spec, weights_spec, bias_spec)
         return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide=x_spec.type == "INT16")
     if weights_spec.type == "INT8":
         rule = HybridRule(channel_scale(weights_spec, weights.shape[3]), asymmetric=True)
-        sums = make(rule.largest, np.dtype(np.float32), 0)
-        return hybrid_convolution(node, x, rule, sums, bias, outputs[0], window, is_constant(bias_spec))
-    sums = make(None, np.dtype(np.float32), 0)
-    return float_convolution(node, x, bias, outputs[0], window, sums, is_constant(bias_spec))
+        prepared = make(rule.largest, np.dtype(np.float32), 0)
+        return hybrid_convolution(node, x, rule, prepared, bias, outputs[0], window, is_constant(bias_spec))
+    prepared = make(None, np.dtype(np.float32), 0)
+    return float_convolution(node, x, bias, outputs[0], window, prepared, is_constant(bias_spec))

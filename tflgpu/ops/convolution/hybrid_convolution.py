@@ -8,7 +8,7 @@ import numpy as np
 
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.cache_blocks import in_order
-from tflgpu.ops.convolution.convolution import FloatBias, Sums, execute, scratch_rows
+from tflgpu.ops.convolution.convolution import ConvolutionWeights, FloatEpilogue, accumulator_rows, execute
 from tflgpu.ops.convolution.window import Window
 from tflgpu.ops.matmul.hybrid import RowQuantizer
 from tflgpu.ops.registry import Step
@@ -17,19 +17,19 @@ from tflgpu.ops.scratch import scratch
 
 @dataclass(frozen=True, eq=False)
 class HybridRule:
-    """How an operator does it. scale: of the filter, float32 (1,) or (oc,).
+    """How an operator rescales. scale: of the filter, float32 (1,) or (oc,).
 
-    asymmetric: how each image is quantized. one_by_one: sums are multiplied by the filter's scale and then by the
-    image's; else by their float32 product.
+    asymmetric: how each image is quantized. filter_scale_first: accumulators are multiplied by the filter's scale and
+    then by the image's; else by the float32 product of the two.
     """
 
     scale: Array
     asymmetric: bool
-    one_by_one: bool = False
+    filter_scale_first: bool = False
 
     @property
     def largest(self) -> int:
-        """The largest magnitude of a code less its zero point."""
+        """The largest magnitude of a quantized value less its zero point."""
         return 255 if self.asymmetric else 127
 
 
@@ -37,53 +37,53 @@ def hybrid_convolution(
     node: Node,
     x: Array,
     rule: HybridRule,
-    sums: Sums,
+    prepared: ConvolutionWeights,
     bias: Array | None,
     out: Array,
     window: Window,
     constant_bias: bool,
     negatives: bool = False,
 ) -> Step:
-    """Of x (b, h, w, c) float32 by `sums`, which has the filter.
+    """A step that convolves float32 x (b, h, w, c), quantized image by image, with 8-bit weights into out.
 
-    negatives: `sums` has 2 c channels and is given each image's codes and then the negative ones of them, 0 for others.
+    negatives: the weights have 2 c channels: each image's values, then the negative ones of them and 0 for others.
     """
     quantizer = RowQuantizer(len(x), x[0].size, rule.asymmetric, shared=True)
     rows, image_scale = x.reshape(len(x), -1), np.empty((len(x), rule.scale.size), np.float32)
-    codes = quantizer.codes.reshape(x.shape)
-    image = scratch("negatives", (*x.shape[:3], 2 * x.shape[3]), np.float32) if negatives else codes
+    quantized = quantizer.values.reshape(x.shape)
+    image = scratch("negatives", (*x.shape[:3], 2 * x.shape[3]), np.float32) if negatives else quantized
 
     def quantize() -> None:
         quantizer(rows)
         if rule.asymmetric:
-            # What lies outside the image is left out of the sums, as a code less its zero point of 0 is.
-            np.subtract(quantizer.codes, quantizer.zero_points, quantizer.codes)
-        np.multiply(quantizer.scales, np.float32(1) if rule.one_by_one else rule.scale, image_scale)
+            # Padding adds 0, as a quantized value less its zero point does.
+            np.subtract(quantizer.values, quantizer.zero_points, quantizer.values)
+        np.multiply(quantizer.scales, np.float32(1) if rule.filter_scale_first else rule.scale, image_scale)
         if negatives:
-            image[..., : x.shape[3]] = codes
-            np.minimum(codes, np.float32(0), out=image[..., x.shape[3] :])
+            image[..., : x.shape[3]] = quantized
+            np.minimum(quantized, np.float32(0), out=image[..., x.shape[3] :])
 
-    flat = out.reshape(-1, sums.oc)
-    finish = FloatBias(bias, node.options.fused_activation_function)
-    before: list[Step] = [] if sums.constant else [sums.load]
+    flat = out.reshape(-1, prepared.oc)
+    epilogue = FloatEpilogue(bias, node.options.fused_activation_function)
+    before: list[Step] = [] if prepared.constant else [prepared.load]
     if not constant_bias:
-        before.append(finish.load)
+        before.append(epilogue.load)
     bound = []
-    for run in sums.runs(image, window, 0.0, scratch_rows(sums), per_image=True, large=False):
-        scaled = flat[run.rows]
-        scale = _scaling(run.sums, scaled, image_scale[run.image], rule)
-        bound.append((run.copies, run.product, in_order([scale, finish.bind(scaled)])))
+    for block in prepared.row_blocks(image, window, 0.0, accumulator_rows(prepared), per_image=True, large=False):
+        scaled = flat[block.rows]
+        scale = _scaling(block.accumulators, scaled, image_scale[block.image], rule)
+        bound.append((block.copies, block.compute, in_order([scale, epilogue.bind(scaled)])))
     return execute([*before, quantize], bound)
 
 
-def _scaling(sums: Array, out: Array, image_scale: Array, rule: HybridRule) -> Step:
-    """A step that writes sums (m, oc), times the scales, to out. A sum becomes float32 first, as in C."""
-    if not rule.one_by_one:
-        return lambda: np.multiply(sums, image_scale, out, dtype=np.float32, casting="same_kind")
+def _scaling(accumulators: Array, out: Array, image_scale: Array, rule: HybridRule) -> Step:
+    """A step that writes accumulators (m, oc), times the scales, to out. They become float32 first, as in C."""
+    if not rule.filter_scale_first:
+        return lambda: np.multiply(accumulators, image_scale, out, dtype=np.float32, casting="same_kind")
     scale = rule.scale
 
     def step() -> None:
-        np.multiply(sums, scale, out, dtype=np.float32, casting="same_kind")
+        np.multiply(accumulators, scale, out, dtype=np.float32, casting="same_kind")
         np.multiply(out, image_scale, out)
 
     return step
@@ -92,8 +92,8 @@ def _scaling(sums: Array, out: Array, image_scale: Array, rule: HybridRule) -> S
 def flipped_negatives(weights: Array) -> Array | None:
     """Filters (oc, kh, kw, 2 c) that stand for weights (oc, kh, kw, c) as the x86 build multiplies them, or None.
 
-    Its dot product of rows that are not a multiple of 4 takes a weight of -128 as +128 against a negative code, in the
-    columns below k rounded down to 16. The second half of the channels is for the negative codes alone.
+    Its dot product of rows that are not a multiple of 4 takes a weight of -128 as +128 against a negative value, in the
+    columns below k rounded down to 16. The second half of the channels is for the negative values alone.
     """
     oc, k = weights.shape[0], int(np.prod(weights.shape[1:]))
     if oc % 4 == 0:

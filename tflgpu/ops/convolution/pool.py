@@ -15,7 +15,7 @@ from tflgpu.ops.fused_activation import float_range, quantized_range
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.scratch import scratch
 
-CODES = "UINT8 INT8 INT16"
+QUANTIZED = "UINT8 INT8 INT16"
 
 
 def window_of(node: Node) -> Window:
@@ -40,14 +40,14 @@ def _limits(node: Node) -> tuple[np.number[Any] | int, np.number[Any] | int]:
     return float_range(activation) if output.dtype.kind == "f" else quantized_range(activation, output)
 
 
-@kernel("MAX_POOL_2D", inputs=1, version=3, types=f"FLOAT32 {CODES}", shape=_shape)
+@kernel("MAX_POOL_2D", inputs=1, version=3, types=f"FLOAT32 {QUANTIZED}", shape=_shape)
 def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
-    """The largest of each window of x (b, h, w, c). NaN is never the largest; neither is padding."""
+    """The largest of each window of x (b, h, w, c): (b, oh, ow, c). NaN is never the largest; neither is padding."""
     x, out, window = inputs[0], outputs[0], window_of(node)
     assert x is not None
     if out.size == 0:
         return lambda: None
-    # Windows are taken apart into rows and columns: fewer steps, and the first go over whole rows.
+    # Windows are reduced down the rows, then across the columns: fewer steps, the first of them over whole rows.
     least = float_range("NONE")[0] if out.dtype.kind == "f" else np.iinfo(out.dtype).min
     lo, hi = (out.dtype.type(limit) for limit in _limits(node))
     largest = np.fmax if out.dtype.kind == "f" else np.maximum
@@ -64,16 +64,16 @@ def max_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
                 largest(target, image[iy], out=target)
             result.fill(least)
             for source, ox in across:
-                part = result[:, ox]
-                largest(part, source, out=part)
+                target = result[:, ox]
+                largest(target, source, out=target)
         out.clip(lo, hi, out)
 
     return step
 
 
-def _axis_counts(taps: int, stride: int, before: int, places: int, size: int) -> Array:
-    """How many taps each place of one axis has within `size`."""
-    start = np.arange(places, dtype=np.int64) * stride - before
+def _axis_counts(taps: int, stride: int, before: int, outputs: int, size: int) -> Array:
+    """How many taps each output of one axis has within `size`."""
+    start = np.arange(outputs, dtype=np.int64) * stride - before
     return np.minimum(start + taps, size) - np.maximum(start, 0)
 
 
@@ -85,7 +85,7 @@ def _counts(window: Window, h: int, w: int) -> Array:
     return (down[:, None] * across)[..., None]
 
 
-def _summing(x: Array, window: Window, sums: Array, prepare: Callable[[Array], Array] = lambda part: part) -> Step:
+def _summing(x: Array, window: Window, sums: Array, prepare: Callable[[Array], Array] = lambda pixels: pixels) -> Step:
     """A step that adds up the windows of x into sums (b, oh, ow, c): first down the rows, then across the columns."""
     b, h, w, c = x.shape
     if window.oh == window.ow == 1:
@@ -108,20 +108,20 @@ def _summing(x: Array, window: Window, sums: Array, prepare: Callable[[Array], A
 
 
 def _axes(window: Window, h: int, w: int) -> tuple[list[tuple[slice, slice]], list[tuple[slice, slice]]]:
-    """(places, pixels) for each tap down the rows, and for each across the columns."""
+    """(outputs, inputs) for each tap down the rows, and for each across the columns."""
     down = [inside(i - window.top, window.sh, window.oh, h) for i in range(window.kh)]
     across = [inside(j - window.left, window.sw, window.ow, w) for j in range(window.kw)]
     return down, across
 
 
-@kernel("AVERAGE_POOL_2D", inputs=1, version=3, types=f"FLOAT32 FLOAT16 {CODES}", shape=_shape)
+@kernel("AVERAGE_POOL_2D", inputs=1, version=3, types=f"FLOAT32 FLOAT16 {QUANTIZED}", shape=_shape)
 def average_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
-    """The mean of each window of x (b, h, w, c), padding left out. Of codes: halves away from the code 0.
+    """The mean of each window of x (b, h, w, c), padding left out. Quantized means are rounded half away from 0.
 
-    float16 is XNNPACK's alone upstream.
+    Upstream has float16 in XNNPACK alone.
     """
-    halves = through_float32(lambda ins, outs: _average(node, ins, outs), node, inputs, outputs)
-    return halves or _average(node, inputs, outputs)
+    as_float32 = through_float32(lambda ins, outs: _average(node, ins, outs), node, inputs, outputs)
+    return as_float32 or _average(node, inputs, outputs)
 
 
 def _average(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
@@ -141,16 +141,16 @@ def _average(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array
         return in_order([_summing(x, window, out), mean])
     sums, means = scratch("sums", out.shape, np.int32), scratch("scaled", out.shape, np.float64)
     half, divisors = (counts // 2).astype(np.float64), counts.astype(np.float64)
-    halves = scratch("signs", out.shape, np.float64)
+    signed_half = scratch("signs", out.shape, np.float64)
     low, high = np.float64(lo), np.float64(hi)
 
     def rounded_mean() -> None:
         means[...] = sums
-        np.copysign(half, means, halves)
-        np.add(means, halves, means)
+        np.copysign(half, means, signed_half)
+        np.add(means, signed_half, means)
         np.divide(means, divisors, means)
         means.clip(low, high, means)
-        # Cut towards zero, as C divides integers.
+        # Truncated towards zero, as C divides integers.
         out[...] = means
 
     return in_order([_summing(x, window, sums), rounded_mean])

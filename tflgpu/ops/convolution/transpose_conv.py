@@ -11,7 +11,7 @@ import numpy as np
 from tflgpu.arithmetic.fixed_point import FLOAT32_EXACT
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.convolution.convolution import (
-    Run,
+    RowBlock,
     check_integers,
     check_types,
     float_convolution,
@@ -20,8 +20,8 @@ from tflgpu.ops.convolution.convolution import (
     through_float32,
 )
 from tflgpu.ops.convolution.hybrid_convolution import HybridRule, hybrid_convolution
-from tflgpu.ops.convolution.im2col import PATCHES
-from tflgpu.ops.convolution.window import Window, blocks, positions, sliding
+from tflgpu.ops.convolution.im2col import IM2COL_ELEMENTS
+from tflgpu.ops.convolution.window import Window, positions, row_ranges, sliding
 from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step, kernel, nothing, require, value
 from tflgpu.ops.scratch import scratch
@@ -34,16 +34,16 @@ FILTERS = {
     "INT16": ("INT8",),
 }
 IN_ORDER = 1 << 14
-"""Products of a channel, up to which channels are added one by one."""
+"""GEMM results up to which channels are added one by one."""
 CHUNK = 1 << 15
-"""Sums that are finished at a time."""
+"""Accumulators that the epilogue takes at a time."""
 
 
-class Scattered:
-    """Weights (oc, kh, kw, ic) of a transposed convolution; a `convolution.Sums`.
+class ScatterWeights:
+    """Weights (oc, kh, kw, ic) of a transposed convolution; `convolution.ConvolutionWeights`.
 
-    The window is that of the convolution it is the transpose of: over the output, with a place for each pixel of the
-    input. Each pixel is multiplied with the whole filter, and the products are added where the window's taps lie.
+    The window is that of the convolution it is the transpose of: over the output, one position for each pixel of the
+    input. Each pixel is multiplied with the whole filter, and the results are added where the window's taps lie.
     """
 
     def __init__(
@@ -57,9 +57,8 @@ class Scattered:
     ):
         self.oc, self.size, self.constant = weights.shape[0], size, constant
         self._weights, self._zero_point = weights, zero_point
-        # Borders get fewer products than the middle: the image's zero point is not the same for all and is taken off
-        # the image itself.
-        self.sums, self.bound = np.zeros(self.oc, np.int64), 0
+        # Borders add up fewer terms than the middle, so that the zero point is subtracted from the image itself.
+        self.weight_sums, self.bound = np.zeros(self.oc, np.int64), 0
         self.accumulator = np.dtype(dtype)
         if largest is not None:
             magnitude = np.abs(weights.astype(np.int64) - zero_point) if constant else np.full(weights.shape, 255)
@@ -71,58 +70,60 @@ class Scattered:
         self.load()
 
     def load(self) -> None:
-        """Takes in the present content of weights that are not constant."""
+        """Reads the present content of weights that are not constant."""
         moved = self._weights.transpose(1, 2, 0, 3)
         split = self._matrix.reshape(moved.shape)
         np.subtract(moved, self._matrix.dtype.type(self._zero_point), split, dtype=split.dtype)
 
-    def runs(
+    def row_blocks(
         self, x: Array, window: Window, pad: float, target: Callable[[slice], Array], per_image: bool, large: bool
-    ) -> list[Run]:
-        """Steps that write the transposed convolution of x (b, h, w, ic); see `convolution.Sums`. pad: x's zero."""
+    ) -> list[RowBlock]:
+        """The transposed convolution of x (b, h, w, ic): see `convolution.ConvolutionWeights`. pad: x's zero point."""
         oh, ow = self.size
         pixels = oh * ow
-        runs = []
+        row_blocks = []
         for image in range(len(x)):
             first = image * pixels
-            sums = target(slice(first, first + pixels))
-            step = self._bind(x[image], window, pad, sums.reshape(oh, ow, self.oc))
+            accumulators = target(slice(first, first + pixels))
+            step = self._bind(x[image], window, pad, accumulators.reshape(oh, ow, self.oc))
             chunk = max(1, CHUNK // max(1, self.oc))
             for start in range(0, pixels, chunk):
                 stop = min(start + chunk, pixels)
-                runs.append(Run((), step, slice(first + start, first + stop), image, sums[start:stop]))
+                row_blocks.append(
+                    RowBlock((), step, slice(first + start, first + stop), image, accumulators[start:stop])
+                )
                 step = nothing
-        return runs
+        return row_blocks
 
-    def _bind(self, image: Array, window: Window, pad: float, sums: Array) -> Step:
-        """A step that scatters the products of image (h, w, ic) over sums (oh, ow, oc)."""
+    def _bind(self, image: Array, window: Window, pad: float, accumulators: Array) -> Step:
+        """A step that multiplies image (h, w, ic) with the filter and adds it up in accumulators (oh, ow, oc)."""
         w, ic = image.shape[1:]
         columns = len(self._matrix)
-        parts = blocks(window, w * max(columns, ic), PATCHES)
-        rows = max((places for _, places in parts), default=0)
-        # Few channels are added one by one, as in the reference, lest large terms that cancel out leave other digits.
-        one_by_one = self._weights.dtype.kind == "f" and ic <= 4 and rows * w * columns <= IN_ORDER
-        channels = ic if one_by_one else 1
-        products = scratch("products", (channels, rows, w, window.taps, self.oc), self.accumulator)
+        ranges = row_ranges(window, w * max(columns, ic), IM2COL_ELEMENTS)
+        rows = max((count for _, count in ranges), default=0)
+        # Few channels are added one by one, as in the reference: where large terms cancel, order matters.
+        by_channel = self._weights.dtype.kind == "f" and ic <= 4 and rows * w * columns <= IN_ORDER
+        channels = ic if by_channel else 1
+        terms = scratch("products", (channels, rows, w, window.taps, self.oc), self.accumulator)
         convert = image.dtype != self.accumulator or pad
         pixels = scratch("pixels", (rows, w, ic), self.accumulator) if convert else None
         zero = self.accumulator.type(pad)
         right = self._matrix.T
         bound = []
-        for first, places in parts:
-            source = image[first : first + places]
-            left = source if pixels is None else pixels[:places]
-            block = products[:, :places]
-            adds = list(self._adds(window, first, block, sums))
-            flat = left.reshape(places * w, ic), block.reshape(channels, places * w, columns)
+        for first, count in ranges:
+            source = image[first : first + count]
+            left = source if pixels is None else pixels[:count]
+            block = terms[:, :count]
+            adds = list(self._adds(window, first, block, accumulators))
+            flat = left.reshape(count * w, ic), block.reshape(channels, count * w, columns)
             bound.append((source, left, flat, adds))
 
         def step() -> None:
-            sums.fill(0)
+            accumulators.fill(0)
             for source, left, (rows_in, rows_out), adds in bound:
                 if convert:
                     np.subtract(source, zero, left, dtype=zero.dtype)
-                if one_by_one:
+                if by_channel:
                     np.multiply(rows_in.T[:, :, None], right[:, None, :], rows_out)
                 else:
                     np.matmul(rows_in, right, rows_out[0])
@@ -131,18 +132,18 @@ class Scattered:
 
         return step
 
-    def _adds(self, window: Window, first: int, block: Array, sums: Array) -> list[tuple[Array, Array]]:
-        """(part of sums, part of block (channels, places, w, taps, oc)) for each tap, from row `first` of places on."""
-        places = block.shape[1]
+    def _adds(self, window: Window, first: int, block: Array, accumulators: Array) -> list[tuple[Array, Array]]:
+        """(slice of accumulators, slice of block (channels, rows, w, taps, oc)) by tap, from input row `first` on."""
+        count = block.shape[1]
         adds: list[tuple[Array, Array]] = []
-        # Backwards, so that each sum meets its pixels in the order of the image, as in the reference.
+        # In reverse, so that each output adds its pixels in the order of the image, as in the reference.
         for i, j, oy, ox, iy, ix in reversed(list(positions(window, *self.size))):
-            start, stop = max(oy.start, first), min(oy.stop, first + places)
+            start, stop = max(oy.start, first), min(oy.stop, first + count)
             if start < stop and ox.start < ox.stop:
                 top = iy.start + (start - oy.start) * window.sh
                 rows = slice(top, top + (stop - start - 1) * window.sh + 1, window.sh)
                 tap = i * window.kw + j
-                adds += [(sums[rows, ix], part[start - first : stop - first, ox, tap]) for part in block]
+                adds += [(accumulators[rows, ix], channel[start - first : stop - first, ox, tap]) for channel in block]
         return adds
 
 
@@ -168,10 +169,8 @@ def _shape(node: Node) -> list[Shape]:
     require(shape[0] == x.shape[0], f"the output's batch {shape[0]} is not the input's {x.shape[0]}. ")
     require(shape[3] == weights.shape[0], f"the output's {shape[3]} channels are not the filter's {weights.shape[0]}. ")
     window = _window(node, shape)
-    for axis, places in ((1, window.oh), (2, window.ow)):
-        require(
-            places == x.shape[axis], f"the output shape gives {places} input places on axis {axis}, {x.shape} is it. "
-        )
+    for axis, expected in ((1, window.oh), (2, window.ow)):
+        require(expected == x.shape[axis], f"the output shape needs {expected} inputs on axis {axis}; x is {x.shape}. ")
     return [shape]
 
 
@@ -202,10 +201,10 @@ def _check(node: Node) -> None:
 def transpose_conv(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     """The transpose of a convolution with weights (oc, kh, kw, ic): x (b, h, w, ic), bias (oc) -> (b, oh, ow, oc).
 
-    A float16 filter is XNNPACK's alone upstream.
+    Upstream has a float16 filter in XNNPACK alone.
     """
-    halves = through_float32(lambda ins, outs: _transposed(node, ins, outs), node, inputs, outputs)
-    return halves or _transposed(node, inputs, outputs)
+    as_float32 = through_float32(lambda ins, outs: _transposed(node, ins, outs), node, inputs, outputs)
+    return as_float32 or _transposed(node, inputs, outputs)
 
 
 def _transposed(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
@@ -218,16 +217,16 @@ def _transposed(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
     window = _window(node, out.shape)
     size = (out.shape[1], out.shape[2])
 
-    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> Scattered:
-        return Scattered(weights, size, largest, dtype, zero_point, is_constant(weights_spec))
+    def make(largest: int | None, dtype: np.dtype, zero_point: int) -> ScatterWeights:
+        return ScatterWeights(weights, size, largest, dtype, zero_point, is_constant(weights_spec))
 
     if x_spec.type != "FLOAT32":
         wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
         return integer_convolution(node, x, (x_spec, weights_spec, bias_spec), bias, out, window, make, wide)
     if weights_spec.type == "INT8":
-        rule = HybridRule(channel_scale(weights_spec, len(weights)), asymmetric=True, one_by_one=True)
-        sums = make(rule.largest, np.dtype(np.float32), 0)
-        return hybrid_convolution(node, x, rule, sums, bias, out, window, is_constant(bias_spec))
+        rule = HybridRule(channel_scale(weights_spec, len(weights)), asymmetric=True, filter_scale_first=True)
+        prepared = make(rule.largest, np.dtype(np.float32), 0)
+        return hybrid_convolution(node, x, rule, prepared, bias, out, window, is_constant(bias_spec))
     return float_convolution(node, x, bias, out, window, make(None, np.dtype(np.float32), 0), is_constant(bias_spec))
 
 
@@ -241,7 +240,7 @@ def _bias_options(node: Node) -> SimpleNamespace:
 
 
 def bias_window(node: Node) -> tuple[Window, tuple[int, int]]:
-    """The forward window, and (oh, ow)."""
+    """The forward convolution's window, and (oh, ow)."""
     x, weights, o = node.input(0), node.input(1), _bias_options(node)
     require(len(x.shape) == 4 and len(weights.shape) == 4, "input and filter must have 4 dimensions. ")
     require(x.shape[3] == weights.shape[3], f"the filter has {weights.shape[3]} channels, the input {x.shape[3]}. ")
@@ -277,5 +276,5 @@ def convolution_2d_transpose_bias(node: Node, inputs: Sequence[Array | None], ou
     window, size = bias_window(node)
     if outputs[0].size == 0:
         return lambda: None
-    sums = Scattered(weights, size, constant=is_constant(node.input(1)))
-    return float_convolution(node, x, bias, outputs[0], window, sums, is_constant(node.optional(2)), "NONE")
+    prepared = ScatterWeights(weights, size, constant=is_constant(node.input(1)))
+    return float_convolution(node, x, bias, outputs[0], window, prepared, is_constant(node.optional(2)), "NONE")

@@ -1,6 +1,6 @@
-"""Pools that say where the maximum was, and their reverse: MediaPipe's, and those of the perception kernels.
+"""Max pools that also give the index of the maximum, and their inverse: MediaPipe's and the perception kernels'.
 
-MediaPipe's index is a float, a place in the window plus 0.1; the perception kernels' is an int32 place in the image.
+MediaPipe's index is a float, the tap in the window plus 0.1; the perception kernels' is an int32 index in the image.
 """
 
 from __future__ import annotations
@@ -73,23 +73,23 @@ def _arg_max(x: Array, window: Window) -> tuple[Array, Array]:
     best, taps = np.full(shape, -FLT_MAX, np.float32), np.full(shape, -1, np.int32)
     met, rows, columns = window.cropped(*x.shape[1:3])
     for i, j, oy, ox, iy, ix in positions(met, *x.shape[1:3]):
-        seen, part = x[:, iy, ix], best[:, oy, ox]
-        larger = seen > part
-        np.copyto(part, seen, where=larger)
+        pixels, target = x[:, iy, ix], best[:, oy, ox]
+        larger = pixels > target
+        np.copyto(target, pixels, where=larger)
         np.copyto(taps[:, oy, ox], np.int32((rows.start + i) * window.kw + columns.start + j), where=larger)
     return best, taps
 
 
 def _pool_body(node: Node) -> str:
-    """The kernel that finds one maximum and its place."""
+    """The kernel body that finds one maximum and its index."""
     mediapipes = node.op == "MaxPoolingWithArgmax2D"
     options = _pool_options(node) if mediapipes else _flexbuffer_options(node)
     window = _window(node, options)
     _, h, w, c = node.input(0).shape
-    lo, hi = (float(end).hex() for end in float_range(options.activation))
+    lo, hi = (float(bound).hex() for bound in float_range(options.activation))
     row, column = f"oy * {window.sh} - {window.top}", f"ox * {window.sw} - {window.left}"
-    place = f"(({row} + tap / {window.kw}) * {w} + {column} + tap % {window.kw})"
-    found = "(f32)(tap < 0 ? 0 : tap) + 0.1f" if mediapipes else f"(tap < 0 ? 0 : {place}) * {c} + channel"
+    index = f"(({row} + tap / {window.kw}) * {w} + {column} + tap % {window.kw})"
+    found = "(f32)(tap < 0 ? 0 : tap) + 0.1f" if mediapipes else f"(tap < 0 ? 0 : {index}) * {c} + channel"
     return f"""
         const i32 channel = i % {c}, ox = i / {c} % {window.ow}, oy = i / {c * window.ow} % {window.oh};
         const i32 image = i / {c * window.ow * window.oh};
@@ -149,10 +149,10 @@ def max_pool_with_argmax(node: Node, x: Array) -> tuple[Array, Array]:
     _, _, w, c = x.shape
     y = np.arange(window.oh, dtype=np.int32)[:, None, None] * window.sh - window.top + taps // window.kw
     column = np.arange(window.ow, dtype=np.int32)[:, None] * window.sw - window.left + taps % window.kw
-    # Where nothing exceeds -FLT_MAX, the place is the image's first.
-    place = np.where(taps < 0, 0, y * w + column)
+    # Where nothing exceeds -FLT_MAX, the index is the image's first.
+    index = np.where(taps < 0, 0, y * w + column)
     lo, hi = float_range("NONE")
-    return np.clip(best, lo, hi), (place * c + np.arange(c, dtype=np.int32)).astype(np.int32)
+    return np.clip(best, lo, hi), (index * c + np.arange(c, dtype=np.int32)).astype(np.int32)
 
 
 def unpool_window(node: Node) -> Window:
@@ -176,7 +176,7 @@ def _unpool_shape(node: Node) -> list[Shape]:
 
 @kernel("MaxUnpooling2D", inputs=2, types="FLOAT32", shape=_unpool_shape, check=_require_floats, custom=True)
 def max_unpooling_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
-    """x (b, h, w, c) put back to where its maxima were, zeros elsewhere. Later values win where places coincide."""
+    """x (b, h, w, c) put back to where its maxima were, zeros elsewhere. Of equal indices the last wins."""
     x, indices = inputs
     assert x is not None and indices is not None
     out = outputs[0]
@@ -194,13 +194,13 @@ def max_unpooling_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequen
             taps = np.floor(indices).astype(np.int64)
             y, column = top + taps // kw, left + taps % kw
             inside = (y >= 0) & (y < oh) & (column >= 0) & (column < ow)
-            place = (y * ow + column) * c + channels
+            index = (y * ow + column) * c + channels
         else:
-            place = indices.astype(np.int64)
-            inside = (place >= 0) & (place < oh * ow * c)
+            index = indices.astype(np.int64)
+            inside = (index >= 0) & (index < oh * ow * c)
         require(inside.all(), "an index of MaxUnpooling2D lies outside of the output. ")
         out.fill(0)
-        out.reshape(-1)[(images + place).reshape(-1)] = x.reshape(-1)
+        out.reshape(-1)[(images + index).reshape(-1)] = x.reshape(-1)
 
     return step
 
@@ -234,7 +234,7 @@ def _warp_body(node: Node) -> str:
     "DenseImageWarp", inputs=2, types="FLOAT32", shape=_warp_shape, check=_require_floats, custom=True, body=_warp_body
 )
 def dense_image_warp(node: Node, x: Array, flow: Array) -> Array:
-    """x (b, h, w, c) sampled between pixels at each pixel's place less flow (b, h, w, 2), which is (down, right)."""
+    """x (b, h, w, c) sampled between pixels at each pixel's position less flow (b, h, w, 2), (down, right)."""
     b, h, w, _ = x.shape
     y = np.arange(h, dtype=np.float32)[:, None] - flow[..., 0]
     across = np.arange(w, dtype=np.float32) - flow[..., 1]

@@ -1,4 +1,4 @@
-"""Windows that slide over images: their geometry, and the padded rows that convolutions and pools read."""
+"""Sliding windows over images: their geometry, and the padded rows that convolutions and pools read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Copy = tuple[Array, "Array | float | int"]
 
 @dataclass(frozen=True)
 class Window:
-    """kh x kw taps, strides and dilations down and across, oh x ow places, and the padding above and to the left."""
+    """A window of kh x kw taps (its elements), strides, dilations, oh x ow output pixels, padding above and left."""
 
     kh: int
     kw: int
@@ -42,20 +42,20 @@ class Window:
 
     @property
     def columns(self) -> int:
-        """Columns of input, padding included, that a row of places touches."""
+        """Columns of input, padding included, that a row of output pixels reads."""
         return (self.ow - 1) * self.sw + (self.kw - 1) * self.dw + 1
 
-    def rows(self, places: int) -> int:
-        """Rows of input that `places` rows of places touch."""
-        return (places - 1) * self.sh + (self.kh - 1) * self.dh + 1
+    def rows(self, output_rows: int) -> int:
+        """Rows of input that so many rows of output pixels read."""
+        return (output_rows - 1) * self.sh + (self.kh - 1) * self.dh + 1
 
     def cropped(self, h: int, w: int) -> tuple[Window, slice, slice]:
-        """The same without the rows and columns of taps that never meet an image of h x w, and the taps that remain.
+        """The window without the rows and columns of taps that never meet an image of h x w, and the taps that remain.
 
-        One remains always. What a window covers is bounded by its image's size then, whatever the dilation.
+        At least one remains. What the window covers is then bounded by the image's size, whatever the dilation.
         """
-        rows = useful_taps(self.kh, self.dh, self.top, self.sh, self.oh, h)
-        columns = useful_taps(self.kw, self.dw, self.left, self.sw, self.ow, w)
+        rows = taps_that_meet(self.kh, self.dh, self.top, self.sh, self.oh, h)
+        columns = taps_that_meet(self.kw, self.dw, self.left, self.sw, self.ow, w)
         window = replace(
             self,
             kh=rows.stop - rows.start,
@@ -66,7 +66,7 @@ class Window:
         return window, rows, columns
 
     def inside(self, h: int, w: int) -> bool:
-        """Whether no place touches padding of an image of h x w."""
+        """Whether no output pixel of an image of h x w reads padding."""
         return self.top == self.left == 0 and self.rows(self.oh) <= h and self.columns <= w
 
 
@@ -96,18 +96,18 @@ def of_convolution(node: Node, image: Sequence[int], taps: Sequence[int]) -> Win
 
 
 class PaddedRows:
-    """Rows of an image as windows want them: padded, converted to dtype, in scratch that is filled block by block.
+    """Rows of an image as windows read them: padded, converted to dtype, in scratch that is filled block by block.
 
     `data` is (rows, phases, columns, c * repeat): the columns of phase p are p, p + phases, p + 2 phases ... of the
-    padded image; with as many phases as the stride, what one tap reads lies together. repeat: every channel so many
-    times.
+    padded image; with as many phases as the stride, what one tap reads is contiguous. repeat: how often every channel
+    comes.
     """
 
     def __init__(
         self,
         window: Window,
         x_shape: tuple[int, ...],
-        places: int,
+        output_rows: int,
         dtype: np.dtype,
         pad: float = 0,
         phases: int = 1,
@@ -116,12 +116,12 @@ class PaddedRows:
         self.window, self.pad, self.phases, self.repeat = window, pad, phases, repeat
         self.h, self.w, self.c = x_shape[1:]
         columns = -(-window.columns // phases)
-        self.data = np.full((window.rows(places), phases, columns, self.c * repeat), pad, dtype)
+        self.data = np.full((window.rows(output_rows), phases, columns, self.c * repeat), pad, dtype)
 
-    def copies(self, image: Array, first: int, places: int) -> list[Copy]:
-        """What fills `data` for the rows of places from `first` on, from image (h, w, c)."""
+    def copies(self, image: Array, first: int, output_rows: int) -> list[Copy]:
+        """What fills `data` for the output rows from `first` on, from image (h, w, c)."""
         start = first * self.window.sh - self.window.top
-        stop = start + self.window.rows(places)
+        stop = start + self.window.rows(output_rows)
         above, below = max(0, -start), max(0, stop - self.h)
         rows = stop - start
         copies: list[Copy] = []
@@ -137,8 +137,8 @@ class PaddedRows:
             columns = self._columns(phase)
             if columns:
                 to, off, count = columns
-                part = source[:, off :: self.phases][:, :count]
-                copies.append((self._target(target[:, phase, to : to + count]), self._repeated(part)))
+                pixels = source[:, off :: self.phases][:, :count]
+                copies.append((self._target(target[:, phase, to : to + count]), self._repeated(pixels)))
         return copies
 
     def _columns(self, phase: int) -> tuple[int, int, int] | None:
@@ -155,8 +155,8 @@ class PaddedRows:
     def _repeated(self, columns: Array) -> Array:
         return columns[..., None] if self.repeat > 1 else columns
 
-    def taps(self, places: int, phase: int) -> tuple[Array, slice] | None:
-        """What the taps of one phase read: (kh, taps, places, ow * c) over `data`, and which taps across those are.
+    def taps(self, output_rows: int, phase: int) -> tuple[Array, slice] | None:
+        """What the taps of one phase read: (kh, taps, output_rows, ow * c) over `data`, and which taps those are.
 
         None where no tap falls on the phase.
         """
@@ -166,25 +166,25 @@ class PaddedRows:
             return None
         row, _, column, item = self.data.strides
         each = across[1] - across[0] if len(across) > 1 else 1
-        shape = (win.kh, len(across), places, win.ow * self.data.shape[3])
+        shape = (win.kh, len(across), output_rows, win.ow * self.data.shape[3])
         strides = (win.dh * row, each * win.dw // self.phases * column, win.sh * row, item)
         corner = self.data[:, phase, across[0] * win.dw // self.phases :]
         return as_strided(corner, shape, strides, writeable=False), slice(across[0], across[-1] + 1, each)
 
 
-def patches(image: Array, window: Window, places: int, first: int = 0) -> Array:
-    """image (rows, columns, c), no padding: (places, ow, kh, kw, c), what each window sees, as a view."""
+def im2col_view(image: Array, window: Window, output_rows: int, first: int = 0) -> Array:
+    """What each window reads of image (rows, columns, c), without padding: a view (output_rows, ow, kh, kw, c)."""
     row, column, item = image.strides
     return as_strided(
         image[first * window.sh :],
-        (places, window.ow, window.kh, window.kw, image.shape[2]),
+        (output_rows, window.ow, window.kh, window.kw, image.shape[2]),
         (window.sh * row, window.sw * column, window.dh * row, window.dw * column, item),
         writeable=False,
     )
 
 
-def blocks(window: Window, elements_per_row: int, limit: int) -> list[tuple[int, int]]:
-    """(first, places): rows of places in even blocks of at most about `limit` elements, at least a row each."""
+def row_ranges(window: Window, elements_per_row: int, limit: int) -> list[tuple[int, int]]:
+    """(first, count): the output rows in even blocks of at most about `limit` elements, at least a row each."""
     if window.oh == 0:
         return []
     most = max(1, limit // max(1, elements_per_row))
@@ -193,16 +193,16 @@ def blocks(window: Window, elements_per_row: int, limit: int) -> list[tuple[int,
     return [(first, min(size, window.oh - first)) for first in range(0, window.oh, size)]
 
 
-def useful_taps(taps: int, dilation: int, before: int, stride: int, places: int, size: int) -> slice:
-    """The taps of one axis between the first and the last that some place has within `size`; at least one."""
-    first = max(0, -(((places - 1) * stride - before) // dilation))
+def taps_that_meet(taps: int, dilation: int, before: int, stride: int, outputs: int, size: int) -> slice:
+    """The taps of one axis between the first and the last that some output has within `size`; at least one."""
+    first = max(0, -(((outputs - 1) * stride - before) // dilation))
     last = min(taps - 1, (size - 1 + before) // dilation)
     first = min(first, taps - 1)
     return slice(first, max(first, last) + 1)
 
 
 def positions(window: Window, h: int, w: int) -> Iterator[tuple[int, int, slice, slice, slice, slice]]:
-    """For every tap: (i, j, rows of places, columns of places, rows of input, columns of input) where it is inside."""
+    """For every tap: (i, j, output rows, output columns, input rows, input columns) where it is inside."""
     for i in range(window.kh):
         oy, iy = inside(i * window.dh - window.top, window.sh, window.oh, h)
         for j in range(window.kw):
@@ -210,10 +210,10 @@ def positions(window: Window, h: int, w: int) -> Iterator[tuple[int, int, slice,
             yield i, j, oy, ox, iy, ix
 
 
-def inside(offset: int, stride: int, places: int, size: int) -> tuple[slice, slice]:
-    """The places p with 0 <= p * stride + offset < size, and the inputs they touch."""
+def inside(offset: int, stride: int, outputs: int, size: int) -> tuple[slice, slice]:
+    """The outputs p with 0 <= p * stride + offset < size, and the inputs that they read."""
     first = max(0, -(offset // stride))
-    last = min(places, -(-(size - offset) // stride))
+    last = min(outputs, -(-(size - offset) // stride))
     if last <= first:
         return slice(0, 0), slice(0, 0)
     start = first * stride + offset

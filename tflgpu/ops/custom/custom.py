@@ -26,7 +26,7 @@ def custom_op(
 
     name: the custom code in the model. cpu: `(node, *inputs) -> output or tuple of outputs`, over NumPy arrays, an
     absent input being None; node.custom_options are its bytes. shapes: `(node) -> shapes of the outputs` from
-    node.inputs[i].shape; without it the outputs' shapes are known only after a run, and what follows is prepared then.
+    node.inputs[i].shape; without it the outputs' shapes are known only at run time, and what follows is prepared then.
     types: the element types that input 0 may have ("FLOAT32 INT8"), any where empty. version: the highest that it
     knows. register=False: for `InterpreterWithCustomOps(custom_op_registerers=[op])` alone, which runs it on the CPU.
 
@@ -44,8 +44,8 @@ def custom_op(
     ...     register=False,
     ... )
 
-    Raises ValueError for a name that a builtin operator has, types that are none, or bodies without shapes. A custom
-    operator of that name is replaced. A result of other types or shapes is a RuntimeError when the model runs.
+    Raises ValueError for the name of a builtin operator, unknown types, or bodies without shapes. A custom operator of
+    that name is replaced. A result of other types or shapes is a RuntimeError when the model runs.
     """
     if name in OPS and not OPS[name].custom:
         raise ValueError(f"{name} is a builtin operator; a custom one needs another name")
@@ -76,9 +76,7 @@ def _rule(name: str, shapes: Callable[[Node], Sequence[Shape]]) -> Callable[[Nod
 
 
 def _checked(name: str, cpu: Callable[..., Any], static: bool) -> Callable[..., Any]:
-    """cpu, its result refused where it is not as many arrays as the node has outputs, of types that fit, and where
-    the shapes are static, of those.
-    """
+    """cpu with a check of its results: as many as the node has outputs, of types that fit, and of the static shapes."""
 
     def run(node: Node, *inputs: Array | None) -> tuple[Array, ...]:
         results = cpu(node, *inputs)

@@ -70,7 +70,7 @@ def non_max_suppression_v5(
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When to stop, when two boxes are one, and how overlapping decays a score (sigma 0: not at all)."""
+    """How many boxes to select, from which overlap two are one, and the decay of overlapping scores (sigma 0: none)."""
 
     count: int
     iou: np.float32
@@ -79,9 +79,9 @@ class Thresholds:
 
 
 def non_max_suppression(boxes: Array, scores: Array, limits: Thresholds) -> tuple[Array, Array, Array]:
-    """(indices int32, scores float32, number) of the boxes selected, zeros behind them.
+    """(indices int32, scores float32, number) of the selected boxes, followed by zeros.
 
-    A queue by score, in the heap's order where scores tie. What is selected goes back into the queue, as in the
+    A queue by score, in the heap's order where scores tie. A selected box goes back into the queue, as in the
     reference: an empty box, which does not overlap even itself, is selected again and again.
     """
     boxes = corners(boxes)
@@ -89,7 +89,7 @@ def non_max_suppression(boxes: Array, scores: Array, limits: Thresholds) -> tupl
     for i in np.flatnonzero(scores > limits.score):
         push_heap(heap, (scores[i], int(i), 0), _lower_score)
     wanted = min(limits.count, len(heap))
-    indices, kept = np.zeros(limits.count, np.int32), np.zeros(limits.count, np.float32)
+    indices, selected_scores = np.zeros(limits.count, np.int32), np.zeros(limits.count, np.float32)
     selected = np.empty((wanted, 4), np.float32)
     n = 0
     while n < wanted and heap:
@@ -98,14 +98,14 @@ def non_max_suppression(boxes: Array, scores: Array, limits: Thresholds) -> tupl
         if score is None:
             continue
         if score == original:
-            indices[n], kept[n], selected[n] = index, score, boxes[index]
+            indices[n], selected_scores[n], selected[n] = index, score, boxes[index]
             n += 1
             begin = n - 1
         else:
             begin = n
         if score > limits.score:
             push_heap(heap, (score, index, begin), _lower_score)
-    return indices, kept, np.array(n, np.int32)
+    return indices, selected_scores, np.array(n, np.int32)
 
 
 def _lower_score(a: tuple[np.float32, int, int], b: tuple[np.float32, int, int]) -> bool:
@@ -186,7 +186,7 @@ def _post_process_shapes(node: Node) -> list[Shape]:
 def detection_post_process(
     node: Node, encodings: Array, predictions: Array, anchors: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Boxes (1, d, 4), classes (1, d), scores (1, d) and their number (1), zeros behind them."""
+    """Boxes (1, d, 4), classes (1, d), scores (1, d) and their number (1), followed by zeros."""
     o = post_process_options(node)
     boxes = decoded(_real(node.input(0), encodings)[0, :, :4], _real(node.input(2), anchors), o.scales)
     if (boxes[:, :2] > boxes[:, 2:]).any():
@@ -195,8 +195,8 @@ def detection_post_process(
     found = _regular(boxes, scores, o) if o.use_regular_nms else _fast(boxes, scores, o)
     slots = o.max_detections * o.max_classes_per_detection
     out = (np.zeros((1, slots, 4), np.float32), *np.zeros((2, 1, slots), np.float32))
-    anchor_of, class_of, place = found.anchors, found.classes, found.places
-    out[0][0, place], out[1][0, place], out[2][0, place] = boxes[anchor_of], class_of, scores[anchor_of, class_of]
+    anchor_of, class_of, slot_of = found.anchors, found.classes, found.slots_of
+    out[0][0, slot_of], out[1][0, slot_of], out[2][0, slot_of] = boxes[anchor_of], class_of, scores[anchor_of, class_of]
     return (*out, np.array([found.count], np.float32))
 
 
@@ -220,11 +220,11 @@ def decoded(encodings: Array, anchors: Array, scales: tuple[float, float, float,
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Detections:
-    """For each detection its anchor, its class (without the background) and its place in the output."""
+    """For each detection its anchor, its class (without the background) and its slot in the output."""
 
     anchors: Array
     classes: Array
-    places: Array
+    slots_of: Array
     count: int
 
 
@@ -245,9 +245,9 @@ def _fast(boxes: Array, scores: Array, o: PostProcess) -> Detections:
     k = min(o.max_classes_per_detection, o.num_classes)
     chosen = select(boxes, scores.max(axis=1), o, o.max_detections)
     best = [_best_classes(scores[anchor], k) for anchor in chosen]
-    places = np.arange(len(chosen))[:, None] * o.max_classes_per_detection + np.arange(k)
+    slots_of = np.arange(len(chosen))[:, None] * o.max_classes_per_detection + np.arange(k)
     anchors, classes = np.repeat(np.array(chosen, np.intp), k), np.array(best, np.intp)
-    return Detections(anchors, classes.reshape(-1), places.reshape(-1), len(chosen))
+    return Detections(anchors, classes.reshape(-1), slots_of.reshape(-1), len(chosen))
 
 
 def _best_classes(scores: Array, k: int) -> list[int]:
@@ -258,7 +258,7 @@ def _best_classes(scores: Array, k: int) -> list[int]:
 
 
 def _regular(boxes: Array, scores: Array, o: PostProcess) -> Detections:
-    """Suppression class by class; the best of all classes are kept, of equal scores the earlier class."""
+    """Suppression class by class, then the best of all classes; of equal scores the earlier class."""
     most = min(o.detections_per_class, o.max_detections)
     require(most > 0, "num_detections_per_class > 0 was not true.")
     anchors, classes = np.zeros((2, 0), np.intp)

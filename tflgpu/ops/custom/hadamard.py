@@ -36,7 +36,7 @@ def _run_length(node: Node) -> int:
 
 
 def _body(node: Node) -> str:
-    """The kernel of one element: every element of its run, by signs that the common bits of their places decide."""
+    """The kernel body of one element: its run added up, with signs by the bits that the indices have in common."""
     x = node.input(0)
     require(x.type == node.outputs[0].type == "FLOAT32", f"a kernel for {x.type}. ")
     size, last = _run_length(node), x.shape[-1]
@@ -70,8 +70,8 @@ def _check(node: Node) -> None:
 def hadamard_rotation(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """x (features, size) or (batch, features, size), each run of hadamard_size elements transformed.
 
-    Runs follow one another over the whole tensor; what is left over is copied, and so is everything where
-    hadamard_size is no power of two. int32 elements are taken for the bits of float32 ones.
+    Runs follow one another over the whole tensor; the rest is copied, and so is everything where
+    hadamard_size is not a power of two. int32 elements are read as the bits of float32 ones.
     """
     spec = node.input(0)
     size = _run_length(node)

@@ -44,7 +44,7 @@ def partial_sort(elements: Sequence[T], k: int, less: Less[T]) -> list[T]:
 
 
 def _rise(heap: list[T], hole: int, top: int, element: T, less: Less[T]) -> None:
-    """Moves the hole up from where it is until element fits, and puts it there."""
+    """Moves the hole up until element fits, and puts it there."""
     parent = (hole - 1) // 2
     while hole > top and less(heap[parent], element):
         heap[hole] = heap[parent]

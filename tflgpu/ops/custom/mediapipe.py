@@ -1,4 +1,4 @@
-"""MediaPipe's custom operators on landmarks and on images seen through a 4x4 matrix: they crop what landmarks frame.
+"""MediaPipe's custom operators on landmarks and on images under a 4x4 matrix: they crop what landmarks frame.
 
 Versions 1 and 2 of one name differ in their options and, slightly, in what they compute.
 """
@@ -51,13 +51,13 @@ def _transformed_shape(node: Node) -> list[Shape]:
 
 
 def transform_tensor_bilinear(node: Node, x: Array, matrix: Array) -> Array:
-    """x (1, h, w, c) sampled where matrix sends each output pixel, between four pixels; 0 for places outside x."""
+    """x (1, h, w, c) sampled where matrix sends each output pixel, between four pixels; 0 outside of x."""
     _, h, w, c = x.shape
     oh, ow = _output_size(node)
     rows = matrix.reshape(4, 4)[:2]
     shift = rows[:, 3]
     if node.op == "TransformTensorBilinear" and node.version > 1:
-        # Version 2 takes pixels at their centres.
+        # In version 2 a pixel's coordinates are those of its centre.
         wide = rows.astype(np.float64)
         shift = (wide[:, 3] + (wide[:, 0] * 0.5 + wide[:, 1] * 0.5 - 0.5)).astype(np.float32)
     column, row = np.arange(ow, dtype=np.float32), np.arange(oh, dtype=np.float32)[:, None]
@@ -226,8 +226,8 @@ def _rotation(radians: np.float32) -> Array:
 
 def _box(points: Array, rotation: Array) -> tuple[Array, Array]:
     """(centre, size) of the upright box around the points after the rotation."""
-    turned = points @ rotation.T
-    low, high = turned.min(axis=0), turned.max(axis=0)
+    rotated = points @ rotation.T
+    low, high = rotated.min(axis=0), rotated.max(axis=0)
     return (low + high) / np.float32(2), high - low
 
 
@@ -243,8 +243,8 @@ def _crop_matrix(options: custom_options.Options, frame: Frame, points: Array) -
     across = points[frame.right] - points[frame.left]
     target = np.float32(custom_options.real(options, "target_rotation_radians"))
     radians = target - np.arctan2(across[1], across[0])
-    turn, back = _rotation(radians), _rotation(-radians)
-    centre, size = _box(points[list(frame.subset)], turn)
+    forward, back = _rotation(radians), _rotation(-radians)
+    centre, size = _box(points[list(frame.subset)], forward)
     crop = np.array([frame.width, frame.height], np.float32)
     wider = np.array([custom_options.real(options, key) for key in ("scale_x", "scale_y")], np.float32)
     require((wider > 0).all(), f"Incorrect scale_x or scale_y: {wider}")
@@ -254,7 +254,7 @@ def _crop_matrix(options: custom_options.Options, frame: Frame, points: Array) -
 
 
 def _relative_crop_matrix(options: custom_options.Options, frame: Frame, points: Array) -> Array:
-    """Version 1: the same through coordinates from -1 to 1, for landmarks that span landmarks_range."""
+    """Version 1: through coordinates from -1 to 1, for landmarks that span landmarks_range."""
     span = custom_options.integer(options, "landmarks_range")
     wider = np.float32(custom_options.real(options, "bbox_size_multiplier"))
     source = custom_options.integers(options, "input_hw")

@@ -17,7 +17,7 @@ WIDE = """
 #else
         typedef f32 wide;
 #endif"""
-"""What kernels compute with where NumPy does in float64."""
+"""The type that kernels compute with where NumPy uses float64."""
 
 
 def transform_tensor(image: Shape, ow: int, centred: bool) -> str:
@@ -49,7 +49,7 @@ def transform_tensor(image: Shape, ow: int, centred: bool) -> str:
 @dataclass(frozen=True)
 class Crop:
     """C for a crop around landmarks: its rotation in radians; along x and y the scale of a pixel, the crop's origin
-    in its pixels, what the turned crop is multiplied by, and where its middle goes to."""
+    in its pixels, what the rotated crop is multiplied by, and where its middle goes to."""
 
     radians: str
     scale: tuple[str, str]
@@ -78,7 +78,7 @@ def crop(options: custom_options.Options, size: tuple[int, int], eyes: tuple[int
 
 
 def relative_crop(options: custom_options.Options, size: tuple[int, int], eyes: tuple[int, int]) -> Crop:
-    """The same of version 1."""
+    """Of version 1, as mediapipe.py has it."""
     left, right = (3 * eye for eye in eyes)
     span = custom_options.integer(options, "landmarks_range")
     source = custom_options.integers(options, "input_hw")

@@ -1,4 +1,4 @@
-"""Activation functions: float32, float16 and bfloat16 in place, 8-bit codes by table, 16-bit codes in fixed point."""
+"""Activation functions: floats in place, 8-bit quantized values by lookup table, 16-bit ones in fixed point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tflgpu.model.graph import Array, Node
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise import quantized_unary
 from tflgpu.ops.elementwise.elementwise import binary_shape, unary
-from tflgpu.ops.elementwise.lookup_table import CodeMap
+from tflgpu.ops.elementwise.lookup_table import QuantizedUnary
 from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.tensor_quantization import require_symmetric, scale_and_zero_point
@@ -41,7 +41,7 @@ def leaky_relu(node: Node) -> Callable[[Array, Array], None]:
         np.multiply(x, alpha, out=y)
         pick(x, y, out=y)
 
-    def flat(x: Array, y: Array) -> None:  # infinity times 0 is no number, and what is above 0 stays as it is
+    def flat(x: Array, y: Array) -> None:  # infinity times 0 is NaN, but what is above 0 stays as it is
         np.multiply(x, alpha, out=y)
         np.copyto(y, x, where=x > 0)
 
@@ -95,7 +95,7 @@ def gelu_approximate(x: Array, y: Array) -> None:
     np.multiply(y, x, out=y)
 
 
-def _gelu_of_codes(node: Node) -> CodeMap:
+def _quantized_gelu(node: Node) -> QuantizedUnary:
     # Tables follow the reference to the rounding of each operation.
     def exact(x: Array) -> Array:
         return _F(0.5) * x * erfc_exactly(x * _F(-np.sqrt(0.5)))
@@ -109,7 +109,7 @@ def _gelu_of_codes(node: Node) -> CodeMap:
 
 
 def _sigmoid_argument(node: Node, exact_shifts: tuple[int, ...]) -> Callable[[Array], Array]:
-    """int16 codes to multiples of 1 / (24 * 512), as the table wants them: multiplied and rounded."""
+    """f(int16 values): the argument of the sigmoid table, in multiples of 1 / (24 * 512), rounded."""
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
     require(fp.log2_if_power_of_two(y.scale) == -15, "output_scale_log2_rounded != -kOutputFractionalBits. ")
@@ -123,19 +123,19 @@ def _sigmoid_argument(node: Node, exact_shifts: tuple[int, ...]) -> Callable[[Ar
         require(real < 2**31, f"{x} has a scale of {x.scale}. ")
         multiplier = int(real)
     half = (1 << shift) >> 1
-    return lambda codes: (codes.astype(np.int64) * multiplier + half) >> shift
+    return lambda quantized: (quantized.astype(np.int64) * multiplier + half) >> shift
 
 
 def _interpolated(v: Array, bits: int, last: int) -> Array:
-    """The table at |v| / 2^bits, linearly, scaled by 2^bits; `last` from where the table ends."""
+    """The sigmoid table at |v| / 2^bits, linearly, scaled by 2^bits; `last` from where the table ends."""
     magnitude = np.abs(v)
-    place = magnitude >> bits
-    low = np.minimum(place, 254)
+    index = magnitude >> bits
+    low = np.minimum(index, 254)
     value = (SIGMOID[low] << bits) + (magnitude & ((1 << bits) - 1)) * (SIGMOID[low + 1] - SIGMOID[low])
-    return np.where(place >= 255, last, value)
+    return np.where(index >= 255, last, value)
 
 
-def _logistic_of_codes(node: Node) -> CodeMap:
+def _quantized_logistic(node: Node) -> QuantizedUnary:
     y = node.outputs[0]
     if y.type != "INT16":
         require(y.scale == _F(1 / 256), "output->params.scale == 1. / 256 was not true. ")
@@ -144,54 +144,54 @@ def _logistic_of_codes(node: Node) -> CodeMap:
     require(y.scale == _F(1 / 32768), "output->params.scale == 1. / 32768 was not true. ")
     argument = _sigmoid_argument(node, exact_shifts=(0,))
 
-    def of_codes(codes: Array) -> Array:
-        v = argument(codes)
+    def compute(quantized: Array) -> Array:
+        v = argument(quantized)
         r = _interpolated(v, 9, 0x7FFF << 10)
         return (np.where(v >= 0, r + 512, (1 << 25) - r + 511) >> 10).astype(np.int16)
 
-    return CodeMap(of_codes)
+    return QuantizedUnary(compute)
 
 
-def _tanh_of_codes(node: Node) -> CodeMap:
+def _quantized_tanh(node: Node) -> QuantizedUnary:
     if node.outputs[0].type != "INT16":
         return quantized_unary.table_of(lambda x: np.tanh(x.astype(np.float64)).astype(_F), node)
     argument = _sigmoid_argument(node, exact_shifts=(0, 1))
 
-    def of_codes(codes: Array) -> Array:
-        v = argument(codes)
+    def compute(quantized: Array) -> Array:
+        v = argument(quantized)
         r = _interpolated(v, 8, 0xFFFF << 8)
         return (np.where(v >= 0, r - (1 << 23) + 128, -r + (1 << 23) + 127) >> 8).astype(np.int16)
 
-    return CodeMap(of_codes)
+    return QuantizedUnary(compute)
 
 
-def _elu_of_codes(node: Node) -> CodeMap:
+def _quantized_elu(node: Node) -> QuantizedUnary:
     f = np.expm1
     return quantized_unary.table_of(lambda x: np.where(x < 0, f(np.minimum(x, _F(0)).astype(np.float64)), x), node)
 
 
-def _relu_codes(lo: float, hi: float | None) -> Callable[[Node], CodeMap]:
+def _quantized_relu(lo: float, hi: float | None) -> Callable[[Node], QuantizedUnary]:
     return lambda node: quantized_unary.rescaled(node, lo, hi)
 
 
 _8BIT = "INT8 UINT8"
-unary("RELU", _positive_part, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, codes=_relu_codes(0, None))
-unary("RELU6", _to_6, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, codes=_relu_codes(0, 6))
-unary("RELU_N1_TO_1", _clamped(-1, 1), f"FLOAT32 FLOAT16 {_8BIT}", codes=_relu_codes(-1, 1))
-unary("RELU_0_TO_1", _clamped(0, 1), f"FLOAT32 FLOAT16 {_8BIT}", codes=_relu_codes(0, 1))
-unary("LEAKY_RELU", leaky_relu, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 2, codes=quantized_unary.leaky_relu, of_node=True)
-unary("ELU", elu, "FLOAT32 FLOAT16 INT8", codes=_elu_of_codes)
+unary("RELU", _positive_part, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, quantized=_quantized_relu(0, None))
+unary("RELU6", _to_6, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, quantized=_quantized_relu(0, 6))
+unary("RELU_N1_TO_1", _clamped(-1, 1), f"FLOAT32 FLOAT16 {_8BIT}", quantized=_quantized_relu(-1, 1))
+unary("RELU_0_TO_1", _clamped(0, 1), f"FLOAT32 FLOAT16 {_8BIT}", quantized=_quantized_relu(0, 1))
+unary("LEAKY_RELU", leaky_relu, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 2, quantized=quantized_unary.leaky_relu, of_node=True)
+unary("ELU", elu, "FLOAT32 FLOAT16 INT8", quantized=_quantized_elu)
 unary(
     "GELU",
     lambda node: gelu_approximate if node.options.approximate else gelu,
     f"FLOAT32 FLOAT16 INT16 {_8BIT}",
     3,
-    codes=_gelu_of_codes,
+    quantized=_quantized_gelu,
     of_node=True,
 )
-unary("HARD_SWISH", hard_swish, f"FLOAT32 FLOAT16 {_8BIT}", codes=quantized_unary.hard_swish)
-unary("LOGISTIC", logistic, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_logistic_of_codes)
-unary("TANH", np.tanh, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, codes=_tanh_of_codes)
+unary("HARD_SWISH", hard_swish, f"FLOAT32 FLOAT16 {_8BIT}", quantized=quantized_unary.hard_swish)
+unary("LOGISTIC", logistic, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, quantized=_quantized_logistic)
+unary("TANH", np.tanh, f"FLOAT32 FLOAT16 BFLOAT16 INT16 {_8BIT}", 3, quantized=_quantized_tanh)
 
 
 def _check_prelu(node: Node) -> None:
@@ -203,7 +203,7 @@ def _check_prelu(node: Node) -> None:
 
 @kernel("PRELU", inputs=2, types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape, check=_check_prelu)
 def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
-    """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 codes take an int8 alpha."""
+    """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 takes an int8 alpha."""
     x, alpha, y = node.input(0), node.input(1), node.outputs[0]
     if x.dtype.kind == "f":
         if alpha.data is None or not np.isfinite(alpha.data).all():
@@ -216,7 +216,7 @@ def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Ste
     rescale_product = fp.rescaler(*fp.quantize_multiplier(float(scale * alpha_scale / y_scale)))
     limits = np.iinfo(y.dtype)
 
-    def codes(a: Array, b: Array, out: Array, v: Array, product: Array, scratch: Array) -> None:
+    def compute(a: Array, b: Array, out: Array, v: Array, product: Array, scratch: Array) -> None:
         np.subtract(a, x_zero, out=v, dtype=np.int64)
         np.subtract(b, alpha_zero, out=product, dtype=np.int64)
         np.multiply(product, v, out=product)
@@ -228,7 +228,7 @@ def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Ste
         v.clip(limits.min, limits.max, out=v)
         np.copyto(out, v, casting="unsafe")
 
-    return blocked(codes, inputs, outputs[0], scratch=[np.int64] * 3)
+    return blocked(compute, inputs, outputs[0], scratch=[np.int64] * 3)
 
 
 def _prelu_of_any(x: Array, alpha: Array, y: Array) -> None:

@@ -1,4 +1,4 @@
-"""ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE: numbers in place, codes in fixed point or by a table of all their pairs."""
+"""ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE: numbers in place, quantized values in fixed point or by lookup tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tflgpu.arithmetic.lookup_tables import all_quantized_values
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise.elementwise import InPlace, binary_shape, require_same_types
-from tflgpu.ops.elementwise.quantized_binary import PairMap, by_tables, pairs_step
+from tflgpu.ops.elementwise.quantized_binary import QuantizedBinary, by_tables, quantized_binary_step
 from tflgpu.ops.fused_activation import clamp, float_range, quantized_range
 from tflgpu.ops.registry import OpError, Step, kernel, require
 from tflgpu.ops.tensor_quantization import require_symmetric, scale_and_zero_point
@@ -52,7 +52,7 @@ def _store(zero_point: int, lo: int, hi: int) -> Callable[[Array, Array, Array],
 
 
 def _at_common_scale(specs: Sequence[TensorSpec], bits: int) -> tuple[float, list[ToCommonScale]]:
-    """Twice the larger scale, and what takes each input's codes to 2^-bits of that: f(codes, out, scratch)."""
+    """Twice the larger scale, and what takes each input to 2^-bits of that: f(quantized, out, scratch)."""
     scales = [spec.scale for spec in specs]
     require(all(s > 0 for s in scales), f"scales {scales} must be positive. ")
     twice = float(np.float32(2) * max(scales))
@@ -61,8 +61,8 @@ def _at_common_scale(specs: Sequence[TensorSpec], bits: int) -> tuple[float, lis
         rescale = fp.rescaler(*fp.quantize_multiplier(float(spec.scale) / twice))
         zero_point, shift = np.array(spec.zero_point, _I64), np.array(bits, _I64)
 
-        def to_common(codes: Array, out: Array, scratch: Array) -> None:
-            np.subtract(codes, zero_point, out=out, dtype=np.int64)
+        def to_common(quantized: Array, out: Array, scratch: Array) -> None:
+            np.subtract(quantized, zero_point, out=out, dtype=np.int64)
             np.left_shift(out, shift, out=out)
             rescale(out, scratch)
 
@@ -71,7 +71,7 @@ def _at_common_scale(specs: Sequence[TensorSpec], bits: int) -> tuple[float, lis
     return twice, [scaled(spec) for spec in specs]
 
 
-def _sum_of_codes(node: Node, f: np.ufunc) -> PairMap:
+def _sum_at_common_scale(node: Node, f: np.ufunc) -> QuantizedBinary:
     """ADD and SUB: both inputs at a common scale with 20 (8-bit) or 15 (16-bit) more bits, f, and to the output's."""
     y = node.outputs[0]
     bits = 15 if y.type == "INT16" else 20
@@ -93,17 +93,17 @@ def _sum_of_codes(node: Node, f: np.ufunc) -> PairMap:
         rescale(u, scratch)
         store(u, out, narrow)
 
-    return PairMap(compute, (_I64, _I64, _I64, _I32))
+    return QuantizedBinary(compute, (_I64, _I64, _I64, _I32))
 
 
 def _table(to_common: ToCommonScale, dtype: np.dtype) -> Array:
-    """What every 8-bit code becomes, in the order of their bits."""
+    """What every 8-bit value becomes, in the order of their bits."""
     table = np.empty(256, _I64)
     to_common(all_quantized_values(dtype), table, np.empty_like(table))
     return table
 
 
-def _sum_at_powers_of_two(node: Node, f: np.ufunc) -> PairMap | None:
+def _sum_at_powers_of_two(node: Node, f: np.ufunc) -> QuantizedBinary | None:
     """The int16 sum where all scales are powers of two and the option allows it, else None."""
     x1, x2, y = node.input(0), node.input(1), node.outputs[0]
     exponents = [fp.log2_if_power_of_two(spec.scale) for spec in (x1, x2, y)]
@@ -118,17 +118,18 @@ def _sum_at_powers_of_two(node: Node, f: np.ufunc) -> PairMap | None:
         total = fp.saturate(f(fp.rdbp(a, -shift1), fp.rdbp(b, -shift2), dtype=_I64), 16)
         np.copyto(out, np.clip(total, lo, hi, out=u), casting="unsafe")
 
-    return PairMap(compute, (_I64,))
+    return QuantizedBinary(compute, (_I64,))
 
 
-def _sum(node: Node, f: np.ufunc) -> PairMap:
+def _quantized_sum(node: Node) -> QuantizedBinary:
+    f = np.add if node.op == "ADD" else np.subtract
     specs = (node.input(0), node.input(1), node.outputs[0])
     require_symmetric(*specs)
     by_shifts = _sum_at_powers_of_two(node, f) if specs[2].type == "INT16" else None
-    return by_shifts or _sum_of_codes(node, f)
+    return by_shifts or _sum_at_common_scale(node, f)
 
 
-def _product(node: Node) -> PairMap:
+def _quantized_mul(node: Node) -> QuantizedBinary:
     x1, x2, y = node.input(0), node.input(1), node.outputs[0]
     lo, hi = quantized_range(node.options.fused_activation_function, y)
     if x1.type == "INT16" and y.type != "INT16":
@@ -150,17 +151,17 @@ def _product(node: Node) -> PairMap:
         rescale(u, v)
         store(u, out, narrow)
 
-    return PairMap(compute, (_I64, _I64, _I32))
+    return QuantizedBinary(compute, (_I64, _I64, _I32))
 
 
-def _product_of_fractions(zero_point: int, lo: int, hi: int) -> PairMap:
+def _product_of_fractions(zero_point: int, lo: int, hi: int) -> QuantizedBinary:
     """int16 inputs as fractions of 1, the 8-bit output as its upper half: no scale is looked at."""
 
     def compute(a: Array, b: Array, out: Array) -> None:
         value = fp.rdbp(fp.srdhm(a, b, 16), 8).astype(_I64) + zero_point
         np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
 
-    return PairMap(compute)
+    return QuantizedBinary(compute)
 
 
 def _leading_sign_bits(x: Array) -> Array:
@@ -172,12 +173,12 @@ def _shifted_as_x86(x: Array, n: Array) -> Array:
     """x / 2^n rounded. By more than 31 bits, which small quotients come to, it is what x86 makes of an int32 shift.
 
     C leaves that undefined: quotients near 0 come out as 1 or as large numbers. It is the shipped reference's result,
-    to the bit, on all pairs of codes.
+    to the bit, on all pairs of 8-bit values.
     """
     return np.where(n < 32, fp.rdbp(x, np.clip(n, 0, 31)), (x >> (n & 31)) + (x >= 0))
 
 
-def _quotient(node: Node) -> PairMap:
+def _quantized_div(node: Node) -> QuantizedBinary:
     x1, x2, y = node.input(0), node.input(1), node.outputs[0]
     (s1, z1), (s2, z2), (s, z) = map(scale_and_zero_point, (x1, x2, y))
     m, e = fp.quantize_multiplier(float(s1 / (s2 * s)))
@@ -192,10 +193,10 @@ def _quotient(node: Node) -> PairMap:
         value = fp.wrap(_shifted_as_x86(product, bits + headroom - e) + z)
         np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
 
-    return PairMap(compute)
+    return QuantizedBinary(compute)
 
 
-def _difference_squared(node: Node) -> PairMap:
+def _quantized_difference(node: Node) -> QuantizedBinary:
     specs = [node.input(0), node.input(1)]
     y = node.outputs[0]
     twice, (scale_a, scale_b) = _at_common_scale(specs, 7)
@@ -211,7 +212,7 @@ def _difference_squared(node: Node) -> PairMap:
         rescale(u, scratch)
         store(u, out, narrow)
 
-    return PairMap(compute, (_I64, _I64, _I64, _I32))
+    return QuantizedBinary(compute, (_I64, _I64, _I64, _I32))
 
 
 def _whole_quotient(a: Array, b: Array, y: Array) -> None:
@@ -229,7 +230,7 @@ def _squared_difference(a: Array, b: Array, y: Array) -> None:
 
 
 def _refusing_zeros(step: Step, b: Array, zero: int) -> Step:
-    """The step, before which b must have no element that stands for zero."""
+    """The step after a check that b has no element that stands for zero."""
 
     def check_and_step() -> None:
         if (b == zero).any():
@@ -244,16 +245,16 @@ def _refuses_zeros(node: Node) -> bool:
 
 
 def _arithmetic(
-    name: str, version: int, types: str, f: Callable[[np.dtype], InPlace], codes: Callable[[Node], PairMap]
+    name: str, version: int, types: str, f: Callable[[np.dtype], InPlace], quantized: Callable[[Node], QuantizedBinary]
 ) -> None:
-    def of_codes(node: Node) -> PairMap | None:
+    def quantized_of(node: Node) -> QuantizedBinary | None:
         x, y = node.input(0), node.outputs[0]
         # Without scales ADD and MUL take int16 for plain numbers, ADD by its input's and MUL by its output's.
         decides = {"ADD": x, "MUL": y}.get(name)
         number = x.type == y.type == "INT16" and decides is not None and decides.quantization is None
-        return codes(node) if x.type in ("INT8", "UINT8", "INT16") and not number else None
+        return quantized(node) if x.type in ("INT8", "UINT8", "INT16") and not number else None
 
-    def of_numbers(node: Node) -> InPlace:
+    def numbers_of(node: Node) -> InPlace:
         activation, dtype = getattr(node.options, "fused_activation_function", None), node.input(0).dtype
         return f(dtype) if activation is None else plain(f(dtype), activation, dtype)
 
@@ -262,19 +263,19 @@ def _arithmetic(
         x, y = node.input(0), node.outputs[0]
         narrowing = name == "MUL" and x.type == "INT16" and y.type in ("INT8", "UINT8")
         require(y.type == x.type or narrowing, f"{name}: output {y.type} for inputs {x.type} is not supported. ")
-        if of_codes(node) is None:
-            of_numbers(node)
+        if quantized_of(node) is None:
+            numbers_of(node)
         if _refuses_zeros(node):
             quantization = node.input(1).quantization
             single = quantization is None or not quantization.per_channel
             require(single, "Div only supports per-tensor quantization. ")
 
     def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
-        quantized = of_codes(node)
-        if quantized is not None:
-            step = pairs_step(quantized, inputs, outputs[0])
+        op = quantized_of(node)
+        if op is not None:
+            step = quantized_binary_step(op, inputs, outputs[0])
         else:
-            step = blocked(of_numbers(node), inputs, outputs[0])
+            step = blocked(numbers_of(node), inputs, outputs[0])
         if not _refuses_zeros(node):
             return step
         return _refusing_zeros(step, inputs[1], scale_and_zero_point(node.input(1))[1])
@@ -282,9 +283,11 @@ def _arithmetic(
     kernel(name, inputs=2, version=version, types=types, shape=binary_shape, check=check)(prepare)
 
 
-_CODES = "INT8 UINT8 INT16"
-_arithmetic("ADD", 6, f"FLOAT32 FLOAT16 INT32 INT64 {_CODES}", lambda _: np.add, lambda n: _sum(n, np.add))
-_arithmetic("SUB", 5, f"FLOAT32 FLOAT16 INT32 INT64 {_CODES}", lambda _: np.subtract, lambda n: _sum(n, np.subtract))
-_arithmetic("MUL", 8, f"FLOAT32 FLOAT16 INT32 UINT32 INT64 COMPLEX64 {_CODES}", lambda _: np.multiply, _product)
-_arithmetic("DIV", 2, f"FLOAT32 FLOAT16 INT32 {_CODES}", _division_of, _quotient)
-_arithmetic("SQUARED_DIFFERENCE", 2, "FLOAT32 FLOAT16 INT32 INT8", lambda _: _squared_difference, _difference_squared)
+_QUANTIZED = "INT8 UINT8 INT16"
+_arithmetic("ADD", 6, f"FLOAT32 FLOAT16 INT32 INT64 {_QUANTIZED}", lambda _: np.add, _quantized_sum)
+_arithmetic("SUB", 5, f"FLOAT32 FLOAT16 INT32 INT64 {_QUANTIZED}", lambda _: np.subtract, _quantized_sum)
+_arithmetic(
+    "MUL", 8, f"FLOAT32 FLOAT16 INT32 UINT32 INT64 COMPLEX64 {_QUANTIZED}", lambda _: np.multiply, _quantized_mul
+)
+_arithmetic("DIV", 2, f"FLOAT32 FLOAT16 INT32 {_QUANTIZED}", _division_of, _quantized_div)
+_arithmetic("SQUARED_DIFFERENCE", 2, "FLOAT32 FLOAT16 INT32 INT8", lambda _: _squared_difference, _quantized_difference)

@@ -1,4 +1,4 @@
-"""EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL: numbers, strings, and codes at their own scales."""
+"""EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL: of numbers, strings and quantized values."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tflgpu.arithmetic import fixed_point as fp
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise.elementwise import InPlace, binary_shape, require_same_types
-from tflgpu.ops.elementwise.quantized_binary import PairMap, pairs_step
+from tflgpu.ops.elementwise.quantized_binary import QuantizedBinary, quantized_binary_step
 from tflgpu.ops.registry import Step, kernel, require
 
 
 def _scaled(spec: TensorSpec) -> Callable[[Array, Array, Array], None]:
-    """Codes to 1/256 of the unit, as the reference compares them: f(codes, out, scratch)."""
+    """Quantized values to multiples of 1/256, as the reference compares them: f(quantized, out, scratch)."""
     rescale = fp.rescaler(*fp.quantize_multiplier(float(spec.scale)))
     zero_point = np.array(spec.zero_point, np.int64)
 
-    def to_real(codes: Array, out: Array, scratch: Array) -> None:
-        np.subtract(codes, zero_point, out=out, dtype=np.int64)
+    def to_real(quantized: Array, out: Array, scratch: Array) -> None:
+        np.subtract(quantized, zero_point, out=out, dtype=np.int64)
         np.left_shift(out, np.int64(8), out=out)
         rescale(out, scratch)
 
     return to_real
 
 
-def _of_codes(node: Node, f: np.ufunc) -> PairMap:
+def _quantized_comparison(node: Node, f: np.ufunc) -> QuantizedBinary:
     scale_a, scale_b = _scaled(node.input(0)), _scaled(node.input(1))
 
     def compare(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array) -> None:
@@ -36,7 +36,7 @@ def _of_codes(node: Node, f: np.ufunc) -> PairMap:
         scale_b(b, v, scratch)
         f(u, v, out)
 
-    return PairMap(compare, (np.int64,) * 3)
+    return QuantizedBinary(compare, (np.int64,) * 3)
 
 
 def _has_scales(node: Node) -> bool:
@@ -51,7 +51,7 @@ def _comparison(name: str, f: np.ufunc, version: int, types: str) -> None:
         np.copyto(out, f(a, b).astype(np.bool_))
 
     special: dict[str, InPlace] = {"BFLOAT16": through_bfloat16, "STRING": of_strings}
-    # The order of int16 tensors is that of their codes; only their equality looks at the scales.
+    # int16 values are ordered without their scales; only equality looks at those.
     scaled = ("INT8", "UINT8", "INT16") if name in ("EQUAL", "NOT_EQUAL") else ("INT8", "UINT8")
 
     def check(node: Node) -> None:
@@ -61,7 +61,7 @@ def _comparison(name: str, f: np.ufunc, version: int, types: str) -> None:
     def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
         kind = node.input(0).type
         if kind in scaled and _has_scales(node):
-            return pairs_step(_of_codes(node, f), inputs, outputs[0])
+            return quantized_binary_step(_quantized_comparison(node, f), inputs, outputs[0])
         return blocked(special.get(kind, f), inputs, outputs[0])
 
     kernel(name, inputs=2, version=version, types=types, shape=binary_shape, check=check)(prepare)

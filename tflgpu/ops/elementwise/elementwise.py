@@ -1,4 +1,4 @@
-"""Element-wise operators: one output element from the input elements at its place. A row of a table is an operator."""
+"""Element-wise operators: one output element from the input elements at its index. A row of a table is an operator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tflgpu.arithmetic.fixed_point import to_int32
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.cache_blocks import blocked
 from tflgpu.ops.elementwise import quantized_unary
-from tflgpu.ops.elementwise.lookup_table import CodeMap, codes_step
+from tflgpu.ops.elementwise.lookup_table import QuantizedUnary, quantized_unary_step
 from tflgpu.ops.registry import OpError, Step, kernel, require
 from tflgpu.ops.shape_rules import broadcast_inputs, same_as_input
 
@@ -69,28 +69,30 @@ def unary(
     f: Callable[..., object],
     types: str,
     version: int = 1,
-    codes: Callable[[Node], CodeMap] | None = None,
+    quantized: Callable[[Node], QuantizedUnary] | None = None,
     of_node: bool = False,
 ) -> None:
-    """Registers an operator of one input: f(x, out) on plain numbers, codes(node) on quantized ones.
+    """Registers an operator of one input: f(x, out) on plain numbers, quantized(node) on quantized values.
 
     With of_node, f makes that function of the node's options.
     """
 
-    def of_codes(node: Node) -> CodeMap | None:
+    def quantized_of(node: Node) -> QuantizedUnary | None:
         x = node.input(0)
-        # ABS alone takes int16 numbers that are no codes.
+        # ABS alone takes int16 numbers that are not quantized.
         number = name == "ABS" and x.type == "INT16" and x.quantization is None
-        return codes(node) if codes is not None and x.type in ("INT8", "UINT8", "INT16") and not number else None
+        if quantized is None or number or x.type not in ("INT8", "UINT8", "INT16"):
+            return None
+        return quantized(node)
 
     def check(node: Node) -> None:
         _require_output(node, node.input(0).type)
-        of_codes(node)
+        quantized_of(node)
 
     def prepare(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
-        x, quantized = node.input(0), of_codes(node)
-        if quantized is not None:
-            return codes_step(quantized, inputs[0], outputs[0])
+        x, op = node.input(0), quantized_of(node)
+        if op is not None:
+            return quantized_unary_step(op, inputs[0], outputs[0])
         function: InPlace = f(node) if of_node else f  # type: ignore[assignment]
         return blocked(_for_type(function, x), inputs, outputs[0])
 
@@ -99,12 +101,12 @@ def unary(
 
 @dataclass(frozen=True)
 class Row:
-    """An operator: what it computes, on which types, up to which version, and on codes where it differs there."""
+    """An operator: its function, types and highest version, and its function of quantized values where that differs."""
 
     f: InPlace
     types: str
     version: int = 1
-    codes: Callable[[Node], CodeMap] | None = None
+    quantized: Callable[[Node], QuantizedUnary] | None = None
 
 
 def rsqrt(x: Array, y: Array) -> None:
@@ -136,7 +138,7 @@ UNARY_ROWS: dict[str, Row] = {
 }
 
 for _name, _row in UNARY_ROWS.items():
-    unary(_name, _row.f, _row.types, _row.version, _row.codes)
+    unary(_name, _row.f, _row.types, _row.version, _row.quantized)
 
 
 def binary_shape(node: Node) -> list[Shape]:
@@ -201,7 +203,7 @@ def right_shift(a: Array, b: Array, y: Array) -> None:
 
 
 def shift_left(a: Array, b: Array, y: Array) -> None:
-    """a << b modulo 2^32 and by b modulo 32, cut to the type: as x86 shifts."""
+    """a << b modulo 2^32 and by b modulo 32, truncated to the type: as x86 shifts."""
     np.copyto(y, a.astype(np.int64) << (b.astype(np.int64) & 31), casting="unsafe")
 
 

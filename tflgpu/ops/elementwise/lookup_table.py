@@ -1,4 +1,4 @@
-"""Unary operators on 8- and 16-bit codes: a function of the code, run as a table wherever that pays."""
+"""Unary operators on 8- and 16-bit quantized values: a function of the value, run as a lookup table where that pays."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tflgpu.ops.cache_blocks import blocked, in_order
 from tflgpu.ops.registry import OpError, Step
 
 TABLE_FROM = 1 << 15
-"""Elements from which a table of all 65,536 codes is worth its preparation."""
+"""Elements from which a table of all 65,536 values is worth its preparation."""
 
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
-class CodeMap:
-    """What an operator does to a code: function takes an array of codes (any integer type) to an array of results.
+class QuantizedUnary:
+    """What an operator does to quantized values: function takes an array of them (any integer type) to the results.
 
-    Codes below `lowest` are refused with `message`.
+    Values below `lowest` are refused with `message`.
     """
 
     function: Callable[[Array], Array]
@@ -31,16 +31,16 @@ class CodeMap:
     message: str = ""
 
 
-def codes_step(mapping: CodeMap, x: Array, y: Array) -> Step:
-    """A step that fills y with mapping.function of the codes x."""
+def quantized_unary_step(op: QuantizedUnary, x: Array, y: Array) -> Step:
+    """A step that fills y with op.function of the quantized values x."""
     if x.dtype.itemsize > 2 or (x.dtype.itemsize == 2 and y.size < TABLE_FROM):
-        step = blocked(lambda a, out: np.copyto(out, mapping.function(a), casting="unsafe"), [x], y)
+        step = blocked(lambda a, out: np.copyto(out, op.function(a), casting="unsafe"), [x], y)
     else:
-        table = mapping.function(all_quantized_values(x.dtype)).astype(y.dtype)
+        table = op.function(all_quantized_values(x.dtype)).astype(y.dtype)
         step = table_step(table, x, y)
-    if mapping.lowest is None or mapping.lowest <= np.iinfo(x.dtype).min:
+    if op.lowest is None or op.lowest <= np.iinfo(x.dtype).min:
         return step
-    return _checked(step, x, mapping.lowest, mapping.message)
+    return _checked(step, x, op.lowest, op.message)
 
 
 def _checked(step: Step, x: Array, lowest: int, message: str) -> Step:
@@ -67,8 +67,8 @@ def _translate_step(table: bytes, x: Array, y: Array) -> Step:
     # bytes.translate is twice as fast as np.take, which widens every index to 64 bits; the copies are cheap.
     target = y.reshape(-1).view(np.uint8).data
 
-    def translate(codes: Array, out: memoryview) -> None:
-        out[:] = codes.tobytes().translate(table)
+    def translate(quantized: Array, out: memoryview) -> None:
+        out[:] = quantized.tobytes().translate(table)
 
     calls = [partial(translate, x[i : i + _CHUNK], target[i : i + _CHUNK]) for i in range(0, x.size, _CHUNK)]
     return in_order(calls)

@@ -1,4 +1,4 @@
-"""Binary operators on codes: what they do to two codes, and how that is done to arrays of them."""
+"""Binary operators on quantized values: what they do to two values, and how that is done to arrays of them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.registry import Step
 
 TABLE_FROM = 4096
-"""Elements from which a table of all pairs of 8-bit codes is worth its preparation, which takes a millisecond."""
+"""Elements from which a table of all pairs of 8-bit values is worth its preparation, which takes a millisecond."""
 
 
 @dataclass(frozen=True)
-class PairMap:
-    """What an operator does to two codes: compute(a, b, out, *scratch), with scratch arrays of these types."""
+class QuantizedBinary:
+    """What an operator does to quantized values: compute(a, b, out, *scratch), scratch: arrays of these types."""
 
     compute: InPlace
     scratch: tuple[type, ...] = ()
@@ -28,14 +28,14 @@ class PairMap:
 
 def by_tables(
     join: np.ufunc, first: Array, second: Array, multiplier: tuple[int, int], zero_point: int, lo: int, hi: int
-) -> PairMap:
-    """join(first[a], second[b]), rescaled, plus zero_point, clamped: for 8-bit codes, which index the tables by bits.
+) -> QuantizedBinary:
+    """join(first[a], second[b]), rescaled, plus zero_point, clamped: for 8-bit values, which index the tables by bits.
 
     join: np.add, np.subtract or np.multiply. first, second: 256 int64 each, below 2^30. multiplier: (m, e) with e <= 0,
     as fixed_point.mbqm takes them; what it does to a sum or a product is done to the tables as far as it can be.
     """
     m, e = multiplier
-    # Both roundings' halves are added beforehand, that of the second with the zero point.
+    # What both roundings add, one half each, is added beforehand; that of the second with the zero point.
     up, shift, sign_bit, right = (np.array(n, np.int64) for n in (1 << 30, 31, 63, -e))
     after = np.array((zero_point << -e) + ((1 << -e) >> 1), np.int64)
     low, high = np.array(lo, np.int64), np.array(hi, np.int64)
@@ -49,7 +49,7 @@ def by_tables(
         if not summed:
             np.add(u, up, u)
         if e:
-            # One less for what is negative: halves go away from zero.
+            # One less for what is negative, so that ties go away from zero.
             np.right_shift(u, sign_bit, v)
             np.right_shift(u, shift, u)
             np.add(u, v, u)
@@ -60,16 +60,16 @@ def by_tables(
         clamp(u, low, high, u)
         out[...] = u
 
-    return PairMap(compute, (np.int64, np.int64))
+    return QuantizedBinary(compute, (np.int64, np.int64))
 
 
-def pairs_step(pairs: PairMap, inputs: Sequence[Array], y: Array) -> Step:
-    """A step that fills y with the map of the inputs' codes, by a table of all pairs where that pays."""
+def quantized_binary_step(op: QuantizedBinary, inputs: Sequence[Array], y: Array) -> Step:
+    """A step that fills y with op of the two quantized inputs, by a table of all pairs where that pays."""
     if any(x.dtype.itemsize > 1 for x in inputs) or y.size < TABLE_FROM:
-        return blocked(pairs.compute, inputs, y, scratch=pairs.scratch)
+        return blocked(op.compute, inputs, y, scratch=op.scratch)
     first, second = (all_quantized_values(x.dtype) for x in inputs)
     table = np.empty((256, 256), y.dtype)
-    blocked(pairs.compute, [first[:, None], second[None, :]], table, scratch=pairs.scratch)()
+    blocked(op.compute, [first[:, None], second[None, :]], table, scratch=op.scratch)()
     flat = table.reshape(-1)
 
     def look_up(a: Array, b: Array, out: Array, index: Array) -> None:

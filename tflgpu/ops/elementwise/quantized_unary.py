@@ -1,4 +1,4 @@
-"""Quantized unary operators as functions of the code, from the scales and zero points of a node's input and output."""
+"""Unary operators as functions of the quantized value, from the scale and zero point of a node's input and output."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from tflgpu.arithmetic import fixed_point as fp
 from tflgpu.arithmetic.fixed_point_functions import inv_sqrt_multiplier
 from tflgpu.arithmetic.lookup_tables import lut_int8, lut_int16, lut_int16_lookup
 from tflgpu.model.graph import Array, Node, TensorSpec
-from tflgpu.ops.elementwise.lookup_table import CodeMap
+from tflgpu.ops.elementwise.lookup_table import QuantizedUnary
 from tflgpu.ops.registry import require
 from tflgpu.ops.tensor_quantization import require_symmetric, scale_and_zero_point
 
 RealFunction = Callable[[Array], Array]
 
 
-def clamp(codes: Array, spec: TensorSpec) -> Array:
+def clamp(quantized: Array, spec: TensorSpec) -> Array:
     limits = np.iinfo(spec.dtype)
-    return np.clip(codes, limits.min, limits.max).astype(spec.dtype)
+    return np.clip(quantized, limits.min, limits.max).astype(spec.dtype)
 
 
-def table_of(f: RealFunction, node: Node) -> CodeMap:
-    """The tables that the reference makes of a real function: one entry a code, or 513 with lines between."""
+def table_of(f: RealFunction, node: Node) -> QuantizedUnary:
+    """f by the tables that the reference makes: one entry for each 8-bit value, or 513 for int16 with lines between."""
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
     scales = *scale_and_zero_point(x), *scale_and_zero_point(y)
     if x.type == "INT16":
         steps = lut_int16(f, *scales)
-        return CodeMap(lambda codes: lut_int16_lookup(steps, codes))
+        return QuantizedUnary(lambda quantized: lut_int16_lookup(steps, quantized))
     entries = lut_int8(f, *scales, dtype=x.dtype)
-    return CodeMap(lambda codes: entries[codes.view(np.uint8)])
+    return QuantizedUnary(lambda quantized: entries[quantized.view(np.uint8)])
 
 
-def rescaled(node: Node, lo: float | None = None, hi: float | None = None) -> CodeMap:
-    """The input's codes at the output's scale, clamped to the reals lo and hi: RELU and its kin."""
+def rescaled(node: Node, lo: float | None = None, hi: float | None = None) -> QuantizedUnary:
+    """The input at the output's scale, clamped to the reals lo and hi: RELU and its kin."""
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
     (x_scale, x_zero), (y_scale, y_zero) = scale_and_zero_point(x), scale_and_zero_point(y)
@@ -44,11 +44,11 @@ def rescaled(node: Node, lo: float | None = None, hi: float | None = None) -> Co
     lowest = limits.min if lo is None else max(limits.min, _wrapped(y_zero + _steps(lo, y_scale)))
     highest = limits.max if hi is None else min(limits.max, _wrapped(y_zero + _steps(hi, y_scale)))
 
-    def relu(codes: Array) -> Array:
-        value = fp.mbqm(codes.astype(np.int64) - x_zero, m, e) + np.int32(y_zero)
+    def relu(quantized: Array) -> Array:
+        value = fp.mbqm(quantized.astype(np.int64) - x_zero, m, e) + np.int32(y_zero)
         return np.minimum(np.maximum(value, np.int32(lowest)), np.int32(highest)).astype(y.dtype)
 
-    return CodeMap(relu)
+    return QuantizedUnary(relu)
 
 
 def _wrapped(value: int) -> int:
@@ -59,7 +59,7 @@ def _steps(real: float, scale: np.float32) -> int:
     return int(fp.to_int32(fp.round_half_away(np.asarray(np.float32(real) / scale, np.float32))))
 
 
-def leaky_relu(node: Node) -> CodeMap:
+def leaky_relu(node: Node) -> QuantizedUnary:
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
     alpha = np.float32(node.options.alpha)
@@ -68,35 +68,35 @@ def leaky_relu(node: Node) -> CodeMap:
     m2, e2 = fp.quantize_multiplier(float(x_scale * alpha / y_scale))
     sign = -1 if m2 < 0 else 1
 
-    def leaky(codes: Array) -> Array:
-        v = codes.astype(np.int64) - x_zero
+    def leaky(quantized: Array) -> Array:
+        v = quantized.astype(np.int64) - x_zero
         value = np.where(v >= 0, fp.mbqm(v, m1, e1), sign * fp.mbqm(v, abs(m2), e2))
         return clamp(value + y_zero, y)
 
-    return CodeMap(leaky)
+    return QuantizedUnary(leaky)
 
 
-def absolute(node: Node) -> CodeMap:
+def absolute(node: Node) -> QuantizedUnary:
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
     m, e = fp.quantize_multiplier(float(x.scale / y.scale))
     rescale = x.scale != y.scale
 
-    def absolute_value(codes: Array) -> Array:
-        value = np.abs(codes.astype(np.int64) - x.zero_point)
+    def absolute_value(quantized: Array) -> Array:
+        value = np.abs(quantized.astype(np.int64) - x.zero_point)
         return clamp((fp.mbqm(value, m, e) if rescale else value) + y.zero_point, y)
 
-    return CodeMap(absolute_value)
+    return QuantizedUnary(absolute_value)
 
 
-def exponential(node: Node) -> CodeMap:
+def exponential(node: Node) -> QuantizedUnary:
     # In double and rounded: the reference's exp is exact to the last bit nearly everywhere.
     return table_of(lambda x: np.exp(x.astype(np.float64)).astype(np.float32), node)
 
 
-def logarithm(node: Node) -> CodeMap:
+def logarithm(node: Node) -> QuantizedUnary:
     y = node.outputs[0]
-    # log of what is not positive is the least number that the output can hold.
+    # The log of what is not positive is the least number that the output can hold.
     least = np.float32(np.iinfo(y.dtype).min - y.zero_point) * y.scale
 
     def log(x: Array) -> Array:
@@ -106,35 +106,35 @@ def logarithm(node: Node) -> CodeMap:
     return table_of(log, node)
 
 
-def square_root(node: Node) -> CodeMap:
+def square_root(node: Node) -> QuantizedUnary:
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
 
-    def root(codes: Array) -> Array:
-        real = x.scale * np.maximum(codes.astype(np.int64) - x.zero_point, 0).astype(np.float32)
-        # Cut, not rounded.
+    def root(quantized: Array) -> Array:
+        real = x.scale * np.maximum(quantized.astype(np.int64) - x.zero_point, 0).astype(np.float32)
+        # Truncated, not rounded.
         return clamp(fp.to_int32(np.sqrt(real) / y.scale).astype(np.int64) + y.zero_point, y)
 
-    return CodeMap(root, x.zero_point, "Sqrt is only defined for non-negative values")
+    return QuantizedUnary(root, x.zero_point, "Sqrt is only defined for non-negative values")
 
 
-def reciprocal_square_root(node: Node) -> CodeMap:
+def reciprocal_square_root(node: Node) -> QuantizedUnary:
     x, y = node.input(0), node.outputs[0]
     message = "Rsqrt is only defined for positive values"
     if x.type == "INT16":
         largest = np.float32(32767) * y.scale
         f = table_of(lambda r: np.where(r <= 0, largest, np.float32(1) / np.sqrt(np.where(r <= 0, largest, r))), node)
-        return CodeMap(f.function, x.zero_point, message)
+        return QuantizedUnary(f.function, x.zero_point, message)
     m, e = fp.quantize_multiplier(1.0 / float(np.sqrt(x.scale) * y.scale))
 
-    def rsqrt(codes: Array) -> Array:
-        v = codes.astype(np.int64) - x.zero_point
+    def rsqrt(quantized: Array) -> Array:
+        v = quantized.astype(np.int64) - x.zero_point
         root, shift = inv_sqrt_multiplier(np.maximum(v, 1))
         # 20 bits keep the integers large between the two.
         value = fp.mbqm(fp.mbqm(np.ones_like(v), root, shift + 20), m, e - 20)
         return np.where(v == 0, 127, clamp(value.astype(np.int64) + y.zero_point, y)).astype(y.dtype)
 
-    return CodeMap(rsqrt, x.zero_point, message)
+    return QuantizedUnary(rsqrt, x.zero_point, message)
 
 
 def _int16_multiplier(scale: float) -> tuple[int, int]:
@@ -142,7 +142,7 @@ def _int16_multiplier(scale: float) -> tuple[int, int]:
     return (32767 if m >= 2**31 - 1 - 2**15 else (m + 2**15) >> 16), e
 
 
-def hard_swish(node: Node) -> CodeMap:
+def hard_swish(node: Node) -> QuantizedUnary:
     x, y = node.input(0), node.outputs[0]
     (x_scale, x_zero), (y_scale, y_zero) = scale_and_zero_point(x), scale_and_zero_point(y)
     fine = np.float32(1 / 128) * x_scale
@@ -150,16 +150,16 @@ def hard_swish(node: Node) -> CodeMap:
     rm, re = _int16_multiplier(float(fine / (np.float32(3) / np.float32(32768))))
     require(oe <= 0, "params->output_multiplier_exponent <= 0 was not true. ")
 
-    def swish(codes: Array) -> Array:
-        h = fp.wrap((codes.astype(np.int64) - x_zero) << 7, 16)
+    def swish(quantized: Array) -> Array:
+        h = fp.wrap((quantized.astype(np.int64) - x_zero) << 7, 16)
         value = fp.srdhm(h, om, 16).astype(np.int64)
         gate = fp.sat_shl(h, re - 1, 16) if re > 0 else h
         gate = fp.srdhm(gate, rm, 16).astype(np.int64)
         gate = fp.sat_shl(gate, re if re < 0 else min(re, 1), 16).astype(np.int64)
         gate = fp.wrap((gate + 32768) >> 1, 16)
-        # Here the high half of the product is cut towards zero, unlike above.
+        # Here the high half of the product is truncated towards zero, unlike above.
         product = gate * value
         product = np.minimum(np.where(product >= 0, product >> 15, -((-product) >> 15)), 32767)
         return clamp(fp.rdbp(product, -oe).astype(np.int64) + y_zero, y)
 
-    return CodeMap(swish)
+    return QuantizedUnary(swish)

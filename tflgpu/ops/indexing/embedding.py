@@ -1,4 +1,4 @@
-"""EMBEDDING_LOOKUP, EMBEDDING_LOOKUP_SPARSE, HASHTABLE_LOOKUP, LSH_PROJECTION: found by index, key or hash."""
+"""EMBEDDING_LOOKUP, EMBEDDING_LOOKUP_SPARSE, HASHTABLE_LOOKUP, LSH_PROJECTION: rows by index, key or hash."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tflgpu.ops.registry import OpError, function, require, value
 from tflgpu.ops.shape_rules import elements
 
 _FLOATS = ("FLOAT32", "FLOAT16")
-_CODES = ("INT8", "UINT8", "INT4", "INT2")
+_QUANTIZED = ("INT8", "UINT8", "INT4", "INT2")
 _FIXED = " ".join(name for name in DTYPES if name not in ("STRING", "RESOURCE", "VARIANT"))
 
 
@@ -21,10 +21,10 @@ def _embedding_lookup_shape(node: Node) -> list[Shape]:
     require(len(table.shape) >= 2, "NumDimensions(value) >= 2 was not true.")
     q = table.quantization
     if q is not None and not q.block_size:
-        dequantized = table.type in _CODES and output.type == "FLOAT32"
+        dequantized = table.type in _QUANTIZED and output.type == "FLOAT32"
         require(not dequantized or not q.zero_point[0], "qparams->zero_point->data[0] == 0 was not true.")
         if q.per_channel:
-            require(table.type in _CODES and output.type in _FLOATS, "quantization by rows needs a float output. ")
+            require(table.type in _QUANTIZED and output.type in _FLOATS, "quantization by rows needs a float output. ")
             require(q.axis == 0 and q.scale.size == table.shape[0], "a table is quantized by its rows. ")
     return [(ids.shape[0], *table.shape[1:])]
 
@@ -37,7 +37,7 @@ def _check_indices(ids: Array, rows: int, what: str = "Embedding Lookup") -> Non
 
 @function("EMBEDDING_LOOKUP", inputs=2, version=5, types=_FIXED, typed_input=1, shape=_embedding_lookup_shape)
 def embedding_lookup(node: Node, ids: Array, table: Array) -> Array:
-    """The rows `ids` (n) of the table (rows, ...), dequantized where codes go into a float output."""
+    """The rows `ids` (n) of the table (rows, ...), dequantized where the output is float."""
     spec, output = node.input(1), node.outputs[0]
     q = spec.quantization
     blockwise = q is not None and q.block_size > 0
@@ -48,17 +48,17 @@ def embedding_lookup(node: Node, ids: Array, table: Array) -> Array:
         return _blockwise_rows(node, ids, table)
     if spec.type == output.type:
         return table[ids]
-    accepted = spec.type in _CODES and output.type in _FLOATS
+    accepted = spec.type in _QUANTIZED and output.type in _FLOATS
     require(accepted, f"EMBEDDING_LOOKUP of {spec.type} into {output.type} is not supported. ")
     scale = np.zeros(1, np.float32) if q is None else q.scale
     row_scale = (scale[ids] if scale.size > 1 else scale).reshape(-1, *[1] * (table.ndim - 1))
-    # uint8 codes are read as int8, as TensorFlow Lite reads them.
-    codes = _packed_rows(ids, table.view(np.int8), BITS.get(spec.type, 8))
-    return np.asarray(codes.astype(np.float32) * row_scale, output.dtype)
+    # uint8 is read as int8, as in TensorFlow Lite.
+    quantized = _packed_rows(ids, table.view(np.int8), BITS.get(spec.type, 8))
+    return np.asarray(quantized.astype(np.float32) * row_scale, output.dtype)
 
 
 def _packed_rows(ids: Array, table: Array, bits: int) -> Array:
-    """Rows of codes; where a row of 4- or 2-bit codes begins inside a byte, from the beginning of that byte.
+    """The rows `ids` of a quantized table. 4- and 2-bit rows that begin inside a byte are read from that byte's start.
 
     TensorFlow Lite addresses packed rows by whole bytes.
     """
@@ -110,21 +110,21 @@ def embedding_lookup_sparse(
     rows = table.reshape(len(table), size)
     out = np.zeros((buckets, size), np.float32)
     strides = np.array([elements(lead[i + 1 :]) for i in range(len(lead))], np.int64)
-    places = indices[:, :-1].astype(np.int64) @ strides if lead else np.zeros(len(ids), np.int64)
-    inside = (places >= 0) & (places < buckets)
-    # A run ends where the place changes: a place met again later is divided again, as in TensorFlow Lite.
-    starts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))
-    for start, stop in zip(starts, [*starts[1:], len(places)], strict=True):
+    bucket_of = indices[:, :-1].astype(np.int64) @ strides if lead else np.zeros(len(ids), np.int64)
+    inside = (bucket_of >= 0) & (bucket_of < buckets)
+    # A run ends where the bucket changes; a bucket that comes again later is divided again, as in TensorFlow Lite.
+    starts = np.flatnonzero(np.diff(bucket_of, prepend=bucket_of[:1] - 1))
+    for start, stop in zip(starts, [*starts[1:], len(bucket_of)], strict=True):
         if not inside[start]:
             continue
-        place, total, squares = places[start], np.float32(0), np.float32(0)
+        bucket, total, squares = bucket_of[start], np.float32(0), np.float32(0)
         for i in range(start, stop):
             total += weights[i]
             squares += weights[i] * weights[i]
-            out[place] += rows[ids[i]] * weights[i]
+            out[bucket] += rows[ids[i]] * weights[i]
         if node.options.combiner != "SUM":
             with np.errstate(all="ignore"):
-                out[place] /= total if node.options.combiner == "MEAN" else np.sqrt(squares)
+                out[bucket] /= total if node.options.combiner == "MEAN" else np.sqrt(squares)
     return out.reshape(*lead, *table.shape[1:])
 
 
@@ -157,7 +157,7 @@ def hashtable_lookup(node: Node, lookup: Array, key: Array, table: Array) -> tup
 
 
 def _binary_search(key: list[int], wanted: int) -> int | None:
-    """As the C library's bsearch walks, which tells among equal keys, and in keys that are not sorted."""
+    """As the C library's bsearch walks, which decides among equal keys and in keys that are not sorted."""
     low, high = 0, len(key)
     while low < high:
         middle = (low + high) // 2
@@ -188,12 +188,12 @@ def lsh_projection(node: Node, seeds: Array, x: Array, weights: Array | None = N
     items = [row.tobytes() for row in np.ascontiguousarray(x)]
     scale = np.ones(len(items), np.float32) if weights is None else weights
     signs = np.zeros(seeds.shape, np.int64)
-    for place, seed in np.ndenumerate(seeds.astype(np.float32)):
+    for index, seed in np.ndenumerate(seeds.astype(np.float32)):
         score = 0.0
         for item, weight in zip(items, scale, strict=True):
             signed = (fingerprint64(seed.tobytes() + item) + (1 << 63)) % (1 << 64) - (1 << 63)
             score += float(weight) * float(signed)
-        signs[place] = score > 0
+        signs[index] = score > 0
     if node.options.type == "DENSE":
         return signs.reshape(-1).astype(np.int32)
     hashes, bits = seeds.shape

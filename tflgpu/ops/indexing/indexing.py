@@ -1,4 +1,4 @@
-"""Operators that read or write at places given by an index tensor. Every index is checked before it is used."""
+"""Operators that read or write at indices given by a tensor. Every index is checked before it is used."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bounds_check(indices: Array, spec: TensorSpec, size: int, message: str) -> C
 
 @kernel("GATHER", inputs=2, version=8, types=GATHER_TYPES + " INT4", shape=_gather_shape, check=require_output_type)
 def gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """The slices of x at `positions` (input 1) along axis; the first batch_dims dimensions are walked in step."""
+    """The slices of x at `positions` (input 1) along axis; the first batch_dims dimensions are shared."""
     x, positions, y = inputs[0], inputs[1], outputs[0]
     axis, batch_dims = _dimensions_of_gather(node)
     size = x.shape[axis]
@@ -95,8 +95,8 @@ def _one_slice(x: Array, position: Array, axis: int, y: Array) -> Step:
         at = position.item()
         if not 0 <= at < size:
             raise OpError("gather index out of bounds")
-        place = (*before, at)
-        y[...] = x[place]
+        index = (*before, at)
+        y[...] = x[index]
 
     return step
 
@@ -116,7 +116,7 @@ def _gather_nd_shape(node: Node) -> list[Shape]:
 
 
 def flat_indices(indices: Array, shape: Shape, message: str) -> Array:
-    """indices (..., nd) into an array of `shape` (nd sizes) as positions in it made flat: (...). Raises OpError."""
+    """indices (..., nd) into an array of `shape` (nd sizes) as indices of its flat form: (...). Raises OpError."""
     wide = indices.astype(np.int64)
     if np.any((wide < 0) | (wide >= np.array(shape, np.int64))):
         raise OpError(message)
@@ -237,17 +237,17 @@ def _one_hot_shape(node: Node) -> list[Shape]:
     check=require_output_type,
 )
 def one_hot(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """on_value (input 2) where an index is its place along the new dimension `axis`, else off_value (input 3)."""
+    """on_value (input 2) where the index equals the position along the new dimension `axis`, else off_value."""
     y = outputs[0]
     axis = _one_hot_axis(node)
     indices = np.expand_dims(inputs[0], axis)
     on, off = inputs[2].reshape(()), inputs[3].reshape(())
-    places = np.arange(y.shape[axis], dtype=np.int32).reshape((-1,) + (1,) * (y.ndim - axis - 1))
+    positions = np.arange(y.shape[axis], dtype=np.int32).reshape((-1,) + (1,) * (y.ndim - axis - 1))
     hot = np.empty(y.shape, np.bool_)
 
     def step() -> None:
         # int64 indices wrap to int32, as in TensorFlow Lite.
-        np.equal(indices.astype(np.int32, copy=False), places, out=hot)
+        np.equal(indices.astype(np.int32, copy=False), positions, out=hot)
         np.copyto(y, off)
         np.copyto(y, on, where=hot)
 
@@ -274,14 +274,14 @@ def _dynamic_update_slice_shape(node: Node) -> list[Shape]:
     check=require_output_type,
 )
 def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """x with `update` (input 1) put over it from `start` (input 2), which is moved so that all of it lies inside."""
+    """x with `update` (input 1) written at `start` (input 2), which is clamped so that all of it lies inside."""
     x, update, start = inputs
     y = outputs[0]
     room = [d - u for d, u in zip(x.shape, update.shape, strict=True)]
     if not any(room):
         return lambda: np.copyto(y, update)
     in_place = x.ctypes.data == y.ctypes.data
-    place = [slice(u) for u in update.shape]
+    index = [slice(u) for u in update.shape]
     moving = [(axis, most, u) for axis, (most, u) in enumerate(zip(room, update.shape, strict=True)) if most]
 
     def step() -> None:
@@ -289,8 +289,8 @@ def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[
             y[...] = x
         for axis, most, size in moving:
             at = min(max(start.item(axis), 0), most)
-            place[axis] = slice(at, at + size)
-        y[tuple(place)] = update
+            index[axis] = slice(at, at + size)
+        y[tuple(index)] = update
 
     return step
 
@@ -309,9 +309,9 @@ def reverse_sequence(node: Node, x: Array, lengths: Array) -> Array:
     require(0 <= seq < x.ndim and 0 <= batch < x.ndim and seq != batch, f"REVERSE_SEQUENCE by {seq}, {batch}. ")
     require(lengths.shape == (x.shape[batch],), f"REVERSE_SEQUENCE takes {x.shape[batch]} lengths. ")
     require(not np.any(lengths > x.shape[seq]), "seq_lengths[i] <= SizeOfDimension(input, seq_dim) was not true. ")
-    places = np.arange(x.shape[seq], dtype=np.int64)
+    positions = np.arange(x.shape[seq], dtype=np.int64)
     ends = lengths.astype(np.int64)[:, None]
-    source = np.where(places < ends, ends - 1 - places, places)
+    source = np.where(positions < ends, ends - 1 - positions, positions)
     y = np.empty_like(x)
     rows = np.arange(x.shape[batch])[:, None]
     np.moveaxis(y, (batch, seq), (0, 1))[...] = np.moveaxis(x, (batch, seq), (0, 1))[rows, source]

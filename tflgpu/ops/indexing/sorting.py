@@ -35,13 +35,13 @@ ARG_TYPES = "FLOAT32 INT32 INT8 UINT8 BOOL"
 
 @kernel("ARG_MAX", inputs=2, version=3, types=ARG_TYPES, shape=_without_axis)
 def arg_max(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
-    """The position along an axis of the first greatest element."""
+    """The index along an axis of the first greatest element."""
     return _arg_extreme(node, inputs, outputs, np.argmax)
 
 
 @kernel("ARG_MIN", inputs=2, version=3, types=ARG_TYPES, shape=_without_axis)
 def arg_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
-    """The position along an axis of the first least element."""
+    """The index along an axis of the first least element."""
     return _arg_extreme(node, inputs, outputs, np.argmin)
 
 
@@ -107,7 +107,7 @@ def _by_columns(x: Array, y: Array, find: Callable[..., Any]) -> Step:
 
 
 def _prefer_numbers(x: Array, axis: int, found: Array, find: Callable[..., Any]) -> None:
-    """The search where there are NaNs: NumPy takes the first of them, TensorFlow Lite none while there is a number."""
+    """The search where there are NaNs: NumPy finds the first NaN, TensorFlow Lite a number where there is one."""
     worst = np.float32(-np.inf if find is np.argmax else np.inf)
     not_a_number = np.isnan(x)
     numbers = np.where(not_a_number, worst, x)
@@ -149,13 +149,13 @@ def topk_v2(node: Node, x: Array, k: Array) -> tuple[Array, Array]:
 
 @function("UNIQUE", inputs=1, outputs=2, types="FLOAT32 INT8 UINT8 INT16 INT32 INT64")
 def unique(node: Node, x: Array) -> tuple[Array, Array]:
-    """The distinct values of a vector in the order in which they first come, and for each element which it is."""
+    """The distinct values of a vector in order of first appearance, and the index of each element's value."""
     require(x.ndim == 1, f"{node.input(0)}: UNIQUE needs one dimension. ")
     values, first, which = np.unique(x, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    place = np.empty(len(order), node.outputs[1].dtype)
-    place[order] = np.arange(len(order))
-    return values[order], place[which.reshape(x.shape)]
+    rank = np.empty(len(order), node.outputs[1].dtype)
+    rank[order] = np.arange(len(order))
+    return values[order], rank[which.reshape(x.shape)]
 
 
 def _true_count(node: Node) -> list[Shape]:
@@ -182,7 +182,7 @@ def _bucketize_shape(node: Node) -> list[Shape]:
 
 @function("BUCKETIZE", inputs=1, types="FLOAT32 FLOAT64 INT32 INT64", shape=_bucketize_shape)
 def bucketize(node: Node, x: Array) -> Array:
-    """How many boundaries are not above each element: int32."""
+    """How many boundaries are at most each element: int32."""
     boundaries = _boundaries(node)
     # An integer is compared with a float32 as a float32.
     x = x if x.dtype == np.float64 else x.astype(np.float32)

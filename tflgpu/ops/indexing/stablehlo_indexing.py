@@ -1,4 +1,4 @@
-"""STABLEHLO_GATHER and STABLEHLO_SCATTER: windows read from or written to places given by index vectors."""
+"""STABLEHLO_GATHER and STABLEHLO_SCATTER: windows read or written at index vectors."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def gather_dimensions(node: Node) -> tuple[list[int], list[int], list[int], list
     check=require_output_type,
 )
 def stablehlo_gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """Windows of slice_sizes of x, from the index vectors in input 1, moved so that they lie inside of x."""
+    """Windows of slice_sizes of x, at the index vectors in input 1, clamped so that they lie inside of x."""
     x, y = inputs[0], outputs[0]
     sizes, kept, targets, offset_dims, _ = gather_dimensions(node)
     if not y.size:
@@ -93,8 +93,8 @@ def stablehlo_gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Arra
 
     def step() -> None:
         starts = np.clip(vectors, 0, last) @ steps
-        places = starts.reshape(starts.shape + (1,) * window.ndim) + window
-        np.take(flat, places.transpose(order), out=y, mode="clip")
+        flat_indices = starts.reshape(starts.shape + (1,) * window.ndim) + window
+        np.take(flat, flat_indices.transpose(order), out=y, mode="clip")
 
     return step
 
@@ -144,7 +144,7 @@ SCATTER_TYPES = "FLOAT32 FLOAT16 FLOAT64 INT8 UINT8 INT16 UINT16 INT32 UINT32 IN
     "STABLEHLO_SCATTER", inputs=3, types=SCATTER_TYPES, shape=_scatter_shape, stateful=True, check=require_output_type
 )
 def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Array], runtime: Runtime) -> Step:
-    """x with windows of updates (input 2) combined into it at the index vectors in input 1; what lies outside is left.
+    """x with windows of updates (input 2) combined into it at the index vectors in input 1; those outside are ignored.
 
     Combined by the graph update_computation_subgraph_index: update, add, multiply, maximum or minimum.
     """
@@ -165,7 +165,7 @@ def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
 
     def step() -> None:
         np.copyto(y, x)
-        places = np.zeros(updates.shape, np.int64)
+        flat_indices = np.zeros(updates.shape, np.int64)
         inside = np.ones(updates.shape, np.bool_)
         for dim in range(x.ndim):
             at: Array = np.zeros(batch + (1,) * len(window), np.int64)
@@ -177,20 +177,20 @@ def stablehlo_scatter(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
                 at = at + np.arange(window[kept.index(dim)], dtype=np.int64).reshape(shape)
             at = np.broadcast_to(at, (*batch, *window)).transpose(order)
             inside &= (at >= 0) & (at < x.shape[dim])
-            places += at * strides[dim]
-        _combine(name, y.reshape(-1), places[inside], updates[inside])
+            flat_indices += at * strides[dim]
+        _combine(name, y.reshape(-1), flat_indices[inside], updates[inside])
 
     return step
 
 
-def _combine(name: str, y: Array, places: Array, updates: Array) -> None:
-    """Combines updates into y at places, one after another."""
+def _combine(name: str, y: Array, flat_indices: Array, updates: Array) -> None:
+    """Combines updates into y at these indices, one after another."""
     if name == "update":
-        y[places] = updates
+        y[flat_indices] = updates
         return
     if name in ("maximum", "minimum") and updates.dtype.kind == "f":
         # std::max(old, NaN) is old.
         numbers = ~np.isnan(updates)
-        places, updates = places[numbers], updates[numbers]
+        flat_indices, updates = flat_indices[numbers], updates[numbers]
     with np.errstate(all="ignore"):
-        getattr(np, name).at(y, places, updates)
+        getattr(np, name).at(y, flat_indices, updates)

@@ -8,17 +8,17 @@ import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.matmul.hybrid import RowQuantizer, weight_scale
-from tflgpu.ops.matmul.integer_matmul import exact_depth, largest_code
+from tflgpu.ops.matmul.integer_matmul import exact_depth, largest_magnitude
 from tflgpu.ops.matmul.requantize import Requantizer, rescale
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.scratch import scratch
 from tflgpu.ops.shape_rules import broadcast, elements
 
 BLOCK = 1 << 14
-"""Elements of a quantized product that are made, and rescaled, at a time: they stay in the cache between the two."""
+"""Elements of a quantized result that GEMM and its epilogue take at a time: they stay in the cache between the two."""
 
-Finish = Callable[[Array, Array], Step]
-"""(sums, where their codes go) -> a step that puts them there."""
+Epilogue = Callable[[Array, Array], Step]
+"""f(accumulators, output) -> a step that rescales the former into the latter."""
 
 _TYPES = {
     ("FLOAT32", "FLOAT32", "FLOAT32"),
@@ -59,7 +59,7 @@ def _check(node: Node) -> None:
 
 @kernel("BATCH_MATMUL", inputs=2, version=4, types="FLOAT32 FLOAT16 INT8 INT16", shape=_shape, check=_check)
 def batch_matmul(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
-    """A step for any of the types, x (..., m, k) and y (..., k, n) given as views after adj_x and adj_y."""
+    """x (..., m, k) times y (..., k, n), both after adj_x and adj_y: (..., m, n)."""
     x, y = inputs
     assert x is not None and y is not None
     types = (node.input(0).type, node.input(1).type, node.outputs[0].type)
@@ -71,7 +71,7 @@ def batch_matmul(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Ar
     if types[0] == "FLOAT32":
         return _hybrid(node, x, y, out) if types[1] == "INT8" else lambda: _multiply(x, y, out)
     if types[0] == "FLOAT16":
-        # Only XNNPACK has it: products in float32, rounded at the end.
+        # Only XNNPACK has it: in float32, rounded at the end.
         return lambda: np.copyto(out, np.matmul(x.astype(np.float32), y.astype(np.float32)), casting="same_kind")
     return _quantized(node, x, y, out)
 
@@ -81,52 +81,52 @@ def _multiply(x: Array, y: Array, out: Array) -> None:
 
 
 def _blocks(x: Array, y: Array, out: Array) -> Iterator[tuple[Array, Array, Array]]:
-    """The product cut along its leading dimensions, or its rows, into products of about BLOCK elements: x, y, out."""
+    """The batched GEMM cut along its leading dimensions, or its rows, into ones of about BLOCK elements: x, y, out."""
     batches = out.shape[:-2]
     x, y = (np.broadcast_to(a, (*batches, *a.shape[-2:])) for a in (x, y))
-    # The first dimension in which a part, all later ones whole, is small enough; the columns stay whole.
+    # The first dimension in which one index, with all later dimensions whole, is small enough; columns stay whole.
     axis = next((d for d in range(out.ndim - 1) if elements(out.shape[d + 1 :]) <= BLOCK), out.ndim - 2)
     step = max(1, BLOCK // max(1, elements(out.shape[axis + 1 :])))
     for lead in np.ndindex(*out.shape[:axis]):
         for start in range(0, out.shape[axis], step):
-            part = slice(start, start + step)
-            yield x[lead][part], y[lead] if axis == len(batches) else y[lead][part], out[lead][part]
+            rows = slice(start, start + step)
+            yield x[lead][rows], y[lead] if axis == len(batches) else y[lead][rows], out[lead][rows]
 
 
-def _exact_products(x: Array, y: Array, out: Array, zeros: tuple[int, int], finish: Finish) -> Step:
-    """A step that makes sums (x - zero)(y - zero) over k, exactly, in float, and hands them block by block to `finish`.
+def _exact_gemm(x: Array, y: Array, out: Array, zeros: tuple[int, int], epilogue: Epilogue) -> Step:
+    """A step that computes (x - zero)(y - zero) over k, exactly, in float, and runs the epilogue block by block.
 
-    8-bit codes are multiplied in float32, in pieces of k that stay exact, and the pieces added in float64.
+    8-bit values are multiplied in float32, over slices of k that stay exact, and the slices added in float64.
     """
     k = x.shape[-1]
     wide = x.dtype.itemsize > 1
     dtype = np.dtype(np.float64 if wide else np.float32)
-    piece = k if wide else exact_depth(largest_code(x.dtype, zeros[0]), largest_code(y.dtype, zeros[1]))
+    k_slice = k if wide else exact_depth(largest_magnitude(x.dtype, zeros[0]), largest_magnitude(y.dtype, zeros[1]))
     blocks = list(_blocks(x, y, out))
     sizes = [max((b[i].size for b in blocks), default=0) for i in range(3)]
-    total = np.empty(sizes[2], dtype if piece >= k else np.float64)
-    part = np.empty(sizes[2] if piece < k else 0, dtype)
+    total = np.empty(sizes[2], dtype if k_slice >= k else np.float64)
+    addend = np.empty(sizes[2] if k_slice < k else 0, dtype)
     lefts, rights = scratch("lefts", sizes[0], dtype), scratch("rights", sizes[1], dtype)
     zero_x, zero_y = (dtype.type(zero) for zero in zeros)
     bound = []
     for left, right, target in blocks:
-        product = total[: target.size].reshape(target.shape)
-        partial = part[: target.size].reshape(target.shape) if part.size else None
-        bound.append((left, right, product, partial, finish(product, target)))
+        tile = total[: target.size].reshape(target.shape)
+        partial = addend[: target.size].reshape(target.shape) if addend.size else None
+        bound.append((left, right, tile, partial, epilogue(tile, target)))
 
     def step() -> None:
-        for left, right, product, partial, done in bound:
+        for left, right, tile, partial, store in bound:
             a, b = lefts[: left.size].reshape(left.shape), rights[: right.size].reshape(right.shape)
             np.subtract(left, zero_x, out=a, dtype=dtype)
             np.subtract(right, zero_y, out=b, dtype=dtype)
             if partial is None:
-                np.matmul(a, b, out=product)
+                np.matmul(a, b, out=tile)
             else:
-                product.fill(0)
-                for start in range(0, k, piece):
-                    np.matmul(a[..., start : start + piece], b[..., start : start + piece, :], out=partial)
-                    np.add(product, partial, out=product)
-            done()
+                tile.fill(0)
+                for start in range(0, k, k_slice):
+                    np.matmul(a[..., start : start + k_slice], b[..., start : start + k_slice, :], out=partial)
+                    np.add(tile, partial, out=tile)
+            store()
 
     return step
 
@@ -135,34 +135,34 @@ def _quantized(node: Node, x: Array, y: Array, out: Array) -> Step:
     left, right, output = node.input(0), node.input(1), node.outputs[0]
     k, n = y.shape[-2:]
     if output.type == "INT32":
-        # The raw codes, whatever their zero points.
-        return _exact_products(x, y, out, (0, 0), lambda acc, to: lambda: np.copyto(to, acc, casting="unsafe"))
+        # The values as they are, whatever their zero points.
+        return _exact_gemm(x, y, out, (0, 0), lambda acc, to: lambda: np.copyto(to, acc, casting="unsafe"))
     zeros = (left.zero_point, right.zero_point)
     wide = left.type == "INT16"
     factor = float(left.scale * right.scale) / float(output.scale)
     scaling = rescale(np.array([factor]), n, output, "NONE", wide=wide)
-    largest = k * largest_code(x.dtype, zeros[0]) * largest_code(y.dtype, zeros[1])
+    largest = k * largest_magnitude(x.dtype, zeros[0]) * largest_magnitude(y.dtype, zeros[1])
     rows = max((target.size // n for _, _, target in _blocks(x, y, out)), default=0) if n else 0
     requantizer = Requantizer(scaling, rows, np.zeros(n, np.int64), largest)
-    return _exact_products(x, y, out, zeros, lambda acc, to: requantizer.bind(acc.reshape(-1, n), to.reshape(-1, n)))
+    return _exact_gemm(x, y, out, zeros, lambda acc, to: requantizer.bind(acc.reshape(-1, n), to.reshape(-1, n)))
 
 
 def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
-    """x is quantized row by row at run time. y: int8 codes, quantized as a whole or by its n columns."""
+    """x is quantized row by row at run time. y: int8, quantized as a whole or by its n columns."""
     k, n = y.shape[-2:]
     batches, scale_of, weight_of = groups_of(node, x.shape, y.shape)
     quantize = RowQuantizer(elements(x.shape[:-1]), k, node.options.asymmetric_quantize_inputs)
     scale = weight_scale(node.input(1))
     scale = scale[:n]
-    left = quantize.codes.reshape(x.shape)
+    left = quantize.values.reshape(x.shape)
     right = np.empty(y.shape, np.float32)
-    piece = exact_depth(128, 128)
+    k_slice = exact_depth(128, 128)
     grouped = (*batches, -1, n)
 
     def step() -> None:
         quantize(np.ascontiguousarray(x).reshape(-1, k))
         np.copyto(right, y)
-        if k <= piece:
+        if k <= k_slice:
             np.matmul(left, right, out=out)
             total = out
         else:
@@ -181,10 +181,10 @@ def _hybrid(node: Node, x: Array, y: Array, out: Array) -> Step:
 
 
 def groups_of(node: Node, x: Shape, y: Shape) -> tuple[Shape, Array, Array]:
-    """How TensorFlow Lite walks the batches: their shape (3 dimensions), which scales and which sums each uses.
+    """The batches as TensorFlow Lite walks them: their shape (3 dimensions), which scales and which sums each uses.
 
-    A quirk: it moves on by one group a step in any of the dimensions, so that with two of them the scales and row sums
-    of other batches are taken. Before that, matrices that share one right side are made into one of more rows.
+    A quirk: it advances by one group for each step in any of the dimensions, so that with two of them it uses the
+    scales and row sums of other batches. Before that, matrices with one right side in common are merged into one.
     """
     if not node.options.adj_x and len(x) > 2 and len(y) > 2 and y[-3] == 1:
         x, y = (*x[:-3], x[-3] * x[-2], x[-1]), (*y[:-3], *y[-2:])

@@ -11,7 +11,7 @@ from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops import fused_activation
 from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.matmul.fully_connected_integer import check_shuffled, fixed_point, quantized, shuffled
-from tflgpu.ops.matmul.gemv import hybrid_product
+from tflgpu.ops.matmul.gemv import hybrid_gemm
 from tflgpu.ops.matmul.hybrid import RowQuantizer, weight_scale
 from tflgpu.ops.movement.sparse import dense_values
 from tflgpu.ops.registry import Step, kernel, require
@@ -111,7 +111,7 @@ def _check_integer(node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorS
     check=_check,
 )
 def fully_connected(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Array, ...]) -> Step:
-    """A step for any of the types: x (rows, depth), weights (units, depth), bias (units) or none -> (rows, units)."""
+    """x (rows, depth) times weights (units, depth) transposed, plus bias (units) or none: (rows, units)."""
     x, y = inputs[0], outputs[0]
     assert x is not None
     spec, weights = node.input(0), node.input(1)
@@ -119,7 +119,7 @@ def fully_connected(node: Node, inputs: tuple[Array | None, ...], outputs: tuple
     if not y.size or not depth:
         return lambda: y.fill(0)
     rows = y.size // units
-    # An input that is no whole number of rows is accepted; its tail is not read.
+    # An input that is not a whole number of rows is accepted; its tail is not read.
     x = x.reshape(-1)[: rows * depth].reshape(rows, depth)
     y = y.reshape(rows, units)
     given_bias = inputs[2] if len(inputs) > 2 else None
@@ -133,7 +133,7 @@ def fully_connected(node: Node, inputs: tuple[Array | None, ...], outputs: tuple
     assert given is not None
     if make is _float32:
         return make(node, x, given, bias_values, y)
-    # Integer weights that are computed: everything that follows from them is made anew each time.
+    # Integer weights that are not constant: everything derived from them is computed anew at each invoke.
     return lambda: make(node, x, given, bias_values, y)()
 
 
@@ -152,12 +152,12 @@ def _factory(x: TensorSpec, weights: TensorSpec) -> Factory:
 def _float32(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
     lo, hi = (np.array(bound) for bound in fused_activation.float_range(node.options.fused_activation_function))
     if len(x) == 1:
-        # One row is multiplied in half the time as a vector, and added to in a third.
+        # As a vector, one row is multiplied in half the time, and added to in a third.
         x, y = x[0], y[0]
-    product = partial(np.dot, weights, x, y) if x.ndim == 1 else partial(np.matmul, x, weights.T, out=y)
+    multiply = partial(np.dot, weights, x, y) if x.ndim == 1 else partial(np.matmul, x, weights.T, out=y)
 
     def step() -> None:
-        product()
+        multiply()
         if bias is not None:
             np.add(y, bias, y)
         clamp(y, lo, hi, y)
@@ -172,11 +172,11 @@ def _float16(node: Node, x: Array, weights: Array, bias: Array | None, y: Array)
     activate = _ACTIVATIONS[node.options.fused_activation_function]
 
     def step() -> None:
-        product = np.matmul(x.astype(np.float32), weights.astype(np.float32).T) * scale
+        result = np.matmul(x.astype(np.float32), weights.astype(np.float32).T) * scale
         if bias is not None:
-            product += bias.astype(np.float32)
-        activate(product)
-        y[...] = product
+            result += bias.astype(np.float32)
+        activate(result)
+        y[...] = result
 
     return step
 
@@ -198,7 +198,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], object]] = {
 
 def _hybrid(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
     asymmetric = node.options.asymmetric_quantize_inputs
-    accumulate = hybrid_product(weights, weight_scale(node.input(1)), len(x), asymmetric)
+    accumulate = hybrid_gemm(weights, weight_scale(node.input(1)), len(x), asymmetric)
     activate = _ACTIVATIONS[node.options.fused_activation_function]
     start = np.zeros(1, np.float32) if bias is None else bias
 
@@ -222,15 +222,15 @@ def _blockwise(node: Node, x: Array, weights: Array, bias: Array | None, y: Arra
     weight_sum = np.zeros(units, np.float32)
     for block, s in zip(blocks, scale, strict=True):
         weight_sum += s * weights[:, block].sum(axis=1, dtype=np.int32).astype(np.float32)
-    part = np.empty((size, units), np.float32)
+    block_weights = np.empty((size, units), np.float32)
     partial = np.empty_like(y)
 
     def step() -> None:
         quantize(x)
         y.fill(0)
         for block, s in zip(blocks, scale, strict=True):
-            np.copyto(part, weights[:, block].T)
-            np.matmul(quantize.codes[:, block], part, out=partial)
+            np.copyto(block_weights, weights[:, block].T)
+            np.matmul(quantize.values[:, block], block_weights, out=partial)
             np.multiply(partial, s, out=partial)
             np.add(y, partial, out=y)
         np.multiply(quantize.zero_points, weight_sum, out=partial)

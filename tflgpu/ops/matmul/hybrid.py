@@ -1,4 +1,4 @@
-"""Float activations on 8-bit weights: activations are quantized at run time, row by row, and multiplied as integers.
+"""Float activations times 8-bit weights: activations are quantized at run time, row by row, and multiplied as integers.
 
 The arithmetic is that of TensorFlow Lite's x86 build, whose tensor_utils run their NEON code through a translation to
 SSE whatever the resolver (kernels/internal/optimized/neon_tensor_utils.cc and sse_tensor_utils.cc).
@@ -20,30 +20,30 @@ _BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
 _CHUNK = 1 << 14
-"""Elements that go through all the passes of quantization together, while they are in the cache."""
+"""Elements that all the passes of quantization take together, while they are in the cache."""
 
 
 class RowQuantizer:
-    """Quantizes rows of float32 to 8-bit codes, each row with its own scale: real = scale * (code - zero_point).
+    """Quantizes rows of float32 to 8 bits, each row with its own scale: real = scale * (value - zero_point).
 
-    codes (rows, depth) float32, of integer value; scales (rows, 1) float32; zero_points (rows, 1) float32, of integer
+    values (rows, depth) float32, of integer value; scales (rows, 1) float32; zero_points (rows, 1) float32, of integer
     value, all 0 where symmetric. They are overwritten by each call.
-    shared: codes is an array that other steps use too: it is to be read after each call, and before the step ends.
-    centred: codes are given less their zero points.
+    shared: `values` is scratch that other steps use too, so that it must be read before the step ends.
+    centred: `values` are less their zero points.
     """
 
     def __init__(self, rows: int, depth: int, asymmetric: bool, shared: bool = False, centred: bool = False):
         self._centred = centred
         self.rows, self.depth, self.asymmetric = rows, depth, asymmetric
         shape = (rows, depth)
-        self.codes = scratch("codes", shape, np.float32) if shared else np.zeros(shape, np.float32)
+        self.values = scratch("codes", shape, np.float32) if shared else np.zeros(shape, np.float32)
         self.scales = np.ones((rows, 1), np.float32)
         self.zero_points = np.zeros((rows, 1), np.float32)
         self._half = np.full(depth, 0.5, np.float32)
         self._half[depth - depth % _VECTOR :] = _BELOW_HALF
         width = min(max(depth, 1), _CHUNK)
         height = max(1, min(rows, _CHUNK // width))
-        self._pieces = [
+        self._blocks = [
             (slice(i, i + height), slice(j, j + width)) for i in range(0, rows, height) for j in range(0, depth, width)
         ]
         self._signed_half = np.empty((height, width), np.float32)
@@ -55,7 +55,7 @@ class RowQuantizer:
         return self
 
     def _quantize_symmetric(self, x: Array) -> None:
-        largest = np.maximum.reduce(np.abs(x, out=self.codes), axis=1, keepdims=True)
+        largest = np.maximum.reduce(np.abs(x, out=self.values), axis=1, keepdims=True)
         np.divide(largest, np.float32(127), out=self.scales)
         if not largest.all():
             self.scales[largest == 0] = 1
@@ -79,36 +79,36 @@ class RowQuantizer:
         self._encode(x, np.float32(1) / self.scales)
 
     def _encode(self, x: Array, inverse: Array) -> None:
-        for piece in self._pieces:
-            codes = self.codes[piece]
-            np.multiply(x[piece], inverse[piece[0]], out=codes)
-            signed_half = self._signed_half[: codes.shape[0], : codes.shape[1]]
-            np.copysign(self._half[piece[1]], codes, out=signed_half)
-            np.add(codes, signed_half, out=codes)
-            np.trunc(codes, out=codes)
+        for block in self._blocks:
+            values = self.values[block]
+            np.multiply(x[block], inverse[block[0]], out=values)
+            signed_half = self._signed_half[: values.shape[0], : values.shape[1]]
+            np.copysign(self._half[block[1]], values, out=signed_half)
+            np.add(values, signed_half, out=values)
+            np.trunc(values, out=values)
             if self._centred:
-                zero_points = self.zero_points[piece[0]]
-                np.maximum(codes, np.float32(-128) - zero_points, out=codes)
-                np.minimum(codes, np.float32(127) - zero_points, out=codes)
+                zero_points = self.zero_points[block[0]]
+                np.maximum(values, np.float32(-128) - zero_points, out=values)
+                np.minimum(values, np.float32(127) - zero_points, out=values)
                 continue
             if self.asymmetric:
-                # Rounded first, moved after: the portable code does it the other way round.
-                np.add(codes, self.zero_points[piece[0]], out=codes)
-                np.maximum(codes, np.float32(-128), out=codes)
+                # Rounded first, then moved: the portable kernel does it the other way round.
+                np.add(values, self.zero_points[block[0]], out=values)
+                np.maximum(values, np.float32(-128), out=values)
             else:
-                np.maximum(codes, np.float32(-127), out=codes)
-            np.minimum(codes, np.float32(127), out=codes)
+                np.maximum(values, np.float32(-127), out=values)
+            np.minimum(values, np.float32(127), out=values)
 
 
 class HybridMatrix:
-    """Weights (n, k) of 8-bit codes, onto which quantized rows are accumulated: MatrixBatchVectorMultiplyAccumulate.
+    """8-bit weights (n, k) that multiply quantized rows and add up: MatrixBatchVectorMultiplyAccumulate.
 
-    weights: int8, or uint8 whose bits are read as int8, as TensorFlow Lite does. scale: float32 (1,) or (n,).
+    weights: int8, or uint8 whose bits are read as int8, as in TensorFlow Lite. scale: float32 (1,) or (n,).
     keep: as IntegerMatrix's.
     centre: whether quantized rows may come less their zero points; `centred` says whether they must, which is where
-    their products stay exact in float32.
+    the GEMM stays exact in float32.
     exact: False follows the x86 dot product, which takes a weight of -128 in the columns below depth rounded down to 16
-    as +128 against a negative code; True does not (kernels that go through another multiplication).
+    as +128 against a negative value; True does not (kernels that use another GEMM).
     """
 
     def __init__(
@@ -129,31 +129,31 @@ class HybridMatrix:
         self._scale = np.asarray(scale, np.float32).reshape(1, -1)
         self._weight_sums = weights.sum(axis=1, dtype=np.int64).astype(np.float64) if asymmetric else None
         size = self._matrix.tile_size
-        self._in_place = not asymmetric and self._matrix.product_dtype == np.float32
+        self._in_place = not asymmetric and self._matrix.accumulator == np.float32
         self._scaled = scratch("scaled", 0 if self._in_place else size, np.float32)
         self._moved = scratch("moved", size if asymmetric else 0, np.float64)
 
     def accumulate(self, quantized: RowQuantizer, out: Array) -> None:
-        """out (rows, n) float32 += scales of rows and weights * (codes - zero points) times weights transposed."""
-        for rows, columns, product in self._matrix.tiles(quantized.codes):
+        """out (rows, n) float32 += scales of rows and weights * (values - zero points) times weights transposed."""
+        for rows, columns, tile in self._matrix.tiles(quantized.values):
             if self._flipped:
-                self._flipped.apply(quantized.codes[rows], columns, product)
-            part = product if self._in_place else self._scaled[: product.size].reshape(product.shape)
+                self._flipped.apply(quantized.values[rows], columns, tile)
+            scaled = tile if self._in_place else self._scaled[: tile.size].reshape(tile.shape)
             if self._weight_sums is not None:
-                offset = self._moved[: product.size].reshape(product.shape)
+                offset = self._moved[: tile.size].reshape(tile.shape)
                 np.multiply(quantized.zero_points[rows], self._weight_sums[columns], out=offset)
                 # An exact integer, rounded to float32 once.
-                np.subtract(product, offset, out=part, dtype=np.float64, casting="same_kind")
+                np.subtract(tile, offset, out=scaled, dtype=np.float64, casting="same_kind")
             elif not self._in_place:
-                np.copyto(part, product, casting="same_kind")
+                np.copyto(scaled, tile, casting="same_kind")
             scale = self._scale if self._scale.size == 1 else self._scale[:, columns]
-            np.multiply(part, quantized.scales[rows] * scale, out=part)
+            np.multiply(scaled, quantized.scales[rows] * scale, out=scaled)
             target = out[rows, columns]
-            np.add(target, part, out=target)
+            np.add(target, scaled, out=target)
 
 
 class _FlippedWeights:
-    """Where the x86 dot product meets weights of -128, which it takes as +128 against a negative code."""
+    """Where the x86 dot product meets weights of -128, which it takes as +128 against a negative value."""
 
     def __init__(self, weights: Array):
         body = weights[:, : weights.shape[1] // 16 * 16]
@@ -164,16 +164,16 @@ class _FlippedWeights:
     def __len__(self) -> int:
         return len(self._columns)
 
-    def apply(self, codes: Array, columns: slice, product: Array) -> None:
-        """Corrects the product (rows, n of `columns`) of codes (rows, k) in place; it stays exact."""
+    def apply(self, values: Array, columns: slice, tile: Array) -> None:
+        """Corrects the tile (rows, n of `columns`) made of values (rows, k) in place; it stays exact."""
         start, stop = np.searchsorted(self._rows, (columns.start, columns.stop))
         if start == stop:
             return
         end = self._first[stop] if stop < len(self._first) else len(self)
         first = self._first[start]
-        negative = np.minimum(codes[:, self._columns[first:end]], np.float32(0))
+        negative = np.minimum(values[:, self._columns[first:end]], np.float32(0))
         sums = np.add.reduceat(negative, self._first[start:stop] - first, axis=1, dtype=np.float64)
-        product[:, self._rows[start:stop] - columns.start] += 256 * sums
+        tile[:, self._rows[start:stop] - columns.start] += 256 * sums
 
 
 def weight_scale(weights: TensorSpec) -> Array:
@@ -182,7 +182,7 @@ def weight_scale(weights: TensorSpec) -> Array:
 
 
 def channel_scale(weights: TensorSpec, channels: int) -> Array:
-    """The same of a filter of so many output channels. Raises OpError unless there is one scale, or one a channel."""
+    """`weight_scale` of a filter. Raises OpError unless there is one scale, or one for each output channel."""
     scale = weight_scale(weights)
     require(scale.size in (1, channels), f"affine_quantization->scale->size {scale.size} is neither 1 nor {channels}. ")
     return scale

@@ -1,8 +1,8 @@
-"""Accumulators to codes: the rescaling at the end of integer convolutions and matrix products.
+"""Requantization: from accumulators to quantized values, at the end of integer convolutions and GEMM.
 
-`codes` is the plain meaning. `Requantizer` gives the same integers from float accumulators that BLAS left, in seven
-passes over float64 scratch: a product of an accumulator and a multiplier has few enough bits to be exact there wherever
-the result is not clamped anyway.
+`requantized` is the plain meaning. `Requantizer` computes the same integers from the float accumulators of BLAS, in
+seven passes over float64 scratch: accumulator times multiplier has few enough bits to be exact there wherever the
+result is not clamped anyway.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tflgpu.ops.scratch import scratch
 
 @dataclass(frozen=True, eq=False)
 class Rescale:
-    """code = clamp(accumulator * multiplier * 2^(exponent - 31) + zero_point, lo, hi).
+    """value = clamp(accumulator * multiplier * 2^(exponent - 31) + zero_point, lo, hi).
 
     multiplier, exponent: (n,), one for each channel. wide: by mbqm64, from 64-bit accumulators; else by mbqm, from
     32-bit ones, which wrap.
@@ -49,8 +49,8 @@ def rescale(factors: Array, channels: int, output: TensorSpec, activation: str, 
     )
 
 
-def codes(accumulators: Array, scaling: Rescale) -> Array:
-    """accumulators (..., n), integers of any width: their codes."""
+def requantized(accumulators: Array, scaling: Rescale) -> Array:
+    """The quantized values of accumulators (..., n), integers of any width."""
     acc = np.asarray(accumulators).astype(np.int64)
     if scaling.wide:
         scaled = mbqm64(acc, scaling.multiplier, scaling.exponent)
@@ -61,10 +61,10 @@ def codes(accumulators: Array, scaling: Rescale) -> Array:
 
 
 def exact_in_float64(scaling: Rescale, largest: int) -> bool:
-    """Whether sums of magnitude up to `largest` get the same codes in float64.
+    """Whether accumulators of magnitude up to `largest` become the same values in float64.
 
     What is not clamped is below 2^bits and a multiple of 2^(exponent - 31) (2^(exponent - 15) if wide): where these are
-    at most 53 bits apart, all is exact. Of channels with smaller factors it is tried out. And nothing may wrap.
+    at most 53 bits apart, all is exact. Channels with smaller factors are tried at every threshold. Nothing may wrap.
     """
     bits = 8 * scaling.dtype.itemsize
     exponents = scaling.exponent.astype(np.int64)
@@ -76,15 +76,15 @@ def exact_in_float64(scaling: Rescale, largest: int) -> bool:
     doubtful = np.flatnonzero(bits + 31 - exponents > 53)
     if doubtful.size and (bits > 8 or int(exponents.min()) < -21):
         return False
-    parts = np.split(doubtful, range(64, doubtful.size, 64)) if doubtful.size else []
-    return all(_same_at_thresholds(_of_channels(scaling, part), largest) for part in parts)
+    groups = np.split(doubtful, range(64, doubtful.size, 64)) if doubtful.size else []
+    return all(_same_at_thresholds(_of_channels(scaling, group), largest) for group in groups)
 
 
 def separable(scaling: Rescale, largest: int) -> bool:
-    """Whether sums and their bias may be scaled apart and added then: both products are exact in float64.
+    """Whether accumulators and bias may be scaled apart and then added: both products are exact in float64.
 
-    A sum without its bias is at most twice `largest`, and a multiplier below 2^31; in units of 2^(exponent - 31), which
-    all terms are multiples of, what the output's zero point adds is below 2^52, and what is above 2^53 is clamped.
+    An accumulator without its bias is at most twice `largest`, a multiplier below 2^31. In units of 2^(exponent - 31),
+    of which all terms are multiples, the output's zero point is below 2^52, and what is above 2^53 is clamped.
     """
     narrow = scaling.dtype.itemsize == 1 and not scaling.wide
     return narrow and 2 * largest < 1 << 22 and int(scaling.exponent.min(initial=0)) >= -11
@@ -95,24 +95,24 @@ def _of_channels(scaling: Rescale, channels: Array) -> Rescale:
 
 
 def _same_at_thresholds(scaling: Rescale, largest: int) -> bool:
-    """Whether float64 and integers change from each 8-bit code to the next at the same sum.
+    """Whether float64 and integers change from each 8-bit value to the next at the same accumulator.
 
-    Both rise with the sum, so that they are the same everywhere if they are on both sides of every threshold.
+    Both are monotonic, so that they are the same everywhere if they are on both sides of every threshold.
     """
-    code = np.arange(scaling.lo - scaling.zero_point, scaling.hi - scaling.zero_point + 1, dtype=np.int64)[:, None]
+    value = np.arange(scaling.lo - scaling.zero_point, scaling.hi - scaling.zero_point + 1, dtype=np.int64)[:, None]
     right = np.maximum(-scaling.exponent.astype(np.int64), 0)
-    # The least outcome of the first rounding that the second rounds to `code`, then the least sum with that outcome.
-    first = (code << right) - ((1 << right) >> 1) + ((code <= 0) & (right > 0))
+    # The least result of the first rounding that the second rounds to `value`, then the least accumulator with it.
+    first = (value << right) - ((1 << right) >> 1) + ((value <= 0) & (right > 0))
     least = -(-(2 * first - 1) * (1 << 30) // np.maximum(scaling.multiplier.astype(np.int64), 1))
-    ends = np.array([[-largest], [0], [largest]]) + np.zeros_like(least[:1])
-    sums = np.clip(np.concatenate((least - 1, least, ends)), -largest, largest)
+    extremes = np.array([[-largest], [0], [largest]]) + np.zeros_like(least[:1])
+    sums = np.clip(np.concatenate((least - 1, least, extremes)), -largest, largest)
     out = np.empty(sums.shape, scaling.dtype)
     Requantizer(scaling, len(sums), np.zeros(sums.shape[1]), largest, exact=True).bind(sums.astype(np.float64), out)()
-    return bool((out == codes(sums, scaling)).all())
+    return bool((out == requantized(sums, scaling)).all())
 
 
 def fold(rows: int, n: int) -> int:
-    """How many rows of n are taken together, so that what is one a channel is not read in pieces too short for SIMD."""
+    """How many rows of n are merged into one, so that per-channel arrays are long enough for SIMD."""
     together = 1
     for factor in (2, 2, 2, 2, 2, 2, 2, 3, 5, 7):
         if n * together >= 512:
@@ -123,7 +123,7 @@ def fold(rows: int, n: int) -> int:
 
 
 class Requantizer:
-    """Float accumulators (rows, n) plus a bias to codes (rows, n), at most `rows` at a time.
+    """From float accumulators (rows, n) plus a bias to quantized values (rows, n), at most `rows` at a time.
 
     bias: (n,) integers. largest: a bound on the magnitude of accumulator plus bias. exact: whether to go through
     float64, if that is known already.
@@ -140,8 +140,8 @@ class Requantizer:
             return
         size = rows * self._n
         signed = scaling.dtype.kind == "i"
-        self._code = scratch("codes", size, f"u{scaling.dtype.itemsize}")
-        # Codes are made non-negative, so that cutting towards zero is rounding down.
+        self._value = scratch("codes", size, f"u{scaling.dtype.itemsize}")
+        # Values are made non-negative, so that truncation is rounding down.
         self._offset = (1 << (8 * scaling.dtype.itemsize - 1)) if signed else 0
         self._positive = scaling.lo >= scaling.zero_point
         self._shift = float(scaling.zero_point + self._offset) + 0.5
@@ -158,7 +158,7 @@ class Requantizer:
             tiled[...] = self._start(together, scale, half_step)
 
     def _constants(self, together: int) -> tuple[Array, ...]:
-        """What sums start from, scale and half of the first rounding's step for each channel, `together` times."""
+        """The addend, the scale and half of the first rounding's step for each channel, `together` times."""
         if together not in self._tiled:
             s = self._scaling
             m, e = s.multiplier.astype(np.int64), s.exponent.astype(np.int64)
@@ -168,31 +168,33 @@ class Requantizer:
             else:
                 scale = np.ldexp(m.astype(np.float64), e - 31)
                 half_step = np.where(e < 0, np.ldexp(0.5, e), 0.0)
-            # As rows: to a single row of sums NumPy adds a row in a third of the time that a vector takes.
+            # As rows: to a single row NumPy adds a row in a third of the time that a vector takes.
             scale, half_step = np.tile(scale, (1, together)), np.tile(half_step, (1, together))
             self._tiled[together] = (self._start(together, scale, half_step), scale, half_step)
         return self._tiled[together]
 
     def _start(self, together: int, scale: Array, half_step: Array) -> Array:
-        """The bias; where it may be scaled by itself, that, with what is added afterwards otherwise."""
+        """The bias; scaled, with all that is added after it, where it may be scaled apart."""
         bias = np.tile(self._bias.astype(np.float64), (1, together))
         if not self._separable:
             return bias
-        # Where the sign decides, half of the shift comes with the sign's part.
+        # Where the sign decides, half of the shift is added with the sign's.
         return bias * scale + (self._shift / 2 if self._needs_sign() else self._shift + half_step)
 
     def bind(self, accumulators: Array, out: Array) -> Step:
-        """A step that turns what is then in accumulators (rows, n), both C-contiguous, into codes in out (rows, n)."""
+        """A step from the present accumulators (rows, n) to quantized values in out (rows, n), both C-contiguous."""
         if not self._exact:
-            return lambda: np.copyto(out, codes(np.rint(accumulators).astype(np.int64) + self._bias, self._scaling))
+            return lambda: np.copyto(
+                out, requantized(np.rint(accumulators).astype(np.int64) + self._bias, self._scaling)
+            )
         together = fold(len(out), self._n)
         bias, scale, half_step = self._constants(together)
         shape = (len(out) // together, together * self._n)
         acc = accumulators.reshape(shape)
-        x, code = self._x[: out.size].reshape(shape), self._code[: out.size].reshape(shape)
-        bits = out.view(code.dtype).reshape(shape)
+        x, value = self._x[: out.size].reshape(shape), self._value[: out.size].reshape(shape)
+        bits = out.view(value.dtype).reshape(shape)
         lo, hi = np.float64(self._scaling.lo + self._offset), np.float64(self._scaling.hi + self._offset)
-        sign = code.dtype.type(self._offset)
+        sign = value.dtype.type(self._offset)
         already = self._shift / 2 if self._separable else 0.0
         round_to_sign = self._signed_rounding(x, shape, half_step, already) if self._needs_sign() else None
         up = self._shift + half_step if self._positive else np.float64(self._shift)
@@ -204,8 +206,8 @@ class Requantizer:
             if round_to_sign is not None:
                 round_to_sign()
             clamp(x, lo, hi, x)
-            code[...] = x
-            np.bitwise_xor(code, sign, bits)
+            value[...] = x
+            np.bitwise_xor(value, sign, bits)
 
         if self._separable:
             return separate
@@ -217,19 +219,19 @@ class Requantizer:
                 round_to_sign()
             np.add(x, up, x)
             clamp(x, lo, hi, x)
-            code[...] = x
-            np.bitwise_xor(code, sign, bits)
+            value[...] = x
+            np.bitwise_xor(value, sign, bits)
 
         return step
 
     def _signed_rounding(self, x: Array, shape: tuple[int, int], half_step: Array, already: float) -> Step:
         """A step that moves x away from zero by half of the first rounding's step.
 
-        mbqm rounds x * 2^-e to an integer and that times 2^e again, halves of the second away from zero. Both are one
+        mbqm rounds x * 2^-e to an integer and that times 2^e again, ties of the second away from zero. Both are one
         rounding down of x + 1/2, moved by half a step up where x >= 0 and down where x < 0. Nearer to zero than that
         half step everything is rounded to 0, so that a clamp can stand for the sign.
 
-        already: what x has been moved by before. It is moved by as much once more.
+        already: by how much x has been moved before; it is moved by as much once more.
         """
         t = self._t[: x.size].reshape(shape)
         minus, half_step = already - half_step, already + half_step

@@ -8,7 +8,7 @@ import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.movement.padding import Placement, placed
-from tflgpu.ops.movement.shape import FIXED_SIZE, part, require_output_type
+from tflgpu.ops.movement.shape import FIXED_SIZE, require_output_type, sliced
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.shape_rules import sized
 from tflgpu.ops.tensor_quantization import require_same_quantization, scale_and_zero_point
@@ -51,29 +51,29 @@ def _split(x: Array, block: Sequence[int]) -> Array:
     "SPACE_TO_BATCH_ND", inputs=3, version=4, types=FIXED_SIZE, shape=_space_to_batch_shape, check=require_output_type
 )
 def space_to_batch_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """x (n, h, w, c), padded by the zero point, to (bh bw n, h/bh, w/bw, c): every block's pixels in batches apart."""
+    """x (n, h, w, c), padded by the zero point, to (bh bw n, h/bh, w/bw, c): a block's pixels in batches apart."""
     x, y = inputs[0], outputs[0]
     block, paddings = _blocks(node)
     if not np.any(paddings):
-        parts = _split(x, block)
-        whole = y.reshape(parts.shape)
-        return lambda: np.copyto(whole, parts)
+        split = _split(x, block)
+        whole = y.reshape(split.shape)
+        return lambda: np.copyto(whole, split)
     space = [d * b for d, b in zip(y.shape[1:-1], block, strict=True)]
-    # Never shared, so that its border stays what it is set to here.
+    # Not scratch, which others overwrite: the border must stay as it is set here.
     padded = np.full((x.shape[0], *space, x.shape[-1]), _zero_point(node), x.dtype)
     inner, source = placed(padded, x, [Placement(0, 0), *(Placement(*p) for p in paddings), Placement(0, 0)])
-    parts = _split(padded, block)
-    whole = y.reshape(parts.shape)
+    split = _split(padded, block)
+    whole = y.reshape(split.shape)
 
     def step() -> None:
         np.copyto(inner, source)
-        np.copyto(whole, parts)
+        np.copyto(whole, split)
 
     return step
 
 
 def _zero_point(node: Node) -> int:
-    """What stands for zero: the output's zero point for 8-bit types (others have none)."""
+    """The value that stands for zero: the output's zero point for 8-bit types, else 0."""
     return scale_and_zero_point(node.outputs[0])[1] if node.input(0).type in ("INT8", "UINT8") else 0
 
 
@@ -96,16 +96,16 @@ def batch_to_space_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Arr
     x, y = inputs[0], outputs[0]
     block, crops = _blocks(node)
     n, c = y.shape[0], y.shape[-1]
-    blocks_of_x = x.reshape(*block, n, *x.shape[1:])
+    given = x.reshape(*block, n, *x.shape[1:])
     if not np.any(crops):
-        parts = _split(y, block)
-        return lambda: np.copyto(parts, blocks_of_x)
+        split = _split(y, block)
+        return lambda: np.copyto(split, given)
     whole = np.empty((n, *(d * b for d, b in zip(x.shape[1:-1], block, strict=True)), c), x.dtype)
-    parts = _split(whole, block)
-    kept = part(whole, [slice(None), *(slice(a, a + d) for (a, _), d in zip(crops, y.shape[1:-1], strict=True))])
+    split = _split(whole, block)
+    cropped = sliced(whole, [slice(None), *(slice(a, a + d) for (a, _), d in zip(crops, y.shape[1:-1], strict=True))])
 
     def step() -> None:
-        np.copyto(parts, blocks_of_x)
-        np.copyto(y, kept)
+        np.copyto(split, given)
+        np.copyto(y, cropped)
 
     return step

@@ -29,10 +29,10 @@ def dilate(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array])
     assert x is not None and pad is not None
     factors = value(node.input(1))
     out = outputs[0]
-    kept = out[tuple(slice(None, None, int(d)) for d in factors)]
+    elements = out[tuple(slice(None, None, int(d)) for d in factors)]
 
     def step() -> None:
         out[...] = pad.reshape(-1)[0]
-        kept[...] = x
+        elements[...] = x
 
     return step

@@ -1,4 +1,4 @@
-"""Operators that put tensors side by side or take them apart: CONCATENATION, PACK, UNPACK, SPLIT, SPLIT_V."""
+"""Operators that join or split tensors: CONCATENATION, PACK, UNPACK, SPLIT, SPLIT_V."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
-from tflgpu.ops.movement.shape import part, require_index_type, require_output_type, require_same_type
+from tflgpu.ops.movement.shape import require_index_type, require_output_type, require_same_type, sliced
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.shape_rules import normalized_axis, sized
 from tflgpu.ops.tensor_quantization import require_same_quantization, scale_and_zero_point
 
 
 def _between(x: Array, axis: int, sizes: Sequence[int]) -> list[Array]:
-    """x in parts of these sizes along axis, one after another, as views."""
+    """x split into slices of these sizes along axis, as views."""
     ends = np.cumsum(sizes).tolist()
     before = [slice(None)] * axis
-    return [part(x, [*before, slice(end - size, end)]) for size, end in zip(sizes, ends, strict=True)]
+    return [sliced(x, [*before, slice(end - size, end)]) for size, end in zip(sizes, ends, strict=True)]
 
 
 def _concatenation_shape(node: Node) -> list[Shape]:
@@ -61,22 +61,22 @@ def _check_concatenation(node: Node) -> None:
 def concatenation(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The inputs one after another along `axis`. uint8 inputs are rescaled to the output's quantization."""
     y = outputs[0]
-    parts = [x.reshape(1) if x.ndim == 0 else x for x in inputs]
+    pieces = [x.reshape(1) if x.ndim == 0 else x for x in inputs]
     axis = normalized_axis(int(node.options.axis), y.ndim)
     tables = [_rescaling_table(node, spec) for spec in node.inputs] if y.dtype == np.uint8 else []
     if all(table is None for table in tables):
-        return lambda: np.concatenate(parts, axis, out=y)
-    targets = _between(y, axis, [x.shape[axis] for x in parts])
+        return lambda: np.concatenate(pieces, axis, out=y)
+    targets = _between(y, axis, [x.shape[axis] for x in pieces])
 
     def step() -> None:
-        for target, x, table in zip(targets, parts, tables, strict=True):
+        for target, x, table in zip(targets, pieces, tables, strict=True):
             np.copyto(target, x if table is None else table[x])
 
     return step
 
 
 def _rescaling_table(node: Node, spec: TensorSpec | None) -> Array | None:
-    """For every uint8 code of an input the output's code, or None where they are the same."""
+    """The output's value for every uint8 value of an input, or None where they are the same."""
     assert spec is not None
     old, new = scale_and_zero_point(spec), scale_and_zero_point(node.outputs[0])
     if old == new or node.outputs[0].type != "UINT8":
@@ -113,8 +113,8 @@ def pack(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The inputs, all of one shape, stacked along a new dimension `axis`."""
     y = outputs[0]
     axis = normalized_axis(int(node.options.axis), y.ndim)
-    parts = [np.expand_dims(x, axis) for x in inputs]
-    return lambda: np.concatenate(parts, axis, out=y)
+    pieces = [np.expand_dims(x, axis) for x in inputs]
+    return lambda: np.concatenate(pieces, axis, out=y)
 
 
 def _copies(targets: Sequence[Array], sources: Sequence[Array]) -> Step:
@@ -150,10 +150,10 @@ def _unpack_shape(node: Node) -> list[Shape]:
     check=require_output_type,
 )
 def unpack(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """x taken apart along `axis`: one output an index, without that dimension."""
+    """x split along `axis`: one output an index, without that dimension."""
     x = inputs[0]
     axis = normalized_axis(int(node.options.axis), x.ndim)
-    return _copies(outputs, [part(x, [*[slice(None)] * axis, i]) for i in range(x.shape[axis])])
+    return _copies(outputs, [sliced(x, [*[slice(None)] * axis, i]) for i in range(x.shape[axis])])
 
 
 # float16 is XNNPACK's addition; the reference resolver refuses it.
@@ -187,7 +187,7 @@ def _split_shape(node: Node) -> list[Shape]:
     check=require_output_type,
 )
 def split(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """x (input 1) in num_splits equal parts along the dimension in input 0."""
+    """x (input 1) split into num_splits equal slices along the dimension in input 0."""
     return _split(inputs[1], _axis_input(node, 0, inputs[1].ndim), outputs)
 
 
@@ -215,5 +215,5 @@ def _split_v_shape(node: Node) -> list[Shape]:
     "SPLIT_V", inputs=3, outputs="1+", version=3, types=SPLIT_TYPES, shape=_split_v_shape, check=require_output_type
 )
 def split_v(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """x in parts of the sizes in input 1 (one may be -1: what is left) along the dimension in input 2."""
+    """x split into slices of the sizes in input 1 (one may be -1: the rest) along the dimension in input 2."""
     return _split(inputs[0], _axis_input(node, 2, inputs[0].ndim), outputs)

@@ -1,4 +1,4 @@
-"""Operators that only say where each element comes from: views of their input, which the CPU copies.
+"""Operators that only move elements: views of their input, which the CPU copies.
 
 Where no view has the output's shape (blocks, tiles), the view has more dimensions and the same row-major order.
 """
@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
-from tflgpu.ops.movement.shape import FIXED_SIZE, part, require_index_type
+from tflgpu.ops.movement.shape import FIXED_SIZE, require_index_type, sliced
 from tflgpu.ops.registry import OpError, require, value, view
 from tflgpu.ops.shape_rules import same_as_input, sized
 
@@ -54,7 +54,7 @@ def slice_(node: Node, x: Array) -> Array:
     begins, sizes = value(node.input(1)).tolist(), value(node.input(2)).tolist()
     ends = [d if s == -1 else b + s for b, s, d in zip(begins, sizes, x.shape, strict=True)]
     require(all(0 <= b <= e <= d for b, e, d in zip(begins, ends, x.shape, strict=True)), "Invalid begin and size.")
-    found = part(x, map(slice, begins, ends))
+    found = sliced(x, map(slice, begins, ends))
     wanted = node.outputs[0].shape
     require(
         x.ndim == 0 or found.shape == wanted, f"SLICE gives {list(found.shape)}, but its output is {list(wanted)}. "

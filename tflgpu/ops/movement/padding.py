@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
-from tflgpu.ops.movement.shape import FIXED_SIZE, part, require_index_type, require_output_type, require_same_type
+from tflgpu.ops.movement.shape import FIXED_SIZE, require_index_type, require_output_type, require_same_type, sliced
 from tflgpu.ops.registry import Step, kernel, require, value
 from tflgpu.ops.shape_rules import sized
 from tflgpu.ops.tensor_quantization import require_same_quantization, scale_and_zero_point
@@ -41,18 +41,18 @@ class Placement:
 
 
 def placed(y: Array, x: Array, placements: Sequence[Placement]) -> tuple[Array, Array]:
-    """The part of y, which is x padded, that comes from x, and the part of x that goes there: two views."""
+    """Two views: of y, which is x padded, the elements that come from x; and of x, those elements."""
     pairs = [p.slices(d) for p, d in zip(placements, x.shape, strict=True)]
-    return part(y, (a for a, _ in pairs)), part(x, (b for _, b in pairs))
+    return sliced(y, (a for a, _ in pairs)), sliced(x, (b for _, b in pairs))
 
 
 def borders(y: Array, inner: Sequence[slice]) -> list[Array]:
-    """The parts of y outside of `inner`, as views: before and after in each dimension, no element twice."""
+    """The elements of y outside of `inner`, as views: before and after in each dimension, no element twice."""
     found: list[Array] = []
     for axis, (middle, size) in enumerate(zip(inner, y.shape, strict=True)):
         for edge in (slice(0, middle.start), slice(middle.stop, size)):
             if edge.stop > edge.start:
-                found.append(part(y, [*inner[:axis], edge]))
+                found.append(sliced(y, [*inner[:axis], edge]))
     return found
 
 
@@ -86,7 +86,7 @@ def _is_quantized(x: TensorSpec) -> bool:
 
 
 def _filler(node: Node, inputs: Sequence[Array | None]) -> Array:
-    """What to pad with, an array of no dimensions: input 2, or what stands for zero."""
+    """What to pad with, an array without dimensions: input 2, or what stands for zero."""
     y = node.outputs[0]
     given = inputs[2] if len(inputs) > 2 else None
     if given is None:
@@ -109,7 +109,7 @@ def _pad(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -
     filler = _filler(node, inputs)
     starts = [before for before, _ in _paddings(node, PADDING_TYPES)]
     inner = [slice(a, a + d) for a, d in zip(starts, x.shape, strict=True)]
-    middle = part(y, inner)
+    middle = sliced(y, inner)
     edges = [y] if y.nbytes <= SMALL_NBYTES else borders(y, inner)
 
     def step() -> None:
@@ -157,7 +157,7 @@ def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) ->
     offset = _mirror_offset(node)
     paddings = _paddings(node, ("INT32", "INT64"))
     inner = [slice(before, before + d) for (before, _), d in zip(paddings, x.shape, strict=True)]
-    copies = [(part(y, inner), x)]
+    copies = [(sliced(y, inner), x)]
     # One dimension after another, each over what the earlier ones have already mirrored.
     for axis, ((before, after), d) in enumerate(zip(paddings, x.shape, strict=True)):
         rest = inner[axis + 1 :]
@@ -166,8 +166,8 @@ def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) ->
             (after, before + d, before + d - offset - after),
         ):
             if count:
-                mirrored = part(y, [*[slice(None)] * axis, slice(source, source + count), *rest])
-                target = part(y, [*[slice(None)] * axis, slice(at, at + count), *rest])
+                mirrored = sliced(y, [*[slice(None)] * axis, slice(source, source + count), *rest])
+                target = sliced(y, [*[slice(None)] * axis, slice(at, at + count), *rest])
                 copies.append((target, np.flip(mirrored, axis)))
 
     def step() -> None:

@@ -1,4 +1,4 @@
-"""Operators about a tensor's shape: what it is, the same bytes under another, a tensor of one."""
+"""Operators on shapes: SHAPE, RANK, RESHAPE and its kin, FILL, RANGE, BROADCAST_ARGS."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def require_output_type(node: Node) -> None:
         require(output.type == kind, f"{node.op}: input of type {kind}, but output of type {output.type}. ")
 
 
-def part(x: Array, index: Iterable[Any]) -> Array:
-    """x at an index that names no elements by number, always as a view: of a single element too."""
+def sliced(x: Array, index: Iterable[Any]) -> Array:
+    """x[index], for an index of integers and slices, as a view even of a single element."""
     whole: tuple[Any, ...] = (*index, ...)
     return x[whole]
 
@@ -86,7 +86,7 @@ def resolved(shape: Shape, wanted: Shape) -> Shape:
     count = elements(shape)
     if -1 in wanted:
         known = [d for d in wanted if d != -1]
-        # With an empty side the zeros do not take part, as in TensorFlow Lite.
+        # Zeros are ignored where both are empty, as in TensorFlow Lite.
         if count == 0 and elements(known) != 0:
             stretched = 0
         else:

@@ -1,4 +1,4 @@
-"""Sparse constants: their compressed values laid out in their dense shape. DENSIFY."""
+"""DENSIFY, and the dense form of other sparse constants."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def dense_values(spec: TensorSpec) -> Array:
     if not out.size:
         return out
     levels = _leaves(spec.sparsity.dim_metadata, elements(spec.shape))
-    require(len(levels[0]) == values.size, f"{spec} has {values.size} values for {len(levels[0])} places. ")
-    place = _coordinates(spec, spec.sparsity, levels)
-    inside = all(bool(((c >= 0) & (c < size)).all()) for c, size in zip(place, spec.shape, strict=True))
+    require(len(levels[0]) == values.size, f"{spec} has {values.size} values for {len(levels[0])} positions. ")
+    coordinates = _coordinates(spec, spec.sparsity, levels)
+    inside = all(bool(((c >= 0) & (c < size)).all()) for c, size in zip(coordinates, spec.shape, strict=True))
     require(inside, f"a value of {spec} lies outside its shape. ")
-    out[tuple(place)] = values.reshape(-1)
+    out[tuple(coordinates)] = values.reshape(-1)
     return out
 
 
@@ -49,10 +49,10 @@ def _leaves(metadata: tuple[DimensionMetadata, ...], limit: int) -> list[Array]:
     for level in metadata:
         if level.format == "DENSE":
             size = level.dense_size
-            require(size >= 0 and len(parents) * size <= limit, "a sparse tensor has more places than its shape. ")
-            kept = np.repeat(np.arange(len(parents)), size)
+            require(size >= 0 and len(parents) * size <= limit, "a sparse tensor has more positions than its shape. ")
+            parent = np.repeat(np.arange(len(parents)), size)
             index = np.tile(np.arange(size, dtype=np.int64), len(parents))
-            parents = parents[kept] * size + index
+            parents = parents[parent] * size + index
         else:
             segments, indices = np.asarray(level.array_segments), np.asarray(level.array_indices)
             segments, indices = segments.astype(np.int64), indices.astype(np.int64)
@@ -60,24 +60,24 @@ def _leaves(metadata: tuple[DimensionMetadata, ...], limit: int) -> list[Array]:
             require(rising and segments[-1] <= len(indices), "the segments of a sparse tensor are invalid. ")
             require(not parents.size or parents.max() + 1 < len(segments), "a sparse tensor lacks segments. ")
             first, counts = segments[parents], segments[parents + 1] - segments[parents]
-            require(counts.sum() <= limit, "a sparse tensor has more places than its shape. ")
-            kept = np.repeat(np.arange(len(parents)), counts)
+            require(counts.sum() <= limit, "a sparse tensor has more positions than its shape. ")
+            parent = np.repeat(np.arange(len(parents)), counts)
             starts = np.cumsum(counts) - counts
-            parents = first[kept] + np.arange(len(kept)) - starts[kept]
+            parents = first[parent] + np.arange(len(parent)) - starts[parent]
             index = indices[parents]
-        levels = [earlier[kept] for earlier in levels] + [index]
+        levels = [earlier[parent] for earlier in levels] + [index]
     return levels
 
 
 def _coordinates(spec: TensorSpec, sparsity: Sparsity, levels: list[Array]) -> list[Array]:
     rank, order = len(spec.shape), sparsity.traversal_order
-    place = [levels[order.index(d)] for d in range(rank)]
+    coordinates = [levels[order.index(d)] for d in range(rank)]
     for level in range(rank, len(order)):
         block = order[level] - rank
         dimension = sparsity.block_map[block]
         size = sparsity.dim_metadata[order[rank + block]].dense_size
-        place[dimension] = place[dimension] * size + levels[level]
-    return place
+        coordinates[dimension] = coordinates[dimension] * size + levels[level]
+    return coordinates
 
 
 def _densify_shape(node: Node) -> list[Shape]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tflgpu.model.graph import Array, Node, Shape
-from tflgpu.ops.movement.shape import FIXED_SIZE, part, require_index_type
+from tflgpu.ops.movement.shape import FIXED_SIZE, require_index_type, sliced
 from tflgpu.ops.registry import require, value, view
 
 NEW, FULL = -1, -2
@@ -151,7 +151,7 @@ def _shape_without_bounds(node: Node, x: Sequence[int]) -> Shape | None:
 @view("STRIDED_SLICE", inputs=4, version=8, types=FIXED_SIZE + " STRING", shape=_shape)
 def strided_slice(node: Node, x: Array) -> Array:
     """x read from begin to end by strides (int32 vectors, inputs 1 to 3), negative indices counting from the end."""
-    found = part(x, _indices(node))
+    found = sliced(x, _indices(node))
     wanted = _shape(node)[0]
     require(found.shape == wanted, f"STRIDED_SLICE gives {list(found.shape)}, but its output is {list(wanted)}. ")
     return found

@@ -60,9 +60,9 @@ def _l2_8_bits(node: Node, x: Array, y: Array) -> Step:
     def step() -> None:
         real = x.astype(np.int64) - zero_point
         m, e = inv_sqrt_multiplier(np.sum(real * real, axis=1, keepdims=True).astype(np.int32))
-        # 128 is the inverse of the output's scale; the reference kernels of the two types apply it at different ends.
-        codes = mbqm(128 * real, m, e) if out.type == "UINT8" else mbqm(real, m, e.astype(np.int64) + 7)
-        np.copyto(y, np.clip(codes.astype(np.int64) + middle, limits.min, limits.max), casting="unsafe")
+        # 128 is the inverse of the output's scale; the reference applies it before rescaling to uint8, after it to int8.
+        value = mbqm(128 * real, m, e) if out.type == "UINT8" else mbqm(real, m, e.astype(np.int64) + 7)
+        np.copyto(y, np.clip(value.astype(np.int64) + middle, limits.min, limits.max), casting="unsafe")
 
     return step
 
@@ -85,7 +85,7 @@ def local_response_normalization(node: Node, inputs: tuple[Array, ...], outputs:
     radius = min(max(int(o.radius), 0), c)
     bias, alpha, beta = np.float32(o.bias), np.float32(o.alpha), np.float32(o.beta)
     squares = np.empty(x.shape, np.float32)
-    # What is added where for each distance; a product with a matrix of ones and zeros would spread infinities.
+    # (addend, target) for each distance; a GEMM with a matrix of ones and zeros would spread infinities.
     windows = [
         (squares[..., max(d, 0) : c + min(d, 0)], y[..., max(-d, 0) : c - max(d, 0)])
         for d in range(-radius, radius + 1)

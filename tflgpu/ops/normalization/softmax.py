@@ -1,4 +1,4 @@
-"""SOFTMAX and LOG_SOFTMAX along the last axis: of floats, and of codes in the reference kernels' fixed point."""
+"""SOFTMAX and LOG_SOFTMAX along the last axis: of floats, and of integers in the reference kernels' fixed point."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tflgpu.ops.registry import Step, UnsupportedType, kernel, require
 from tflgpu.ops.shape_rules import elements, same_as_input
 
 ACCUMULATOR_BITS = 12
-"""Integer bits of the sum of exponentials: each is worth 2^19 there."""
+"""Integer bits of the sum of exponentials, in which each counts as 2^19."""
 
 NARROW = 32
 """Depth up to which the greatest of each row is found faster column by column."""
 
 BLOCK = 1 << 15
-"""Elements worked on at a time, so that the intermediate values stay in the cache."""
+"""Elements computed at a time, so that the intermediate values stay in the cache."""
 
 
 def _rows(node: Node, array: Array) -> Array:
@@ -71,7 +71,7 @@ def softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -
     if types == ("FLOAT32", "FLOAT32"):
         return _softmax_float(x, y, np.float32(node.options.beta))
     if types == ("FLOAT16", "FLOAT16"):
-        return _softmax_half(x, y, np.float32(node.options.beta))
+        return _softmax_float16(x, y, np.float32(node.options.beta))
     return _softmax_16_bits(node, x, y) if types[0] == "INT16" else _softmax_8_bits(node, x, y)
 
 
@@ -110,19 +110,19 @@ def _softmax_float(x: Array, y: Array, beta: np.float32) -> Step:
     return step
 
 
-def _softmax_half(x: Array, y: Array, beta: np.float32) -> Step:
+def _softmax_float16(x: Array, y: Array, beta: np.float32) -> Step:
     def step() -> None:
         with np.errstate(all="ignore"):
             wide = x.astype(np.float32)
             e = np.exp((wide - np.max(wide, axis=1, keepdims=True)) * beta)
-            # The exponentials are kept in the output in between, so that they are rounded twice.
+            # The reference stores the exponentials in the output first, so that they are rounded twice.
             np.copyto(y, e.astype(np.float16).astype(np.float32) / np.sum(e, axis=1, keepdims=True), casting="unsafe")
 
     return step
 
 
 def rescaling(beta: float, input_scale: float) -> tuple[int, int, int]:
-    """(m, shift, least): a difference d of codes is mbqm(d, m, shift) in Q5.26, negligible where d < least."""
+    """(m, shift, least): a difference d of int8 values is mbqm(d, m, shift) in Q5.26, negligible where d < least."""
     m, shift = quantize_multiplier(min(beta * input_scale * 2.0**26, 2.0**31 - 1))
     require(shift >= 0, f"an input scale of {input_scale} is too small. ")
     return m, shift, -math.floor(31 * 2.0**26 / 2.0**shift)
@@ -130,14 +130,14 @@ def rescaling(beta: float, input_scale: float) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=16)
 def exponentials(m: int, shift: int, least: int) -> tuple[Array, Array]:
-    """For d in 0..255: exp of minus d codes in Q0.31 (int64), and its share of the sum (int32); 0 if negligible."""
+    """For d in 0..255: exp(-d quantized steps) in Q0.31 (int64), and its share of the sum (int32); 0 if negligible."""
     d = -np.arange(256, dtype=np.int64)
     e = np.where(d >= least, exp_on_negative_values(mbqm(d, m, shift)), 0)
     return e.astype(np.int64), rdbp(e, ACCUMULATOR_BITS)
 
 
 def _differences(x: Array, largest: Array, out: Array) -> Array:
-    """How many codes x lies below the greatest of its row, in out (uint8). Returns out."""
+    """The greatest of each row less x, in out (uint8). Returns out."""
     _greatest(x, largest)
     return np.subtract(largest.view(np.uint8), x.view(np.uint8), out=out)
 
@@ -181,25 +181,25 @@ def _softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
     depth = x.shape[1]
     block = max(1, min(len(x), BLOCK // depth))
     largest, below = np.empty((block, 1), x.dtype), np.empty((block, depth), np.uint8)
-    place, shares = np.empty((block, depth), np.intp), np.empty((block, depth), np.int32)
+    index, shares = np.empty((block, depth), np.intp), np.empty((block, depth), np.int32)
     wide, narrow = np.empty((block, depth), np.int64), np.empty((block, depth), np.int32)
 
     def rows(start: int) -> None:
         n = min(block, len(x) - start)
-        np.copyto(place[:n], _differences(x[start : start + n], largest[:n], below[:n]))
-        share.take(place[:n], out=shares[:n], mode="clip")
+        np.copyto(index[:n], _differences(x[start : start + n], largest[:n], below[:n]))
+        share.take(index[:n], out=shares[:n], mode="clip")
         r, over_unit = reciprocals(_sums(shares[:n]))
         # The two roundings, by 31 and by `exponent`, of numbers that are not negative are one:
-        # floor((floor((a + 2^30) / 2^31) + 2^(exponent-1)) / 2^exponent). From 32 on nothing is left of them.
+        # floor((floor((a + 2^30) / 2^31) + 2^(exponent-1)) / 2^exponent). From 32 on the result is 0.
         exponent = np.minimum(over_unit + (31 - bits), 32)
-        q = e.take(place[:n], out=wide[:n], mode="clip")
+        q = e.take(index[:n], out=wide[:n], mode="clip")
         np.multiply(q, r, out=q)
         np.add(q, (np.int64(1 << 30) << exponent) + (1 << 30), out=q)
         np.right_shift(q, exponent + 31, out=q)
-        codes = narrow[:n]
-        np.copyto(codes, q, casting="unsafe")
-        np.minimum(codes, limits.max - limits.min, out=codes)
-        np.add(codes, limits.min, out=y[start : start + n], casting="unsafe")
+        value = narrow[:n]
+        np.copyto(value, q, casting="unsafe")
+        np.minimum(value, limits.max - limits.min, out=value)
+        np.add(value, limits.min, out=y[start : start + n], casting="unsafe")
 
     def step() -> None:
         for start in range(0, len(x), block):
@@ -220,11 +220,11 @@ def _sums(x: Array) -> Array:
 
 @lru_cache(maxsize=8)
 def _exponentials_16_bits(m: int, shift: int) -> Array:
-    """exp of minus d codes, for every d in 0..65535, as Q0.15 in int32."""
+    """exp(-d quantized steps) for every d in 0..65535, as Q0.15 in int32."""
     lut = lut_int16(np.exp, 10.0 / 65535, 32767, 2.0 / 65535, 0, np.float64)
     d = -np.arange(65536, dtype=np.int64)
-    places = np.clip(mbqm(d, m, shift).astype(np.int64) + 32767, -32768, 32767)
-    return lut_int16_lookup(lut, places).astype(np.int32)
+    indices = np.clip(mbqm(d, m, shift).astype(np.int64) + 32767, -32768, 32767)
+    return lut_int16_lookup(lut, indices).astype(np.int32)
 
 
 @lru_cache(maxsize=1)
@@ -302,9 +302,9 @@ def _log_softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
     def step() -> None:
         d = _differences(x, largest, below)
         log_sum = log_x(np.add.reduce(share[d], axis=1, keepdims=True, dtype=np.int32))
-        least_kept = np.maximum(least - 1, mbqm(log_sum.astype(np.int64) - 2**31, rm, re))
-        codes = rdbp((scaled[d] - log_sum).astype(np.int32), 22).astype(np.int64) + limits.max
-        codes[-d.astype(np.int64) <= least_kept] = limits.min
-        np.copyto(y, np.clip(codes, limits.min, limits.max), casting="unsafe")
+        negligible = np.maximum(least - 1, mbqm(log_sum.astype(np.int64) - 2**31, rm, re))
+        value = rdbp((scaled[d] - log_sum).astype(np.int32), 22).astype(np.int64) + limits.max
+        value[-d.astype(np.int64) <= negligible] = limits.min
+        np.copyto(y, np.clip(value, limits.min, limits.max), casting="unsafe")
 
     return step

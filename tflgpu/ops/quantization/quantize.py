@@ -1,4 +1,4 @@
-"""QUANTIZE, DEQUANTIZE, FAKE_QUANT and NumericVerify: between real numbers and codes."""
+"""QUANTIZE, DEQUANTIZE, FAKE_QUANT and NumericVerify: between real numbers and quantized values."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tflgpu.arithmetic import fixed_point as fp
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops import custom_options
 from tflgpu.ops.cache_blocks import blocked
-from tflgpu.ops.elementwise.lookup_table import CodeMap, codes_step
+from tflgpu.ops.elementwise.lookup_table import QuantizedUnary, quantized_unary_step
 from tflgpu.ops.registry import OpError, Step, kernel, require
 from tflgpu.ops.shape_rules import same_as_input
 from tflgpu.ops.tensor_quantization import require_symmetric
 
 _F = np.float32
 
-_CODE_RANGES = {
+_RANGES = {
     "INT8": (-128, 127),
     "UINT8": (0, 255),
     "INT16": (-32768, 32767),
@@ -35,7 +35,7 @@ _OUTPUTS = {
 # The number below one half: adding one half itself would take the number below it up to 1.
 _HALF = np.array(np.nextafter(_F(0.5), _F(0)))
 _SIGN = np.array(1 << 31, np.uint32)
-# Below this no sum with a zero point leaves int32.
+# Below this no sum with a zero point exceeds int32.
 _SUMS_FIT = _F(1 << 30)
 
 
@@ -64,13 +64,13 @@ def _scale_and_zero_point(spec: TensorSpec) -> tuple[Array, Array]:
 
 
 def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
-    """y = the clamped quantized value of x / scale, halves away from zero.
+    """A step that fills y with x / scale, rounded half away from zero, plus the zero point, clamped.
 
-    What no int32 holds, NaN included, is INT32_MIN before the zero point is added in 32 bits, as in the x86 reference.
+    What does not fit into int32, NaN too, is INT32_MIN before the zero point is added in 32 bits, as on x86.
     """
     scale, zero_point = _scale_and_zero_point(spec)
     per_channel = scale.ndim > 0
-    lo_hi = _CODE_RANGES[spec.type]
+    lo_hi = _RANGES[spec.type]
     lo, hi = (np.asarray(bound - zero_point, _F) for bound in lo_hi)
     offset = np.asarray(zero_point, _F)
 
@@ -78,7 +78,7 @@ def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
         a, *channel, out, real, half = arrays
         s, low, high, z = channel or (scale, lo, hi, offset)
         np.divide(a, s, out=real)
-        # np.copysign, spelt so that it runs on vectors.
+        # np.copysign in operations that NumPy vectorizes.
         bits = half.view(np.uint32)
         np.bitwise_and(real.view(np.uint32), _SIGN, out=bits)
         np.bitwise_or(bits, _HALF.view(np.uint32), out=bits)
@@ -94,19 +94,19 @@ def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
     return blocked(quantize, [x, scale, lo, hi, offset] if per_channel else [x], y, scratch=[_F, _F])
 
 
-def _requantized(node: Node) -> CodeMap:
-    """Codes at the input's scale to codes at the output's."""
+def _requantized(node: Node) -> QuantizedUnary:
+    """From the input's scale and zero point to the output's."""
     x, y = node.input(0), node.outputs[0]
     if x.type == y.type == "INT16":
         require_symmetric(x, y)
     m, e = fp.quantize_multiplier(float(x.scale) / float(y.scale))
-    lo, hi = _CODE_RANGES[y.type]
+    lo, hi = _RANGES[y.type]
 
-    def requantize(codes: Array) -> Array:
-        value = fp.mbqm(fp.wrap(codes.astype(np.int64) - x.zero_point), m, e).astype(np.int64)
+    def requantize(quantized: Array) -> Array:
+        value = fp.mbqm(fp.wrap(quantized.astype(np.int64) - x.zero_point), m, e).astype(np.int64)
         return np.clip(value + y.zero_point, lo, hi).astype(y.dtype)
 
-    return CodeMap(requantize)
+    return QuantizedUnary(requantize)
 
 
 def _check_quantize(node: Node) -> None:
@@ -125,14 +125,14 @@ def _check_quantize(node: Node) -> None:
 
 @kernel("QUANTIZE", inputs=1, version=6, types=" ".join(_OUTPUTS), shape=same_as_input, check=_check_quantize)
 def quantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
-    """Reals to codes of the output's scale, per tensor or per channel; codes of another scale or type to such."""
+    """x, real or quantized, as quantized values of the output's scale and zero point, per tensor or per channel."""
     x, y = node.input(0), node.outputs[0]
     if x.type == "FLOAT32":
         return _quantize_real(inputs[0], outputs[0], y)
-    return codes_step(_requantized(node), inputs[0], outputs[0])
+    return quantized_unary_step(_requantized(node), inputs[0], outputs[0])
 
 
-def _check_codes(spec: TensorSpec) -> None:
+def _check_quantized(spec: TensorSpec) -> None:
     if spec.type == "FLOAT16":
         return
     require(spec.type != "INT16" or spec.zero_point == 0, "op_context.input->params.zero_point != 0. ")
@@ -148,7 +148,7 @@ def dequantize_step(x: Array, y: Array, spec: TensorSpec) -> Step:
     offset = np.asarray(zero_point, _F)
 
     def dequantize(*arrays: Array) -> None:
-        # The difference is exact in float32, so that the product is the reference's rounded from double.
+        # The difference is exact in float32, so that the product equals the reference's, rounded from double.
         a, *channel, out = arrays
         s, z = channel or (scale, offset)
         np.subtract(a, z, out=out, dtype=_F)
@@ -159,7 +159,7 @@ def dequantize_step(x: Array, y: Array, spec: TensorSpec) -> Step:
 
 def _check_dequantize(node: Node) -> None:
     require(node.outputs[0].type == "FLOAT32", f"DEQUANTIZE: output {node.outputs[0].type} is not supported. ")
-    _check_codes(node.input(0))
+    _check_quantized(node.input(0))
 
 
 @kernel(
@@ -171,7 +171,7 @@ def _check_dequantize(node: Node) -> None:
     check=_check_dequantize,
 )
 def dequantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
-    """The reals that codes stand for, per tensor or per channel."""
+    """The reals that quantized values stand for, per tensor or per channel."""
     return dequantize_step(inputs[0], outputs[0], node.input(0))
 
 
@@ -198,14 +198,14 @@ def _check_fake_quant(node: Node) -> None:
 
 @kernel("FAKE_QUANT", inputs=1, version=2, types="FLOAT32", shape=same_as_input, check=_check_fake_quant)
 def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
-    """x clamped to the range nudged so that 0 has a code, and rounded to one of its 2^num_bits values."""
+    """x clamped to the nudged range, which has 0 among its 2^num_bits values, and rounded to one of them."""
     lo, hi, scale, inverse = nudged_range(node)
 
     def fake(x: Array, y: Array) -> None:
         x.clip(lo, hi, out=y)
         np.subtract(y, lo, out=y)
         np.multiply(y, inverse, out=y)
-        # Not negative, so that halves go up.
+        # Not negative, so that ties go up.
         np.add(y, _HALF, out=y)
         np.trunc(y, out=y)
         np.multiply(y, scale, out=y)
@@ -219,7 +219,7 @@ def _check_verify(node: Node) -> None:
     require(reference.type == "FLOAT32", f"op_context.ref->type == kTfLiteFloat32 was not true ({reference.type}). ")
     require(out.type == "FLOAT32", f"{out} must be FLOAT32. ")
     require(reference.shape == spec.shape, f"NumericVerify: shapes {spec.shape} and {reference.shape} differ. ")
-    _check_codes(spec)
+    _check_quantized(spec)
     custom_options.real(custom_options.read(node), "tolerance")
 
 

@@ -40,7 +40,7 @@ def _types(node: Node) -> tuple[str, ...]:
 
 
 def basic_lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
-    """Also carries the states over to the next invoke, where they are variables."""
+    """A step of the BASIC kernel, which also carries the states over to the next invoke where they are variables."""
     types = _types(node)
     gates_of = _float_gates if types == _FLOAT else _quantized_gates
     update = _float_update if types == _FLOAT else _quantized_update
@@ -50,13 +50,13 @@ def basic_lstm(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Arr
         assert x is not None and activation is not None and cell is not None
         joined = outputs[2]
         gates = gates_of(node, inputs, outputs)
-        kept = [(inputs[i], outputs[o]) for i, o in ((1, 0), (4, 1)) if node.input(i).is_variable]
+        carried = [(inputs[i], outputs[o]) for i, o in ((1, 0), (4, 1)) if node.input(i).is_variable]
 
         def step() -> None:
             np.concatenate([x, activation], axis=1, out=joined)
             gates()
             update(outputs[3], cell, outputs[1], outputs[0])
-            for old, new in kept:
+            for old, new in carried:
                 assert old is not None
                 old[...] = new
 
@@ -69,11 +69,11 @@ def _float_gates(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
     weights, bias = inputs[2], inputs[3]
     assert weights is not None and bias is not None
     joined, gates = outputs[2], outputs[3]
-    product = linear([Tensor(node.input(2), weights)], len(joined), False)
+    gemm = linear([Tensor(node.input(2), weights)], len(joined), False)
 
     def step() -> None:
         gates[...] = bias
-        product(joined, gates)
+        gemm(joined, gates)
 
     return step
 
@@ -82,9 +82,9 @@ def _float_update(gates: Array, cell: Array, new_cell: Array, activation: Array)
     """gates (n_batch, 4 n): input, cell, forget, output. Only `new_cell` and `activation` (n_batch, n) are written."""
     admit, update, forget, emit = np.split(gates, 4, axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
-        kept = cell * _sigmoid(forget)
+        remembered = cell * _sigmoid(forget)
         np.multiply(_sigmoid(admit), np.tanh(update), out=new_cell)
-        np.add(new_cell, kept, out=new_cell)
+        np.add(new_cell, remembered, out=new_cell)
         np.multiply(_sigmoid(emit), np.tanh(new_cell), out=activation)
 
 
@@ -102,16 +102,16 @@ def _quantized_gates(node: Node, inputs: Sequence[Array | None], outputs: Sequen
     require(k == -11, "The only case of quantized LstmCell currently supported is with StateIntegerBits==4")
     m, e = quantize_multiplier(4096.0 * float(single_scale(node.input(3))))
     matrix = IntegerMatrix(weights, len(joined), largest=255, keep=True)
-    # sum (w - zero point) (x - 128): what does not depend on x goes into the bias.
+    # sum (w - zero point) (x - 128): what does not depend on x is added to the bias.
     zero_point = node.input(2).zero_point
     centred = weights.astype(np.int64) - zero_point
     offset = bias.astype(np.int64) - 128 * centred.sum(axis=1)
-    codes = np.empty(joined.shape, matrix.dtype)
+    quantized = np.empty(joined.shape, matrix.dtype)
     total = np.empty(gates.shape, np.int64)
 
     def step() -> None:
-        np.copyto(codes, joined)
-        np.copyto(total, matrix.multiply(codes), casting="unsafe")
+        np.copyto(quantized, joined)
+        np.copyto(total, matrix.multiply(quantized), casting="unsafe")
         np.subtract(total, zero_point * joined.sum(axis=1, dtype=np.int64, keepdims=True), out=total)
         np.add(total, offset, out=total)
         gates[...] = np.clip(mbqm_up(wrap(total), m, e), -32768, 32767)
@@ -130,5 +130,5 @@ def _quantized_update(gates: Array, cell: Array, new_cell: Array, activation: Ar
     new_cell[...] = total
     squashed = np.clip(total * 2, -32768, 32767)
     look_up(table("tanh", 3), squashed, squashed)
-    codes = np.clip(rdbp(srdhm(emit, squashed, 16), 8), -128, 127)
-    activation[...] = codes + 128
+    quantized = np.clip(rdbp(srdhm(emit, squashed, 16), 8), -128, 127)
+    activation[...] = quantized + 128

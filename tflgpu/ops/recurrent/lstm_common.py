@@ -1,4 +1,4 @@
-"""The commonest LSTM cell in float32, in as few NumPy calls a time step as it takes."""
+"""The most common LSTM cell in float32, with few NumPy calls for each time step."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tflgpu.ops.recurrent.sequence import ONE, state
 
 
 def is_common(cell: Cell, settings: Settings) -> bool:
-    """Whether QuickCell has it: four gates and tanh; no peepholes, layer norms, projection, diagonal weights."""
+    """Whether QuickCell computes it: four gates and tanh; no peepholes, layer norms, projection, diagonal weights."""
     beside = cell.peephole or cell.layer_norm or cell.diagonal or cell.projection
     return settings.activation == "TANH" and "i" in cell.gates and not beside
 
 
 class QuickCell:
-    """A cell of n_batch rows that `walk` takes over a sequence.
+    """A cell of n_batch rows; `walk` runs it over a sequence.
 
-    What a sigmoid is to multiply is divided by 1 + exp(-sum) instead. Sums come negated for that: `negated` says for
-    how many of the gates in `order`.
+    What a sigmoid would multiply is divided by 1 + exp(-sum) instead, so that the sums of the first `negated` gates in
+    `order` are computed negated.
     """
 
     order = "fioc"
@@ -41,15 +41,15 @@ class QuickCell:
         self._clip = np.array(settings.cell_clip, np.float32)
         self._clips = settings.cell_clip > 0
         self._sums = np.empty((n_batch, 4 * n), np.float32)
-        # The cell's state beside the activated cell gate, as the forget gate is beside the input gate.
+        # The cell's state and the activated cell gate side by side, as the forget and input gates are.
         self._pair = np.empty((n_batch, 2 * n), np.float32)
 
     def walk(self, times: Sequence[tuple[Array, Array]]) -> None:
-        """times: what of the gates' sums does not depend on the state, and where the output goes."""
+        """times: for each time step the gates' sums without the state's term, and where the output goes."""
         n, sums, pair = self._cell.shape[1], self._sums, self._pair
         clip, clips = self._clip, self._clips
         sigmoids, of_pair, of_output, of_update = (
-            sums[:, part] for part in (slice(3 * n), slice(2 * n), slice(2 * n, 3 * n), slice(3 * n, None))
+            sums[:, columns] for columns in (slice(3 * n), slice(2 * n), slice(2 * n, 3 * n), slice(3 * n, None))
         )
         cell, update = pair[:, :n], pair[:, n:]
         cell[...] = self._cell

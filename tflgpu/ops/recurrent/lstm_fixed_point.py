@@ -1,4 +1,4 @@
-"""Codes of the integer LSTM kernels: scales, clip values, tables of gate functions, roundings."""
+"""Fixed point of the integer LSTM kernels: scales, clip values, lookup tables of gate functions, roundings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def effective_scale(weights: Tensor, other: np.float32, divisor: np.float32) -> 
 
 
 def power_of_two(spec: TensorSpec) -> int:
-    """The k of a scale 2^k. Raises OpError where the scale is none."""
+    """The k of a scale 2^k. Raises OpError for other scales."""
     exact = math.log2(spec.scale) if spec.scale > 0 else 0.5
     require(abs(exact - round(exact)) < 1e-3, f"{spec} must have a power of two as its scale. ")
     return round(exact)
 
 
 Range = tuple[Array, Array]
-"""The least and the greatest code, as arrays, which NumPy takes in faster than its scalars."""
+"""The least and the greatest value, as arrays: NumPy is slower with scalars."""
 
 
 def _range(low: int, high: int) -> Range:
@@ -41,9 +41,9 @@ INT8 = _range(-128, 127)
 
 
 def clip_range(clip: float, scale: np.float32, limits: Range) -> Range:
-    """What a real clip value leaves of a type's codes; all of them where it is 0, or less than a code."""
-    code = int(min(np.float32(clip) / scale, np.float32(limits[1]))) if clip > 0 else 0
-    return _range(-code, code) if code > 0 else limits
+    """The range of a type's values within a real clip value; the whole type where that is 0, or less than one step."""
+    largest = int(min(np.float32(clip) / scale, np.float32(limits[1]))) if clip > 0 else 0
+    return _range(-largest, largest) if largest > 0 else limits
 
 
 def clamp(x: Array, low: Array, high: Array) -> None:
@@ -53,31 +53,31 @@ def clamp(x: Array, low: Array, high: Array) -> None:
 
 @functools.cache
 def table(function: str, integer_bits: int) -> Array:
-    """gemmlowp's 16-bit logistic or tanh of every int16, indexed by the code's bits: int64."""
+    """gemmlowp's 16-bit logistic or tanh of every int16, indexed by its bits: int64."""
     every = all_quantized_values(np.int16)
     return {"logistic": gemmlowp_logistic, "tanh": gemmlowp_tanh}[function](every, integer_bits).astype(np.int64)
 
 
-def look_up(codes_table: Array, x: Array, out: Array) -> None:
-    """out = codes_table at the int16 codes x (held in any integer type)."""
-    codes_table.take(x, out=out, mode="wrap")
+def look_up(function: Array, x: Array, out: Array) -> None:
+    """out = function[x], for int16 values x held in any integer type."""
+    function.take(x, out=out, mode="wrap")
 
 
-# As arrays, which NumPy takes in faster than Python's integers.
+# As arrays: NumPy is slower with Python's integers.
 _SHIFTS = [np.array(n, np.int64) for n in range(64)]
-_HALVES = [np.array((1 << n) >> 1, np.int64) for n in range(63)]
+_HALF = [np.array((1 << n) >> 1, np.int64) for n in range(63)]
 
 
 def shift_right(x: Array, n: int, scratch: Array) -> None:
-    """x /= 2^n in place, halves away from zero; n >= 1."""
+    """x /= 2^n in place, ties away from zero; n >= 1."""
     np.right_shift(x, _SHIFTS[63], out=scratch)
     np.add(x, scratch, out=x)
-    np.add(x, _HALVES[n], out=x)
+    np.add(x, _HALF[n], out=x)
     np.right_shift(x, _SHIFTS[n], out=x)
 
 
 def mbqm_up(x: Array, m: int, e: int) -> Array:
-    """mbqm with the halves of its second rounding up, as the x86 build's vector code has it: int64."""
+    """mbqm whose second rounding takes ties up, as the x86 build's vector code does: int64."""
     if e >= 0:
         return mbqm(x, m, e).astype(np.int64)
     return (srdhm(x, m).astype(np.int64) + (1 << (-e - 1))) >> -e

@@ -34,13 +34,13 @@ class Sequences:
 def float_lstm(cell: Cell, settings: Settings, over: Sequences) -> Step:
     """A step that runs the cell over the whole sequence, its state in place."""
     inner = (QuickCell if is_common(cell, settings) else PlainCell)(cell, settings, over.n_batch)
-    # The products with the inputs of all times are taken at once; they do not depend on the state.
+    # The GEMM with the inputs of all time steps runs at once: it does not depend on the state.
     before = np.empty((*over.x.shape[:2], inner.width), np.float32)
     before_rows = rows_of(before)
     inputs = [over.x] if over.aux is None or not cell.aux_weights else [over.x, over.aux]
     weights = [cell.input_weights, cell.aux_weights][: len(inputs)]
     sources = [rows_of(x) for x in inputs]
-    products = [
+    gemms = [
         linear(_stacked(w, inner.order), len(before_rows), settings.asymmetric, negated=inner.negated) for w in weights
     ]
     times = list(
@@ -49,13 +49,13 @@ def float_lstm(cell: Cell, settings: Settings, over: Sequences) -> Step:
     walk: Step = partial(inner.walk, times)
     if settings.activation == "NONE":
         assert isinstance(inner, PlainCell)
-        walk = partial(_Unwritten(cell, over, inputs).walk, inner, times)
+        walk = partial(_WithoutActivation(cell, over, inputs).walk, inner, times)
 
     def step() -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             before_rows[...] = inner.start
-            for x, product in zip(sources, products, strict=True):
-                product(x, before_rows)
+            for x, gemm in zip(sources, gemms, strict=True):
+                gemm(x, before_rows)
             walk()
 
     return step
@@ -66,7 +66,7 @@ def _stacked(weights: Gated, order: str) -> list[Tensor]:
 
 
 class PlainCell:
-    """Any cell, of n_batch rows. `advance` takes it a time step on; `output` (n_batch, n_output) is its state."""
+    """Any cell, of n_batch rows. `advance` computes one time step; `output` (n_batch, n_output) is its state."""
 
     negated = 0
 
@@ -82,7 +82,7 @@ class PlainCell:
         self._normal = {g: (cell.layer_norm[g].array, cell.bias[g].array) for g in cell.layer_norm}
         bias = np.concatenate([cell.bias[g].array for g in self.order])
         self.start = np.zeros_like(bias) if self._normal else bias
-        """What a gate's sum starts from."""
+        """The initial value of the gates' sums."""
         self._peephole = {g: _recovered(w) for g, w in cell.peephole.items()}
         dense = [g for g in self.order if g not in cell.diagonal]
         recurrent = {g: _dense(cell, g) for g in self.order}
@@ -104,18 +104,18 @@ class PlainCell:
             y[...] = self.output
 
     def advance(self, before: Array) -> None:
-        """before (n_batch, width): the gates' sums as far as they do not depend on the state."""
+        """before (n_batch, width): the gates' sums without the state's term."""
         self.accumulate(before)
         if self._plain:
             sigmoid(self._sigmoids)
         else:
             for g in self.order[:-2]:
-                self._close(g)
-            self._see("c")
+                self._activate_gate(g)
+            self._add_peephole_and_normalize("c")
         self._activation(self.gate["c"], self.gate["c"])
         self.update_cell()
         if not self._plain:
-            self._close("o")
+            self._activate_gate("o")
         self._activation(self.cell, self._scratch)
         self.emit(self._scratch)
 
@@ -127,12 +127,12 @@ class PlainCell:
             np.multiply(self.output, w, out=self._scratch)
             np.add(self.gate[g], self._scratch, out=self.gate[g])
 
-    def _close(self, g: str) -> None:
-        self._see(g)
+    def _activate_gate(self, g: str) -> None:
+        self._add_peephole_and_normalize(g)
         sigmoid(self.gate[g])
 
-    def _see(self, g: str) -> None:
-        """Adds the gate's view of the cell and normalizes, where the cell has peepholes and layer norms."""
+    def _add_peephole_and_normalize(self, g: str) -> None:
+        """Adds the gate's peephole and applies its layer norm, where the cell has them."""
         z = self.gate[g]
         if g in self._peephole:
             np.multiply(self._peephole[g], self.cell, out=self._scratch)
@@ -171,23 +171,23 @@ class PlainCell:
             np.clip(self.output, -clip, clip, out=self.output)
 
     def advance_without_activation(self, before: Array, lost: Array) -> None:
-        """advance, as upstream's buffers have it where no activation writes them; lost (n_batch, 1): see _Unwritten."""
+        """`advance` with what upstream leaves in buffers that no activation writes; lost: see _WithoutActivation."""
         self.accumulate(before)
         for g in self.order[:-2]:
-            self._close(g)
-        self._see("c")
+            self._activate_gate(g)
+        self._add_peephole_and_normalize("c")
         np.copyto(self.gate["c"], before[:, -self._scratch.shape[1] :], where=lost)
         self.update_cell()
-        self._close("o")
+        self._activate_gate("o")
         # The buffer of the activated cell state is the cell gate's own.
         self.emit(self.gate["c"])
 
 
-class _Unwritten:
-    """The fused activation NONE, with which upstream's kernels leave what they should have written as it was.
+class _WithoutActivation:
+    """The fused activation NONE, with which upstream's kernels read buffers that they have not written.
 
     The output becomes output gate * cell gate. In float32 the sums of a gate alternate between two buffers, so that the
-    cell gate also misses its recurrent part where an even number of the inputs (x, aux) is not all zero.
+    cell gate also misses its recurrent term where an even number of the inputs (x, aux) is not all zero.
     """
 
     def __init__(self, cell: Cell, over: Sequences, inputs: Sequence[Array]):
@@ -198,7 +198,7 @@ class _Unwritten:
     def walk(self, cell: PlainCell, times: Sequence[tuple[Array, Array]]) -> None:
         time_major, reverse = self._over.time_major, self._over.reverse
         seen = [
-            # Time-major input is looked at for all batches at once.
+            # Time-major input is tested for all batches at once.
             [x.any(axis=None if time_major else 1, keepdims=True) for x in frames(source, time_major, reverse)]
             for source in self._inputs
         ]
@@ -209,7 +209,7 @@ class _Unwritten:
 
 
 def _dense(cell: Cell, g: str) -> Tensor:
-    """The gate's recurrent weights as a matrix: zeros where they are a diagonal, which is added apart."""
+    """The gate's recurrent weights as a matrix: zeros where they are a diagonal, which is added separately."""
     if g not in cell.diagonal:
         return cell.recurrent_weights[g]
     like = cell.input_weights[g]
@@ -217,7 +217,7 @@ def _dense(cell: Cell, g: str) -> Tensor:
 
 
 def _recovered(weights: Tensor) -> Array:
-    """Peephole weights as float32; unsigned codes are read as signed ones, as upstream does."""
+    """Peephole weights as float32; unsigned values are read as signed ones, as upstream does."""
     if weights.spec.type == "FLOAT32":
         return weights.array
     return weights.spec.scale * weights.array.view(np.int8).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from tflgpu.arithmetic.fixed_point import mbqm, quantize_multiplier, quantize_multipliers, rescaler, wrap
 from tflgpu.arithmetic.fixed_point_functions import inv_sqrt_multiplier
 from tflgpu.model.graph import Array, Node
-from tflgpu.ops.recurrent.linear import CodesProduct, single_scale
+from tflgpu.ops.recurrent.linear import QuantizedLinear, single_scale
 from tflgpu.ops.recurrent.lstm_fixed_point import (
     INT8,
     INT16,
@@ -29,7 +29,7 @@ from tflgpu.ops.recurrent.sequence import frames, rows_of, state
 from tflgpu.ops.registry import Step, require
 
 _BLOCK = 16
-"""Peephole products are rounded so many at a time by the x86 build's vector code, and the rest one by one."""
+"""The x86 build's vector code rounds so many peephole products at a time, and the rest one by one."""
 
 
 def integer_lstm(node: Node, cell: Cell, settings: Settings, over: Sequences) -> Step:
@@ -37,11 +37,11 @@ def integer_lstm(node: Node, cell: Cell, settings: Settings, over: Sequences) ->
     inner = _IntegerCell(node, cell, settings, over)
     before = np.empty((*over.x.shape[:2], inner.width), np.int64)
     before_rows, x_rows = rows_of(before), rows_of(over.x)
-    product = inner.input_product(len(x_rows))
+    gemm = inner.input_product(len(x_rows))
     times = list(zip(frames(before, over.time_major), frames(over.y, over.time_major), strict=True))
 
     def step() -> None:
-        product(x_rows, before_rows)
+        gemm(x_rows, before_rows)
         clamp(before_rows, *INT16)
         for z, y in times:
             inner.advance(z)
@@ -51,7 +51,7 @@ def integer_lstm(node: Node, cell: Cell, settings: Settings, over: Sequences) ->
 
 
 class _IntegerCell:
-    """One cell of n_batch rows. `advance` takes it a time step on; `output` (n_batch, n_output) int8 is its state."""
+    """One cell of n_batch rows. `advance` computes one time step; `output` (n_batch, n_output) int8 is its state."""
 
     def __init__(self, node: Node, cell: Cell, settings: Settings, over: Sequences):
         n, n_batch = cell.n_cell, over.n_batch
@@ -67,7 +67,7 @@ class _IntegerCell:
         self._gate_scale = {
             g: node.intermediates["ifco".index(g)].scale if normal else np.float32(2**-12) for g in self.order
         }
-        self._recurrent = CodesProduct(
+        self._recurrent = QuantizedLinear(
             self._stacked("recurrent_weights"),
             self._biases("recurrent_weights", -cell.output_state.spec.zero_point, with_bias=False),
             self._multipliers("recurrent_weights", single_scale(cell.output_state.spec)),
@@ -84,14 +84,14 @@ class _IntegerCell:
         self._range = clip_range(settings.cell_clip, single_scale(cell.cell_state.spec), INT16)
         self._emit = _Output(node, cell, settings, n_batch)
         self._wide = np.empty((n_batch, n), np.int64)
-        self._product = np.empty((n_batch, n), np.int64)
+        self._scaled = np.empty((n_batch, n), np.int64)
         self._scratch = np.empty((n_batch, n), np.int64)
         self._logistic, self._tanh = table("logistic", 3), table("tanh", 3)
         self._tanh_of_cell = table("tanh", 15 + self._k)
 
-    def input_product(self, rows: int) -> CodesProduct:
-        """The gates' part that comes from the input, for `rows` rows."""
-        return CodesProduct(
+    def input_product(self, rows: int) -> QuantizedLinear:
+        """The input's term of the gates' sums, for `rows` rows."""
+        return QuantizedLinear(
             self._stacked("input_weights"),
             self._biases("input_weights", -self._x.zero_point, with_bias=not self._normal),
             self._multipliers("input_weights", single_scale(self._x)),
@@ -112,26 +112,26 @@ class _IntegerCell:
         return np.repeat(m, self._tensors.n_cell), np.repeat(e, self._tensors.n_cell)
 
     def advance(self, before: Array) -> None:
-        """before (n_batch, width) int64: the gates' part that comes from the input."""
+        """before (n_batch, width) int64: the input's term of the gates' sums."""
         self._recurrent(self.output, self._gates)
         np.add(self._gates, before, out=self._gates)
         clamp(self._gates, *INT16)
         if self._plain:
             look_up(self._logistic, self._sigmoids, self._sigmoids)
         for g in () if self._plain else self.order[:-2]:
-            self._see(g)
+            self._add_peephole_and_normalize(g)
             look_up(self._logistic, self.gate[g], self.gate[g])
-        self._see("c")
+        self._add_peephole_and_normalize("c")
         look_up(self._tanh, self.gate["c"], self.gate["c"])
         self._update_cell()
         if not self._plain:
-            self._see("o")
+            self._add_peephole_and_normalize("o")
             look_up(self._logistic, self.gate["o"], self.gate["o"])
-        look_up(self._tanh_of_cell, self._wide, self._product)
-        np.multiply(self._product, self.gate["o"], out=self._product)
-        self._emit(self._product, self.output)
+        look_up(self._tanh_of_cell, self._wide, self._scaled)
+        np.multiply(self._scaled, self.gate["o"], out=self._scaled)
+        self._emit(self._scaled, self.output)
 
-    def _see(self, g: str) -> None:
+    def _add_peephole_and_normalize(self, g: str) -> None:
         if g in self._peephole:
             self._peephole[g].add(self.gate[g], self.cell)
         if g in self._normal:
@@ -143,23 +143,23 @@ class _IntegerCell:
         np.multiply(wide, forget, out=wide)
         shift_right(wide, 15, self._scratch)
         admit = self.gate["i"] if "i" in self.gate else np.subtract(32767, forget, out=forget)
-        np.multiply(admit, self.gate["c"], out=self._product)
-        shift_right(self._product, 30 + self._k, self._scratch)
-        # The product itself is cut to 16 bits, not clamped: 2^15 can become -2^15.
-        self._product[...] = self._product.astype(np.int16)
-        np.add(wide, self._product, out=wide)
+        np.multiply(admit, self.gate["c"], out=self._scaled)
+        shift_right(self._scaled, 30 + self._k, self._scratch)
+        # This product is truncated to 16 bits, not clamped: 2^15 can become -2^15.
+        self._scaled[...] = self._scaled.astype(np.int16)
+        np.add(wide, self._scaled, out=wide)
         clamp(wide, *self._range)
         self.cell[...] = wide
 
 
 class Peephole:
-    """Adds the gate's view of the cell's state.
+    """Adds the peephole's term to a gate.
 
-    Upstream walks the flat state in rows of n_output where it means n_cell: with a projection, the weights fall on
-    other cells than their own, and some cells have none. Batch-major sequences come to it batch by batch.
+    Upstream walks the flat state in rows of n_output where it means n_cell: with a projection, the weights multiply
+    other cells than their own, and some cells have none. Batch-major sequences are computed batch by batch.
 
-    together: how many batches come at once. weights and blocks (together, n_cell): which product is with what, and
-    whether its halves are rounded up. m, e: what the products are multiplied by.
+    together: how many batches at once. weights and blocks (together, n_cell): each cell's weight, and whether ties
+    are rounded up. m, e: the multiplier of the products.
     """
 
     def __init__(self, cell: Cell, g: str, k: int, gate_scale: np.float32, together: int):
@@ -167,9 +167,9 @@ class Peephole:
         require(n_output <= n_cell, "peephole weights of an INT8 cell with more outputs than cells are not supported. ")
         scale = np.float32(2.0**k * float(single_scale(weights.spec)) / float(gate_scale))
         self.m, self.e = quantize_multiplier(float(scale))
-        place = np.arange(together * n_cell)
-        seen = place < together * n_output
-        column = place % n_output
+        index = np.arange(together * n_cell)
+        seen = index < together * n_output
+        column = index % n_output
         shape = (together, n_cell)
         self.weights = np.where(seen, weights.array[column], 0).astype(np.int64).reshape(shape)
         self.blocks = (seen & (column < n_output // _BLOCK * _BLOCK)).reshape(shape)
@@ -211,7 +211,7 @@ def _divide(x: Array, n: int) -> Array:
 
 
 class _Output:
-    """Output gate times activated cell (Q0.30) as int8 codes, through the projection where there is one."""
+    """Output gate times activated cell (Q0.30) as int8, through the projection where there is one."""
 
     def __init__(self, node: Node, cell: Cell, settings: Settings, n_batch: int):
         hidden, self._zero_point = node.intermediates[4], cell.output_state.spec.zero_point
@@ -219,7 +219,7 @@ class _Output:
         self._rescale = rescaler(*quantize_multiplier(float(np.float32(2.0**-15 / float(scale) * 2.0**-15))))
         self._range = clip_range(settings.proj_clip, node.outputs[0].scale, INT8)
         self._scratch = np.empty((n_batch, cell.n_cell), np.int64)
-        self._project: CodesProduct | None = None
+        self._project: QuantizedLinear | None = None
         if cell.projection is None:
             return
         weights = cell.projection
@@ -227,7 +227,7 @@ class _Output:
         bias = sums if cell.projection_bias is None else sums + cell.projection_bias.array
         effective = effective_scale(weights, scale, single_scale(cell.output_state.spec))
         m, e = quantize_multipliers([effective])
-        self._project = CodesProduct(weights.array, bias, (m, e), n_batch)
+        self._project = QuantizedLinear(weights.array, bias, (m, e), n_batch)
         self._projected = np.empty((n_batch, cell.n_output), np.int64)
 
     def __call__(self, product: Array, out: Array) -> None:

@@ -1,7 +1,7 @@
-"""The LSTM cell in integers with 8-bit gate products (8x8_8): LstmStepInteger8x8_8 of lstm_eval.cc.
+"""The LSTM cell in integers with 8-bit gate terms (8x8_8): LstmStepInteger8x8_8 of lstm_eval.cc.
 
 Only what upstream's step computes: forget, cell and output gates (the input gate is coupled whatever the node has),
-layer normalization and a projection; peephole weights are not looked at. Its gates' functions are in float32.
+layer normalization and a projection; peephole weights are ignored. The gates' functions are in float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from tflgpu.arithmetic.fixed_point import mbqm, quantize_multiplier, rdbp, round_half_away, to_int32
 from tflgpu.arithmetic.lookup_tables import all_quantized_values
 from tflgpu.model.graph import Array, Node
-from tflgpu.ops.matmul.gemv import exact_product
+from tflgpu.ops.matmul.gemv import exact_gemm
 from tflgpu.ops.matmul.integer_matmul import IntegerMatrix
 from tflgpu.ops.recurrent.linear import Tensor, single_scale
 from tflgpu.ops.recurrent.lstm_fixed_point import INT8, INT16, clip_range, effective_scale
@@ -22,14 +22,14 @@ from tflgpu.ops.recurrent.lstm_tensors import Cell, Settings
 from tflgpu.ops.recurrent.sequence import frames, state
 from tflgpu.ops.registry import Step, require
 
-# For each gate the intermediate tensors of the scales of its sum, its input part and its recurrent part.
+# For each gate the intermediate tensors of the scales of its sum, its input term and its recurrent term.
 _SCALES = {"f": (3, 4, 5), "c": (6, 7, 8), "o": (9, 10, 11)}
-# And those whose zero points upstream takes for the two parts; the last is not the gate's own.
+# And those whose zero points upstream uses for the two terms; the last is not the gate's own.
 _ZERO_POINTS = {"f": (4, 5), "c": (7, 8), "o": (10, 7)}
 
 
 def integer_8bit_lstm(node: Node, cell: Cell, settings: Settings, over: Sequences) -> Step:
-    """A step that takes the cell one time on."""
+    """A step that runs the cell over the whole sequence, its state in place."""
     require(cell.layer_norm, "an INT8 LSTM with 12 intermediate tensors must have layer norm coefficients. ")
     require(cell.projection is not None, "an INT8 LSTM with 12 intermediate tensors must have a projection. ")
     require(cell.projection_bias is not None, "an INT8 LSTM with 12 intermediate tensors must have a projection bias. ")
@@ -57,9 +57,9 @@ class _Cell8Bit:
 
     def advance(self, x: Array) -> None:
         forget, update = _sigmoid(self._gate("f", x)), _tanh(self._gate("c", x), -12)
-        kept = rdbp(forget.astype(np.int64) * self.cell, 15)
+        remembered = rdbp(forget.astype(np.int64) * self.cell, 15)
         admitted = rdbp((32767 - forget.astype(np.int64)) * update, 15)
-        total = kept.astype(np.int16).astype(np.int64) + admitted.astype(np.int16)
+        total = remembered.astype(np.int16).astype(np.int64) + admitted.astype(np.int16)
         self.cell[...] = np.clip(total, *self._range)
         output = _sigmoid(self._gate("o", x))
         hidden = rdbp(output.astype(np.int64) * _tanh(self.cell, -15), 15).astype(np.int16)
@@ -70,21 +70,21 @@ class _Cell8Bit:
 
 
 class _Rescaled:
-    """(codes - zero point) times weights transposed, as int8 codes."""
+    """(int8 rows - zero point) times weights transposed, requantized to int8."""
 
     def __init__(self, weights: Tensor, zero_point: int, scale: np.float32, output_zero_point: int, rows: int):
-        self._product, self._dtype = exact_product(weights.array, rows)
+        self._gemm, self._dtype = exact_gemm(weights.array, rows)
         self._offset = zero_point * weights.array.sum(axis=1, dtype=np.int64)
         self._m, self._e = quantize_multiplier(float(scale))
         self._output_zero_point = output_zero_point
 
-    def __call__(self, codes: Array) -> Array:
-        product = self._product(codes.astype(self._dtype)).astype(np.int64) - self._offset
-        return np.clip(mbqm(product, self._m, self._e) + self._output_zero_point, -128, 127)
+    def __call__(self, quantized: Array) -> Array:
+        accumulators = self._gemm(quantized.astype(self._dtype)).astype(np.int64) - self._offset
+        return np.clip(mbqm(accumulators, self._m, self._e) + self._output_zero_point, -128, 127)
 
 
 class _GateSum:
-    """The input's and the state's part of a gate, both rounded to int8, added as int16."""
+    """The input's and the state's term of a gate, both rounded to int8, added as int16."""
 
     def __init__(self, node: Node, cell: Cell, g: str, rows: int):
         total, of_input, of_state = (single_scale(node.intermediates[i]) for i in _SCALES[g])
@@ -141,14 +141,14 @@ class _Projection:
         self._range = clip_range(settings.proj_clip, single_scale(node.outputs[0]), INT8)
 
     def __call__(self, hidden: Array) -> Array:
-        product = self._matrix.multiply(hidden.astype(self._matrix.dtype)).astype(np.int64)
-        total = mbqm(product + self._bias, self._m, self._e).astype(np.int64) + self._zero_point
+        accumulators = self._matrix.multiply(hidden.astype(self._matrix.dtype)).astype(np.int64)
+        total = mbqm(accumulators + self._bias, self._m, self._e).astype(np.int64) + self._zero_point
         return np.clip(total, *self._range)
 
 
 @functools.cache
 def _table(function: str, exponent: int) -> Array:
-    """Codes of 2^-15 of the logistic function or tanh of every int16 times 2^exponent, cut towards zero."""
+    """The logistic function or tanh of every int16 times 2^exponent, in units of 2^-15, truncated."""
     x = all_quantized_values(np.int16) * 2.0**exponent
     if function == "tanh":
         y = np.tanh(x).astype(np.float32)

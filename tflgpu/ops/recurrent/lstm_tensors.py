@@ -83,7 +83,7 @@ def cell_sizes(node: Node, ports: Ports) -> tuple[int, int]:
 
 def check_cell(node: Node, ports: Ports, n_batch: int) -> Cell:
     """The cell's tensors without their values. Raises OpError where they, states and outputs do not fit together."""
-    # Of strides 0, so that they cost no memory.
+    # With strides 0, so that they take no memory.
     shapes = [None if s is None else np.broadcast_to(np.zeros((), s.dtype), s.shape) for s in node.inputs]
     cell = read_cell(node, shapes, ports)
     is_integer = node.input(0).type == "INT8"
@@ -100,7 +100,7 @@ def check_cell(node: Node, ports: Ports, n_batch: int) -> Cell:
         if tensor is not None and tensor.spec.type in WEIGHTS_8BIT:
             single_scale(tensor.spec)
     if is_integer:
-        # Of the intermediate tensors the last is the hidden state's; those of gates are read with layer norm alone.
+        # The last intermediate tensor is the hidden state's; those of gates are read with layer norm alone.
         inner = node.intermediates if cell.layer_norm else node.intermediates[4:5]
         normal = [tensor.spec for tensor in cell.layer_norm.values()]
         for spec in (node.input(0), output_state, cell_state, *node.outputs, *normal, *inner):

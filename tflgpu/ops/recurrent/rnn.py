@@ -62,7 +62,7 @@ def _walk(
     time_major: bool,
     reverse: bool = False,
 ) -> Step:
-    """A step over the whole sequence; sources: the inputs (lead, lead, depth) and what each is multiplied by."""
+    """A step over the whole sequence; sources: the inputs (lead, lead, depth) and the weights of each."""
     shape = sources[0][0].shape
     n_batch, n = shape[1 if time_major else 0], layer.weights.spec.shape[0]
     asymmetric = node.options.asymmetric_quantize_inputs
@@ -70,10 +70,10 @@ def _walk(
     name = node.options.fused_activation_function
     hybrid = layer.weights.spec.type != "FLOAT32"
     activation = upstream_tanh if hybrid and name == "TANH" else ACTIVATIONS[name]
-    # The products with the inputs of all times are taken at once; they do not depend on the state.
+    # The GEMM with the inputs of all time steps runs at once: it does not depend on the state.
     before = np.empty((*shape[:2], n), np.float32)
     before_rows = rows_of(before)
-    products = [(x, linear([w], len(before_rows), asymmetric)) for x, w in sources]
+    gemms = [(x, linear([w], len(before_rows), asymmetric)) for x, w in sources]
     recurrent = linear([layer.recurrent], n_batch, asymmetric, often=True)
     times = list(zip(frames(before, time_major, reverse), frames(y, time_major, reverse), strict=True))
     total = np.empty((n_batch, n), np.float32)
@@ -81,8 +81,8 @@ def _walk(
     def step() -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             before_rows[...] = layer.bias.array
-            for x, product in products:
-                product(rows_of(x), before_rows)
+            for x, gemm in gemms:
+                gemm(rows_of(x), before_rows)
             for z, out in times:
                 np.copyto(total, z)
                 recurrent(hidden, total)

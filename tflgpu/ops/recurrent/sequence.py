@@ -1,4 +1,4 @@
-"""What the recurrent operators share besides their products: activations, states, and the walk over time."""
+"""What the recurrent operators share besides their GEMM: activations, states, and the loop over time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tflgpu.ops.recurrent.linear import Tensor
 from tflgpu.ops.registry import Step, require
 from tflgpu.ops.shape_rules import elements
 
-# As arrays, which NumPy takes in faster than its scalars.
+# As arrays: NumPy is slower with scalars.
 ONE, _MINUS_ONE = np.array(1, np.float32), np.array(-1, np.float32)
 
 
@@ -46,18 +46,18 @@ ACTIVATIONS: Mapping[str, Callable[[Array, Array], None]] = {
 """(x, out): a float activation of x into out, which may be x."""
 
 
-# tanh(x) ~ x + x^3 P(x^2) over 1 + x^2 Q(x^2), highest powers first; 1 from _TANH_END on.
-_TANH_END = np.array(7.90738964080810547, np.float32)
+# tanh(x) ~ x + x^3 P(x^2) over 1 + x^2 Q(x^2), highest powers first; 1 from _TANH_LIMIT on.
+_TANH_LIMIT = np.array(7.90738964080810547, np.float32)
 _TANH_P = [np.array(c, np.float32) for c in (1.394553628e-8, 2.102733560e-5, 3.520756727e-3, 1.340216100e-1)]
 _TANH_Q = [np.array(c, np.float32) for c in (8.015776984e-7, 3.326951409e-4, 2.597254514e-2, 4.673548340e-1)]
 
 
 def upstream_tanh(x: Array, out: Array) -> None:
-    """tanh to the bit as TensorFlow Lite's x86 build has it (Eigen's rational function, without fused operations).
+    """tanh, bit for bit as TensorFlow Lite's x86 build has it (Eigen's rational function, without fused operations).
 
-    For states that are quantized next: a last bit more or less at ±1 moves the zero point, and with it every code.
+    For states that are quantized next: one last bit at ±1 moves the zero point, and with it every quantized value.
     """
-    x = np.minimum(np.maximum(x, -_TANH_END), _TANH_END)
+    x = np.minimum(np.maximum(x, -_TANH_LIMIT), _TANH_LIMIT)
     square = x * x
     p, q = square * _TANH_P[0], square * _TANH_Q[0]
     for a, b in zip(_TANH_P[1:], _TANH_Q[1:], strict=True):
@@ -82,7 +82,7 @@ def sigmoid(x: Array) -> None:
 
 
 def frames(array: Array, time_major: bool, reverse: bool = False) -> list[Array]:
-    """The views (n_batch, …) of a sequence at each time, in the order in which a cell meets them."""
+    """The views (n_batch, …) of a sequence at each time, in the order of the time steps."""
     count = array.shape[0 if time_major else 1]
     order = range(count - 1, -1, -1) if reverse else range(count)
     return [array[t] if time_major else array[:, t] for t in order]
@@ -106,7 +106,7 @@ def check_state(spec: TensorSpec, n_batch: int, n: int, what: str) -> None:
 
 
 def once_or_each_time(node: Node, varying: Sequence[int], make: Callable[[], Step]) -> Step:
-    """make() now, where every input but the `varying` ones is constant; otherwise a step that makes and runs it."""
+    """make() where all inputs but the `varying` ones are constant; else a step that makes and runs it each invoke."""
     if all(spec is None or spec.data is not None for i, spec in enumerate(node.inputs) if i not in varying):
         return make()
 

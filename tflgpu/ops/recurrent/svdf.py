@@ -1,4 +1,4 @@
-"""SVDF: a fully connected layer as rank-1 filters in feature and time; its state is the latest feature products."""
+"""SVDF: a fully connected layer as rank-1 filters in feature and time; its state is the latest feature results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.arithmetic.fixed_point import quantize_multiplier, quantize_multipliers, rescaler, wrap
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.fused_activation import clamp
-from tflgpu.ops.recurrent.linear import CodesProduct, Tensor, check_weights, linear, single_scale
+from tflgpu.ops.recurrent.linear import QuantizedLinear, Tensor, check_weights, linear, single_scale
 from tflgpu.ops.recurrent.sequence import ACTIVATIONS, once_or_each_time
 from tflgpu.ops.registry import OpError, Step, kernel, require
 
@@ -72,10 +72,10 @@ def _tensors(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, Tensor,
 def _float_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
     x, feature, time, state = _tensors(node, inputs)
     bias, y = inputs[3] if node.optional(3) is not None else None, outputs[0]
-    product = linear([feature], len(x), node.options.asymmetric_quantize_inputs, often=True)
+    gemm = linear([feature], len(x), node.options.asymmetric_quantize_inputs, often=True)
     weights_time = time.array
     if time.spec.type != "FLOAT32":
-        # Unsigned codes are read as signed ones, as upstream does.
+        # Unsigned values are read as signed ones, as upstream does.
         weights_time = time.array.view(np.int8).astype(np.float32) * single_scale(time.spec)
     activation = ACTIVATIONS[node.options.fused_activation_function]
     newest = np.empty((len(x), len(feature.array)), np.float32)
@@ -85,7 +85,7 @@ def _float_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
     def step() -> None:
         newest.fill(0)
         with np.errstate(over="ignore", invalid="ignore"):
-            product(x, newest)
+            gemm(x, newest)
         _remember(state, newest)
         np.multiply(state, weights_time, out=weighted)
         np.sum(by_unit, axis=2, out=y)
@@ -97,7 +97,7 @@ def _float_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
 
 
 def _remember(state: Array, newest: Array) -> None:
-    """Moves state (n_batch, filters, memory) one place towards the past and puts `newest` at its end."""
+    """Shifts state (n_batch, filters, memory) by one time step and puts `newest` at its end."""
     state[:, :, :-1] = state[:, :, 1:]
     state[:, :, -1] = newest
 
@@ -112,10 +112,10 @@ def _integer_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[
     scale_2 = np.float32(state_scale * single_scale(time.spec)) / single_scale(out_spec)
     m1, e1 = quantize_multipliers([scale_1])
     offset = -spec.zero_point * feature.array.sum(axis=1, dtype=np.int64)
-    product = CodesProduct(feature.array, offset, (m1, e1), len(x))
+    gemm = QuantizedLinear(feature.array, offset, (m1, e1), len(x))
     rescale = rescaler(*quantize_multiplier(float(scale_2)))
     weights_time = time.array.astype(np.int64)
-    bias_codes = np.zeros((1, y.shape[1]), np.int64) if bias is None else bias.astype(np.int64).reshape(1, -1)
+    bias_values = np.zeros((1, y.shape[1]), np.int64) if bias is None else bias.astype(np.int64).reshape(1, -1)
     newest, weighted = np.empty((len(x), len(feature.array)), np.int64), np.empty(state.shape, np.int64)
     total, scratch = np.empty(y.shape, np.int64), np.empty(y.shape, np.int64)
     by_unit = weighted.reshape(*y.shape, -1)
@@ -126,7 +126,7 @@ def _integer_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[
     def step() -> None:
         if node.options.fused_activation_function != "RELU":
             raise OpError("an INT8 SVDF must have the activation RELU, which it then does not apply. ")
-        product(x, newest)
+        gemm(x, newest)
         clamp(newest, lowest, highest, newest)
         np.add(newest, state_zero, newest)
         _remember(state, newest)
@@ -134,7 +134,7 @@ def _integer_svdf(node: Node, inputs: Sequence[Array | None], outputs: Sequence[
         np.subtract(weighted, state_zero, weighted)
         np.multiply(weighted, weights_time, weighted)
         np.add.reduce(by_unit, axis=2, out=total)
-        np.add(total, bias_codes, total)
+        np.add(total, bias_values, total)
         total[...] = wrap(total)
         rescale(total, scratch)
         np.add(total, out_zero, total)

@@ -10,8 +10,8 @@ from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.movement.shape import require_output_type
 from tflgpu.ops.reduction.reduction import (
     Reduction,
-    code_sum_step,
     in_float32,
+    quantized_sum_step,
     quietly,
     reduced_shape,
     reduction,
@@ -20,13 +20,13 @@ from tflgpu.ops.reduction.reduction import (
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import elements
 
-INTEGER_CODES = frozenset({"INT8", "UINT8", "INT16"})
-"""The types whose values may be codes of a quantized tensor."""
+QUANTIZED = frozenset({"INT8", "UINT8", "INT16"})
+"""The types that may be quantized."""
 
 
 def _check_sum(node: Node) -> None:
     require_output_type(node)
-    if node.input(0).type in INTEGER_CODES and elements(node.input(0).shape):
+    if node.input(0).type in QUANTIZED and elements(node.input(0).shape):
         _check_scales(node)
 
 
@@ -41,9 +41,9 @@ def _check_scales(node: Node) -> None:
     require(y.scale > 0, f"{y} has a scale of {y.scale}. ")
 
 
-def _clamped_into(out: Array, codes: Array) -> None:
+def _clamped_into(out: Array, value: Array) -> None:
     limits = np.iinfo(out.dtype)
-    np.copyto(out, np.clip(codes, limits.min, limits.max), casting="unsafe")
+    np.copyto(out, np.clip(value, limits.min, limits.max), casting="unsafe")
 
 
 @kernel(
@@ -56,13 +56,13 @@ def _clamped_into(out: Array, codes: Array) -> None:
 )
 @in_float32
 def mean(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
-    """The mean: of floats, of integers cut towards zero, of codes in fixed point. Of nothing: NaN, 0 for integers."""
+    """The mean: of floats, of integers truncated, quantized in fixed point. Of nothing: NaN, 0 for integers."""
     r = reduction(node, inputs, outputs)
     if r.x.size == 0:
         empty = np.float32(np.nan) if r.out.dtype == np.float32 else r.out.dtype.type(0)
         return lambda: r.out.fill(empty)
-    if node.input(0).type in INTEGER_CODES:
-        return _mean_of_codes(node, r)
+    if node.input(0).type in QUANTIZED:
+        return _quantized_mean(node, r)
     if r.out.dtype == np.float32:
         total = sum_step(r, r.out)
 
@@ -85,17 +85,17 @@ def mean(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> S
     return integer_step
 
 
-def _mean_of_codes(node: Node, r: Reduction) -> Step:
+def _quantized_mean(node: Node, r: Reduction) -> Step:
     x, y = node.input(0), node.outputs[0]
     m, e = quantize_multiplier(float(x.scale) / float(y.scale))
     # The division by the count goes into the multiplier, with as many bits more as the count has.
     shift = min(r.count.bit_length() - 1, 32, 31 + e)
     m, e = (m << shift) // r.count, e - shift
     sums, scratch = np.empty(r.out.shape, np.int64), np.empty(r.out.shape, np.int64)
-    total, rescale = code_sum_step(r, sums), rescaler(m, e)
+    total, rescale = quantized_sum_step(r, sums), rescaler(m, e)
     limits = np.iinfo(r.out.dtype)
     numbers = (x.zero_point * r.count, y.zero_point, limits.min, limits.max)
-    # As arrays, which NumPy takes in faster than its scalars.
+    # As arrays: NumPy is slower with scalars.
     offset, zero_point, lo, hi = (np.array(number, np.int64) for number in numbers)
 
     def step() -> None:
@@ -119,12 +119,12 @@ def _mean_of_codes(node: Node, r: Reduction) -> Step:
 )
 @in_float32
 def sum(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
-    """The sum, wrapping in the tensor's own type; of codes in float32."""
+    """The sum, wrapping in the tensor's own type; quantized in float32."""
     r = reduction(node, inputs, outputs)
-    return _sum_of_codes(node, r) if node.input(0).type in INTEGER_CODES else sum_step(r, r.out)
+    return _quantized_sum(node, r) if node.input(0).type in QUANTIZED else sum_step(r, r.out)
 
 
-def _sum_of_codes(node: Node, r: Reduction) -> Step:
+def _quantized_sum(node: Node, r: Reduction) -> Step:
     """The optimized kernel's float32 arithmetic: the reference kernel reads int8 and int16 as uint8."""
     x, y = node.input(0), node.outputs[0]
     if r.x.size == 0:
@@ -132,7 +132,7 @@ def _sum_of_codes(node: Node, r: Reduction) -> Step:
     scale = x.scale / y.scale
     bias = np.float32(-x.zero_point) * scale * np.float32(r.count)
     sums = np.empty(r.out.shape, np.int32)
-    total = code_sum_step(r, sums)
+    total = quantized_sum_step(r, sums)
     zero_point = np.int64(y.zero_point)
 
     def step() -> None:
@@ -144,10 +144,10 @@ def _sum_of_codes(node: Node, r: Reduction) -> Step:
 
 
 def _check_extreme(node: Node) -> None:
-    """Codes are compared as they are."""
+    """Quantized values are compared as they are."""
     require_output_type(node)
     x, y = node.input(0).quantization, node.outputs[0].quantization
-    if node.input(0).type in INTEGER_CODES and x is not None and y is not None:
+    if node.input(0).type in QUANTIZED and x is not None and y is not None:
         same = np.array_equal(x.scale, y.scale) and np.array_equal(x.zero_point, y.zero_point)
         require(same, "input->params.scale != output->params.scale or the zero points differ. ")
 
@@ -155,7 +155,7 @@ def _check_extreme(node: Node) -> None:
 def _check_product(node: Node) -> None:
     x = node.input(0)
     require_output_type(node)
-    if x.type in INTEGER_CODES and x.quantization is not None:
+    if x.type in QUANTIZED and x.quantization is not None:
         require(x.type != "UINT8", "Unsupported quantized data type: 3")
         _check_scales(node)
 
@@ -169,21 +169,21 @@ def _check_product(node: Node) -> None:
     check=_check_product,
 )
 def reduce_prod(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
-    """The product, wrapping in the tensor's own type; of quantized codes rescaled after every factor."""
+    """The product, wrapping in the tensor's own type; quantized, it is rescaled after every factor."""
     r = reduction(node, inputs, outputs)
-    if node.input(0).type in INTEGER_CODES and node.input(0).quantization is not None:
-        return _product_of_codes(node, r)
+    if node.input(0).type in QUANTIZED and node.input(0).quantization is not None:
+        return _quantized_product(node, r)
     return lambda: quietly(np.multiply.reduce, r.x, axis=r.axes, dtype=r.out.dtype, out=r.out)
 
 
-def _product_of_codes(node: Node, r: Reduction) -> Step:
+def _quantized_product(node: Node, r: Reduction) -> Step:
     x, y = node.input(0), node.outputs[0]
     if r.x.size == 0:
         return lambda: r.out.fill(0)
     m, e = quantize_multiplier(float(x.scale) / float(y.scale) ** (1.0 / r.count))
-    kept = [i for i in range(r.x.ndim) if i not in r.axes]
-    # Factors in the order in which they lie, since every product is rounded.
-    factors = r.x.transpose(*r.axes, *kept)
+    remaining = [i for i in range(r.x.ndim) if i not in r.axes]
+    # In memory order, since every product is rounded.
+    factors = r.x.transpose(*r.axes, *remaining)
     order = list(np.ndindex(*(r.x.shape[i] for i in r.axes)))
 
     def step() -> None:

@@ -15,7 +15,7 @@ MAX_RANK = 6
 
 Combine = Callable[[Array, Array], Array]
 
-# A NaN that meets a number loses and one that is met wins, as the comparisons of the original have it.
+# NaN as `a` loses and as `b` wins, as in the original's comparisons.
 FUNCTIONS: dict[str, Combine] = {
     "ADD": np.add,
     "MUL": np.multiply,
@@ -25,7 +25,7 @@ FUNCTIONS: dict[str, Combine] = {
     "ANY": lambda a, b: np.logical_or(a, b).astype(a.dtype),
 }
 
-# What the one operation in the body of a StableHLO reduction makes it.
+# The function of a StableHLO reduction by the one operation in its body.
 BODIES: dict[str, str] = {
     "ADD": "ADD",
     "STABLEHLO_ADD": "ADD",
@@ -44,14 +44,14 @@ BODIES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The window's size, its steps and the distances inside it, in each dimension."""
+    """The window's size, strides and dilations in each dimension."""
 
     size: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
 
     def output_shape(self, shape: Shape) -> Shape:
-        """How often the window fits into each dimension."""
+        """How many windows fit into each dimension."""
         spans = [(k - 1) * d + 1 for k, d in zip(self.size, self.dilations, strict=True)]
         return tuple(
             (n - span) // s + 1 if n >= span else 0 for n, span, s in zip(shape, spans, self.strides, strict=True)
@@ -106,13 +106,13 @@ def reduce_window(node: Node, x: Array, init: Array, size: Array, strides: Array
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What is done to the input before: distances between elements, and what is added (cut, if negative) around."""
+    """What is done to the input first: dilation, and padding around it (negative: cropping)."""
 
     dilations: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
 
     def shape(self, shape: Shape) -> Shape:
-        """The shape after both."""
+        """The shape after dilation and padding."""
         spread = [(n - 1) * d + 1 for n, d in zip(shape, self.dilations, strict=True)]
         return tuple(n + low + high for n, (low, high) in zip(spread, self.padding, strict=True))
 
@@ -139,8 +139,8 @@ def _stablehlo_shape(node: Node, runtime: Runtime) -> list[Shape]:
     return [window.output_shape(edges_of(node).shape(node.input(0).shape))]
 
 
-def spread_places(shape: Shape, edges: Edges) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Which elements of an array are left after both, and where they are then."""
+def spread_slices(shape: Shape, edges: Edges) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Which elements of an array remain after dilation and padding, and at which slices."""
     inner, source = [], []
     for n, size, d, (low, _) in zip(shape, edges.shape(shape), edges.dilations, edges.padding, strict=True):
         first = max(0, -(low // d))
@@ -154,7 +154,7 @@ def spread_places(shape: Shape, edges: Edges) -> tuple[tuple[slice, ...], tuple[
 def _spread(x: Array, init: Array, edges: Edges) -> Array:
     """x with init between and around its elements."""
     out = np.full(edges.shape(x.shape), init.reshape(-1)[0], x.dtype)
-    source, inner = spread_places(x.shape, edges)
+    source, inner = spread_slices(x.shape, edges)
     out[inner] = x[source]
     return out
 

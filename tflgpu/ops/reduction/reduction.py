@@ -1,4 +1,4 @@
-"""What reductions over axes share: the axes, the output's shape, the input with its dimensions merged, and sums."""
+"""What reductions share: the axes, the output's shape, the input with its dimensions merged, and sums."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def reduced_shape(node: Node) -> list[Shape]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reduction:
-    """x: the input with neighbours that share a fate merged. axes: those of it to reduce. out: the output to match.
+    """x: the input, neighbouring dimensions merged where both or none are reduced. axes: of x, to reduce. out: alike.
 
     count: elements that go into one output. everything: whether all axes are reduced.
     """
@@ -54,26 +54,26 @@ def reduction(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...])
     """The node's reduction over as few dimensions as it can be written with."""
     shape, axes = node.input(0).shape, reduced_axes(node)
     sizes: list[int] = []
-    fates: list[bool] = []
+    reduced_runs: list[bool] = []
     for i, d in enumerate(shape):
         if d == 1 and len(shape) > 1:
             continue
-        if fates and fates[-1] == (i in axes):
+        if reduced_runs and reduced_runs[-1] == (i in axes):
             sizes[-1] *= d
         else:
             sizes.append(d)
-            fates.append(i in axes)
-    kept = tuple(d for d, reduced in zip(sizes, fates, strict=True) if not reduced)
-    merged = tuple(i for i, reduced in enumerate(fates) if reduced)
+            reduced_runs.append(i in axes)
+    remaining = tuple(d for d, is_reduced in zip(sizes, reduced_runs, strict=True) if not is_reduced)
+    merged = tuple(i for i, is_reduced in enumerate(reduced_runs) if is_reduced)
     count = math.prod(shape[i] for i in axes)
-    return Reduction(inputs[0].reshape(sizes), merged, outputs[0].reshape(kept), count, len(axes) == len(shape))
+    return Reduction(inputs[0].reshape(sizes), merged, outputs[0].reshape(remaining), count, len(axes) == len(shape))
 
 
 def sum_step(r: Reduction, out: Array) -> Step:
     """A step that sums r.x into out, in out's type: float32, or integers that wrap."""
     if r.x.dtype != np.float32 or r.count < WORTH_BLAS or len(r.axes) != 1 or r.axes[0] < r.x.ndim - 2:
         return lambda: quietly(np.add.reduce, r.x, axis=r.axes, dtype=out.dtype, out=out)
-    # A product with ones through BLAS: NumPy's reduction pays for every row, however short.
+    # GEMM with ones: NumPy's reduction pays for every row, however short.
     if r.axes[0] == r.x.ndim - 1:
         ones = np.ones(r.count, np.float32)
         return lambda: quietly(np.matmul, r.x, ones, out=out)
@@ -81,8 +81,8 @@ def sum_step(r: Reduction, out: Array) -> Step:
     return lambda: quietly(np.matmul, ones, r.x, out=columns)
 
 
-def code_sum_step(r: Reduction, out: Array) -> Step:
-    """A step that sums the codes r.x into out (int32 or wider)."""
+def quantized_sum_step(r: Reduction, out: Array) -> Step:
+    """A step that sums the quantized values r.x into out (int32 or wider)."""
     largest = -int(np.iinfo(r.x.dtype).min) or int(np.iinfo(r.x.dtype).max)
     if r.count * largest >= FLOAT32_EXACT:
         return lambda: quietly(np.add.reduce, r.x, axis=r.axes, dtype=out.dtype, out=out)
@@ -108,7 +108,7 @@ Factory = Callable[[Node, tuple[Array, ...], tuple[Array, ...]], Step]
 
 
 def in_float32(run: Factory) -> Factory:
-    """The kernel, taking FLOAT16 too: through float32, as XNNPACK does; the other kernels refuse it."""
+    """The kernel for FLOAT16 too: in float32, as in XNNPACK, which alone has it."""
 
     @wraps(run)
     def factory(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:

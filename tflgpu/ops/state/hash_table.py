@@ -39,7 +39,7 @@ def _no_outputs(node: Node, runtime: Runtime) -> list[Shape]:
 
 @function("HASHTABLE_IMPORT", inputs=3, outputs=0, types="RESOURCE INT32", shape=_no_outputs, stateful=True)
 def hashtable_import(node: Node, runtime: Runtime, handle: Array, keys: Array, values: Array) -> tuple[Array, ...]:
-    """Fills the table, the first time only. Of equal keys the first counts."""
+    """Fills the table, the first time only. Of equal keys the first wins."""
     name = ("table", handle.item())
     if runtime.state.get(name) is None:
         table: dict[object, object] = {}
@@ -61,8 +61,8 @@ def hashtable_find(node: Node, runtime: Runtime, handle: Array, keys: Array, def
     """The value of each key, or the first element of default."""
     table, missing = _table(runtime, handle), default.ravel()[0]
     found = np.empty(keys.shape, node.outputs[0].dtype)
-    for place in np.ndindex(keys.shape):
-        found[place] = table.get(keys[place] if keys.dtype == object else int(keys[place]), missing)
+    for index in np.ndindex(keys.shape):
+        found[index] = table.get(keys[index] if keys.dtype == object else int(keys[index]), missing)
     return found
 
 

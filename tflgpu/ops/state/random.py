@@ -33,13 +33,13 @@ def threefry_2x32(key: tuple[int, int], counters: Array) -> Array:
     """Twenty rounds over counters (n, 2) uint32: (n, 2) uint32."""
     keys = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
     x0, x1 = counters[:, 0] + np.uint32(keys[0]), counters[:, 1] + np.uint32(keys[1])
-    for turn in range(5):
-        for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[turn % 2]:
+    for group in range(5):
+        for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
             x0 = x0 + x1
             x1 = (x1 << np.uint32(distance)) | (x1 >> np.uint32(32 - distance))
             x1 = x1 ^ x0
-        x0 = x0 + np.uint32(keys[(turn + 1) % 3])
-        x1 = x1 + np.uint32((keys[(turn + 2) % 3] + turn + 1) & 0xFFFFFFFF)
+        x0 = x0 + np.uint32(keys[(group + 1) % 3])
+        x1 = x1 + np.uint32((keys[(group + 2) % 3] + group + 1) & 0xFFFFFFFF)
     return np.stack([x0, x1], axis=1)
 
 
@@ -66,7 +66,7 @@ class Generator:
         self._counter = (seed2 & 0xFFFFFFFFFFFFFFFF) << 64
 
     def draw(self, words: int) -> Array:
-        """(words,) uint32, in groups of four: what is left of the last group is dropped."""
+        """(words,) uint32, in groups of four: the rest of the last group is dropped."""
         groups = -(-words // 4)
         drawn = philox_4x32(self._key, _counters(self._counter, groups, 4))
         self.skip(groups)
@@ -137,7 +137,7 @@ def multinomial(node: Node, runtime: Runtime, logits: Array, samples: Array) -> 
     count, batch = int(samples), logits.shape[0]
     generator = _generator(node, runtime)
     bits = copy(generator).draw(-(-batch * count // 2) * 4).reshape(-1, 2)[: batch * count]
-    # TensorFlow skips a fixed number of groups for each call, so that no call depends on how many another drew.
+    # TensorFlow skips a fixed number of groups a call, so that calls do not depend on how many another drew.
     generator.skip(batch * ((count + 3) // 4 * 4) * 2 * 256)
     uniform = unit_double(bits[:, 0], bits[:, 1]).reshape(batch, count)
     out = np.empty((batch, count), node.outputs[0].dtype)
@@ -159,7 +159,7 @@ def _declared(node: Node, runtime: Runtime) -> list[Shape]:
 
 @function("STABLEHLO_RNG_BIT_GENERATOR", inputs=1, outputs=2, types="UINT64", shape=_declared, stateful=True)
 def stablehlo_rng_bit_generator(node: Node, runtime: Runtime, state: Array) -> tuple[Array, Array]:
-    """The state after, and random bits of the output's type, from a state of key, counter (and more counter)."""
+    """The next state, and random bits of the output's type, from a state of key, counter (and more counter)."""
     key = (int(state[0]) & 0xFFFFFFFF, int(state[0]) >> 32)
     spec = node.outputs[1]
     words = int(np.prod(spec.shape)) * spec.dtype.itemsize // 4

@@ -44,7 +44,7 @@ def read_variable(node: Node, runtime: Runtime, handle: Array) -> Array:
 
 
 def assigned(variable: Variable | None) -> Variable:
-    """The variable. Raises OpError before any assignment, and where another has come in its place."""
+    """The variable. Raises OpError before any assignment, and where another has replaced it."""
     if variable is not None and variable.replaced:
         raise OpError(f"{variable.spec} is of another type or shape by now. ")
     if variable is None or not variable.assigned:
@@ -58,15 +58,15 @@ def _no_outputs(node: Node, runtime: Runtime) -> list[Shape]:
 
 @function("ASSIGN_VARIABLE", inputs=2, outputs=0, types=_ANY, typed_input=1, shape=_no_outputs, stateful=True)
 def assign_variable(node: Node, runtime: Runtime, handle: Array, value: Array) -> tuple[Array, ...]:
-    """Keeps a copy of value, whatever its shape."""
+    """Stores a copy of value, whatever its shape."""
     key = ("variable", handle.item())
-    kept: Variable | None = runtime.state.get(key)
-    if kept is not None and kept.host.shape == value.shape and kept.host.dtype == value.dtype:
-        np.copyto(kept.write(), value)
+    variable: Variable | None = runtime.state.get(key)
+    if variable is not None and variable.host.shape == value.shape and variable.host.dtype == value.dtype:
+        np.copyto(variable.write(), value)
     else:
-        if kept is not None:
-            kept.replaced = True
+        if variable is not None:
+            variable.replaced = True
         spec = replace(node.input(1), name=f"variable {handle.item()}", shape=value.shape, data=None, is_variable=True)
-        kept = runtime.state[key] = Variable(spec, value.copy())
-    kept.assigned = True
+        variable = runtime.state[key] = Variable(spec, value.copy())
+    variable.assigned = True
     return ()

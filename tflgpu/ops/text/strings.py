@@ -1,4 +1,4 @@
-"""Operators on strings: SKIP_GRAM. (Movement of strings is with the movement of everything else.)"""
+"""SKIP_GRAM. (Operators that move strings are in movement.)"""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _words(sentence: bytes) -> list[bytes]:
 def _grams(count: int, size: int, skip: int) -> Iterator[list[int]]:
     """All runs of up to `size` of `count` words with at most `skip` between neighbours, longer before their starts.
 
-    The list is one and the same, to be read before the next.
+    The list is reused: it must be read before the next.
     """
 
     for first in range(count):

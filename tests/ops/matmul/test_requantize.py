@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tflgpu.arithmetic.fixed_point import quantize_multipliers
 from tflgpu.ops.convolution.im2col import Im2colWeights
-from tflgpu.ops.matmul.requantize import Requantizer, Rescale, requantized, exact_in_float64, fold, separable
+from tflgpu.ops.matmul.requantize import Requantizer, Rescale, exact_in_float64, fold, requantized, separable
 
 few = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 

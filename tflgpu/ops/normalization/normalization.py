@@ -60,7 +60,7 @@ def _l2_8_bits(node: Node, x: Array, y: Array) -> Step:
     def step() -> None:
         real = x.astype(np.int64) - zero_point
         m, e = inv_sqrt_multiplier(np.sum(real * real, axis=1, keepdims=True).astype(np.int32))
-        # 128 is the inverse of the output's scale; the reference applies it before rescaling to uint8, after it to int8.
+        # 128 is the inverse of the output's scale; the reference applies it before rescaling for uint8, else after it.
         value = mbqm(128 * real, m, e) if out.type == "UINT8" else mbqm(real, m, e.astype(np.int64) + 7)
         np.copyto(y, np.clip(value.astype(np.int64) + middle, limits.min, limits.max), casting="unsafe")
 

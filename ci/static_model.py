@@ -33,7 +33,7 @@ def static_model(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:
         _tensor(g, spec)
     for node in stage.nodes:
         _node(g, node)
-    g.ends = {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+    g.interface = {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
     return made.build()
 
 

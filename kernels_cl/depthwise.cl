@@ -1,5 +1,5 @@
 // out (n, oh, ow, c) = x (n, h, w, c), each channel convolved with its own weights (kh, kw, c), plus bias (c), VW channels
-// at a time. The work-items, `items` in all, share evenly the rows of places, each as `parts` of its channels.
+// at a time. The work-items, `items` in all, share evenly the rows of output pixels, each as `parts` of its channels.
 // PLACES: as many places side by side are computed from values loaded once, for KH, KW and STRIDE_W that are known.
 // Only for OpenCL: CUDA has kernels of its own for this.
 

@@ -165,7 +165,7 @@ class Member:
         if self.type == "TensorType":
             return TYPE_CODES[value]
         if self.type in ENUMS:
-            return ENUMS[self.type].codes[value] + (self.type in _FROM_ONE)
+            return ENUMS[self.type].numbers[value] + (self.type in _FROM_ONE)
         if self.type == "string":
             return value.encode() or None
         return value

@@ -138,6 +138,6 @@ def test_the_schema_is_litert_s():
     for name, fields in TABLES.items():
         values = {k.lower(): v for k, v in vars(getattr(theirs, name + "T")()).items()}
         for field in fields:
-            default = ENUMS[field.type].codes[field.default] if field.kind == "enum" else field.default
+            default = ENUMS[field.type].numbers[field.default] if field.kind == "enum" else field.default
             assert values[field.name.replace("_", "")] == default, (name, field)
     assert set(OPTIONS_OF.values()) <= set(TABLES)

@@ -1,8 +1,8 @@
 """Rounding and rescaling of integers, bit for bit as TensorFlow Lite's reference kernels have it.
 
-Integers are NumPy arrays or Python ints; results are int32 arrays where nothing else is said, and sums wrap at 32 bits
-where the reference's do. The rounding is the "double rounding" that TensorFlow Lite is built with. What ends in _int64
-takes int64 arrays that hold int32 values and gives such.
+Integers are NumPy arrays or Python ints; results are int32 arrays unless said otherwise, and sums wrap at 32 bits
+where the reference's do. The rounding is the "double rounding" that TensorFlow Lite is built with. Functions whose name
+ends in _int64 take and return int64 arrays that hold int32 values.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def saturate(x: Array, width: int = 32) -> Array:
 
 
 def round_half_away(x: Array) -> Array:
-    """x rounded to whole numbers, halves away from zero, in x's floating type."""
+    """x rounded to whole numbers, ties away from zero, in x's floating type."""
     # The number below one half: one half itself would take the number below it up to 1.
     x = np.asarray(x)
     rounded: Array = np.trunc(x + np.copysign(np.nextafter(x.dtype.type(0.5), x.dtype.type(0)), x))
@@ -45,7 +45,7 @@ def round_half_away(x: Array) -> Array:
 
 
 def to_int32(x: Array) -> Array:
-    """A float cut towards zero to int32. NaN and what does not fit become INT32_MIN, as on x86."""
+    """A float truncated to int32. NaN and what does not fit become INT32_MIN, as on x86."""
     fits = np.abs(x) < 2.0**31
     return np.where(fits, x, x.dtype.type(INT32_MIN)).astype(np.int32)
 
@@ -84,7 +84,7 @@ def quantize_multipliers(multipliers: npt.ArrayLike) -> tuple[Array, Array]:
 
 
 def srdhm(a: Integers, b: Integers, width: int = 32) -> Array:
-    """Saturating rounding doubling high product: (a*b + 2^(width-2)) >> (width-1), halves towards plus infinity."""
+    """Saturating rounding doubling high product: (a*b + 2^(width-2)) >> (width-1), ties towards plus infinity."""
     return int32(srdhm_int64(int64(a), int64(b), width))
 
 
@@ -96,7 +96,7 @@ def srdhm_int64(a: Array, b: Array | int, width: int = 32) -> Array:
 
 
 def rdbp(x: Integers, n: Integers) -> Array:
-    """x / 2^n rounded, halves away from zero. 0 <= n < 63."""
+    """x / 2^n rounded, ties away from zero. 0 <= n < 63."""
     return int32(rdbp_int64(int64(x), int64(n)))
 
 
@@ -120,7 +120,7 @@ def mbqm(x: Integers, m: Integers, e: Integers) -> Array:
 def rescaler(m: Integers, e: Integers) -> Callable[[Array, Array], None]:
     """mbqm in place: f(x, scratch) for int64 arrays x, holding int32 values, and scratch of the same shape.
 
-    m and e broadcast to x; m must not be -2^31. Everything that depends on them alone is computed here.
+    m and e broadcast to x; m must not be -2^31. All that depends on them alone is computed once, here.
     """
     m, e = int64(m), int64(e)
     left, right = np.maximum(e, 0), np.maximum(-e, 0)
@@ -136,7 +136,7 @@ def rescaler(m: Integers, e: Integers) -> Callable[[Array, Array], None]:
         np.add(x, up, out=x)
         np.right_shift(x, shift31, out=x)
         if any_right:
-            # One less for what is negative: halves go away from zero.
+            # One less for what is negative, so that ties go away from zero.
             np.right_shift(x, sign_bit, out=scratch)
             if not all_right:
                 np.multiply(scratch, shifted, out=scratch)
@@ -148,7 +148,7 @@ def rescaler(m: Integers, e: Integers) -> Callable[[Array, Array], None]:
 
 
 def mbqm64(x: Integers, m: Integers, e: Integers) -> Array:
-    """x (int64, below 2^47) * m * 2^(e-31) with 16 bits of m and one rounding, halves up. -31 <= e < 8."""
+    """x (int64, below 2^47) * m * 2^(e-31) with 16 bits of m and one rounding, ties up. -31 <= e < 8."""
     m, e = int64(m), int64(e)
     m16 = np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
     shift = 15 - e

@@ -22,8 +22,8 @@ from tflgpu.cli.models import (
     inputs_for,
     loaded,
     opened,
+    plain_errors,
     sizes,
-    told_plainly,
 )
 from tflgpu.delegation.delegate import Delegate
 from tflgpu.delegation.discovery import load_delegate
@@ -34,7 +34,7 @@ def flag(*names: str, help: str, min: float | None = None) -> Any:
     return typer.Option(*names, help=help, min=min)
 
 
-@told_plainly
+@plain_errors
 def benchmark(
     model: Annotated[
         Path | None, typer.Argument(help="The .tflite file.", exists=True, dir_okay=False, show_default=False)
@@ -133,9 +133,9 @@ def value_ranges(text: str) -> dict[str, tuple[float, float]]:
     """Input name -> (low, high), from name,low,high:name,low,high."""
     found = {}
     for item in filter(None, text.split(":")):
-        name, *ends = item.rsplit(",", 2)
+        name, *limits = item.rsplit(",", 2)
         try:
-            low, high = map(float, ends)
+            low, high = map(float, limits)
         except ValueError:
             raise ValueError(f"--input_layer_value_range takes name,low,high, not {item!r}") from None
         if not low <= high:

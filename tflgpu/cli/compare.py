@@ -25,8 +25,8 @@ from tflgpu.cli.models import (
     loaded,
     opened,
     outputs_of,
+    plain_errors,
     reshaped,
-    told_plainly,
 )
 from tflgpu.conformance import bisect as bisection
 from tflgpu.model.graph import Array
@@ -39,7 +39,7 @@ _RESOLVERS = {
 }
 
 
-@told_plainly
+@plain_errors
 def compare(
     model: ModelPath,
     against: Annotated[
@@ -53,7 +53,8 @@ def compare(
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Look for the first node that differs inside the delegates' parts too.")
+        bool,
+        typer.Option("--bisect", help="Look for the first node that differs inside delegates' partitions too."),
     ] = False,
     nodes: Annotated[
         bool, typer.Option("--nodes", help="Show every node's outputs, whether or not they differ.")
@@ -102,8 +103,8 @@ def _bisected(
 ) -> str:
     """Which node, or which nodes together, make the outputs differ."""
     theirs = ran(other(str(model), against, True), arrays)
-    kept = {d["index"]: _value(theirs, d["index"]) for d in theirs.get_tensor_details()}
-    reference = {index: value for index, value in kept.items() if value is not None}
+    values = {d["index"]: _value(theirs, d["index"]) for d in theirs.get_tensor_details()}
+    reference = {index: value for index, value in values.items() if value is not None}
 
     def differs(got: Array, want: Array) -> bool:
         return got.shape != want.shape or bool(differing(got, want, rtol, atol).any())
@@ -114,7 +115,7 @@ def _bisected(
 
 
 def other(model: str, against: str, preserve: bool) -> Any:
-    """The interpreter to compare with. Raises ValueError for a name that is none, or LiteRT missing."""
+    """The interpreter to compare with. Raises ValueError for an unknown name, or where LiteRT is missing."""
     if against == "cpu":
         import tflgpu
 
@@ -125,7 +126,7 @@ def other(model: str, against: str, preserve: bool) -> Any:
         litert = importlib.import_module("ai_edge_litert.interpreter")
     except ModuleNotFoundError as missing:
         raise ValueError("comparing with LiteRT needs it: pip install 'tflgpu[interop]'") from missing
-    # XNNPACK hides what lies inside its parts, so the nodes are compared without it.
+    # XNNPACK hides the tensors inside its partitions, so the nodes are compared without it.
     resolver = _RESOLVERS["litert-builtin" if preserve and against == "litert" else against]
     return litert.Interpreter(
         model_path=model,
@@ -141,7 +142,7 @@ def ran(interpreter: Any, arrays: list[Array]) -> Any:
 
 
 def differing(got: Array, want: Array, rtol: float, atol: float) -> Array:
-    """Where two arrays of one shape differ: floats by more than atol + rtol * |want|, all others at all."""
+    """Where two arrays of one shape differ: floats by more than atol + rtol * |want|, others by anything."""
     if got.dtype.kind in "fc":
         with np.errstate(invalid="ignore", over="ignore"):
             return ~np.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
@@ -176,7 +177,7 @@ def compared_nodes(mine: Any, theirs: Any) -> Iterator[tuple[dict[str, Any], int
 
 
 def first_difference(mine: Any, theirs: Any, rtol: float, atol: float) -> str | None:
-    """The first node, in the model's order, with an output that differs; None where there is none to be seen."""
+    """The first node, in the model's order, with an output that differs; None where no visible one does."""
     for node, index, got, want in compared_nodes(mine, theirs):
         if got.shape != want.shape or differing(got, want, rtol, atol).any():
             what = (
@@ -197,7 +198,7 @@ def node_table(mine: Any, theirs: Any, rtol: float, atol: float) -> Table:
 
 
 def _value(interpreter: Any, index: int) -> Array | None:
-    """A tensor's value, None where the runtime does not keep it (inside a delegate's part)."""
+    """A tensor's value, None where the runtime does not keep it (inside a delegate's partition)."""
     try:
         return np.asarray(interpreter.get_tensor(index))
     except (ValueError, RuntimeError):

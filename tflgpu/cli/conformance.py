@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from tflgpu.cli.models import console, key_values, told_plainly
+from tflgpu.cli.models import console, key_values, plain_errors
 from tflgpu.conformance import catalog, report, runner
 from tflgpu.conformance.settings import Settings
 from tflgpu.conformance.shrink import shrunk
@@ -23,10 +23,10 @@ from tflgpu.conformance.verdicts import Result
 SHOWN = 20
 """Failures that the terminal lists."""
 SHRUNK = 4
-"""Random graphs that are made smaller; those that fail together mostly fail of one thing."""
+"""Random graphs that are shrunk; those that fail together mostly have one cause."""
 
 
-@told_plainly
+@plain_errors
 def conformance(
     delegate: Annotated[str, typer.Option("--delegate", "-d", help="A name, a library's path, or module:callable.")],
     options: Annotated[

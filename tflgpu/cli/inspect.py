@@ -19,9 +19,9 @@ from tflgpu.cli.models import (
     console,
     loaded,
     opened,
+    plain_errors,
     quantity,
     reshaped,
-    told_plainly,
 )
 from tflgpu.delegation.cost import macs
 from tflgpu.interpreter import Interpreter
@@ -31,7 +31,7 @@ from tflgpu.model.loader import load
 from tflgpu.runtime.graph_runner import GraphRunner
 
 
-@told_plainly
+@plain_errors
 def inspect(
     model: ModelPath,
     delegate: Delegates = None,
@@ -47,7 +47,7 @@ def inspect(
     refused = None
     try:
         interpreter.allocate_tensors()
-    except RuntimeError as error:  # told at the end: what the model is can be seen all the same
+    except RuntimeError as error:  # raised at the end: the model itself can be shown all the same
         refused = RuntimeError(f"{str(error).strip()} (--shape gives inputs other shapes)")
     facts = described(model, interpreter)
     if as_json:
@@ -109,7 +109,7 @@ def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
 
 
 def described_memory(graph: GraphRunner) -> list[dict[str, Any]]:
-    """Where the tensors that a graph's nodes write lie: at an offset of its arena, or apart (offset None)."""
+    """The memory of the tensors that a graph's nodes write: an offset in its arena, or their own (offset None)."""
     if graph.executor is None:
         return []
     first = graph.executor.first
@@ -125,7 +125,7 @@ def described_memory(graph: GraphRunner) -> list[dict[str, Any]]:
 def memory_table(facts: dict[str, Any]) -> Table:
     table = Table("graph", "tensor", "offset in the arena", "bytes", title="memory plan", title_justify="left")
     for where in facts["memory_plan"]:
-        offset = "apart" if where["offset"] is None else f"{where['offset']:,}"
+        offset = "own" if where["offset"] is None else f"{where['offset']:,}"
         table.add_row(where["graph"], str(where["tensor"]), offset, f"{where['bytes']:,}")
     return table
 
@@ -164,7 +164,7 @@ def described_tensor(spec: TensorSpec) -> dict[str, Any]:
         found["quantization"] = (
             f"{len(q.scale)} scales on axis {q.axis}"
             if q.per_channel
-            else f"{spec.scale:.6g} * (code - {spec.zero_point})"
+            else f"{spec.scale:.6g} * (quantized - {spec.zero_point})"
         )
     return found
 

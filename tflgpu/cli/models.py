@@ -16,7 +16,7 @@ import tflgpu
 from tflgpu.model.graph import Array
 from tflgpu.runtime.session import Observer
 
-# What models and delegates say is no markup.
+# Without markup: texts of models and delegates may look like it.
 console = Console(markup=False, emoji=False)
 errors = Console(stderr=True, markup=False, emoji=False)
 
@@ -43,14 +43,14 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs that stand 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def told_plainly(command: Command) -> Command:
+def plain_errors(command: Command) -> Command:
     """The command, its expected errors printed as one message with exit status 1."""
 
     @functools.wraps(command)
     def wrapper(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except typer.Exit:  # a RuntimeError too, and no error
+        except typer.Exit:  # also a RuntimeError, but not an error
             raise
         except (OSError, ValueError, RuntimeError) as error:
             errors.print("error:", style="bold red", end=" ")
@@ -61,7 +61,7 @@ def told_plainly(command: Command) -> Command:
 
 
 def key_values(pairs: Iterable[str] | None, what: str) -> dict[str, str]:
-    """key=value pairs as a dict. Raises ValueError for one without a sign of equality."""
+    """key=value pairs as a dict. Raises ValueError for one without an equals sign."""
     found = {}
     for pair in pairs or ():
         key, sign, value = pair.partition("=")
@@ -97,7 +97,7 @@ def opened(
 
 
 def reshaped(interpreter: Any, shapes: Iterable[str] | None) -> None:
-    """Gives inputs the shapes of --shape. Raises ValueError for a name or a shape that is none."""
+    """Gives inputs the shapes of --shape. Raises ValueError for an unknown name or an invalid shape."""
     indices = {d["name"]: d["index"] for d in interpreter.get_input_details()}
     for name, shape in key_values(shapes, "--shape").items():
         if name not in indices:
@@ -169,7 +169,7 @@ def _read(path: Path, details: Mapping[str, Any]) -> Array:
 
 
 def from_image(path: Path, details: Mapping[str, Any]) -> Array:
-    """An image as an input of shape (1, h, w, c): pixels 0 to 255 as codes, or scaled to [0, 1] for floats."""
+    """An image as an input of shape (1, h, w, c): pixels 0 to 255 for uint8, else scaled to [0, 1], and quantized."""
     try:
         from PIL import Image
     except ModuleNotFoundError as missing:
@@ -191,7 +191,7 @@ def from_image(path: Path, details: Mapping[str, Any]) -> Array:
 
 
 def at_random(details: Mapping[str, Any], generator: np.random.Generator, within: Any = None) -> Array:
-    """A random input: floats in [-1, 1) or `within` (low, high), 8- and 16-bit codes over their range, ids below 2."""
+    """A random input: floats in [-1, 1) or `within`, 8- and 16-bit integers in their range, others 0 or 1."""
     shape, dtype = tuple(int(d) for d in details["shape"]), np.dtype(details["dtype"])
     if dtype.kind in "SO":
         return np.full(shape, b"tflgpu", object)
@@ -223,7 +223,7 @@ def feed(interpreter: Any, arrays: Sequence[Array]) -> None:
 
 
 def outputs_of(interpreter: Any) -> dict[str, Array]:
-    """Name -> value of every output; one whose name another has already gets its number to it."""
+    """Name -> value of every output; one whose name is taken gets its number appended."""
     found: dict[str, Array] = {}
     for number, d in enumerate(interpreter.get_output_details()):
         found[f"{d['name']}#{number}" if d["name"] in found else d["name"]] = interpreter.get_tensor(d["index"])

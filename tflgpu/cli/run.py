@@ -23,13 +23,13 @@ from tflgpu.cli.models import (
     loaded,
     opened,
     outputs_of,
+    plain_errors,
     reshaped,
-    told_plainly,
 )
 from tflgpu.model.graph import Array
 
 
-@told_plainly
+@plain_errors
 def run(
     model: ModelPath,
     inputs: Inputs = None,

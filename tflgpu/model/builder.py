@@ -1,4 +1,4 @@
-"""Makes .tflite files: models as data, for tests, examples and authors of delegates. The bytes are deterministic."""
+"""Builds .tflite files for tests, examples and authors of delegates. The bytes are deterministic."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class ModelBuilder:
         self.description = description
         self.version = version
         self.graphs: list[GraphBuilder] = []
-        self._codes: dict[tuple[str, int, bool], int] = {}
+        self._operator_codes: dict[tuple[str, int, bool], int] = {}
         self._buffers: list[bytes | None] = [None]
         self._metadata: list[Values] = []
         self._signatures: list[Values] = []
 
     def graph(self, name: str = "main") -> GraphBuilder:
-        """A further graph; the first is the one that an interpreter runs."""
+        """Adds a graph; the first is the one that an interpreter runs."""
         self.graphs.append(GraphBuilder(self, len(self.graphs), name))
         return self.graphs[-1]
 
     def signature(
         self, key: str, graph: GraphBuilder, inputs: Mapping[str, int] = {}, outputs: Mapping[str, int] = {}
     ) -> None:
-        """Names a graph as an entry point, and its tensors by the names of arguments and results."""
+        """Makes a graph an entry point, with names for its arguments and results."""
         maps = [[{"name": name, "tensor_index": i} for name, i in names.items()] for names in (inputs, outputs)]
         self._signatures.append(
             {"signature_key": key, "subgraph_index": graph.index, "inputs": maps[0], "outputs": maps[1]}
@@ -52,51 +52,51 @@ class ModelBuilder:
         self._metadata.append({"name": name, "buffer": self._buffer(content)})
 
     def build(self, *, external: bool = False) -> bytes:
-        """The file. external: constants and custom options lie behind the FlatBuffer, as in files over 2 GB."""
+        """The file. external: constants and custom options follow the FlatBuffer, as in files over 2 GB."""
         if not external:
             return serialize(self._values(None))
         payloads = [content for content in self._buffers if content is not None]
         payloads += [node["custom_options"] for g in self.graphs for node in g.nodes if "custom_options" in node]
         root = serialize(self._values([2] * len(payloads)))
-        places = []
+        offsets = []
         tail = bytearray()
         for content in payloads:
             tail += bytes(-(len(root) + len(tail)) % 16)
-            places.append(len(root) + len(tail))
+            offsets.append(len(root) + len(tail))
             tail += content
-        return serialize(self._values(places)) + bytes(tail)
+        return serialize(self._values(offsets)) + bytes(tail)
 
     def _buffer(self, content: bytes) -> int:
         self._buffers.append(content)
         return len(self._buffers) - 1
 
-    def _code(self, op: str, version: int, custom: bool) -> int:
-        return self._codes.setdefault((op, version, custom), len(self._codes))
+    def _operator_code(self, op: str, version: int, custom: bool) -> int:
+        return self._operator_codes.setdefault((op, version, custom), len(self._operator_codes))
 
-    def _values(self, places: list[int] | None) -> Values:
-        """The model as one table's values; with `places`, payloads are named by where they lie in the file."""
-        left = iter(places or ())
+    def _values(self, offsets: list[int] | None) -> Values:
+        """The model as one table's values; with `offsets`, payloads are referred to by their offset in the file."""
+        left = iter(offsets or ())
         buffers: list[Values] = [
-            {} if data is None else {"data": data} if places is None else {"offset": next(left), "size": len(data)}
+            {} if data is None else {"data": data} if offsets is None else {"offset": next(left), "size": len(data)}
             for data in self._buffers
         ]
-        codes = []
-        for op, version, custom in self._codes:
-            code = "CUSTOM" if custom else op
-            number = min(BUILTIN_OPERATORS.index(code), 127)
-            values = {"builtin_code": code, "deprecated_builtin_code": number, "version": version}
-            codes.append({**values, "custom_code": op} if custom else values)
+        operator_codes = []
+        for op, version, custom in self._operator_codes:
+            builtin = "CUSTOM" if custom else op
+            number = min(BUILTIN_OPERATORS.index(builtin), 127)
+            values = {"builtin_code": builtin, "deprecated_builtin_code": number, "version": version}
+            operator_codes.append({**values, "custom_code": op} if custom else values)
         graphs = []
         for g in self.graphs:
             nodes = [dict(node) for node in g.nodes]
-            for node in nodes if places is not None else ():
+            for node in nodes if offsets is not None else ():
                 if "custom_options" in node:
                     node["large_custom_options_size"] = len(node.pop("custom_options"))
                     node["large_custom_options_offset"] = next(left)
-            graphs.append({"name": g.name, "tensors": g.tensors, "operators": nodes, **g.ends})
+            graphs.append({"name": g.name, "tensors": g.tensors, "operators": nodes, **g.interface})
         return {
             "version": self.version,
-            "operator_codes": codes,
+            "operator_codes": operator_codes,
             "subgraphs": graphs,
             "description": self.description,
             "buffers": buffers,
@@ -114,7 +114,7 @@ class GraphBuilder:
         self.name = name
         self.tensors: list[Values] = []
         self.nodes: list[Values] = []
-        self.ends: dict[str, list[int]] = {"inputs": [], "outputs": []}
+        self.interface: dict[str, list[int]] = {"inputs": [], "outputs": []}
 
     def tensor(
         self,
@@ -147,8 +147,8 @@ class GraphBuilder:
 
     def input(self, name: str, type: str, shape: Sequence[int], **arguments: Any) -> int:
         """A tensor, as by `tensor`, that is the next input of the graph."""
-        self.ends["inputs"].append(self.tensor(name, type, shape, **arguments))
-        return self.ends["inputs"][-1]
+        self.interface["inputs"].append(self.tensor(name, type, shape, **arguments))
+        return self.interface["inputs"][-1]
 
     def constant(
         self,
@@ -183,7 +183,7 @@ class GraphBuilder:
         without_options: bool = False,
         **options: Any,
     ) -> None:
-        """The next node. options: by the schema's names of the operator's options table; left out: the defaults."""
+        """Appends a node. options: fields of the operator's options table, by the schema's names; others default."""
         values = self._node(op, inputs, outputs, version, False)
         values["intermediates"] = intermediates
         values["mutating_variable_inputs"] = mutating_variable_inputs
@@ -198,18 +198,18 @@ class GraphBuilder:
     def custom(
         self, op: str, inputs: Sequence[int | None], outputs: Sequence[int], *, options: bytes = b"", version: int = 1
     ) -> None:
-        """The next node, of a custom operator."""
+        """Appends a node of a custom operator."""
         self._node(op, inputs, outputs, version, True)["custom_options"] = bytes(options)
 
     def outputs(self, *tensors: int) -> None:
-        """Further outputs of the graph."""
-        self.ends["outputs"].extend(tensors)
+        """Appends outputs of the graph."""
+        self.interface["outputs"].extend(tensors)
 
     def _node(
         self, op: str, inputs: Sequence[int | None], outputs: Sequence[int], version: int, custom: bool
     ) -> Values:
         values: Values = {
-            "opcode_index": self.model._code(op, version, custom),
+            "opcode_index": self.model._operator_code(op, version, custom),
             "inputs": [-1 if i is None else int(i) for i in inputs],
             "outputs": [int(i) for i in outputs],
         }

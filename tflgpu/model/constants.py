@@ -1,4 +1,4 @@
-"""The values of constant tensors as they lie in a file: dense, packed 4- and 2-bit, sparse, strings."""
+"""The values of constant tensors in a file: dense, packed 4- and 2-bit, sparse, strings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Budget:
 
 
 def decode(raw: Array, type_: str, shape: Shape, sparsity: Sparsity | None, budget: Budget) -> Array:
-    """A tensor's value out of its bytes: a view where they can stay as they are. Raises ValueError.
+    """A tensor's value from its bytes: a view where possible. Raises ValueError.
 
     Sparse: the compressed values, 1-D. Strings: an object array of bytes.
     """
@@ -56,13 +56,13 @@ def decode(raw: Array, type_: str, shape: Shape, sparsity: Sparsity | None, budg
 
 
 def _unpack(raw: Array, bits: int, signed: bool, count: int) -> Array:
-    """One element to a byte; the first lies in the low bits."""
+    """One element a byte; the first is in the low bits."""
     high = 8 - bits
-    parts = np.empty((raw.size, 8 // bits), np.uint8)
+    unpacked = np.empty((raw.size, 8 // bits), np.uint8)
     for i in range(8 // bits):
-        np.left_shift(raw, high - i * bits, out=parts[:, i])
-    codes: Array = parts.reshape(-1)[:count]
-    return codes.view(np.int8) >> np.int8(high) if signed else codes >> np.uint8(high)
+        np.left_shift(raw, high - i * bits, out=unpacked[:, i])
+    values: Array = unpacked.reshape(-1)[:count]
+    return values.view(np.int8) >> np.int8(high) if signed else values >> np.uint8(high)
 
 
 def _strings(raw: Array, shape: Shape, budget: Budget) -> Array:
@@ -97,9 +97,9 @@ def encode(array: Array, type: str) -> bytes:
         return flat.tobytes()
     bits = BITS[type]
     per_byte = 8 // bits
-    codes = np.zeros(-(-flat.size // per_byte) * per_byte, np.uint8)
-    codes[: flat.size] = flat.view(np.uint8) & (2**bits - 1)
-    shifted = codes.reshape(-1, per_byte) << np.arange(0, 8, bits, dtype=np.uint8)
+    values = np.zeros(-(-flat.size // per_byte) * per_byte, np.uint8)
+    values[: flat.size] = flat.view(np.uint8) & (2**bits - 1)
+    shifted = values.reshape(-1, per_byte) << np.arange(0, 8, bits, dtype=np.uint8)
     return np.bitwise_or.reduce(shifted, axis=1).astype(np.uint8).tobytes()
 
 
@@ -109,7 +109,7 @@ def _encode_strings(strings: list[bytes]) -> bytes:
 
 
 def read_sparsity(table: Table) -> Sparsity:
-    """The sparsity of a tensor as it stands in the file. Raises ValueError."""
+    """The sparsity of a tensor in the file. Raises ValueError."""
     if table.traversal_order is None or table.dim_metadata is None:
         raise ValueError("Invalid sparsity parameter.")
     dimensions = []
@@ -127,7 +127,7 @@ def read_sparsity(table: Table) -> Sparsity:
 
 
 def _indices(vector: Any) -> Array | None:
-    """As int32, whatever width the file chose, so that nobody computes with bytes."""
+    """As int32, whatever the width in the file, so that no arithmetic is done in bytes."""
     return None if vector is None or vector.values is None else vector.values.astype(np.int32, copy=False)
 
 
@@ -151,7 +151,7 @@ def count_sparse(shape: Shape, sparsity: Sparsity) -> int:
 
 
 def _level_sizes(shape: Shape, sparsity: Sparsity) -> list[int]:
-    """The size of each dimension, the blocks' behind the tensor's, by the numbers in the traversal order."""
+    """The size of each dimension, the tensor's and then the blocks', by the numbers in the traversal order."""
     order, rank = sparsity.traversal_order, len(shape)
     blocks = len(order) - rank
     if len(sparsity.dim_metadata) != len(order) or blocks < 0 or len(sparsity.block_map) != blocks:

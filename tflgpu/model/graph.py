@@ -15,8 +15,8 @@ Shape = tuple[int, ...]
 Options = SimpleNamespace
 """A node's builtin options, by the schema's field names; enum fields hold the enum's name ("SAME", "RELU6")."""
 
-# What a kernel sees of each element type. 4- and 2-bit integers are unpacked, one to a byte; bfloat16 and the
-# 8-bit floats are their bits; a string is bytes; a resource is the number of its entry in the runtime.
+# The array type of each element type. 4- and 2-bit integers are unpacked, one a byte; bfloat16 and the 8-bit floats
+# are their bits; a string is bytes; a resource is the number of its entry in the runtime.
 DTYPES: Mapping[str, np.dtype[Any]] = {
     name: np.dtype(dtype)
     for name, dtype in {
@@ -47,12 +47,12 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 
 BITS: Mapping[str, int] = {"INT4": 4, "UINT4": 4, "INT2": 2}
-"""Bits an element takes in the file, for the types narrower than a byte."""
+"""Bits of an element in the file, for the types narrower than a byte."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Quantization:
-    """real = scale * (code - zero_point).
+    """real = scale * (quantized - zero_point).
 
     scale and zero_point have one entry for the whole tensor, or one for each index of `axis`. Blockwise
     quantization (block_size > 0) has scale (rows, columns / block_size) in float16, cast to float32.
@@ -89,7 +89,7 @@ class Sparsity:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TensorSpec:
-    """What is known of a tensor before anything runs.
+    """A tensor as known before anything runs.
 
     shape: as last inferred. shape_signature: as in the model, -1 where any size goes; None without one.
     data: the value where it is constant (read-only; a sparse tensor's are its 1-D compressed values).
@@ -158,12 +158,12 @@ class Node:
 
 
 def graphs_named(node: Node) -> list[int]:
-    """The numbers of the graphs that a node's options name."""
+    """The indices of the graphs that a node runs, by its options."""
     named: list[int] = []
     for name, value in vars(node.options).items():
-        if name.endswith("subgraph_index"):
+        if name.endswith("subgraph_index") or name == "subgraph":
             named.append(int(value))
-        elif name.endswith("subgraph_indices"):
+        elif name.endswith("subgraph_indices") or name == "called_computations":
             named += map(int, value)
     return named
 

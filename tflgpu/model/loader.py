@@ -1,4 +1,4 @@
-"""A .tflite file as a `Model`: what the verifier found to be well-formed is checked for sense and put together."""
+"""A .tflite file as a `Model`: what the verifier found well-formed is checked for meaning and assembled."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tflgpu.model.constants import Budget
-from tflgpu.model.graph import Graph, Model, Node, Options, Signature, TensorSpec
+from tflgpu.model.graph import Graph, Model, Node, Options, Signature, TensorSpec, graphs_named
 from tflgpu.model.schema import BUILTIN_OPERATORS, ENUMS, OPTIONS_OF, TABLES, VERSION
 from tflgpu.model.tensor_loader import Buffers, load_tensors
 from tflgpu.model.verifier import Table, read_model
 
-# TensorFlow Lite's own structures start from zero and not from the schema's default where a node has no options table.
+# Without an options table, TensorFlow Lite's structures have zeros, not the schema's defaults.
 _WITHOUT_TABLE = {"pot_scale_int16": False, "time_major": False}
 
 _OptionsPlan = tuple[dict[str, Any], dict[str, Any], list[str]]
@@ -55,47 +55,47 @@ def _model(raw: Table, content: memoryview) -> Model:
         raise ValueError("No subgraph in the model.\n")
     if raw.buffers is None:
         raise ValueError("No buffers in the model.\n")
-    codes = [_operator(code) for code in raw.operator_codes or ()]
+    operator_codes = [_operator(operator_code) for operator_code in raw.operator_codes or ()]
     budget = Budget(len(content))
     buffers = Buffers(raw.buffers, content, budget)
-    graphs = tuple(_graph(i, g, codes, buffers) for i, g in enumerate(raw.subgraphs))
+    graphs = tuple(_graph(i, g, operator_codes, buffers) for i, g in enumerate(raw.subgraphs))
     _check_calls(graphs)
     return Model(
         raw.version,
         raw.description or "",
         graphs,
-        tuple((op, version) for op, version, is_custom in codes if not is_custom),
+        tuple((op, version) for op, version, is_custom in operator_codes if not is_custom),
         dict(_signature(s, graphs) for s in raw.signature_defs or ()),
         {m.name or "": buffers.copy(m.buffer) for m in raw.metadata or ()},
         len(content),
     )
 
 
-def _operator(code: Table) -> tuple[str, int, bool]:
+def _operator(operator_code: Table) -> tuple[str, int, bool]:
     """(name, version, is it custom) of an operator code."""
-    names = ENUMS["BuiltinOperator"].codes
-    extended = names.get(code.builtin_code, code.builtin_code)
-    number = max(extended, code.deprecated_builtin_code)
+    names = ENUMS["BuiltinOperator"].numbers
+    extended = names.get(operator_code.builtin_code, operator_code.builtin_code)
+    number = max(extended, operator_code.deprecated_builtin_code)
     if not 0 <= number < len(BUILTIN_OPERATORS):
         raise ValueError(
             f"Op builtin_code out of range: {number}. Are you using old TFLite binary with newer model?\n"
             "Registration failed.\n"
         )
     if BUILTIN_OPERATORS[number] != "CUSTOM":
-        return BUILTIN_OPERATORS[number], code.version, False
-    if code.custom_code is None:
+        return BUILTIN_OPERATORS[number], operator_code.version, False
+    if operator_code.custom_code is None:
         raise ValueError("Operator with CUSTOM builtin_code has no custom_code.\nRegistration failed.\n")
-    return code.custom_code, code.version, True
+    return operator_code.custom_code, operator_code.version, True
 
 
-def _graph(index: int, raw: Table, codes: Sequence[tuple[str, int, bool]], buffers: Buffers) -> Graph:
+def _graph(index: int, raw: Table, operator_codes: Sequence[tuple[str, int, bool]], buffers: Buffers) -> Graph:
     if raw.tensors is None:
         raise ValueError(f"Did not get tensors in subgraph {index}.\n")
     tensors = load_tensors(index, raw.tensors, buffers)
     inputs, outputs = raw.inputs or (), raw.outputs or ()
     _check_indices(inputs, len(tensors), "inputs", index)
     _check_indices(outputs, len(tensors), "outputs", index)
-    nodes = tuple(_node(i, node, codes, tensors, buffers, index) for i, node in enumerate(raw.operators or ()))
+    nodes = tuple(_node(i, node, operator_codes, tensors, buffers, index) for i, node in enumerate(raw.operators or ()))
     _check_order(nodes, tensors, inputs, outputs, index)
     return Graph(index, raw.name or "", tensors, nodes, inputs, outputs)
 
@@ -111,14 +111,16 @@ def _check_indices(indices: Iterable[int], count: int, what: str, graph: int, op
 def _node(
     index: int,
     raw: Table,
-    codes: Sequence[tuple[str, int, bool]],
+    operator_codes: Sequence[tuple[str, int, bool]],
     tensors: tuple[TensorSpec, ...],
     buffers: Buffers,
     graph: int,
 ) -> Node:
-    if raw.opcode_index >= len(codes):
-        raise ValueError(f"Missing registration for opcode_index {raw.opcode_index}\n(the model has {len(codes)})")
-    op, version, is_custom = codes[raw.opcode_index]
+    if raw.opcode_index >= len(operator_codes):
+        raise ValueError(
+            f"Missing registration for opcode_index {raw.opcode_index}\n(the model has {len(operator_codes)})"
+        )
+    op, version, is_custom = operator_codes[raw.opcode_index]
     inputs, outputs, inner = raw.inputs or (), raw.outputs or (), raw.intermediates or ()
     _check_indices(inputs, len(tensors), "node inputs", graph, optional=True)
     _check_indices(outputs, len(tensors), "node outputs", graph)
@@ -147,7 +149,7 @@ def _node(
     )
 
 
-def _options(op: str, raw: Table, place: str) -> Options:
+def _options(op: str, raw: Table, where: str) -> Options:
     """All fields of the operator's options table; the defaults where the node has another table or none."""
     name = OPTIONS_OF.get(op)
     if name is None:
@@ -161,7 +163,7 @@ def _options(op: str, raw: Table, place: str) -> Options:
         return Options(**defaults)
     for field in enums:
         if not isinstance(values[field], str) and not isinstance(values[field], tuple | None):
-            raise ValueError(f"{place}: {field} {values[field]} has no meaning in schema version {VERSION}")
+            raise ValueError(f"{where}: {field} {values[field]} has no meaning in schema version {VERSION}")
     return Options(**{k: empty[k] if v is None else v for k, v in values.items()})
 
 
@@ -183,66 +185,55 @@ _OPTIONS = {name: _plan_options(name) for name in set(OPTIONS_OF.values())}
 def _check_order(
     nodes: Iterable[Node], tensors: Sequence[TensorSpec], inputs: Sequence[int], outputs: Sequence[int], graph: int
 ) -> None:
-    """Raises ValueError where a node reads what nothing gave before it, or writes what is not its own.
+    """Raises ValueError where a node reads a tensor before it is written, or writes one that is not its own.
 
-    TensorFlow Lite computes with whatever memory holds there; only an empty tensor needs no one to write it.
+    TensorFlow Lite computes with the memory's content there. An empty tensor needs no writer.
     """
-    giver = {t.index: "a constant" for t in tensors if t.data is not None}
-    giver |= dict.fromkeys(inputs, "a subgraph input")
+    producer = {t.index: "a constant" for t in tensors if t.data is not None}
+    producer |= dict.fromkeys(inputs, "a subgraph input")
     for node in nodes:
         for spec in node.inputs:
-            if spec is not None and spec.index not in giver and not spec.is_variable and 0 not in spec.shape:
+            if spec is not None and spec.index not in producer and not spec.is_variable and 0 not in spec.shape:
                 raise ValueError(
                     f"Input tensor {spec.index} to op {node.index} ({node.op}) is not produced (subgraph {graph})"
                 )
         for spec in node.outputs:
-            if spec.index in giver:
+            if spec.index in producer:
                 raise ValueError(
-                    f"Output tensor {spec.index} to op {node.index} ({node.op}) is {giver[spec.index]} "
+                    f"Output tensor {spec.index} to op {node.index} ({node.op}) is {producer[spec.index]} "
                     f"(subgraph {graph})"
                 )
             if not spec.is_variable:
-                giver[spec.index] = f"an output from another op, {node.index}"
+                producer[spec.index] = f"an output from another op, {node.index}"
     for i in outputs:
-        if i not in giver and not tensors[i].is_variable and 0 not in tensors[i].shape:
+        if i not in producer and not tensors[i].is_variable and 0 not in tensors[i].shape:
             raise ValueError(f"Output tensor {i} of subgraph {graph} is not produced")
 
 
-def called_graphs(node: Node) -> list[int]:
-    """The indices of the graphs that a control-flow node runs."""
-    called: list[int] = []
-    for name, value in vars(node.options).items():
-        if name.endswith("subgraph_index") or name == "subgraph":
-            called.append(value)
-        elif name in ("branch_subgraph_indices", "called_computations"):
-            called.extend(value)
-    return called
-
-
 def _check_calls(graphs: Sequence[Graph]) -> None:
-    """Raises ValueError where a node names a graph that is not there, or graphs call each other in a circle."""
+    """Raises ValueError where a node names a graph that is not there, or graphs call each other in a cycle."""
     calls: list[set[int]] = []
     for graph in graphs:
         calls.append(set())
         for node in graph.nodes:
-            for callee in called_graphs(node):
+            for callee in graphs_named(node):
                 if not 0 <= callee < len(graphs):
                     raise ValueError(f"{node} of subgraph {graph.index} calls subgraph {callee} of {len(graphs)}")
                 calls[-1].add(callee)
-    waiting = {i: len(called) for i, called in enumerate(calls)}
+    unresolved = {i: len(called) for i, called in enumerate(calls)}
     callers: list[list[int]] = [[] for _ in graphs]
     for caller, called in enumerate(calls):
         for callee in called:
             callers[callee].append(caller)
-    ready = [i for i, n in waiting.items() if n == 0]
+    ready = [i for i, n in unresolved.items() if n == 0]
     while ready:
         for caller in callers[ready.pop()]:
-            waiting[caller] -= 1
-            if waiting[caller] == 0:
+            unresolved[caller] -= 1
+            if unresolved[caller] == 0:
                 ready.append(caller)
-    circle = sorted(i for i, n in waiting.items() if n)
-    if circle:
-        raise ValueError(f"subgraphs {circle} call each other in a circle")
+    cycle = sorted(i for i, n in unresolved.items() if n)
+    if cycle:
+        raise ValueError(f"subgraphs {cycle} call each other in a cycle")
 
 
 def _signature(raw: Table, graphs: Sequence[Graph]) -> tuple[str, Signature]:

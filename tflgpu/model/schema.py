@@ -1,4 +1,4 @@
-"""What a .tflite file is made of: the tables, unions and enums of TensorFlow Lite's schema, version 3d.
+"""The tables, unions and enums of TensorFlow Lite's schema, version 3d.
 
 One description drives verifying, reading and writing. A table is a line of `name:type` in the order of its slots,
 `=default` where the default is not zero, `@alignment` for bulk data, `-` for a field that is no longer read. A union
@@ -27,7 +27,7 @@ SCALARS = {
     "ulong": "Q",
     "float": "f",
 }
-"""The `struct` code of each scalar type."""
+"""The `struct` format of each scalar type."""
 
 _OPERATORS = """
 ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
@@ -58,7 +58,7 @@ STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GENERATOR REDUCE_WINDOW STABLEHLO_C
 STABLEHLO_CBRT STABLEHLO_CASE
 """
 BUILTIN_OPERATORS = _OPERATORS.split()
-"""Names by code."""
+"""Names by number."""
 
 _ENUMS = {
     "TensorType": (
@@ -189,15 +189,15 @@ class Enum:
 
     base: str
     names: tuple[str, ...]
-    codes: Mapping[str, int]
+    numbers: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Field:
     """One field of a table.
 
-    kind: "scalar", "enum", "string", "table", "union" or "vector". type: what it is, or what it has as elements.
-    slot: its place in the vtable; a union's type is in the slot before. align: of a vector's first element, in bytes.
+    kind: "scalar", "enum", "string", "table", "union" or "vector". type: its own, or that of its elements.
+    slot: its index in the vtable; a union's type is in the slot before. align: of a vector's first element, in bytes.
     """
 
     name: str
@@ -242,7 +242,7 @@ ENUMS = {
     for name, (base, names) in _ENUMS.items()
 }
 UNIONS = {name: (None, *members.split()) for name, members in _UNIONS.items()}
-"""The tables that a union may hold, by its type's code; 0 is none."""
+"""The tables that a union may hold, by its type's number; 0 is none."""
 
 TABLES = {name: _fields(text) for name, text in _TABLES.items()}
 

@@ -1,4 +1,4 @@
-"""The tensors of one graph, out of a verified file: types, shapes, quantization, values."""
+"""The tensors of one graph of a verified file: types, shapes, quantization, values."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Buffers:
         return found.tobytes()
 
     def outside(self, offset: int, size: int, what: str) -> bytes:
-        """Bytes behind the FlatBuffer. Raises ValueError where they are not in the file."""
+        """Bytes after the FlatBuffer. Raises ValueError where they are not in the file."""
         if offset + size > len(self.content):
             raise ValueError(f"Custom Option Offset for {what} is out of bound\n({offset} + {size})")
         self.budget.spend(size)
@@ -162,10 +162,10 @@ def _blockwise(table: Table, spec: TensorSpec, tensors: Sequence[TensorSpec]) ->
         raise ValueError(f"blocks of {details.block_size} do not divide the rows of {list(spec.shape)}. ")
     blocks = math.prod(spec.shape) // details.block_size
     rows = math.prod(spec.shape[:-1])
-    parts = []
+    arrays = []
     for name, index in (("scales", details.scales), ("zero_points", details.zero_points)):
         if name == "zero_points" and index == -1:
-            parts.append(np.zeros((rows, blocks // rows if rows else 0), np.int32))
+            arrays.append(np.zeros((rows, blocks // rows if rows else 0), np.int32))
             continue
         if not 0 <= index < len(tensors) or tensors[index].data is None:
             raise ValueError(f"blockwise {name} must be a constant tensor, is {index} of {len(tensors)}. ")
@@ -174,5 +174,5 @@ def _blockwise(table: Table, spec: TensorSpec, tensors: Sequence[TensorSpec]) ->
         allowed = ("FLOAT16", "FLOAT32") if name == "scales" else ("INT32", "INT8", "INT4", "UINT8", "UINT4", "INT16")
         if type_ not in allowed or value.size != blocks:
             raise ValueError(f"blockwise {name} must be {blocks} of type {', '.join(allowed)}, are {tensors[index]}. ")
-        parts.append(value.reshape(rows, -1).astype(np.float32 if name == "scales" else np.int32))
-    return Quantization(parts[0], parts[1], table.quantized_dimension, details.block_size)
+        arrays.append(value.reshape(rows, -1).astype(np.float32 if name == "scales" else np.int32))
+    return Quantization(arrays[0], arrays[1], table.quantized_dimension, details.block_size)

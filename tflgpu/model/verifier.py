@@ -41,7 +41,7 @@ class _Malformed(Exception):
 def read_model(content: Any) -> Table:
     """The model in `content` (bytes-like) as nested `Table`s; bulk data are read-only views of `content`.
 
-    Raises ValueError, which names the place, the rule and what was there.
+    Raises ValueError, which names the path, the rule and what was there.
     """
     reader = _Reader(content)
     try:
@@ -50,8 +50,8 @@ def read_model(content: Any) -> Table:
             raise _Malformed(f"the identifier at byte 4 must be {IDENTIFIER!r}, found {found!r} in {reader.size} bytes")
         return reader.table("Model", reader.target(0))
     except _Malformed as error:
-        place = ".".join(["Model", *reversed(error.path)]).replace(".[", "[")
-        raise ValueError(f"{INVALID}: {place}: {error}") from None
+        path = ".".join(["Model", *reversed(error.path)]).replace(".[", "[")
+        raise ValueError(f"{INVALID}: {path}: {error}") from None
 
 
 class _Reader:
@@ -75,20 +75,20 @@ class _Reader:
         if position + 4 > self.size:
             raise _Malformed(f"offset at byte {position} is beyond the {self.size} bytes")
         (offset,) = _u32(self.view, position)
-        place: int = position + offset
-        if offset == 0 or offset > 0x7FFFFFFF or place + 4 > self.size:
+        target: int = position + offset
+        if offset == 0 or offset > 0x7FFFFFFF or target + 4 > self.size:
             raise _Malformed(f"offset at byte {position} must lead into the {self.size} bytes, is {offset}")
-        return place
+        return target
 
     def vector(self, position: int, width: int) -> tuple[int, int]:
         """(first byte, number of elements) of the vector that the offset at `position` leads to."""
-        place = self.target(position)
-        if place & 3:
-            raise _Malformed(f"vector at byte {place} must be aligned to 4")
-        (count,) = _u32(self.view, place)
-        if place + 4 + count * width > self.size:
-            raise _Malformed(f"vector at byte {place} has {count} elements of {width} bytes in {self.size} bytes")
-        return place + 4, count
+        target = self.target(position)
+        if target & 3:
+            raise _Malformed(f"vector at byte {target} must be aligned to 4")
+        (count,) = _u32(self.view, target)
+        if target + 4 + count * width > self.size:
+            raise _Malformed(f"vector at byte {target} has {count} elements of {width} bytes in {self.size} bytes")
+        return target + 4, count
 
     def table(self, name: str, position: int) -> Table:
         """The table of that name at `position`."""
@@ -127,11 +127,11 @@ class _Reader:
         defaults: dict[str, Any] = {}
         present = []
         for field, read in _LAYOUTS[name]:
-            place = 4 + 2 * field.slot
-            offset = _u16(self.view, vtable + place)[0] if place + 2 <= length else 0
+            entry = 4 + 2 * field.slot
+            offset = _u16(self.view, vtable + entry)[0] if entry + 2 <= length else 0
             defaults[field.name] = field.default
             if field.kind == "union":
-                type_offset = _u16(self.view, vtable + place - 2)[0] if place <= length else 0
+                type_offset = _u16(self.view, vtable + entry - 2)[0] if entry <= length else 0
                 defaults[field.name + "_type"] = None
                 if type_offset:
                     present.append((field.name + "_type", _union_type(field.type), type_offset))
@@ -161,8 +161,8 @@ def _enum(type_: str) -> _Read:
     names = dict(enumerate(ENUMS[type_].names))
 
     def read(reader: _Reader, position: int) -> Any:
-        code = scalar(reader, position)
-        return names.get(code, code)
+        number = scalar(reader, position)
+        return names.get(number, number)
 
     return read
 
@@ -190,9 +190,9 @@ def _union(type_: str, type_distance: int) -> _Read:
     members = dict(enumerate(UNIONS[type_]))
 
     def read(reader: _Reader, position: int) -> Any:
-        place = reader.target(position)
+        target = reader.target(position)
         member = members.get(_byte(reader, position + type_distance))
-        return member and reader.table(member, place)
+        return member and reader.table(member, target)
 
     return read
 
@@ -221,9 +221,9 @@ def _tables(type_: str) -> _Read:
 def _numbers(field: Field) -> _Read:
     """Bulk data and floats as a view, bytes as bytes, all others as a tuple."""
     enum = ENUMS.get(field.type)
-    code = SCALARS[enum.base if enum else field.type]
-    width = struct.calcsize(code)
-    dtype = np.dtype("<" + np.dtype(code).str[1:])
+    letter = SCALARS[enum.base if enum else field.type]
+    width = struct.calcsize(letter)
+    dtype = np.dtype("<" + np.dtype(letter).str[1:])
     names = dict(enumerate(enum.names)) if enum else {}
     as_view = bool(field.align) or field.type == "float"
 
@@ -238,7 +238,7 @@ def _numbers(field: Field) -> _Read:
         reader.spend(width * count)
         if field.type == "ubyte":
             return bytes(reader.view[start : start + count])
-        values = struct.unpack_from(f"<{count}{code}", reader.view, start)
+        values = struct.unpack_from(f"<{count}{letter}", reader.view, start)
         return tuple(names.get(value, value) for value in values) if enum else values
 
     return read

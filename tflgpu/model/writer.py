@@ -15,20 +15,20 @@ Values = dict[str, Any]
 
 
 def serialize(model: Values) -> bytes:
-    """The file of a Model. Raises TypeError for a field that the schema has not."""
+    """The file of a Model. Raises TypeError for a field that the schema lacks."""
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write_table(builder, "Model", model), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
 
 def _write_table(builder: Any, name: str, values: Values) -> int:
-    """Writes a table, its parts first; where it lies. Raises TypeError for a field that the schema has not."""
+    """Writes a table, what it refers to first; its offset. Raises TypeError for a field that the schema lacks."""
     unknown = values.keys() - {field.name for field in TABLES[name]}
     if unknown:
         known = ", ".join(field.name for field in TABLES[name])
         raise TypeError(f"{name} has no field {', '.join(sorted(unknown))}; it has: {known}")
-    parts = {
-        field.name: _write_part(builder, field, values[field.name])
+    offsets = {
+        field.name: _write_field(builder, field, values[field.name])
         for field in TABLES[name]
         if field.kind not in ("scalar", "enum") and values.get(field.name) is not None
     }
@@ -37,10 +37,10 @@ def _write_table(builder: Any, name: str, values: Values) -> int:
         value = values.get(field.name)
         if value is None:
             continue
-        if field.name in parts:
+        if field.name in offsets:
             if field.kind == "union":
                 builder.PrependUint8Slot(field.slot - 1, UNIONS[field.type].index(value[0]), 0)
-            builder.PrependUOffsetTRelativeSlot(field.slot, parts[field.name], 0)
+            builder.PrependUOffsetTRelativeSlot(field.slot, offsets[field.name], 0)
         else:
             _PREPEND[_base(field.type)](
                 builder, field.slot, _number(field.type, value), _number(field.type, field.default)
@@ -48,7 +48,7 @@ def _write_table(builder: Any, name: str, values: Values) -> int:
     return int(builder.EndObject())
 
 
-def _write_part(builder: Any, field: Field, value: Any) -> int:
+def _write_field(builder: Any, field: Field, value: Any) -> int:
     if field.kind == "string":
         return int(builder.CreateString(value))
     if field.kind == "table":
@@ -56,10 +56,10 @@ def _write_part(builder: Any, field: Field, value: Any) -> int:
     if field.kind == "union":
         return _write_table(builder, *value)
     if field.type in TABLES:
-        places = [_write_table(builder, field.type, element) for element in value]
-        builder.StartVector(4, len(places), 4)
-        for place in reversed(places):
-            builder.PrependUOffsetTRelative(place)
+        offsets = [_write_table(builder, field.type, element) for element in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
     if isinstance(value, bytes):
         content, count = value, len(value)
@@ -80,7 +80,7 @@ def _base(type_: str) -> str:
 
 def _number(type_: str, value: Any) -> Any:
     """An enum's name as its number; numbers stay."""
-    return ENUMS[type_].codes[value] if isinstance(value, str) else value
+    return ENUMS[type_].numbers[value] if isinstance(value, str) else value
 
 
 _PREPEND = {

@@ -77,7 +77,7 @@ def blocked(
     limit: int = BLOCK,
 ) -> Step:
     """A step that calls compute(*inputs, out, *scratch) block by block; scratch are arrays of these dtypes."""
-    pieces = cache_blocks(inputs, out, limit)
-    length = max((p[-1].size for p in pieces), default=0)
+    blocks = cache_blocks(inputs, out, limit)
+    length = max((p[-1].size for p in blocks), default=0)
     buffers = [shared_scratch(f"block {k}", length, dtype) for k, dtype in enumerate(scratch)]
-    return in_order([partial(compute, *p, *(b[: p[-1].size].reshape(p[-1].shape) for b in buffers)) for p in pieces])
+    return in_order([partial(compute, *p, *(b[: p[-1].size].reshape(p[-1].shape) for b in buffers)) for p in blocks])

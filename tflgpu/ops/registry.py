@@ -10,7 +10,7 @@ An operator is registered in one of four styles, from the plainest to the fastes
             weights and scratch allocation happen here; the step takes nothing, reads inputs and fills outputs.
 
 Each registration says how many `inputs` the operator takes: 2, "2-3" or "1+"; and how many `outputs`, where not one.
-What it requires of its tensors and options besides is its `check`, `(node) -> None`, which raises OpError. Shape
+What else it requires of its tensors and options is its `check`, `(node) -> None`, which raises OpError. Shape
 inference asks both, so that a node that does not pass reaches neither the CPU's factory nor a delegate's lowering.
 
 A `stateful` operator also takes a `Runtime` (as `function(node, runtime, *inputs)`, `kernel(node, inputs, outputs,

@@ -1,4 +1,4 @@
-"""Reductions against LiteRT: axes, empty inputs, NaN, wrapping integers and quantized codes."""
+"""Reductions against LiteRT: axes, empty inputs, NaN, wrapping integers and quantized values."""
 
 from __future__ import annotations
 

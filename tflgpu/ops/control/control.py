@@ -64,7 +64,7 @@ def while_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     after = runtime.subgraph(body).outputs_for(shapes)
     for before, spec in zip(node.inputs, after, strict=True):
         if spec is not None and before is not None and spec.type != before.type:
-            raise OpError(f"WHILE's body turns {before} into {spec.type}. ")
+            raise OpError(f"WHILE's body makes {spec.type} of {before}. ")
     static = _static_where_equal([after])
     return static if static == shapes else None
 

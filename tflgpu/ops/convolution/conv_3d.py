@@ -181,7 +181,7 @@ def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], outputs: Seque
     *_, oc, ic = weights.shape
     right = weights.reshape(-1, ic).T
     h, w = x.shape[2:4]
-    terms = scratch("products", (h, w, int(np.prod(window.taps)), oc), np.float32)
+    terms = scratch("terms", (h, w, int(np.prod(window.taps)), oc), np.float32)
     flat = terms.reshape(h * w, -1)
     taps = [(n, p[0], p[1:], t[0], t[1:]) for n, p, t in window.positions(out.shape[1:4])]
     epilogue = FloatEpilogue(None if bias is None else bias.reshape(-1), node.options.fused_activation_function)

@@ -104,7 +104,7 @@ class ScatterWeights:
         # Few channels are added one by one, as in the reference: where large terms cancel, order matters.
         by_channel = self._weights.dtype.kind == "f" and ic <= 4 and rows * w * columns <= IN_ORDER
         channels = ic if by_channel else 1
-        terms = scratch("products", (channels, rows, w, window.taps, self.oc), self.accumulator)
+        terms = scratch("terms", (channels, rows, w, window.taps, self.oc), self.accumulator)
         convert = image.dtype != self.accumulator or pad
         pixels = scratch("pixels", (rows, w, ic), self.accumulator) if convert else None
         zero = self.accumulator.type(pad)

@@ -26,8 +26,8 @@ def _pool_options(node: Node) -> SimpleNamespace:
     padding, *sizes = struct.unpack_from("<5i", node.custom_options)
     require(padding in (1, 2), f"padding {padding} is neither SAME (1) nor VALID (2). ")
     require(all(0 < n <= 1 << 15 for n in sizes), f"strides and filter sizes {sizes} are not positive. ")
-    code = struct.unpack_from("<i", node.custom_options, 20)[0] if len(node.custom_options) >= 24 else 0
-    activation = ACTIVATIONS[code] if 0 <= code < len(ACTIVATIONS) else "NONE"
+    number = struct.unpack_from("<i", node.custom_options, 20)[0] if len(node.custom_options) >= 24 else 0
+    activation = ACTIVATIONS[number] if 0 <= number < len(ACTIVATIONS) else "NONE"
     stride_w, stride_h, kw, kh = sizes
     return SimpleNamespace(
         padding="SAME" if padding == 1 else "VALID", strides=(stride_h, stride_w), size=(kh, kw), activation=activation

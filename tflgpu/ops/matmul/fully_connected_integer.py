@@ -40,7 +40,7 @@ def _accumulator(node: Node, x: Array, weights: Array, bias: Array | None) -> tu
     start = np.zeros(len(weights), np.float64) if bias is None else bias.astype(np.float64)
     bias_varies = bias if bias_spec is not None and bias_spec.data is None else None
 
-    centred = scratch("codes", x.shape, matrix.dtype)
+    centred = scratch("quantized", x.shape, matrix.dtype)
     totals = scratch("totals", matrix.tile_size, np.float64)
 
     def accumulate() -> Tiles:
@@ -76,7 +76,7 @@ def quantized(node: Node, x: Array, weights: Array, bias: Array | None, y: Array
         return _small(node, x, weights, bias, scale, y)
     accumulate, size = _accumulator(node, x, weights, bias)
     low, high = np.float64(lo - zero), np.float64(hi - zero)
-    signed_halves, wholes = scratch("halves", size, np.float64), scratch("wholes", size, np.int32)
+    signed_halves, wholes = scratch("signed halves", size, np.float64), scratch("wholes", size, np.int32)
 
     def step() -> None:
         for rows, columns, total in accumulate():

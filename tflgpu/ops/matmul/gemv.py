@@ -69,11 +69,11 @@ def gemm_with(matrix: Array, rows: int) -> Callable[[Array], Array]:
         padded = np.zeros((count * height, k), matrix.dtype)
         padded[:n] = matrix
         blocks = padded.reshape(count, height, k)
-        parts = np.empty((count, height), matrix.dtype)
-        joined = parts.reshape(1, -1)[:, :n]
+        slices = np.empty((count, height), matrix.dtype)
+        joined = slices.reshape(1, -1)[:, :n]
 
         def in_blocks(x: Array) -> Array:
-            np.matmul(blocks, x[0], out=parts)
+            np.matmul(blocks, x[0], out=slices)
             return joined
 
         return in_blocks

@@ -36,7 +36,7 @@ class RowQuantizer:
         self._centred = centred
         self.rows, self.depth, self.asymmetric = rows, depth, asymmetric
         shape = (rows, depth)
-        self.values = scratch("codes", shape, np.float32) if shared else np.zeros(shape, np.float32)
+        self.values = scratch("quantized", shape, np.float32) if shared else np.zeros(shape, np.float32)
         self.scales = np.ones((rows, 1), np.float32)
         self.zero_points = np.zeros((rows, 1), np.float32)
         self._half = np.full(depth, 0.5, np.float32)

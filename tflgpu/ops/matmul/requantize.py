@@ -140,7 +140,7 @@ class Requantizer:
             return
         size = rows * self._n
         signed = scaling.dtype.kind == "i"
-        self._value = scratch("codes", size, f"u{scaling.dtype.itemsize}")
+        self._value = scratch("quantized", size, f"u{scaling.dtype.itemsize}")
         # Values are made non-negative, so that truncation is rounding down.
         self._offset = (1 << (8 * scaling.dtype.itemsize - 1)) if signed else 0
         self._positive = scaling.lo >= scaling.zero_point

@@ -51,7 +51,7 @@ def _split(x: Array, block: Sequence[int]) -> Array:
     "SPACE_TO_BATCH_ND", inputs=3, version=4, types=FIXED_SIZE, shape=_space_to_batch_shape, check=require_output_type
 )
 def space_to_batch_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
-    """x (n, h, w, c), padded by the zero point, to (bh bw n, h/bh, w/bw, c): a block's pixels in batches apart."""
+    """x (n, h, w, c), padded by the zero point, to (bh bw n, h/bh, w/bw, c): a block's pixels in separate batches."""
     x, y = inputs[0], outputs[0]
     block, paddings = _blocks(node)
     if not np.any(paddings):

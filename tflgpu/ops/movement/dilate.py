@@ -1,4 +1,4 @@
-"""DILATE: elements moved apart."""
+"""DILATE: padding values between elements."""
 
 from __future__ import annotations
 

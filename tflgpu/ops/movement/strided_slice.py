@@ -21,7 +21,7 @@ def entries(node: Node, rank: int) -> list[int]:
     found: list[int] = []
     for i in range(count):
         if ellipses >> i & 1:
-            # Never nothing, as in TensorFlow Lite; TensorFlow lets an ellipsis stand for no dimension at all.
+            # At least one dimension, as in TensorFlow Lite; in TensorFlow an ellipsis may mean none.
             found += [FULL] * max(1, rank + added - count + 1)
         else:
             found.append(NEW if news >> i & 1 else i)

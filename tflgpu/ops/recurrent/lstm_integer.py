@@ -37,7 +37,7 @@ def integer_lstm(node: Node, cell: Cell, settings: Settings, over: Sequences) ->
     inner = _IntegerCell(node, cell, settings, over)
     before = np.empty((*over.x.shape[:2], inner.width), np.int64)
     before_rows, x_rows = rows_of(before), rows_of(over.x)
-    gemm = inner.input_product(len(x_rows))
+    gemm = inner.input_gemm(len(x_rows))
     times = list(zip(frames(before, over.time_major), frames(over.y, over.time_major), strict=True))
 
     def step() -> None:
@@ -89,7 +89,7 @@ class _IntegerCell:
         self._logistic, self._tanh = table("logistic", 3), table("tanh", 3)
         self._tanh_of_cell = table("tanh", 15 + self._k)
 
-    def input_product(self, rows: int) -> QuantizedLinear:
+    def input_gemm(self, rows: int) -> QuantizedLinear:
         """The input's term of the gates' sums, for `rows` rows."""
         return QuantizedLinear(
             self._stacked("input_weights"),

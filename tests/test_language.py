@@ -1,0 +1,120 @@
+"""The project's words are the field's: what a stranger would not understand is refused, with what to say instead."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SUFFIXES = {".py", ".md", ".cl", ".cu", ".cuh", ".h", ".toml", ".sh"}
+
+DONE = ("tflgpu/ops/", "tflgpu/model/", "tflgpu/arithmetic/", "tflgpu/cli/")
+"""Folders in which all words are refused; it grows to the whole tree."""
+
+
+class Word(NamedTuple):
+    """pattern: what is refused. say: what to say. unless: phrases in which the word has its usual sense."""
+
+    pattern: str
+    say: str
+    unless: str = r"(?!)"
+
+
+EVERYWHERE = [
+    Word(r"CodeMap|PairMap|all_codes\(dtype|codes_step|pairs_step|CodesProduct|QuickHybrid", "the name's successor"),
+    Word(r"\bbyte tables?\b", "8-bit lookup tables"),
+    Word(r"\bkept[ _]plans?\b", "plan cache"),
+    Word(r"\bpatches of (the )?image|\bimage rows\b", "im2col, row-parallel image kernel"),
+    Word(r"\bquantized codes?\b", "quantized values"),
+    Word(r"\brows? of places\b", "rows of output pixels"),
+]
+
+IN_DONE_FOLDERS = [
+    Word(
+        r"\bcodes?\b|\b_?codes?_|_codes?\b",
+        "quantized value, or int8 value",
+        r"(custom|operator|builtin|error|exit|vector|NEON|C\+\+|code_only|one)[ _-]?codes?|opcode|code_only",
+    ),
+    Word(
+        r"\bmatrix products?\b|\bproducts? of (matrices|rows)\b|_product_with\b|\bproduct_with\b",
+        "GEMM",
+        "dot product of rows",
+    ),
+    Word(r"\b[Pp]atch(es)?\b|\bPATCHES\b", "im2col"),
+    Word(
+        r"\bplaces?\b|_places?\b",
+        "location, offset, index or output pixel",
+        r"\b[Ii]n[ _](its |their )?place\b|_in_place|runs? in its place",
+    ),
+    Word(
+        r"\bparts?\b|_parts?\b|\bPart\b",
+        "slice, term or partition",
+        r"(real|imaginary) part|(positive|negative)_part|: part of|main\.parts|part\.(owner|nodes)|for part in",
+    ),
+    Word(r"\bhalves\b", "float16, or ties", r"signed[ _]halves"),
+    Word(r"\bbehind\b", "after"),
+    Word(r"\b(last|next|each|every|one|first) turns?\b|\bin turn\b|\bin_turn\b|\bgo(es)? round\b", "iteration, spin"),
+    Word(r"\b(that )?only running( it)?( can)? tells?\b|\bonly by running\b", "known only at run time"),
+    Word(r"\bnot to be had\b", "not available"),
+    Word(r"\bstretch(es)?\b", "split-K, row span", r"stretch_dim"),
+    Word(r"\bwiring\b", "definitions and uses"),
+    Word(r"\btold_plainly\b", "plain_errors"),
+    Word(r"\bin a circle\b", "in a cycle"),
+]
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a checkout of git")
+    return [name for name in listed.stdout.splitlines() if Path(name).suffix in SUFFIXES and name != OWN]
+
+
+OWN = str(Path(__file__).relative_to(ROOT))
+
+
+def refused(line: str, word: Word) -> str | None:
+    """The private word that a line has, or None."""
+    found = re.search(word.pattern, re.sub(word.unless, "", line))
+    return found.group() if found else None
+
+
+def private_words(name: str, words: list[Word]) -> list[str]:
+    """file:line, the word and what to say, for every private word of a file."""
+    path = ROOT / name
+    if path.is_symlink() or not path.is_file():
+        return []
+    return [
+        f"{name}:{number}: {found!r}: say {word.say}"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for word in words
+        if (found := refused(line, word))
+    ]
+
+
+def test_the_code_speaks_the_language_of_the_field() -> None:
+    found = [told for name in tracked() for told in private_words(name, EVERYWHERE)]
+    found += [told for name in tracked() if name.startswith(DONE) for told in private_words(name, IN_DONE_FOLDERS)]
+    assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("line", "private"),
+    [
+        ("# int8 codes below zero", True),
+        ("raise OpError(error_code)", False),
+        ("operator_codes = raw.operator_codes", False),
+        ("the place of a pixel", True),
+        ("x is clamped in place", False),
+        ("one row behind the other", True),
+        ("known only by running it", True),
+        ("the imaginary part of x", False),
+        ("the first part of x", True),
+    ],
+)
+def test_a_word_is_refused_in_its_private_sense_alone(line: str, private: bool) -> None:
+    assert any(refused(line, word) for word in IN_DONE_FOLDERS) == private

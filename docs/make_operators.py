@@ -21,8 +21,8 @@ HEAD = """# Operators
 
 Made by `python docs/make_operators.py` from the registry of the CPU executor; CI fails where it is stale.
 `types` are those that an operator's main input may have: a model with another is refused with an error that names the
-operator, its version and this list. Versions go from 1 to the one shown. Which of these a delegate takes depends on
-shapes and parameters besides: `tflgpu inspect MODEL --delegate NAME` gives the reason for every node that it does not.
+operator, its version and this list. Versions go from 1 to the one shown. What a delegate takes also depends on shapes
+and options: `tflgpu inspect MODEL --delegate NAME` gives the reason for every node that it does not take.
 """
 
 

@@ -148,7 +148,7 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> Array:
     try:
         block = np.zeros(nbytes + alignment, np.uint8)
     except (MemoryError, ValueError) as error:
-        raise RuntimeError(f"{nbytes:,} bytes of host memory are not to be had. ") from error
+        raise RuntimeError(f"{nbytes:,} bytes of host memory are not available. ") from error
     start = -block.ctypes.data % alignment
     return block[start : start + nbytes]
 

@@ -1,6 +1,6 @@
-"""Shape inference: nodes and the shapes of what they read -> the same nodes with every shape that can be known.
+"""Shape inference: nodes and the shapes of what they read -> the same nodes with all shapes that can be known.
 
-What is constant is computed at once, so that chains of SHAPE, GATHER, PACK that only make shapes disappear.
+Nodes with constant inputs are computed at once, so that chains of SHAPE, GATHER, PACK that compute shapes disappear.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_ELEMENTS = 2**40
 """A tensor of more elements is a mistake or an attack; refused before anything is allocated for it."""
 
 MAX_FOLDED_GROWTH = 2**28
-"""Bytes by which folding may make constants larger than what they are made of; beyond, nodes run in the arena."""
+"""Bytes by which folded constants may exceed what they are computed from; beyond, nodes run in the arena."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,7 +59,7 @@ class Stage:
 
 
 def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime, keep_handles: bool = False) -> Stage:
-    """Infers nodes in order until a shape depends on a value, writing what is known of the tensors into specs.
+    """Infers nodes in order until a shape depends on an unknown value; updates specs.
 
     specs: all tensors of the graph by index, the ones that the nodes read already known. keep_handles: whether a node
     that names a variable stays one, for delegates that look for it. Raises RuntimeError, with the node's number and

@@ -58,9 +58,9 @@ def table(function: str, integer_bits: int) -> Array:
     return {"logistic": gemmlowp_logistic, "tanh": gemmlowp_tanh}[function](every, integer_bits).astype(np.int64)
 
 
-def look_up(function: Array, x: Array, out: Array) -> None:
-    """out = function[x], for int16 values x held in any integer type."""
-    function.take(x, out=out, mode="wrap")
+def look_up(lut: Array, x: Array, out: Array) -> None:
+    """out = lut[x], for int16 values x held in any integer type."""
+    lut.take(x, out=out, mode="wrap")
 
 
 # As arrays: NumPy is slower with Python's integers.

@@ -93,7 +93,8 @@ class Op:
     check: raises OpError where a node's types, shapes or options do not fit one another.
     variables: whether running it writes to inputs that are variable tensors. overwrites: whether its output may lie in
     its first input's storage, where nothing else reads that later. bodies: of a custom operator, its kernels by the
-    suffix of their dialect, "cu" and "cl".
+    suffix of their dialect, "cu" and "cl". output_type: where TensorFlow Lite ignores the declared type, the input that
+    gives the output's type, the outputs' types ("INT32 FLOAT32"), or the option that names the type ("out_type").
     """
 
     name: str
@@ -111,6 +112,7 @@ class Op:
     check: Check | None = None
     inputs: Count = ANY
     outputs: Count = ANY
+    output_type: int | str | None = None
 
     def require_valid(self, node: Node) -> None:
         """Raises OpError where the operator does not take a node of these types, shapes and options.
@@ -150,6 +152,7 @@ def _registrar(style: str) -> Callable[..., Any]:
         *,
         inputs: int | str,
         outputs: int | str = 1,
+        output_type: int | str | None = None,
         version: int = 1,
         types: str = "",
         typed_input: int = 0,
@@ -168,7 +171,7 @@ def _registrar(style: str) -> Callable[..., Any]:
             bodies = {} if body is None else {"cu": body, "cl": body}
             counts = Count.parse(inputs), Count.parse(outputs)
             kind = name, version, accepted, typed_input, shape, run, style
-            OPS[name] = Op(*kind, stateful, custom, variables, bodies, overwrites, check, *counts)
+            OPS[name] = Op(*kind, stateful, custom, variables, bodies, overwrites, check, *counts, output_type)
             return run
 
         return add

@@ -19,7 +19,7 @@ def _spectrum_shape(node: Node) -> list[Shape]:
     return [(*x.shape[:-2], h, w // 2 + 1)]
 
 
-@function("RFFT2D", inputs=2, types="FLOAT32", shape=_spectrum_shape)
+@function("RFFT2D", inputs=2, types="FLOAT32", shape=_spectrum_shape, output_type="COMPLEX64")
 def rfft2d(node: Node, x: Array, length: Array) -> Array:
     """The spectrum (..., h, w/2 + 1) of the last two dimensions, cropped or padded with zeros to (h, w): complex64."""
     h, w = (int(d) for d in length)

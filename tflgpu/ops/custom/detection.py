@@ -48,7 +48,7 @@ def _require_scalar(spec: TensorSpec, type_name: str) -> None:
     require(spec.type == type_name and spec.shape == (), f"{spec} must be a scalar {type_name}. ")
 
 
-@function("NON_MAX_SUPPRESSION_V4", inputs=5, outputs=2, types="FLOAT32", shape=_nms_shapes)
+@function("NON_MAX_SUPPRESSION_V4", inputs=5, outputs=2, types="FLOAT32", shape=_nms_shapes, output_type="INT32 INT32")
 def non_max_suppression_v4(
     node: Node, boxes: Array, scores: Array, count: Array, iou_threshold: Array, score_threshold: Array
 ) -> tuple[Array, Array]:
@@ -58,7 +58,9 @@ def non_max_suppression_v4(
     return indices, n
 
 
-@function("NON_MAX_SUPPRESSION_V5", inputs=6, outputs=3, types="FLOAT32", shape=_nms_shapes)
+@function(
+    "NON_MAX_SUPPRESSION_V5", inputs=6, outputs=3, types="FLOAT32", shape=_nms_shapes, output_type="INT32 FLOAT32 INT32"
+)
 def non_max_suppression_v5(
     node: Node, boxes: Array, scores: Array, count: Array, iou_threshold: Array, score_threshold: Array, sigma: Array
 ) -> tuple[Array, Array, Array]:

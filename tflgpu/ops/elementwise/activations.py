@@ -179,7 +179,15 @@ unary("RELU", _positive_part, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, quantized=_qu
 unary("RELU6", _to_6, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 3, quantized=_quantized_relu(0, 6))
 unary("RELU_N1_TO_1", _clamped(-1, 1), f"FLOAT32 FLOAT16 {_8BIT}", quantized=_quantized_relu(-1, 1))
 unary("RELU_0_TO_1", _clamped(0, 1), f"FLOAT32 FLOAT16 {_8BIT}", quantized=_quantized_relu(0, 1))
-unary("LEAKY_RELU", leaky_relu, f"FLOAT32 FLOAT16 INT16 {_8BIT}", 2, quantized=quantized_unary.leaky_relu, of_node=True)
+unary(
+    "LEAKY_RELU",
+    leaky_relu,
+    f"FLOAT32 FLOAT16 INT16 {_8BIT}",
+    2,
+    quantized=quantized_unary.leaky_relu,
+    of_node=True,
+    output_type=0,
+)
 unary("ELU", elu, "FLOAT32 FLOAT16 INT8", quantized=_quantized_elu)
 unary(
     "GELU",
@@ -201,7 +209,9 @@ def _check_prelu(node: Node) -> None:
     require(alpha.type in alphas, f"PRELU: alpha of type {alpha.type} for {x.type}; supported: {', '.join(alphas)}. ")
 
 
-@kernel("PRELU", inputs=2, types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape, check=_check_prelu)
+@kernel(
+    "PRELU", inputs=2, types=f"FLOAT32 FLOAT16 INT16 {_8BIT}", shape=binary_shape, check=_check_prelu, output_type=0
+)
 def prelu(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """x where x >= 0, else x * alpha; alpha broadcasts to x. int16 takes an int8 alpha."""
     x, alpha, y = node.input(0), node.input(1), node.outputs[0]

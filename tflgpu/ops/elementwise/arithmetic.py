@@ -280,7 +280,12 @@ def _arithmetic(
             return step
         return _refusing_zeros(step, inputs[1], scale_and_zero_point(node.input(1))[1])
 
-    kernel(name, inputs=2, version=version, types=types, shape=binary_shape, check=check)(prepare)
+    # MUL alone leaves the declared type: it may be narrower.
+    output_type = None if name == "MUL" else 1
+    register = kernel(
+        name, inputs=2, output_type=output_type, version=version, types=types, shape=binary_shape, check=check
+    )
+    register(prepare)
 
 
 _QUANTIZED = "INT8 UINT8 INT16"

@@ -64,7 +64,8 @@ def _comparison(name: str, f: np.ufunc, version: int, types: str) -> None:
             return quantized_binary_step(_quantized_comparison(node, f), inputs, outputs[0])
         return blocked(special.get(kind, f), inputs, outputs[0])
 
-    kernel(name, inputs=2, version=version, types=types, shape=binary_shape, check=check)(prepare)
+    register = kernel(name, inputs=2, output_type="BOOL", version=version, types=types, shape=binary_shape, check=check)
+    register(prepare)
 
 
 _NUMBERS = "FLOAT32 FLOAT16 INT8 UINT8 INT16 INT32 INT64"

@@ -71,6 +71,7 @@ def unary(
     version: int = 1,
     quantized: Callable[[Node], QuantizedUnary] | None = None,
     of_node: bool = False,
+    output_type: int | None = None,
 ) -> None:
     """Registers an operator of one input: f(x, out) on plain numbers, quantized(node) on quantized values.
 
@@ -96,7 +97,10 @@ def unary(
         function: InPlace = f(node) if of_node else f  # type: ignore[assignment]
         return blocked(_for_type(function, x), inputs, outputs[0])
 
-    kernel(name, inputs=1, version=version, types=types, shape=same_as_input, check=check)(prepare)
+    register = kernel(
+        name, inputs=1, output_type=output_type, version=version, types=types, shape=same_as_input, check=check
+    )
+    register(prepare)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Row:
     types: str
     version: int = 1
     quantized: Callable[[Node], QuantizedUnary] | None = None
+    output_type: int | str | None = None
 
 
 def rsqrt(x: Array, y: Array) -> None:
@@ -121,24 +126,24 @@ def zero(x: Array, y: Array) -> None:
 # float16 is wider here than in TensorFlow Lite's own kernels: its default interpreter runs all of these by XNNPACK.
 UNARY_ROWS: dict[str, Row] = {
     "ABS": Row(np.absolute, "FLOAT32 FLOAT16 INT32 INT8 INT16", 5, quantized_unary.absolute),
-    "CEIL": Row(np.ceil, "FLOAT32 FLOAT16"),
+    "CEIL": Row(np.ceil, "FLOAT32 FLOAT16", output_type=0),
     "COS": Row(np.cos, "FLOAT32 FLOAT16", 2),
-    "EXP": Row(np.exp, "FLOAT32 FLOAT16 INT8 INT16", 2, quantized_unary.exponential),
-    "FLOOR": Row(np.floor, "FLOAT32 FLOAT16 BFLOAT16"),
+    "EXP": Row(np.exp, "FLOAT32 FLOAT16 INT8 INT16", 2, quantized_unary.exponential, output_type=0),
+    "FLOOR": Row(np.floor, "FLOAT32 FLOAT16 BFLOAT16", output_type=0),
     "LOG": Row(np.log, "FLOAT32 FLOAT16 INT8 INT16", 2, quantized_unary.logarithm),
     "LOGICAL_NOT": Row(np.logical_not, "BOOL"),
-    "NEG": Row(np.negative, "FLOAT32 FLOAT16 BFLOAT16 INT8 INT16 INT32 INT64"),
-    "ROUND": Row(np.rint, "FLOAT32 FLOAT16 BFLOAT16"),
+    "NEG": Row(np.negative, "FLOAT32 FLOAT16 BFLOAT16 INT8 INT16 INT32 INT64", output_type=0),
+    "ROUND": Row(np.rint, "FLOAT32 FLOAT16 BFLOAT16", output_type=0),
     "RSQRT": Row(rsqrt, "FLOAT32 FLOAT16 INT8 INT16", 3, quantized_unary.reciprocal_square_root),
     "SIGN": Row(np.sign, "FLOAT32 FLOAT64 INT32", 2),
     "SIN": Row(np.sin, "FLOAT32 FLOAT16", 2),
     "SQRT": Row(np.sqrt, "FLOAT32 FLOAT16 INT8 INT16", 2, quantized_unary.square_root),
     "SQUARE": Row(np.square, "FLOAT32 FLOAT16"),
-    "ZEROS_LIKE": Row(zero, "FLOAT32 INT32 INT64"),
+    "ZEROS_LIKE": Row(zero, "FLOAT32 INT32 INT64", output_type=0),
 }
 
 for _name, _row in UNARY_ROWS.items():
-    unary(_name, _row.f, _row.types, _row.version, _row.quantized)
+    unary(_name, _row.f, _row.types, _row.version, _row.quantized, output_type=_row.output_type)
 
 
 def binary_shape(node: Node) -> list[Shape]:
@@ -213,14 +218,14 @@ _COMPARED = "FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 INT32 INT64"
 _STABLEHLO = f"FLOAT32 FLOAT16 FLOAT64 BOOL {_INTEGERS}"
 
 BINARY_ROWS: dict[str, Row] = {
-    "BITWISE_XOR": Row(np.bitwise_xor, _BITWISE),
-    "FLOOR_DIV": Row(floor_div, "FLOAT32 INT8 INT16 INT32", 3),
-    "FLOOR_MOD": Row(floor_mod, "FLOAT32 INT8 INT16 INT32 INT64", 2),
-    "LOGICAL_AND": Row(np.logical_and, "BOOL"),
-    "LOGICAL_OR": Row(np.logical_or, "BOOL"),
-    "MAXIMUM": Row(maximum, _COMPARED, 4),
-    "MINIMUM": Row(minimum, _COMPARED, 4),
-    "RIGHT_SHIFT": Row(right_shift, _BITWISE),
+    "BITWISE_XOR": Row(np.bitwise_xor, _BITWISE, output_type=0),
+    "FLOOR_DIV": Row(floor_div, "FLOAT32 INT8 INT16 INT32", 3, output_type=0),
+    "FLOOR_MOD": Row(floor_mod, "FLOAT32 INT8 INT16 INT32 INT64", 2, output_type=0),
+    "LOGICAL_AND": Row(np.logical_and, "BOOL", output_type="BOOL"),
+    "LOGICAL_OR": Row(np.logical_or, "BOOL", output_type="BOOL"),
+    "MAXIMUM": Row(maximum, _COMPARED, 4, output_type=0),
+    "MINIMUM": Row(minimum, _COMPARED, 4, output_type=0),
+    "RIGHT_SHIFT": Row(right_shift, _BITWISE, output_type=0),
 }
 """Operators whose two inputs broadcast."""
 
@@ -231,7 +236,7 @@ EQUAL_SHAPE_ROWS: dict[str, Row] = {
     "STABLEHLO_MAXIMUM": Row(std_maximum, _STABLEHLO),
     "STABLEHLO_MINIMUM": Row(std_minimum, _STABLEHLO),
     "STABLEHLO_MULTIPLY": Row(np.multiply, _STABLEHLO),
-    "STABLEHLO_SHIFT_LEFT": Row(shift_left, "INT8 INT16 INT32"),
+    "STABLEHLO_SHIFT_LEFT": Row(shift_left, "INT8 INT16 INT32", output_type=0),
 }
 """Operators whose two inputs must have one shape."""
 
@@ -240,7 +245,11 @@ def _binary(name: str, row: Row, shape: Callable[[Node], Sequence[Shape]]) -> No
     def prepare(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
         return blocked(_for_type(row.f, node.input(0)), inputs, outputs[0])
 
-    kernel(name, inputs=2, version=row.version, types=row.types, shape=shape, check=_require_one_type)(prepare)
+    types, output_type = row.types, row.output_type
+    register = kernel(
+        name, inputs=2, output_type=output_type, version=row.version, types=types, shape=shape, check=_require_one_type
+    )
+    register(prepare)
 
 
 for _name, _row in BINARY_ROWS.items():
@@ -274,7 +283,7 @@ def _repeated_product(a: Array, exponent: int, y: Array) -> None:
             np.clip(y, -limit, limit, out=y)
 
 
-@kernel("POW", inputs=2, types="FLOAT32 INT32", shape=binary_shape, check=require_same_types)
+@kernel("POW", inputs=2, types="FLOAT32 INT32", shape=binary_shape, check=require_same_types, output_type=0)
 def power(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """a ** b. A single whole exponent that broadcasts is computed by repeated products, as the reference does."""
     (a, b), (y,) = inputs, outputs
@@ -299,7 +308,7 @@ def _check_add_n(node: Node) -> None:
     require_same_types(node)
 
 
-@kernel("ADD_N", inputs="1+", types="FLOAT32 INT32", shape=equal_shapes, check=_check_add_n)
+@kernel("ADD_N", inputs="1+", types="FLOAT32 INT32", shape=equal_shapes, check=_check_add_n, output_type=0)
 def add_n(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array]) -> Step:
     """The sum of all inputs, which have one shape."""
 

@@ -49,6 +49,6 @@ def _select(node: Node, inputs: tuple[Array, Array, Array], outputs: tuple[Array
 _TYPES = "FLOAT32 FLOAT16 BFLOAT16 FLOAT64 COMPLEX64 BOOL INT8 UINT8 INT16 UINT16 INT32 UINT32 INT64 UINT64"
 for _name, _version in (("SELECT", 4), ("SELECT_V2", 2)):
     _register = kernel(
-        _name, inputs=3, version=_version, types=_TYPES, typed_input=1, shape=_select_shape, check=_check
+        _name, inputs=3, output_type=1, version=_version, types=_TYPES, typed_input=1, shape=_select_shape, check=_check
     )
     _register(_select)

@@ -52,7 +52,15 @@ def bounds_check(indices: Array, spec: TensorSpec, size: int, message: str) -> C
     return None if spec.data is not None and int(unsigned.max()) < limit else check
 
 
-@kernel("GATHER", inputs=2, version=8, types=GATHER_TYPES + " INT4", shape=_gather_shape, check=require_output_type)
+@kernel(
+    "GATHER",
+    inputs=2,
+    version=8,
+    types=GATHER_TYPES + " INT4",
+    shape=_gather_shape,
+    check=require_output_type,
+    output_type=0,
+)
 def gather(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The slices of x at `positions` (input 1) along axis; the first batch_dims dimensions are shared."""
     x, positions, y = inputs[0], inputs[1], outputs[0]
@@ -124,7 +132,15 @@ def flat_indices(indices: Array, shape: Shape, message: str) -> Array:
     return wide @ np.array(strides, np.int64)
 
 
-@kernel("GATHER_ND", inputs=2, version=6, types=GATHER_TYPES, shape=_gather_nd_shape, check=require_output_type)
+@kernel(
+    "GATHER_ND",
+    inputs=2,
+    version=6,
+    types=GATHER_TYPES,
+    shape=_gather_nd_shape,
+    check=require_output_type,
+    output_type=0,
+)
 def gather_nd(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The slices of x at the index vectors `indices` (..., nd), which index the first nd dimensions of x."""
     x, indices, y = inputs[0], inputs[1], outputs[0]
@@ -161,6 +177,7 @@ def _scatter_nd_shape(node: Node) -> list[Shape]:
     typed_input=1,
     shape=_scatter_nd_shape,
     check=require_output_type,
+    output_type=1,
 )
 def scatter_nd(node: Node, indices: Array, updates: Array, shape: Array) -> Array:
     """Zeros of `shape` with `updates` added at the index vectors `indices` (..., nd); the same index adds again."""
@@ -198,6 +215,7 @@ def _sparse_to_dense_shape(node: Node) -> list[Shape]:
     typed_input=2,
     shape=_sparse_to_dense_shape,
     check=require_output_type,
+    output_type=2,
 )
 def sparse_to_dense(node: Node, indices: Array, shape: Array, values: Array, default: Array) -> Array:
     """A tensor of `shape` of the default value with `values` at `indices` (count, rank); the last of an index wins."""
@@ -235,6 +253,7 @@ def _one_hot_shape(node: Node) -> list[Shape]:
     typed_input=2,
     shape=_one_hot_shape,
     check=require_output_type,
+    output_type=2,
 )
 def one_hot(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """on_value (input 2) where the index equals the position along the new dimension `axis`, else off_value."""
@@ -272,6 +291,7 @@ def _dynamic_update_slice_shape(node: Node) -> list[Shape]:
     shape=_dynamic_update_slice_shape,
     overwrites=True,
     check=require_output_type,
+    output_type=0,
 )
 def dynamic_update_slice(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """x with `update` (input 1) written at `start` (input 2), which is clamped so that all of it lies inside."""

@@ -33,13 +33,13 @@ def _without_axis(node: Node) -> list[Shape]:
 ARG_TYPES = "FLOAT32 INT32 INT8 UINT8 BOOL"
 
 
-@kernel("ARG_MAX", inputs=2, version=3, types=ARG_TYPES, shape=_without_axis)
+@kernel("ARG_MAX", inputs=2, version=3, types=ARG_TYPES, shape=_without_axis, output_type="output_type")
 def arg_max(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The index along an axis of the first greatest element."""
     return _arg_extreme(node, inputs, outputs, np.argmax)
 
 
-@kernel("ARG_MIN", inputs=2, version=3, types=ARG_TYPES, shape=_without_axis)
+@kernel("ARG_MIN", inputs=2, version=3, types=ARG_TYPES, shape=_without_axis, output_type="output_type")
 def arg_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The index along an axis of the first least element."""
     return _arg_extreme(node, inputs, outputs, np.argmin)
@@ -164,7 +164,14 @@ def _true_count(node: Node) -> list[Shape]:
     return [(int(np.count_nonzero(condition)), condition.ndim)]
 
 
-@function("WHERE", inputs=1, version=2, types="BOOL FLOAT32 INT32 INT64 UINT32 INT8 UINT8", shape=_true_count)
+@function(
+    "WHERE",
+    inputs=1,
+    version=2,
+    types="BOOL FLOAT32 INT32 INT64 UINT32 INT8 UINT8",
+    shape=_true_count,
+    output_type="INT64",
+)
 def where(node: Node, condition: Array) -> Array:
     """The coordinates (n, rank) of the elements that are not zero, in row-major order."""
     return np.argwhere(condition).astype(np.int64)
@@ -180,7 +187,7 @@ def _bucketize_shape(node: Node) -> list[Shape]:
     return same_as_input(node)
 
 
-@function("BUCKETIZE", inputs=1, types="FLOAT32 FLOAT64 INT32 INT64", shape=_bucketize_shape)
+@function("BUCKETIZE", inputs=1, types="FLOAT32 FLOAT64 INT32 INT64", shape=_bucketize_shape, output_type="INT32")
 def bucketize(node: Node, x: Array) -> Array:
     """How many boundaries are at most each element: int32."""
     boundaries = _boundaries(node)

@@ -25,7 +25,14 @@ def _matrix_diag_shape(node: Node) -> list[Shape]:
     return [sized((*x, x[-1]))]
 
 
-@kernel("MATRIX_DIAG", inputs=1, types=FIXED_SIZE + " INT4", shape=_matrix_diag_shape, check=require_output_type)
+@kernel(
+    "MATRIX_DIAG",
+    inputs=1,
+    types=FIXED_SIZE + " INT4",
+    shape=_matrix_diag_shape,
+    check=require_output_type,
+    output_type=0,
+)
 def matrix_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """Square matrices of zeros (..., n, n) with x (..., n) on their diagonals."""
     x, y = inputs[0], outputs[0]
@@ -49,7 +56,12 @@ def _matrix_set_diag_shape(node: Node) -> list[Shape]:
 
 
 @kernel(
-    "MATRIX_SET_DIAG", inputs=2, types=FIXED_SIZE + " INT4", shape=_matrix_set_diag_shape, check=require_output_type
+    "MATRIX_SET_DIAG",
+    inputs=2,
+    types=FIXED_SIZE + " INT4",
+    shape=_matrix_set_diag_shape,
+    check=require_output_type,
+    output_type=0,
 )
 def matrix_set_diag(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """The matrices x (..., rows, columns) with `diagonal` (..., min(rows, columns)) in place of their own."""

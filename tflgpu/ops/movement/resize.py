@@ -72,7 +72,7 @@ def integer_neighbours(size: int, out: int, align_corners: bool, half_pixel_cent
     return Neighbours(np.minimum(low, size - 1), np.maximum(high, 0), ONE - high_weight, high_weight)
 
 
-@kernel("RESIZE_BILINEAR", inputs=2, version=4, types="FLOAT32 INT8 UINT8 INT16", shape=resized)
+@kernel("RESIZE_BILINEAR", inputs=2, version=4, types="FLOAT32 INT8 UINT8 INT16", shape=resized, output_type=0)
 def resize_bilinear(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Each output pixel from four neighbours: floats and uint8 in float32, other integers in integers."""
     x, y = inputs[0], outputs[0]
@@ -224,6 +224,7 @@ def nearest(size: int, out: int, align_corners: bool, half_pixel_centers: bool) 
     version=4,
     types="FLOAT32 FLOAT16 BFLOAT16 INT8 UINT8 INT16 UINT16 INT32 UINT32 BOOL",
     shape=resized,
+    output_type=0,
 )
 def resize_nearest_neighbor(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Each pixel from the nearest one."""

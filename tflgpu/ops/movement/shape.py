@@ -52,14 +52,14 @@ def _rank_shape(node: Node) -> list[Shape]:
     return [(len(node.input(0).shape),)]
 
 
-@function("SHAPE", inputs=1, shape=_rank_shape)
+@function("SHAPE", inputs=1, shape=_rank_shape, output_type="out_type")
 def shape(node: Node, x: Array) -> Array:
     """The shape of x as a vector of int32 or int64. Only x's shape is read, never its elements."""
     require(node.options.out_type in INDICES, f"Unknown shape output data type: {node.options.out_type} ")
     return np.array(x.shape, node.outputs[0].dtype)
 
 
-@function("RANK", inputs=1, shape=lambda node: [()])
+@function("RANK", inputs=1, shape=lambda node: [()], output_type="INT32")
 def rank(node: Node, x: Array) -> Array:
     """The number of dimensions of x, an int32 scalar. Only x's shape is read, never its elements."""
     return np.array(x.ndim, np.int32)
@@ -111,7 +111,7 @@ def squeeze(node: Node) -> Shape:
     return tuple(d for axis, d in enumerate(old) if axis not in axes)
 
 
-@alias("EXPAND_DIMS", inputs=2)
+@alias("EXPAND_DIMS", inputs=2, output_type=0)
 def expand_dims(node: Node) -> Shape:
     """x with a dimension of size 1 put before dimension `axis` (input 1, int32 or int64, one element)."""
     require_index_type(node, 1)
@@ -142,6 +142,7 @@ def _fill_shape(node: Node) -> list[Shape]:
     typed_input=1,
     shape=_fill_shape,
     check=require_output_type,
+    output_type=1,
 )
 def fill(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> Step:
     """A tensor of shape `dims` (input 0) in which every element is the scalar input 1."""
@@ -164,7 +165,15 @@ def _range_shape(node: Node) -> list[Shape]:
     return [sized([int(size)])]
 
 
-@function("RANGE", inputs=3, version=2, types="FLOAT32 INT32 INT64", shape=_range_shape, check=require_output_type)
+@function(
+    "RANGE",
+    inputs=3,
+    version=2,
+    types="FLOAT32 INT32 INT64",
+    shape=_range_shape,
+    check=require_output_type,
+    output_type=0,
+)
 def range_(node: Node, start: Array, limit: Array, delta: Array) -> Array:
     """start, start + delta, ... below limit. Floats by repeated addition in float32, as in TensorFlow Lite."""
     (size,) = node.outputs[0].shape

@@ -87,7 +87,7 @@ def _densify_shape(node: Node) -> list[Shape]:
     return [x.shape]
 
 
-@function("DENSIFY", inputs=1, types="FLOAT32 FLOAT16 INT8", shape=_densify_shape)
+@function("DENSIFY", inputs=1, types="FLOAT32 FLOAT16 INT8", shape=_densify_shape, output_type=0)
 def densify(node: Node, x: Array) -> Array:
     """The sparse constant x in its dense shape."""
     return dense_values(node.input(0))

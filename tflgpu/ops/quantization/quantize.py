@@ -169,6 +169,7 @@ def _check_dequantize(node: Node) -> None:
     types="FLOAT16 INT8 UINT8 INT16 INT4 INT2 UINT4",
     shape=same_as_input,
     check=_check_dequantize,
+    output_type="FLOAT32",
 )
 def dequantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """The reals that quantized values stand for, per tensor or per channel."""
@@ -196,7 +197,7 @@ def _check_fake_quant(node: Node) -> None:
     nudged_range(node)
 
 
-@kernel("FAKE_QUANT", inputs=1, version=2, types="FLOAT32", shape=same_as_input, check=_check_fake_quant)
+@kernel("FAKE_QUANT", inputs=1, version=2, types="FLOAT32", shape=same_as_input, check=_check_fake_quant, output_type=0)
 def fake_quant(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """x clamped to the nudged range, which has 0 among its 2^num_bits values, and rounded to one of them."""
     lo, hi, scale, inverse = nudged_range(node)
@@ -223,7 +224,14 @@ def _check_verify(node: Node) -> None:
     custom_options.real(custom_options.read(node), "tolerance")
 
 
-@kernel("NumericVerify", inputs=2, types="FLOAT16 INT8 UINT8 INT16", shape=same_as_input, check=_check_verify)
+@kernel(
+    "NumericVerify",
+    inputs=2,
+    types="FLOAT16 INT8 UINT8 INT16",
+    shape=same_as_input,
+    check=_check_verify,
+    output_type="FLOAT32",
+)
 def numeric_verify(node: Node, inputs: tuple[Array, Array], outputs: tuple[Array]) -> Step:
     """The dequantized first input less the second, its float reference.
 

@@ -55,7 +55,7 @@ class Compilation:
     def __init__(self, device: Device, part: Partition, tensors: Mapping[int, Tensor]):
         self.device = device
         self.tuner: Tuner | None = getattr(device, "tuner", None)
-        self.teams = device.limits.teams and device.limits.cpu and self.tuner is None
+        self.teams = device.limits.has("persistent") and device.limits.cpu and self.tuner is None
         self.nodes = part.nodes
         self.specs = _specs(part.nodes)
         self.boundary = {
@@ -64,9 +64,9 @@ class Compilation:
         wanted = part.outputs.__contains__
         self.groups: Sequence[Lowered] = [self._own(group) for group in lowered(part.nodes, device.limits, wanted)]
         self.roots = shares(self.groups)
-        if device.limits.warps:
+        if device.limits.has("warps"):
             self.groups = with_row_chains(self.groups, self.roots, wanted)
-        if device.limits.chains:
+        if device.limits.has("chains"):
             self.groups = joined(
                 self.groups,
                 self.roots,
@@ -75,7 +75,7 @@ class Compilation:
                 lambda index: self.specs[index].data,
                 lambda group, launch: 0 if self.teams else self._barriers(part.nodes[group], launch),
             )
-        if device.limits.warps:
+        if device.limits.has("warps"):
             self.groups = with_separable(self.groups, self.roots, wanted, device.limits)
         self.constants: dict[int, Any] = {}
         self.faults: list[Fault] = []

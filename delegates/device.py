@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tflgpu.delegates.launch import Dialect
@@ -17,22 +17,30 @@ class CompileError(RuntimeError):
     """A kernel's text did not compile; the message holds the compiler's log and the numbered text."""
 
 
+KERNEL_FAMILIES: Mapping[str, str] = {
+    "register_tiles": "GEMM and depthwise convolution on vectors in registers (gemm/register_tiles.py)",
+    "vnni": "GEMM and depthwise convolution of int8 in the layout of VNNI (gemm/vnni.py)",
+    "vnni_assembly": "the same in AVX512-VNNI assembly, which the device must have been seen to compile and run",
+    "warps": "what needs warps: GEMM in shared memory, batched GEMM, attention, row chains",
+    "cublas": "routines of the vendor's library (gemm/cublas.py)",
+    "chains": "element-wise operators fused into one kernel (fuse_elementwise.py)",
+    "persistent": "launches that follow one another as one kernel (persistent_kernel.py)",
+}
+"""The names of DeviceLimits.kernel_families, and what each offers."""
+
+
 @dataclass(frozen=True)
 class DeviceLimits:
     """What lowering may choose by.
 
-    max_block: work-items in a block. alignment: bytes at which a slice of a buffer may start. double: whether the
+    max_block: work-items in a work-group. alignment: bytes at which a slice of a buffer may start. double: whether the
     device computes in float64. exact_division: whether it rounds float32 quotients and roots correctly. cpu: whether it
     is a CPU, which wants wide vectors, few work-items and no local memory. vector: floats in the widest vector that is
-    safe there. units: compute units. tiles: whether there are kernels of register_tiles.py for it. chains: whether
-    fuse_elementwise.py has one. precision: "fp32", "tf32" or "fp16": what operands of products of floats may be
-    rounded to; sums are float32 always.
-    dot: whether products of bytes go to the kernels of vnni.py. assembly: whether it runs their assembly.
-    inner_barriers: whether functions that a kernel calls, and loops, may have barriers: whether there can be sequences.
-    teams: whether launches that follow one another become one by persistent_kernel.py.
-    warps: whether there are the kernels of tensor_core.py for it. tensor_cores: whether these may use tensor cores.
-    library: whether it has the routines of cublas.py.
-    blocks: how many blocks of one launch may wait for one another, so that they can share a sequence's work.
+    safe there. units: compute units. precision: "fp32", "tf32" or "fp16": what operands of float GEMMs may be rounded
+    to; sums are float32 always. tensor_cores: whether the kernels of "warps" may use tensor cores.
+    inner_barriers: whether functions that a kernel calls, and loops, may have barriers, so that there are megakernels.
+    blocks: how many work-groups of one launch may wait for one another, so that they can share a megakernel's work.
+    kernel_families: which of KERNEL_FAMILIES there are for it.
     """
 
     max_block: int = 256
@@ -42,17 +50,28 @@ class DeviceLimits:
     cpu: bool = False
     vector: int = 8
     units: int = 1
-    tiles: bool = False
-    chains: bool = False
     precision: str = "fp32"
-    warps: bool = False
-    dot: bool = False
-    assembly: bool = False
     tensor_cores: bool = False
-    library: bool = False
     inner_barriers: bool = True
     blocks: int = 1
-    teams: bool = False
+    kernel_families: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        unknown = self.kernel_families - KERNEL_FAMILIES.keys()
+        if unknown:
+            raise ValueError(f"no kernel families {sorted(unknown)}; known: {sorted(KERNEL_FAMILIES)}")
+
+    def has(self, family: str) -> bool:
+        """Whether the device has the kernels of a family."""
+        return family in self.kernel_families
+
+    def plus(self, *families: str) -> DeviceLimits:
+        """The same with more kernel families."""
+        return replace(self, kernel_families=self.kernel_families | {*families})
+
+    def minus(self, *families: str) -> DeviceLimits:
+        """The same without some kernel families."""
+        return replace(self, kernel_families=self.kernel_families - {*families})
 
 
 class Device(Protocol):

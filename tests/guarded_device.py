@@ -24,7 +24,7 @@ class GuardedDevice(OpenClDevice):
         self._uploaded: set[int] = set()
         super().__init__(find_device(device), ProgramCache(cache_folder("", "opencl")))
         if cpu is not None and cpu != self.limits.cpu:
-            self.limits = replace(self.limits, cpu=cpu, vector=8, dot=False, assembly=False)
+            self.limits = replace(self.limits.minus("vnni", "vnni_assembly"), cpu=cpu, vector=8)
 
     @property
     def _guard(self) -> int:

@@ -86,8 +86,8 @@ def lowered_graph(
         specs[index] = replace(specs[index], data=spec.data)
     runtime: Any = _Runtime(graphs)
     stage = infer_stage(graph.nodes, specs, runtime)
-    require(not stage.dynamic, "shapes that only running tells, in its graphs")
-    alone = replace(limits, tiles=False, dot=False, warps=False, tensor_cores=False, library=False)
+    require(not stage.dynamic, "shapes that are known only at run time, in its graphs")
+    alone = replace(limits.minus("register_tiles", "vnni", "warps", "cublas"), tensor_cores=False)
     groups: list[Lowered] = []
     for node in stage.nodes:
         every = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]

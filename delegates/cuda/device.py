@@ -48,10 +48,8 @@ class CudaDevice:
             alignment=256,
             units=properties["multiProcessorCount"],
             precision=precision,
-            chains=True,
-            warps=True,
-            tensor_cores=False,
             blocks=self._blocks_at_once(number, properties),
+            kernel_families=frozenset({"warps", "chains"}),
         )
         self.graphs = True
         self.profile = False
@@ -126,7 +124,7 @@ class CudaDevice:
         """
         try:
             self._cublas = self._new_cublas()
-            self.limits = replace(self.limits, library=True)
+            self.limits = self.limits.plus("cublas")
         except (ImportError, OSError, AttributeError, RuntimeError, MemoryError) as error:
             self.notes.append(f"autotune does without cuBLAS: {str(error).splitlines()[0]}")
         self.tuner = Tuner(f"{self.identity}\n{'cuBLAS' if self._cublas else ''}", cache)

@@ -37,7 +37,7 @@ def lowered(nodes: Sequence[Node], limits: DeviceLimits, kept: Callable[[int], b
     kept: whether a tensor's value is wanted outside of these nodes.
     """
     fused: dict[int, Lowered] = {}
-    if limits.warps:
+    if limits.has("warps"):
         wiring = Wiring(nodes, kept)
         for node in nodes:
             if node.op == "SOFTMAX":

@@ -177,7 +177,7 @@ class OpenClDevice:
         name_the_cpu(device.int_ptr, device.version)
         self.limits = replace(limits_of(device), precision=precision)
         if profile:  # which times launches
-            self.limits = replace(self.limits, teams=False)
+            self.limits = self.limits.minus("persistent")
         self._device = device
         self._context = cl.Context([device])
         self._cache = cache
@@ -190,13 +190,13 @@ class OpenClDevice:
             self._build_options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         self._shares = self.limits.cpu and shares_memory(device)
         self._idle = True
-        if self.limits.teams and sys.platform == "linux" and machine() == "x86_64":
+        if self.limits.has("persistent") and sys.platform == "linux" and machine() == "x86_64":
             self._build_options.append(SCHED_YIELD)
         self._programs: dict[str, cl.Program] = {}
         self.tuner: Tuner | None = None
         if self.limits.cpu and self.limits.vector == LANES and "Intel" in device.platform.name:
-            able = capabilities.multiplies_bytes(self)
-            self.limits = replace(self.limits, dot=able, assembly=able)
+            if capabilities.multiplies_bytes(self):
+                self.limits = self.limits.plus("vnni", "vnni_assembly")
             self._build_options.append(capabilities.BYTE_TABLES)
             if not capabilities.looks_up_bytes(self):
                 self._build_options.remove(capabilities.BYTE_TABLES)
@@ -449,6 +449,9 @@ def limits_of(device: cl.Device) -> DeviceLimits:
     cpu = bool(device.type & cl.device_type.CPU)
     # PoCL 3.0's LLVM crashes on float16 vectors where the CPU has AVX-512.
     narrow = "PoCL 3.0" in device.platform.version or not cpu
+    families = {"register_tiles", "chains"}
+    if cpu and "Intel" in device.platform.name:  # whose launches take longer than agreements between cores
+        families.add("persistent")
     return DeviceLimits(
         max_block=min(device.max_work_group_size, 256),
         alignment=max(device.mem_base_addr_align // 8, 64),
@@ -457,8 +460,6 @@ def limits_of(device: cl.Device) -> DeviceLimits:
         cpu=cpu,
         vector=8 if narrow else 16,
         units=device.max_compute_units,
-        tiles=True,
-        chains=True,
         inner_barriers="PoCL 3.0" not in device.platform.version,  # its compiler crashes, what it makes hangs
-        teams=cpu and "Intel" in device.platform.name,  # whose launches take longer than agreements between cores
+        kernel_families=frozenset(families),
     )

@@ -112,7 +112,7 @@ def groups(part: Partition, limits: DeviceLimits) -> Sequence[Lowered]:
     """What each node becomes, patterns of them taken together."""
     kept, plain = part.outputs.__contains__, lowered(part.nodes, limits, part.outputs.__contains__)
     roots = shares(plain)
-    if not limits.warps:
+    if not limits.has("warps"):
         return plain
     return with_separable(joined(with_row_chains(plain, roots, kept), roots, kept, limits), roots, kept, limits)
 
@@ -125,7 +125,7 @@ def variants() -> dict[str, Launch]:
     """One launch for each kernel and each set of macros that it is compiled with."""
     found: dict[str, Launch] = {}
     plain = DeviceLimits(units=132)
-    fast = replace(plain, warps=True, chains=True, tensor_cores=True, library=True)
+    fast = replace(plain, tensor_cores=True).plus("warps", "chains", "cublas")
     wanted: list[tuple[Any, DeviceLimits]] = [(case, plain) for case in (*CASES, *MORE_CASES)]
     wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
     wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]

@@ -42,8 +42,8 @@ def kinds(cases: Any, limits: DeviceLimits) -> dict[str, Launch]:
     return {f"{one.kernel} {' '.join(sorted(one.defines))} {len(one.arguments)}": one for one in made}
 
 
-GPU = replace(DeviceLimits(units=132), warps=True, chains=True, tensor_cores=True, library=True)
-CPU = DeviceLimits(cpu=True, vector=16, units=4, tiles=True, dot=True, chains=True)
+GPU = DeviceLimits(units=132, tensor_cores=True).plus("warps", "chains", "cublas")
+CPU = DeviceLimits(cpu=True, vector=16, units=4).plus("register_tiles", "vnni", "chains")
 EVERY = [
     *(pytest.param(CUDA, one, id=f"cuda {k}") for k, one in kinds((*FAST_CASES, *SOFTMAX_CASES), GPU).items()),
     *(pytest.param(OPENCL, one, id=f"opencl {k}") for k, one in kinds((*CASES, *MORE_CASES), DeviceLimits()).items()),

@@ -81,7 +81,7 @@ def intel() -> Any:
     from tflgpu.delegates.gpu import GpuDelegate
 
     guarded = GuardedDevice(device)
-    guarded.limits = replace(guarded.limits, teams=False)  # which would take what becomes a sequence else
+    guarded.limits = guarded.limits.minus("persistent")  # which would take what becomes a sequence else
     return GpuDelegate("opencl", guarded, Limits(require_full=True))
 
 

@@ -19,15 +19,15 @@ from tflgpu.model.builder import ModelBuilder
 pytest.importorskip("pyopencl")
 
 
-def delegate(**limits: Any) -> tuple[Any, list[str]]:
-    """A delegate on Intel's runtime, with guards, and the list that the names of its kernels come to be in."""
+def delegate(*without: str, **limits: Any) -> tuple[Any, list[str]]:
+    """A delegate on Intel's runtime, with guards, and the list that its kernels' names come to be in."""
     runtime = require_intel()
     from guarded_device import GuardedDevice
 
     from tflgpu.delegates.gpu import GpuDelegate
 
     device = GuardedDevice(runtime)
-    device.limits = replace(device.limits, **limits)
+    device.limits = replace(device.limits.minus(*without), **limits)
     names, make = list[str](), device.kernel
 
     def kernel(text: str, name: str) -> Any:
@@ -43,7 +43,7 @@ def delegate(**limits: Any) -> tuple[Any, list[str]]:
 def test_a_team_gives_what_its_launches_give_one_by_one(seed: int, kind: str) -> None:
     model, inputs = network(seed, kind)
     together, names = delegate()
-    alone, others = delegate(teams=False)
+    alone, others = delegate("persistent")
     want = tflgpu_run(model, inputs, [alone])
     interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[together])
     interpreter.allocate_tensors()
@@ -82,7 +82,7 @@ def test_layers_of_dynamic_range_are_one_team(asymmetric: bool) -> None:
         x = out
     g.outputs(x)
     model, inputs = m.build(), [rng.normal(size=(3, 40)).astype(np.float32)]
-    (together, names), (alone, others) = delegate(), delegate(teams=False)
+    (together, names), (alone, others) = delegate(), delegate("persistent")
     got = tflgpu_run(model, inputs, [together])
     assert_same(got, tflgpu_run(model, inputs, [alone]), rtol=0, atol=0)
     assert set(names) == {"team"} and "team" not in others

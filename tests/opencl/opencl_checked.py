@@ -40,7 +40,9 @@ def run(case: Case | Recurrent, family: str) -> set[str]:
     delegate: Any = load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
     device = delegate.device
     cpu, dot, teams = family != "gpu", family in ("dot", "team"), family == "team"
-    device.limits = replace(device.limits, cpu=cpu, vector=8, units=2, dot=dot, assembly=False, teams=teams)
+    families = device.limits.minus("vnni", "vnni_assembly", "persistent")
+    families = families.plus(*(name for name, on in (("vnni", dot), ("persistent", teams)) if on))
+    device.limits = replace(families, cpu=cpu, vector=8, units=2)
     if teams:  # of one group: Oclgrind does not see that one waits for another
         device.limits = replace(device.limits, units=1)
     kernels: set[str] = set()

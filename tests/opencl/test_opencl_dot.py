@@ -222,7 +222,7 @@ def test_depthwise_convolutions_of_columns_go_by_quads_of_rows(kind, sizes, padd
         sizes = (sizes[2], *sizes[1:])
     data, inputs = depthwise(kind, sizes, padding, True)
     delegate: Any = load_delegate("opencl", {"device": runtime, "require_full": "1", "profile": "1"})
-    delegate.device.limits = replace(delegate.device.limits, dot=True)
+    delegate.device.limits = delegate.device.limits.plus("vnni")
     assert_same(tflgpu_run(data, inputs, [delegate]), tflgpu_run(data, inputs))
     assert "depthwise_dot" in delegate.device.times()
 
@@ -232,5 +232,5 @@ def test_depthwise_convolutions_go_by_quads_in_plain_c_too(sizes, runtime):
     data, inputs = depthwise("INT8", sizes, "SAME", True)
     delegate: Any = load_delegate("opencl", {"device": runtime, "require_full": "1"})
     limits = delegate.device.limits
-    delegate.device.limits = replace(limits, dot=True, assembly=False, vector=8)
+    delegate.device.limits = replace(limits.plus("vnni").minus("vnni_assembly"), vector=8)
     assert_same(tflgpu_run(data, inputs, [delegate]), tflgpu_run(data, inputs))

@@ -34,7 +34,7 @@ def test_a_block_reduces_within_sub_groups_first(kernel: str, standard: str) -> 
     options = {"device": require_intel(), "cache_dir": "none", "profile": "1", "require_full": "1"}
     delegate: Any = load_delegate("opencl", options)
     device = delegate.device
-    device.limits = replace(device.limits, cpu=False, dot=False, assembly=False, vector=8)
+    device.limits = replace(device.limits.minus("vnni", "vnni_assembly"), cpu=False, vector=8)
     device._build_options = [f"-cl-std=CL{standard}", SUBGROUPS]
     texts: list[str] = []
     make = device.kernel

@@ -67,7 +67,7 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     """The launches of a fast kernel, or None where there is none for the case."""
     x, weights, out = c.x, c.weights, c.out
     types = (x.type, weights.type, out.type)
-    if not (limits.tiles or limits.warps) or types not in TILED or 0 in out.shape:
+    if not (limits.has("register_tiles") or limits.has("warps")) or types not in TILED or 0 in out.shape:
         return None
     if weights.data is None or (c.bias is not None and c.bias.data is None):
         return None
@@ -78,7 +78,9 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
     if in_order and not limits.cpu:
         return None
     wide = types[0] == "INT16"
-    if wide and (limits.warps or not limits.double or c.bias_type == "INT32" or c.node.op == "DEPTHWISE_CONV_2D"):
+    if wide and (
+        limits.has("warps") or not limits.double or c.bias_type == "INT32" or c.node.op == "DEPTHWISE_CONV_2D"
+    ):
         return None
     if c.node.op == "DEPTHWISE_CONV_2D" and x.shape[3] == 1 and x.type == "FLOAT32" and limits.cpu:
         # Of one channel, it is a plain convolution.
@@ -86,14 +88,14 @@ def _tiled(c: Convolution, limits: DeviceLimits) -> Lowered | None:
         plain = replace(c, node=replace(c.node, op="CONV_2D"), weights=replace(weights, shape=data.shape, data=data))
         return _tiled(plain, limits)
     depthwise = c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3] >= 4 and limits.cpu
-    if limits.warps and c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3]:
+    if limits.has("warps") and c.node.op == "DEPTHWISE_CONV_2D" and c.groups == out.shape[3]:
         depthwise = depthwise_strips.fits(out.shape[3], c.window)
     if not depthwise and (c.groups > 1 or c.node.op == "DEPTHWISE_CONV_2D"):
         return None
     finish = replace(_finish(c), in_order=in_order)
     if depthwise:
         return _depthwise(c, finish, limits)
-    make = tensor_core.conv_gemm if limits.warps else vnni.conv_dot
+    make = tensor_core.conv_gemm if limits.has("warps") else vnni.conv_dot
     return make(_filtering(c, finish), limits)
 
 
@@ -113,7 +115,7 @@ def _depthwise(c: Convolution, finish: register_tiles.Finish, limits: DeviceLimi
     """Of as many outputs as channels, with constant weights; None where sums of codes may be too large."""
     x, weights, out = c.x, c.weights, c.out
     bias = bias_argument(c.bias, out.shape[3], "f4" if x.type == "FLOAT32" else "i4")
-    if limits.warps:
+    if limits.has("warps"):
         return [depthwise_strips.depthwise_strips(x, weights, bias, out, c.window, finish, limits)]
     if c.window.kh * c.window.kw * 255 * 255 > register_tiles.EXACT:
         return None
@@ -262,11 +264,11 @@ def _hybrid_product(
     n, h, w, channels = c.x.shape
     image, each = (n, h, w, channels), c.window.oh * c.window.ow
     low, high = float_range(c.activation)
-    if limits.dot:
+    if limits.has("vnni"):
         kind: dict[str, object] = {"ONE_BY_ONE": 1} if asymmetric else {}
         product = vnni.hybrid_conv(quantized, image, _matrix(c), scale, c.out, c.window, low, high, limits, kind, each)
         return [quantized.launch, product]
-    if limits.warps:
+    if limits.has("warps"):
         ends = (low, high)
         return tensor_core.hybrid_gemm(
             quantized, image, _matrix(c), scale, c.out, c.window, ends, each, limits, asymmetric

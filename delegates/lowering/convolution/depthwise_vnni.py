@@ -43,11 +43,11 @@ def depthwise_dot(
     n, h, w, c = x.shape
     if w == over.kw == over.ow == 1:  # quads are of places along a row
         h, w, over = 1, h, turned(over)
-    lanes = LANES if limits.assembly else limits.vector
+    lanes = LANES if limits.has("vnni_assembly") else limits.vector
     quads, least = Quads.of(over), int(matrix.weights.min(initial=0)) - matrix.zero_point
     most = int(matrix.weights.max(initial=0)) - matrix.zero_point
     if (
-        not limits.dot
+        not limits.has("vnni")
         or c < lanes
         or not quads.fits(over)
         or least < -128
@@ -68,7 +68,7 @@ def depthwise_dot(
     name = C_NAMES[x.type]
     defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
     defines |= {"KH": over.kh, "CHUNKS": quads.chunks, "TWICE": quads.twice}
-    defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.assembly else {}
+    defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.has("vnni_assembly") else {}
     return Launch(
         "depthwise_dot.depthwise_dot",
         (items,),

@@ -49,7 +49,7 @@ def code_rows(
     """The launch, or None where the inputs do not go by rows. kind: the macros that choose the operator."""
     total = math.prod(out.shape)
     found = split(out.shape, [spec.shape for spec in inputs.values()])
-    if found is None or not (limits.cpu and limits.tiles) or not total:
+    if found is None or not (limits.cpu and limits.has("register_tiles")) or not total:
         return None
     inner, steps = found
     rows = total // inner

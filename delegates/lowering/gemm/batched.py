@@ -54,7 +54,7 @@ def floats(b: Batches, limits: DeviceLimits) -> Launch:
     """The launch, with variants of larger blocks and by cuBLAS."""
     small, large = (_squares(b, side, {}, {}, {}) for side in (32, 64))
     first, *others = (small, large) if min(b.m, b.n) < 64 else (large, small)
-    return replace(first, variants=(*others, *(_by_library(b, limits) if limits.library else ())))
+    return replace(first, variants=(*others, *(_by_library(b, limits) if limits.has("cublas") else ())))
 
 
 def codes(b: Batches, scalars: Mapping[str, np.generic], defines: dict[str, Any], limits: DeviceLimits) -> Launch:

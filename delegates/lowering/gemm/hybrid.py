@@ -29,7 +29,7 @@ def quantize_rows(x: Buffer, rows: int, depth: int, asymmetric: bool, limits: De
     defines: dict[str, object] = {"WIDTH": width, "DIVIDE(a, b)": quotient}
     if asymmetric:
         defines["ASYMMETRIC"] = 1
-    if limits.cpu and limits.tiles:
+    if limits.cpu and limits.has("register_tiles"):
         defines["LANES"] = limits.vector
     threads, block = (rows * width,), (width,)
     launch = Launch("hybrid.quantize_rows", threads, block, {"x": x}, outputs, {"depth": depth}, defines=defines)

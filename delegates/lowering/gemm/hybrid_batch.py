@@ -53,7 +53,7 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     own = np.arange(math.prod(y.shape[:-2])).reshape(y.shape[:-2])
     multiplied = np.broadcast_to(own, out.shape[:-2]).reshape(-1)
     summed = np.repeat(places[1], group_rows).reshape(-1, m)
-    if limits.warps and blocks.fits and (summed == multiplied[:, None]).all():
+    if limits.has("warps") and blocks.fits and (summed == multiplied[:, None]).all():
         scales: dict[str, Buffer] = {
             "y_scales": y_scales,
             "scales": rows.scales,

@@ -96,7 +96,7 @@ def _tiled(node: Node, rows: int, limits: DeviceLimits) -> Lowered | None:
     """The launches of the fast kernel, or None where there is none for the case."""
     x, weights, bias, out = node.input(0), node.input(1), node.optional(2), node.outputs[0]
     if (
-        not (limits.tiles or limits.warps)
+        not (limits.has("register_tiles") or limits.has("warps"))
         or weights.data is None
         or (bias is not None and bias.data is None)
         or not rows
@@ -121,7 +121,7 @@ def _tiled(node: Node, rows: int, limits: DeviceLimits) -> Lowered | None:
         return None
     matrix = register_tiles.Matrix(weights.data, zero, None if bias is None else bias.data)
     over = Window(1, 1, 1, 1, 1, 1, 1, rows, 0, 0)
-    make = tensor_core.conv_gemm if limits.warps else vnni.conv_dot
+    make = tensor_core.conv_gemm if limits.has("warps") else vnni.conv_dot
     return make(register_tiles.Filtering(x, (1, 1, rows, depth), matrix, out, over, finish), limits)
 
 
@@ -175,10 +175,10 @@ def _hybrid(p: Product, node: Node, bias: TensorSpec | None, limits: DeviceLimit
     require(p.k < 16 or int(codes.min(initial=0)) > -128, "weights of -128")
     rows = quantize_rows(p.x, p.m, p.k, o.asymmetric_quantize_inputs, limits)
     low, high = HYBRID_RANGES[o.fused_activation_function]
-    if limits.tiles and p.m and (bias is None or bias.data is not None):
+    if limits.has("register_tiles") and p.m and (bias is None or bias.data is not None):
         matrix = register_tiles.Matrix(codes, 0, None if bias is None else bias.data)
         return [rows.launch, vnni.hybrid_dot(rows, matrix, weights.quantization.scale, p.out, low, high, limits)]
-    if limits.warps and p.m and p.n and (bias is None or bias.data is not None):
+    if limits.has("warps") and p.m and p.n and (bias is None or bias.data is not None):
         matrix = register_tiles.Matrix(codes, 0, None if bias is None else bias.data)
         image, over, scale = (1, 1, p.m, p.k), Window(1, 1, 1, 1, 1, 1, 1, p.m, 0, 0), weights.quantization.scale
         return tensor_core.hybrid_gemm(rows, image, matrix, scale, p.out, over, (low, high), 1, limits)
@@ -252,9 +252,9 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     )
     types = (x.type, y.type, out.type)
     if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
-        if limits.warps and batched.batches_of(node).fits:
+        if limits.has("warps") and batched.batches_of(node).fits:
             return [batched.floats(batched.batches_of(node), limits)]
-        if limits.cpu and limits.tiles and size(out) and k:
+        if limits.cpu and limits.has("register_tiles") and size(out) and k:
             return [_in_panels(product, limits)]
         return [_float(product, np.zeros(n, np.float32), None)]
     wide = x.type == "INT16"
@@ -270,13 +270,13 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
         multipliers, exponents = np.full(n, multiplier, np.int32), np.full(n, exponent, np.int32)
         codes = np.iinfo(out.dtype)
         ends, zeros = (int(codes.min), int(codes.max)), (x.zero_point, y.zero_point, out.zero_point)
-        if types == ("INT8", "INT8", "INT8") and limits.tiles and limits.cpu and size(out) and k:
+        if types == ("INT8", "INT8", "INT8") and limits.has("register_tiles") and limits.cpu and size(out) and k:
             finish = register_tiles.Finish(*ends, (multipliers, exponents), out.zero_point)
             fast = _of_codes(product, node, finish, limits)
             if fast is not None:
                 return fast
     defines["RESCALE"] = "PLAIN" if out.type == "INT32" else "mbqm64" if wide else "mbqm"
-    if limits.warps and not wide and batched.batches_of(node).fits:
+    if limits.has("warps") and not wide and batched.batches_of(node).fits:
         scalars = _scalars(zeros, ends)
         first = {name: scalars.pop(name) for name in ("x_zero", "y_zero")}
         numbers = {**first, "multiplier": multipliers[0], "exponent": exponents[0], **scalars}

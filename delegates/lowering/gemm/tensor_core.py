@@ -149,7 +149,7 @@ def with_variants(layer: Layer, limits: DeviceLimits) -> Launch:
         _launch(layer, tiles, slices, mma_bits(layer, limits) if not tiles.tm else 0)
         for tiles, slices in ways_worth_trying(layer, limits)
     ]
-    return replace(first, variants=(*others, *(_by_library(layer, limits) if limits.library else ())))
+    return replace(first, variants=(*others, *(_by_library(layer, limits) if limits.has("cublas") else ())))
 
 
 def _launch(layer: Layer, tiles: Tiles, slices: int, mma: int) -> Launch:

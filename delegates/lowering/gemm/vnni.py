@@ -30,7 +30,7 @@ from tflgpu.model.graph import Array, TensorSpec
 
 def conv_dot(f: Filtering, limits: DeviceLimits) -> Lowered:
     """The launch: of these kernels where the device and the types allow it, else of tiles.conv_tiles."""
-    if limits.dot and f.finish.rescale and not f.finish.wide:
+    if limits.has("vnni") and f.finish.rescale and not f.finish.wide:
         return [dot_tiles(f, limits)]
     return conv_tiles(f, limits)
 
@@ -71,7 +71,7 @@ def hybrid_dot(
     rows: Rows, matrix: Matrix, scale: Array, out: TensorSpec, low: Any, high: Any, limits: DeviceLimits
 ) -> Launch:
     """As tiles.hybrid_tiles, by these kernels where the device runs them fast."""
-    if not limits.dot:
+    if not limits.has("vnni"):
         return register_tiles.hybrid_tiles(rows, matrix, scale, out, low, high, limits)
     depth = matrix.weights.shape[1]
     over = Window(1, 1, 1, 1, 1, 1, 1, size(out) // len(matrix.weights), 0, 0)
@@ -146,7 +146,7 @@ class Tiling:
 
     @classmethod
     def of(cls, columns: int, rows: int, depth: int, limits: DeviceLimits, batches: int = 1) -> Tiling:
-        lanes = LANES if limits.assembly else limits.vector
+        lanes = LANES if limits.has("vnni_assembly") else limits.vector
         height, vectors = tile(columns, rows, lanes)
         nr = lanes * vectors
         panels, down = -(-columns // nr), -(-rows // height) * batches
@@ -180,7 +180,7 @@ class Tiling:
         limits: DeviceLimits,
     ) -> Launch:
         defines |= {"VW": self.lanes, "NV": self.vectors, "MR": self.height}
-        defines |= {"CALCULATE": assembly(self.height, self.vectors, flip)} if limits.assembly else {}
+        defines |= {"CALCULATE": assembly(self.height, self.vectors, flip)} if limits.has("vnni_assembly") else {}
         outputs = {"scratch": Temp(self.items * self.height * self.steps * 4), "out": out}
         return Launch("dot.dot_tiles", (self.items,), (1,), inputs, outputs, sizes, scalars, defines=defines)
 
@@ -195,7 +195,7 @@ def transposed(f: Filtering, taps: tuple[int, int, int, int], limits: DeviceLimi
     """A transposed convolution, f.over being the window of its gradient. taps: the weights' shape (oc, kh, kw, c)."""
     out, over = f.out, f.over
     oc, kh, kw, _ = taps
-    lanes = LANES if limits.assembly else limits.vector
+    lanes = LANES if limits.has("vnni_assembly") else limits.vector
     channels = -(-oc // lanes) * lanes
     wh, ww = -(-kh // over.sh), -(-kw // over.sw)
     qh, qw = (out.shape[1] - 1 + over.top) // over.sh + 1, (out.shape[2] - 1 + over.left) // over.sw + 1
@@ -235,7 +235,7 @@ def computed(f: Factors, out: TensorSpec, finish: Finish, limits: DeviceLimits) 
     across = tile.padded // tile.nr
     blocks = f.y_batches * across
     x_zero = f.x_zero + 128
-    defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr} | ({"INTERLEAVED": 1} if limits.assembly else {})
+    defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr} | ({"INTERLEAVED": 1} if limits.has("vnni_assembly") else {})
     y_row, y_column = f.y_steps
     pack = Launch(
         "dot.pack",
@@ -265,6 +265,6 @@ def panels_of_bytes(matrix: Matrix, tile: Tiling, limits: DeviceLimits) -> Array
     oc, k = rows.shape
     whole = np.zeros((tile.padded, tile.steps * 4), np.int8)
     whole[:oc, :k] = rows.astype(np.int16) - matrix.zero_point
-    if not limits.assembly:
+    if not limits.has("vnni_assembly"):
         return whole.reshape(-1, tile.nr, tile.steps * 4).transpose(0, 2, 1)
     return whole.reshape(-1, tile.nr, tile.steps, 4).transpose(0, 2, 1, 3)

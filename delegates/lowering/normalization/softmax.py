@@ -31,7 +31,7 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
         defines: dict[str, object] = {"WIDTH": width}
         if node.op == "LOG_SOFTMAX":
             defines["LOGARITHM"] = 1
-        elif limits.cpu and limits.tiles and depth >= limits.vector:
+        elif limits.cpu and limits.has("register_tiles") and depth >= limits.vector:
             defines["LANES"] = limits.vector
         return [
             Launch(
@@ -67,7 +67,7 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
 
 def _by_warps(launch: Launch, limits: DeviceLimits) -> Launch:
     """The launch with 32 threads a row, on a device that has such groups."""
-    if not limits.warps:
+    if not limits.has("warps"):
         return launch
     return replace(launch, threads=(launch.threads[0] * 32,), block=(128,), defines={**launch.defines, "WARP": 1})
 

@@ -134,7 +134,7 @@ def from_matrices(
     for x, weights in sources:
         require(x.type == "FLOAT32", f"an input of {x.type}")
         made = product(Ref(x.index), over.rows, weights, asymmetric, limits)
-        if limits.tiles and start[1] == 0 and over.rows > 1 and weights.k:
+        if limits.has("register_tiles") and start[1] == 0 and over.rows > 1 and weights.k:
             launches += in_tiles(made, bias, before, limits)
         else:
             launches += made.launches(*start, 0, before)

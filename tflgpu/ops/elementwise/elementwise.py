@@ -71,7 +71,7 @@ def unary(
     version: int = 1,
     quantized: Callable[[Node], QuantizedUnary] | None = None,
     of_node: bool = False,
-    output_type: int | None = None,
+    output_type: int | str | None = None,
 ) -> None:
     """Registers an operator of one input: f(x, out) on plain numbers, quantized(node) on quantized values.
 

@@ -1,4 +1,4 @@
-"""Where a tensor's current value is, the copies that keep it readable, who may see it, and the arena."""
+"""Where a tensor's current value is, how it is copied elsewhere, the views that callers hold, and the arena."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Tensor:
 
 class Variable(Tensor):
     """A resource variable, which graphs share. assigned: whether it has a value. replaced: whether one of another form
-    has come in its place, so that what knows this one is out of date."""
+    has replaced it, so that whoever holds this one is out of date."""
 
     __slots__ = ("assigned", "replaced")
 

@@ -96,11 +96,11 @@ def type_name(dtype: np.dtype[Any]) -> str:
 def _bytes(array: Array) -> Array:
     """Strings of any NumPy kind as an object array of bytes (UTF-8)."""
     out = np.empty(array.shape, object)
-    for place in np.ndindex(array.shape):
-        item: Any = array[place]
+    for index in np.ndindex(array.shape):
+        item: Any = array[index]
         if isinstance(item, str):
             item = item.encode()
         if not isinstance(item, bytes):
             raise ValueError(f"PyBytes_AsStringAndSize() failed: a string tensor cannot hold {type(item).__name__}.")
-        out[place] = bytes(item)
+        out[index] = bytes(item)
     return out

@@ -20,16 +20,18 @@ class NumpyDelegate:
         if getattr(node.options, "fused_activation_function", "NONE") != "NONE":
             raise Unsupported("a fused activation")
 
-    def compile(self, part, tensors):
-        made = {s.index: np.empty(s.shape, s.dtype) for n in part.nodes for s in n.outputs if s.index not in tensors}
+    def compile(self, partition, tensors):
+        made = {
+            s.index: np.empty(s.shape, s.dtype) for n in partition.nodes for s in n.outputs if s.index not in tensors
+        }
         host = {i: tensor.host for i, tensor in tensors.items()} | made
-        host |= {s.index: s.data for n in part.nodes for s in n.inputs if s.data is not None}
-        calls = [(OPS[n.op], [host[s.index] for s in n.inputs], host[n.outputs[0].index]) for n in part.nodes]
+        host |= {s.index: s.data for n in partition.nodes for s in n.inputs if s.data is not None}
+        calls = [(OPS[n.op], [host[s.index] for s in n.inputs], host[n.outputs[0].index]) for n in partition.nodes]
 
         def run():
-            for index in part.inputs & tensors.keys():
+            for index in partition.inputs & tensors.keys():
                 tensors[index].read()  # at the host; a GPU's delegate would pass its device
-            for index in part.outputs:
+            for index in partition.outputs:
                 tensors[index].write()
             for function, inputs, out in calls:
                 function(*inputs, out=out)

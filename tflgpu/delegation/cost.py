@@ -26,7 +26,7 @@ def operations(node: Node) -> int:
 
 
 def macs(node: Node, specs: Sequence[TensorSpec] | Mapping[int, TensorSpec]) -> int:
-    """Multiply-accumulates of a convolution, matrix product or recurrent layer; 0 for every other operator.
+    """Multiply-accumulates of a convolution, matrix multiplication or recurrent layer; 0 for every other operator.
 
     specs: the graph's tensors with their present shapes, by index.
     """

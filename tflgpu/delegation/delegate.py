@@ -92,11 +92,11 @@ class Attaches(Protocol):
     """A delegate with state of each interpreter, or that must know the model. See also memory.MakesHostArrays."""
 
     def attach(self, model: Model, threads: int, /) -> Delegate:
-        """What serves one interpreter in its place. threads: how many it may use; -1 leaves that to it."""
+        """The delegate that serves one interpreter. threads: how many it may use; -1 leaves that to it."""
 
 
 class ClaimsNodes(Protocol):
-    """A delegate that chooses its nodes by itself, as native libraries do, in place of check and the cost model."""
+    """A delegate that chooses its nodes by itself, as native libraries do; check and the cost model are not asked."""
 
     def claim(self, graph: Graph, /) -> Sequence[Sequence[Node]]:
         """The groups of nodes that it takes, each of which becomes a partition."""

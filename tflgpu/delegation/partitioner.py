@@ -53,7 +53,7 @@ def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Partition]:
 
 @dataclass(frozen=True, eq=False)
 class _Taken:
-    """Nodes that a delegate has, which stand as one node in the graph that the next delegate sees."""
+    """Nodes that a delegate has taken: one node in the graph that the next delegate sees."""
 
     owner: Delegate
     nodes: tuple[Node, ...]
@@ -116,7 +116,7 @@ def contracted(graph: Graph, groups: Sequence[Sequence[Node]]) -> tuple[Graph, l
             else:
                 left.append((node, members))
         if len(left) == len(remaining):
-            raise RuntimeError(f"{left[0][0]} cannot run as one: it waits for what waits for it")
+            raise RuntimeError(f"{left[0][0]} cannot run as one: it depends on what depends on it")
         remaining = left
     return replace(graph, nodes=tuple(ordered)), numbers
 

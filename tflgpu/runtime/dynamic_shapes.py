@@ -92,7 +92,7 @@ class DynamicNode:
         return self._storage[spec.index].host
 
     def _synchronized(self, step: Step, node: Node, segment: Segment) -> Step:
-        """The step, after what brings its inputs to the host and makes that the place of its outputs."""
+        """The step, with its inputs brought to the host and its outputs made current there."""
         reads = [self._storage[s.index] for s in node.inputs if s is not None and s.index in self._storage]
         writes = [segment.storage[spec.index] for spec in node.outputs]
 

@@ -1,7 +1,8 @@
-"""Loops that fill a list: how converters write one row of a tensor, made one operator that keeps the tensor's shape.
+"""Loops that fill a list: what converters write for one row of a tensor becomes one operator of static shape.
 
 A write of row i comes as SLICE(x, from 0, i rows), the row, SLICE(x, from i + 1) and CONCATENATION of the three, whose
-shapes only running tells. Where the loop's counter proves that 0 <= i < rows, it is DYNAMIC_UPDATE_SLICE(x, row, i).
+shapes are known only at run time. Where the loop's counter proves that 0 <= i < rows, DYNAMIC_UPDATE_SLICE(x, row, i)
+replaces it.
 """
 
 from __future__ import annotations
@@ -50,38 +51,38 @@ class _Loop:
             return self.body
         makers = {spec.index: node for node in self.body.nodes for spec in node.outputs}
         nodes, gone = list(self.body.nodes), set[int]()
-        for place, node in enumerate(nodes):
+        for position, node in enumerate(nodes):
             found = self._write(node, makers)
             if found is not None:
-                nodes[place], parts = found
-                gone |= parts
+                nodes[position], replaced = found
+                gone |= replaced
         return replace(self.body, nodes=tuple(_without_unread(nodes, gone, self.body.outputs)))
 
     def _write(self, node: Node, makers: Mapping[int, Node]) -> tuple[Node, set[int]] | None:
         """The operator in place of a CONCATENATION, and the nodes that it may leave without a reader."""
         if node.op != "CONCATENATION" or len(node.inputs) != 3 or node.options.axis != 0:
             return None
-        before, row, behind = (makers.get(spec.index) if spec is not None else None for spec in node.inputs)
-        if before is None or row is None or behind is None or before.op != "SLICE" or behind.op != "SLICE":
+        before, row, later = (makers.get(spec.index) if spec is not None else None for spec in node.inputs)
+        if before is None or row is None or later is None or before.op != "SLICE" or later.op != "SLICE":
             return None
         x, out = before.input(0), node.outputs[0]
         rows = self._rows(x)
-        if rows is None or behind.input(0).index != x.index or out.type != x.type:
+        if rows is None or later.input(0).index != x.index or out.type != x.type:
             return None
         if node.options.fused_activation_function != "NONE" or not _has_shape(row, (1, *rows[1:])):
             return None
         rank = len(rows)
-        start, after = before.input(2), behind.input(1)
-        place, place_after = _first_of(start, -1, rank, makers), _first_of(after, 0, rank, makers)
-        plain = _all(before.input(1), 0, rank) and _all(behind.input(2), -1, rank)
-        if place is None or place_after is None or not plain:
+        start, later_start = before.input(2), later.input(1)
+        row_index, next_index = _first_of(start, -1, rank, makers), _first_of(later_start, 0, rank, makers)
+        plain = _all(before.input(1), 0, rank) and _all(later.input(2), -1, rank)
+        if row_index is None or next_index is None or not plain:
             return None
-        plus_one = makers.get(place_after.index)
-        if plus_one is None or _added(plus_one, place) != 1 or not self._counts_below(place, rows[0]):
+        plus_one = makers.get(next_index.index)
+        if plus_one is None or _added(plus_one, row_index) != 1 or not self._counts_below(row_index, rows[0]):
             return None
         # A start of -1 in a dimension that the row fills is moved to 0.
         written = Node(node.index, "DYNAMIC_UPDATE_SLICE", 1, Options(), (x, node.inputs[1], start), node.outputs)
-        steps = [before, behind, *(makers.get(s.index) for s in (start, after))]
+        steps = [before, later, *(makers.get(s.index) for s in (start, later_start))]
         steps += [makers.get(s.index) for step in steps[2:] if step is not None for s in step.inputs if s is not None]
         return written, {step.index for step in steps if step is not None}
 
@@ -92,17 +93,17 @@ class _Loop:
         first = self.node.inputs[self.body.inputs.index(x.index)]
         return None if first is None or first.data is None or not first.data.ndim else first.data.shape
 
-    def _counts_below(self, place: TensorSpec, rows: int) -> bool:
+    def _counts_below(self, row_index: TensorSpec, rows: int) -> bool:
         """Whether a loop variable counts up from 0 or more and the condition holds only while it is below rows."""
-        if place.index not in self.body.inputs:
+        if row_index.index not in self.body.inputs:
             return False
-        position = self.body.inputs.index(place.index)
+        position = self.body.inputs.index(row_index.index)
         first = self.node.inputs[position]
         makers = {spec.index: node for node in self.body.nodes for spec in node.outputs}
         counted = makers.get(self.body.outputs[position])
         if first is None or first.data is None or first.data.dtype != np.int32 or first.data.size != 1:
             return False
-        step = _added(counted, place) if counted is not None else None
+        step = _added(counted, row_index) if counted is not None else None
         if first.data.item() < 0 or step is None or not 0 < step <= MOST_STEP:
             return False
         return any(limit <= rows for limit in self._limits(self.cond.outputs[0], self.cond.inputs[position]))
@@ -155,10 +156,10 @@ def _has_shape(node: Node, shape: tuple[int, ...]) -> bool:
 
 
 def _without_unread(nodes: list[Node], candidates: set[int], outputs: tuple[int, ...]) -> list[Node]:
-    read, kept = set(outputs), []
+    read, live = set(outputs), []
     for node in reversed(nodes):
         if node.index in candidates and not read & {spec.index for spec in node.outputs}:
             continue
         read.update(spec.index for spec in node.inputs if spec is not None)
-        kept.append(node)
-    return kept[::-1]
+        live.append(node)
+    return live[::-1]

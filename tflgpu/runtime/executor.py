@@ -11,7 +11,7 @@ from tflgpu.shapes import failed
 class Executor:
     """Runs a graph for one set of input shapes: its first segment, and those that follow nodes of dynamic shapes.
 
-    segments: those of the last run, in order; before any run, the first alone.
+    segments: those of the last run, in order, as far as it came; before any run, the first alone.
     """
 
     def __init__(self, first: Segment):
@@ -25,7 +25,9 @@ class Executor:
 
     def run(self) -> Segment:
         """Runs every step. Returns the last segment, whose storage has the outputs."""
-        segment, position = self.first, 0
+        segment = self.first
+        if segment.following is not None:
+            del self.segments[1:]
         while True:
             steps = iter(segment.steps)
             try:
@@ -39,5 +41,5 @@ class Executor:
                 return segment
             for tensor in segment.brought_back:
                 tensor.read()
-            segment, position = segment.following.run(), position + 1
-            self.segments[position:] = [segment]
+            segment = segment.following.run()
+            self.segments.append(segment)

@@ -147,6 +147,8 @@ def _node_step(node: Node, storage: Storage, session: Session) -> Step:
 
 def _synchronized(step: Step, node: Node, storage: Storage, session: Session) -> Step:
     """The step, with what a delegate may hold of its tensors brought to the host before it."""
+    if not session.delegates:
+        return step
     inputs = [spec for spec in node.inputs if spec is not None]
     written = (*node.outputs, *variables_written(node, session))
     reads = [storage.tensors[spec.index] for spec in inputs if storage.leaves_the_host(spec.index)]

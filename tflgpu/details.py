@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,15 @@ def of_tensor(spec: TensorSpec) -> dict[str, Any]:
         },
         "sparsity_parameters": _of_sparsity(spec),
     }
+
+
+def of_tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+    """One dict a tensor. A type that NumPy has no name for is left out, as in TensorFlow Lite."""
+    found = []
+    for spec in specs:
+        with suppress(ValueError):
+            found.append(of_tensor(spec))
+    return found
 
 
 def _of_sparsity(spec: TensorSpec) -> dict[str, Any]:

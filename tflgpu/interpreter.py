@@ -109,10 +109,8 @@ class Interpreter:
         """Prepares the model at once, so that a native delegate which fails does so here, as in TensorFlow Lite."""
         try:
             self.allocate_tensors()
-        except DelegateError:
-            raise
-        except RuntimeError:
-            if self._session.static_only:
+        except RuntimeError as error:
+            if isinstance(error, DelegateError) or self._session.static_only:
                 raise  # others are asked again when the inputs may have other shapes
 
     def allocate_tensors(self) -> None:
@@ -140,13 +138,7 @@ class Interpreter:
                 f"subgraph_index is out of range: {subgraph_index} for the model, "
                 f"which has {len(self._graphs)} subgraphs."
             )
-        found = []
-        for spec in self._graphs[subgraph_index].specs:
-            try:
-                found.append(details.of_tensor(spec))
-            except ValueError:  # a type that NumPy cannot name is left out, as in TensorFlow Lite
-                continue
-        return found
+        return details.of_tensors(self._graphs[subgraph_index].specs)
 
     def set_tensor(self, tensor_index: int, value: Any) -> None:
         """Copies value into a tensor. Raises ValueError where type, rank, a dimension or the index does not fit."""
@@ -199,8 +191,7 @@ class Interpreter:
             graph.allocate()
             if graph.tensor(index) is None:
                 raise ValueError(f"{graph.specs[index]} has no fixed shape before the model runs; it cannot be bound.")
-            known = None if array is None else bound(array, graph.specs[index], self._delegates, stream)
-            graph.bind(index, known)
+            graph.bind(index, None if array is None else bound(array, graph.specs[index], self._delegates, stream))
 
         self._exclusive.run(bind)
 

@@ -178,3 +178,26 @@ def test_a_list_that_a_loop_fills_is_filled_in_place() -> None:
     (segment,) = body.segments
     assert segment.outputs is not None
     assert segment.outputs[1] is segment.storage[body.graph.inputs[1]].host
+
+
+def test_preparation_stops_at_a_shape_known_only_at_run_time_and_resumes_after_it() -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    x, n = g.input("x", "FLOAT32", [4]), g.input("n", "INT32", [1])
+    a = g.tensor("a", "FLOAT32", [4])
+    cut, y = (g.tensor(name, "FLOAT32", [1], shape_signature=[-1]) for name in ("cut", "y"))
+    g.node("ABS", [x], [a])
+    g.node("SLICE", [a, g.constant("zero", np.array([0], np.int32)), n], [cut])
+    g.node("NEG", [cut], [y])
+    g.outputs(y)
+    it = tflgpu.Interpreter(model_content=m.build())
+    it.allocate_tensors()
+    runner = it._graphs[0]
+    (first,) = runner.segments
+    assert [node.op for node in first.made_by] == ["ABS"] and [node.op for node in first.dynamic] == ["SLICE", "NEG"]
+    for count in (2, 3, 2):
+        it.set_tensor(0, -np.arange(4, dtype=np.float32))
+        it.set_tensor(1, np.array([count], np.int32))
+        it.invoke()
+        np.testing.assert_array_equal(it.get_tensor(y), -np.arange(count, dtype=np.float32))
+        assert runner.segments[0] is first and [node.op for node in runner.segments[1].made_by] == ["NEG"]

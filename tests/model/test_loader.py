@@ -11,7 +11,7 @@ from checkout import CORPUS
 from sample_models import rich, small
 
 from tflgpu.model.builder import ModelBuilder
-from tflgpu.model.graph import DimensionMetadata, Model, Node, Options, Sparsity, called_graphs
+from tflgpu.model.graph import DimensionMetadata, Model, Node, Options, Sparsity, graphs_named
 from tflgpu.model.loader import load
 from tflgpu.model.schema import BUILTIN_OPERATORS
 from tflgpu.ops.registry import OPS, check_operators
@@ -309,4 +309,4 @@ def test_models_that_others_made_load(archive):
 
 @pytest.mark.parametrize("options", [{"subgraph": 2}, {"body_subgraph_index": 2}, {"branch_subgraph_indices": [2]}])
 def test_graphs_that_a_node_calls_are_found_under_every_name_of_the_schema(options):
-    assert called_graphs(Node(0, "X", 1, Options(**options), (), ())) == [2]
+    assert graphs_named(Node(0, "X", 1, Options(**options), (), ())) == [2]

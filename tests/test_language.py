@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {".py", ".md", ".cl", ".cu", ".cuh", ".h", ".toml", ".sh"}
 
-DONE = ("tflgpu/ops/", "tflgpu/model/", "tflgpu/arithmetic/", "tflgpu/cli/")
+DONE = ("tflgpu/ops/", "tflgpu/model/", "tflgpu/arithmetic/", "tflgpu/cli/", "tflgpu/delegation/", "tflgpu/runtime/")
 """Folders in which all words are refused; it grows to the whole tree."""
 
 
@@ -48,7 +48,7 @@ IN_DONE_FOLDERS = [
     Word(
         r"\bplaces?\b|_places?\b",
         "location, offset, index or output pixel",
-        r"\b[Ii]n[ _](its |their )?place\b|_in_place|runs? in its place",
+        r"\b[Ii]n[ _](its |their )?place\b|_in_place|runs? in its place|\b(read|write)\(place\)|; place is \"host\"",
     ),
     Word(
         r"\bparts?\b|_parts?\b|\bPart\b",
@@ -56,7 +56,7 @@ IN_DONE_FOLDERS = [
         r"(real|imaginary) part|(positive|negative)_part|: part of|main\.parts|part\.(owner|nodes)|for part in",
     ),
     Word(r"\bhalves\b", "float16, or ties", r"signed[ _]halves"),
-    Word(r"\bbehind\b", "after"),
+    Word(r"\bbehind\b", "after", "stayed behind"),
     Word(r"\b(last|next|each|every|one|first) turns?\b|\bin turn\b|\bin_turn\b|\bgo(es)? round\b", "iteration, spin"),
     Word(r"\b(that )?only running( it)?( can)? tells?\b|\bonly by running\b", "known only at run time"),
     Word(r"\bnot to be had\b", "not available"),

@@ -49,8 +49,8 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 
 def names(value: Any) -> frozenset[str]:
     """Names in upper case, from "ADD,MUL" or from a sequence."""
-    parts = value.replace(";", ",").split(",") if isinstance(value, str) else value
-    return frozenset(str(part).strip() for part in parts if str(part).strip())
+    texts = value.replace(";", ",").split(",") if isinstance(value, str) else value
+    return frozenset(str(text).strip() for text in texts if str(text).strip())
 
 
 def numbers(value: Any) -> frozenset[int]:
@@ -58,8 +58,8 @@ def numbers(value: Any) -> frozenset[int]:
     if isinstance(value, int):
         return frozenset([value])
     out: set[int] = set()
-    for part in names(value):
-        first, dash, last = part.partition("-")
+    for text in names(value):
+        first, dash, last = text.partition("-")
         out.update(range(int(first), int(last) + 1) if dash else [int(first)])
     return frozenset(out)
 

@@ -157,16 +157,16 @@ class GraphRunner:
             self._current = executor.run()
             return
         for index, binding in self.bindings.items():
-            binding.place.wait_for(binding.stream)
+            binding.device.wait_for(binding.stream)
             if index in self.graph.inputs:
-                first.storage[index].write(binding.place)  # its holder may have changed it unseen
+                first.storage[index].write(binding.device)  # its holder may have changed it unseen
         self._current = last = executor.run()
         if last is not first:
             self.specs = list(last.specs)
         for index in self.graph.outputs:
-            last.storage[index].read(self.bindings[index].place if index in self.bindings else HOST)
+            last.storage[index].read(self.bindings[index].device if index in self.bindings else HOST)
         for binding in self.bindings.values():
-            binding.place.synchronize()
+            binding.device.synchronize()
 
     def bind(self, index: int, binding: Binding | None) -> None:
         """Uses the binding's array as the tensor's storage from now on; None: the graph's own again."""
@@ -187,7 +187,7 @@ class GraphRunner:
         return found
 
     def outputs_for(self, shapes: Sequence[Shape]) -> list[TensorSpec | None]:
-        """The outputs' specs for inputs of these shapes; None for one whose shape is known only by running."""
+        """The outputs' specs for inputs of these shapes; None for one whose shape is known only at run time."""
         self._allocate_for(shapes)
         assert self.executor is not None
         first = self.executor.first

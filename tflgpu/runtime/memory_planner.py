@@ -28,7 +28,7 @@ def in_arena(
     over: Mapping[int, int],
     what: str,
 ) -> Arena:
-    """Gives each of the tensors `made`, outputs of nodes that run in this `order`, a place in one block of memory.
+    """Gives each of the tensors `made`, outputs of nodes that run in this `order`, an offset in one block of memory.
 
     cpu: the nodes on the CPU, with their positions; only these may have input and output in the same memory. over: as
     `overwriting` returns it. what: whose memory it is, for the error where the machine has too little.

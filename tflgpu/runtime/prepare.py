@@ -43,7 +43,7 @@ def prepare(
     ends with the first of them, and preparation resumes when that has run."""
     graph, session = inferred.graph, context.session
     storage = Storage(inferred, partitions, known, context)
-    arena = storage.place(partitions)
+    arena = storage.allocate(partitions)
     own = [tensor for index, tensor in storage.tensors.items() if tensor is not known.get(index)]
     nbytes = SEGMENT_NBYTES + sum(tensor.host.nbytes for tensor in own)
     if enabled(PARTITIONS):

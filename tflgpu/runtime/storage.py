@@ -89,7 +89,7 @@ class Storage:
         tensor = self.tensors.get(index)
         return tensor is not None and (shared or index in self.crossing or bool(tensor.buffers))
 
-    def place(self, partitions: Sequence[Partition]) -> Arena:
+    def allocate(self, partitions: Sequence[Partition]) -> Arena:
         """Makes storage for all that the nodes write. Returns the arena that holds most of it."""
         order = [node for partition in partitions for node in partition.nodes]
         made = {spec.index for node in order for spec in node.outputs} - _inside(partitions)

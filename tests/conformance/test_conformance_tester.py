@@ -99,7 +99,8 @@ def test_a_wider_bound_needs_a_reason_and_shows_it(tmp_path: Path) -> None:
 
 def test_a_failing_random_graph_shrinks_to_a_model_that_reproduces(tmp_path: Path) -> None:
     settings = of("half", reproducers=str(tmp_path))
-    failing = next(r for r in here(r"^RANDOM\[seed=\d\]", settings) if r.bad)
+    # Of the first values, which those of a part of the graph are computed from.
+    failing = next(r for r in here(r"^RANDOM\[seed=\d+\]", settings) if r.bad and "second run" not in r.why)
     small = shrunk(failing, settings, 20.0)
     assert "shrunk to 1 nodes" in small.why
     model, arrays = Path(small.reproducer).read_bytes(), np.load(Path(small.reproducer).with_suffix(".npz"))

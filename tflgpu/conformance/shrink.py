@@ -39,10 +39,9 @@ def shrunk(result: Result, settings: Settings, timeout_s: float) -> Result:
     finally:
         worker.stop()
     if last is not result:
-        made = random_graphs.recipe(seed)
-        ops = ", ".join(made.steps[n].op for n in kept)
-        result.why = f"{result.why}; shrunk to {len(kept)} nodes ({ops}), {last.name}: {last.why}"
         sample = random_graphs.sample(seed, kept)
+        ops = ", ".join(random_graphs.operators(sample.model))
+        result.why = f"{result.why}; shrunk to {len(kept)} nodes ({ops}), {last.name}: {last.why}"
         values = sample.values()
         result.reproducer = save(last.name, sample, values, Reference(sample.model).expected(values).outputs, settings)
     return result

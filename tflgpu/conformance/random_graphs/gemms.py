@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from random_graphs.draw import CLOSE, EXACT, LARGEST, Draw, Value, image, number, step
-from random_graphs.elements import arithmetic, binary, requantize, residual, squashed, unary
+from tflgpu.conformance.random_graphs.draw import CLOSE, EXACT, LARGEST, Draw, Value, image, number, step
+from tflgpu.conformance.random_graphs.elements import arithmetic, binary, requantize, residual, squashed, unary
 from tflgpu.model.graph import Array
 
 
@@ -23,7 +23,7 @@ def weights_of(d: Draw, x: Value, shape: Sequence[int], channel_axis: int, op: s
         if kind == "hybrid" and x.exact == EXACT and op != "TRANSPOSE_CONV":
             each = op == "DEPTHWISE_CONV_2D" or (op != "BATCH_MATMUL" and d.chance(0.5))
             scales = channel_scales(d, shape, channel_axis, each, real)
-            codes = codes_of(real, scales, channel_axis)
+            codes = quantized_values(real, scales, channel_axis)
             return d.constant(codes, scale=scales, zero_point=0, axis=channel_axis), None, CLOSE
         if kind == "half":
             half = d.constant(real.astype(np.float16))
@@ -33,7 +33,9 @@ def weights_of(d: Draw, x: Value, shape: Sequence[int], channel_axis: int, op: s
         if kind == "stored":
             per = op != "BATCH_MATMUL" and d.chance(0.5)
             scales = channel_scales(d, shape, channel_axis, per, real)
-            stored = d.constant(codes_of(real, scales, channel_axis), scale=scales, zero_point=0, axis=channel_axis)
+            stored = d.constant(
+                quantized_values(real, scales, channel_axis), scale=scales, zero_point=0, axis=channel_axis
+            )
             out = d.tensor(Value(-1, "FLOAT32", tuple(shape)))
             d.graph.node("DEQUANTIZE", [stored], [out.index], version=5 if per else 2)
             return out.index, None, CLOSE
@@ -41,9 +43,9 @@ def weights_of(d: Draw, x: Value, shape: Sequence[int], channel_axis: int, op: s
     if x.type == "UINT8":
         scale, zero = float(np.abs(real).max() / 127), d.number(100, 150)
         codes = np.clip(np.round(real / scale) + zero, 0, 255).astype(np.uint8)
-        return d.constant(codes, scale=scale, zero_point=zero), np.float32([scale]), EXACT
+        return d.constant(codes, scale=scale, zero_point=zero), np.array([scale], np.float32), EXACT
     scales = channel_scales(d, shape, channel_axis, op != "BATCH_MATMUL" and d.chance(0.7), real)
-    codes = codes_of(real, scales, channel_axis)
+    codes = quantized_values(real, scales, channel_axis)
     if d.chance(0.1) and x.type == "INT8" and op in ("CONV_2D", "FULLY_CONNECTED"):
         scales = scales * 18
         narrow = np.clip(codes // 18, -8, 7).astype(np.int8)
@@ -53,12 +55,12 @@ def weights_of(d: Draw, x: Value, shape: Sequence[int], channel_axis: int, op: s
 
 def channel_scales(d: Draw, shape: Sequence[int], axis: int, per_channel: bool, real: Array) -> Array:
     if not per_channel:
-        return np.float32([max(np.abs(real).max(), 1e-3) / 127])
+        return np.array([max(np.abs(real).max(), 1e-3) / 127], np.float32)
     most = np.abs(real).max(axis=tuple(k for k in range(len(shape)) if k != axis))
     return np.asarray(np.maximum(most, 1e-3) / 127, np.float32)
 
 
-def codes_of(real: Array, scales: Array, axis: int) -> Array:
+def quantized_values(real: Array, scales: Array, axis: int) -> Array:
     around = scales.reshape([-1 if k == axis else 1 for k in range(real.ndim)]) if scales.size > 1 else scales
     return np.clip(np.round(real / around), -127, 127).astype(np.int8)
 
@@ -72,11 +74,11 @@ def bias_of(d: Draw, x: Value, n: int, scales: Any) -> int:
     return d.constant(np.clip(values, -(2**30), 2**30).astype(dtype), scale=by, zero_point=0)
 
 
-def product(d: Draw, x: Value, shape: Sequence[int], exact: int) -> Value:
+def gemm_output(d: Draw, x: Value, shape: Sequence[int], exact: int) -> Value:
     most = min(x.most * 2 + 1, 50.0)
     if x.real:
         return Value(-1, "FLOAT32", tuple(shape), x.most * 8 + 4, max(exact, CLOSE))
-    return d.quantized(x.type, shape, most)
+    return d.quantize(x.type, shape, most)
 
 
 def window(d: Draw, x: Value, kh: int, kw: int) -> tuple[dict[str, Any], int, int]:
@@ -96,7 +98,7 @@ def conv(d: Draw, x: Value) -> None:
     kh, kw, oc, c = d.among((1, 1, 2, 3)), d.among((1, 1, 3)), d.among((1, 3, 4, 8, 16, 17)), x.shape[3]
     options, oh, ow = window(d, x, kh, kw)
     w, scales, exact = weights_of(d, x, (oc, kh, kw, c), 0, "CONV_2D")
-    out = product(d, x, (x.shape[0], oh, ow, oc), exact)
+    out = gemm_output(d, x, (x.shape[0], oh, ow, oc), exact)
     after_bias(
         d, d.add("CONV_2D", [x, w, bias_of(d, x, oc, scales)], out, fused_activation_function=d.activation(), **options)
     )
@@ -107,7 +109,7 @@ def depthwise(d: Draw, x: Value) -> None:
     kh, kw, c, times = d.among((1, 2, 3, 5)), d.among((1, 3)), x.shape[3], d.among((1, 1, 1, 2))
     options, oh, ow = window(d, x, kh, kw)
     w, scales, exact = weights_of(d, x, (1, kh, kw, c * times), 3, "DEPTHWISE_CONV_2D")
-    out = product(d, x, (x.shape[0], oh, ow, c * times), exact)
+    out = gemm_output(d, x, (x.shape[0], oh, ow, c * times), exact)
     bias = bias_of(d, x, c * times, scales)
     options |= {"depth_multiplier": times, "fused_activation_function": d.activation()}
     y = d.add("DEPTHWISE_CONV_2D", [x, w, bias], out, **options)
@@ -118,7 +120,7 @@ def depthwise(d: Draw, x: Value) -> None:
 def pointwise(d: Draw, x: Value) -> None:
     oc = d.among((3, 8, 16))
     w, scales, exact = weights_of(d, x, (oc, 1, 1, x.shape[3]), 0, "CONV_2D")
-    out = product(d, x, (*x.shape[:3], oc), exact)
+    out = gemm_output(d, x, (*x.shape[:3], oc), exact)
     options = {"padding": "VALID", "stride_h": 1, "stride_w": 1, "fused_activation_function": d.activation()}
     after_bias(d, d.add("CONV_2D", [x, w, bias_of(d, x, oc, scales)], out, **options))
 
@@ -130,7 +132,7 @@ def dense(d: Draw, x: Value) -> None:
     keep = d.batched or d.chance(0.5)
     shape = (*x.shape[:-1], n) if keep else (math.prod(x.shape[:-1]), n)
     bias = bias_of(d, x, n, scales) if d.chance(0.8) else None
-    out = product(d, x, shape, exact)
+    out = gemm_output(d, x, shape, exact)
     options = {"keep_num_dims": keep, "fused_activation_function": d.activation()}
     after_bias(d, d.add("FULLY_CONNECTED", [x, w, bias], out, **options))
 
@@ -148,7 +150,7 @@ def transpose_conv(d: Draw, x: Value) -> None:
     if d.chance(0.6):
         inputs.append(bias_of(d, x, oc, scales))
     options = {"padding": "SAME" if same else "VALID", "stride_h": s, "stride_w": s}
-    d.add("TRANSPOSE_CONV", inputs, product(d, x, shape, exact), **options)
+    d.add("TRANSPOSE_CONV", inputs, gemm_output(d, x, shape, exact), **options)
 
 
 @step(2, lambda v: number(v) and 2 <= len(v.shape) <= 4 and v.type != "UINT8")
@@ -177,13 +179,13 @@ def matmul(d: Draw, x: Value) -> None:
         return
     if d.batched and adj_x and len(x.shape) == 2:
         return
-    out = product(d, x, (*x.shape[:-2], m, n), CLOSE)
+    out = gemm_output(d, x, (*x.shape[:-2], m, n), CLOSE)
     out = replace(out, most=min(out.most * k, 1e6)) if x.real else out
     d.add("BATCH_MATMUL", [x, y], out, adj_x=adj_x, adj_y=adj_y)
 
 
 def after_bias(d: Draw, y: Value) -> None:
-    """What often follows a product."""
+    """What often follows a GEMM."""
     kind = d.number(0, 7) if number(y) and y.shape else 7
     if kind == 0:
         unary(d, y)
@@ -191,7 +193,7 @@ def after_bias(d: Draw, y: Value) -> None:
         residual(d, y)
     elif kind == 2:
         binary(d, y)
-    elif kind == 3 and y.codes:
+    elif kind == 3 and y.quantized:
         requantize(d, y)
     elif kind == 4 and len(y.shape) == 4:
         excite(d, y)
@@ -205,7 +207,7 @@ def excite(d: Draw, x: Value) -> None:
     y = d.add("MEAN", [x, d.ints([1, 2])], replace(mean, exact=CLOSE if x.real else EXACT), keep_dims=True)
     for oc, activation in ((max(c // 2, 1), "RELU"), (c, "NONE")):
         w, scales, exact = weights_of(d, y, (oc, 1, 1, y.shape[3]), 0, "CONV_2D")
-        out = product(d, y, (n, 1, 1, oc), exact)
+        out = gemm_output(d, y, (n, 1, 1, oc), exact)
         options = {"padding": "SAME", "stride_h": 1, "stride_w": 1, "fused_activation_function": activation}
         y = d.add("CONV_2D", [y, w, bias_of(d, y, oc, scales)], out, **options)
     y = squashed(d, y, "LOGISTIC")

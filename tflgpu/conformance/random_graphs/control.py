@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from random_graphs.draw import CLOSE, EXACT, Draw, Value, floats, grow, ranked, step
+from tflgpu.conformance.random_graphs.draw import CLOSE, EXACT, Draw, Value, floats, grow, ranked, step
 from tflgpu.model.builder import GraphBuilder
 
 INNER = ("unary", "binary", "residual", "dense", "sliced", "transposed", "reshaped", "softmax", "layer_norm", "reduced")
@@ -67,7 +67,7 @@ def repeated_graph(d: Draw, x: Value) -> None:
     d.add("WHILE", [d.ints(0), x], *outs, cond_subgraph_index=condition.index, body_subgraph_index=body.index)
 
 
-@step(0.4, lambda v: floats(v) and ranked(v), batched=False)
+@step(0.4, lambda v: floats(v) and ranked(v), batched=False, variables=True)
 def accumulated(d: Draw, x: Value) -> None:
     """A variable that keeps half of itself and takes in x."""
     g, name = d.graph, f"v{len(d.graph.tensors)}"

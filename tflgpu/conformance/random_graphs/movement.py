@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from random_graphs.draw import CODES, EXACT, LARGEST, Draw, Value, number, ranked, step
+from tflgpu.conformance.random_graphs.draw import EXACT, LARGEST, QUANTIZED, Draw, Value, number, ranked, step
 from tflgpu.model.graph import DTYPES
 
 
@@ -83,7 +83,7 @@ def sliced(d: Draw, x: Value) -> None:
             strides[k] = 1
         else:
             shape.append(-(-size[k] // by))
-    inputs = [x, d.ints(begin), d.ints(ends), d.ints(strides)]
+    inputs: list[Value | int] = [x, d.ints(begin), d.ints(ends), d.ints(strides)]
     d.add("STRIDED_SLICE", inputs, d.like(x, shape), **masks)
 
 
@@ -118,7 +118,7 @@ def concatenated(d: Draw, x: Value) -> None:
     d.add("CONCATENATION", parts, out, axis=d.signed(axis, x), fused_activation_function="NONE")
 
 
-@step(1.5, lambda v: 1 <= len(v.shape) <= 4)
+@step(1.5, lambda v: 1 <= len(v.shape) <= 4 and v.type != "BOOL")
 def split(d: Draw, x: Value) -> None:
     if d.batched and len(x.shape) < 2:
         return
@@ -135,7 +135,7 @@ def split(d: Draw, x: Value) -> None:
         d.add("SPLIT_V", [x, d.ints([cut, d.among((-1, n - cut))]), d.ints(d.signed(axis, x))], *outs, num_splits=2)
 
 
-@step(1, lambda v: 1 <= len(v.shape) <= 4)
+@step(1, lambda v: 1 <= len(v.shape) <= 4 and v.type != "BOOL")
 def stacked(d: Draw, x: Value) -> None:
     if d.batched and len(x.shape) < 2:
         return
@@ -164,8 +164,8 @@ def padded(d: Draw, x: Value) -> None:
         return
     inputs: list[Any] = [x, d.ints(pads)]
     if kind == "PADV2":
-        if x.codes:
-            low, high = CODES[x.type]
+        if x.quantized:
+            low, high = QUANTIZED[x.type]
             value = np.asarray(d.number(low, high), DTYPES[x.type])
             inputs.append(d.constant(value, scale=x.scale, zero_point=x.zero_point))
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from random_graphs.draw import CLOSE, CODES, EXACT, LARGEST, Draw, Value, number, ranked, step
+from tflgpu.conformance.random_graphs.draw import CLOSE, EXACT, LARGEST, QUANTIZED, Draw, Value, number, ranked, step
 from tflgpu.model.graph import DTYPES
 
 MOVED = ("RELU", "RELU6", "RELU_N1_TO_1", "ABS")
@@ -36,15 +36,15 @@ def squashed(d: Draw, x: Value, op: str) -> Value:
 
 @step(6, number)
 def unary(d: Draw, x: Value) -> None:
-    if x.codes:
+    if x.quantized:
         op = d.among(OF_CODES[x.type])
         if op in ("LOGISTIC", "TANH"):
             squashed(d, x, op)
             return
-        out = d.quantized(x.type, x.shape, math.exp(min(x.most, 3)) if op == "EXP" else x.most)
+        out = d.quantize(x.type, x.shape, math.exp(min(x.most, 3)) if op == "EXP" else x.most)
         if op in ("RELU6", "RELU_N1_TO_1", "RELU", "ABS") and d.chance(0.5):
             out = replace(out, scale=x.scale, zero_point=x.zero_point)
-        if op == "HARD_SWISH" and out.scale < x.scale / 128:
+        if op == "HARD_SWISH" and out.scale and x.scale and out.scale < x.scale / 128:
             out = replace(out, scale=x.scale)
         d.add(op, [x], out, **({"alpha": d.among((0.1, 0.3, -0.2))} if op == "LEAKY_RELU" else {}))
         return
@@ -76,10 +76,10 @@ def prelu(d: Draw, x: Value) -> None:
     if x.real:
         alpha, out = d.constant(real), x
     else:
-        low, high = CODES[x.type]
+        low, high = QUANTIZED[x.type]
         zero = 0 if x.type == "INT8" else 128
         codes = np.clip(np.round(real / 0.01) + zero, low, high).astype(DTYPES[x.type])
-        alpha, out = d.constant(codes, scale=0.01, zero_point=zero), d.quantized(x.type, x.shape, x.most)
+        alpha, out = d.constant(codes, scale=0.01, zero_point=zero), d.quantize(x.type, x.shape, x.most)
     d.add("PRELU", [x, alpha], replace(out, exact=CLOSE if x.real else EXACT))
 
 
@@ -112,8 +112,8 @@ def binary(d: Draw, x: Value) -> None:
             real = np.where(np.abs(real) < 0.3, np.float32(0.3), real)
             y = Value(d.constant(real), "FLOAT32", shape, 3.0)
         else:
-            made = d.quantized(x.type, shape, 2.0)
-            low, high = CODES[x.type]
+            made = d.quantize(x.type, shape, 2.0)
+            low, high = QUANTIZED[x.type]
             same = op in ("MAXIMUM", "MINIMUM")
             scale, zero = (x.scale, x.zero_point) if same else (made.scale, made.zero_point)
             codes = np.clip(np.round(real / np.float32(scale)) + zero, low, high).astype(DTYPES[x.type])
@@ -124,7 +124,7 @@ def binary(d: Draw, x: Value) -> None:
                 v.type == x.type
                 and number(v)
                 and joins(x.shape, v.shape)
-                and v.codes == x.codes
+                and v.quantized == x.quantized
                 and (not d.batched or len(v.shape) == len(x.shape))
             )
         )
@@ -133,14 +133,14 @@ def binary(d: Draw, x: Value) -> None:
         y = found
         if op == "DIV":
             op = "MUL"
-        if op in ("MAXIMUM", "MINIMUM") and x.codes and (x.scale, x.zero_point) != (y.scale, y.zero_point):
+        if op in ("MAXIMUM", "MINIMUM") and x.quantized and (x.scale, x.zero_point) != (y.scale, y.zero_point):
             op = "ADD"
     arithmetic(d, op, *((x, y) if op == "DIV" or d.chance(0.5) else (y, x)))
 
 
 @step(2, lambda v: number(v) and ranked(v))
 def residual(d: Draw, x: Value) -> None:
-    other = d.pick(lambda v: v.type == x.type and v.shape == x.shape and v.most < 1e3 and v.codes == x.codes)
+    other = d.pick(lambda v: v.type == x.type and v.shape == x.shape and v.most < 1e3 and v.quantized == x.quantized)
     assert other is not None
     arithmetic(d, d.among(("ADD", "ADD", "MUL", "SUB")), *((x, other) if d.chance(0.5) else (other, x)))
 
@@ -152,7 +152,7 @@ def arithmetic(d: Draw, op: str, x: Value, y: Value) -> None:
     most = {"MUL": x.most * y.most, "DIV": x.most * 4, "SQUARED_DIFFERENCE": (x.most + y.most) ** 2}.get(
         op, x.most + y.most
     )
-    fused = {"fused_activation_function": d.activation()} if op in ("ADD", "SUB", "MUL", "DIV") else {}
+    fused: dict[str, Any] = {"fused_activation_function": d.activation()} if op in ("ADD", "SUB", "MUL", "DIV") else {}
     if op in ("MAXIMUM", "MINIMUM"):
         d.add(op, [x, y], replace(x, shape=shape, most=max(x.most, y.most)))
     elif x.real:
@@ -160,7 +160,7 @@ def arithmetic(d: Draw, op: str, x: Value, y: Value) -> None:
     else:
         if x.type == "INT16":
             fused |= {"pot_scale_int16": False} if op in ("ADD", "SUB") else {}
-        d.add(op, [x, y], d.quantized(x.type, shape, min(most, 60.0)), **fused)
+        d.add(op, [x, y], d.quantize(x.type, shape, min(most, 60.0)), **fused)
 
 
 @step(1, lambda v: v.type == "INT32" and v.most < 1e4)
@@ -184,7 +184,7 @@ def of_integers(d: Draw, x: Value) -> None:
 def compared(d: Draw, x: Value) -> None:
     edge = d.constant(np.float32(0.25)) if x.real else d.ints(1)
     c = d.add(d.among(("GREATER", "LESS", "EQUAL", "LESS_EQUAL", "NOT_EQUAL")), [x, edge], Value(-1, "BOOL", x.shape))
-    other = d.pick(lambda v: v.type == x.type and v.shape == x.shape and v.codes == x.codes)
+    other = d.pick(lambda v: v.type == x.type and v.shape == x.shape and v.quantized == x.quantized)
     if d.chance(0.8) and other is not None:
         d.add("SELECT_V2" if d.chance(0.7) else "SELECT", [c, x, other], replace(x, most=max(x.most, other.most)))
 
@@ -206,9 +206,9 @@ def cast(d: Draw, x: Value) -> None:
     d.add("CAST", [x], Value(-1, to, x.shape, x.most), **options)
 
 
-@step(3, lambda v: number(v) and (v.codes or v.exact == EXACT))
+@step(3, lambda v: number(v) and (v.quantized or v.exact == EXACT))
 def requantize(d: Draw, x: Value) -> None:
-    if x.codes and d.chance(0.5):
+    if x.quantized and d.chance(0.5):
         d.add("DEQUANTIZE", [x], Value(-1, "FLOAT32", x.shape, x.most, x.exact), version=3 if x.type == "INT16" else 2)
         return
     to = d.among(
@@ -216,7 +216,7 @@ def requantize(d: Draw, x: Value) -> None:
         if x.real
         else {"INT8": ("INT8", "UINT8", "INT16"), "UINT8": ("INT8", "UINT8")}.get(x.type, ("INT16", "INT8"))
     )
-    out = d.quantized(to, x.shape, x.most)
-    if x.type != to and "INT16" not in (to, x.type) and x.codes and d.chance(0.3):
+    out = d.quantize(to, x.shape, x.most)
+    if x.type != to and "INT16" not in (to, x.type) and x.quantized and d.chance(0.3):
         out = replace(out, scale=x.scale, zero_point=x.zero_point + (128 if to == "UINT8" else -128))
     d.add("QUANTIZE", [x], out, version=2)

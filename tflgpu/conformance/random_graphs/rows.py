@@ -6,8 +6,19 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from random_graphs.draw import CLOSE, EXACT, LARGEST, Draw, Value, floats, image, number, ranked, step
-from random_graphs.products import window
+from tflgpu.conformance.random_graphs.draw import (
+    CLOSE,
+    EXACT,
+    LARGEST,
+    Draw,
+    Value,
+    floats,
+    image,
+    number,
+    ranked,
+    step,
+)
+from tflgpu.conformance.random_graphs.gemms import window
 
 
 @step(1.5, lambda v: (floats(v) or v.type in ("INT8", "UINT8", "INT16")) and 1 <= len(v.shape) <= 4)
@@ -35,7 +46,7 @@ def reduced(d: Draw, x: Value) -> None:
     if x.real:
         out = replace(out, exact=EXACT if op.startswith("R") else CLOSE)
     elif op == "MEAN" and d.chance(0.5):
-        out = d.quantized(x.type, shape, x.most)
+        out = d.quantize(x.type, shape, x.most)
     d.add(op, [x, d.ints([d.signed(a, x) for a in axes])], out, keep_dims=keep)
 
 
@@ -48,7 +59,7 @@ def arg_max(d: Draw, x: Value) -> None:
 
 @step(0.4, lambda v: (v.real or v.type in ("INT8", "UINT8")) and v.most < 1e3 and len(v.shape) >= 2)
 def normalized(d: Draw, x: Value) -> None:
-    if x.codes:
+    if x.quantized:
         scale, zero = 1 / 128, 0 if x.type == "INT8" else 128
         d.add("L2_NORMALIZATION", [x], replace(x, most=1.0, scale=scale, zero_point=zero))
     else:

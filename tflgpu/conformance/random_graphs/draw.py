@@ -12,7 +12,7 @@ import numpy as np
 from tflgpu.model.builder import GraphBuilder
 from tflgpu.model.graph import Array
 
-CODES = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
+QUANTIZED = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
 ACTIVATIONS = ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 EXACT, CLOSE, COARSE = 0, 1, 2
 LARGEST = 4096
@@ -36,7 +36,7 @@ class Value:
         return {} if self.scale is None else {"scale": self.scale, "zero_point": self.zero_point}
 
     @property
-    def codes(self) -> bool:
+    def quantized(self) -> bool:
         return self.scale is not None
 
     @property
@@ -46,11 +46,14 @@ class Value:
 
 @dataclass
 class Draw:
-    """A graph that grows. batched: every value's first dimension is the batch, which no step speaks of."""
+    """A graph that grows. batched: every value's first dimension is the batch, which no step speaks of. variables:
+    whether resource variables may keep a value from one invoke to the next.
+    """
 
     rng: np.random.Generator
     graph: GraphBuilder
     batched: bool = False
+    variables: bool = True
     values: list[Value] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -105,9 +108,9 @@ class Draw:
     def activation(self) -> str:
         return str(self.among(ACTIVATIONS))
 
-    def quantized(self, type: str, shape: Sequence[int], most: float, exact: int = EXACT) -> Value:
+    def quantize(self, type: str, shape: Sequence[int], most: float, exact: int = EXACT) -> Value:
         """A value of codes for floats up to `most`, not all of which fit."""
-        low, high = CODES[type]
+        low, high = QUANTIZED[type]
         scale = float(np.float32(max(most, 1e-3) * self.rng.uniform(0.4, 1.6) / high * (2 if type == "UINT8" else 1)))
         zero = 0 if type == "INT16" else self.among((0, low, high, self.number(low, high), self.number(low, high)))
         if type == "UINT8" and zero == 0:
@@ -122,12 +125,14 @@ Step = Callable[[Draw, Value], None]
 STEPS: list[tuple[float, Callable[[Draw, Value], bool], Step]] = []
 
 
-def step(weight: float, fits: Callable[[Value], bool], batched: bool = True) -> Callable[[Step], Step]:
-    """A step that may follow a value. batched: whether it leaves the batch alone."""
+def step(
+    weight: float, fits: Callable[[Value], bool], batched: bool = True, variables: bool = False
+) -> Callable[[Step], Step]:
+    """A step that may follow a value. batched: whether it leaves the batch alone; variables: whether it has some."""
 
     def enter(function: Step) -> Step:
         def allowed(d: Draw, v: Value) -> bool:
-            return (batched or not d.batched) and math.prod(v.shape) > 0 and fits(v)
+            return (batched or not d.batched) and (d.variables or not variables) and math.prod(v.shape) > 0 and fits(v)
 
         STEPS.append((weight, allowed, function))
         return function
@@ -136,7 +141,7 @@ def step(weight: float, fits: Callable[[Value], bool], batched: bool = True) -> 
 
 
 def number(v: Value) -> bool:
-    return (v.real or v.codes) and v.most < 1e3
+    return (v.real or v.quantized) and v.most < 1e3
 
 
 def image(v: Value) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from random_graphs.draw import CLOSE, Draw, Value, floats, image, step
-from random_graphs.products import bias_of, conv, depthwise, product, weights_of
+from tflgpu.conformance.random_graphs.draw import CLOSE, Draw, Value, floats, image, step
+from tflgpu.conformance.random_graphs.gemms import bias_of, conv, depthwise, gemm_output, weights_of
 
 
 @step(1.5, lambda v: floats(v) and len(v.shape) >= 2)
@@ -39,19 +39,21 @@ def attention(d: Draw, x: Value) -> None:
     parts = []
     for k in range(3):
         w, _, exact = weights_of(d, x, (c, c), 0, "FULLY_CONNECTED")
-        y = d.add("FULLY_CONNECTED", [x, w, bias_of(d, x, c, None)], product(d, x, x.shape, exact), keep_num_dims=True)
+        y = d.add(
+            "FULLY_CONNECTED", [x, w, bias_of(d, x, c, None)], gemm_output(d, x, x.shape, exact), keep_num_dims=True
+        )
         y = d.add("RESHAPE", [y, d.ints([-1, *shape[1:]])], d.like(y, shape))
         order = (0, 2, 3, 1) if k == 1 and d.chance(0.3) else (0, 2, 1, 3)
         parts.append(d.add("TRANSPOSE", [y, d.ints(list(order))], d.like(y, [shape[i] for i in order])))
-    q, k, v = parts
-    square = replace(q, shape=(n, heads, s, s), most=50.0, exact=CLOSE)
-    scores = d.add("BATCH_MATMUL", [q, k], square, adj_y=k.shape[-1] == c // heads and k.shape[-2] == s)
+    query, key, value = parts
+    square = replace(query, shape=(n, heads, s, s), most=50.0, exact=CLOSE)
+    scores = d.add("BATCH_MATMUL", [query, key], square, adj_y=key.shape[-1] == c // heads and key.shape[-2] == s)
     if d.chance(0.7):
         scores = d.add("MUL", [scores, d.constant(np.float32(0.5))], square)
     if d.chance(0.5):
         scores = d.add("ADD", [scores, d.constant(d.normal(1, 1, s, s))], square)
     p = d.add("SOFTMAX", [scores], replace(square, most=1.0), beta=1.0)
-    y = d.add("BATCH_MATMUL", [p, v], replace(v, exact=CLOSE))
+    y = d.add("BATCH_MATMUL", [p, value], replace(value, exact=CLOSE))
     y = d.add("TRANSPOSE", [y, d.ints([0, 2, 1, 3])], d.like(y, shape))
     y = d.add("RESHAPE", [y, d.ints([-1, s, c])], d.like(y, x.shape))
     d.add("ADD", [y, x], replace(y, most=y.most + x.most))
@@ -89,14 +91,14 @@ def dilated(d: Draw, x: Value) -> None:
         oc = d.among((1, 4, 8))
         wt, scales, exact = weights_of(d, y, (oc, k, k, c), 0, "CONV_2D")
         y = d.add(
-            "CONV_2D", [y, wt, bias_of(d, y, oc, scales)], product(d, y, (shape[0], oh, ow, oc), exact), **options
+            "CONV_2D", [y, wt, bias_of(d, y, oc, scales)], gemm_output(d, y, (shape[0], oh, ow, oc), exact), **options
         )
     else:
         wt, scales, exact = weights_of(d, y, (1, k, k, c), 3, "DEPTHWISE_CONV_2D")
-        out, options = product(d, y, (shape[0], oh, ow, c), exact), options | {"depth_multiplier": 1}
+        out, options = gemm_output(d, y, (shape[0], oh, ow, c), exact), options | {"depth_multiplier": 1}
         y = d.add("DEPTHWISE_CONV_2D", [y, wt, bias_of(d, y, c, scales)], out, **options)
     crops = [[d.number(0, min(1, s * block - 1)) for _ in range(2)] for s in (oh, ow)]
     size = [s * block - sum(crop) for s, crop in zip((oh, ow), crops, strict=True)]
     if min(size) > 0:
-        inputs = [y, d.ints([block, block]), d.ints(crops)]
+        inputs: list[Value | int] = [y, d.ints([block, block]), d.ints(crops)]
         d.add("BATCH_TO_SPACE_ND", inputs, d.like(y, (n, *size, y.shape[3])))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tolerances import TOLERANCES
 
 from tflgpu.conformance.reference import answer
+from tflgpu.conformance.tolerances import NEAR
 from tflgpu.model.builder import ModelBuilder
 
 Array = npt.NDArray[Any]
@@ -44,7 +44,7 @@ def _run(interpreter: Any, inputs: Sequence[Any]) -> list[Array]:
 def assert_same(
     got: Sequence[Array], want: Sequence[Array], *, rtol: float | None = None, atol: float | None = None
 ) -> None:
-    """The same number of arrays of the same shapes and dtypes: floats by tests/tolerances.py, all others equal."""
+    """The same number of arrays of the same shapes and dtypes: floats by tolerances.NEAR, all others equal."""
     assert len(got) == len(want)
     for g, w in zip(got, want, strict=True):
         assert g.shape == w.shape, f"shape {g.shape}, should be {w.shape}"
@@ -52,8 +52,8 @@ def assert_same(
             assert list(map(_bytes, g.ravel())) == list(map(_bytes, w.ravel()))
             continue
         assert g.dtype == w.dtype, f"dtype {g.dtype}, should be {w.dtype}"
-        if w.dtype.name in TOLERANCES:
-            relative, absolute = TOLERANCES[w.dtype.name]
+        if w.dtype.name in NEAR:
+            relative, absolute = NEAR[w.dtype.name]
             if w.dtype.name == "bfloat16":
                 g, w = g.astype(np.float32), w.astype(np.float32)
             np.testing.assert_allclose(

@@ -46,6 +46,11 @@ def _window(position: int) -> Callable[[Node], float]:
     return ulps
 
 
+def _volume(node: Node) -> float:
+    """2·kd·kh·kw·c of weights (kd, kh, kw, c, oc)."""
+    return 2.0 * math.prod(node.input(1).shape[:4]) + 2
+
+
 def _inner(node: Node) -> float:
     """2·k."""
     shape = node.input(0).shape or (1,)
@@ -76,8 +81,9 @@ BOUNDS: Mapping[str, Bound] = {
     # Exact, but for the sign of a zero, of which TensorFlow Lite's own kernels give either.
     **dict.fromkeys(("ABS", "CEIL", "FLOOR", "MAXIMUM", "MAX_POOL_2D", "MINIMUM", "NEG", "REDUCE_MAX"), _fixed(0)),
     **dict.fromkeys(("REDUCE_MIN", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "SIGN"), _fixed(0)),
-    **dict.fromkeys(("ADD", "SUB", "MUL", "SQUARE", "SQUARED_DIFFERENCE", "DEQUANTIZE"), _fixed(1)),
-    **dict.fromkeys(("DIV", "SQRT", "FAKE_QUANT", "LEAKY_RELU", "PRELU"), _fixed(3)),
+    **dict.fromkeys(("ADD", "SUB", "SQUARE", "SQUARED_DIFFERENCE", "DEQUANTIZE"), _fixed(1)),
+    "MUL": Bound(lambda node: 3.0 if node.outputs[0].type.startswith("COMPLEX") else 1.0),
+    **dict.fromkeys(("DIV", "SQRT", "COMPLEX_ABS", "FAKE_QUANT", "LEAKY_RELU", "PRELU"), _fixed(3)),
     **dict.fromkeys(("EXP", "LOG", "SIN", "COS", "RSQRT", "HARD_SWISH"), _fixed(5)),
     **dict.fromkeys(("TANH", "ELU", "ATAN2"), _fixed(8)),
     # Below -9 the reference has exp(x), which is off by as much itself.
@@ -87,6 +93,8 @@ BOUNDS: Mapping[str, Bound] = {
     "FLOOR_MOD": _fixed(1, LARGEST),
     "ADD_N": Bound(lambda node: 2.0 * len(node.inputs), ABSOLUTE),
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"), Bound(_window(1), ABSOLUTE)),
+    **dict.fromkeys(("CONV_3D", "CONV_3D_TRANSPOSE"), Bound(_volume, ABSOLUTE)),
+    **dict.fromkeys(("RFFT2D", "Convolution2DTransposeBias", "aeq.hadamard_rotation"), _fixed(24, LARGEST)),
     **dict.fromkeys(("FULLY_CONNECTED", "BATCH_MATMUL"), Bound(_inner, ABSOLUTE)),
     **dict.fromkeys(("SUM", "MEAN", "CUMSUM"), Bound(_reduced, ABSOLUTE)),
     "REDUCE_PROD": Bound(_reduced),
@@ -99,11 +107,24 @@ BOUNDS: Mapping[str, Bound] = {
     "L2_POOL_2D": Bound(_pooled),
     "RESIZE_BILINEAR": _fixed(12, ABSOLUTE),
     "Landmarks2TransformMatrix": _fixed(16, LARGEST),
-    **dict.fromkeys(("RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "UNIDIRECTIONAL_SEQUENCE_LSTM"), Bound(_steps, LARGEST)),
+    **dict.fromkeys(("RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN"), Bound(_steps, LARGEST)),
+    **dict.fromkeys(("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM"), Bound(_steps, LARGEST)),
+    "SVDF": Bound(_steps, LARGEST),
 }
 """By operator; one that is not here only moves, compares or chooses, and is equal bit for bit."""
 
 EXACT = _fixed(0)
+
+NEAR = {
+    "float16": (2e-3, 1e-3),
+    "bfloat16": (2e-2, 1e-2),
+    "float32": (2e-6, 1e-6),
+    "float64": (1e-12, 1e-12),
+    "complex64": (2e-6, 1e-6),
+    "complex128": (1e-12, 1e-12),
+}
+"""Relative and absolute, by dtype: how near two implementations are that compute the same in the same precision, where
+no operator is asked. Integers, booleans and strings are equal. Whoever must be wider says why beside it."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +182,13 @@ def distance(got: Array, want: Array, unit: Array | None, precision: str = "fp32
     if want.dtype.kind not in "fc" or unit is None:
         return _unequal(got, want, one_code)
     with np.errstate(all="ignore"):
-        off = np.abs(got.astype(np.float64) - want.astype(np.float64)) / (unit * RELAXED[precision])
+        wide = np.complex128 if want.dtype.kind == "c" else np.float64
+        off = np.abs(got.astype(wide) - want.astype(wide)) / (unit * RELAXED[precision])
         same = (got == want) | (np.isnan(got) & np.isnan(want))
         # A denormal result may be flushed to zero.
         same |= (np.abs(want) < np.finfo(want.dtype).tiny) & (got == 0)
         # Without activation the reference clamps to the finite floats, where optimized kernels keep an infinity.
-        same |= (np.abs(want) == np.finfo(want.dtype).max) & (got == np.copysign(np.inf, want))
+        same |= (np.abs(want) == np.finfo(want.dtype).max) & (got == np.sign(want) * np.inf)
         if precision == "fp16":
             same |= (np.abs(want) > FP16_LARGEST) & (np.isinf(got) | (np.abs(got) > FP16_LARGEST * 0.9))
             same |= (np.abs(want) < FP16_LEAST) & (np.abs(got) < 2 * FP16_LEAST)
@@ -204,10 +226,10 @@ def _worst(got: Array, want: Array, off: Array) -> Distance:
 def unit_of(node: Node, inputs: Sequence[Array | None], want: Array) -> Array | None:
     """The size of one ULP for each element of an output of the node; None where it is exact."""
     bound = BOUNDS.get(node.op, EXACT)
-    if want.dtype.kind != "f" or bound is EXACT:
+    if want.dtype.kind not in "fc" or bound is EXACT:
         return None
     with np.errstate(all="ignore"):
-        magnitude = np.abs(want.astype(np.float64))
+        magnitude = np.abs(want).astype(np.float64)
         if bound.magnitude == ONE:
             magnitude = np.maximum(magnitude, 1.0)
         if bound.magnitude == LARGEST:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from opencl_runtimes import require_intel
 from oracle import Array, tflgpu_run
+
+from tflgpu.delegates.megakernel import barrier_kernel
+from tflgpu.delegation.delegate import Limits
+from tflgpu.delegation.discovery import load_delegate
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,32 +30,47 @@ class TestedDevice:
         return outputs
 
 
-def _opencl(device: str, cpu: bool | None = None) -> Any:
+def opencl(device: str = "", cpu: bool | None = None) -> Any:
+    """OpenCL between guard bytes, on the default device or one of that name; cpu: by the kernels for CPUs or GPUs."""
     pytest.importorskip("pyopencl")
     from guarded_device import GuardedDevice
 
     from tflgpu.delegates.gpu import GpuDelegate
-    from tflgpu.delegation.delegate import Limits
 
     return GpuDelegate("opencl", GuardedDevice(device, cpu), Limits(require_full=True))
 
 
-def _cuda() -> Any:
+def intel() -> Any:
+    """OpenCL on Intel's runtime, where small launches become one by barriers alone."""
+    delegate = opencl(require_intel())
+    delegate.device.limits = delegate.device.limits.minus("persistent")  # which would take what becomes a sequence
+    return delegate
+
+
+def cuda() -> Any:
+    """CUDA on the emulator with its checks."""
     from tflgpu.delegates.emulator.programs import compiler
-    from tflgpu.delegation.discovery import load_delegate
 
     try:
         compiler()
-    except ValueError as error:
+    except ValueError as error:  # no C++ compiler
         pytest.skip(str(error))
     return load_delegate("cuda", {"device": "emulator", "check": True, "require_full": True})
 
 
+def cuda_in_blocks(patch: pytest.MonkeyPatch) -> Any:
+    """The emulator, with every sequence shared by three blocks."""
+    delegate = cuda()
+    delegate.device.limits = replace(delegate.device.limits, blocks=3)
+    patch.setattr(barrier_kernel, "_most_work", lambda steps: 1 << 30)
+    return delegate
+
+
 DEVICES = {
-    "PoCL": lambda: _opencl("portable"),
-    "Intel": lambda: _opencl(require_intel()),
-    "PoCL as a GPU": lambda: _opencl("portable", cpu=False),
-    "CUDA": _cuda,
+    "PoCL": lambda: opencl("portable"),
+    "Intel": lambda: opencl(require_intel()),
+    "PoCL as a GPU": lambda: opencl("portable", cpu=False),
+    "CUDA": cuda,
 }
 
 

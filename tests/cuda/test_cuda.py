@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_cases import FAST_CASES, SOFTMAX_CASES, whole_numbers
-from delegate_cases import CASES, Case
+from kit import check, fed, kernels, of_family
 from loop_models import large
-from more_delegate_cases import MORE_CASES
 from oracle import assert_same, one_op, tflgpu_run
 
 import tflgpu
+from tflgpu.conformance.cases.case import Case, OneOp, T
+from tflgpu.conformance.cases.tiles import batched, conv, dense, depthwise, named
+from tflgpu.conformance.cases.values import drawn
 from tflgpu.delegates.cuda import cublas
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.emulator.programs import compiler
@@ -30,6 +31,9 @@ if DEVICE == "emulator":
         compiler()
     except ValueError as error:  # no C++ compiler
         pytest.skip(str(error), allow_module_level=True)
+
+SOFTMAX = [case for case in of_family("gpu tiles") if "SOFTMAX" in case.op]
+GEMMS = [case for case in of_family("gpu tiles") if "SOFTMAX" not in case.op]
 
 on_emulator = pytest.mark.skipif(DEVICE != "emulator", reason="the arrays of this test are on the emulator's GPU")
 
@@ -50,40 +54,42 @@ def checking() -> Any:
     return emulated(check=True)
 
 
-@pytest.mark.parametrize("case", [*CASES, *MORE_CASES, *SOFTMAX_CASES], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*kernels(main=True), *SOFTMAX], ids=lambda case: case.name)
 def test_a_delegated_operator_gives_the_cpus_results_and_breaks_no_rule(case: Case, checking: Any) -> None:
-    model, values = case.model(), case.values()
-    got = tflgpu_run(model, values, [checking])
-    assert_same(got, tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
+    check(case, checking)
 
 
 IN_PRECISIONS = [
     (case, p)
-    for case in FAST_CASES
+    for case in GEMMS
     for p in ("fp32", "tf32", "fp16")
-    if p == "fp32" or not any(word in case.name for word in ("codes", "hybrid"))
+    if p == "fp32" or (case.type == "float32" and "hybrid" not in case.name)
 ]
 
 
 @pytest.mark.parametrize(("case", "precision"), IN_PRECISIONS, ids=lambda value: getattr(value, "name", value))
 def test_every_fast_kernel_is_exact_on_whole_numbers(case: Case, precision: str) -> None:
-    model, values = case.model(), whole_numbers(case)
+    model, values = fed(case)
     want = tflgpu_run(model, values)
-    for check in (False, True):
-        delegate = emulated(precision=precision, check=check)
+    for checking in (False, True):
+        delegate = emulated(precision=precision, check=checking)
         for got, expected in zip(tflgpu_run(model, values, [delegate]), want, strict=True):
             np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("case", [c for c in FAST_CASES if "products" in c.name], ids=lambda case: case.name)
-def test_products_of_large_matrices_of_codes_are_made_on_tensor_cores(case: Case) -> None:
+@pytest.mark.parametrize(
+    "case",
+    [c for c in GEMMS if c.op == "BATCH_MATMUL" and (c.type == "int8" or "hybrid" in c.name)],
+    ids=lambda c: c.name,
+)
+def test_batched_gemms_of_large_int8_matrices_are_made_on_tensor_cores(case: Case) -> None:
     delegate = emulated(profile=True)
     if not delegate.device.limits.tensor_cores:
         pytest.skip(delegate.device.notes[0])
     before = delegate.device.times().get("products_mma", (0, 0.0))[0]
-    tflgpu_run(case.model(), whole_numbers(case), [delegate])
+    tflgpu_run(*fed(case), [delegate])
     made = delegate.device.times().get("products_mma", (0, 0.0))[0] - before
-    assert made == ("on tensor cores" in case.name or case.name == "products of codes, both along k")
+    assert made == ("tensor cores" in case.name)
 
 
 class Always:
@@ -100,7 +106,7 @@ class Always:
 
 @pytest.mark.parametrize(("case", "precision"), IN_PRECISIONS, ids=lambda value: getattr(value, "name", value))
 def test_every_variant_of_a_fast_kernel_is_exact_on_whole_numbers(case: Case, precision: str) -> None:
-    model, values = case.model(), whole_numbers(case)
+    model, values = fed(case)
     want = tflgpu_run(model, values)
     delegate = load_delegate("cuda", {"device": DEVICE, "precision": precision, "autotune": True, "require_full": True})
     tuner = delegate.device.tuner = Always(1)
@@ -118,12 +124,10 @@ def test_every_variant_of_a_fast_kernel_is_exact_on_whole_numbers(case: Case, pr
 
 @on_emulator
 @pytest.mark.parametrize("cublas_is_fast", [True, False])
-@pytest.mark.parametrize("kind", ["FLOAT32", "INT8", "products"])
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8", "batched"])
 def test_the_fastest_variant_is_taken_and_remembered(
     kind: str, cublas_is_fast: bool, monkeypatch: Any, tmp_path: Any
 ) -> None:
-    from cuda_cases import product, products
-
     from tflgpu.delegates.emulator import device
 
     now, put_on_stream = [0.0], device.Stream.do
@@ -136,8 +140,9 @@ def test_the_fastest_variant_is_taken_and_remembered(
 
         put_on_stream(self, timed)
 
-    case = products("p", (2, 5, 8), (2, 8, 7)) if kind == "products" else product("p", kind, 5, 36, 64)
-    model, values = case.model(), whole_numbers(case)
+    gemm = batched("FLOAT32", (2, 5, 8), (2, 8, 7)) if kind == "batched" else dense(kind, 5, 36, 64)
+    case = named("gemm", "tuned", gemm)
+    model, values = fed(case)
     want = tflgpu_run(model, values)
     monkeypatch.setattr(device.Stream, "do", do)
     monkeypatch.setattr(device, "clock", lambda: now[0])
@@ -155,14 +160,12 @@ def test_the_fastest_variant_is_taken_and_remembered(
 
 @on_emulator
 def test_a_variant_that_does_not_run_is_not_taken(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cuda_cases import product
-
     real = cublas.functions
     monkeypatch.setattr(cublas, "functions", lambda m: real(m) | {"cublasGemmStridedBatchedEx": lambda *args: 15})
 
-    case = product("p", "FLOAT32", 5, 36, 64)
+    case = named("gemm", "tuned", dense("FLOAT32", 5, 36, 64))
     delegate = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": str(tmp_path)})
-    model, values = case.model(), whole_numbers(case)
+    model, values = fed(case)
     assert_same(tflgpu_run(model, values, [delegate]), tflgpu_run(model, values))
 
 
@@ -356,25 +359,6 @@ def test_a_profile_has_the_time_of_each_kernel() -> None:
     assert delegate.device.traffic() == {"softmax": 2 * (60 + 60)}, "two runs, each given 3 x 5 floats in and out"
 
 
-def recurrent() -> list[Any]:
-    """Names of the models with state; a skip where a GPU machine lacks hypothesis, which their module imports."""
-    try:
-        from lowering.test_delegates_more import RECURRENT
-    except ImportError as error:
-        return [pytest.param("", marks=pytest.mark.skip(reason=str(error)))]
-    return list(RECURRENT)
-
-
-@pytest.mark.parametrize("name", recurrent())
-def test_models_with_state_keep_it_on_the_device(name: str, checking: Any) -> None:
-    from lowering.test_delegates_more import RECURRENT
-    from recurrent_models import answers
-
-    model, invokes = RECURRENT[name]
-    got = answers(tflgpu.Interpreter(model_content=model, experimental_delegates=[checking]), invokes)
-    assert_same(got, answers(tflgpu.Interpreter(model_content=model), invokes), rtol=1e-5, atol=1e-5)
-
-
 def test_a_turn_of_more_than_a_block_does_is_shared_by_blocks() -> None:
     delegate = load_delegate("cuda", {"device": DEVICE, "check": DEVICE == "emulator", "require_full": True})
     made: list[tuple[int, ...]] = []
@@ -394,32 +378,32 @@ def test_a_turn_of_more_than_a_block_does_is_shared_by_blocks() -> None:
         tflgpu_run(model, inputs, [delegate])
 
 
+def constants_of(layer: OneOp, g: Any) -> list[int]:
+    """Weights and bias of a model of one operator, in another graph."""
+    rng = np.random.default_rng(3)
+    tensors = [t for t in layer.inputs[1:] if isinstance(t, T)]
+    drawings = [drawn(t.values, t.type, t.shape, rng) for t in tensors]
+    return [
+        g.constant(f"c{k}", value, type=t.type, **t.quantization())
+        for k, (t, value) in enumerate(zip(tensors, drawings, strict=True))
+    ]
+
+
 RESIDUAL_SHAPES = {"gemm": (1, 9, 9, 8), "pointwise": (1, 9, 9, 8), "split": (1, 2, 2, 160), "depthwise": (1, 9, 9, 8)}
 
 
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
 @pytest.mark.parametrize("maker", RESIDUAL_SHAPES)
 def test_a_residual_sum_is_made_by_the_kernel_before_it(maker: str, kind: str, checking: Any) -> None:
-    from cuda_cases import conv, depthwise
-
-    shape = RESIDUAL_SHAPES[maker]
-    case = (
-        depthwise("dw", kind, shape)
-        if maker == "depthwise"
-        else conv("conv", kind, shape, shape[-1], 1 if maker == "pointwise" else 3)
-    )
+    shape, k = RESIDUAL_SHAPES[maker], 1 if maker == "pointwise" else 3
+    layer = depthwise(kind, shape) if maker == "depthwise" else conv(kind, shape, shape[-1], k)
     m = ModelBuilder()
     g = m.graph()
     fields = {} if kind == "FLOAT32" else {"scale": 0.07, "zero_point": -11}
     x = g.input("x", kind, list(shape), **fields)
-    constants = [
-        g.constant(f"c{i}", v["value"], **{k: w for k, w in v.items() if k != "value"})
-        if isinstance(v, dict)
-        else g.constant(f"c{i}", v)
-        for i, v in enumerate(case.inputs[1:])
-    ]
+    constants = constants_of(layer, g)
     y, z = (g.tensor(name, kind, list(shape), **fields) for name in "yz")
-    g.node(case.op, [x, *constants], [y], version=3, **case.options)
+    g.node(layer.op, [x, *constants], [y], version=3, **layer.options)
     g.node("ADD", [y, x], [z], version=2, fused_activation_function="NONE")
     g.outputs(z)
     values = [np.rint(np.random.default_rng(1).uniform(-9, 9, shape)).astype(kind.lower())]
@@ -438,25 +422,17 @@ def test_a_residual_sum_is_made_by_the_kernel_before_it(maker: str, kind: str, c
 @pytest.mark.parametrize("maker", ["gemm", "pointwise", "depthwise"])
 @pytest.mark.parametrize("plain_first", [True, False])
 def test_swish_of_codes_is_a_table_in_the_kernel_before_it(maker: str, plain_first: bool, checking: Any) -> None:
-    from cuda_cases import conv, depthwise
-
     shape = (1, 9, 9, 8)
-    case = (
-        depthwise("dw", "INT8", shape)
-        if maker == "depthwise"
-        else conv("c", "INT8", shape, 8, 3 - 2 * (maker[0] == "p"))
-    )
+    k = 1 if maker == "pointwise" else 3
+    layer = depthwise("INT8", shape) if maker == "depthwise" else conv("INT8", shape, 8, k)
     m = ModelBuilder()
     g = m.graph()
     x = g.input("x", "INT8", list(shape), scale=0.07, zero_point=-11)
-    constants = [
-        g.constant(f"c{i}", v["value"], **{k: w for k, w in v.items() if k != "value"})
-        for i, v in enumerate(case.inputs[1:])
-    ]
+    constants = constants_of(layer, g)
     y = g.tensor("y", "INT8", list(shape), scale=0.04, zero_point=-3)
     z = g.tensor("z", "INT8", list(shape), scale=1 / 256, zero_point=-128)
     out = g.tensor("out", "INT8", list(shape), scale=0.03, zero_point=-100)
-    g.node(case.op, [x, *constants], [y], version=3, **case.options)
+    g.node(layer.op, [x, *constants], [y], version=3, **layer.options)
     g.node("LOGISTIC", [y], [z], version=2)
     g.node("MUL", [y, z] if plain_first else [z, y], [out], version=2, fused_activation_function="NONE")
     g.outputs(out)

@@ -139,12 +139,13 @@ def test_denormal_numbers_are_not_taken_for_zero() -> None:
 
 
 def test_a_tuned_model_keeps_its_choices_and_replays_them(tmp_path: Any) -> None:
-    from cuda_cases import product, whole_numbers
+    from kit import fed
     from oracle import tflgpu_run
 
+    from tflgpu.conformance.cases.tiles import dense, named
+
     for kind in ("FLOAT32", "INT8"):
-        case = product("tuned", kind, 33, 64, 128)
-        model, values = case.model(), whole_numbers(case)
+        model, values = fed(named("gemm", "tuned", dense(kind, 33, 64, 128)))
         want = tflgpu_run(model, values)[0]
         for start in range(2):
             delegate: Any = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": str(tmp_path)})
@@ -161,15 +162,16 @@ def test_a_tuned_model_keeps_its_choices_and_replays_them(tmp_path: Any) -> None
 
 
 def test_cublas_is_recorded_in_a_graph(tmp_path: Any) -> None:
-    from cuda_cases import product, whole_numbers
+    from kit import fed
     from oracle import tflgpu_run
+
+    from tflgpu.conformance.cases.tiles import dense, named
 
     class LastOf:
         def choose(self, device: Any, launch: Any, bind: Any) -> Any:
             return launch.variants[-1]
 
-    case = product("by cuBLAS", "FLOAT32", 33, 64, 128)
-    model, values = case.model(), whole_numbers(case)
+    model, values = fed(named("gemm", "by cuBLAS", dense("FLOAT32", 33, 64, 128)))
     delegate: Any = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": str(tmp_path)})
     delegate.device.tuner = LastOf()
     interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate])

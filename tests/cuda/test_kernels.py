@@ -10,15 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from convolution_models import BEHIND, SEPARABLES
-from cuda_cases import FAST_CASES, SOFTMAX_CASES
-from delegate_cases import CASES
+from kit import fed, kernels, of_family
 from loop_models import large
-from more_delegate_cases import MORE_CASES
 from nvrtc import ARCHITECTURES, Nvrtc
 from pattern_models import ATTENTIONS, NORMS
 
@@ -126,16 +123,16 @@ def variants() -> dict[str, Launch]:
     found: dict[str, Launch] = {}
     plain = DeviceLimits(units=132)
     fast = replace(plain, tensor_cores=True).plus("warps", "chains", "cublas")
-    wanted: list[tuple[Any, DeviceLimits]] = [(case, plain) for case in (*CASES, *MORE_CASES)]
-    wanted += [(case, replace(fast, tensor_cores=False)) for case in FAST_CASES]
-    wanted += [(case, replace(fast, precision=p)) for case in FAST_CASES for p in ("fp32", "tf32", "fp16")]
-    wanted += [(pattern, fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES, *BEHIND) if pattern.compiled]
-    wanted += [(case, fast) for case in SOFTMAX_CASES]
-    wanted += [(SimpleNamespace(model=large), replace(fast, blocks=2))]
+    tiles = [fed(case)[0] for case in of_family("gpu tiles")]
+    wanted = [(fed(case)[0], plain) for case in kernels(main=True)]
+    wanted += [(model, replace(fast, tensor_cores=False)) for model in tiles]
+    wanted += [(model, replace(fast, precision=p)) for model in tiles for p in ("fp32", "tf32", "fp16")]
+    wanted += [(pattern.model(), fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES, *BEHIND) if pattern.compiled]
+    wanted += [(large(), replace(fast, blocks=2))]
     on_tensor_cores = [SEPARABLES[0], *(pattern for pattern in ATTENTIONS if pattern.compiled)]
-    wanted += [(pattern, replace(fast, precision=p)) for pattern in on_tensor_cores for p in ("tf32", "fp16")]
-    for case, limits in wanted:
-        for launch in launches(case.model(), limits):
+    wanted += [(pattern.model(), replace(fast, precision=p)) for pattern in on_tensor_cores for p in ("tf32", "fp16")]
+    for model, limits in wanted:
+        for launch in launches(model, limits):
             sizes = " ".join(str(launch.defines[name]) for name in SIZES if name in launch.defines)
             key = f"{launch.kernel} {' '.join(sorted(map(str, launch.defines)))} {sizes}".strip()
             found.setdefault(key, launch)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkout import TESTS
-from delegate_cases import CASES
+from kit import case, fed
 from oracle import assert_same, tflgpu_run
 
 import tflgpu
@@ -68,11 +68,11 @@ def test_every_option_that_the_delegate_knows_is_tried_here() -> None:
 
 @pytest.mark.parametrize("key", NAMES)
 def test_legal_values_are_taken(key: str) -> None:
-    case = CASES[0]
-    want = tflgpu_run(case.model(), case.values())
+    model, values = fed(case("ABS[float32,2x3x5]"))
+    want = tflgpu_run(model, values)
     for value in legal_options()[key]:
         delegate = load_delegate("opencl", {key: value})
-        assert_same(tflgpu_run(case.model(), case.values(), [delegate]), want, rtol=2e-6)
+        assert_same(tflgpu_run(model, values, [delegate]), want, rtol=2e-6)
 
 
 @pytest.mark.parametrize("key, value", [(key, value) for key, values in ILLEGAL.items() for value in values])
@@ -202,7 +202,7 @@ def test_the_second_process_builds_no_program(tmp_path: Path) -> None:
 import sys, numpy as np
 sys.path.insert(0, {str(TESTS)!r})
 import pyopencl as cl
-from delegate_cases import CASES
+from kit import fed, of_family
 from oracle import tflgpu_run
 from tflgpu.delegation.discovery import load_delegate
 built = 0
@@ -212,9 +212,9 @@ class Program(cl.Program):
         built += len(rest) == 1  # a text; devices and binaries are two
         super().__init__(context, *rest)
 cl.Program = Program
-for case in CASES[::10]:
+for case in of_family("tiles")[::2]:
     delegate = load_delegate("opencl", {{"cache_dir": {str(tmp_path)!r}, "require_full": 1}})
-    tflgpu_run(case.model(), case.values(), [delegate])
+    tflgpu_run(*fed(case), [delegate])
 print("built", built)
 """
     outputs = []

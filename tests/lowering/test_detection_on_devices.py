@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lowering.test_delegates_more import cuda, opencl
+from devices import cuda, opencl
 from ops.custom.test_detection import post_process, spec, suppression
 from oracle import assert_same, tflgpu_run
 

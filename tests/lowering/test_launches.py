@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda.test_kernels import launches
-from cuda_cases import FAST_CASES, SOFTMAX_CASES
-from delegate_cases import CASES
-from more_delegate_cases import MORE_CASES
-from opencl_cases import KERNEL_CASES
+from kit import fed, kernels, of_family
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.emulator.programs import compiler
@@ -38,16 +35,18 @@ def parameters(launch: Launch, dialect: Dialect) -> list[tuple[str, bool]]:
 
 def kinds(cases: Any, limits: DeviceLimits) -> dict[str, Launch]:
     """One launch for each kernel, set of macros and set of arguments."""
-    made = (launch for case in cases for launch in launches(case.model(), limits))
+    made = (launch for case in cases for launch in launches(fed(case)[0], limits))
     return {f"{one.kernel} {' '.join(sorted(one.defines))} {len(one.arguments)}": one for one in made}
 
 
 GPU = DeviceLimits(units=132, tensor_cores=True).plus("warps", "chains", "cublas")
 CPU = DeviceLimits(cpu=True, vector=16, units=4).plus("register_tiles", "vnni", "chains")
+ALONE = [case for case in kernels(main=True) if case.family != "recurrent"]
+"""Those of which no loop is composed, which is in no file."""
 EVERY = [
-    *(pytest.param(CUDA, one, id=f"cuda {k}") for k, one in kinds((*FAST_CASES, *SOFTMAX_CASES), GPU).items()),
-    *(pytest.param(OPENCL, one, id=f"opencl {k}") for k, one in kinds((*CASES, *MORE_CASES), DeviceLimits()).items()),
-    *(pytest.param(OPENCL, one, id=f"cpu {k}") for k, one in kinds(KERNEL_CASES, CPU).items()),
+    *(pytest.param(CUDA, one, id=f"cuda {k}") for k, one in kinds(of_family("gpu tiles"), GPU).items()),
+    *(pytest.param(OPENCL, one, id=f"opencl {k}") for k, one in kinds(ALONE, DeviceLimits()).items()),
+    *(pytest.param(OPENCL, one, id=f"cpu {k}") for k, one in kinds(of_family("tiles"), CPU).items()),
 ]
 
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from lowering.test_delegates_more import RECURRENT, cuda
-from opencl_runtimes import require_intel
+from devices import cuda, cuda_in_blocks, intel
+from kit import invokes, recurrent
 from oracle import assert_same, tflgpu_run
 from recurrent_models import answers
 
 import tflgpu
+from tflgpu.conformance.cases.case import Case
 from tflgpu.delegates import compilation
 from tflgpu.delegates.launch import Launch, Loop, Ref
 from tflgpu.delegates.lowering.recurrent import sequence
-from tflgpu.delegates.megakernel import barrier_kernel
 from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, composed, fits, in_sequences, literal
 from tflgpu.delegates.megakernel.preprocess import active_lines
-from tflgpu.delegation.delegate import Limits
 from tflgpu.model.builder import ModelBuilder
 
 TEXT = """a
@@ -74,40 +72,23 @@ def test_scalars_are_literals(value: Any, text: str) -> None:
     assert literal(value) == text
 
 
-def intel() -> Any:
-    device = require_intel()
-    from guarded_device import GuardedDevice
-
-    from tflgpu.delegates.gpu import GpuDelegate
-
-    guarded = GuardedDevice(device)
-    guarded.limits = guarded.limits.minus("persistent")  # which would take what becomes a sequence else
-    return GpuDelegate("opencl", guarded, Limits(require_full=True))
-
-
-def cuda_in_blocks(patch: pytest.MonkeyPatch) -> Any:
-    """The emulator, with every sequence shared by three blocks."""
-    delegate = cuda()
-    delegate.device.limits = replace(delegate.device.limits, blocks=3)
-    patch.setattr(barrier_kernel, "_most_work", lambda steps: 1 << 30)
-    return delegate
-
-
 @pytest.fixture(scope="module", params=[intel, cuda, cuda_in_blocks], ids=lambda make: make.__name__)
 def delegate(request: pytest.FixtureRequest) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         yield request.param(patch) if request.param is cuda_in_blocks else request.param()
 
 
-@pytest.mark.parametrize("name", ["LSTM float, everything", "LSTM hybrid", "LSTM int8, layer norm", "RNN hybrid"])
+@pytest.mark.parametrize(
+    "case", recurrent("everything", "norm", "BIDIRECTIONAL.*RNN.*int8"), ids=lambda case: case.name
+)
 def test_a_loop_over_time_gives_what_its_launches_give(
-    name: str, delegate: Any, monkeypatch: pytest.MonkeyPatch
+    case: Case, delegate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, invokes = RECURRENT[name]
-    looped = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
+    data, fed = invokes(case)
+    looped = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), fed)
     monkeypatch.setattr(sequence, "SMALL_STEP", -1)
     monkeypatch.setattr(sequence, "SMALL_STEP_OF_A_GPU", -1)
-    unrolled = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), invokes)
+    unrolled = answers(tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate]), fed)
     assert_same(looped, unrolled, rtol=1e-6, atol=1e-6)
 
 

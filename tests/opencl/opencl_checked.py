@@ -1,4 +1,4 @@
-"""Run by test_oclgrind.py: every case on Oclgrind, by the kernels for CPUs, GPUs, and products of bytes, and by teams.
+"""Run by test_oclgrind.py: cases on Oclgrind, by the kernels for CPUs, for GPUs, for int8 dot products, and by teams.
 
 A line of JSON a case: its name, family, the kernels it ran, and what Oclgrind or the comparison complained of.
 """
@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from delegate_cases import CASES, Case
-from lowering.test_delegates_more import RECURRENT
-from more_delegate_cases import MORE_CASES
-from opencl_cases import KERNEL_CASES, LOOP_CASES, TEAM_CASES
+import numpy as np
+from kit import check, kernels, of_family
+from loop_models import FLOATS, dense, filling, loop, nested
 from oracle import assert_same, tflgpu_run
-from recurrent_models import answers
+from team_models import network
 
-import tflgpu
+from tflgpu.conformance.cases.case import Case
 from tflgpu.delegation.discovery import load_delegate
 
 QUERY = "\nOclgrind - OpenCL runtime error detected\n\tFunction: clGetDeviceInfo\n"
@@ -28,13 +27,31 @@ QUERY = "\nOclgrind - OpenCL runtime error detected\n\tFunction: clGetDeviceInfo
 
 
 @dataclass(frozen=True)
-class Recurrent:
-    """A model with state, over several invokes."""
+class Model:
+    """A model of several operators, with its inputs."""
 
     name: str
+    data: bytes
+    inputs: list[Any]
 
 
-def run(case: Case | Recurrent, family: str) -> set[str]:
+def floats(*shape: int) -> Any:
+    return np.random.default_rng(1).uniform(-3, 3, shape).astype(np.float32)
+
+
+LOOPS = [
+    Model("nested loops", nested(), [np.int32(0), floats(5)]),
+    Model("dense loop", loop(FLOATS, dense), [np.int32(1), *(floats(3, 7) for _ in range(3))]),
+    Model("list that a loop fills", filling(), [floats(2, 3)]),
+]
+"""Which PoCL leaves to the host."""
+NETWORKS = [
+    Model(f"network {seed} {kind}", *network(seed, kind)) for seed, kind in ((1, "FLOAT32"), (1, "INT8"), (4, "INT8"))
+]
+"""Whose launches become one by a persistent kernel."""
+
+
+def run(case: Case | Model, family: str) -> set[str]:
     """Runs the case, whole, on a device of its own, which must give the CPU's results. Returns the kernels it ran."""
     # A context of its own: Oclgrind takes what it knew of released memory for news of the memory that follows.
     delegate: Any = load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
@@ -45,43 +62,41 @@ def run(case: Case | Recurrent, family: str) -> set[str]:
     device.limits = replace(families, cpu=cpu, vector=8, units=2)
     if teams:  # of one group: Oclgrind does not see that one waits for another
         device.limits = replace(device.limits, units=1)
-    kernels: set[str] = set()
+    ran: set[str] = set()
     make = device.kernel
 
     def kernel(text: str, name: str) -> Any:
-        kernels.add(name)
-        kernels.update(re.findall(r"^for .*\) (\w+)_\d+\((?:item|row), ", text, re.M))  # the stages of a sequence
+        ran.add(name)
+        ran.update(re.findall(r"^for .*\) (\w+)_\d+\((?:item|row), ", text, re.M))  # the stages of a sequence
         return make(text, name)
 
     device.kernel = kernel
-    if isinstance(case, Recurrent):
-        model, invokes = RECURRENT[case.name]
-        got = answers(tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate]), invokes)
-        assert_same(got, answers(tflgpu.Interpreter(model_content=model), invokes), rtol=1e-5, atol=1e-5)
+    if isinstance(case, Case):
+        check(case, delegate)
     else:
-        values = case.values()
-        want = tflgpu_run(case.model(), values)
-        assert_same(tflgpu_run(case.model(), values, [delegate]), want, rtol=case.rtol or 2e-6, atol=2e-6)
-    return kernels
+        want = tflgpu_run(case.data, case.inputs)
+        assert_same(tflgpu_run(case.data, case.inputs, [delegate]), want, rtol=1e-5, atol=2e-6)
+    return ran
 
 
 def main(log: Path) -> None:
     warnings.simplefilter("ignore")
     log.touch()
     seen = 0
-    every = [*CASES, *MORE_CASES, *KERNEL_CASES, *LOOP_CASES, *map(Recurrent, RECURRENT)]
-    families = {"cpu": every, "gpu": every, "dot": [*CASES, *KERNEL_CASES], "team": TEAM_CASES}
+    every = [*kernels(main=True), *of_family("tiles"), *LOOPS]
+    int8 = [case for case in kernels(main=True) if case.family in ("conv", "matmul")] + of_family("tiles")
+    families = {"cpu": every, "gpu": every, "dot": int8, "team": NETWORKS}
     for family, cases in families.items():
         for case in cases:
-            kernels, complaint = set[str](), ""
+            ran, complaint = set[str](), ""
             try:
-                kernels = run(case, family)
+                ran = run(case, family)
             except Exception as error:
                 complaint = f"{type(error).__name__}: {error}"
             text = log.read_text()
             news, seen = text[seen:], len(text)
             complaint += "".join(part for part in news.split("\n\n\n") if part.strip() and QUERY.strip() not in part)
-            print(json.dumps({"case": case.name, "family": family, "kernels": sorted(kernels), "complaint": complaint}))
+            print(json.dumps({"case": case.name, "family": family, "kernels": sorted(ran), "complaint": complaint}))
 
 
 main(Path(sys.argv[1]))

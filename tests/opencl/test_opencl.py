@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from delegate_cases import CASES
+from kit import case, fed
 from oracle import assert_same, one_op, tflgpu_run
 
 import tflgpu
@@ -19,6 +19,8 @@ from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
 pytest.importorskip("pyopencl")
+
+ABS = fed(case("ABS[float32,2x3x5]"))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def delegate(device: Any) -> Iterator[Any]:
 
 
 def test_the_report_says_that_a_node_is_delegated(delegate: Any) -> None:
-    interpreter = tflgpu.Interpreter(model_content=CASES[0].model(), experimental_delegates=[delegate])
+    interpreter = tflgpu.Interpreter(model_content=ABS[0], experimental_delegates=[delegate])
     interpreter.allocate_tensors()
     assert interpreter.delegation_report().startswith("opencl delegate: 1 nodes delegated out of 1 with 1 partition")
 
@@ -129,7 +131,7 @@ def test_an_empty_tensor_needs_no_kernel(delegate: Any) -> None:
 
 
 def test_compiled_programs_are_kept_on_disk_and_a_broken_one_is_replaced(tmp_path: Any) -> None:
-    model, x = CASES[0].model(), CASES[0].values()
+    model, x = ABS
     for _ in range(2):
         delegate = load_delegate("opencl", {"cache_dir": str(tmp_path), "require_full": "1"})
         assert_same(tflgpu_run(model, x, [delegate]), tflgpu_run(model, x))
@@ -280,7 +282,7 @@ def test_tiles_of_every_height_and_width_give_the_cpus_results(
 
 def test_a_cache_that_cannot_be_written_is_none(tmp_path: Any) -> None:
     (tmp_path / "file").write_text("no folder")
-    (tmp_path / "model.tflite").write_bytes(CASES[0].model())
+    (tmp_path / "model.tflite").write_bytes(ABS[0])
     code = """
 import tflgpu
 delegate = tflgpu.load_delegate("opencl", {"require_full": 1})

@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from delegate_cases import CASES, Case
-from more_delegate_cases import MORE_CASES
-from opencl_cases import KERNEL_CASES
+from kit import case, check, kernels, of_family
 from opencl_runtimes import require_intel
-from oracle import assert_same, tflgpu_run
 
-import tflgpu
+from tflgpu.conformance.cases.case import Case
 from tflgpu.delegation.delegate import Limits
 
 cl = pytest.importorskip("pyopencl")
 
-ALL = [*CASES, *MORE_CASES, *KERNEL_CASES]
+ALL = [*kernels(main=True), *of_family("tiles"), case("GRAPH[a sum that is reshaped and compared]")]
 DEVICES = [("", True), ("", False), ("intel", True), ("intel", False)]
 """Words of the device's name, and whether it gets the kernels for CPUs or those for GPUs."""
 
@@ -41,15 +38,7 @@ def delegate(device: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_a_kernel_gives_the_cpus_results_and_keeps_to_its_buffers(case: Case, delegate: Any) -> None:
-    model, values = case.model(), case.values()
-    assert_same(tflgpu_run(model, values, [delegate]), tflgpu_run(model, values), rtol=case.rtol or 2e-6, atol=2e-6)
-
-
-@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
-def test_the_case_is_delegated_whole(case: Case, delegate: Any) -> None:
-    interpreter = tflgpu.Interpreter(model_content=case.model(), experimental_delegates=[delegate])
-    interpreter.allocate_tensors()
-    assert "stays on the CPU" not in interpreter.delegation_report()
+    check(case, delegate)
 
 
 @pytest.mark.parametrize("place, side", [(-1, "before"), (3, "behind")])

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from delegate_cases import CASES, f, i32, t
-from lowering.test_delegates_more import RECURRENT
-from more_delegate_cases import MORE_CASES
-from ops.indexing.test_stablehlo_indexing import scatter_model
-from ops.reduction.test_reduce_window import stablehlo
-from oracle import one_op
-from recurrent_models import lstm_tensors, variable
+from kit import kernels
 
-from tflgpu.conformance.cases import every
 from tflgpu.model.graph import DTYPES, Graph, Model, Node, Quantization, TensorSpec
 from tflgpu.model.loader import load
 
@@ -34,41 +26,6 @@ WORDS = (
 """Enums of the schema that options are of."""
 
 
-def others() -> dict[str, bytes]:
-    """Models of the operators that the tables lack."""
-    rng = np.random.default_rng(0)
-    complex64, float32 = t("COMPLEX64", 3, 4), f(3, 4)
-    cells = [lstm_tensors(rng, 3, 4, 4, "FLOAT32") for _ in range(2)]
-    states = [variable((2, 4)) for _ in range(4)]
-    both = [f(2, 5, 3), *cells[0], *cells[1], *states, *[None] * 9]
-    found = {op: one_op(op, [complex64], [float32]) for op in ("REAL", "IMAG", "COMPLEX_ABS")}
-    found["STABLEHLO_MINIMUM"] = one_op("STABLEHLO_MINIMUM", [float32, float32], [float32])
-    found["REVERSE_SEQUENCE"] = one_op("REVERSE_SEQUENCE", [float32, i32(1, 2, 3)], [float32], seq_dim=1, batch_dim=0)
-    found["BIDIRECTIONAL_SEQUENCE_LSTM"] = one_op(
-        "BIDIRECTIONAL_SEQUENCE_LSTM", both, [f(2, 5, 8)], fused_activation_function="TANH", merge_outputs=True
-    )
-    weights, sizes = np.ones((2, 3, 2, 3), np.float32), struct.pack("<5i", 1, 2, 2, 0, 0)
-    found["Convolution2DTransposeBias"] = one_op(
-        "Convolution2DTransposeBias", [f(1, 4, 5, 3), weights, np.zeros(2, np.float32)], [f(1, 8, 10, 2)], custom=sizes
-    )
-    of_windows = {"window_strides": [1, 1], "base_dilations": [1, 1], "window_dilations": [1, 1], "padding": [0] * 4}
-    found["STABLEHLO_REDUCE_WINDOW"] = stablehlo(
-        "FLOAT32", (4, 5), 0, "STABLEHLO_ADD", window_dimensions=[2, 2], **of_windows
-    )
-    found["STABLEHLO_SCATTER"] = scatter_model(
-        np.zeros((4, 5), np.float32),
-        np.zeros((3, 2), np.int32),
-        np.zeros((3, 2), np.float32),
-        "FLOAT32",
-        "STABLEHLO_ADD",
-        update_window_dims=[1],
-        inserted_window_dims=[0],
-        scatter_dims_to_operand_dims=[0, 1],
-        index_vector_dim=1,
-    )
-    return found
-
-
 @dataclass(frozen=True, eq=False)
 class Variant:
     """name: what is changed of which case. The node reads and writes `specs`, by index."""
@@ -82,13 +39,8 @@ class Variant:
 def sound(thorough: bool = False) -> Iterator[Variant]:
     """Nodes of every operator: one for each kind of input types; thorough: for all types, and constants apart."""
     seen = set()
-    made: list[tuple[str, Callable[[], bytes]]] = []
-    made += [(case.name, lambda case=case: case.sample().model) for case in every().values()]
-    made += [(case.name, case.model) for case in (*CASES, *MORE_CASES)]
-    made += [(name, lambda data=data: data) for name, (data, _) in RECURRENT.items()]
-    made += [(name, lambda data=data: data) for name, data in others().items()]
-    for name, make in made:
-        model = load(content=make())
+    for case in kernels():
+        model = load(content=case.sample().model)
         graph = model.graphs[0]
         for node in graph.nodes if len(graph.nodes) == 1 else ():
             given = [spec for spec in node.inputs if spec is not None]
@@ -97,7 +49,7 @@ def sound(thorough: bool = False) -> Iterator[Variant]:
             ]
             if (key := (node.op, *types)) not in seen:
                 seen.add(key)
-                yield Variant(name, node, graph, model)
+                yield Variant(case.name, node, graph, model)
 
 
 def variants(of: Variant) -> Iterator[Variant]:

@@ -16,9 +16,9 @@ from tflgpu.conformance.verdicts import Result
 RANDOM_GRAPHS, QUICK_RANDOM_GRAPHS = 120, 4
 QUICK_TYPES = ("float32", "int8", "int32")
 """Those that a quick run has of operators that have them; each costs a GPU's delegate programs to compile."""
-PLACED, SPECIAL = "every place]", "special]"
-EDGES = (SPECIAL, "every code]", "halves]", "ties]")
-"""How the names of cases end that have a type's edges; PLACED: special values in every place."""
+PLACED, SPECIAL = "every position]", "special]"
+EDGES = (SPECIAL, "every value]", "halves]", "ties]")
+"""How the names of cases end that have a type's edges; PLACED: special values in every position."""
 
 
 def names(pattern: str | None = None, quick: bool = False, seed: int = 0) -> list[str]:

@@ -16,9 +16,12 @@ from tflgpu.conformance.cases import (
     movement,
     normalization,
     quantize,
+    recurrent,
     reduce,
+    scatter,
     special,
     stateful_graphs,
+    tiles,
     windows,
 )
 from tflgpu.conformance.cases.case import Case
@@ -28,8 +31,8 @@ GRAPHS = graph_case.GRAPHS
 """Every case of graphs by name: what GRAPH_MODULES have registered."""
 
 FAMILIES = (
-    *(elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, custom),
-    special,
+    *(elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, recurrent),
+    *(scatter, custom, special, tiles),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,16 @@ from tflgpu.ops.registry import OPS
 
 QUANTIZED = {"UINT8": (0.05, 120), "INT8": (0.05, 3), "INT16": (0.001, 0), "INT4": (0.1, 0)}
 """Scale and zero point of a tensor that means codes, where its case says nothing else."""
+
+NO_CASES = {
+    "STRING": "a kernel has no texts",
+    "RESOURCE": "a handle is no number",
+    "COMPLEX128": "no kernel moves elements of 16 bytes",
+    "FLOAT8_E4M3FN": "NumPy has no name for it, and a kernel moves it as UINT8",
+    "FLOAT8_E5M2": "NumPy has no name for it, and a kernel moves it as UINT8",
+    **({} if find_spec("ml_dtypes") else {"BFLOAT16": "NumPy has no name for it without ml_dtypes"}),
+}
+"""Element types that no case has, and why."""
 
 _VERSIONS = {"INT8": 2, "INT16": 3, "INT64": 4, "UINT32": 5, "FLOAT16": 6, "BOOL": 3}
 
@@ -62,7 +73,7 @@ def scalar(value: int) -> Array:
 class OneOp:
     """A model of one node. Inputs: T, an array for a constant, or None for one that is absent.
 
-    custom: the options of a custom operator; None for a builtin one.
+    custom: the options of a custom operator; None for a builtin one. intermediates: its tensors that no node reads.
     """
 
     op: str
@@ -71,6 +82,7 @@ class OneOp:
     options: Mapping[str, Any] = field(default_factory=dict)
     version: int | None = None
     custom: bytes | None = None
+    intermediates: Sequence[T] = ()
 
     def sample(self, seed: int) -> Sample:
         rng = np.random.default_rng(seed)
@@ -93,8 +105,11 @@ class OneOp:
                 fed.append(spec)
                 inputs.append(graph.input(name, spec.type, spec.shape, **spec.quantization()))
         outputs = [graph.tensor(f"out{n}", t.type, t.shape, **t.quantization()) for n, t in enumerate(self.outputs)]
+        inner = [
+            graph.tensor(f"inner{n}", t.type, t.shape, **t.quantization()) for n, t in enumerate(self.intermediates)
+        ]
         if self.custom is None:
-            graph.node(self.op, inputs, outputs, version=self._version(), **self.options)
+            graph.node(self.op, inputs, outputs, version=self._version(), intermediates=inner or None, **self.options)
         else:
             graph.custom(self.op, inputs, outputs, options=self.custom, version=self.version or 1)
         graph.outputs(*outputs)
@@ -128,13 +143,16 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """name: `OP[type,shapes,parameters]`, which selects it and seeds it. make: its model, as late as possible."""
+    """name: `OP[type,shapes,parameters]`, which selects it and seeds it. make: its model, as late as possible; model:
+    what that is made of, where it has one operator.
+    """
 
     name: str
     family: str
     op: str
     type: str
     make: Callable[[int], Sample]
+    model: OneOp | None = None
 
     def sample(self) -> Sample:
         return self.make(seed_of(self.name))
@@ -180,4 +198,28 @@ _SHORT = {
 def one(family: str, type: str, detail: Iterable[str], model: OneOp) -> Case:
     """A case of one operator. detail: what its name says beside operator and type."""
     name = f"{model.op}[{','.join([type.lower(), *detail])}]"
-    return Case(name, family, model.op, type.lower(), model.sample)
+    return Case(name, family, model.op, type.lower(), model.sample, model)
+
+
+def row(
+    family: str,
+    op: str,
+    inputs: Sequence[Any],
+    outputs: Sequence[T],
+    note: Any = "",
+    version: Any = None,
+    custom: Any = None,
+    **options: Any,
+) -> Case:
+    """A case by the arguments of OneOp; its name has the first tensor's type, the shapes of what is fed, the note."""
+    fed = [spec for spec in inputs if isinstance(spec, T) and not spec.constant and not spec.variable] or outputs
+    typed = OPS[op].typed_input if op in OPS else 0
+    first = inputs[typed] if typed < len(inputs) else None
+    kind = (first if isinstance(first, T) else fed[0]).type
+    shapes = shaped(*(spec.shape for spec in fed))
+    return one(family, kind, [shapes, *([note] if note else [])], OneOp(op, inputs, outputs, options, version, custom))
+
+
+def beside(op: str, types: str) -> list[str]:
+    """The element types that an operator is registered for beside these, of those that cases have."""
+    return sorted(kind for kind in OPS[op].types if kind not in types.split() and kind not in NO_CASES)

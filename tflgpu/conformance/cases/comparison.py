@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped
+from tflgpu.conformance.cases.case import Case, OneOp, T, beside, one, q, row, shaped
 from tflgpu.conformance.cases.shapes import FEW_PAIRS, PAIRS
 
 FAMILY = "comparison"
@@ -35,7 +35,12 @@ def cases() -> Iterator[Case]:
             if type not in ("BOOL", "UINT8"):
                 for shapes in (((61,), (61,)), ((23, 1), (1, 29))):
                     yield _comparison(op, type, shapes, "special", "special")
+        for type in beside(op, types):
+            yield _comparison(op, type, ((7, 1), (9,)), "small")
+    yield row(FAMILY, "EQUAL", [T("FLOAT16", (9,), "small"), np.ones(1, np.float16)], [T("BOOL")], "by a constant")
     for op in ("SELECT", "SELECT_V2"):
+        for type in beside(op, SELECTED):
+            yield _select(op, type, ((7,),) * 3)
         for type in SELECTED.split():
             triples = TRIPLES if op == "SELECT_V2" else (((7,),) * 3, ((3,), (3, 5), (3, 5)), ((), (2, 3), (2, 3)))
             for triple in triples:
@@ -46,7 +51,7 @@ def _comparison(
     op: str, type: str, shapes: tuple[tuple[int, ...], tuple[int, ...]], values: str, note: str = ""
 ) -> Case:
     x, y = q(type, *shapes[0], values=values), q(type, *shapes[1], values=values, scale=0.04)
-    if type == "INT16":
+    if type not in ("INT8", "UINT8"):
         x, y = T(type, shapes[0], values), T(type, shapes[1], values)
     out = T("BOOL", np.broadcast_shapes(*shapes))
     return one(FAMILY, type, [shaped(*shapes), *([note] if note else [])], OneOp(op, [x, y], [out]))

@@ -1,4 +1,4 @@
-"""Convolutions: plain, depthwise, transposed; floats, codes, and floats with weights of codes."""
+"""Convolutions: plain, depthwise, transposed, of volumes; floats, quantized, and floats by quantized weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped, words
+from tflgpu.conformance.cases.case import Case, OneOp, T, i32, one, q, row, shaped, words
 
 FAMILY = "conv"
 Shape = tuple[int, ...]
@@ -53,6 +53,33 @@ def cases() -> Iterator[Case]:
             for padding in ("SAME", "VALID"):
                 yield _transposed(kind, x, kernel, out, stride, padding)
     yield from _odd()
+    yield from _float16()
+    yield from _volumes()
+
+
+def _float16() -> Iterator[Case]:
+    h, bias = "FLOAT16", T("FLOAT16", (4,), constant=True)
+    for activation in ("NONE", "RELU6"):
+        inputs = [T(h, (1, 7, 7, 5)), T(h, (4, 3, 3, 5), "unit", True), bias]
+        yield row(FAMILY, "CONV_2D", inputs, [T(h)], activation.lower(), **_options((1, 2, 1, 1), "SAME", activation))
+    inputs = [T(h, (1, 7, 7, 4)), T(h, (1, 3, 3, 4), "unit", True), bias]
+    options = {**_options((1, 2, 1, 1), "SAME", "NONE"), "depth_multiplier": 1}
+    yield row(FAMILY, "DEPTHWISE_CONV_2D", inputs, [T(h)], **options)
+
+
+def _volumes() -> Iterator[Case]:
+    for steps, padding, activation in (((2, 1, 2), "SAME", "RELU6"), ((1, 2, 1), "VALID", "NONE")):
+        options: dict[str, Any] = {f"stride_{axis}": step for axis, step in zip("dhw", steps, strict=True)}
+        options |= {f"dilation_{axis}_factor": 1 for axis in "dhw"}
+        options |= {"padding": padding, "fused_activation_function": activation}
+        volume, weights = (1, 5, 4, 3, 2), T("FLOAT32", (2, 2, 3, 2, 3), "unit", True)
+        small = tuple(
+            -(-(d - (k - 1) * (padding == "VALID")) // s) for d, k, s in zip((5, 4, 3), (2, 2, 3), steps, strict=True)
+        )
+        inputs: list[Any] = [T("FLOAT32", volume), weights, T("FLOAT32", (3,))]
+        yield row(FAMILY, "CONV_3D", inputs, [T("FLOAT32")], padding.lower(), **options)
+        inputs = [i32(*volume), weights, T("FLOAT32", (1, *small, 3))]
+        yield row(FAMILY, "CONV_3D_TRANSPOSE", inputs, [T("FLOAT32")], padding.lower(), **options)
 
 
 def _options(steps: tuple[int, ...], padding: str, activation: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped, words
+from tflgpu.conformance.cases.case import Case, OneOp, T, beside, one, q, row, shaped, words
 from tflgpu.conformance.cases.shapes import ANY, DEEP_PAIRS, FEW, FEW_PAIRS, PAIRS, REAL
 from tflgpu.conformance.cases.values import Values
 from tflgpu.ops.registry import OPS
@@ -48,14 +48,15 @@ PARAMETERS: dict[str, tuple[dict[str, Any], ...]] = {
     "LEAKY_RELU": ({"alpha": 0.3}, {"alpha": 0.0}),
 }
 
-OUTPUT_CODES: dict[str, dict[str, tuple[float, int]]] = {
+OUTPUTS: dict[str, dict[str, tuple[float, int]]] = {
     "LOGISTIC": {"INT8": (1 / 256, -128), "UINT8": (1 / 256, 0), "INT16": (1 / 32768, 0)},
     "TANH": {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128), "INT16": (1 / 32768, 0)},
 }
 RESCALED = {"INT8": (0.031, -7), "UINT8": (0.062, 100), "INT16": (0.0013, 0)}
 """What an output is quantized by whose scale may be any."""
 
-NOT_CODES = ("INT32", "INT64", "BOOL", "FLOAT32", "FLOAT16")
+STABLEHLO = tuple(f"STABLEHLO_{name}" for name in ("ADD", "AND", "MAXIMUM", "MINIMUM", "MULTIPLY", "SHIFT_LEFT"))
+QUANTIZED = ("INT8", "UINT8", "INT16")
 
 BINARY = {
     "ADD": "FLOAT32 INT8 UINT8 INT16 INT32 INT64",
@@ -90,10 +91,33 @@ def cases() -> Iterator[Case]:
         for type in types.split():
             yield from _binary(op, type)
     yield from _add_n()
-    yield from _halves()
+    yield from _float16()
+    yield from _others()
 
 
-def _halves() -> Iterator[Case]:
+def _others() -> Iterator[Case]:
+    """One shape of every type that is not in the tables, and operators that differ from one another by that alone."""
+    for op, (types, filled, _) in UNARY.items():
+        for type in beside(op, f"{types} FLOAT16"):
+            values = "within:4:120" if op in ("LOG", "RSQRT", "SQRT") else filled if "FLOAT" in type else "normal"
+            yield _one_input(op, type, (65,), values, PARAMETERS.get(op, ({},))[0])
+    for op, types in BINARY.items():
+        for type in beside(op, types if op == "PRELU" else f"{types} FLOAT16"):
+            yield _two_inputs(op, type, ((5, 7), (7,)) if op != "ATAN2" else ((65,),) * 2, "NONE", *_filled(op, type))
+    for op in STABLEHLO:
+        for type in beside(op, ""):
+            amount = "below:8" if op == "STABLEHLO_SHIFT_LEFT" else "normal"
+            yield row(FAMILY, op, [T(type, (9,)), T(type, (9,), amount)], [T(type, (9,))])
+    for op in ("COMPLEX_ABS", "IMAG", "REAL"):
+        yield row(FAMILY, op, [T("COMPLEX64", (3, 5))], [T("FLOAT32")])
+    # One operand that is constant, of one element.
+    for op, type, value in (("FLOOR_DIV", "FLOAT32", -0.7), ("FLOOR_MOD", "INT32", 7), ("FLOOR_MOD", "INT64", -7)):
+        one_value = np.array([value], type.lower())
+        yield row(FAMILY, op, [T(type, (70,)), one_value], [T(type)], "by a constant", version=2)
+    yield row(FAMILY, "POW", [T("INT32", (70,), "below:90"), np.array([7], np.int32)], [T("INT32")], "by a constant")
+
+
+def _float16() -> Iterator[Case]:
     """What takes float16, on a few shapes."""
     for op, (_, filled, _) in UNARY.items():
         if "FLOAT16" in OPS[op].types:
@@ -113,7 +137,7 @@ def _unary(op: str, type: str, filled: str, edges: str) -> Iterator[Case]:
             yield _one_input(op, type, shape, filled, options)
         if type in ("INT8", "UINT8"):
             codes = np.arange(256, dtype=np.uint8).view(type.lower())
-            yield _one_input(op, type, (256,), codes, options, "every code")
+            yield _one_input(op, type, (256,), codes, options, "every value")
         if edges and type in ("FLOAT32", "INT16", "INT32", "INT64"):
             yield _one_input(op, type, (61,), edges, options, "special")
 
@@ -123,8 +147,8 @@ def _one_input(
 ) -> Case:
     # 16-bit ABS of the reference is of codes too, and takes the quantization of its input.
     same = op in ("ABS", "NEG", "ZEROS_LIKE", "SIGN")
-    x = q(type, *shape, values=values) if type not in NOT_CODES else T(type, shape, values)
-    codes = OUTPUT_CODES.get(op, RESCALED).get(type)
+    x = q(type, *shape, values=values) if type in QUANTIZED else T(type, shape, values)
+    codes = OUTPUTS.get(op, RESCALED).get(type)
     out = T(type, shape) if codes is None else T(type, shape, scale=codes[0], zero_point=codes[1])
     if same:
         out = T(type, shape, scale=x.scale, zero_point=x.zero_point)
@@ -184,7 +208,7 @@ def _two_inputs(
     options: dict[str, Any] = {"fused_activation_function": activation} if op in ACTIVATED else {}
     if op in ("ADD", "SUB"):
         options["pot_scale_int16"] = False
-    if op in ("BITWISE_XOR", "RIGHT_SHIFT") or type in NOT_CODES:
+    if op in ("BITWISE_XOR", "RIGHT_SHIFT") or type not in QUANTIZED:
         x, y, out = T(type, shapes[0], a), T(type, shapes[1], b), T(type, out_shape)
     elif op in ("MAXIMUM", "MINIMUM"):
         x, y, out = q(type, *shapes[0], values=a), q(type, *shapes[1], values=b), q(type, *out_shape)

@@ -19,6 +19,16 @@ def _chain(m: ModelBuilder) -> list[T]:
     return [T(F, SHAPE)]
 
 
+@graph("a sum that is reshaped and compared")
+def _compared(m: ModelBuilder) -> list[T]:
+    g = m.graph()
+    x, y = g.input("x", F, (3, 7)), g.input("y", F, (1, 7))
+    total = then(g, "ADD", [x, y], (3, 7), fused_activation_function="RELU")
+    flat = then(g, "RESHAPE", [total, g.constant("s", np.array([21], np.int32))], (21,), new_shape=[21])
+    g.outputs(then(g, "LESS", [flat, g.constant("one", np.float32(1))], (21,), "BOOL"))
+    return [T(F, (3, 7)), T(F, (1, 7))]
+
+
 @graph("diamond")
 def _diamond(m: ModelBuilder) -> list[T]:
     g = m.graph()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.conformance.cases.case import Case, OneOp, T, i32, one, q, scalar, shaped, words
+from tflgpu.conformance.cases.case import Case, OneOp, T, beside, i32, one, q, scalar, shaped, words
 from tflgpu.ops.registry import OPS
 
 FAMILY = "indexing"
@@ -45,8 +45,11 @@ def cases() -> Iterator[Case]:
         for type in TYPES.split():
             if type in OPS[op].types:
                 yield from _MAKERS[op](type)
-    for type in ("FLOAT32", "INT8", "INT16", "INT32", "INT64", "BOOL"):
-        yield from _updates(type)
+        for type in beside(op, TYPES):
+            yield next(iter(_MAKERS[op](type)))
+    for type in (*TYPES.split(), *beside("DYNAMIC_UPDATE_SLICE", TYPES)):
+        if type in OPS["DYNAMIC_UPDATE_SLICE"].types:
+            yield from _updates(type)
     yield from _concatenation_rescaled()
     yield from _lookups()
     yield from _numbers()

@@ -1,12 +1,13 @@
-"""Matrix products: fully connected layers and batches of matrices."""
+"""Matrix multiplications: fully connected layers and batched GEMMs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped, words
+from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, row, shaped, words
 from tflgpu.conformance.cases.conv import KINDS, layer
 
 FAMILY = "matmul"
@@ -49,7 +50,25 @@ def cases() -> Iterator[Case]:
     for type in ("FLOAT32", "INT8", "INT16"):
         for x, y in PRODUCTS:
             for adj_x, adj_y in ((False, False), (True, False), (False, True), (True, True)):
-                yield _product(type, x, y, adj_x, adj_y)
+                yield _batched(type, x, y, adj_x, adj_y)
+    yield from _mixed()
+
+
+def _mixed() -> Iterator[Case]:
+    """float16, floats by int8 weights, int8 to int32 sums, and a bias that is computed."""
+    h, f = "FLOAT16", "FLOAT32"
+    plain: dict[str, Any] = {"fused_activation_function": "NONE"}
+    for weights in (T(h, (7, 20), "unit", True), T("INT4", (7, 20), constant=True, scale=0.02)):
+        inputs = [T(h, (3, 20)), weights, T(h, (7,), constant=True)]
+        yield row(FAMILY, "FULLY_CONNECTED", inputs, [T(h)], weights.type.lower(), **plain)
+    yield row(FAMILY, "BATCH_MATMUL", [T(h, (2, 3, 20)), T(h, (2, 20, 4))], [T(h)])
+    given: dict[str, Any]
+    for name, x, given in (("hybrid", (1, 3, 4, 12), {}), ("asymmetric", (2, 1, 12, 4), {"adj_x": True})):
+        options: dict[str, Any] = {**given, "asymmetric_quantize_inputs": name == "asymmetric"}
+        inputs = [T(f, x), T("INT8", (2, 1, 12, 5), "within:-60:60", True, 0.02)]
+        yield row(FAMILY, "BATCH_MATMUL", inputs, [T(f)], name, 4, **options)
+    inputs = [T(f, (3, 17)), T("INT8", (6, 17), "within:-127:127", True, 0.02), T(f, (6,))]
+    yield row(FAMILY, "FULLY_CONNECTED", inputs, [T(f)], "hybrid,computed bias", 9, **plain)
 
 
 def _layer(kind: str, x: Shape, n: int, activation: str, keep: bool, bias: bool, asymmetric: bool = False) -> Case:
@@ -79,7 +98,7 @@ def _layer(kind: str, x: Shape, n: int, activation: str, keep: bool, bias: bool,
     return one(FAMILY, type, [shaped(x, weights), *shown, *notes], model)
 
 
-def _product(type: str, x: Shape, y: Shape, adj_x: bool, adj_y: bool) -> Case:
+def _batched(type: str, x: Shape, y: Shape, adj_x: bool, adj_y: bool) -> Case:
     depth = x[-1]
     x = (*x[:-2], x[-1], x[-2]) if adj_x else x
     y = (*y[:-2], y[-1], y[-2]) if adj_y else y

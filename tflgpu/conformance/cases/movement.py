@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.conformance.cases.case import Case, OneOp, T, i32, one, q, scalar, shaped
+from tflgpu.conformance.cases.case import Case, OneOp, T, beside, i32, one, q, scalar, shaped
 from tflgpu.conformance.cases.shapes import ANY, FEW
 from tflgpu.model.graph import Array
 from tflgpu.ops.registry import OPS
@@ -15,8 +15,6 @@ from tflgpu.ops.registry import OPS
 FAMILY = "movement"
 MOST = "FLOAT32 INT8 UINT8 INT16 INT32 INT64 BOOL FLOAT16 UINT32"
 """Types that most of these operators move; what one does not take is left out by its registration."""
-BITS_ALONE = "COMPLEX64 INT4"
-"""Types that are moved more than they are computed with, on two shapes each. bfloat16 would ask for ml_dtypes."""
 
 Shape = tuple[int, ...]
 
@@ -97,10 +95,9 @@ def cases() -> Iterator[Case]:
             if type in OPS[op].types or not OPS[op].types:
                 for row in rows if type in ("FLOAT32", "INT8") else rows[:5]:
                     yield from _MAKERS[op](op, type, *row)
-        for type in BITS_ALONE.split():
-            if type in OPS[op].types:
-                for row in rows[:2]:
-                    yield from _MAKERS[op](op, type, *row)
+        for type in beside(op, MOST):
+            for row in rows[:2]:
+                yield from _MAKERS[op](op, type, *row)
 
 
 def _moved(op: str, type: str, x: Shape, rest: Sequence[Array], detail: Sequence[str], **options: Any) -> Case:

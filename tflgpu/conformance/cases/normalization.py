@@ -1,10 +1,10 @@
-"""Softmax and its kin, normalizations, and recurrent layers."""
+"""Softmax and its kin, and normalizations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, shaped, words
+from tflgpu.conformance.cases.case import Case, OneOp, T, one, q, row, shaped, words
 
 FAMILY = "normalization"
 Shape = tuple[int, ...]
@@ -23,6 +23,7 @@ def cases() -> Iterator[Case]:
                 yield one(
                     FAMILY, type, [shaped(shape), f"beta={beta:g}"], _rows("SOFTMAX", x, SOFTMAX_OUT, {"beta": beta})
                 )
+    yield row(FAMILY, "SOFTMAX", [T("FLOAT16", (3, 70))], [T("FLOAT16")], beta=1.0)
     for type in ("FLOAT32", "INT8", "UINT8"):
         for shape in ROWS:
             yield one(FAMILY, type, [shaped(shape)], _rows("LOG_SOFTMAX", q(type, *shape, scale=0.1), LOG_OUT, {}))
@@ -38,48 +39,9 @@ def cases() -> Iterator[Case]:
         ):
             model = OneOp("LOCAL_RESPONSE_NORMALIZATION", [T("FLOAT32", shape)], [T("FLOAT32")], options)
             yield one(FAMILY, "FLOAT32", [shaped(shape), *words(options)], model)
-    yield from _recurrent()
 
 
 def _rows(op: str, x: T, outs: dict[str, tuple[float, int]], options: Mapping[str, object]) -> OneOp:
     codes = outs.get(x.type)
     out = T(x.type) if codes is None else T(x.type, scale=codes[0], zero_point=codes[1])
     return OneOp(op, [x], [out], options)
-
-
-def _recurrent() -> Iterator[Case]:
-    """Cells with a state that outlives an invocation."""
-    for batch, time, size, units in ((1, 4, 3, 5), (2, 3, 5, 4), (1, 1, 7, 1)):
-        f = "FLOAT32"
-        state = T(f, (batch, units), variable=True)
-        weights = [T(f, shape, "unit", True) for shape in ((units, size), (units, units), (units,))]
-        for activation in ("TANH", "RELU"):
-            options = {"fused_activation_function": activation}
-            detail = [shaped((batch, size)), f"units={units}", activation.lower()]
-            yield one(FAMILY, f, detail, OneOp("RNN", [T(f, (batch, size)), *weights, state], [T(f)], options))
-            sequence = {"time_major": False, **options}
-            model = OneOp("UNIDIRECTIONAL_SEQUENCE_RNN", [T(f, (batch, time, size)), *weights, state], [T(f)], sequence)
-            yield one(FAMILY, f, [shaped((batch, time, size)), *detail[1:]], model)
-        yield _lstm(batch, time, size, units)
-
-
-def _lstm(batch: int, time: int, size: int, units: int) -> Case:
-    f = "FLOAT32"
-
-    def constant(*shape: int) -> T:
-        return T(f, shape, "unit", True)
-
-    states = [T(f, (batch, units), variable=True) for _ in range(2)]
-    inputs = [
-        T(f, (batch, time, size)),
-        *(constant(units, size) for _ in range(4)),
-        *(constant(units, units) for _ in range(4)),
-        *([None] * 3),
-        *(constant(units) for _ in range(4)),
-        *([None] * 2),
-        *states,
-        *([None] * 4),
-    ]
-    options = {"fused_activation_function": "TANH", "cell_clip": 0.0, "proj_clip": 0.0, "time_major": False}
-    model = OneOp("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [T(f)], options)
-    return one(FAMILY, f, [shaped((batch, time, size)), f"units={units}"], model)

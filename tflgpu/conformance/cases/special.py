@@ -11,7 +11,7 @@ from tflgpu.conformance.cases.case import Case, OneOp, T, i32, one, q, scalar, s
 from tflgpu.model.graph import Array
 
 FAMILY = "special"
-NOTE = "every place"
+NOTE = "every position"
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 3.4028235e38, -3.4028235e38, -0.0, 1e30, -1e30], np.float32)
 DEPTH = 19

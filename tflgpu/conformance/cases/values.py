@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def _whole(kind: str, bounds: list[int], type: str, shape: tuple[int, ...], rng:
     elif kind in ("within", "whole"):
         low, high = bounds
     elif kind == "small":
-        low, high = max(low, -8), 8
+        low, high = max(low, -8), min(high, 8)
     elif kind == "positive":
         low, high = 1, min(high, 1000)
     elif dtype.itemsize >= 4:
@@ -99,7 +100,8 @@ def _special(type: str, shape: tuple[int, ...], rng: np.random.Generator) -> Arr
 
 
 def _bfloat16(x: Array) -> Array:
-    return np.asarray(np.ascontiguousarray(x).view(np.uint32) >> np.uint32(16)).astype(np.uint16).reshape(x.shape)
+    bits = np.asarray(np.ascontiguousarray(x).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    return bits.view(import_module("ml_dtypes").bfloat16).reshape(x.shape)
 
 
 def _strings(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tflgpu.conformance.cases.case import Case, OneOp, T, i32, one, q, shaped, words
+from tflgpu.conformance.cases.case import Case, OneOp, T, beside, i32, one, q, shaped, words
 from tflgpu.conformance.cases.shapes import REAL
 
 FAMILY = "windows"
@@ -54,6 +54,8 @@ def cases() -> Iterator[Case]:
                 yield _pool(op, type, *row)
             if type in ("FLOAT32", "INT8"):
                 yield _pool(op, type, REAL, 3, 3, 2, 2, "SAME", "NONE")
+        for type in beside(op, types):
+            yield _pool(op, type, *WINDOWS[0])
         yield _pool(
             op, "FLOAT32", (1, 5, 7, 3), 3, 3, 1, 1, "SAME", "NONE", "special" if op == "MAX_POOL_2D" else "wide"
         )
@@ -65,6 +67,8 @@ def cases() -> Iterator[Case]:
             for shape, size in RESIZES:
                 for flags in FLAGS:
                     yield _resize(op, type, shape, size, flags)
+        for type in beside(op, types):
+            yield _resize(op, type, *RESIZES[0], FLAGS[0])
 
 
 def _pool(
@@ -93,6 +97,6 @@ def _pool(
 
 def _resize(op: str, type: str, x: Shape, size: Shape, flags: dict[str, Any]) -> Case:
     note = ["corners"] if flags["align_corners"] else ["centers"] if flags["half_pixel_centers"] else []
-    spec, out = (q(type, *x), q(type)) if type != "INT32" else (T(type, x), T(type))
+    spec, out = (q(type, *x), q(type)) if type in ("FLOAT32", "INT8", "UINT8", "INT16") else (T(type, x), T(type))
     model = OneOp(op, [spec, i32(*size)], [out], flags, version=3)
     return one(FAMILY, type, [shaped(x), f"to={shaped(size)}", *note], model)

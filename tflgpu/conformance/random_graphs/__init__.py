@@ -108,9 +108,9 @@ def sample(seed: int, nodes: tuple[int, ...] = ()) -> Sample:
     entering = sorted((read & elsewhere) - set(written))
     values = _values(seed)
     fed = [T(graph.tensors[i]["type"], values[i].shape, values[i]) for i in entering]
-    before = set(graph.ends["outputs"])
+    before = set(graph.interface["outputs"])
     graph.nodes = [graph.nodes[n] for n in nodes]
-    graph.ends = {"inputs": entering, "outputs": [i for i in written if i not in read or i in before]}
+    graph.interface = {"inputs": entering, "outputs": [i for i in written if i not in read or i in before]}
     return Sample(made.model.build(), fed, seed_of(name_of(seed)))
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tflgpu.delegates.compilation import Compilation
+from tflgpu.delegates.compilation import compile_partition
 from tflgpu.delegates.device import Call, Device, RecordsCopies, TakesArrays
 from tflgpu.delegates.fusion.fold_conv_padding import folded
 from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.megakernel.barrier_kernel import fits
+from tflgpu.delegates.passes import Watch
 from tflgpu.delegation.delegate import HasNotes, Limits, Partition, Unsupported
 from tflgpu.delegation.discovery import LoadedAs, load_again
 from tflgpu.memory import MakesHostArrays, StreamedPlace, Tensor, Variable
@@ -36,6 +37,7 @@ class GpuDelegate:
         self.device = device
         self.limits = limits
         self.model: Model | None = None
+        self.watch: Watch | None = None
 
     def attach(self, model: Model, threads: int) -> GpuDelegate:
         """The same for one interpreter, with a queue of its own; its nodes may name graphs of its model."""
@@ -67,13 +69,13 @@ class GpuDelegate:
         reads = [tensors[i] for i in sorted(partition.inputs) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
         writes = [tensors[i] for i in sorted({*partition.outputs, *_written_variables(partition)}) if i in tensors]
-        compilation = Compilation(device, partition, tensors)
-        run = device.sequence(compilation.calls())
-        check = compilation.fault_check()
+        compiled = compile_partition(device, partition, tensors, self.watch)
+        run = device.sequence(compiled.calls)
+        check = compiled.buffers.fault_check()
 
         step = or_else(between_copies(device, reads, writes, run), device.synchronize)  # before its buffers may go
-        if compilation.counters is not None:
-            step = or_else(step, compilation.after_failure)
+        if compiled.buffers.counters is not None:
+            step = or_else(step, compiled.buffers.after_failure)
         if check is not None:
             step = in_turn(step, check)
         return with_variables(partition, tensors, step)
@@ -87,6 +89,10 @@ class GpuDelegate:
         if not offers(self.device, TakesArrays):
             raise ValueError(f"{spec}: the {self.name} delegate cannot use arrays of others.")
         return self.device, self.device.external(array, spec)
+
+    def watch_passes(self, watch: Watch) -> None:
+        """From now on `watch` is told of each pass over a partition's steps."""
+        self.watch = watch
 
     @property
     def notes(self) -> Sequence[str]:

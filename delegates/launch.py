@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -75,6 +75,17 @@ LIBRARY = "library"
 """The stem of kernels that are no text of ours but a routine that the device has: its `routine` knows them."""
 
 
+class Fused(Protocol):
+    """An operator that a kernel does to its output: an Epilogue of ir.py."""
+
+    @property
+    def reads(self) -> list[Buffer]:
+        """The buffers that it reads besides."""
+
+    def on(self, place: Callable[[Buffer], Buffer]) -> Fused:
+        """The same on other buffers."""
+
+
 @dataclass(frozen=True, eq=False)
 class Launch:
     """One kernel call, whose arguments are called as the kernel's parameters are.
@@ -82,11 +93,11 @@ class Launch:
     kernel: file stem and function name, "softmax.softmax"; of stem LIBRARY, a routine of the vendor's.
     threads: work-items in all, rounded up to whole blocks; none is run where any is 0.
     inputs, outputs, sizes, scalars, extra, fault, counters: the kernel's parameters, in this order. outputs: what it
-    writes, whether or not it reads it too. sizes: int32. scalars: NumPy scalars, by value. extra: what the epilogues
-    take that were fused into it. fault, counters: its last parameters, where it has them.
+    writes, whether or not it reads it too. sizes: int32. scalars: NumPy scalars, by value. extra: what the
+    epilogues take, once they are rendered. fault, counters: its last parameters, where it has them.
     variants: other launches with the same results, of which autotune.py may find one faster. before: launches that run
-    right before this one and belong to it. texts: by the suffix of a dialect, what stands in the place of the kernel's
-    file, for operators that are not ours.
+    right before this one and belong to it. epilogues: what it does to its output before it stores it. texts: by the
+    suffix of a dialect, what stands in the place of the kernel's file, for operators that are not ours.
     """
 
     kernel: str
@@ -97,6 +108,7 @@ class Launch:
     sizes: Mapping[str, Size] = field(default_factory=dict)
     scalars: Mapping[str, np.generic] = field(default_factory=dict)
     extra: Mapping[str, Buffer | np.generic] = field(default_factory=dict)
+    epilogues: tuple[Fused, ...] = ()
     fault: Fault | None = None
     counters: Counters | None = None
     defines: Mapping[str, object] = field(default_factory=dict)
@@ -126,7 +138,8 @@ class Launch:
     @property
     def reads(self) -> list[Buffer]:
         """The buffers that the kernel only reads."""
-        return [a for a in (*self.inputs.values(), *self.extra.values()) if not isinstance(a, np.generic)]
+        fused = [buffer for epilogue in self.epilogues for buffer in epilogue.reads]
+        return [*(a for a in (*self.inputs.values(), *self.extra.values()) if not isinstance(a, np.generic)), *fused]
 
     @property
     def writes(self) -> list[Buffer]:
@@ -148,6 +161,7 @@ class Launch:
             inputs=placed(self.inputs),
             outputs=placed(self.outputs),
             extra=placed(self.extra),
+            epilogues=tuple(epilogue.on(place) for epilogue in self.epilogues),
             variants=tuple(variant.on(place) for variant in self.variants),
             before=tuple(other.on(place) for other in self.before),
         )
@@ -185,6 +199,22 @@ class Loop:
     test: Buffer | None = None
     work: int = 0
 
+    @property
+    def reads(self) -> list[Buffer]:
+        return [buffer for launch in self.launches() for one in launch.sequence for buffer in one.reads]
+
+    @property
+    def writes(self) -> list[Buffer]:
+        return [buffer for launch in self.launches() for one in launch.sequence for buffer in one.writes]
+
+    def on(self, place: Callable[[Buffer], Buffer]) -> Loop:
+        """The loop on other buffers; its launches have no variants then."""
+        steps, before = (
+            tuple(s.on(place) if isinstance(s, Loop) else replace(s.on(place), variants=()) for s in group)
+            for group in (self.steps, self.before)
+        )
+        return Loop(steps, self.turns, before, None if self.test is None else place(self.test), self.work)
+
     def launches(self) -> Iterator[Launch]:
         """All launches in it, those of inner loops too."""
         for step in (*self.before, *self.steps):
@@ -194,18 +224,25 @@ class Loop:
                 yield step
 
 
-@dataclass(frozen=True)
-class Share:
-    """A tensor whose bytes are another's: no kernel runs."""
+class Op(Protocol):
+    """A part of what a node computes: a launch, a loop of launches, or what ir.py has."""
 
-    output: int
-    input: int
+    @property
+    def reads(self) -> list[Buffer]:
+        """The buffers that it only reads."""
+
+    @property
+    def writes(self) -> list[Buffer]:
+        """The buffers that it writes."""
+
+    def on(self, place: Callable[[Buffer], Buffer]) -> Op:
+        """The same on other buffers."""
 
 
-Lowered = list[Launch | Share | Loop]
+Lowered = list[Op]
 
 
-def launches_of(steps: Iterable[Launch | Share | Loop]) -> Iterator[Launch]:
+def launches_of(steps: Iterable[Op]) -> Iterator[Launch]:
     """The launches among steps and in their loops."""
     for step in steps:
         if isinstance(step, Launch):

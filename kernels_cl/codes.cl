@@ -41,7 +41,7 @@ FN VI some(IN(X_T) p, i32 count) {
 
 SINGLE
 kernel void code_rows(IN(X_T) x, Y_PARAMETERS global OUT_T* out, i32 pieces, i32 share, i32 per_row, i32 length,
-                      i32 oc, i32 total, i32 x_row, i32 x_along STEPS EXTRA) {
+                      i32 oc, i32 total, i32 x_row, i32 x_along STEPS EPILOGUE_PARAMS) {
     i32 first = get_global_id(0) * share, last = min(first + share, pieces);
     for (i32 piece = first; piece < last; piece++) {
         i32 m = piece / per_row, start = piece % per_row * length, count = min(length, oc - start);
@@ -52,7 +52,7 @@ kernel void code_rows(IN(X_T) x, Y_PARAMETERS global OUT_T* out, i32 pieces, i32
         for (i32 i = 0; i < count; i += VW) {
             i32 n = start + i, left = count - i, room = total - m * oc - n;
             COMPUTE
-            AFTER
+            EPILOGUE
             store(acc, out + m * oc + n, left);
         }
         for (i32 i = 0; i < count; i += 64) {

@@ -27,7 +27,7 @@
 #define KX0 (x0 < 0 ? (dilation_w - 1 - x0) / dilation_w : 0)
 #define KX1 min((w - x0 + dilation_w - 1) / dilation_w, kw)
 #endif
-#define PUT(v, m) store(finish(v, bias, m, n, c, ALL, FINISH EXTRA_PASSED), out + (m) * c + n, VW)
+#define PUT(v, m) store(finish(v, bias, m, n, c, ALL, FINISH EPILOGUE_ARGS), out + (m) * c + n, VW)
 
 #ifdef ALONE
 SINGLE
@@ -35,7 +35,7 @@ SINGLE
 kernel void depthwise_rows(global const X_T* restrict x, global const f32* restrict weights,
                            global const BIAS_T* restrict bias, SCALES global OUT_T* restrict out, i32 rows, i32 items,
                            i32 parts, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w,
-                           i32 dilation_h, i32 dilation_w, i32 top, i32 left ZERO, ENDS EXTRA) {
+                           i32 dilation_h, i32 dilation_w, i32 top, i32 left ZERO, ENDS EPILOGUE_PARAMS) {
     EVENLY(rows * parts)
     i32 part = ((c + VW - 1) / VW + parts - 1) / parts * VW;
     for (i32 t = first; t < last; t++) {

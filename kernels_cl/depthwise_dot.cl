@@ -55,7 +55,7 @@ SINGLE
 kernel void depthwise_dot(global const X_T* restrict x, global const i8* restrict weights,
                           global const i32* restrict bias, SCALES global u8* restrict scratch,
                           global OUT_T* restrict out, i32 units, i32 share, i32 h, i32 w, i32 c, i32 oh, i32 ow,
-                          i32 stride_h, i32 top, i32 left, i32 bands, i32 quads, i32 zeros, ENDS EXTRA) {
+                          i32 stride_h, i32 top, i32 left, i32 bands, i32 quads, i32 zeros, ENDS EPILOGUE_PARAMS) {
     i32 first = get_global_id(0) * share, last = min(first + share, units), blocks = (c + VW - 1) / VW;
     i32 bytes = KH * quads * QUAD;
     global u8* ring = scratch + get_global_id(0) * (bytes + (ow + 1) * QUAD);
@@ -78,7 +78,7 @@ kernel void depthwise_dot(global const X_T* restrict x, global const i8* restric
                      quads - 2 * (CHUNKS - 1));
             i32 m = (image * oh + oy) * ow;
             for (i32 ox = 0; ox < ow; ox++) {
-                VI codes = finish(VLOAD(sums + ox * VW), bias, m + ox, n, c, VW, FINISH EXTRA_PASSED);
+                VI codes = finish(VLOAD(sums + ox * VW), bias, m + ox, n, c, VW, FINISH EPILOGUE_ARGS);
                 global OUT_T* to = out + (m + ox) * c + n;
                 if (others == 0) {
                     store(codes, to, VW);

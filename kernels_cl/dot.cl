@@ -177,7 +177,7 @@ kernel void dot_tiles(global const X_T* restrict x, global const i8* restrict we
                       global const BIAS_T* restrict bias, SCALES global u8* restrict scratch, global OUT_T* restrict out, i32 blocks, i32 share, i32 across,
                       i32 steps, i32 pixels, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h,
                       i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left,
-                      i32 batches EXTENT, i32 zeros BY_SUM, ENDS EXTRA) {
+                      i32 batches EXTENT, i32 zeros BY_SUM, ENDS EPILOGUE_PARAMS) {
     i32 first = get_global_id(0) * share, last = min(first + share, blocks);
 #ifdef SPREAD_H
     i32 columns = SPREAD_H * SPREAD_W * padded_oc;
@@ -250,7 +250,7 @@ kernel void dot_tiles(global const X_T* restrict x, global const i8* restrict we
 #ifdef ROW_SUMS
                     sum += (VI)row_sums[i];
 #endif
-                    store(finish(sum, its_bias, m, n, oc, room, FINISH EXTRA_PASSED), out + m * oc + n, oc - n);
+                    store(finish(sum, its_bias, m, n, oc, room, FINISH EPILOGUE_ARGS), out + m * oc + n, oc - n);
 #ifdef SPREAD_H
                     LOOK_UP(out + m * oc + n, 1, 0, min(VW, oc - n))
 #endif

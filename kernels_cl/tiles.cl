@@ -88,7 +88,7 @@
 #define ROW_KEEP(i) COLUMNS(KEEP, i)
 #define STORE(i, j)                                                                                                    \
     if (j < full)                                                                                                      \
-        VSTORE(finish(acc##i##j, bias, m0 + i, n0 + j * VW, oc, ALL, FINISH EXTRA_PASSED),                             \
+        VSTORE(finish(acc##i##j, bias, m0 + i, n0 + j * VW, oc, ALL, FINISH EPILOGUE_ARGS),                             \
                out + (m0 + i) * oc + n0 + j * VW);
 #define ROW_STORE(i) COLUMNS(STORE, i)
 
@@ -103,7 +103,7 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
                        global const W_T* restrict weights, global const BIAS_T* restrict bias, SCALES
                        global OUT_T* restrict out, i32 tiles, i32 items, i32 pixels, i32 h, i32 w, i32 c, i32 oh,
                        i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w,
-                       i32 top, i32 left, i32 step, i32 panel, ENDS EXTRA) {
+                       i32 top, i32 left, i32 step, i32 panel, ENDS EPILOGUE_PARAMS) {
     EVENLY(tiles)
     i32 panels = (oc + NR - 1) / NR, rows = (pixels + MR - 1) / MR;
 #ifdef CHANNELS_FIRST
@@ -170,7 +170,7 @@ kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict 
             i32 at = max(min(n, oc - VW), n0);
             for (i32 i = 0, m = m0; i < height; i++, m++)
                 store(finish(SUMS(VLOAD(sums + i * NR + at - n0)), bias, m, at, oc, (pixels - m) * oc - at,
-                             FINISH EXTRA_PASSED), out + m * oc + at, oc - at);
+                             FINISH EPILOGUE_ARGS), out + m * oc + at, oc - at);
         }
     }
 }

@@ -91,7 +91,7 @@ typedef float4 quad;
 #endif
 
 // What becomes of the sum in row m and column n, of oc.
-FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES ENDS EXTRA) {
+FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES ENDS EPILOGUE_PARAMS) {
     BIAS_T acc = total;
 #if defined(HYBRID)
     f32 real = (f32)(total - zero_points[m / each] * weight_sums[n]);
@@ -108,6 +108,6 @@ FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES ENDS
 #else
     acc = clamp_f32(acc + bias[n], low, high);
 #endif
-    AFTER
+    EPILOGUE
     return acc;
 }

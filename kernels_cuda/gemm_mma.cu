@@ -90,7 +90,7 @@ FN void store_rounded(shared_operand* to, const word (&v)[LOAD]) {
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
     gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias,
              SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE,
-             i32 fill, ZEROS ENDS DW_ENDS EXTRA COUNTERS) {
+             i32 fill, ZEROS ENDS DW_ENDS EPILOGUE_PARAMS COUNTERS) {
     constexpr u32 sums_size = sizeof(sum) * BM * SUMS;
     __shared__ __align__(32) u8 memory[sizeof(Operands) > sums_size ? sizeof(Operands) : sums_size];
     Operands& tiles = *(Operands*)memory;
@@ -180,5 +180,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
 #endif
     __syncthreads();
     finish_tile(sums, row_sums, bias, SCALES_ARGS PARTIALS_ARGS out, m, n, m0, n0,
-                ZEROS_ARGS ENDS_ARGS EXTRA_PASSED COUNTERS_ARGS);
+                ZEROS_ARGS ENDS_ARGS EPILOGUE_ARGS COUNTERS_ARGS);
 }

@@ -1,6 +1,6 @@
 // How the kernels of products, gemm.cu and gemm_mma.cu, come by their rows of x, LOAD words at a time. `fill` stands where
 // the window leaves the image. POINTWISE: the image's rows. SEPARABLE: row m of x is what a depthwise convolution makes of
-// an image at one place, its window KH x KW, computed as it is wanted: k runs over its channels. DW_AFTER: what is done to
+// an image at one place, its window KH x KW, computed as it is wanted: k runs over its channels. DW_EPILOGUE: what is done to
 // its results `acc`. CHANNELS, KERNEL_WIDTH: c and kw where the program is made for them: dividing takes long.
 
 #ifndef CHANNELS
@@ -69,7 +69,7 @@ FN X_T depthwise_finished(sum acc, DW_INPUTS i32 n DW_ENDS) {
 #else
     acc = clamp_f32(acc, dw_low, dw_high);
 #endif
-    DW_AFTER
+    DW_EPILOGUE
     return acc;
 }
 

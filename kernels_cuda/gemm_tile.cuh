@@ -52,12 +52,12 @@ FN words sums_of_all(const words* parts, i32 u) {
 #endif
 
 // Four outputs in a row, of which n may end before the last.
-FN void store_four(words total, const BIAS_T* bias, SCALES Y_T* out, i32 row, i32 column, i32 n, ENDS EXTRA) {
+FN void store_four(words total, const BIAS_T* bias, SCALES Y_T* out, i32 row, i32 column, i32 n, ENDS EPILOGUE_PARAMS) {
     const sum of[4] = {total.x, total.y, total.z, total.w};
     __align__(16) Y_T made[4];
 #pragma unroll
     for (i32 e = 0; e < 4; e++)
-        if (column + e < n) made[e] = finished(of[e], bias, row, column + e, n, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
+        if (column + e < n) made[e] = finished(of[e], bias, row, column + e, n, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
     out += (i64)row * n + column;
     if (n % 4 == 0) {
         *(quad*)out = *(const quad*)made;
@@ -70,7 +70,7 @@ FN void store_four(words total, const BIAS_T* bias, SCALES Y_T* out, i32 row, i3
 
 // sums: of the block at rows m0 and columns n0. row_sums: of the block's rows of x, where they are UNSIGNED.
 FN void finish_tile(const sum* sums, const sum* row_sums, const BIAS_T* bias, SCALES PARTIALS Y_T* out, i32 m, i32 n,
-                    i32 m0, i32 n0, ZEROS ENDS EXTRA COUNTERS) {
+                    i32 m0, i32 n0, ZEROS ENDS EPILOGUE_PARAMS COUNTERS) {
 #ifdef SPLIT
     i32 tile = blockIdx.y * gridDim.x + blockIdx.x;
     words* parts = (words*)partials + (i64)tile * gridDim.z * UNITS;
@@ -85,6 +85,6 @@ FN void finish_tile(const sum* sums, const sum* row_sums, const BIAS_T* bias, SC
 #else
         words total = sums_of(sums, row_sums, ZEROS_ARGS u);
 #endif
-        store_four(total, bias, SCALES_ARGS out, row, column, n, ENDS_ARGS EXTRA_PASSED);
+        store_four(total, bias, SCALES_ARGS out, row, column, n, ENDS_ARGS EPILOGUE_ARGS);
     }
 }

@@ -25,12 +25,12 @@ typedef double f64;
 #define INFINITY __int_as_float(0x7f800000)
 #define FLT_MAX 3.402823466e+38f
 
-// What fuse_elementwise.py joined to a kernel: AFTER, statements on `acc`; EXTRA, its parameters; EXTRA_PASSED, their names. It
+// What fuse_elementwise.py joined to a kernel: EPILOGUE, statements on `acc`; EPILOGUE_PARAMS, its parameters; EPILOGUE_ARGS, their names. It
 // speaks of vectors, which here have one element.
-#ifndef AFTER
-#define AFTER
-#define EXTRA
-#define EXTRA_PASSED
+#ifndef EPILOGUE
+#define EPILOGUE
+#define EPILOGUE_PARAMS
+#define EPILOGUE_ARGS
 #endif
 #define VF f32
 #define VI i32

@@ -39,16 +39,16 @@ typedef float4 four;
 #endif
 
 // What becomes of the sum at place m of channel n, of oc.
-FN X_T finished(sum acc, i32 m, i32 n, i32 oc, SCALES ENDS EXTRA) {
+FN X_T finished(sum acc, i32 m, i32 n, i32 oc, SCALES ENDS EPILOGUE_PARAMS) {
     acc = CLAMPED;
-    AFTER
+    EPILOGUE
     return acc;
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) depthwise_strips(const X_T* __restrict__ x, const X_T* __restrict__ weights,
                                             const sum* __restrict__ bias, SCALES X_T* __restrict__ out, i32 size,
                                             i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 sh, i32 dh, i32 top, i32 left,
-                                            ZEROS ENDS EXTRA) {
+                                            ZEROS ENDS EPILOGUE_PARAMS) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 groups = c / 4, strips = (ow + STRIP - 1) / STRIP;
@@ -104,10 +104,10 @@ extern "C" __global__ void __launch_bounds__(128, 4) depthwise_strips(const X_T*
     for (i32 s = 0; s < STRIP; s++) {
         if (ox + s >= ow) break;
         four v;
-        v.x = finished(acc[s][0], place + s, n, c, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
-        v.y = finished(acc[s][1], place + s, n + 1, c, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
-        v.z = finished(acc[s][2], place + s, n + 2, c, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
-        v.w = finished(acc[s][3], place + s, n + 3, c, SCALES_ARGS ENDS_ARGS EXTRA_PASSED);
+        v.x = finished(acc[s][0], place + s, n, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        v.y = finished(acc[s][1], place + s, n + 1, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        v.z = finished(acc[s][2], place + s, n + 2, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        v.w = finished(acc[s][3], place + s, n + 3, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
         *(four*)(out + s * c) = v;
     }
 }

@@ -176,8 +176,8 @@ ATTENTIONS = [
     Pattern("as PyTorch writes it", torch_attention(37, 37, 3, 64), compiled=True),
     Pattern("two images, other keys than queries", torch_attention(9, 70, 2, 32, batch=2)),
     Pattern("as Keras writes it", keras_attention(33, 2, 64, "")),
-    Pattern("keys masked", keras_attention(40, 2, 20, "keys"), {"binary": 1, "attention": 1}, compiled=True),
-    Pattern("queries and keys masked", keras_attention(19, 2, 8, "all"), {"binary": 1, "attention": 1}),
+    Pattern("keys masked", keras_attention(40, 2, 20, "keys"), {"elementwise": 1, "attention": 1}, compiled=True),
+    Pattern("queries and keys masked", keras_attention(19, 2, 8, "all"), {"elementwise": 1, "attention": 1}),
     Pattern("later keys replaced", keras_attention(33, 2, 16, "choice")),
     Pattern("cut out of one tensor", packed_attention, {"move": 1, "attention": 1}),
     Pattern("one query", plain_attention(1, 64, 32, 32)),
@@ -316,7 +316,7 @@ NORMS = [
     Pattern("root of the mean square", root_mean_square(6, 128), ROW),
     Pattern("root of the mean square of one row", root_mean_square(1, 128), ROW),
     Pattern("as long as can be", root_mean_square(2, 4096), ROW, compiled=True),
-    Pattern("with what is around", sum_then_norm_then_more, ROW | {"binary": 1}),
+    Pattern("with what is around", sum_then_norm_then_more, ROW | {"elementwise": 1}),
 ]
 
 

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from tflgpu.delegates.control_flow.subgraphs import Storage, lowered_graph, placed
+from tflgpu.delegates import render
+from tflgpu.delegates.control_flow.subgraphs import Storage, lowered_graph
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Ref, Share, Temp, launches_of
-from tflgpu.delegates.lowering.movement.movement import WHOLE, copy, move
+from tflgpu.delegates.expression import Expr, X, equal, unequal
+from tflgpu.delegates.ir import Alias, Copy, Elementwise, Operand
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Ref, Temp, launches_of
+from tflgpu.delegates.lowering.movement.movement import copy
 from tflgpu.delegates.lowering.recurrent.sequence import small_step
 from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
 from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS, MOST_BARRIERS, buffers
@@ -53,8 +56,8 @@ def while_(node: Node, limits: DeviceLimits) -> Lowered:
     steps = does.steps()
     carried = [(k, does(Ref(body.outputs[k]))) for k, still in enumerate(fixed) if not still and size(first[k])]
     loop = Loop(tuple(_carried(steps, carried, held, first)), 0, tuple(asks.steps()), condition, work)
-    begin = [copy(first[k], node.outputs[k]) for k, _ in carried]
-    kept = [Share(out.index, spec.index) for spec, out, still in zip(first, node.outputs, fixed, strict=True) if still]
+    begin = [render.copy(copy(first[k], node.outputs[k])) for k, _ in carried]
+    kept = [Alias(out.index, spec.index) for spec, out, still in zip(first, node.outputs, fixed, strict=True) if still]
     return [_checked(Loop((*begin, loop), 1), limits), *kept]
 
 
@@ -100,7 +103,7 @@ def _carried(
 
 
 def _copied(x: Buffer, out: Buffer, spec: TensorSpec) -> Launch:
-    return move(x, out, size(spec), bits_type(spec))
+    return render.copy(Copy(x, out, size(spec), bits_type(spec)))
 
 
 def _in_place(
@@ -112,18 +115,17 @@ def _in_place(
     if not makers:
         return None
     start = steps[makers[0]]
+    whole = _copied(old, result, spec)
     begins_as_old = (
         isinstance(start, Launch)
-        and start.kernel == "movement.move"
+        and (start.kernel, start.defines, start.sizes) == (whole.kernel, whole.defines, whole.sizes)
         and _same(start.inputs["x"], old)
         and start.outputs["out"] is result
-        and (start.defines["X_AT"], start.defines["OUT_AT"]) == (WHOLE[1], WHOLE[1])
-        and start.sizes == {"n": size(spec), "x_start": 0, "out_start": 0}
     )
     if readers and readers[-1] > makers[0] - (not begins_as_old):
         return None
     kept = [step for step in steps if not (begins_as_old and step is start)]
-    return [placed(step, lambda a: old if a is result else a) for step in kept]
+    return [step.on(lambda a: old if a is result else a) for step in kept]
 
 
 @lowers("IF")
@@ -136,7 +138,7 @@ def if_(node: Node, limits: DeviceLimits) -> Lowered:
     steps: list[Launch | Loop] = []
     loops: list[Loop] = []
     condition = node.input(0)
-    for index, value in zip(indices, ("(x != 0)", "(x == 0)"), strict=True):
+    for index, value in zip(indices, (unequal(X, 0), equal(X, 0)), strict=True):
         branch = lowered_graph(graphs[index], given, graphs, limits)
         require(branch.work <= small_step(limits), f"a branch of {branch.work:,} operations")
         place = Storage(branch, [Ref(spec.index) for spec in given])
@@ -148,11 +150,10 @@ def if_(node: Node, limits: DeviceLimits) -> Lowered:
                 body.append(_copied(place(Ref(graphs[index].outputs[k])), Ref(out.index), out))
         flag = Temp(1)
         steps.append(_flag(condition, flag, value))
-        loops.append(Loop((*body, move(np.zeros(1, np.bool_), flag, 1, "u8")), 0, (), flag, branch.work))
+        done = render.copy(Copy(np.zeros(1, np.bool_), flag, 1, "u8"))
+        loops.append(Loop((*body, done), 0, (), flag, branch.work))
     return [_checked(Loop((*steps, *loops), 1), limits)]
 
 
-def _flag(condition: TensorSpec, flag: Temp, expression: str) -> Launch:
-    defines = {"EXPR": expression, "X_T": "u8", "OUT_T": "u8", "X_AT": "(i)"}
-    inputs, outputs = {"xs": Ref(condition.index)}, {"out": flag}
-    return Launch("elementwise.unary", (1,), (64,), inputs, outputs, {"n": 1}, defines=defines)
+def _flag(condition: TensorSpec, flag: Temp, expression: Expr) -> Launch:
+    return render.elementwise(Elementwise((Operand(Ref(condition.index), "u8"),), expression, flag, "u8", 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,18 +10,17 @@ from typing import Any, cast
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.fusion.fuse_elementwise import joined, shares
-from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Packed, Ref, Share, Temp
+from tflgpu.delegates.fusion.steps import PassContext, Step, alias_roots
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.recurrent.linear import matrix, product
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.lowering.registry import lower, require, size
+from tflgpu.delegates.passes import SUBGRAPH_PASSES, run_passes
 from tflgpu.delegation.cost import macs
 from tflgpu.delegation.partitioner import operations
 from tflgpu.model.graph import Array, Graph, Node, Quantization, Shape, TensorSpec
 from tflgpu.ops.registry import OPS
 from tflgpu.shapes import infer_stage
-
-Place = Callable[[Buffer], Buffer]
 
 
 class _Runtime:
@@ -88,18 +87,19 @@ def lowered_graph(
     stage = infer_stage(graph.nodes, specs, runtime)
     require(not stage.dynamic, "shapes that are known only at run time, in its graphs")
     alone = replace(limits.minus("register_tiles", "vnni", "warps", "cublas"), tensor_cores=False)
-    groups: list[Lowered] = []
-    for node in stage.nodes:
+    steps: list[Step] = []
+    for place, node in enumerate(stage.nodes):
         every = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
         require(not any(s.is_variable or s.type in ("RESOURCE", "VARIANT") for s in every), "variables in its graphs")
-        groups.append(_dense(node, alone) or lower(with_body(node, graphs), alone))
-    roots = shares(groups)
-    kept = {roots.get(i, i) for i in (*graph.inputs, *graph.outputs)}
-    # No loops over rows: those are kernels of vectors, and here the block's work-items are the vector.
-    groups = joined(groups, roots, kept.__contains__, replace(alone, cpu=False))
-    steps = tuple(step for group in groups for step in group if not isinstance(step, Share))
+        steps += [Step(place, op) for op in _dense(node, alone) or lower(with_body(node, graphs), alone)]
+    # No kernels of vectors: here the block's work-items are the vector.
+    plain = replace(alone.plus("chains"), cpu=False)
+    live = (*graph.inputs, *graph.outputs)
+    context = PassContext(plain, stage.nodes, {spec.index: spec for spec in specs}, live)
+    passed = run_passes(SUBGRAPH_PASSES, tuple(steps), context)
+    launches = tuple(step.op for step in passed if isinstance(step.op, Launch | Loop))
     work = sum(max(operations(node), macs(node, specs)) for node in stage.nodes)
-    return LoweredGraph(graph, specs, steps, roots, work)
+    return LoweredGraph(graph, specs, launches, alias_roots(passed), work)
 
 
 def _dense(node: Node, limits: DeviceLimits) -> Lowered | None:
@@ -135,14 +135,6 @@ def _for_each(scales: Array, units: int) -> Array:
     return np.ascontiguousarray(np.broadcast_to(scales.astype(np.float32), (units,)))
 
 
-def placed(step: Launch | Loop, place: Place) -> Launch | Loop:
-    """The step on other buffers."""
-    if isinstance(step, Loop):
-        steps, before = (tuple(placed(s, place) for s in group) for group in (step.steps, step.before))
-        return Loop(steps, step.turns, before, None if step.test is None else place(step.test), step.work)
-    return replace(step.on(place), variants=())
-
-
 class Storage:
     """Where the tensors of one graph lie: its inputs where the caller says, what it makes in temporary memory."""
 
@@ -163,4 +155,4 @@ class Storage:
         return self._known[root]
 
     def steps(self) -> list[Launch | Loop]:
-        return [placed(step, self) for step in self._of.steps]
+        return list(Loop(self._of.steps).on(self).steps)

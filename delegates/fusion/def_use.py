@@ -1,4 +1,4 @@
-"""Who makes and who reads each tensor of a part, and how tensors lie in those that they are views of."""
+"""Which node makes each tensor of a partition and which read it, and how tensors lie in those that they view."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FOLLOWED = ("TRANSPOSE", "SLICE", "STRIDED_SLICE")
 
 
 @dataclass(eq=False)
-class Wiring:
-    """The nodes of a part by the tensors between them. kept: whether a tensor's value is wanted outside of it."""
+class DefUse:
+    """The nodes of a partition by the tensors between them. live_out: whether a tensor's value is wanted outside."""
 
     nodes: Sequence[Node]
-    kept: Callable[[int], bool]
+    live_out: Callable[[int], bool]
     makers: dict[int, Node] = field(init=False, default_factory=dict)
     readers: dict[int, list[Node]] = field(init=False, default_factory=dict)
 
@@ -31,13 +31,13 @@ class Wiring:
                 self.readers.setdefault(index, []).append(node)
 
     def maker(self, spec: TensorSpec) -> Node | None:
-        """The node of this part that computes it."""
+        """The node of this partition that computes it."""
         return None if spec.data is not None else self.makers.get(spec.index)
 
     def only_reader(self, spec: TensorSpec) -> Node | None:
         """The one node that reads it, where nothing else wants it."""
         readers = self.readers.get(spec.index, [])
-        return readers[0] if len(readers) == 1 and not self.kept(spec.index) else None
+        return readers[0] if len(readers) == 1 and not self.live_out(spec.index) else None
 
     def unread(self, candidates: Sequence[Node], gone: set[int], read: set[int]) -> set[int]:
         """gone, nodes by number, and those of the candidates that nobody needs without them. read: tensors in use."""
@@ -45,7 +45,7 @@ class Wiring:
         for node in reversed(candidates):
             outputs = [spec.index for spec in node.outputs if spec is not None]
             readers = {reader.index for index in outputs for reader in self.readers.get(index, [])}
-            if readers <= gone and not any(index in read or self.kept(index) for index in outputs):
+            if readers <= gone and not any(index in read or self.live_out(index) for index in outputs):
                 gone.add(node.index)
         return gone
 
@@ -68,11 +68,11 @@ class Viewed:
     past: tuple[Node, ...] = ()
 
 
-def viewed(spec: TensorSpec, wiring: Wiring) -> Viewed:
+def viewed(spec: TensorSpec, def_use: DefUse) -> Viewed:
     """The tensor as a view of the farthest one before it of which it is."""
     past: list[Node] = []
     found = Viewed(spec, base := standin(spec.shape, spec.dtype), base)
-    while (node := wiring.maker(spec)) is not None and (is_alias(node) or node.op in FOLLOWED):
+    while (node := def_use.maker(spec)) is not None and (is_alias(node) or node.op in FOLLOWED):
         if node.input(0).type != spec.type:
             break
         past.insert(0, node)
@@ -87,11 +87,11 @@ def viewed(spec: TensorSpec, wiring: Wiring) -> Viewed:
     return found
 
 
-def written(spec: TensorSpec, wiring: Wiring) -> Viewed:
-    """The same of a tensor that is written: of the farthest one behind it whose bytes can be put in place at once."""
+def written(spec: TensorSpec, def_use: DefUse) -> Viewed:
+    """The same of a tensor that is written: of the farthest one after it whose bytes can be put in place at once."""
     past: list[Node] = []
     found = Viewed(spec, base := standin(spec.shape, spec.dtype), base)
-    while (node := wiring.only_reader(spec)) is not None and (is_alias(node) or node.op == "TRANSPOSE"):
+    while (node := def_use.only_reader(spec)) is not None and (is_alias(node) or node.op == "TRANSPOSE"):
         if node.op == "TRANSPOSE" and node.input(1).data is None:
             break
         past.append(node)

@@ -1,189 +1,123 @@
-"""Element-wise launches that only read what a kernel of tiles has just made move into that kernel, on its registers."""
+"""An operator that only reads what a kernel has just made moves into that kernel, on its registers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from tflgpu.delegates.fusion.fuse_int8_epilogues import Epilogue, code_step, with_last_table
-from tflgpu.delegates.fusion.vectorize_rows import HEXADECIMAL, ON_VECTORS, on_vectors
-from tflgpu.delegates.launch import Launch, Loop, Ref
-
-TILED = (
-    "conv_tiles",
-    "depthwise_dot",
-    "depthwise_rows",
-    "dot_tiles",
-    "gemm",
-    "gemm_mma",
-    "gemm_finish",
-    "depthwise_strips",
-    "code_rows",
-)
-"""Kernels that take an epilogue: the macros AFTER, EXTRA and EXTRA_PASSED of vectors.clh and prelude.cuh."""
-
-CHANNELS = {"conv_tiles": "oc", "depthwise_rows": "c", "depthwise_dot": "c", "dot_tiles": "oc", "code_rows": "oc"}
-"""Of kernels that compute on vectors of channels: the size that is the number of channels."""
-
-ONE_BY_ONE = ("gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
-"""Kernels that compute single outputs, so that what is done to them may be any C."""
-
-Place = tuple[int, int]
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import FIRST, IDENTITY, IndexMap, Term, suits_vectors
+from tflgpu.delegates.fusion.fuse_elementwise import is_fusable
+from tflgpu.delegates.fusion.render_epilogues import CHANNELS, SINGLE, channels_of, rescaled_other
+from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
+from tflgpu.delegates.ir import Elementwise, Epilogue, Lookup, Rescaled
+from tflgpu.delegates.launch import Buffer, Launch, Op, Ref
+from tflgpu.delegates.render import int8_rows, rows_of
 
 MOST = 3
-"""So many epilogues of codes one kernel takes: each combination is a program to compile."""
+"""So many epilogues of quantized values one kernel takes: each combination is a program to compile."""
 
 
-def with_epilogues(
-    groups: list[list[Any]],
-    chains: Mapping[Place, Any],
-    root: Callable[[int], int],
-    kept: Callable[[int], bool],
-) -> None:
-    """Moves launches of `groups` into the kernels whose outputs they read, in place; None is left where they were.
-
-    chains: the fuse.Chain of each element-wise launch, by group and place. root: whose storage a tensor shares.
-    """
-    makers = _Makers(groups, root, kept)
-    for g, group in enumerate(groups):
-        for s, step in enumerate(group):
-            if not isinstance(step, Launch):
-                continue
-            epilogue = (
-                _of_chain(chains[g, s], makers.ready, makers.channels, makers.alone, root)
-                if (g, s) in chains
-                else code_step(step, lambda tensor: makers.ready(tensor, "codes"), makers.channels, root)
-            )
-            if epilogue is not None:
-                makers.finish(epilogue, (g, s))
-    for group in groups:
-        group[:] = [with_last_table(step) if isinstance(step, Launch) else step for step in group]
-
-
-class _Makers:
-    """The kernels that take epilogues, by the root of what they make.
-
-    turns: epilogues that each has. readers: of every tensor.
-    """
-
-    def __init__(self, groups: list[list[Any]], root: Callable[[int], int], kept: Callable[[int], bool]):
-        self._groups, self._root, self._kept = groups, root, kept
-        self._makers: dict[int, Place] = {}
-        self._turns: dict[int, int] = {}
-        self._readers: dict[int, set[Place]] = {}
-        for g, group in enumerate(groups):
-            for s, step in enumerate(group):
-                for tensor in self._seen(step, (g, s)):
-                    self._readers.setdefault(root(tensor), set()).add((g, s))
-
-    def _seen(self, step: Any, place: Place) -> list[int]:
-        """The tensors that a step reads. Where it takes epilogues it is known as a maker from then on."""
-        if isinstance(step, Loop):
-            return [a.tensor for launch in step.launches() for a in launch.buffers if isinstance(a, Ref)]
-        if not isinstance(step, Launch):
-            return []
-        out = step.outputs.get("out") if step.name in TILED or step.stem in PLAIN else None
-        if isinstance(out, Ref) and step.name in TILED:
-            self._makers[self._root(out.tensor)] = place
-        own = step.reads if isinstance(out, Ref) else step.buffers
-        before = [a for other in step.sequence[:-1] for a in other.buffers]
-        return [a.tensor for a in (*own, *before) if isinstance(a, Ref)]
-
-    def _maker(self, made: int) -> Launch:
-        g, s = self._makers[made]
-        launch: Launch = self._groups[g][s]
-        return launch
-
-    def channels(self, tensor: int) -> int:
-        """Channels that the tensor's kernel computes on vectors of; 0 where it does not."""
-        maker = self._maker(self._root(tensor))
-        name = CHANNELS.get(maker.name)
-        return 0 if name is None else maker.sizes[name]  # type: ignore[return-value]
-
-    def alone(self, tensor: int) -> bool:
-        """Whether the tensor's kernel computes single outputs."""
-        return self._maker(self._root(tensor)).name in ONE_BY_ONE
-
-    def ready(self, tensor: int, kind: str) -> bool:
-        """Whether what makes the tensor takes an epilogue on "f32" or on "codes", and nothing else reads it."""
-        made = self._root(tensor)
-        if made not in self._makers or self._kept(made) or len(self._readers[made]) != 1:
-            return False
-        maker, turn = self._maker(made), self._turns.get(made, 0)
-        if kind == "f32":
-            return not turn and ("PLAIN" in maker.defines or "HYBRID" in maker.defines)
-        most = MOST if maker.name in CHANNELS else 1
-        return "CODES" in maker.defines and "WIDE" not in maker.defines and turn < most
-
-    def finish(self, epilogue: Epilogue, place: Place) -> None:
-        """Puts the kernel, with the epilogue, where the launch was that becomes one."""
-        made, out = self._root(epilogue.made), self._root(epilogue.out.tensor)
-        maker = self._maker(made)
-        g, s = self._makers.pop(made)
-        turn = self._turns.pop(made, 0)
-        self._groups[place[0]][place[1]] = _finished(maker, epilogue, turn)
-        self._groups[g][s] = None
-        self._turns[out], self._makers[out] = turn + 1, place
-
-
-PLAIN = ("elementwise", "chain", "lut", "quantized")
-"""Files of kernels that write `out` and read nothing of it."""
-
-
-def _finished(maker: Launch, epilogue: Epilogue, turn: int) -> Launch:
-    """The launch with one epilogue more. turn: epilogues before."""
-    extra = {name.replace("#", str(turn)): argument for _, name, argument in epilogue.parameters}
-    more = {
-        "AFTER": f" {epilogue.statements}",
-        "EXTRA": "".join(f", {kind} {name}" for kind, name, _ in epilogue.parameters),
-        "EXTRA_PASSED": "".join(f", {name}" for _, name, _ in epilogue.parameters),
-    }
-    defines = {key: f"{maker.defines.get(key, '')}{text.replace('#', str(turn))}" for key, text in more.items()}
-    return replace(
-        maker,
-        outputs={**maker.outputs, "out": epilogue.out},
-        extra={**maker.extra, **extra},
-        defines={**maker.defines, **defines},
-        variants=tuple(_finished(variant, epilogue, turn) for variant in maker.variants),
-    )
-
-
-def _of_chain(
-    chain: Any,
-    ready: Callable[[int, str], bool],
-    channels: Callable[[int], int],
-    alone: Callable[[int], bool],
-    root: Callable[[int], int],
-) -> Epilogue | None:
-    if chain.out_type != "f32" or any(kind != "f32" for _, kind, _ in chain.inputs):
-        return None
-    whole = [a.tensor for a, _, at in chain.inputs if isinstance(a, Ref) and at == "(i)" and ready(a.tensor, "f32")]
-    if not whole:
-        return None
-    made = whole[-1]
-    text = " ".join([*chain.steps, chain.expression])
-    single = alone(made)
-    values = {"(i)": "some_floats(other{k} + m * oc + n, room)", "(0)": "other{k}[0]"}
-    if not single:
-        if not ON_VECTORS.fullmatch(HEXADECIMAL.sub("", text)) or (re.search("[<>?]", text) and not channels(made)):
-            return None
-        values[f"(i % {channels(made)})"] = "some_floats(other{k} + n, room == ALL ? ALL : oc - n)"
-    statements: list[str] = []
-    parameters: list[tuple[str, str, Any]] = []
-    for k, (argument, _, at) in enumerate(chain.inputs):
-        if isinstance(argument, Ref) and root(argument.tensor) == root(made):
-            if at != "(i)":
-                return None
-            statements.append(f"VF v{k} = acc;")
-        elif single or at in values:
-            parameters.append(("IN(f32)", f"other{k}", argument))
-            value = values[at].format(k=k) if at in values else f"other{k}[{at}]"
-            statements.append(f"VF v{k} = {value};")
+def fuse_epilogues(steps: Steps, context: PassContext) -> Steps:
+    """Kernels that take epilogues with what alone reads their outputs inside."""
+    makers = _Makers(Uses(steps, context), context.limits)
+    ops: dict[int, Op | None] = {}
+    for position, step in enumerate(steps):
+        epilogue = makers.epilogue(step.op) if isinstance(step.op, Elementwise | Lookup | Rescaled) else None
+        if epilogue is not None:
+            before, launch = makers.joined(epilogue, position)
+            ops |= {before: None, position: launch}
         else:
+            makers.add(step.op, position)
+    return with_ops(steps, ops)
+
+
+@dataclass(eq=False)
+class _Makers:
+    """The launches so far that take epilogues, with their positions, by the root of what they make."""
+
+    uses: Uses
+    limits: DeviceLimits
+    known: dict[int, tuple[int, Launch]] = field(default_factory=dict)
+
+    def add(self, op: object, position: int) -> None:
+        launch = int8_rows(op, self.limits) if isinstance(op, Lookup | Rescaled) else op
+        if isinstance(launch, Launch) and launch.name in (*CHANNELS, *SINGLE):
+            out = launch.outputs["out"]
+            if isinstance(out, Ref):
+                self.known[self.uses.root(out)] = position, launch
+
+    def ready(self, buffer: Buffer, floats: bool) -> Launch | None:
+        """What makes the tensor, if it takes an epilogue, on floats or quantized values, and nothing else reads it."""
+        if not isinstance(buffer, Ref) or self.uses.root(buffer) not in self.known or not self.uses.used_once(buffer):
             return None
-    if any(at not in values for _, _, at in chain.inputs):
-        statements.insert(0, "i32 i = m * oc + n;")
-    statements += [*chain.steps, f"acc = {chain.expression};"]
-    return Epilogue(made, on_vectors(" ".join(statements)), tuple(parameters), chain.out)
+        _, maker = self.known[self.uses.root(buffer)]
+        if floats:
+            takes = not maker.epilogues and ("PLAIN" in maker.defines or "HYBRID" in maker.defines)
+        else:
+            most = MOST if maker.name in CHANNELS else 1
+            takes = "CODES" in maker.defines and "WIDE" not in maker.defines and len(maker.epilogues) < most
+        return maker if takes else None
+
+    def epilogue(self, op: Elementwise | Lookup | Rescaled) -> Epilogue | None:
+        """The op as a step after the kernel that makes one of its inputs, or None where there is no such kernel."""
+        if isinstance(op, Elementwise):
+            return self._of_floats(op) if is_fusable(op) else None
+        if not isinstance(op.out, Ref):
+            return None
+        if isinstance(op, Rescaled):
+            return self._rescaled(op)
+        maker = self.ready(op.x, floats=False) if op.of_bytes else None
+        # Single values are stored as the bits that they are, of whichever type.
+        fits = maker is not None and (op.kinds[0] == op.kinds[1] or maker.name in SINGLE)
+        return Epilogue(op, (0,)) if fits else None
+
+    def joined(self, epilogue: Epilogue, position: int) -> tuple[int, Launch]:
+        """Where the kernel was that takes the epilogue, and what stands at the op's position instead of both."""
+        own, out = epilogue.op.reads[epilogue.own[0]], epilogue.op.out
+        assert isinstance(own, Ref) and isinstance(out, Ref)
+        before, maker = self.known.pop(self.uses.root(own))
+        launch = with_epilogue(maker, epilogue)
+        self.known[self.uses.root(out)] = position, launch
+        return before, launch
+
+    def _of_floats(self, op: Elementwise) -> Epilogue | None:
+        if op.out_kind != "f32" or any(operand.kind != "f32" for operand in op.inputs):
+            return None
+        whole = [o.buffer for o in op.inputs if o.at == IDENTITY and self.ready(o.buffer, floats=True)]
+        if not whole:
+            return None
+        maker = self.ready(whole[-1], floats=True)
+        assert maker is not None
+        own = tuple(k for k, operand in enumerate(op.inputs) if self.uses.same(operand.buffer, whole[-1]))
+        if any(op.inputs[k].at != IDENTITY for k in own):
+            return None
+        others = [operand.at for k, operand in enumerate(op.inputs) if k not in own]
+        return Epilogue(op, own) if maker.name in SINGLE or _on_vectors(op, others, maker) else None
+
+    def _rescaled(self, op: Rescaled) -> Epilogue | None:
+        rows = int8_rows(op, self.limits) is not None
+        whole = op.operator != "*" and rows_of(op) == (op.n, [(op.n, 1)] * 2)
+        if self.uses.same(op.x, op.y) or not (rows or whole):
+            return None
+        for mine, buffer in enumerate((op.x, op.y)):
+            maker = self.ready(buffer, floats=False)
+            if maker is not None and rescaled_other(op, mine, channels_of(maker), "") is not None:
+                return Epilogue(op, (mine,))
+        return None
+
+
+def _on_vectors(op: Elementwise, others: Sequence[IndexMap], maker: Launch) -> bool:
+    """Whether a kernel that computes vectors of channels can do it, and has its other inputs in such vectors."""
+    by_channel = IndexMap(terms=(Term(modulo=channels_of(maker)),))
+    return all(map(suits_vectors, op.expressions())) and all(at in (IDENTITY, FIRST, by_channel) for at in others)
+
+
+def with_epilogue(launch: Launch, epilogue: Epilogue) -> Launch:
+    """The launch, and its variants, with one epilogue more, whose output they make."""
+    return replace(
+        launch,
+        outputs={**launch.outputs, "out": epilogue.op.out},
+        epilogues=(*launch.epilogues, epilogue),
+        variants=tuple(with_epilogue(variant, epilogue) for variant in launch.variants),
+    )

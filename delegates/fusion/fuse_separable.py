@@ -8,12 +8,11 @@ taken where what it reads anew takes less time than the launch that it saves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Launch, Loop, Lowered, Ref, launches_of
+from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
+from tflgpu.delegates.launch import Launch, Op, Ref
 
 MOST_PLACES = 32 * 28 * 28
 """Outputs a channel of a depthwise convolution, of all images, up to which it is tried."""
@@ -26,55 +25,33 @@ LAUNCH = 3000
 figures."""
 
 
-def with_separable(
-    groups: Sequence[Lowered], roots: Mapping[int, int], kept: Callable[[int], bool], limits: DeviceLimits
-) -> list[Lowered]:
-    """The groups, products that can compute their depthwise convolution themselves having that among their variants.
-
-    roots: whose storage each tensor shares. kept: whether a tensor's value is wanted outside of the launches.
-    """
-    out: list[Any] = [list(group) for group in groups]
-    readers = _readers(groups, roots)
-    makers = {}
-    for g, group in enumerate(groups):
-        for s, step in enumerate(group):
-            if not isinstance(step, Launch):
-                continue
-            if step.kernel == "strips.depthwise_strips":
-                if isinstance(result := step.outputs["out"], Ref):  # a float16 one is narrowed from a temporary
-                    makers[_root(result, roots)] = (g, s, step)
-                continue
-            product = _product(step)
-            x = product.inputs["x"] if product is not None else None
-            tensor = _root(x, roots) if isinstance(x, Ref) else None
-            if product is None or tensor not in makers or kept(tensor) or readers[tensor] != {(g, s)}:
-                continue
-            depthwise_group, place, depthwise = makers[tensor]
-            fused = [way for one in (step, *step.variants) if (way := _fused(one, depthwise)) is not None]
-            if not fused or not _worth_trying(depthwise, product):
-                continue
-            apart = [replace(way, before=(depthwise, *way.before), variants=()) for way in (step, *step.variants)]
-            ways = [*fused, *apart] if _reads_anew(depthwise, fused[0], limits) < LAUNCH else [*apart, *fused]
-            out[depthwise_group][place] = None
-            out[g][s] = replace(ways[0], variants=tuple(ways[1:]))
-    return [[step for step in group if step is not None] for group in out]
-
-
-def _readers(groups: Sequence[Lowered], roots: Mapping[int, int]) -> dict[int, set[tuple[int, int]]]:
-    """Where each tensor is read, by what has its storage."""
-    readers: dict[int, set[tuple[int, int]]] = {}
-    for g, group in enumerate(groups):
-        for s, step in enumerate(group):
-            for launch in launches_of([step]) if isinstance(step, (Launch, Loop)) else ():
-                for one in (one for way in (launch, *launch.variants) for one in way.sequence):
-                    seen = one.reads if one.kernel == "strips.depthwise_strips" else one.buffers
-                    for ref in (a for a in seen if isinstance(a, Ref)):
-                        readers.setdefault(_root(ref, roots), set()).add((g, s))
-    return readers
-
-
-def _root(ref: Ref, roots: Mapping[int, int]) -> int:
-    return roots.get(ref.tensor, ref.tensor)
+def fuse_separable(steps: Steps, context: PassContext) -> Steps:
+    """Products that can compute their depthwise convolution themselves have that among their variants."""
+    if not context.limits.has("warps"):
+        return steps
+    uses = Uses(steps, context)
+    ops: dict[int, Op | None] = {}
+    for position, step in enumerate(steps):
+        product = _product(step.op) if isinstance(step.op, Launch) else None
+        x = product.inputs["x"] if product is not None else None
+        if product is None or not isinstance(x, Ref) or not isinstance(step.op, Launch):
+            continue
+        maker = uses.makers.get(uses.root(x))
+        depthwise = None if maker is None else steps[maker].op
+        if not isinstance(depthwise, Launch) or depthwise.kernel != "strips.depthwise_strips":
+            continue
+        if not uses.used_once(x) or not _worth_trying(depthwise, product):
+            continue
+        ways = (step.op, *step.op.variants)
+        fused = [way for one in ways if (way := _fused(one, depthwise)) is not None]
+        if not fused:
+            continue
+        apart = [replace(way, before=(depthwise, *way.before), variants=()) for way in ways]
+        anew = _reads_anew(depthwise, fused[0], context.limits)
+        ways = (*fused, *apart) if anew < LAUNCH else (*apart, *fused)
+        assert maker is not None
+        ops |= {maker: None, position: replace(ways[0], variants=tuple(ways[1:]))}
+    return with_ops(steps, ops)
 
 
 def _product(launch: Launch) -> Launch | None:
@@ -118,7 +95,7 @@ def _fused(way: Launch, depthwise: Launch) -> Launch | None:
     image |= {"kw": int(str(d["KW"])), "sw": int(str(d["SW"])), "dw": int(str(d["DW"]))}
     own = {f"dw_{name}": buffer for name, buffer in depthwise.inputs.items() if name != "x"}
     defines = {key: value for key, value in product.defines.items() if key != "POINTWISE"}
-    defines |= {"SEPARABLE": 1, "KH": d["KH"], "KW": d["KW"], "DW_AFTER": d.get("AFTER", "")}
+    defines |= {"SEPARABLE": 1, "KH": d["KH"], "KW": d["KW"], "DW_EPILOGUE": d.get("EPILOGUE", "")}
     fused = replace(
         product,
         inputs={**product.inputs, "x": depthwise.inputs["x"], **own},

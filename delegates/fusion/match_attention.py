@@ -1,187 +1,128 @@
-"""Attention in one pass: scores, softmax and mix of a block of queries, with keys and values read once.
-
-The scores are never in memory: a row's maximum and sum so far are corrected as keys come. On tensor cores where the
-user lets operands be rounded.
-"""
+"""Nodes that one kernel computes together: attention, from the scores to the mixed values."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.fusion.def_use import Viewed
-from tflgpu.delegates.fusion.fuse_elementwise import Chain
-from tflgpu.delegates.launch import Buffer, Launch, Ref
-from tflgpu.delegates.lowering.registry import f32
-from tflgpu.delegates.lowering.strided_index import index
-from tflgpu.model.graph import Array, Node
+from tflgpu.delegates.expression import IDENTITY
+from tflgpu.delegates.fusion.attention_kernel import Attention, attention
+from tflgpu.delegates.fusion.def_use import DefUse, is_alias, viewed, written
+from tflgpu.delegates.fusion.fuse_elementwise import is_fusable
+from tflgpu.delegates.fusion.steps import PassContext, Steps, with_ops
+from tflgpu.delegates.ir import Elementwise
+from tflgpu.delegates.launch import Launch, Ref
+from tflgpu.delegates.lowering import lower
+from tflgpu.delegation.delegate import Unsupported
+from tflgpu.model.graph import Node, TensorSpec
 
-DEEPEST = 256
-"""Numbers of a query, and of a value, at the most."""
-
-GRID_HEIGHT = 65535
-"""The most blocks along the second dimension of a CUDA grid."""
-
-SHARED = 48 << 10
-"""Bytes of shared memory that every block may have."""
-
-ACROSS = 16
-"""Threads that share a row of scores."""
+MOST_STEPS = 6
+"""Element-wise operators between the scores' product and their softmax, at the most."""
 
 
 @dataclass(frozen=True, eq=False)
-class Attention:
-    """product: of queries and keys; then `steps` on each score, a chain and the tensor that it goes on from, then the
-    softmax of beta times them, then mix: their product with the values. q, k, v, out: where these lie.
+class Scores:
+    """A product and what is done to each of its elements, from first to last: the op and the tensor that it goes on.
+
+    nodes: all of them, and those between that only rename.
     """
 
-    q: Viewed
-    k: Viewed
-    v: Viewed
-    out: Viewed
     product: Node
-    mix: Node
-    steps: tuple[tuple[Chain, int], ...]
-    beta: float
+    steps: tuple[tuple[Elementwise, int], ...]
+    nodes: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class Tiles:
-    """What a block works on: queries, `each` of them a thread, and so many keys at a time."""
-
-    queries: int
-    keys: int
-    each: int
-
-    @property
-    def threads(self) -> int:
-        return self.queries // self.each * ACROSS
-
-    def fit(self, deep: int, wide: int) -> bool:
-        """Whether shared memory, laid out as attention.cu has it, and the registers hold them."""
-        if max(deep, wide) > 128:
-            return self == IN_PARTS
-        deep, wide = -(-deep // 4) * 4, -(-wide // ACROSS) * ACROSS
-        step = deep + 4 if deep % 8 == 0 else deep
-        words = (self.queries + self.keys) * step + self.keys * wide + self.queries * (self.keys + 4)
-        return 4 * words <= SHARED and max(self.each * 16, self.keys) * max(deep, wide) <= 4096
+def match_attention(steps: Steps, context: PassContext) -> Steps:
+    """One launch in place of each pattern's nodes, at one of them."""
+    if not context.limits.has("warps"):
+        return steps
+    nodes = [step.op for step in steps if isinstance(step.op, Node)]
+    def_use = DefUse(nodes, context.live.__contains__)
+    found: dict[int, Launch | None] = {}
+    for node in nodes:
+        if node.op == "SOFTMAX":
+            found |= _attention(node, def_use, context.limits)
+    replaced = {k: found[s.op.index] for k, s in enumerate(steps) if isinstance(s.op, Node) and s.op.index in found}
+    return with_ops(steps, replaced)
 
 
-@dataclass(frozen=True)
-class Warps:
-    """The same on tensor cores, where each warp works on 16 queries."""
-
-    warps: int
-    keys: int
-
-    @property
-    def queries(self) -> int:
-        return self.warps * 16
-
-    @property
-    def threads(self) -> int:
-        return self.warps * 32
-
-    def fit(self, deep: int, wide: int, bits: int) -> bool:
-        """Whether shared memory holds them, operands being of so many bits, and registers what is under way."""
-        deep, wide = -(-deep // 16) * 16, -(-wide // 16) * 16
-        padded = 16 * 8 // bits
-        operands = (self.queries + self.keys) * (deep + padded) + self.keys * (wide + padded)
-        shared = operands * bits // 8 + self.warps * 16 * (self.keys + 4) * 4
-        fetched, scores, mixed = self.keys * max(deep, wide) // self.threads, self.keys, wide // 2
-        return shared <= SHARED and fetched + scores + mixed <= 80
-
-
-FEW_WARPS = (Warps(2, 32), Warps(2, 16), Warps(4, 16))
-MANY_WARPS = (Warps(4, 32), Warps(4, 16), Warps(2, 16))
-
-FEW = (Tiles(16, 64, 2), Tiles(16, 32, 2))
-MANY = (Tiles(64, 32, 4), Tiles(32, 32, 4), Tiles(16, 64, 2), Tiles(16, 32, 2))
-"""Small blocks where there are few queries, so that every multiprocessor has one; else as large as memory holds."""
-
-IN_PARTS = Tiles(16, 32, 2)
-"""The one for more than 128 numbers."""
+def _attention(softmax: Node, def_use: DefUse, limits: DeviceLimits) -> dict[int, Launch | None]:
+    """What stands at each of the nodes around this softmax, by their numbers; nothing where it is no attention."""
+    x = softmax.input(0)
+    mix, between = _mixing(softmax, def_use)
+    if mix is None or x.type != "FLOAT32" or not softmax.options.beta > 0:
+        return {}
+    scores = _scores(x, def_use, limits)
+    if scores is None:
+        return {}
+    m, n = scores.product.outputs[0].shape[-2:]
+    batches = math.prod(mix.outputs[0].shape[:-2])
+    fits = x.shape[-1] == n and mix.input(0).shape[-2:] == (m, n)
+    if not fits or math.prod(scores.product.outputs[0].shape) != batches * m * n:
+        return {}
+    q, k, v = (viewed(s, def_use) for s in (scores.product.input(0), scores.product.input(1), mix.input(1)))
+    out = written(mix.outputs[0], def_use)
+    launch = attention(Attention(q, k, v, out, scores.product, mix, scores.steps, float(softmax.options.beta)), limits)
+    if launch is None:
+        return {}
+    gone = {node.index for node in (*scores.nodes, softmax, *between, mix, *out.past)}
+    inputs = {node.index: node for view in (q, k, v) for node in view.past}
+    read = {buffer.tensor for buffer in launch.buffers if isinstance(buffer, Ref)}
+    gone = def_use.unread([inputs[index] for index in sorted(inputs)], gone, read)
+    return dict.fromkeys(gone) | {mix.index: launch}
 
 
-def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
-    """The launch, or None where the kernel does not take these sizes."""
-    m, n = a.product.outputs[0].shape[-2:]
-    q = _matrices(a.q.view, a.product.options.adj_x, a.product.outputs[0].shape[:-2])
-    k = _matrices(a.k.view, not a.product.options.adj_y, a.product.outputs[0].shape[:-2])
-    v = _matrices(a.v.view, a.mix.options.adj_y, a.mix.outputs[0].shape[:-2])
-    deep, wide, batches = q.shape[-1], v.shape[-1], math.prod(a.mix.outputs[0].shape[:-2])
-    if 0 in (m, n, deep, wide, batches) or max(deep, wide) > DEEPEST or batches > GRID_HEIGHT:
+def _mixing(softmax: Node, def_use: DefUse) -> tuple[Node | None, list[Node]]:
+    """The product of the softmax's outputs with something else, where it alone reads them; and nodes that rename."""
+    spec, between = softmax.outputs[0], list[Node]()
+    while (node := def_use.only_reader(spec)) is not None and is_alias(node):
+        between.append(node)
+        spec = node.outputs[0]
+    if node is None or node.op != "BATCH_MATMUL" or node.options.adj_x or not _of_floats(node):
+        return None, []
+    ours = node.input(0).index == spec.index and node.input(1).index != spec.index
+    return (node, between) if ours else (None, [])
+
+
+def _scores(spec: TensorSpec, def_use: DefUse, limits: DeviceLimits, room: int = MOST_STEPS) -> Scores | None:
+    """How a tensor that nothing else wants is computed from a product, element by element."""
+    node = def_use.maker(spec)
+    if node is None or def_use.only_reader(spec) is None:
         return None
-    if any(spec.is_variable for spec in (a.q.source, a.k.source, a.v.source, a.out.source)):
+    if node.op == "BATCH_MATMUL":
+        return Scores(node, (), (node,)) if _of_floats(node) else None
+    if is_alias(node) and node.input(0).type == spec.type:
+        found = _scores(node.input(0), def_use, limits, room)
+        return found and replace(found, nodes=(*found.nodes, node))
+    op = _elementwise(node, limits) if room else None
+    if op is None or spec.type != "FLOAT32":
         return None
-    views = {"Q": (q, a.q.base), "K": (k, a.k.base), "V": (v, a.v.base), "OUT": (a.out.view, a.out.base)}
-    score, extra = _score(a.steps)
-    defines: dict[str, Any] = {"DEEP": deep, "WIDE": wide, "SCORE": score}
-    defines["EXTRA_INPUTS"] = "".join(f", IN({kind}) {name}" for kind, name, _ in extra)
-    steps: dict[str, int] = {}
-    for name, (view, base) in views.items():
-        defines |= {f"{name}_AT": index(view[..., 0, 0], base, "b"), f"{name}_VECTORS": int(_in_vectors(view, base))}
-        row, column = (stride // view.itemsize for stride in view.strides[-2:])
-        steps |= {f"{name.lower()}_row": row, f"{name.lower()}_column": column}
-    few = -(-m // MANY[0].queries) * batches < 2 * limits.units
-    mma = {"fp16": 16, "tf32": 32}.get(limits.precision, 0) if limits.tensor_cores and m >= 16 else 0
-
-    def launch(ways: Tiles | Warps, kernel: str, **macros: int) -> Launch:
-        threads = -(-m // ways.queries) * ways.threads, batches
-        return Launch(
-            f"{kernel}.{kernel}",
-            threads,
-            (ways.threads, 1),
-            inputs={"q": Ref(a.q.source.index), "k": Ref(a.k.source.index), "v": Ref(a.v.source.index)},
-            outputs={"out": Ref(a.out.source.index)},
-            sizes={"m": m, "n": n, **steps},
-            scalars={"beta": f32(a.beta)},
-            extra={name: buffer for _, name, buffer in extra},
-            defines=defines | macros | {"BK": ways.keys},
-        )
-
-    launches = [
-        launch(warps, "attention_mma", MMA=mma, WARPS=warps.warps)
-        for warps in dict.fromkeys((*(FEW_WARPS if few else MANY_WARPS), *FEW_WARPS, *MANY_WARPS))
-        if mma and warps.fit(deep, wide, mma)
-    ]
-    launches += [
-        launch(tiles, "attention", BQ=tiles.queries, EACH=tiles.each)
-        for tiles in dict.fromkeys((*(FEW if few else MANY), *FEW, *MANY))
-        if tiles.fit(deep, wide)
-    ]
-    return replace(launches[0], variants=tuple(launches[1:])) if launches else None
+    for x in dict.fromkeys(s for s in node.inputs if s is not None and s.data is None and s.type == "FLOAT32"):
+        whole = any(operand.buffer == Ref(x.index) and operand.at == IDENTITY for operand in op.inputs)
+        if whole and (found := _scores(x, def_use, limits, room - 1)) is not None:
+            return Scores(found.product, (*found.steps, (op, x.index)), (*found.nodes, node))
+    return None
 
 
-def _matrices(view: Array, turned: bool, batches: tuple[int, ...]) -> Array:
-    view = view.swapaxes(-1, -2) if turned else view
-    return np.broadcast_to(view, (*batches, *view.shape[-2:]))
+def _elementwise(node: Node, limits: DeviceLimits) -> Elementwise | None:
+    """What a node computes that is one element-wise operator; None for any other."""
+    if any(spec is not None and spec.is_variable for spec in node.inputs):
+        return None
+    try:
+        ops = lower(node, limits)
+    except Unsupported:
+        return None
+    op = ops[0] if len(ops) == 1 else None
+    if not isinstance(op, Elementwise) or not is_fusable(op):
+        return None
+    if node.op not in ("SELECT", "SELECT_V2"):
+        return op
+    # A choice moves bits; of floats the bits are floats here.
+    inputs = (replace(operand, kind="f32" if operand.kind == "u32" else operand.kind) for operand in op.inputs)
+    return replace(op, inputs=tuple(inputs), out_kind="f32")
 
 
-def _in_vectors(view: Array, base: Array) -> bool:
-    """Whether every row of the matrices is whole vectors of four floats in memory."""
-    start = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    steps = [s for size, s in zip(view.shape[:-1], view.strides[:-1], strict=True) if size > 1]
-    alone = view.strides[-1] == view.itemsize
-    return alone and view.shape[-1] % 4 == 0 and all(step % 16 == 0 for step in (start, *steps))
-
-
-def _score(steps: tuple[tuple[Chain, int], ...]) -> tuple[str, list[tuple[str, str, Buffer]]]:
-    """Statements that do the steps to `acc`, element i of the scores; and the parameters that they read."""
-    statements: list[str] = []
-    parameters: list[tuple[str, str, Buffer]] = []
-    for number, (chain, before) in enumerate(steps):
-        names = {}
-        for place, (argument, kind, at) in enumerate(chain.inputs):
-            if isinstance(argument, Ref) and argument.tensor == before and at == "(i)":
-                names[f"v{place}"] = "acc"
-                continue
-            name = f"other{number}_{place}"
-            parameters.append((kind, name, argument))
-            names[f"v{place}"] = f"{name}[{at}]"
-        statements.append(f"acc = {chain.renamed(names)};")
-    return " ".join(statements), parameters
+def _of_floats(product: Node) -> bool:
+    specs = (product.input(0), product.input(1), product.outputs[0])
+    return all(spec.type == "FLOAT32" and not spec.is_variable for spec in specs)

@@ -1,32 +1,20 @@
-"""For CPUs: element-wise kernels and copies as loops over rows of vectors, without a division for every element."""
+"""For CPUs: element-wise operators and copies as loops over rows of vectors, without a division for every element."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Launch, Ref
+from tflgpu.delegates.expression import VECTORS, IndexMap, Term, c_text, suits_vectors
+from tflgpu.delegates.fusion.fuse_elementwise import is_fusable
+from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
+from tflgpu.delegates.ir import Copy, Elementwise
+from tflgpu.delegates.launch import Launch, Op
+from tflgpu.delegates.render import value_of
 
 SMALL = 2048
 """Elements below which a second work-item costs more than it saves."""
-
-FUNCTIONS = r"exp|expm1|log|sqrt|tanh|sin|cos|fabs|floor|ceil|rint|trunc"
-HEXADECIMAL = re.compile(r"0x[0-9a-f.]+p[+-]?\d+f?")
-WORDS = r"(?!.*f64)(?:[\s\d.f+\-*/(),=;<>?:]|\b(?:v\d+|t\d+|f32|clamp_f32|INFINITY{})\b)*"
-ON_VECTORS = re.compile(WORDS.format(""))
-"""What means the same of vectors as of floats: arithmetic, clamps, and choices by comparisons, but no functions."""
-WITH_FUNCTIONS = re.compile(WORDS.format("|" + FUNCTIONS))
-
-
-def on_vectors(text: str) -> str:
-    """C of floats as C of vectors of them: declarations, casts and clamps."""
-    return re.sub(r"\bf32\b", "VF", text).replace("clamp_f32", "clamp_v")
-
-
-TERM = re.compile(r"\bi\b(?: / (\d+))?(?: % (\d+))?( \* )?")
 
 
 @dataclass(frozen=True)
@@ -40,81 +28,88 @@ class Rows:
 
     @property
     def sizes(self) -> dict[str, int]:
+        """As the kernels of rows.cl call them."""
         return {"n": self.n, "rows": self.rows, "items": self.items, "c": self.c}
 
 
-def in_rows(
-    groups: list[list[Any]],
-    chains: Mapping[tuple[int, int], Any],
-    root: Callable[[int], int],
-    limits: DeviceLimits,
-) -> None:
-    """Puts loops over rows in place of launches of `groups` where there are such.
-
-    chains: the fuse.Chain of each element-wise launch, by group and place. root: whose storage a tensor shares.
-    """
-    if not limits.cpu:
-        return
-    for g, group in enumerate(groups):
-        for s, step in enumerate(group):
-            if not isinstance(step, Launch):
-                continue
-            if step.kernel == "movement.move":
-                group[s] = _moved(step, limits) or step
-            elif step.stem in ("elementwise", "chain") and (g, s) in chains:
-                read = {root(buffer.tensor) for buffer in step.reads if isinstance(buffer, Ref)}
-                # Elements that two vectors compute must not change between them.
-                in_place = root(chains[g, s].out.tensor) in read
-                group[s] = step if in_place else _computed(chains[g, s], limits) or step
+def vectorize_rows(steps: Steps, context: PassContext) -> Steps:
+    """Launches over rows in place of such ops where there are rows."""
+    if not (context.limits.cpu and context.limits.has("chains")):
+        return steps
+    uses = Uses(steps, context)
+    ops: dict[int, Op | None] = {}
+    for position, step in enumerate(steps):
+        op, launch = step.op, None
+        if isinstance(op, Copy):
+            launch = _copied(op, context.limits)
+        # Elements that two vectors compute must not change between them.
+        elif isinstance(op, Elementwise) and is_fusable(op) and not any(uses.same(op.out, a) for a in op.reads):
+            launch = _computed(op, context.limits)
+        if launch is not None:
+            ops[position] = launch
+    return with_ops(steps, ops)
 
 
-def _computed(chain: Any, limits: DeviceLimits) -> Launch | None:
-    if chain.out_type != "f32" or any(kind != "f32" for _, kind, _ in chain.inputs):
+def _computed(op: Elementwise, limits: DeviceLimits) -> Launch | None:
+    if op.out_kind != "f32" or any(operand.kind != "f32" for operand in op.inputs):
         return None
     # PoCL 3.0's functions on vectors are other ones than on floats.
-    allowed = WITH_FUNCTIONS if limits.vector >= 16 else ON_VECTORS
-    if not allowed.fullmatch(HEXADECIMAL.sub("", " ".join([*chain.steps, chain.expression]))):
+    if not all(suits_vectors(one, functions=limits.vector >= 16) for one in op.expressions()):
         return None
-    split = _split(chain.n, [at for _, _, at in chain.inputs], limits)
+    split = _split(op.n, [operand.at for operand in op.inputs], limits)
     lanes = 0 if split is None else _lanes(split, limits)
     if split is None or not lanes:
         return None
-    places = [by_rows(at, split.c) for _, _, at in chain.inputs]
-    loads = [
-        f"VF v{k} = {f'VLOAD(x{k} + {row} + k)' if across else f'x{k}[{row}]'};"
-        for k, (row, across) in enumerate(places)
-    ]
-    defines = {
-        "VW": lanes,
-        "INPUTS": "".join(f"IN(f32) x{k}, " for k in range(len(places))),
-        "LOADS": " ".join(loads),
-        "STEPS": on_vectors(" ".join(chain.steps)),
-        "EXPR": f"(VF)({on_vectors(chain.expression)})",
-        "OUT_T": "f32",
-    }
-    inputs = {f"x{k}": buffer for k, (buffer, _, _) in enumerate(chain.inputs)}
-    outputs = {"out": chain.out}
-    return Launch("rows.element_rows", (split.items,), (1,), inputs, outputs, split.sizes, defines=defines)
+    loads = []
+    for k, operand in enumerate(op.inputs):
+        found = by_rows(operand.at, split.c)
+        assert found is not None
+        row, across = found
+        loads.append(f"VF v{k} = {f'VLOAD(x{k} + {row} + k)' if across else f'x{k}[{row}]'};")
+    values = [f"VF t{k} = {c_text(value, value_of, VECTORS)};" for k, (_, value) in enumerate(op.values)]
+    return Launch(
+        "rows.element_rows",
+        (split.items,),
+        (1,),
+        inputs={f"x{k}": operand.buffer for k, operand in enumerate(op.inputs)},
+        outputs={"out": op.out},
+        sizes=split.sizes,
+        defines={
+            "VW": lanes,
+            "INPUTS": "".join(f"IN(f32) x{k}, " for k in range(len(op.inputs))),
+            "LOADS": " ".join(loads),
+            "STEPS": " ".join(values),
+            "EXPR": f"(VF)({c_text(op.expression, value_of, VECTORS)})",
+            "OUT_T": "f32",
+        },
+    )
 
 
 WORD = {"u8": "uchar", "u16": "ushort", "u32": "uint", "u64": "ulong"}
 
 
-def _moved(launch: Launch, limits: DeviceLimits) -> Launch | None:
-    x_at, out_at = str(launch.defines["X_AT"]), str(launch.defines["OUT_AT"])
-    n = launch.sizes["n"]
-    assert isinstance(n, int)
-    split = _split(n, [x_at, out_at], limits)
-    lanes = 0 if split is None else _lanes(split, limits, 8 if launch.defines["T"] == "u64" else 4)
+def _copied(op: Copy, limits: DeviceLimits) -> Launch | None:
+    x_at, out_at = replace(op.x_at, start=0), replace(op.out_at, start=0)
+    split = _split(op.n, [x_at, out_at], limits)
+    lanes = 0 if split is None else _lanes(split, limits, 8 if op.bits == "u64" else 4)
     if split is None or not lanes:
         return None
-    (x_row, across), (out_row, filled) = by_rows(x_at, split.c), by_rows(out_at, split.c)
+    source, target = by_rows(x_at, split.c), by_rows(out_at, split.c)
+    assert source is not None and target is not None
+    (x_row, across), (out_row, filled) = source, target
     if not filled:
         return None
-    defines: dict[str, object] = {"T": WORD[str(launch.defines["T"])], "X_ROW": x_row, "OUT_ROW": out_row}
+    defines: dict[str, object] = {"T": WORD[op.bits], "X_ROW": x_row, "OUT_ROW": out_row}
     defines |= {"LANES": lanes, "GET": f"vload{lanes}", "PUT": f"vstore{lanes}"} | ({} if across else {"SCALAR": 1})
-    sizes = {**split.sizes, "x_start": launch.sizes["x_start"], "out_start": launch.sizes["out_start"]}
-    return Launch("rows.move_rows", (split.items,), (1,), launch.inputs, launch.outputs, sizes, defines=defines)
+    return Launch(
+        "rows.move_rows",
+        (split.items,),
+        (1,),
+        inputs={"x": op.x},
+        outputs={"out": op.out},
+        sizes={**split.sizes, "x_start": op.x_at.start, "out_start": op.out_at.start},
+        defines=defines,
+    )
 
 
 def _lanes(split: Rows, limits: DeviceLimits, nbytes: int = 4) -> int:
@@ -123,14 +118,14 @@ def _lanes(split: Rows, limits: DeviceLimits, nbytes: int = 4) -> int:
     return next((lanes for lanes in (16, 8, 4) if lanes <= most), 0)
 
 
-def _split(n: int, indices: Sequence[str], limits: DeviceLimits) -> Rows | None:
+def _split(n: int, maps: Sequence[IndexMap], limits: DeviceLimits) -> Rows | None:
     """Rows in which every index only counts on or stands still; None where there are none."""
-    terms = [(int(by or 1), int(of or 0)) for at in indices for by, of, _ in TERM.findall(at)]
-    sizes = {by for by, _ in terms if by > 1} | {of for by, of in terms if by == 1 and of}
+    terms = [term for at in maps for term in at.terms]
+    sizes = {t.divide for t in terms if t.divide > 1} | {t.modulo for t in terms if t.divide == 1 and t.modulo}
     most = limits.units * 4
     if not n:
         return None
-    if not sizes and any(by_rows(at, 1) is None for at in indices):
+    if not sizes and any(by_rows(at, 1) is None for at in maps):
         return None
     if not sizes:
         # Chunks as even as whole vectors allow.
@@ -138,25 +133,22 @@ def _split(n: int, indices: Sequence[str], limits: DeviceLimits) -> Rows | None:
         c = (-(-n // items) + 15) // 16 * 16
         return Rows(n, max(n // c, 1), max(n // c, 1), c)
     c = min(sizes)
-    if c < 4 or n % c or any(size % c for size in sizes) or any(by_rows(at, c) is None for at in indices):
+    if c < 4 or n % c or any(size % c for size in sizes) or any(by_rows(at, c) is None for at in maps):
         return None
     rows = n // c
     return Rows(n, rows, max(1, min(most, rows, n // SMALL)), c)
 
 
-def by_rows(at: str, c: int) -> Any:
-    """C for where an index stands at the start of row r, and whether it counts on from there; None where neither."""
-    across: list[bool] = []
+def by_rows(at: IndexMap, c: int) -> tuple[IndexMap, bool] | None:
+    """Where an index stands at the start of row r, and whether it counts on from there; None where neither."""
+    across = [term.stride == 1 for term in at.terms if term.divide == 1]
+    if at.skip or (across and across != [True]):
+        return None
+    return replace(at, terms=tuple(row for term in at.terms if (row := _of_row(term, c))), counter="r"), bool(across)
 
-    def of_row(found: re.Match[str]) -> str:
-        by, of, times = int(found[1] or 1), int(found[2] or 0), found[3]
-        if by == 1:
-            across.append(times is None)
-            row = "0" if of == c else f"r * {c}" if not of else f"r % {of // c} * {c}"
-        else:
-            row = "r" if by == c else f"r / {by // c}"
-            row += f" % {of}" if of else ""
-        return row + (times or "")
 
-    text = TERM.sub(of_row, at)
-    return None if across and across != [True] else (text, bool(across))
+def _of_row(term: Term, c: int) -> Term | None:
+    """The term at the start of row r, counted by r; None where it is 0."""
+    if term.divide == 1:
+        return None if term.modulo == c else Term(1, term.modulo // c, c * term.stride)
+    return replace(term, divide=term.divide // c)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import MAX_ELEMENTS, Launch, Lowered, Ref, Share
+from tflgpu.delegates.ir import Alias, Copy
+from tflgpu.delegates.launch import MAX_ELEMENTS, Lowered, Ref
 from tflgpu.delegates.lowering.elementwise.narrow_floats import is_narrow, through_float32
 from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.graph import Array, Node, TensorSpec
@@ -30,7 +31,7 @@ WITH_VARIABLES: set[str] = set()
 
 
 def lowers(*ops: str, variables: bool = False) -> Callable[[Lowering], Lowering]:
-    """Registers `(node, limits) -> [Launch or Share]`, which raises Unsupported, as the lowering of these operators."""
+    """Registers `(node, limits) -> Lowered`, which raises Unsupported, as the lowering of these operators."""
 
     def register(lowering: Lowering) -> Lowering:
         for op in ops:
@@ -90,14 +91,7 @@ def _settled(node: Node) -> Lowered:
     inputs = [s if s is None else s.data if s.data is not None else np.zeros(s.shape, s.dtype) for s in node.inputs]
     values = evaluate(node, inputs, RUNTIME)
     return [
-        Launch(
-            "movement.move",
-            (size(spec),),
-            inputs={"x": np.ascontiguousarray(value)},
-            outputs={"out": Ref(spec.index)},
-            sizes={"n": size(spec), "x_start": 0, "out_start": 0},
-            defines={"T": bits_type(spec), "X_AT": "(i)", "OUT_AT": "(i)"},
-        )
+        Copy(np.ascontiguousarray(value), Ref(spec.index), size(spec), bits_type(spec))
         for spec, value in zip(node.outputs, values, strict=True)
         if size(spec)
     ]
@@ -129,7 +123,7 @@ lowers_custom = style("custom")
 @style("alias")
 def alias(node: Node, limits: DeviceLimits) -> Lowered:
     """The same bytes under another shape."""
-    return [Share(node.outputs[0].index, node.input(0).index)]
+    return [Alias(node.outputs[0].index, node.input(0).index)]
 
 
 C_TYPES = {
@@ -167,16 +161,6 @@ def bits_type(spec: TensorSpec) -> str:
     """The unsigned type of the size of a tensor's elements."""
     require(spec.dtype.itemsize in BITS_TYPES, f"elements of {spec.dtype.itemsize} bytes")
     return BITS_TYPES[spec.dtype.itemsize]
-
-
-def c_float(value: float) -> str:
-    """A float32 as a C literal, exact."""
-    v = float(np.float32(value))
-    if math.isnan(v):
-        return "NAN"
-    if math.isinf(v):
-        return "INFINITY" if v > 0 else "(-INFINITY)"
-    return f"({v.hex()}f)"
 
 
 def i32(value: Any) -> np.int32:

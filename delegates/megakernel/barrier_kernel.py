@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import c_float
 from tflgpu.delegates.launch import (
     LIBRARY,
     Argument,
@@ -32,7 +33,6 @@ from tflgpu.delegates.launch import (
     needs_types,
 )
 from tflgpu.delegates.lowering.recurrent.sequence import SMALL_STEP_OF_A_GPU
-from tflgpu.delegates.lowering.registry import c_float
 from tflgpu.delegates.megakernel.preprocess import active_lines
 
 MAX_BUFFERS = 96
@@ -312,38 +312,3 @@ def barriers(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> int:
         inner = len(re.findall(r"\bblock_(?:sum|max)\(", made.text)) if limits.cpu and made and made.rows else 0
         total += 1 + inner * (width(limits).bit_length() + 1)
     return total
-
-
-def in_sequences(groups: list[list[Any]], cost: Callable[[int, Launch], int]) -> None:
-    """Puts a Loop of one turn in place of launches that follow one another, in place; None is left where they were.
-
-    groups: the launches of each node. cost: how many barriers one, of the node of that number, brings; 0 if it is worth
-    more than its start.
-    """
-    run: list[tuple[int, int, Launch]] = []
-    used: set[object] = set()
-    spent = 0
-
-    def close() -> None:
-        if len(run) > 1:
-            for g, s, _ in run:
-                groups[g][s] = None
-            g, s, _ = run[-1]
-            groups[g][s] = Loop(tuple(launch for _, _, launch in run), 1)
-        run.clear()
-        used.clear()
-
-    for g, group in enumerate(groups):
-        for s, step in enumerate(group):
-            if isinstance(step, Launch) and 0 < (brought := cost(g, step)) <= MOST_BARRIERS:
-                more = buffers([step])
-                if spent + brought > MOST_BARRIERS or len(used | more) > MAX_BUFFERS:
-                    close()
-                    spent = 0
-                run.append((g, s, step))
-                used.update(more)
-                spent += brought
-            elif isinstance(step, Launch | Loop):
-                close()
-                spent = 0
-    close()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -23,13 +22,11 @@ from tflgpu.delegates.control_flow import control as control  # which registers 
 from tflgpu.delegates.cuda.compiler import OPTIONS
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.fusion.fuse_elementwise import joined, shares
-from tflgpu.delegates.fusion.fuse_row_chains import with_row_chains
-from tflgpu.delegates.fusion.fuse_separable import with_separable
-from tflgpu.delegates.fusion.match_patterns import lowered
-from tflgpu.delegates.launch import LIBRARY, SHARED, Launch, Loop, Lowered, launches_of, source
+from tflgpu.delegates.fusion.steps import PassContext, Step
+from tflgpu.delegates.launch import LIBRARY, SHARED, Launch, Loop, launches_of, source
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.megakernel.barrier_kernel import composed
+from tflgpu.delegates.passes import PASSES, run_passes
 from tflgpu.delegation.delegate import Partition
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS
@@ -99,19 +96,17 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     graph = graph_runners(loaded, session)[0]
     graph.allocate()
     parts = [replace(part, nodes=[with_body(node, loaded.graphs) for node in part.nodes]) for part in graph.partitions]
-    steps = [step for part in parts for group in groups(part, limits) for step in group]
+    steps = [op for part in parts for op in passed(part, limits)]
     loops = [composed([step], CudaDevice.dialect, limits) for step in steps if isinstance(step, Loop)]
     ways = [way for launch in launches_of(steps) for way in (launch, *launch.variants)]
     return [*(one for way in ways for one in way.sequence if one.stem != LIBRARY), *loops]
 
 
-def groups(part: Partition, limits: DeviceLimits) -> Sequence[Lowered]:
-    """What each node becomes, patterns of them taken together."""
-    kept, plain = part.outputs.__contains__, lowered(part.nodes, limits, part.outputs.__contains__)
-    roots = shares(plain)
-    if not limits.has("warps"):
-        return plain
-    return with_separable(joined(with_row_chains(plain, roots, kept), roots, kept, limits), roots, kept, limits)
+def passed(part: Partition, limits: DeviceLimits) -> list[Any]:
+    """What the passes make of a partition."""
+    specs = {spec.index: spec for node in part.nodes for spec in (*node.inputs, *node.outputs) if spec is not None}
+    context = PassContext(limits, part.nodes, specs, part.inputs | part.outputs, CudaDevice.dialect)
+    return [step.op for step in run_passes(PASSES, tuple(Step(k, node) for k, node in enumerate(part.nodes)), context)]
 
 
 SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "GROUPS", "LOAD", "SIDE", "STRIP")

@@ -132,7 +132,7 @@ def test_a_mean_that_others_read_is_made_and_the_rest_is_one_launch() -> None:
     values = inputs_of(model)
     got, launches = runs(model, values)
     assert_same(got, tflgpu_run(model, values), **TOLERANCE)
-    assert launches == {"reduce": 1, "binary": 1, "row_chain": 1}
+    assert launches == {"reduce": 1, "elementwise": 1, "row_chain": 1}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
@@ -212,7 +212,7 @@ def test_a_depthwise_convolution_can_be_made_in_the_product_behind_it(pattern: P
         assert_same(tflgpu_run(model, values, [delegate]), want, rtol=1e-5, atol=1e-5)
         tuner.number += 1
     assert tuner.found == tuner.number
-    assert check or not delegate.device.times().keys() & {"depthwise_strips", "binary", "unary", "chain"}
+    assert check or not delegate.device.times().keys() & {"depthwise_strips", "elementwise"}
 
 
 @pytest.mark.parametrize("precision", ["tf32", "fp16"])

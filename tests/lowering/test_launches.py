@@ -35,7 +35,7 @@ def parameters(launch: Launch, dialect: Dialect) -> list[tuple[str, bool]]:
 
 def kinds(cases: Any, limits: DeviceLimits) -> dict[str, Launch]:
     """One launch for each kernel, set of macros and set of arguments."""
-    made = (launch for case in cases for launch in launches(fed(case)[0], limits))
+    made = (one for case in cases for one in launches(fed(case)[0], limits) if not one.texts)
     return {f"{one.kernel} {' '.join(sorted(one.defines))} {len(one.arguments)}": one for one in made}
 
 

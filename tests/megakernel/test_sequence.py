@@ -15,11 +15,18 @@ from recurrent_models import answers
 
 import tflgpu
 from tflgpu.conformance.cases.case import Case
-from tflgpu.delegates import compilation
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import X
+from tflgpu.delegates.fusion import join_launches, join_small_launches
+from tflgpu.delegates.fusion.steps import PassContext, Step
+from tflgpu.delegates.ir import Elementwise, Operand
 from tflgpu.delegates.launch import Launch, Loop, Ref
 from tflgpu.delegates.lowering.recurrent import sequence
-from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, composed, fits, in_sequences, literal
+from tflgpu.delegates.megakernel import barrier_kernel
+from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, composed, fits, literal
 from tflgpu.delegates.megakernel.preprocess import active_lines
+from tflgpu.delegates.render import elementwise
+from tflgpu.delegation.delegate import Limits
 from tflgpu.model.builder import ModelBuilder
 
 TEXT = """a
@@ -136,17 +143,17 @@ def test_small_launches_give_in_a_sequence_what_they_give_one_by_one(
     model, inputs = small_graph(seed)
     made: list[int] = []
 
-    def small(self: Any, node: Any, launch: Any) -> bool:
-        return 0 not in launch.threads and fits(launch, self.device.dialect, self.device.limits)
+    def small(launch: Launch, node: int, context: PassContext) -> bool:
+        return 0 not in launch.threads and fits(launch, delegate.device.dialect, context.limits)
 
     def counting(steps: Any, *rest: Any) -> Any:
         made.append(len(list(steps[0].launches())))
         return composed(steps, *rest)
 
-    monkeypatch.setattr(compilation.Compilation, "_small", lambda *given: False)
+    monkeypatch.setattr(join_small_launches, "is_small", lambda *given: False)
     alone = tflgpu_run(model, inputs, [delegate])
-    monkeypatch.setattr(compilation.Compilation, "_small", small)
-    monkeypatch.setattr(compilation, "composed", counting)
+    monkeypatch.setattr(join_small_launches, "is_small", small)
+    monkeypatch.setattr(join_launches, "composed", counting)
     together = tflgpu_run(model, inputs, [delegate])
     assert made and max(made) > 1
     assert_same(together, alone, rtol=1e-5, atol=1e-6)
@@ -169,8 +176,8 @@ def test_a_stage_waits_for_what_it_reads_under_another_name(delegate: Any, monke
         made.extend(launch.texts.values())
         return launch
 
-    monkeypatch.setattr(compilation.Compilation, "_small", lambda self, node, launch: 0 not in launch.threads)
-    monkeypatch.setattr(compilation, "composed", noting)
+    monkeypatch.setattr(join_small_launches, "is_small", lambda launch, *given: 0 not in launch.threads)
+    monkeypatch.setattr(join_launches, "composed", noting)
     inputs = [np.linspace(-3, 3, 120, dtype=np.float32).reshape(3, 40)]
     got = tflgpu_run(m.build(), inputs, [delegate])
     (text,) = made
@@ -183,7 +190,7 @@ def test_stages_that_do_not_touch_one_anothers_memory_share_a_barrier(delegate: 
     limits, dialect = delegate.device.limits, delegate.device.dialect
     text = composed([Loop(tuple(steps), 1)], dialect, limits).texts[dialect.suffix]
     made = text[text.index("BLOCK sequence") :].split("TOGETHER;")
-    assert [part.count("unary_0(") for part in made] == [2, 1, 1, 0]
+    assert [part.count("elementwise_0(") for part in made] == [2, 1, 1, 0]
 
 
 def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) -> None:
@@ -191,21 +198,25 @@ def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) 
     ask = _negated(Ref(0), Ref(9))
     text = composed([Loop((), 0, (ask,), Ref(9))], dialect, limits).texts[dialect.suffix]
     (inside,) = re.findall(r"turn0\+\+\) \{(.*)\}\n\}", text, re.S)
-    assert re.findall(r"TOGETHER|unary", inside) == ["TOGETHER", "unary", "TOGETHER"]
+    assert re.findall(r"TOGETHER|elementwise", inside) == ["TOGETHER", "elementwise", "TOGETHER"]
 
 
 def _negated(x: Ref, y: Ref) -> Launch:
-    defines = {"EXPR": "(-x)", "X_T": "f32", "OUT_T": "f32", "X_AT": "(i)"}
-    return Launch("elementwise.unary", (5,), (64,), {"xs": x}, {"out": y}, {"n": 5}, defines=defines)
+    return elementwise(Elementwise((Operand(x, "f32"),), -X, y, "f32", 5))
 
 
 _PAIRS = [(Ref(0), Ref(1)), (Ref(0), Ref(2)), (Ref(1), Ref(3)), (Ref(4), Ref(1))]
 """The third reads what the first makes; the fourth writes what the third reads."""
 
 
-def test_a_sequence_has_no_more_barriers_than_compilers_stand() -> None:
-    groups: list[list[Any]] = [[Launch("softmax.softmax", (1,))] for _ in range(6)]
-    groups[3] = [Launch("softmax.softmax", (1,), defines={"LARGE": 1})]
-    in_sequences(groups, lambda group, launch: MOST_BARRIERS + 1 if launch.defines else MOST_BARRIERS // 2)
-    kinds = [type(step).__name__ for group in groups for step in group]
-    assert kinds == ["NoneType", "Loop", "Launch", "Launch", "NoneType", "Loop"]
+def test_a_sequence_has_no_more_barriers_than_compilers_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = [Launch("softmax.softmax", (1,), defines={"LARGE": 1} if node == 3 else {}) for node in range(6)]
+
+    def cost(launch: Launch, *given: Any) -> int:
+        return MOST_BARRIERS + 1 if launch.defines else MOST_BARRIERS // 2
+
+    monkeypatch.setattr(join_small_launches, "cost", cost)
+    steps = tuple(Step(node, launch) for node, launch in enumerate(launches))
+    joined = join_small_launches.join_small_launches(steps, PassContext(DeviceLimits(), (), {}, ()))
+    kinds = [(step.node, type(step.op).__name__) for step in joined]
+    assert kinds == [(1, "Loop"), (2, "Launch"), (3, "Launch"), (5, "Loop")]

@@ -138,6 +138,13 @@ class BindsArrays(Protocol):
         """The device, and a buffer on it that is the array. Raises ValueError where the array does not fit."""
 
 
+class HasPasses(Protocol):
+    """A delegate that rewrites partitions pass by pass."""
+
+    def watch_passes(self, watch: Callable[[str, Sequence[str], Sequence[str]], None], /) -> None:
+        """From now on `watch` is told of each pass: its name, the steps before and the steps after it, in words."""
+
+
 class HasNotes(Protocol):
     """A delegate that has more to report than which node runs where."""
 

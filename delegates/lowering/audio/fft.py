@@ -7,10 +7,11 @@ import math
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import IndexMap, Term, X, Y, call
+from tflgpu.delegates.ir import Copy, Elementwise, Operand
 from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.movement.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, constant, lowers, require, size
-from tflgpu.delegates.lowering.strided_index import standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import Array, Node
 
 LONGEST = 1 << 14
@@ -63,8 +64,8 @@ def part(node: Node, limits: DeviceLimits) -> Lowered:
     """Every other number."""
     x, out = node.input(0), node.outputs[0]
     pairs = standin((*x.shape, 2), out.dtype)
-    at = start_and_index(pairs[..., int(node.op == "IMAG")], pairs)
-    return [move(Ref(x.index), Ref(out.index), size(out), bits_type(out), at)]
+    at = index_map(pairs[..., int(node.op == "IMAG")], pairs)
+    return [Copy(Ref(x.index), Ref(out.index), size(out), bits_type(out), at)]
 
 
 @lowers("COMPLEX_ABS")
@@ -73,6 +74,5 @@ def magnitude(node: Node, limits: DeviceLimits) -> Lowered:
     x, out = node.input(0), node.outputs[0]
     require(x.type != "COMPLEX128" or limits.double, "a device without double precision")
     kind = "f64" if x.type == "COMPLEX128" else "f32"
-    defines = {"X_T": kind, "Y_T": kind, "OUT_T": kind, "EXPR": "hypot(x, y)", "X_AT": "(i * 2)", "Y_AT": "(1 + i * 2)"}
-    inputs, n = {"xs": Ref(x.index), "ys": Ref(x.index)}, size(out)
-    return [Launch("elementwise.binary", (n,), (64,), inputs, {"out": Ref(out.index)}, {"n": n}, defines=defines)]
+    parts = (Operand(Ref(x.index), kind, IndexMap(start, (Term(stride=2),))) for start in (0, 1))
+    return [Elementwise(tuple(parts), call("hypot", X, Y), Ref(out.index), kind, size(out))]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.ir import Copy
 from tflgpu.delegates.launch import Buffer, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.convolution.convolution import Convolution, lowered
 from tflgpu.delegates.lowering.convolution.window import window
-from tflgpu.delegates.lowering.movement.movement import move
 from tflgpu.delegates.lowering.registry import bits_type, constant, lowers, require, size
-from tflgpu.delegates.lowering.strided_index import standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import Node, TensorSpec
 
 
@@ -92,5 +92,5 @@ def turned(weights: TensorSpec, order: tuple[int, ...]) -> tuple[Buffer, Lowered
         return Packed(lambda: data.transpose(order)), []
     base = standin(weights.shape, weights.dtype)
     temp = Temp(size(weights) * weights.dtype.itemsize)
-    moved = start_and_index(base.transpose(order), base)
-    return temp, [move(Ref(weights.index), temp, size(weights), bits_type(weights), moved)]
+    moved = index_map(base.transpose(order), base)
+    return temp, [Copy(Ref(weights.index), temp, size(weights), bits_type(weights), moved)]

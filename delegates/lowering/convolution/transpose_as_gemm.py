@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.ir import Copy
 from tflgpu.delegates.launch import Launch, Lowered, Ref, Temp
 from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm import register_tiles
-from tflgpu.delegates.lowering.movement.movement import move
 from tflgpu.delegates.lowering.registry import size
-from tflgpu.delegates.lowering.strided_index import standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import index_map, standin
 
 
 def spread_matrix(
@@ -56,8 +56,8 @@ def transposed(f: register_tiles.Filtering, taps: tuple[int, int, int, int], lim
     source, target = standin((n, qh, qw, sh, sw, oc), np.float32), standin(out.shape, np.float32)
     launches: Lowered = [first]
     if out.shape[1:3] == (qh * sh, qw * sw):
-        at = start_and_index(source.transpose(0, 1, 3, 2, 4, 5), source)
-        return [first, move(sums, Ref(out.index), size(out), "u32", at)]
+        at = index_map(source.transpose(0, 1, 3, 2, 4, 5), source)
+        return [first, Copy(sums, Ref(out.index), size(out), "u32", at)]
     for py in range(sh):
         for px in range(sw):
             y, column = (py - over.top) % sh, (px - over.left) % sw
@@ -65,6 +65,6 @@ def transposed(f: register_tiles.Filtering, taps: tuple[int, int, int, int], lim
             a, b = (y + over.top) // sh, (column + over.left) // sw
             piece = source[:, a : a + place.shape[1], b : b + place.shape[2], py, px]
             if place.size:
-                where = start_and_index(piece, source), start_and_index(place, target)
-                launches.append(move(sums, Ref(out.index), place.size, "u32", *where))
+                where = index_map(piece, source), index_map(place, target)
+                launches.append(Copy(sums, Ref(out.index), place.size, "u32", *where))
     return launches

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Buffer, Fault, Launch, Packed, Ref
-from tflgpu.delegates.lowering.elementwise.int8_rows import code_rows
-from tflgpu.delegates.lowering.registry import BITS_TYPES, RUNTIME, bits_type, require, size
+from tflgpu.delegates.ir import Lookup
+from tflgpu.delegates.launch import Buffer, Fault, Packed, Ref
+from tflgpu.delegates.lowering.registry import C_TYPES, RUNTIME, bits_type, require, size
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OpError, evaluate
 
@@ -19,7 +18,7 @@ def narrow(spec: TensorSpec) -> bool:
     return spec.dtype.itemsize <= 2 and spec.dtype != np.bool_
 
 
-def table(node: Node, limits: DeviceLimits) -> Launch:
+def table(node: Node) -> Lookup:
     """An operator of one narrow input as a table of every code's result, computed by the CPU's operator."""
     x, out = node.input(0), node.outputs[0]
     require(x.quantization is None or not x.quantization.per_channel, "quantization by channel")
@@ -36,16 +35,16 @@ def table(node: Node, limits: DeviceLimits) -> Launch:
             ]
 
     if node.op in RAISING and x.type in ("INT8", "UINT8", "INT16"):
-        return _of_some_codes(node, codes, limits)
+        return _of_some_codes(node, codes)
     # Made here too, since an operator may refuse some codes, which only running it can tell.
-    return lookup(x, Packed(make) if x.dtype.itemsize == 2 else make(), out, limits)
+    return lookup(x, Packed(make) if x.dtype.itemsize == 2 else make(), out)
 
 
 RAISING = ("LOG", "RSQRT", "SQRT")
 """Operators of codes that refuse the values below some code."""
 
 
-def _of_some_codes(node: Node, codes: Array, limits: DeviceLimits) -> Launch:
+def _of_some_codes(node: Node, codes: Array) -> Lookup:
     """The table of the codes that the operator takes; the others are a fault."""
     x, out = node.input(0), node.outputs[0]
     rising = np.sort(codes)
@@ -66,35 +65,19 @@ def _of_some_codes(node: Node, codes: Array, limits: DeviceLimits) -> Launch:
             reason, low = str(error), middle + 1
     results = taken(low)
     if not low:
-        return lookup(x, results[np.argsort(np.argsort(codes))], out, limits)
+        return lookup(x, results[np.argsort(np.argsort(codes))], out)
     require(low < len(rising), reason)
     table = np.concatenate([np.zeros(low, results.dtype), results])[np.argsort(np.argsort(codes))]
-    plain = _lookup(x, table, out)
-    code = {1: "i8", 2: "i16"}[x.dtype.itemsize] if x.dtype.kind == "i" else "u8"
-    defines = {**plain.defines, "LEAST": f"({int(rising[low])})", "CODE_T": code}
-    return replace(plain, fault=Fault(reason), defines=defines)
+    return replace(lookup(x, table, out), least=int(rising[low]), fault=Fault(reason))
 
 
-def lookup(x: TensorSpec, entries: Buffer, out: TensorSpec, limits: DeviceLimits) -> Launch:
-    """out = entries[the code of x, as an unsigned number]."""
-    if x.type in BYTES and out.type in BYTES:
-        fast = code_rows({}, {"x": x}, out, limits, entries)
-        if fast is not None:
-            return fast
-    return _lookup(x, entries, out)
+def lookup(x: TensorSpec, entries: Buffer, out: TensorSpec) -> Lookup:
+    """out = entries[the quantized value of x, as an unsigned number]."""
+    return Lookup(Ref(x.index), entries, Ref(out.index), size(out), (_kind(x), _kind(out)))
 
 
-def _lookup(x: TensorSpec, entries: Buffer, out: TensorSpec) -> Launch:
-    return lut(Ref(x.index), entries, Ref(out.index), size(out), BITS_TYPES[x.dtype.itemsize], bits_type(out))
-
-
-def lut(x: Buffer, entries: Buffer, out: Buffer, n: int, x_bits: str, out_bits: str) -> Launch:
-    """out = entries[x], element by element."""
-    defines = {"X_T": x_bits, "OUT_T": out_bits}
-    return Launch("lut.lut", (n,), (64,), {"x": x, "table": entries}, {"out": out}, {"n": n}, defines=defines)
-
-
-BYTES = ("INT8", "UINT8")
+def _kind(spec: TensorSpec) -> str:
+    return C_TYPES[spec.dtype] if spec.dtype.kind in "iu" else bits_type(spec)
 
 
 def all_codes(spec: TensorSpec) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,9 @@ import numpy as np
 
 from tflgpu.arithmetic import bfloat16
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.expression import Expr, call
+from tflgpu.delegates.ir import Alias
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Packed, Ref, Temp
 from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.graph import Array, Node, TensorSpec
 
@@ -30,14 +31,14 @@ def is_narrow(spec: TensorSpec | None) -> bool:
     return spec is not None and spec.type in SUFFIXES
 
 
-def widened(expression: str, letter: str, spec: TensorSpec) -> str:
-    """A C expression of `letter` as one of the bits of a narrow float."""
-    return re.sub(rf"\b{letter}\b", f"from_{SUFFIXES[spec.type]}({letter})", expression)
+def widened(bits: Expr, spec: TensorSpec) -> Expr:
+    """The value of a narrow float."""
+    return call(f"from_{SUFFIXES[spec.type]}", bits)
 
 
-def narrowed(expression: str, spec: TensorSpec) -> str:
-    """The bits of a narrow float nearest to a C expression."""
-    return f"to_{SUFFIXES[spec.type]}({expression})"
+def narrowed(value: Expr, spec: TensorSpec) -> Expr:
+    """The bits of a narrow float nearest to a value."""
+    return call(f"to_{SUFFIXES[spec.type]}", value)
 
 
 def through_float32(node: Node, limits: DeviceLimits, lowering: Callable[[Node, DeviceLimits], Lowered]) -> Lowered:
@@ -60,9 +61,10 @@ def through_float32(node: Node, limits: DeviceLimits, lowering: Callable[[Node, 
         values[weights.index] = weights.data
     inner: Lowered = []
     for step in lowering(wide, limits):
-        if not isinstance(step, Launch):
+        if isinstance(step, Alias | Loop):
             raise Unsupported(f"{node.op} of {node.input(0).type}")
-        inner.append(_with(step, values, DEFINES.get(node.op, {})))
+        wide_step = step.on(lambda buffer: values.get(buffer.tensor, buffer) if isinstance(buffer, Ref) else buffer)
+        inner.append(_with_defines(wide_step, DEFINES[node.op]) if node.op in DEFINES else wide_step)
     made = {spec.index for spec in node.outputs}
     before = [_converted(s, Ref(i), values[i], True) for i, s in specs.items() if i not in made and s.data is None]
     after = [_converted(s, values[i], Ref(i), False) for i, s in specs.items() if i in made]
@@ -103,11 +105,9 @@ def _wide_storage(spec: TensorSpec) -> Buffer:
     return Packed(lambda: to_float32(data, spec))
 
 
-def _with(launch: Launch, values: dict[int, Buffer], defines: dict[str, Any]) -> Launch:
-    """The launch with float32 copies in the places of narrow tensors."""
-    wide = launch.on(lambda buffer: values.get(buffer.tensor, buffer) if isinstance(buffer, Ref) else buffer)
-    variants = (replace(variant, defines={**variant.defines, **defines}) for variant in wide.variants)
-    return replace(wide, defines={**wide.defines, **defines}, variants=tuple(variants))
+def _with_defines(launch: Any, defines: dict[str, Any]) -> Launch:
+    assert isinstance(launch, Launch) and not launch.variants
+    return replace(launch, defines={**launch.defines, **defines})
 
 
 def _converted(spec: TensorSpec, x: Buffer, out: Buffer, widen: bool) -> Launch:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import log2_if_power_of_two, quantize_multiplier
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.ir import Rescaled
 from tflgpu.delegates.launch import Fault, Launch, Packed, Ref
-from tflgpu.delegates.lowering.elementwise.int8_rows import code_rows
 from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes
 from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, c_type, i32, require, size
 from tflgpu.delegates.lowering.strided_index import broadcast_index
@@ -29,7 +30,8 @@ BY_PAIRS = (
 )
 """Operators that rescale 8-bit codes in ways of their own."""
 
-RESCALING = ("ADD", "SUB", "MUL")
+SIGNS = {"ADD": "+", "SUB": "-", "MUL": "*"}
+"""Operators that rescale in fixed point."""
 
 
 def means_codes(node: Node) -> bool:
@@ -63,7 +65,7 @@ def of_pairs(node: Node, fault: Fault | None = None) -> Launch:
         right = np.ascontiguousarray(np.broadcast_to(divisors.astype(y.dtype), shape))
         return evaluate(pairs, [left, right], RUNTIME)[0]
 
-    defines = {
+    defines: dict[str, object] = {
         "OUT_T": bits_type(out),
         "X_AT": broadcast_index(x.shape, out.shape),
         "Y_AT": broadcast_index(y.shape, out.shape),
@@ -82,7 +84,7 @@ def of_pairs(node: Node, fault: Fault | None = None) -> Launch:
     )
 
 
-def rescaling(node: Node, limits: DeviceLimits) -> Launch:
+def rescaling(node: Node, limits: DeviceLimits) -> Rescaled | Launch:
     """ADD, SUB and MUL."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
     require(x.type == y.type == out.type, f"{node.op} of {x.type} and {y.type} to {out.type}")
@@ -91,39 +93,37 @@ def rescaling(node: Node, limits: DeviceLimits) -> Launch:
     low, high = quantized_range(node.options.fused_activation_function, out)
     zeros = {"x_zero": i32(x.zero_point), "y_zero": i32(y.zero_point)}
     ends = {"out_zero": i32(out.zero_point), "low": i32(low), "high": i32(high)}
-    defines: dict[str, object] = {
-        "T": c_type(x, limits),
-        "X_AT": broadcast_index(x.shape, out.shape),
-        "Y_AT": broadcast_index(y.shape, out.shape),
-    }
-
-    def plain(kernel: str, scalars: dict[str, np.int32], more: dict[str, object]) -> Launch:
-        inputs, outputs = {"x": Ref(x.index), "y": Ref(y.index)}, {"out": Ref(out.index)}
-        n = size(out)
-        return Launch(f"quantized.{kernel}", (n,), (64,), inputs, outputs, {"n": n}, scalars, defines=defines | more)
-
+    operator, kind, shapes = SIGNS[node.op], c_type(x, limits), (x.shape, y.shape)
+    rescaled = partial(Rescaled, operator, Ref(x.index), Ref(y.index), Ref(out.index), kind, shapes, out.shape)
     if node.op == "MUL":
-        scalars = zeros | _multiplier("", float(x.scale * y.scale / out.scale)) | ends
-        usual = int(scalars["multiplier"]) >= 0
-        fast = code_rows({"PRODUCT": 1}, {"x": x, "y": y}, out, limits, scalars=scalars) if usual else None
-        return fast or plain("product", scalars, {"PRODUCT": 1})
-    defines["SIGN"] = "+" if node.op == "ADD" else "-"
+        return rescaled(zeros | _multiplier("", float(x.scale * y.scale / out.scale)) | ends)
     shifts = _shifts(node, x, y, out)
     if shifts is not None:
-        scalars = {"x_shift": i32(shifts[0]), "y_shift": i32(shifts[1]), "low": ends["low"], "high": ends["high"]}
-        return plain("shifted_sum", scalars, {"SHIFTED": 1})
+        return _shifted_sum(x, y, out, {"x_shift": i32(shifts[0]), "y_shift": i32(shifts[1])} | ends, operator, kind)
     bits = 15 if out.type == "INT16" else 20
     require(min(x.scale, y.scale) > 0, "a scale that is not positive")
     twice = float(np.float32(2) * max(x.scale, y.scale))
     real = twice / float(np.float32(1 << bits) * out.scale)
     require(node.op != "ADD" or real < 1, "scales that the CPU refuses")
-    scalars = zeros | {"bits": i32(bits)}
-    scalars |= _multiplier("x_", float(x.scale) / twice) | _multiplier("y_", float(y.scale) / twice)
-    scalars |= _multiplier("", real) | ends
-    kind = {"SUM": 1, "SIGN": defines["SIGN"]}
-    usual = float(out.scale) > 0
-    fast = code_rows(kind, {"x": x, "y": y}, out, limits, scalars=scalars) if usual else None
-    return fast or plain("sum", scalars, {})
+    numbers = zeros | {"bits": i32(bits)}
+    numbers |= _multiplier("x_", float(x.scale) / twice) | _multiplier("y_", float(y.scale) / twice)
+    return rescaled(numbers | _multiplier("", real) | ends)
+
+
+def _shifted_sum(
+    x: TensorSpec, y: TensorSpec, out: TensorSpec, numbers: dict[str, np.int32], operator: str, kind: str
+) -> Launch:
+    del numbers["out_zero"]
+    defines = {"X_AT": broadcast_index(x.shape, out.shape), "Y_AT": broadcast_index(y.shape, out.shape)}
+    return Launch(
+        "quantized.shifted_sum",
+        (size(out),),
+        inputs={"x": Ref(x.index), "y": Ref(y.index)},
+        outputs={"out": Ref(out.index)},
+        sizes={"n": size(out)},
+        scalars=numbers,
+        defines={"T": kind, "SIGN": operator, "SHIFTED": 1, **defines},
+    )
 
 
 def _multiplier(prefix: str, real: float) -> dict[str, np.int32]:

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.ir import Copy
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Ref, Temp
 from tflgpu.delegates.lowering.gemm import batched
 from tflgpu.delegates.lowering.gemm.hybrid import quantize_rows
-from tflgpu.delegates.lowering.movement.movement import move
 from tflgpu.delegates.lowering.registry import i32, require, size
-from tflgpu.delegates.lowering.strided_index import broadcast_index, standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import broadcast_index, index_map, standin
 from tflgpu.model.graph import Node
 from tflgpu.ops.matmul.batch_matmul import groups_of
 from tflgpu.ops.matmul.hybrid import weight_scale
@@ -34,8 +34,8 @@ def batch_matmul(node: Node, limits: DeviceLimits) -> Lowered:
     if o.adj_x:
         left = Temp(4 * size(x))
         base = standin(x.shape, x.dtype)
-        turned = start_and_index(base.swapaxes(-1, -2), base)
-        launches.append(move(Ref(x.index), left, size(x), "u32", turned))
+        turned = index_map(base.swapaxes(-1, -2), base)
+        launches.append(Copy(Ref(x.index), left, size(x), "u32", turned))
     rows = quantize_rows(left, size(x) // k, k, bool(o.asymmetric_quantize_inputs), limits)
     batches, scale_of, weight_of = groups_of(node, x_shape, y_shape)
     steps = (1, k) if o.adj_y else (n, 1)

@@ -292,7 +292,7 @@ def _of_codes(p: Product, node: Node, finish: register_tiles.Finish, limits: Dev
     if p.x_steps[1] != 1:
         return None
     batches = p.out.shape[:-2]
-    x_place, y_place = (broadcast_index(spec.shape[:-2], batches, "b") for spec in (x, y))
+    x_place, y_place = (str(broadcast_index(spec.shape[:-2], batches, "b")) for spec in (x, y))
     zeros, matrices = (x.zero_point, y.zero_point), size(y) // (p.k * p.n)
     factors = vnni.Factors(x.index, y.index, *zeros, p.m, p.n, p.k, x_place, y_place, matrices, p.y_steps)
     return vnni.computed(factors, p.out, finish, limits)

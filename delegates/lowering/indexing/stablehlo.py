@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import Expr, IndexMap, X, Y, call, cast, where
+from tflgpu.delegates.ir import Copy
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering.elementwise.elementwise import elementwise
 from tflgpu.delegates.lowering.indexing.scatter import wrapping
-from tflgpu.delegates.lowering.movement.movement import copy, fill_from, move
+from tflgpu.delegates.lowering.movement.movement import copy, fill_from
 from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
 from tflgpu.delegates.lowering.registry import bits_type, c_type, lowers, require, size
-from tflgpu.delegates.lowering.strided_index import index, standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.indexing.stablehlo_indexing import dimensions_of, gather_dimensions, index_vectors, order_of
 from tflgpu.ops.movement.padding import placed, stablehlo_placements
 
 FLOATS = {
-    "STABLEHLO_ADD": "x + y",
-    "STABLEHLO_MULTIPLY": "x * y",
-    "STABLEHLO_MAXIMUM": "x < y ? y : x",
-    "STABLEHLO_MINIMUM": "y < x ? y : x",
+    "STABLEHLO_ADD": X + Y,
+    "STABLEHLO_MULTIPLY": X * Y,
+    "STABLEHLO_MAXIMUM": where(X < Y, Y, X),
+    "STABLEHLO_MINIMUM": where(Y < X, Y, X),
 }
-INTEGERS = FLOATS | {
-    "STABLEHLO_ADD": "(T)((u64)x + (u64)y)",
-    "STABLEHLO_MULTIPLY": "(T)((u64)x * (u64)y)",
-    "STABLEHLO_AND": "x & y",
-    "STABLEHLO_SHIFT_LEFT": "(T)((u64)(i64)x << ((i64)y & 31))",
-    "RIGHT_SHIFT": "x >> (i32)clamp_i64(y, 0, 8 * (i64)sizeof(x) - 1)",
+BOOLS = FLOATS | {"STABLEHLO_ADD": X | Y, "STABLEHLO_MULTIPLY": X & Y, "STABLEHLO_AND": X & Y}
+WIDE_X, WIDE_Y = cast("u64", X), cast("u64", Y)
+INTEGERS: Mapping[str, Callable[[str], Expr]] = {
+    "STABLEHLO_ADD": lambda kind: cast(kind, WIDE_X + WIDE_Y),
+    "STABLEHLO_MULTIPLY": lambda kind: cast(kind, WIDE_X * WIDE_Y),
+    "STABLEHLO_MAXIMUM": lambda kind: FLOATS["STABLEHLO_MAXIMUM"],
+    "STABLEHLO_MINIMUM": lambda kind: FLOATS["STABLEHLO_MINIMUM"],
+    "STABLEHLO_AND": lambda kind: X & Y,
+    "STABLEHLO_SHIFT_LEFT": lambda kind: cast(kind, cast("u64", cast("i64", X)) << (cast("i64", Y) & 31)),
+    "RIGHT_SHIFT": lambda kind: X >> cast("i32", call("clamp_i64", Y, 0, int(kind[1:]) - 1)),
 }
-BOOLS = FLOATS | {"STABLEHLO_ADD": "x | y", "STABLEHLO_MULTIPLY": "x & y", "STABLEHLO_AND": "x & y"}
-"""T is the element type. Integers wrap in 64 bits and are cut."""
+"""By the element type. Integers wrap in 64 bits and are cut."""
 
 
 @lowers(*INTEGERS)
 def plain(node: Node, limits: DeviceLimits) -> Lowered:
     """Numbers of any type, codes among them, as they are."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
-    rows = {"f": FLOATS, "b": BOOLS}.get(x.dtype.kind, INTEGERS)
+    rows: Mapping[str, object] = {"f": FLOATS, "b": BOOLS}.get(x.dtype.kind, INTEGERS)
     require(x.type == y.type == out.type and node.op in rows, f"{node.op} of {x.type} and {y.type} to {out.type}")
-    expression = rows[node.op].replace("(T)", f"({c_type(x, limits)})")
+    row = rows[node.op]
+    expression = row if isinstance(row, Expr) else INTEGERS[node.op](c_type(x, limits))
     return [elementwise(expression, (x, y), out, limits)]
 
 
@@ -52,9 +60,9 @@ def stablehlo_pad(node: Node, limits: DeviceLimits) -> Lowered:
         return []
     y_base, x_base = standin(out.shape, out.dtype), standin(x.shape, x.dtype)
     target, source = placed(y_base, x_base, stablehlo_placements(node))
-    from_at, to_at = start_and_index(source, x_base), start_and_index(target, y_base)
+    from_at, to_at = index_map(source, x_base), index_map(target, y_base)
     bits = bits_type(out)
-    over = [move(Ref(x.index), Ref(out.index), source.size, bits, from_at, to_at)] if source.size else []
+    over = [Copy(Ref(x.index), Ref(out.index), source.size, bits, from_at, to_at)] if source.size else []
     return [fill_from(filler, out), *over]
 
 
@@ -72,8 +80,8 @@ def stablehlo_gather(node: Node, limits: DeviceLimits) -> Lowered:
     whole = (*vectors.shape[:-1], *window.shape)
     turned = order_of(len(out.shape), offset_dims)
 
-    def seen(view: Array, base: Array) -> str:
-        return index(np.broadcast_to(view, whole).transpose(turned), base)
+    def seen(view: Array, base: Array) -> IndexMap:
+        return index_map(np.broadcast_to(view, whole).transpose(turned), base)
 
     starts = [
         f"clamp_i64(indices[{seen(vectors[..., k].reshape(vectors.shape[:-1] + (1,) * window.ndim), index_base)}], 0, "
@@ -128,8 +136,8 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
     else:
         base_view = base
 
-    def at(view: Array, of: Array) -> str:
-        return index(np.broadcast_to(view, (*batch, *window)).transpose(turned), of)
+    def at(view: Array, of: Array) -> IndexMap:
+        return index_map(np.broadcast_to(view, (*batch, *window)).transpose(turned), of)
 
     steps = []
     for d, n in enumerate(x.shape):
@@ -140,7 +148,7 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
         if d in kept:
             place = kept.index(d)
             ruler = standin((window[place],), np.uint8)
-            terms.append(at(ruler.reshape([-1] + [1] * (len(window) - place - 1)), ruler))
+            terms.append(str(at(ruler.reshape([-1] + [1] * (len(window) - place - 1)), ruler)))
         place_of = f"i64 p = {' + '.join(terms) or '0'}; inside &= p >= 0 && p < {n};"
         steps.append(f"{{ {place_of} at = at * {n} + (inside ? (i32)p : 0); }}")
     columns = int(np.prod(window, dtype=np.int64)) if apart else 1
@@ -150,7 +158,7 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
         "T": kind,
         "INDEX_T": c_type(indices, limits),
         "STEPS": " ".join(steps),
-        "UPDATE_AT": index(base_view, base),
+        "UPDATE_AT": index_map(base_view, base),
         "COMBINE(a, v)": f"({combine})",
     }
     over = Launch(

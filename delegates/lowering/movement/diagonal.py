@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Launch, Lowered, Ref
-from tflgpu.delegates.lowering.movement.movement import copy, fill, move
+from tflgpu.delegates.ir import Copy
+from tflgpu.delegates.launch import Lowered, Ref
+from tflgpu.delegates.lowering.movement.movement import copy, fill
 from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
-from tflgpu.delegates.lowering.strided_index import standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.ops.movement.diagonal import diagonals
 
@@ -29,10 +30,10 @@ def matrix_set_diag(node: Node, limits: DeviceLimits) -> Lowered:
     return [copy(x, out), *_over_diagonal(new, out)]
 
 
-def _over_diagonal(x: TensorSpec, out: TensorSpec) -> list[Launch]:
+def _over_diagonal(x: TensorSpec, out: TensorSpec) -> list[Copy]:
     if not size(out):
         return []
     base = standin(out.shape, out.dtype)
     view = diagonals(base)
-    at = start_and_index(view, base)
-    return [move(Ref(x.index), Ref(out.index), view.size, bits_type(out), out_at=at)]
+    at = index_map(view, base)
+    return [Copy(Ref(x.index), Ref(out.index), view.size, bits_type(out), out_at=at)]

@@ -8,42 +8,30 @@ from types import SimpleNamespace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import FIRST
+from tflgpu.delegates.ir import Copy, Lookup
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes, lut
+from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes
 from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, constant, lowers, require, size, style
-from tflgpu.delegates.lowering.strided_index import is_view, standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import index_map, is_view, standin
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OPS, evaluate
 
-WHOLE = (0, "(i)")
 
-
-def move(
-    x: Buffer, out: Buffer, n: int, bits: str, x_at: tuple[int, str] = WHOLE, out_at: tuple[int, str] = WHOLE
-) -> Launch:
-    """out at out_at = x at x_at, for every i < n; both are a start and C for how far from there.
-
-    The starts are arguments, so that pieces of one tensor share a program.
-    """
-    sizes = {"n": n, "x_start": x_at[0], "out_start": out_at[0]}
-    defines = {"T": bits, "X_AT": x_at[1], "OUT_AT": out_at[1]}
-    return Launch("movement.move", (n,), (64,), {"x": x}, {"out": out}, sizes, defines=defines)
-
-
-def copy(x: TensorSpec, out: TensorSpec) -> Launch:
+def copy(x: TensorSpec, out: TensorSpec) -> Copy:
     """out's bytes become x's."""
-    return move(Ref(x.index), Ref(out.index), size(out), bits_type(out))
+    return Copy(Ref(x.index), Ref(out.index), size(out), bits_type(out))
 
 
-def fill(out: TensorSpec, value: Array) -> Launch:
+def fill(out: TensorSpec, value: Array) -> Copy:
     """Every element of out becomes the one element of value."""
     one = np.ascontiguousarray(value, out.dtype).reshape(1)
-    return move(one, Ref(out.index), size(out), bits_type(out), (0, "(0)"))
+    return Copy(one, Ref(out.index), size(out), bits_type(out), FIRST)
 
 
-def fill_from(value: TensorSpec, out: TensorSpec) -> Launch:
+def fill_from(value: TensorSpec, out: TensorSpec) -> Copy:
     """Every element of out becomes the first of value."""
-    return move(Ref(value.index), Ref(out.index), size(out), bits_type(out), (0, "(0)"))
+    return Copy(Ref(value.index), Ref(out.index), size(out), bits_type(out), FIRST)
 
 
 def take(x: TensorSpec, out: TensorSpec, table: Packed) -> Launch:
@@ -65,7 +53,7 @@ def view(node: Node, limits: DeviceLimits) -> Lowered:
     base = standin(x.shape, x.dtype)
     moved = OPS[node.op].run(node, base)
     if is_view(moved, base):
-        return [move(Ref(x.index), Ref(out.index), size(out), bits_type(out), start_and_index(moved, base))]
+        return [Copy(Ref(x.index), Ref(out.index), size(out), bits_type(out), index_map(moved, base))]
     return [take(x, out, Packed(lambda: OPS[node.op].run(node, _positions(x))))]
 
 
@@ -120,9 +108,7 @@ def pad(node: Node, limits: DeviceLimits) -> Lowered:
     base = standin(out.shape, out.dtype)
     inner = base[tuple(slice(before, before + n) for (before, _), n in zip(paddings, x.shape, strict=True))]
     moved = (
-        [move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=start_and_index(inner, base))]
-        if size(x)
-        else []
+        [Copy(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=index_map(inner, base))] if size(x) else []
     )
     return [around, *moved]
 
@@ -144,12 +130,12 @@ def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
         source: Buffer = Ref(x.index)
         if out.type == "UINT8" and not _same_codes(x, out):
             source = Temp(max(size(x), 1))
-            launches.append(_rescaled(node, x, source))
-        launches.append(move(source, Ref(out.index), size(x), bits_type(out), out_at=start_and_index(piece, base)))
+            launches.append(_requantized(node, x, source))
+        launches.append(Copy(source, Ref(out.index), size(x), bits_type(out), out_at=index_map(piece, base)))
     return launches
 
 
-def _rescaled(node: Node, x: TensorSpec, target: Temp) -> Launch:
+def _requantized(node: Node, x: TensorSpec, target: Temp) -> Lookup:
     """The codes of x as codes of the output, by the table that the CPU's operator makes of all of them."""
     out = node.outputs[0]
     alone = replace(
@@ -159,7 +145,7 @@ def _rescaled(node: Node, x: TensorSpec, target: Temp) -> Launch:
         outputs=(replace(out, shape=(256,)),),
     )
     table = Packed(lambda: evaluate(alone, [all_codes(x)], RUNTIME)[0])
-    return lut(Ref(x.index), table, target, size(x), "u8", "u8")
+    return Lookup(Ref(x.index), table, target, size(x), ("u8", "u8"))
 
 
 def _same_codes(x: TensorSpec, y: TensorSpec) -> bool:
@@ -175,12 +161,12 @@ def pack(node: Node, limits: DeviceLimits) -> Lowered:
     base = standin(out.shape, out.dtype)
     axis = node.options.axis % len(out.shape)
     return [
-        move(
+        Copy(
             Ref(x.index),
             Ref(out.index),
             size(x),
             bits_type(out),
-            out_at=start_and_index(base[(slice(None),) * axis + (k, ...)], base),
+            out_at=index_map(base[(slice(None),) * axis + (k, ...)], base),
         )
         for k, x in enumerate(node.inputs)
         if x is not None
@@ -194,12 +180,12 @@ def unpack(node: Node, limits: DeviceLimits) -> Lowered:
     base = standin(x.shape, x.dtype)
     axis = node.options.axis % len(x.shape)
     return [
-        move(
+        Copy(
             Ref(x.index),
             Ref(out.index),
             size(out),
             bits_type(out),
-            start_and_index(base[(slice(None),) * axis + (k, ...)], base),
+            index_map(base[(slice(None),) * axis + (k, ...)], base),
         )
         for k, out in enumerate(node.outputs)
     ]
@@ -216,5 +202,5 @@ def split(node: Node, limits: DeviceLimits) -> Lowered:
     for out in node.outputs:
         piece = base[(slice(None),) * axis + (slice(start, start + out.shape[axis]),)]
         start += out.shape[axis]
-        launches.append(move(Ref(x.index), Ref(out.index), size(out), bits_type(out), start_and_index(piece, base)))
+        launches.append(Copy(Ref(x.index), Ref(out.index), size(out), bits_type(out), index_map(piece, base)))
     return launches

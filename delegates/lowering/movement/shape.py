@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Lowered, Ref, Share
-from tflgpu.delegates.lowering.movement.movement import copy, fill, fill_from, move
+from tflgpu.delegates.ir import Alias, Copy
+from tflgpu.delegates.launch import Lowered, Ref
+from tflgpu.delegates.lowering.movement.movement import copy, fill, fill_from
 from tflgpu.delegates.lowering.registry import bits_type, constant, lowers, require, size
-from tflgpu.delegates.lowering.strided_index import standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import BITS, Node
 
 
@@ -49,7 +50,7 @@ def bitcast(node: Node, limits: DeviceLimits) -> Lowered:
     require(x.type == out.type or not BITS.keys() & {x.type, out.type}, f"BITCAST from {x.type} to {out.type}")
     require(size(x) * x.dtype.itemsize == size(out) * out.dtype.itemsize, "BITCAST to another number of bytes")
     bits_type(out)
-    return [Share(out.index, x.index)]
+    return [Alias(out.index, x.index)]
 
 
 @lowers("DILATE")
@@ -61,5 +62,5 @@ def dilate(node: Node, limits: DeviceLimits) -> Lowered:
     if not size(out):
         return []
     base = standin(out.shape, out.dtype)
-    at = start_and_index(base[tuple(slice(None, None, d) for d in factors)], base)
-    return [fill_from(pad, out), move(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=at)]
+    at = index_map(base[tuple(slice(None, None, d) for d in factors)], base)
+    return [fill_from(pad, out), Copy(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=at)]

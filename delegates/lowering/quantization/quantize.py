@@ -6,11 +6,13 @@ import numpy as np
 
 from tflgpu.arithmetic.fixed_point import quantize_multiplier
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Fault, Launch, Lowered
+from tflgpu.delegates.expression import X, Y, call, cast, expr, literal, unequal, where
+from tflgpu.delegates.ir import Elementwise
+from tflgpu.delegates.launch import Fault, Lowered
 from tflgpu.delegates.lowering.elementwise.elementwise import elementwise, faulting
 from tflgpu.delegates.lowering.elementwise.lookup_table import narrow, table
 from tflgpu.delegates.lowering.elementwise.narrow_floats import is_narrow
-from tflgpu.delegates.lowering.registry import c_float, c_type, lowers, require
+from tflgpu.delegates.lowering.registry import c_type, lowers, require
 from tflgpu.model.graph import BITS, Node, TensorSpec
 from tflgpu.ops import custom_options
 
@@ -20,36 +22,36 @@ def converted(node: Node, limits: DeviceLimits) -> Lowered:
     """Between element types, with or without a scale."""
     x, out = node.input(0), node.outputs[0]
     if narrow(x) or x.type == "BOOL":
-        return [table(node, limits)]
+        return [table(node)]
     if node.op == "QUANTIZE":
         return [quantize(x, out, limits) if x.type == "FLOAT32" else _requantize(x, out, limits)]
     require(node.op == "CAST", f"{node.op} of {x.type}")
-    return [cast(x, out, limits)]
+    return [converted_plainly(x, out, limits)]
 
 
-def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
+def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Elementwise:
     """Codes of floats: x / scale rounded half away from zero, plus the zero point, clamped."""
     require(x.type == "FLOAT32" and out.type in ("INT8", "UINT8", "INT16"), f"QUANTIZE of {x.type} to {out.type}")
     require(out.quantization is not None and not out.quantization.per_channel, "quantization by channel")
     require(limits.exact_division or limits.double, "a device that does not divide floats exactly")
     # The quotient of doubles, rounded to float, is the quotient of floats correctly rounded.
-    scale = c_float(float(out.scale))
-    quotient = f"x / {scale}" if limits.exact_division else f"(f32)((f64)x / (f64){scale})"
-    kind = np.iinfo(out.dtype)
-    rounded = f"to_i32(round_away({quotient}))"
+    scale, kind = expr(float(out.scale)), np.iinfo(out.dtype)
+    quotient = X / scale if limits.exact_division else cast("f32", cast("f64", X) / cast("f64", scale))
+    rounded = call("to_i32", call("round_away", quotient))
     # In 32 bits, which the sum leaves where x does: the reference's answer on x86.
-    expression = f"clamp_i32((i32)((u32){rounded} + (u32)({out.zero_point})), {kind.min}, {kind.max})"
-    return elementwise(expression, (x,), out, limits)
+    shifted = cast("i32", cast("u32", rounded) + cast("u32", out.zero_point))
+    return elementwise(call("clamp_i32", shifted, kind.min, kind.max), (x,), out, limits)
 
 
-def _requantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
+def _requantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Elementwise:
     """32-bit codes as codes of another scale."""
     require(x.type == "INT32" and out.type in ("INT8", "UINT8", "INT16"), f"QUANTIZE of {x.type} to {out.type}")
     require(not any(s.quantization is not None and s.quantization.per_channel for s in (x, out)), "scales by channel")
     m, e = quantize_multiplier(float(x.scale) / float(out.scale))
+    scaled = call("mbqm", cast("i32", cast("u32", X) - cast("u32", x.zero_point)), m, e)
     kind = np.iinfo(out.dtype)
-    scaled = f"mbqm((i32)((u32)x - (u32){x.zero_point}), {m}, {e})"
-    return elementwise(f"clamp_i64((i64){scaled} + {out.zero_point}, {kind.min}, {kind.max})", (x,), out, limits)
+    shifted = cast("i64", scaled) + out.zero_point
+    return elementwise(call("clamp_i64", shifted, kind.min, kind.max), (x,), out, limits)
 
 
 @lowers("NumericVerify")
@@ -59,31 +61,31 @@ def numeric_verify(node: Node, limits: DeviceLimits) -> Lowered:
     require(x.shape == reference.shape and reference.type == "FLOAT32", f"NumericVerify of {reference}")
     options = custom_options.read(node)
     tolerance = np.float32(custom_options.real(options, "tolerance"))
-    scale, real = np.float32(0), "x"
+    scale, real = np.float32(0), X
     if not is_narrow(x):
         require(x.quantization is not None and not x.quantization.per_channel, "scales by channel, or none")
-        scale, real = x.scale, f"((f32)x - ({x.zero_point}.0f)) * {c_float(float(x.scale))}"
-    launch = elementwise(f"{real} - y", (x, reference), out, limits)
+        scale, real = x.scale, (cast("f32", X) - float(x.zero_point)) * float(x.scale)
+    plain = elementwise(real - Y, (x, reference), out, limits)
     if not options.get("log_if_failed") or tolerance < 0.1:
-        return [launch]
-    far = f"fabs({launch.defines['EXPR']}) > {c_float(float(tolerance * scale))}"
-    return [faulting(launch, far, Fault(f"Mismatch beyond the tolerance {float(tolerance)}.\n"))]
+        return [plain]
+    far = call("fabs", plain.expression) > float(tolerance * scale)
+    return [faulting(plain, far, Fault(f"Mismatch beyond the tolerance {float(tolerance)}.\n"))]
 
 
-def cast(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
+def converted_plainly(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Elementwise:
     """Plain conversion: floats saturate towards zero, a NaN becomes the largest; integers wrap; bool is not 0.
 
     Of a complex number its real part.
     """
-    value = "real_of(x)" if x.type == "COMPLEX64" else "x"
+    value = call("real_of", X) if x.type == "COMPLEX64" else X
     if out.type == x.type == "COMPLEX64":
-        return elementwise("x", (x,), out, limits)
+        return elementwise(X, (x,), out, limits)
     if out.type == "COMPLEX64":
-        return elementwise("c64_of((f32)x, 0)", (x,), out, limits)
+        return elementwise(call("c64_of", cast("f32", X), 0), (x,), out, limits)
     if out.type == "BOOL":
-        return elementwise(f"{value} != 0", (x,), out, limits)
+        return elementwise(unequal(value, 0), (x,), out, limits)
     if is_narrow(out):
-        return elementwise(f"(f32){value}", (x,), out, limits)
+        return elementwise(cast("f32", value), (x,), out, limits)
     require(out.dtype.kind in "iuf" and (out.type not in BITS or x.type == "FLOAT32"), f"CAST to {out.type}")
     target = c_type(out, limits)
     if x.dtype.kind in "fc" and out.dtype.kind != "f":
@@ -91,13 +93,11 @@ def cast(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
         low, high = f"({float(lowest).hex()})", f"({float(int(highest) + 1).hex()})"
         if not limits.double:
             low, high = low.replace(")", "f)"), high.replace(")", "f)")
-        largest, smallest = f"({target}){highest}{'u' if lowest == 0 else ''}l", f"({target})(-{-(lowest + 1)}l - 1)"
-        smallest = "0" if lowest == 0 else smallest
-        inside = f"({target}){value}"
-        return elementwise(
-            f"{value} < {high} ? ({value} < {low} ? {smallest} : {inside}) : {largest}", (x,), out, limits
-        )
-    return elementwise(f"({target}){value}", (x,), out, limits)
+        largest = cast(target, literal(f"{highest}{'u' if lowest == 0 else ''}l"))
+        smallest = expr(0) if lowest == 0 else cast(target, literal(f"(-{-(lowest + 1)}l - 1)"))
+        inside = where(value < literal(low), smallest, cast(target, value))
+        return elementwise(where(value < literal(high), inside, largest), (x,), out, limits)
+    return elementwise(cast(target, value), (x,), out, limits)
 
 
 CODES = {"INT4": (-8, 7), "INT2": (-2, 1), "UINT4": (0, 15)}

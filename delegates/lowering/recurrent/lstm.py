@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import c_float
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Ref, Temp, Turn
 from tflgpu.delegates.lowering.recurrent.linear import COLUMNS, Product, from_matrices, matrix, product
 from tflgpu.delegates.lowering.recurrent.lstm_integer import integer_cell
@@ -21,7 +22,7 @@ from tflgpu.delegates.lowering.recurrent.sequence import (
     state,
     time_of,
 )
-from tflgpu.delegates.lowering.registry import c_float, constant, f32, lowers, require
+from tflgpu.delegates.lowering.registry import constant, f32, lowers, require
 from tflgpu.delegates.lowering.strided_index import standin
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.recurrent.lstm_tensors import BACKWARD, FORWARD, ONE_CELL, Cell, Gated, Ports, read_cell

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import quantize_multiplier
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import IndexMap
+from tflgpu.delegates.ir import Reduce, Reducer
 from tflgpu.delegates.launch import Launch, Lowered, Ref
-from tflgpu.delegates.lowering.registry import c_type, constant, f32, i32, lowers, require, size
-from tflgpu.delegates.lowering.strided_index import index, standin
+from tflgpu.delegates.lowering.registry import c_type, constant, lowers, require, size
+from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import Node, TensorSpec
 
 INTEGER_CODES = ("INT8", "UINT8", "INT16")
@@ -19,16 +20,6 @@ INTEGER_CODES = ("INT8", "UINT8", "INT16")
 
 WORTH_A_BLOCK = 64
 """Elements of one output from which a block of work-items shares them on a GPU."""
-
-
-@dataclass(frozen=True)
-class Reducer:
-    """acc_type: what is accumulated in. init, combine (of a and v), finish (of a): C expressions."""
-
-    acc_type: str
-    init: str
-    combine: str
-    finish: str = "a"
 
 
 SUM = "a + v"
@@ -46,7 +37,7 @@ def reduce(node: Node, limits: DeviceLimits) -> Lowered:
         return [_codes(node, axes, limits)]
     if x.type in INTEGER_CODES and x.quantization is not None and node.op == "REDUCE_PROD":
         return [_product_of_codes(node, axes, limits)]
-    return [_launch(node, axes, _plain(node, axes, limits), limits)]
+    return [_reduce(node, axes, _plain(node, axes, limits), limits)]
 
 
 def _plain(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reducer:
@@ -64,9 +55,10 @@ def _plain(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reducer:
         return Reducer(f"u{x.dtype.itemsize * 8}", "1", f"a * (u{x.dtype.itemsize * 8})v")
     require(x.type in ("FLOAT32", "INT32", "INT64"), f"{node.op} of {x.type}")
     if node.op == "MEAN":
-        return Reducer("f32", "0", SUM, "a / (f32)count") if name == "f32" else Reducer("i64", "0", SUM, "a / count")
+        floats = name == "f32"
+        return Reducer("f32", "0", SUM, "a / (f32)count", "mean") if floats else Reducer("i64", "0", SUM, "a / count")
     unsigned = {"f32": "f32", "i32": "u32", "i64": "u64"}[name]
-    return Reducer(unsigned, "0", SUM) if node.op == "SUM" else Reducer(unsigned, "1", f"a * ({unsigned})v")
+    return Reducer(unsigned, "0", SUM, name="sum") if node.op == "SUM" else Reducer(unsigned, "1", f"a * ({unsigned})v")
 
 
 def _extreme(node: Node, axes: tuple[int, ...], name: str) -> Reducer:
@@ -83,7 +75,7 @@ def _extreme(node: Node, axes: tuple[int, ...], name: str) -> Reducer:
     return Reducer(name, smallest if largest else f"{kind.max}{'l' if kind.min else 'ul'}", combine)
 
 
-def _codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Launch:
+def _codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
     """MEAN in fixed point and SUM in float32, of codes."""
     x, out = node.input(0), node.outputs[0]
     kind = np.iinfo(out.dtype)
@@ -95,18 +87,18 @@ def _codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Launch:
         finish = f"clamp_i64((i64)mbqm((i32)(a - offset), multiplier, exponent) + zero_point, {kind.min}, {kind.max})"
         reducer = Reducer("i32", "0", SUM, finish)
         scalars = {"offset": x.zero_point * count, "multiplier": m, "exponent": e, "zero_point": out.zero_point}
-        return _launch(node, axes, reducer, limits, scalars)
+        return _reduce(node, axes, reducer, limits, scalars)
     scale = x.scale / out.scale
     bias = np.float32(-x.zero_point) * scale * np.float32(count)
     finish = f"clamp_i64((i64)to_i32(round_away((f32)a * scale + bias)) + zero_point, {kind.min}, {kind.max})"
     scalars = {"zero_point": out.zero_point, "scale": scale, "bias": bias}
-    return _launch(node, axes, Reducer("i32", "0", SUM, finish), limits, scalars)
+    return _reduce(node, axes, Reducer("i32", "0", SUM, finish), limits, scalars)
 
 
 NOTHING_YET = "((i64)1 << 62)"
 
 
-def _product_of_codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Launch:
+def _product_of_codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
     """Rescaled after every factor, in their order."""
     x, out = node.input(0), node.outputs[0]
     require(x.type != "UINT8", "REDUCE_PROD of quantized UINT8")
@@ -119,54 +111,33 @@ def _product_of_codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -
     combine = f"a == {NOTHING_YET} ? (i64)v - offset : {product}"
     reducer = Reducer("i64", NOTHING_YET, combine, finish)
     scalars = {"offset": x.zero_point, "multiplier": m, "exponent": e, "zero_point": out.zero_point}
-    return _launch(node, axes, reducer, limits, scalars, in_order=True)
+    return _reduce(node, axes, reducer, limits, scalars, in_order=True)
 
 
-def _launch(
+def _reduce(
     node: Node,
     axes: tuple[int, ...],
     reducer: Reducer,
     limits: DeviceLimits,
-    scalars: Mapping[str, int | np.float32] | None = None,
+    numbers: Mapping[str, int | np.float32] | None = None,
     in_order: bool = False,
-) -> Launch:
-    """scalars: what combine and finish speak of."""
+) -> Reduce:
+    """numbers: what combine and finish speak of."""
     x, out = node.input(0), node.outputs[0]
-    kept_at, reduced_at = split_index(x, axes)
-    n, count = size(out), int(np.prod([x.shape[a] for a in axes]))
+    x_at, k_at = split_index(x, axes)
+    count = int(np.prod([x.shape[a] for a in axes]))
     width = 1 if limits.cpu or in_order or count < WORTH_A_BLOCK else 128
-    defines = {
-        "X_T": c_type(x, limits),
-        "OUT_T": c_type(out, limits),
-        "ACC_T": reducer.acc_type,
-        "INIT": reducer.init,
-        "COMBINE(a, v)": f"({reducer.combine})",
-        "FINISH(a)": f"({reducer.finish})",
-        "X_AT": kept_at,
-        "K_AT": reduced_at,
-        "WIDTH": width,
-    }
-    given = scalars or {}
-    return Launch(
-        "reduce.reduce",
-        (n * width,),
-        (width if width > 1 else 64,),
-        inputs={"x": Ref(x.index)},
-        outputs={"out": Ref(out.index)},
-        sizes={"n": n, "count": count},
-        scalars={name: i32(given.get(name, 0)) for name in ("offset", "multiplier", "exponent", "zero_point")}
-        | {name: f32(given.get(name, 0)) for name in ("scale", "bias")},
-        defines=defines,
-    )
+    kinds, n = (c_type(x, limits), c_type(out, limits)), size(out)
+    return Reduce(Ref(x.index), Ref(out.index), n, count, reducer, kinds, x_at, k_at, width, numbers or {})
 
 
-def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[str, str]:
-    """C for where output i begins in x, and for how much further its k-th element lies."""
+def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[IndexMap, IndexMap]:
+    """Where output i begins in x, and how much further its k-th element lies."""
     base = standin(x.shape or (1,), x.dtype)
     every, first = slice(None), slice(0, 1)
     kept = tuple(first if axis in axes else every for axis in range(base.ndim))
     reduced = tuple(every if axis in axes else first for axis in range(base.ndim))
-    return index(base[kept], base), index(base[reduced], base, "k")
+    return index_map(base[kept], base), index_map(base[reduced], base, "k")
 
 
 @lowers("ARG_MAX", "ARG_MIN")

@@ -7,12 +7,13 @@ import math
 from numpy.lib.stride_tricks import as_strided
 
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import FIRST
+from tflgpu.delegates.ir import Copy
 from tflgpu.delegates.launch import MAX_ELEMENTS, Buffer, Launch, Lowered, Ref, Temp
 from tflgpu.delegates.lowering.indexing.scatter import wrapping
-from tflgpu.delegates.lowering.movement.movement import move
 from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
 from tflgpu.delegates.lowering.registry import bits_type, c_type, lowers, require, size
-from tflgpu.delegates.lowering.strided_index import index, standin, start_and_index
+from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import Node, Shape, TensorSpec
 from tflgpu.ops.reduction.reduce_window import Window, edges_of, spread_slices, window_of_inputs, window_of_options
 
@@ -50,8 +51,8 @@ def stablehlo_reduce_window(node: Node, limits: DeviceLimits) -> Lowered:
     base, x_base = standin(shape, x.dtype), standin(x.shape, x.dtype)
     source, inner = spread_slices(x.shape, edges)
     view, target = x_base[source], base[inner]
-    over = [move(Ref(x.index), spread, view.size, bits, start_and_index(view, x_base), start_and_index(target, base))]
-    around = move(Ref(init.index), spread, math.prod(shape), bits, (0, "(0)"))
+    over = [Copy(Ref(x.index), spread, view.size, bits, index_map(view, x_base), index_map(target, base))]
+    around = Copy(Ref(init.index), spread, math.prod(shape), bits, FIRST)
     return [around, *(over if view.size else []), reduced(name, spread, shape, init, out, window, limits)]
 
 
@@ -70,8 +71,8 @@ def reduced(
         inside = [n * d for n, d in zip(base.strides, window.dilations, strict=True)]
         seen = as_strided(base, (*out.shape, *window.size), (*steps, *inside))
         first = (0,) * len(window.size)
-        defines["X_AT"] = index(seen[(slice(None),) * len(window.size) + first], base)
-        defines["K_AT"] = index(seen[first], base, "k")
+        defines["X_AT"] = index_map(seen[(slice(None),) * len(window.size) + first], base)
+        defines["K_AT"] = index_map(seen[first], base, "k")
     inputs, outputs = {"x": x, "init": Ref(init.index)}, {"out": Ref(out.index)}
     sizes = {"n": size(out), "count": math.prod(window.size)}
     return Launch("windows.reduce_window", (size(out),), (64,), inputs, outputs, sizes, defines=defines)

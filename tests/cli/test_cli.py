@@ -70,6 +70,20 @@ def test_inspect_shows_every_node():
     assert text.count("CONV_2D") >= 5 and "million multiply-accumulates" in text
 
 
+def test_inspect_shows_the_steps_before_and_after_each_pass_of_a_delegate():
+    pytest.importorskip("pyopencl")
+    text = told("inspect", FLOAT32, "--delegate", "opencl", "--passes", "--no-nodes")
+    passes = re.findall(r"^(\w+): \d+ steps", text, re.M)
+    assert passes[:2] == ["match_attention", "lower_nodes"] and passes[-1] == "join_launches"
+    lowered = text[text.index("lower_nodes:") : text.index("copy_live_out_aliases:")]
+    assert re.search(r"^  - \d+: %\d+ = CONV_2D\(", lowered, re.M)
+    assert re.search(r"^  \+ \d+: %\d+ = \w+\.\w+\(", lowered, re.M)
+
+
+def test_passes_are_those_of_a_delegate():
+    assert "--passes is for a delegate that has passes" in told("inspect", FLOAT32, "--passes", status=1)
+
+
 def test_inspect_shows_where_activations_lie():
     plan = json.loads(told("inspect", FLOAT32, "--json"))["memory_plan"]
     inside = [where for where in plan if where["offset"] is not None]

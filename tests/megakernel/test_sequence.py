@@ -22,11 +22,9 @@ from tflgpu.delegates.fusion.steps import PassContext, Step
 from tflgpu.delegates.ir import Elementwise, Operand
 from tflgpu.delegates.launch import Launch, Loop, Ref
 from tflgpu.delegates.lowering.recurrent import sequence
-from tflgpu.delegates.megakernel import barrier_kernel
 from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, composed, fits, literal
 from tflgpu.delegates.megakernel.preprocess import active_lines
 from tflgpu.delegates.render import elementwise
-from tflgpu.delegation.delegate import Limits
 from tflgpu.model.builder import ModelBuilder
 
 TEXT = """a

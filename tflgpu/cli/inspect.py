@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +24,14 @@ from tflgpu.cli.models import (
     quantity,
     reshaped,
 )
+from tflgpu.debug import pass_in_words
 from tflgpu.delegation.cost import macs
+from tflgpu.delegation.delegate import Delegate, HasPasses
 from tflgpu.interpreter import Interpreter
 from tflgpu.memory import nbytes
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.model.loader import load
+from tflgpu.optional import offering
 from tflgpu.runtime.graph_runner import GraphRunner
 
 
@@ -39,10 +43,14 @@ def inspect(
     shape: Shapes = None,
     nodes: Annotated[bool, typer.Option("--nodes/--no-nodes", help="List every node.")] = True,
     memory: Annotated[bool, typer.Option("--memory", help="List where each activation lies in the arena.")] = False,
+    passes: Annotated[bool, typer.Option("--passes", help="Show what each pass of the delegate does.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
 ) -> None:
     """Show a model's inputs, outputs, signatures, nodes, memory, and with --delegate where each node runs."""
-    interpreter = opened(model, loaded(delegate, delegate_option))
+    delegates = loaded(delegate, delegate_option)
+    if passes:
+        show_passes(delegates)
+    interpreter = opened(model, delegates)
     reshaped(interpreter, shape)
     refused = None
     try:
@@ -57,6 +65,15 @@ def inspect(
         show(model, interpreter, facts, nodes, memory, bool(delegate) and refused is None)
     if refused:
         raise refused
+
+
+def show_passes(delegates: Sequence[Delegate]) -> None:
+    """From now on each pass over a partition is printed. Raises ValueError where no delegate has passes."""
+    watched = offering(delegates, HasPasses)
+    if not watched:
+        raise ValueError("--passes is for a delegate that has passes: name one with --delegate, e.g. cuda or opencl")
+    for delegate in watched:
+        delegate.watch_passes(lambda name, before, after: typer.echo("\n".join(pass_in_words(name, before, after))))
 
 
 def show(

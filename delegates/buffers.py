@@ -41,6 +41,8 @@ class Buffers:
         most = max((buffer.count for _, buffer in used if isinstance(buffer, Counters)), default=0)
         self.counters = self._zeros(most) if most else None
         """One buffer for the counters of all launches, each of which finds them 0; None where none has any."""
+        self.tensors = {self._root(buffer) for _, buffer in used if isinstance(buffer, Ref)}
+        """Those that launches use, by what has their storage."""
         self._arena = self._placed(used)
 
     def argument(self, argument: Argument) -> Any:

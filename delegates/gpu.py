@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from tflgpu.delegates.compilation import compile_partition
 from tflgpu.delegates.device import Call, Device, RecordsCopies, TakesArrays
-from tflgpu.delegates.fusion.fold_conv_padding import folded
 from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
@@ -63,13 +62,11 @@ class GpuDelegate:
     def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The partition as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
         device = self.device
-        nodes = folded([with_body(node, self._graphs) for node in partition.nodes], partition.outputs)
-        read = {spec.index for node in nodes for spec in node.inputs if spec is not None}
-        partition = replace(partition, nodes=nodes, inputs=partition.inputs & read)
-        reads = [tensors[i] for i in sorted(partition.inputs) if i in tensors]
+        partition = replace(partition, nodes=tuple(with_body(node, self._graphs) for node in partition.nodes))
+        compiled = compile_partition(device, partition, tensors, self.watch)
+        reads = [tensors[i] for i in sorted(partition.inputs & compiled.buffers.tensors) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
         writes = [tensors[i] for i in sorted({*partition.outputs, *_written_variables(partition)}) if i in tensors]
-        compiled = compile_partition(device, partition, tensors, self.watch)
         run = device.sequence(compiled.calls)
         check = compiled.buffers.fault_check()
 

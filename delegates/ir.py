@@ -240,11 +240,6 @@ class Epilogue:
         return replace(self, op=self.op.on(place))
 
 
-def is_whole(ref: Buffer, at: IndexMap) -> bool:
-    """Whether output element i reads element i of a tensor."""
-    return isinstance(ref, Ref) and at == IDENTITY
-
-
 def inlined(consumer: Elementwise, operand: Operand, producer: Elementwise) -> Elementwise:
     """The consumer with the producer's values before its own, in place of the input `operand`."""
     inputs, names = list(producer.inputs), dict[int, Expr]()

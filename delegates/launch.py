@@ -260,7 +260,7 @@ class Dialect:
     """Where a device's own kernels are: the package, the suffix of its files, and the file that comes before all.
 
     vectors: the file that comes next in programs that define VW, the lanes of a vector; "" for none. types: the one
-    before types.h, in programs whose defines name a word of TYPE_WORDS.
+    before types.h, in programs that define TYPES.
     """
 
     package: str
@@ -268,10 +268,6 @@ class Dialect:
     prelude: str
     vectors: str = ""
     types: str = ""
-
-
-TYPE_WORDS = ("f16", "c64", "power_of", "repeated_product")
-"""What stands in the defines of a launch that needs the functions of a dialect's file of types."""
 
 
 _INCLUDE = re.compile(r'^#include "(\w+\.\w+)"$', re.M)
@@ -288,7 +284,7 @@ def kernel_file(launch: Launch, dialect: Dialect) -> str:
 
 def needs_types(launch: Launch) -> bool:
     """Whether its program has the dialect's file of types."""
-    return any(word in str(value) for value in launch.defines.values() for word in TYPE_WORDS)
+    return "TYPES" in launch.defines
 
 
 def source(launch: Launch, dialect: Dialect) -> str:

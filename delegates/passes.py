@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tflgpu.debug import PROGRAMS, enabled, pass_in_words, say
 from tflgpu.delegates.fusion.describe import described
+from tflgpu.delegates.fusion.fold_conv_padding import fold_conv_padding
 from tflgpu.delegates.fusion.fuse_elementwise import fuse_elementwise
 from tflgpu.delegates.fusion.fuse_epilogues import fuse_epilogues
 from tflgpu.delegates.fusion.fuse_lookups import fuse_lookups
@@ -20,6 +21,7 @@ from tflgpu.delegates.fusion.steps import Pass, PassContext, Steps
 from tflgpu.delegates.fusion.vectorize_rows import vectorize_rows
 
 PASSES: tuple[Pass, ...] = (
+    fold_conv_padding,
     match_attention,
     lower_nodes,
     copy_live_out_aliases,
@@ -32,7 +34,7 @@ PASSES: tuple[Pass, ...] = (
     render_steps,
     fuse_separable,
 )
-"""From nodes to launches and loops of them. Before them fold_conv_padding rewrites the partition's nodes."""
+"""From nodes to launches and loops of them."""
 
 LAST_PASSES: tuple[Pass, ...] = (join_launches,)
 """Those that ask which launches share memory: from launches and loops to launches alone."""

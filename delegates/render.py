@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.expression import c_text
+from tflgpu.delegates.expression import c_text, types_macro
 from tflgpu.delegates.ir import Copy, Elementwise, Lookup, Reduce, Rescaled
 from tflgpu.delegates.launch import Launch, Ref
 from tflgpu.delegates.lowering.strided_index import broadcast_index
@@ -39,6 +39,7 @@ def elementwise(op: Elementwise) -> Launch:
     loads = [f"{operand.kind} v{k} = x{k}[{operand.at}];" for k, operand in enumerate(op.inputs)]
     values = [f"{kind} t{k} = {c_text(value, value_of)};" for k, (kind, value) in enumerate(op.values)]
     condition, fault = op.fault or (None, None)
+    kinds = {op.out_kind, *(operand.kind for operand in op.inputs)}
     return Launch(
         "elementwise.elementwise",
         (op.n,),
@@ -52,7 +53,8 @@ def elementwise(op: Elementwise) -> Launch:
             "EXPR": c_text(op.expression, value_of),
             "OUT_T": op.out_kind,
         }
-        | ({} if condition is None else {"FAULT": c_text(condition, value_of)}),
+        | ({} if condition is None else {"FAULT": c_text(condition, value_of)})
+        | ({"TYPES": 1} if "c64" in kinds else types_macro(*op.expressions())),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.expression import IDENTITY, c_text
+from tflgpu.delegates.expression import IDENTITY, c_text, types_macro
 from tflgpu.delegates.fusion.def_use import Viewed
 from tflgpu.delegates.ir import Elementwise
 from tflgpu.delegates.launch import Buffer, Launch, Ref
@@ -122,6 +122,7 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
     views = {"Q": (q, a.q.base), "K": (k, a.k.base), "V": (v, a.v.base), "OUT": (a.out.view, a.out.base)}
     score, extra = _score(a.steps)
     defines: dict[str, Any] = {"DEEP": deep, "WIDE": wide, "SCORE": score}
+    defines |= types_macro(*(op.expression for op, _ in a.steps))
     defines["EXTRA_INPUTS"] = "".join(f", IN({kind}) {name}" for kind, name, _ in extra)
     steps: dict[str, int] = {}
     for name, (view, base) in views.items():

@@ -1,6 +1,6 @@
-"""Rewrites a part's nodes so that convolutions see to what operators around them prepared: padding, and dilation.
+"""Convolutions see to what operators around them prepared: padding, and dilation.
 
-PAD before a convolution becomes its own padding. SPACE_TO_BATCH_ND before it and BATCH_TO_SPACE_ND behind it, which is
+PAD before a convolution becomes its own padding. SPACE_TO_BATCH_ND before it and BATCH_TO_SPACE_ND after it, which is
 how dilation was written before convolutions had it, become its dilation.
 """
 
@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from tflgpu.delegates.fusion.steps import PassContext, Step, Steps
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 
 FOLDED = ("PAD", "PADV2", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
@@ -29,6 +30,13 @@ class _Source:
     x: TensorSpec
     padding: Padding = (0, 0, 0, 0)
     blocks: tuple[int, int] = (1, 1)
+
+
+def fold_conv_padding(steps: Steps, context: PassContext) -> Steps:
+    """Convolutions among the nodes rewritten, and without the nodes that nothing reads then."""
+    places = {step.op.index: step.node for step in steps if isinstance(step.op, Node)}
+    nodes = folded([step.op for step in steps if isinstance(step.op, Node)], context.live)
+    return tuple(Step(places[node.index], node) for node in nodes)
 
 
 def folded(nodes: Sequence[Node], kept: Collection[int]) -> tuple[Node, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from tflgpu.delegates.expression import FIRST, IDENTITY, IndexMap, Term, c_text
+from tflgpu.delegates.expression import FIRST, IDENTITY, IndexMap, Term, c_text, types_macro
 from tflgpu.delegates.fusion.fuse_elementwise import is_fusable
 from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
 from tflgpu.delegates.ir import Elementwise, Operand, Reduce
@@ -172,7 +172,8 @@ class _Text:
                 "INPUTS": "".join(f"IN({kind}) {name}, " for (_, kind), (_, name) in self.inputs.items()),
                 "BODY": " ".join([*self.loads, *body]),
                 "LAST": f"s{len(self.region) - 1}",
-            },
+            }
+            | types_macro(*(work.expression for work in works if isinstance(work, Elementwise))),
         )
 
     def _sum(self, work: Reduce, place: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegates.expression import FIRST, IDENTITY, VECTORS, IndexMap, Term, c_text
+from tflgpu.delegates.expression import FIRST, IDENTITY, VECTORS, IndexMap, Term, c_text, types_macro
 from tflgpu.delegates.ir import Elementwise, Epilogue, Lookup, Rescaled
 from tflgpu.delegates.launch import Buffer, Launch
 from tflgpu.delegates.render import rows_of, value_of
@@ -54,6 +54,8 @@ def with_rendered_epilogues(launch: Launch) -> Launch:
     if isinstance(last, Lookup):
         texts.pop()
         macros["LAST_TABLE"] = f"table_{len(epilogues) - 1}"
+    for epilogue in epilogues:
+        macros |= types_macro(*epilogue.op.expressions()) if isinstance(epilogue.op, Elementwise) else {}
     macros |= {
         "EPILOGUE": " ".join(texts),
         "EPILOGUE_PARAMS": "".join(f", {kind} {name}" for name, (kind, _) in parameters.items()),

@@ -74,7 +74,7 @@ def test_inspect_shows_the_steps_before_and_after_each_pass_of_a_delegate():
     pytest.importorskip("pyopencl")
     text = told("inspect", FLOAT32, "--delegate", "opencl", "--passes", "--no-nodes")
     passes = re.findall(r"^(\w+): \d+ steps", text, re.M)
-    assert passes[:2] == ["match_attention", "lower_nodes"] and passes[-1] == "join_launches"
+    assert passes[:3] == ["fold_conv_padding", "match_attention", "lower_nodes"] and passes[-1] == "join_launches"
     lowered = text[text.index("lower_nodes:") : text.index("copy_live_out_aliases:")]
     assert re.search(r"^  - \d+: %\d+ = CONV_2D\(", lowered, re.M)
     assert re.search(r"^  \+ \d+: %\d+ = \w+\.\w+\(", lowered, re.M)

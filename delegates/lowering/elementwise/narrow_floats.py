@@ -22,7 +22,7 @@ SUFFIXES = {"FLOAT16": "f16", "BFLOAT16": "bf16"}
 MIXED = ("TRANSPOSE_CONV",)
 """Operators of float32 that take constant weights of float16."""
 
-DEFINES = {"SOFTMAX": {"KEPT(v)": "from_f16(to_f16(v))"}}
+DEFINES = {"SOFTMAX": {"KEPT(v)": "from_f16(to_f16(v))", "TYPES": 1}}
 """What an operator rounds in between, as the CPU's does."""
 
 
@@ -114,4 +114,6 @@ def _converted(spec: TensorSpec, x: Buffer, out: Buffer, widen: bool) -> Launch:
     n = int(np.prod(spec.shape))
     suffix = SUFFIXES[spec.type]
     kernel, defines = ("widen", {"FROM": f"from_{suffix}"}) if widen else ("narrow", {"TO": f"to_{suffix}"})
-    return Launch(f"narrow_floats.{kernel}", (n,), (64,), {"x": x}, {"out": out}, {"n": n}, defines=defines)
+    return Launch(
+        f"narrow_floats.{kernel}", (n,), (64,), {"x": x}, {"out": out}, {"n": n}, defines={"TYPES": 1, **defines}
+    )

@@ -120,7 +120,9 @@ def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec) -> Launc
         outputs={"out": Ref(out.index)},
         sizes={"size": size(out), "count": x.shape[0], "depth": depth, "scale_step": int(scale.size > 1)},
         fault=Fault("Embedding Lookup: index out of bounds. "),
-        defines={"OUT_T": "u16", "RESULT": "to_f16"} if out.type == "FLOAT16" else {"OUT_T": "f32", "RESULT": ""},
+        defines={"OUT_T": "u16", "RESULT": "to_f16", "TYPES": 1}
+        if out.type == "FLOAT16"
+        else {"OUT_T": "f32", "RESULT": ""},
     )
 
 

@@ -23,6 +23,7 @@ from tflgpu.model.graph import Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.ops.registry import OPS
 from tflgpu.ops.state.variables import assigned
 from tflgpu.optional import offers
+from tflgpu.rewrites.inline_composites import inline_composites
 
 
 class GpuDelegate:
@@ -40,6 +41,7 @@ class GpuDelegate:
 
     def attach(self, model: Model, threads: int) -> GpuDelegate:
         """The same for one interpreter, with a queue of its own; its nodes may name graphs of its model."""
+        model = replace(model, graphs=inline_composites(model))
         served = object.__new__(type(self))
         served.__dict__.update(self.__dict__, model=model, device=self.device.with_own_queue())
         return served

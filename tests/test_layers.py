@@ -18,6 +18,7 @@ LAYERS = [
     {"arithmetic"},
     {"memory"},
     {"ops"},
+    {"rewrites"},
     {"shapes"},
     {"delegation"},
     {"runtime"},

@@ -174,4 +174,8 @@ def failed(node: Node, what: str, error: Exception) -> RuntimeError:
     if isinstance(error, (AttributeError, LookupError, TypeError)):
         text = f"what it has does not fit the operator ({type(error).__name__}: {text})."
     kind = type(error) if isinstance(error, OpError) else RuntimeError
-    return kind(f"{text}{'' if text[-1:].isspace() else ' '}Node number {node.index} ({node.op}) failed to {what}.")
+    number = node.index if node.composite is None else node.composite.inner
+    text = f"{text}{'' if text[-1:].isspace() else ' '}Node number {number} ({node.op}) failed to {what}."
+    if node.composite is not None:
+        text += f"\nNode number {node.composite.node} (STABLEHLO_COMPOSITE) failed to {what}."
+    return kind(text)

@@ -23,7 +23,7 @@ UPSTREAMS = """
 
 ELSEWHERE = {
     "DENSIFY": "its input is constant, so that it is folded before any delegate sees it",
-    "STABLEHLO_COMPOSITE": "it runs as the graph that it names, whose nodes are delegated",
+    "STABLEHLO_COMPOSITE": "its decomposition is inlined, whose nodes are delegated",
 }
 
 

@@ -39,11 +39,14 @@ class Limits:
         return ", ".join(f"{name}={value}" for name, value in shown.items())
 
     def check(self, node: Node) -> None:
-        """Raises Unsupported where these limits exclude the node."""
-        if node.op in self.skip_ops or (self.only_ops and node.op not in self.only_ops):
+        """Raises Unsupported where these limits exclude the node, or the composite that it comes from."""
+        ops, numbers = {node.op}, {node.index}
+        if node.composite is not None:
+            ops, numbers = ops | {"STABLEHLO_COMPOSITE"}, {node.composite.node}
+        if ops & self.skip_ops or (self.only_ops and not ops & self.only_ops):
             raise Unsupported(f"the options leave {node.op} to the CPU")
-        if node.index in self.skip_nodes or (self.only_nodes and node.index not in self.only_nodes):
-            raise Unsupported(f"the options leave node {node.index} to the CPU")
+        if numbers & self.skip_nodes or (self.only_nodes and not numbers & self.only_nodes):
+            raise Unsupported(f"the options leave node {min(numbers)} to the CPU")
 
 
 @dataclass(frozen=True, eq=False)

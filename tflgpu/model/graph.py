@@ -128,6 +128,19 @@ class TensorSpec:
         return f"tensor {self.index} {self.name!r} {self.type} {list(self.shape)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """Where an inlined node comes from.
+
+    name: of the composite, e.g. "odml.rms_norm". node: the number of the outermost one. inner: the node's own number in
+    the decomposition.
+    """
+
+    name: str
+    node: int
+    inner: int
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Node:
     """One operation. inputs and outputs in the operator's order; None where an optional input is absent."""
@@ -141,6 +154,7 @@ class Node:
     intermediates: tuple[TensorSpec, ...] = ()
     is_custom: bool = False
     custom_options: bytes = b""
+    composite: Composite | None = None
 
     def input(self, position: int) -> TensorSpec:
         """The input at `position`, which must be there. Raises RuntimeError where it is absent."""

@@ -70,6 +70,9 @@ class Subgraph(Protocol):
     def outputs_for(self, shapes: Sequence[Shape]) -> list[TensorSpec | None]:
         """The outputs' specs for inputs of these shapes; None for an output whose shape is known only at run time."""
 
+    def reset_variables(self) -> None:
+        """Sets the variable tensors of the graph to zeros."""
+
     def run(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs' values, as arrays of the subgraph's own that the next run overwrites."""
 

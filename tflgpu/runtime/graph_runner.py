@@ -14,6 +14,7 @@ from tflgpu.delegation.delegate import Partition
 from tflgpu.memory import HOST, Tensor
 from tflgpu.model.graph import Array, Graph, Model, Shape, TensorSpec, graphs_named
 from tflgpu.ops.registry import Step
+from tflgpu.rewrites.inline_composites import inline_composites
 from tflgpu.runtime.binding import Binding
 from tflgpu.runtime.executor import Executor
 from tflgpu.runtime.plan_cache import make_room
@@ -27,7 +28,8 @@ def graph_runners(model: Model, session: Session) -> list[GraphRunner]:
     """One for each graph of the model; the session has them for its control-flow operators."""
     # No cycle: what an interpreter holds, native delegates too, goes at once when the interpreter goes.
     itself: Session = weakref.proxy(session)
-    runners = [GraphRunner(itself, graph) for graph in model.graphs]
+    run = model.graphs if session.preserve_all_tensors or session.delegates_claim else inline_composites(model)
+    runners = [GraphRunner(itself, *both) for both in zip(model.graphs, run, strict=True)]
     session.graphs = runners
     return runners
 
@@ -45,17 +47,21 @@ def running(graphs: Sequence[GraphRunner]) -> list[GraphRunner]:
 
 
 class GraphRunner:
-    """One graph of the model in use: its present input shapes, its tensors, and the executor that runs it."""
+    """One graph of the model in use: its present input shapes, its tensors, and the executor that runs it.
 
-    def __init__(self, session: Session, graph: Graph):
+    graph: as in the model. inlined: what runs; its further tensors are not among specs.
+    """
+
+    def __init__(self, session: Session, graph: Graph, inlined: Graph):
         self._session = session
         self.graph = graph
+        self._inlined = inlined
         self.specs = list(graph.tensors)
         self.executor: Executor | None = None
         self._current: Segment | None = None
         self._cached: dict[tuple[Shape, ...], Executor] = {}
         self._variables: dict[int, Tensor] = {}
-        self._read = {spec.index for node in graph.nodes for spec in node.inputs if spec is not None}
+        self._read = {spec.index for node in inlined.nodes for spec in node.inputs if spec is not None}
         self._read.update(graph.outputs)
         self.called = False
         self._allocated_for: list[Shape] = []
@@ -108,18 +114,19 @@ class GraphRunner:
         executor = self._cached[shapes]
         self._copy_inputs(executor.first)
         self.executor, self._current = executor, executor.first
-        self.specs = list(executor.first.specs)
+        self.specs = list(executor.first.specs[: len(self.graph.tensors)])
         self.reset_variables()
 
     def _prepared(self) -> Executor:
         made = {spec.index for node in self.graph.nodes for spec in node.outputs}
-        specs = tuple(base if base.index in made else self.specs[base.index] for base in self.graph.tensors)
+        own = [base if base.index in made else self.specs[base.index] for base in self.graph.tensors]
+        specs = (*own, *self._inlined.tensors[len(own) :])
         known = dict(self._variable_tensors(specs))
         for index in self.graph.inputs:
             if specs[index].data is None and index not in known:
                 known[index] = new_tensor(specs[index], self._session.delegates, self.bindings.get(index))
         context = Context(self._session, self.bindings, self.called)
-        return Executor(prepared(replace(self.graph, tensors=specs), known, context))
+        return Executor(prepared(replace(self._inlined, tensors=specs), known, context))
 
     def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:
         for spec in specs:
@@ -162,7 +169,7 @@ class GraphRunner:
                 first.storage[index].write(binding.device)  # its holder may have changed it unseen
         self._current = last = executor.run()
         if last is not first:
-            self.specs = list(last.specs)
+            self.specs = list(last.specs[: len(self.graph.tensors)])
         for index in self.graph.outputs:
             last.storage[index].read(self.bindings[index].device if index in self.bindings else HOST)
         for binding in self.bindings.values():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.registry import OpError, Runtime, function, require
+from tflgpu.ops.state.random import generator_key
 
 
 def _shapes(specs: Sequence[TensorSpec | None]) -> list[Shape]:
@@ -104,8 +105,12 @@ def composite_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
 
 @function("STABLEHLO_COMPOSITE", inputs="0+", outputs="0+", shape=composite_shapes, stateful=True)
 def composite(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
-    """A named operation, run as the graph that it decomposes into."""
-    return runtime.subgraph(node.options.decomposition_subgraph_index).run(inputs)
+    """A named operation, run as the graph that it decomposes into; its own state begins anew, as in TensorFlow Lite."""
+    decomposition = runtime.subgraph(node.options.decomposition_subgraph_index)
+    decomposition.reset_variables()
+    for step in decomposition.graph.nodes:
+        runtime.state.pop(generator_key(step), None)
+    return decomposition.run(inputs)
 
 
 def case_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:

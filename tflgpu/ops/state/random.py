@@ -76,8 +76,13 @@ class Generator:
         self._counter = (self._counter + groups) % 2**128
 
 
+def generator_key(node: Node) -> tuple[object, ...]:
+    """By what the state has the generator of a node."""
+    return ("generator", node.op, *((spec.index, spec.name) for spec in node.outputs[:1]))
+
+
 def _generator(node: Node, runtime: Runtime) -> Generator:
-    key = ("generator", node.op, node.outputs[0].index, node.outputs[0].name)
+    key = generator_key(node)
     if key not in runtime.state:
         # TensorFlow Lite keeps the seeds in 32 bits, whatever the model says.
         seed, seed2 = np.array([node.options.seed, node.options.seed2], np.int64).astype(np.int32).tolist()

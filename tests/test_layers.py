@@ -22,11 +22,13 @@ LAYERS = [
     {"shapes"},
     {"delegation"},
     {"runtime"},
-    {"values"},
+    {"values", "tensor_buffer"},
     {"details", "tensor_access"},
-    {"signature_runner"},
+    {"signature_runner", "interpreter_wrapper"},
     {"interpreter"},
+    {"accelerators", "compiled_model"},
     {"__init__"},
+    {"exec"},
     {"cli", "conformance", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from tflgpu import details
-from tflgpu.delegation.delegate import Delegate
+from tflgpu.delegation.delegate import Delegate, Partition
 from tflgpu.delegation.discovery import attached
 from tflgpu.delegation.report import delegation_report
+from tflgpu.interpreter_wrapper import InterpreterWrapper
 from tflgpu.memory import Loans
 from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
@@ -41,6 +42,15 @@ class OpResolverType(enum.Enum):
     BUILTIN_WITHOUT_DEFAULT_DELEGATES = 3
 
 
+def _is_op_resolver_type(given: object) -> bool:
+    """Whether it is a member of OpResolverType, or of the enum of that name in one of TensorFlow Lite's modules."""
+    return (
+        isinstance(given, enum.Enum)
+        and type(given).__name__ == OpResolverType.__name__
+        and given.name in OpResolverType.__members__
+    )
+
+
 class Interpreter:
     """Runs a TensorFlow Lite model.
 
@@ -50,12 +60,14 @@ class Interpreter:
     >>> interpreter.invoke()  # doctest: +SKIP
     >>> y = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])  # doctest: +SKIP
 
-    model_path: the file, which is mapped and not copied; or model_content: its bytes, which must not change.
+    model_path: the file, which is mapped and not copied; or model_content: its bytes, or an array or np.memmap of them,
+        which must not change.
     experimental_delegates: from `load_delegate`; the first that can take a node gets it.
     num_threads: an int >= 1: the threads of matrix multiplies while this interpreter prepares or runs. As in LiteRT it
         is 1 unless given; more than the processors that the process may use are taken for these.
-    experimental_op_resolver_type: checked; see OpResolverType.
-    experimental_preserve_all_tensors: every tensor keeps memory of its own, so that `get_tensor` works on all of them.
+    experimental_op_resolver_type: checked; see OpResolverType. TensorFlow's own enum is taken too.
+    experimental_preserve_all_tensors: every tensor keeps memory of its own, so that `get_tensor` works on all of them,
+        those inside what delegates run too; delegates then fuse less.
     The other experimental arguments steer XNNPACK in TensorFlow Lite; they are taken and have no effect here.
 
     Raises ValueError for arguments or a model that cannot be used, with TensorFlow Lite's texts.
@@ -65,10 +77,10 @@ class Interpreter:
     def __init__(
         self,
         model_path: str | os.PathLike[str] | None = None,
-        model_content: bytes | bytearray | memoryview | mmap.mmap | None = None,
+        model_content: bytes | bytearray | memoryview | mmap.mmap | Array | None = None,
         experimental_delegates: Sequence[Delegate] | None = None,
         num_threads: int | None = None,
-        experimental_op_resolver_type: OpResolverType = OpResolverType.AUTO,
+        experimental_op_resolver_type: enum.Enum = OpResolverType.AUTO,
         experimental_preserve_all_tensors: bool = False,
         experimental_disable_delegate_clustering: bool = False,
         experimental_default_delegate_latest_features: bool = False,
@@ -79,18 +91,20 @@ class Interpreter:
         _ops: Mapping[str, Op] | None = None,
         _observe: Observer | None = None,
     ):
-        if not isinstance(experimental_op_resolver_type, OpResolverType):
+        if not _is_op_resolver_type(experimental_op_resolver_type):
             raise ValueError(f"Unrecognized passed in op resolver type: {experimental_op_resolver_type}")
         if num_threads is not None:
             if not isinstance(num_threads, int):
                 raise ValueError("type of num_threads should be int")
             if num_threads < 1:
                 raise ValueError("num_threads should >= 1")
-        if model_path and model_content:
+        has_content = model_content is not None and len(model_content) > 0  # an array of several has no truth value
+        if model_path and has_content:
             raise ValueError("Can't both provide `model_path` and `model_content`")
-        if not model_path and not model_content:
+        if not model_path and not has_content:
             raise ValueError("`model_path` or `model_content` must be specified.")
-        self._model = with_list_writes(load(path=model_path or None, content=model_content))
+        model = load(path=model_path or None, content=model_content if has_content else None)
+        self._model = model if experimental_preserve_all_tensors else with_list_writes(model)
         self._compress_zero_points = experimental_compress_quantization_zero_points
         known_ops = OPS if _ops is None else _ops
         check_operators(self._model, known_ops)
@@ -119,7 +133,10 @@ class Interpreter:
 
     def invoke(self) -> None:
         """Runs the model; its outputs can be read when this returns. Raises RuntimeError, naming the node."""
-        self._exclusive.run(self._graphs[0].invoke)
+        self._invoke(self._graphs[0])
+
+    def _invoke(self, graph: GraphRunner) -> None:
+        self._exclusive.run(graph.invoke)
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """One dict an input, in the model's order: name, index, shape, shape_signature, dtype, quantization, …"""
@@ -146,7 +163,8 @@ class Interpreter:
 
     def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
         """A copy of a tensor's value. Raises ValueError where there is none yet, or no such tensor."""
-        return value_of(self._graph_at(operator.index(subgraph_index)), operator.index(tensor_index))
+        graph = self._graph_at(operator.index(subgraph_index))
+        return value_of(graph, operator.index(tensor_index), self._graphs)
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
         """A function that returns a view of a tensor's memory, for use without copies.
@@ -154,17 +172,16 @@ class Interpreter:
         While such a view is alive, `invoke`, `allocate_tensors` and `resize_tensor_input` raise RuntimeError: hold the
         function, which always gives the present memory, and not the view.
         """
-        index, graph = operator.index(tensor_index), self._graphs[0]
+        index = operator.index(tensor_index)
+        return lambda: self._view(self._graphs[0], index)
 
-        def view() -> Array:
-            spec = tensor_at(graph, index)
-            tensor = storage_of(graph, index, spec)
-            if spec.dtype == object:
-                raise ValueError(f"{spec} has no fixed memory to view; use get_tensor() and set_tensor().")
-            tensor.read()
-            return self._loans.lend(tensor.write() if tensor.host.flags.writeable else tensor.host)
-
-        return view
+    def _view(self, graph: GraphRunner, index: int) -> Array:
+        spec = tensor_at(graph, index)
+        tensor = storage_of(graph, index, spec, self._graphs)
+        if spec.dtype == object:
+            raise ValueError(f"{spec} has no fixed memory to view; use get_tensor() and set_tensor().")
+        tensor.read()
+        return self._loans.lend(tensor.write() if tensor.host.flags.writeable else tensor.host)
 
     def bind_input(self, tensor_index: int, array: Any, stream: int = 0) -> None:
         """Makes `invoke` read an input from `array` where it is, on a delegate's device; None ends that.
@@ -201,11 +218,13 @@ class Interpreter:
         strict: only dimensions that the model's shape signature leaves open (-1) may change. Raises ValueError for a
         shape that is not one-dimensional, RuntimeError for one that the tensor cannot take.
         """
+        self._resize(self._graphs[0], operator.index(input_index), tensor_size, strict)
+
+    def _resize(self, graph: GraphRunner, index: int, tensor_size: Any, strict: bool) -> None:
         shape = np.array(tensor_size, dtype=np.int32)
         if shape.ndim != 1:
             raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
-        index = operator.index(input_index)
-        self._exclusive.run(lambda: resize(self._graphs[0], index, shape, strict))
+        self._exclusive.run(lambda: resize(graph, index, shape, strict))
 
     def reset_all_variables(self) -> None:
         """Sets every variable tensor of every subgraph to zero (its zero point where it is quantized)."""
@@ -250,8 +269,10 @@ class Interpreter:
         """Which node runs where, why not on a delegate, and what crosses. Raises RuntimeError before allocation."""
         if not any(graph.ready for graph in self._graphs):
             raise RuntimeError("There is no delegation to report before allocate_tensors().")
-        partitions = [partition for graph in running(self._graphs) for partition in graph.partitions]
-        return delegation_report(partitions, self._delegates)
+        return delegation_report(self._running_partitions(), self._delegates)
+
+    def _running_partitions(self) -> list[Partition]:
+        return [partition for graph in running(self._graphs) for partition in graph.partitions]
 
     def _graph_at(self, index: int) -> GraphRunner:
         if not 0 <= index < len(self._graphs):
@@ -274,6 +295,11 @@ class Interpreter:
     def experimental_compress_quantization_zero_points(self) -> bool:
         """As given to the constructor; it has no effect here."""
         return self._compress_zero_points
+
+    @property
+    def _interpreter(self) -> InterpreterWrapper:
+        """What programs that look behind the interpreter of TensorFlow Lite ask."""
+        return InterpreterWrapper(self)
 
     def __repr__(self) -> str:
         return details.of_interpreter(self._source, self._graphs[0], self._delegates)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tflgpu.memory import Tensor
-from tflgpu.model.graph import Array, Shape, TensorSpec
-from tflgpu.runtime.graph_runner import GraphRunner
+from tflgpu.model.graph import Array, Shape, TensorSpec, graphs_named
+from tflgpu.runtime.graph_runner import GraphRunner, running
 from tflgpu.values import from_caller, to_caller
 
 _MOST_BYTES = 2**63 - 1
@@ -71,17 +72,41 @@ def set_value(graph: GraphRunner, index: int, value: Any) -> None:
     tensor.write()[...] = array
 
 
-def value_of(graph: GraphRunner, index: int) -> Array:
-    """A copy of a tensor's value. Raises ValueError where there is none yet, or no such tensor."""
+def value_of(graph: GraphRunner, index: int, graphs: Sequence[GraphRunner] = ()) -> Array:
+    """A copy of a tensor's value. Raises ValueError where there is none yet, or no such tensor, as `storage_of`."""
     spec = tensor_at(graph, index)
     if graph.tensor(index) is None and graph.ready and index in graph.graph.outputs:
         return to_caller(np.empty((0,), spec.dtype), spec)
-    return to_caller(storage_of(graph, index, spec).read().copy(), spec)
+    return to_caller(storage_of(graph, index, spec, graphs).read().copy(), spec)
 
 
-def storage_of(graph: GraphRunner, index: int, spec: TensorSpec) -> Tensor:
-    """The storage of a tensor. Raises ValueError where it has none yet, or none of its new shape."""
+def storage_of(graph: GraphRunner, index: int, spec: TensorSpec, graphs: Sequence[GraphRunner] = ()) -> Tensor:
+    """The storage of a tensor. Raises ValueError where it has none yet, or none of its new shape, or where a delegate
+    that makes it does not keep it. graphs: all of the model's, of which a delegate may run this one whole.
+    """
     tensor = graph.tensor(index)
-    if tensor is None or tensor.host.shape != spec.shape:
+    runs = not graph.called or graph in running(graphs)
+    if runs and tensor is not None and tensor.host.shape == spec.shape:
+        return tensor
+    inside = _lies_inside(graph, index) if runs else _runs_inside(graphs, graph)
+    if inside is None:
         raise ValueError("Tensor data is null. Run allocate_tensors() first")
-    return tensor
+    raise ValueError(
+        f"Tensor data is null. {spec} {inside}, which does not keep it; "
+        "Interpreter(experimental_preserve_all_tensors=True) keeps every tensor."
+    )
+
+
+def _lies_inside(graph: GraphRunner, index: int) -> str | None:
+    for number, one in enumerate(graph.partitions):
+        if one.owner is not None and any(made.index == index for node in one.nodes for made in node.outputs):
+            return f"lies inside partition {number}, on the {one.owner.name} delegate"
+    return None
+
+
+def _runs_inside(graphs: Sequence[GraphRunner], graph: GraphRunner) -> str | None:
+    for other in graphs:
+        for number, one in enumerate(other.partitions):
+            if one.owner is not None and any(graph.graph.index in graphs_named(node) for node in one.nodes):
+                return f"has no value here: its graph runs inside partition {number}, on the {one.owner.name} delegate"
+    return None

@@ -1,5 +1,6 @@
 """The interpreter's behaviour: each test runs on LiteRT's Interpreter as well as on ours."""
 
+import enum
 import gc
 import pickle
 import threading
@@ -452,3 +453,27 @@ def test_a_second_thread_in_one_interpreter_is_told():
     go_on.set()
     thread.join()
     it.invoke()
+
+
+def test_an_enum_of_another_module_is_taken_by_the_name_of_its_member():
+    other = enum.Enum("OpResolverType", {"AUTO": 0, "BUILTIN_WITHOUT_DEFAULT_DELEGATES": 3, "ELSE": 4})
+    data = add_model()
+    tflgpu.Interpreter(model_content=data, experimental_op_resolver_type=other.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    for wrong in (other.ELSE, enum.Enum("Other", {"AUTO": 0}).AUTO, "AUTO", 0):
+        with pytest.raises(ValueError, match="Unrecognized passed in op resolver type"):
+            tflgpu.Interpreter(model_content=data, experimental_op_resolver_type=wrong)
+
+
+def test_model_content_may_be_an_array(tmp_path):
+    content = add_model()
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content)
+    words = np.frombuffer(content + bytes(-len(content) % 4), np.uint32)
+    for given in (np.frombuffer(content, np.uint8), np.memmap(path, np.uint8, "r"), np.fromfile(path, np.int8), words):
+        interpreter = tflgpu.Interpreter(model_content=given)
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+    with pytest.raises(ValueError, match="must be specified"):
+        tflgpu.Interpreter(model_content=np.zeros(0, np.uint8))
+    with pytest.raises(ValueError, match="Can't both provide"):
+        tflgpu.Interpreter(model_path=path, model_content=np.zeros(4, np.uint8))

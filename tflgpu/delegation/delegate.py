@@ -54,7 +54,8 @@ class Partition:
     """Nodes that one owner runs together, in order; owner None is the CPU.
 
     inputs: indices of the tensors that it reads and does not make, constants among them. outputs: of those it makes
-    that are read outside. why: for nodes of the CPU, why each delegate did not take it, in their order.
+    that are read outside, or, being all that a node makes, by no node: such a node is there to be looked at. why: for
+    nodes of the CPU, why each delegate did not take it, in their order.
     """
 
     owner: Delegate | None

@@ -16,7 +16,7 @@ from typing import Any
 from tflgpu.delegation.cost import operations
 from tflgpu.delegation.delegate import ClaimsNodes, Delegate, KeepsVariables, Partition, Unsupported
 from tflgpu.memory import nbytes
-from tflgpu.model.graph import Graph, Node, Options, TensorSpec
+from tflgpu.model.graph import Graph, Node, Options, TensorSpec, graphs_named
 from tflgpu.ops.registry import OPS
 from tflgpu.optional import offering, offers
 from tflgpu.shapes import failed
@@ -24,17 +24,19 @@ from tflgpu.shapes import failed
 Owner = Delegate | None
 
 
-def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Partition]:
+def partition(graph: Graph, delegates: Sequence[Delegate], preserve_all: bool = False) -> list[Partition]:
     """The graph's nodes as partitions, in an order that keeps every node after what it reads.
 
-    The first delegate that takes a node has it. Nodes with side effects keep their order among themselves. Raises
-    RuntimeError where a delegate with require_full does not get every node.
+    The first delegate that takes a node has it. Nodes with side effects keep their order among themselves.
+    preserve_all: all that a node makes is an output of its partition, and nodes with graphs of their own, whose tensors
+    would be inside, stay on the CPU; a delegate that claims its nodes by itself does as it does. Raises RuntimeError
+    where a delegate with require_full does not get every node.
     """
     if not delegates:  # nothing crosses, and nobody asks what would
         return [Partition(None, graph.nodes, frozenset(), frozenset())] if graph.nodes else []
     if offering(delegates, ClaimsNodes):
-        return _one_delegate_after_another(graph, delegates)
-    takers, why = _takers(graph, delegates)
+        return _one_delegate_after_another(graph, delegates, preserve_all)
+    takers, why = _takers(graph, delegates, preserve_all)
     before = _order(graph)
     while True:
         owners = {index: next(iter(candidates), None) for index, candidates in takers.items()}
@@ -48,7 +50,7 @@ def partition(graph: Graph, delegates: Sequence[Delegate]) -> list[Partition]:
                 takers[node.index].remove(cut.owner)
                 why[node.index].append(f"{cut.owner.name}: {reason}")
     _require_full(cuts, delegates, why)
-    return [_finished(graph, cut.owner, cut.nodes, why) for cut in cuts]
+    return [_finished(graph, cut.owner, cut.nodes, why, preserve_all) for cut in cuts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +61,31 @@ class _Taken:
     nodes: tuple[Node, ...]
 
 
-def _one_delegate_after_another(graph: Graph, delegates: Sequence[Delegate]) -> list[Partition]:
+def _one_delegate_after_another(graph: Graph, delegates: Sequence[Delegate], preserve_all: bool) -> list[Partition]:
     """The partitions where some delegate claims its nodes by itself: each sees the graph that those before it left."""
     left = graph
     taken: dict[int, _Taken] = {}
     why: dict[int, list[str]] = {node.index: [] for node in graph.nodes}
     for claims, run in groupby(delegates, lambda delegate: offers(delegate, ClaimsNodes)):
         for group in [[delegate] for delegate in run] if claims else [list(run)]:
-            left = _without_taken(left, group, claims, taken, why)
+            left = _without_taken(left, group, claims, taken, why, preserve_all)
     owners: dict[int, Any] = {node.index: taken.get(node.index) for node in left.nodes}
     partitions = []
     for cut in _cut(left, owners, _order(left)):
-        owner: Any = cut.owner  # one of taken, where it is not the CPU
-        partitions.append(_finished(graph, owner and owner.owner, owner.nodes if owner else cut.nodes, why))
+        found: Any = cut.owner  # one of taken, where it is not the CPU
+        owner, nodes = (found.owner, found.nodes) if found else (None, cut.nodes)
+        shown = preserve_all and owner is not None and not offers(owner, ClaimsNodes)
+        partitions.append(_finished(graph, owner, nodes, why, shown))
     return partitions
 
 
 def _without_taken(
-    graph: Graph, delegates: Sequence[Any], claims: bool, taken: dict[int, _Taken], why: Mapping[int, list[str]]
+    graph: Graph,
+    delegates: Sequence[Any],
+    claims: bool,
+    taken: dict[int, _Taken],
+    why: Mapping[int, list[str]],
+    preserve_all: bool,
 ) -> Graph:
     """The graph with one node for each partition that the delegates take; adds to taken and why."""
     if claims:
@@ -84,7 +93,7 @@ def _without_taken(
         groups = [_Taken(delegate, tuple(nodes)) for nodes in delegate.claim(graph)]
         reasons = {node.index: [f"{delegate.name}: not claimed by the library"] for node in graph.nodes}
     else:
-        partitions = partition(graph, delegates)
+        partitions = partition(graph, delegates, preserve_all)
         groups = [_Taken(one.owner, one.nodes) for one in partitions if one.owner is not None]
         reasons = {index: list(texts) for one in partitions for index, texts in one.why.items()}
     for index in why.keys() & reasons.keys():
@@ -128,7 +137,9 @@ def groups_of(graph: Graph, chosen: Collection[int]) -> list[tuple[Node, ...]]:
     return [cut.nodes for cut in _cut(graph, owners, _order(graph)) if cut.owner is ours]
 
 
-def _takers(graph: Graph, delegates: Sequence[Delegate]) -> tuple[dict[int, list[Delegate]], dict[int, list[str]]]:
+def _takers(
+    graph: Graph, delegates: Sequence[Delegate], preserve_all: bool
+) -> tuple[dict[int, list[Delegate]], dict[int, list[str]]]:
     """For each node the delegates that can run it, and the reasons of those that cannot."""
     takers: dict[int, list[Delegate]] = {node.index: [] for node in graph.nodes}
     why: dict[int, list[str]] = {node.index: [] for node in graph.nodes}
@@ -138,6 +149,8 @@ def _takers(graph: Graph, delegates: Sequence[Delegate]) -> tuple[dict[int, list
                 delegate.limits.check(node)
                 if _on_variable(node) and not _keeps_variables(delegate):
                     raise Unsupported("it does not keep resource variables")
+                if preserve_all and graphs_named(node):
+                    raise Unsupported("its graphs run on the CPU, where each of their tensors is preserved")
                 delegate.check(node)
                 takers[node.index].append(delegate)
             except Unsupported as reason:
@@ -273,7 +286,10 @@ def boundary(graph: Graph, nodes: Sequence[Node]) -> tuple[frozenset[int], froze
     elsewhere = {s.index for n in graph.nodes if n.index not in inside for s in n.inputs if s is not None}
     # A variable outlives the invocation whoever reads it next.
     variables = {s.index for node in nodes for s in node.outputs if s.is_variable}
-    return frozenset(read - made), frozenset(made & (elsewhere | set(graph.outputs) | variables))
+    # NumericVerify's only output, for one.
+    somewhere = elsewhere | read | set(graph.outputs)
+    last = {s.index for n in nodes if somewhere.isdisjoint(o.index for o in n.outputs) for s in n.outputs}
+    return frozenset(read - made), frozenset(made & (elsewhere | set(graph.outputs) | variables | last))
 
 
 def _require_full(cuts: Sequence[_Cut], delegates: Sequence[Delegate], why: Mapping[int, Sequence[str]]) -> None:
@@ -286,7 +302,11 @@ def _require_full(cuts: Sequence[_Cut], delegates: Sequence[Delegate], why: Mapp
             raise RuntimeError(f"{delegate.name} delegate: require_full, but {len(left)} nodes are left:\n{reasons}")
 
 
-def _finished(graph: Graph, owner: Owner, nodes: tuple[Node, ...], why: Mapping[int, Sequence[str]]) -> Partition:
+def _finished(
+    graph: Graph, owner: Owner, nodes: tuple[Node, ...], why: Mapping[int, Sequence[str]], preserve_all: bool
+) -> Partition:
     inputs, outputs = boundary(graph, nodes)
+    if preserve_all:
+        outputs = frozenset(spec.index for node in nodes for spec in node.outputs)
     reasons = {} if owner is not None else {node.index: tuple(why[node.index]) for node in nodes}
     return Partition(owner, nodes, inputs, outputs, reasons)

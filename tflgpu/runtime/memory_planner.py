@@ -35,7 +35,7 @@ def in_arena(
     """
     sizes = {i: nbytes(specs[i]) for i in made}
     first = {s.index: at for at, node in enumerate(order) for s in node.outputs if s.index in sizes}
-    last = dict(first)
+    last = dict.fromkeys(first, len(order))  # what no node reads stays to be looked at, as in TensorFlow Lite
     for at, node in enumerate(order):
         last.update({s.index: at for s in node.inputs if s is not None and s.index in sizes})
     owners = _owners(sizes, last, cpu, ops, over)

@@ -32,7 +32,9 @@ def prepared(graph: Graph, known: Mapping[int, Tensor], context: Context) -> Seg
     known: the tensors that have storage already, by index. Raises RuntimeError where a node cannot be prepared.
     """
     inferred = infer_shapes(graph, context.session, keep_handles=context.session.delegates_claim)
-    partitions = partition(_as_delegates_see(inferred, context.session), context.session.delegates)
+    session = context.session
+    seen = _as_delegates_see(inferred, session)
+    partitions = partition(seen, session.delegates, session.preserve_all_tensors)
     return prepare(inferred, partitions, known, context)
 
 

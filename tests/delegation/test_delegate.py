@@ -173,3 +173,42 @@ def test_what_a_delegate_lacks_is_named() -> None:
         tflgpu.Interpreter(model_content=data, experimental_delegates=[Half()])  # type: ignore[list-item]
     with pytest.raises(RuntimeError, match="half: compile gave NoneType, which cannot be called"):
         tflgpu.Interpreter(model_content=data, experimental_delegates=[Empty()]).allocate_tensors()  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("name", ["libtensorflowlite_gpu_delegate.so", "/opt/lib/libtensorflowlite_gpu_delegate.so"])
+def test_the_gpu_delegate_of_programs_in_the_wild_is_the_best_that_there_is(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def make(options: Mapping[str, Any]) -> Negator:
+        asked.append(dict(options))
+        if len(asked) < 3:
+            raise ValueError(f"not {len(asked)}")
+        return Negator()
+
+    monkeypatch.setattr(discovery, "_built_in", lambda name: make)
+    given = {"precision_loss_allowed": "1", "cache_directory": "/c", "max_delegated_partitions": 2, "model_token": "t"}
+    assert load_delegate(name, given).name == "negator"
+    common = {"max_partitions": 2, "cache_dir": "/c"}
+    assert asked == [{**common, "precision": precision} for precision in ("fp16", "fp32", "fp16")]
+
+
+def test_the_gpu_delegate_of_programs_in_the_wild_says_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def built_in(name: str) -> Any:
+        raise ValueError(f"no {name} here")
+
+    monkeypatch.setattr(discovery, "_built_in", built_in)
+    with pytest.raises(ValueError, match="Failed to load delegate from lib.*so\nno cuda here\nno opencl here$"):
+        load_delegate("libtensorflowlite_gpu_delegate.so")
+    with pytest.raises(ValueError, match="unknown option 'speed'. Legal options: cache_directory"):
+        load_delegate("libtensorflowlite_gpu_delegate.so", {"speed": 1})
+    with pytest.raises(OSError, match=r"libedgetpu.so.1"):
+        load_delegate("libedgetpu.so.1")
+
+
+def test_the_gpu_delegate_of_programs_in_the_wild_is_the_library_where_it_lies(tmp_path: Path) -> None:
+    path = tmp_path / "libtensorflowlite_gpu_delegate.so"
+    path.write_bytes(b"no library")
+    with pytest.raises(OSError, match="libtensorflowlite_gpu_delegate.so"):
+        load_delegate(path)

@@ -30,6 +30,15 @@ BORROW = "tflgpu.delegates.abi:borrow"
 GUEST = "tflgpu.delegates.abi:as_guest"
 """What makes of a Delegate one for TensorFlow Lite's own interpreters."""
 
+GPU_LIBRARY = "tflgpu.delegation.gpu_library:load"
+"""What stands in for TensorFlow Lite's GPU delegate: load(name, options, load_delegate) -> Delegate."""
+GPU_LIBRARIES = frozenset(
+    prefix + stem + suffix
+    for stem in ("tensorflowlite_gpu_delegate", "tensorflowlite_gpu_gl", "tensorflowlite_gpu")
+    for prefix, suffix in (("lib", ".so"), ("lib", ".dylib"), ("", ".dll"))
+)
+"""The names under which TensorFlow Lite's GPU delegate is built."""
+
 
 class NativeDelegate(Protocol):
     """A delegate of TensorFlow Lite's C interface, as its own Python packages make them."""
@@ -40,6 +49,9 @@ class NativeDelegate(Protocol):
 
 def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Delegate:
     """A delegate by name ("opencl", "cuda", an installed entry point), or a native library by its path or its name.
+
+    "libtensorflowlite_gpu_delegate.so" is, where there is no such library, the best GPU delegate here that can be
+    made: cuda, then opencl. It takes the options of TensorFlow Lite's.
 
     Ours and native ones can be pickled, as what was asked for here, and are loaded anew where they are unpickled.
     Raises OSError where there is none of that name, ValueError for an option that it does not know or cannot use, or
@@ -52,7 +64,13 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
     elif name in BUILT_IN:
         load = _built_in(name)
     else:
-        path = _opened(name)
+        try:
+            path = _opened(name)
+        except OSError:
+            if os.path.basename(name) not in GPU_LIBRARIES or os.path.exists(name):
+                raise
+            made: Delegate = named(GPU_LIBRARY)(name, options, load_delegate)
+            return made
         return _created(path, options, lambda: named(NATIVE)(path, options))
     return _created(name, options, lambda: load(options))
 

@@ -7,8 +7,9 @@ C structs and functions are made once and never freed; they hold numbers, by whi
 from __future__ import annotations
 
 import ctypes as c
+import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ class Guest:
     """A delegate of ours that Google's interpreters take.
 
     errors: the exceptions that its callbacks have met, the last 16; Google's RuntimeError shows their texts. left: the
-    nodes that it was shown and did not take, with the reasons, the last 1000. `close` ends it: what still uses it gets
-    a RuntimeError.
+    nodes that it was shown and did not take, with the reasons, and the partitions that it no longer takes at new
+    shapes, of which a RuntimeWarning tells too; the last 1000. `close` ends it: what still uses it gets a RuntimeError.
     """
 
     def __init__(self, delegate: Delegate):
@@ -90,6 +91,14 @@ class Guest:
         if self.closed:
             raise RuntimeError(f"the delegate {self.delegate.name} was closed, and an interpreter still runs it. ")
 
+    def tell(self, text: str) -> None:
+        """Warns of a partition that is not on the device, and keeps the text."""
+        self._keep([text])
+        warnings.warn(f"{self.delegate.name} delegate: {text}", RuntimeWarning, stacklevel=2)
+
+    def _keep(self, left: Sequence[str]) -> None:
+        self.left[:] = [*self.left, *left][-1000:]
+
     def choose(self, context: structs.Context) -> int:
         """Asks the delegate for the nodes it takes, and hands them to the runtime. Returns its status."""
         graph = GuestGraph(context)
@@ -98,7 +107,7 @@ class Guest:
         left = [
             f"{n}: {'; '.join(part.why.get(n.index, ()))}" for part in parts if part.owner is None for n in part.nodes
         ]
-        self.left[:] = [*self.left, *left][-1000:]
+        self._keep(left)
         chosen = sorted(node.index for part in parts if part.owner is not None for node in part.nodes)
         array = (c.c_int32 * (len(chosen) + 1))(len(chosen), *chosen)
         address = c.addressof(context)
@@ -108,6 +117,10 @@ class Guest:
         )
         if not graph.kernels:
             self.graphs.pop(address, None)
+        # With preserve_all_tensors the runtime makes a part of each node, and shows every tensor, but does not ask for
+        # what is left on a device.
+        ours = sum(part.owner is not None for part in parts)
+        graph.all_at_the_host = ours < graph.kernels == len(chosen)
         return status
 
 

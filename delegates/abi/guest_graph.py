@@ -28,6 +28,7 @@ class GuestGraph:
     """The nodes of a context, which of them cannot be taken and why, and the tensors that our parts share.
 
     unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our parts.
+    all_at_the_host: whether each part gives its outputs to the runtime, and leaves none on a device.
     """
 
     def __init__(self, context: structs.Context):
@@ -47,6 +48,7 @@ class GuestGraph:
         self.tensors: dict[int, Tensor] = {}
         self.made_by_us: set[int] = set()
         self.kernels = 0
+        self.all_at_the_host = False
 
     def shape(self, index: int) -> Shape:
         """The present shape of a tensor."""

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from tflgpu.delegates.abi import structs
+from tflgpu.delegates.abi.guest_fallback import on_the_cpu
 from tflgpu.delegates.abi.guest_graph import GuestGraph, infer_node, over
 from tflgpu.delegates.abi.structs import OK
-from tflgpu.delegation.delegate import Delegate, Partition
+from tflgpu.delegation.delegate import Delegate, Partition, Unsupported
 from tflgpu.delegation.partitioner import boundary
 from tflgpu.memory import HOST, Tensor, host_array
 from tflgpu.model.constants import Budget, decode, encode
@@ -34,6 +35,7 @@ class Owner(Protocol):
     graphs: dict[int, GuestGraph]
 
     def require_open(self) -> None: ...
+    def tell(self, text: str) -> None: ...
 
 
 class Crossing:
@@ -131,14 +133,19 @@ class GuestKernel:
 
     def _compile(self, graph: Graph, nodes: tuple[Node, ...], specs: Sequence[TensorSpec]) -> None:
         delegate = self.owner.delegate
-        for node in nodes:
-            delegate.check(node)
         indices = [i for i in sorted(self._inputs | self._outputs) if specs[i].data is None]
         self._tensors = {i: self._tensor(specs[i]) for i in indices}
         # The library may keep a tensor that nobody reads, which is then no output of the part.
         reads, _ = boundary(graph, nodes)
         part = Partition(delegate, nodes, reads, self._outputs)
-        self._step = delegate.compile(part, self._tensors)
+        try:
+            for node in nodes:
+                delegate.check(node)
+            self._step = delegate.compile(part, self._tensors)
+        except Unsupported as reason:  # the runtime does not take a partition back when shapes change
+            shapes = ", ".join(f"{specs[i].name} {list(specs[i].shape)}" for i in indices if i in self._inputs)
+            self.owner.tell(f"{len(nodes)} nodes from {nodes[0]} run on tflgpu's CPU kernels at {shapes}: {reason}")
+            self._step = on_the_cpu(nodes, self._tensors, self._outputs)
 
     def _tensor(self, spec: TensorSpec) -> Tensor:
         """The tensor's storage, which parts of ours share."""
@@ -185,7 +192,7 @@ class GuestKernel:
         self._step()
         for written, handle in self._writes:
             native = written.native
-            native.data_is_stale = HOST not in written.tensor.current
+            native.data_is_stale = HOST not in written.tensor.current and not self.graph.all_at_the_host
             if native.data_is_stale:
                 native.buffer_handle = handle
             else:

@@ -13,7 +13,9 @@ from sample_models import MIXED, around_a_tile, chain
 
 import tflgpu
 from tflgpu.delegates.abi import structs
+from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.graph import Node
 
 
 @pytest.mark.parametrize("name", INTERPRETERS)
@@ -41,12 +43,56 @@ def test_google_s_kernels_and_our_parts_run_one_graph(google: Any, resolver: str
 
 
 @pytest.mark.parametrize("make", [Numpy, OnDevice])
+def test_preserved_tensors_have_their_values_inside_our_parts_too(google: Any, make: Any) -> None:
+    guest = tflgpu.as_tflite_delegate(make())
+    resolver = google.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    it = google.Interpreter(
+        model_content=MIXED,
+        experimental_delegates=[guest],
+        experimental_op_resolver_type=resolver,
+        experimental_preserve_all_tensors=True,
+    )
+    for x in (X, X + 1):
+        np.testing.assert_array_equal(result(it, x), (-(3 * x) + x) * x)
+        values = [2 * x, 3 * x, -(3 * x), -(3 * x) + x]
+        for index, value in enumerate(values, start=1):
+            np.testing.assert_array_equal(it.get_tensor(index), value)
+
+
+@pytest.mark.parametrize("make", [Numpy, OnDevice])
 def test_resizing_prepares_our_parts_again(google: Any, make: Any) -> None:
     it = interpreter(google, MIXED, make())
     for shape in ((2, 3), (4, 5), (1, 1), (4, 5)):
         it.resize_tensor_input(0, shape)
         x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         np.testing.assert_array_equal(result(it, x), (-(x + x + x) + x) * x)
+
+
+class Small(Numpy):
+    """One that takes no tensor of more than eight elements."""
+
+    def check(self, node: Node) -> None:
+        super().check(node)
+        if np.prod(node.outputs[0].shape) > 8:
+            raise Unsupported(f"{node.outputs[0]} is too large")
+
+
+def test_a_part_that_is_refused_at_a_new_shape_runs_on_our_cpu_kernels_and_says_so(google: Any) -> None:
+    delegate = Small()
+    guest = tflgpu.as_tflite_delegate(delegate)
+    it = interpreter(google, MIXED, guest)
+    np.testing.assert_array_equal(result(it), WANT)
+    assert parts(it) == 2 and len(delegate.compiled) == 2
+    it.resize_tensor_input(0, (4, 5))
+    x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    with pytest.warns(RuntimeWarning, match="2 nodes from .* run on tflgpu's CPU kernels at .*too large"):
+        it.allocate_tensors()
+    for _ in range(2):
+        np.testing.assert_array_equal(result(it, x), (-(x + x + x) + x) * x)
+    assert len(delegate.compiled) == 2 and "at x [4, 5]: tensor 1 " in guest.left[1], guest.left
+    it.resize_tensor_input(0, X.shape)
+    np.testing.assert_array_equal(result(it), WANT)
+    assert len(delegate.compiled) == 4
 
 
 def test_a_part_is_compiled_once_a_shape(google: Any) -> None:

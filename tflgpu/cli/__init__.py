@@ -1,4 +1,7 @@
-"""The command line: run, inspect, benchmark, compare, conformance, doctor. It needs the extra `tflgpu[cli]`."""
+"""The command line: run, inspect, benchmark, compare, conformance, doctor, exec.
+
+All but `exec` need the extra `tflgpu[cli]`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ import sys
 
 def main() -> None:
     """Runs the command that the arguments name. Exits with 2 where typer and rich are not installed."""
+    if sys.argv[1:2] == ["exec"]:
+        from tflgpu.cli import exec
+
+        exec.main(sys.argv[2:])
     try:
         from tflgpu.cli.app import app
     except ModuleNotFoundError as missing:

@@ -8,6 +8,7 @@ import typer
 
 from tflgpu import __version__
 from tflgpu.cli import benchmark, compare, conformance, doctor, inspect, run
+from tflgpu.cli import exec as program
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,3 +34,13 @@ def top(
 
 for module in (run, inspect, benchmark, compare, conformance, doctor):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
+
+
+@app.command(
+    "exec",
+    add_help_option=False,  # the program's own options follow, and -h is asked of the parser that splits them
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def exec_(context: typer.Context) -> None:
+    """Run a program that was written for TensorFlow Lite on tflgpu, unchanged."""
+    program.main(context.args)

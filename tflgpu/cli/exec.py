@@ -75,4 +75,4 @@ def start(command: Sequence[str], environment: dict[str, str]) -> None:
     sys.stdout.flush()
     if os.name == "nt":
         sys.exit(subprocess.run(command, env=environment).returncode)
-    os.execve(command[0], command, environment)
+    os.execve(command[0], list(command), environment)

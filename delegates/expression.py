@@ -172,15 +172,16 @@ SAME_OF_VECTORS = ("input", "value", "f32", "int", "+", "-", "*", "/", "neg", "<
 FUNCTIONS_OF_VECTORS = ("exp", "expm1", "log", "sqrt", "tanh", "sin", "cos", "fabs", "floor", "ceil", "rint", "trunc")
 
 
-FUNCTIONS_OF_TYPES = ("from_f16", "to_f16", "from_bf16", "to_bf16", "c64_of", "real_of", "imag_of")
-FUNCTIONS_OF_TYPES += ("power_of", "repeated_product")
+FUNCTIONS_OF_TYPES = frozenset(
+    "from_f16 to_f16 from_bf16 to_bf16 c64_of real_of imag_of power_of repeated_product".split()  # noqa: SIM905
+)
 """Those of types.h, and of a dialect's file of types."""
 
 
 def types_macro(*expressions: Expr) -> dict[str, int]:
     """The macro TYPES, which a launch has whose text calls functions of types.h."""
     called = {part.value for one in expressions for part in one.parts() if part.kind == "call"}
-    return {"TYPES": 1} if called & {*FUNCTIONS_OF_TYPES} else {}
+    return {"TYPES": 1} if called & FUNCTIONS_OF_TYPES else {}
 
 
 def suits_vectors(expression: Expr, functions: bool = False) -> bool:

@@ -52,9 +52,9 @@ def elementwise(op: Elementwise) -> Launch:
             "VALUES": " ".join([*loads, *values]),
             "EXPR": c_text(op.expression, value_of),
             "OUT_T": op.out_kind,
-        }
-        | ({} if condition is None else {"FAULT": c_text(condition, value_of)})
-        | ({"TYPES": 1} if "c64" in kinds else types_macro(*op.expressions())),
+            **({} if condition is None else {"FAULT": c_text(condition, value_of)}),
+            **({"TYPES": 1} if "c64" in kinds else types_macro(*op.expressions())),
+        },
     )
 
 

@@ -1,6 +1,6 @@
 """`tflgpu exec`: a program that was written for TensorFlow Lite, on tflgpu, unchanged.
 
-It needs nothing but the standard library, and gives its place to the program: no typer, no wrapper that stays.
+It needs only the standard library, and the program replaces its process: no typer, no wrapper that stays.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def command(module: bool, program: str, arguments: Sequence[str]) -> list[str]:
 
 
 def start(command: Sequence[str], environment: dict[str, str]) -> None:
-    """Gives this process to the command; on Windows, where that is not to be had, waits for it."""
+    """Gives this process to the command; on Windows, which cannot do that, waits for it."""
     sys.stdout.flush()
     if os.name == "nt":
         sys.exit(subprocess.run(command, env=environment).returncode)

@@ -12,7 +12,7 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.steps import PassContext, Step, alias_roots
 from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.recurrent.linear import matrix, product
+from tflgpu.delegates.lowering.recurrent.linear import Accumulation, weights_of
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.lowering.registry import lower, require, size
 from tflgpu.delegates.passes import SUBGRAPH_PASSES, run_passes
@@ -117,13 +117,13 @@ def _dense(node: Node, limits: DeviceLimits) -> Lowered | None:
     if not rows or start.dtype != np.float32 or not weights.shape[1]:
         return None
     if weights.type == "FLOAT32":
-        dense = matrix([weights])
+        dense = weights_of([weights])
     else:
         scales = weights.quantization
         if scales is None or scales.block_size:
             return None
-        dense = replace(matrix([_of_one_scale(weights)]), scales=Packed(lambda: _for_each(scales.scale, units)))
-    made = product(Ref(x.index), rows, dense, bool(node.options.asymmetric_quantize_inputs), limits)
+        dense = replace(weights_of([_of_one_scale(weights)]), scales=Packed(lambda: _for_each(scales.scale, units)))
+    made = Accumulation.of(Ref(x.index), rows, dense, bool(node.options.asymmetric_quantize_inputs), limits)
     return [*made.launches(start, 0, 0, Ref(out.index))]
 
 

@@ -4,7 +4,7 @@ from tflgpu.delegates.lowering.audio import fft
 from tflgpu.delegates.lowering.convolution import conv, conv_3d, pool, transpose_bias, unpool
 from tflgpu.delegates.lowering.custom import custom, detection
 from tflgpu.delegates.lowering.elementwise import elementwise
-from tflgpu.delegates.lowering.gemm import matmul
+from tflgpu.delegates.lowering.gemm import batch_matmul, fully_connected
 from tflgpu.delegates.lowering.indexing import indexing, ranking, scatter, sorting, stablehlo
 from tflgpu.delegates.lowering.movement import diagonal, movement, resize, shape
 from tflgpu.delegates.lowering.normalization import normalization, softmax
@@ -14,6 +14,7 @@ from tflgpu.delegates.lowering.reduction import reduce, reduce_window
 from tflgpu.delegates.lowering.registry import lower
 
 __all__ = [
+    "batch_matmul",
     "conv",
     "conv_3d",
     "custom",
@@ -21,10 +22,10 @@ __all__ = [
     "diagonal",
     "elementwise",
     "fft",
+    "fully_connected",
     "indexing",
     "lower",
     "lstm",
-    "matmul",
     "movement",
     "normalization",
     "pool",

@@ -11,7 +11,7 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.ir import Alias, Copy
-from tflgpu.delegates.launch import MAX_ELEMENTS, Lowered, Ref
+from tflgpu.delegates.launch import MAX_ELEMENTS, Buffer, Lowered, Ref
 from tflgpu.delegates.lowering.elementwise.narrow_floats import is_narrow, through_float32
 from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.graph import Array, Node, TensorSpec
@@ -184,3 +184,12 @@ def constant(spec: TensorSpec | None, what: str) -> Array:
     require(spec is not None and spec.data is not None, f"{what} that is not constant")
     assert spec is not None and spec.data is not None
     return spec.data
+
+
+def bias_argument(bias: TensorSpec | None, channels: int, dtype: str) -> Buffer:
+    """The bias, or zeros where there is none."""
+    if bias is None:
+        return np.zeros(max(channels, 1), dtype)
+    require(bias.dtype == np.dtype(dtype), f"a bias of {bias.type}")
+    require(size(bias) == channels, f"a bias of {size(bias)} for {channels} channels")
+    return Ref(bias.index)

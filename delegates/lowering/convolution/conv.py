@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.ir import Copy
-from tflgpu.delegates.launch import Buffer, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.convolution.convolution import Convolution, lowered
+from tflgpu.delegates.launch import Lowered
+from tflgpu.delegates.lowering.convolution.convolution import convolution
 from tflgpu.delegates.lowering.convolution.window import window
-from tflgpu.delegates.lowering.registry import bits_type, constant, lowers, require, size
-from tflgpu.delegates.lowering.strided_index import index_map, standin
+from tflgpu.delegates.lowering.gemm.problem import Gather
+from tflgpu.delegates.lowering.registry import constant, lowers, require
 from tflgpu.model.graph import Node, TensorSpec
 
 
@@ -19,23 +18,8 @@ def conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
     _, kh, kw, channels = weights.shape
     require(channels > 0 and x.shape[3] % channels == 0, f"{channels} channels of weights for {x.shape[3]} of input")
     over = window(node, x.shape[1], x.shape[2], kh, kw)
-    packed, before = turned(weights, (1, 2, 3, 0))
-    return lowered(
-        Convolution(
-            node,
-            x,
-            weights,
-            node.optional(2),
-            node.outputs[0],
-            packed,
-            before,
-            x.shape[3] // channels,
-            over,
-            node.options.fused_activation_function,
-            node.options.quantized_bias_type,
-        ),
-        limits,
-    )
+    gather = Gather(_image(x), over, x.shape[3] // channels)
+    return convolution(node, "convolution", (x, weights, node.optional(2)), gather, limits)
 
 
 @lowers("DEPTHWISE_CONV_2D")
@@ -45,24 +29,8 @@ def depthwise_conv_2d(node: Node, limits: DeviceLimits) -> Lowered:
     require(weights.type != "INT4" or x.type == "INT8", f"{x.type} input with INT4 weights")
     _, kh, kw, oc = weights.shape
     require(x.shape[3] > 0 and oc % x.shape[3] == 0, f"{oc} channels of weights for {x.shape[3]} of input")
-    over = window(node, x.shape[1], x.shape[2], kh, kw)
-    return lowered(
-        Convolution(
-            node,
-            x,
-            weights,
-            node.optional(2),
-            node.outputs[0],
-            Ref(weights.index),
-            [],
-            x.shape[3],
-            over,
-            node.options.fused_activation_function,
-            "INT64",
-            symmetric=False,
-        ),
-        limits,
-    )
+    gather = Gather(_image(x), window(node, x.shape[1], x.shape[2], kh, kw), x.shape[3])
+    return convolution(node, "depthwise", (x, weights, node.optional(2)), gather, limits)
 
 
 @lowers("TRANSPOSE_CONV")
@@ -70,27 +38,13 @@ def transpose_conv(node: Node, limits: DeviceLimits) -> Lowered:
     """Inputs: the output's shape, weights (oc, kh, kw, c), x, bias. The window is taken over the output."""
     constant(node.input(0), "an output shape")
     require(node.input(1).type != "INT4", "INT4 weights")
-    weights, x, out, o = node.input(1), node.input(2), node.outputs[0], node.options
+    weights, x, out = node.input(1), node.input(2), node.outputs[0]
     _, kh, kw, _ = weights.shape
     require(out.shape[3] == weights.shape[0] and x.shape[3] == weights.shape[3], "channels that do not fit")
-    over = window(node, out.shape[1], out.shape[2], kh, kw)
-    packed, before = turned(weights, (1, 2, 3, 0))
-    activation = getattr(o, "fused_activation_function", "NONE")
-    bias_type = getattr(o, "quantized_bias_type", "FLOAT32")
-    return lowered(
-        Convolution(
-            node, x, weights, node.optional(3), out, packed, before, 1, over, activation, bias_type, transposed=True
-        ),
-        limits,
-    )
+    gather = Gather(_image(x), window(node, out.shape[1], out.shape[2], kh, kw))
+    return convolution(node, "transposed", (x, weights, node.optional(3)), gather, limits)
 
 
-def turned(weights: TensorSpec, order: tuple[int, ...]) -> tuple[Buffer, Lowered]:
-    """The weights with their dimensions in another order, and the launches that this takes where not constant."""
-    data = weights.data
-    if data is not None:
-        return Packed(lambda: data.transpose(order)), []
-    base = standin(weights.shape, weights.dtype)
-    temp = Temp(size(weights) * weights.dtype.itemsize)
-    moved = index_map(base.transpose(order), base)
-    return temp, [Copy(Ref(weights.index), temp, size(weights), bits_type(weights), moved)]
+def _image(x: TensorSpec) -> tuple[int, int, int, int]:
+    n, h, w, c = x.shape
+    return n, h, w, c

@@ -1,4 +1,4 @@
-"""Depthwise convolutions of 8-bit codes by AVX512-VNNI."""
+"""Depthwise convolutions of 8-bit values by AVX512-VNNI."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Launch, Packed, Ref, Temp
+from tflgpu.delegates.launch import Launch, Lowered, Packed, Temp
+from tflgpu.delegates.lowering.convolution import depthwise_rows
 from tflgpu.delegates.lowering.convolution.window import Window
-from tflgpu.delegates.lowering.gemm.register_tiles import C_NAMES, Finish, Matrix, folded_bias
-from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
+from tflgpu.delegates.lowering.gemm.packing import C_NAMES, folded_bias, with_x_zero
+from tflgpu.delegates.lowering.gemm.problem import Gemm, Operand
+from tflgpu.delegates.lowering.gemm.vnni import vector_lanes
 from tflgpu.delegates.lowering.registry import i32
-from tflgpu.model.graph import Array, TensorSpec
+from tflgpu.model.graph import Array
 
 MOST_ROWS, MOST_VECTORS = 5, 24
 """Rows of a window, and vectors of weights, that registers hold."""
@@ -21,7 +23,7 @@ MOST_ROWS, MOST_VECTORS = 5, 24
 
 @dataclass(frozen=True)
 class Quads:
-    """How rows of a window are taken four places at a time: from `chunks` quads, each making 1 + twice outputs."""
+    """How rows of a window are taken four pixels at a time: from `chunks` quads, each making 1 + twice outputs."""
 
     chunks: int
     twice: int
@@ -36,66 +38,71 @@ class Quads:
         return over.kh <= MOST_ROWS and over.sw <= 2 and over.dh == over.dw == 1 and vectors <= MOST_VECTORS
 
 
-def depthwise_dot(
-    x: TensorSpec, matrix: Matrix, out: TensorSpec, over: Window, finish: Finish, limits: DeviceLimits
-) -> Launch | None:
-    """The launch, or None where the window, the channels or the weights do not allow it. Weights are (1, kh, kw, c)."""
-    n, h, w, c = x.shape
-    if w == over.kw == over.ow == 1:  # quads are of places along a row
-        h, w, over = 1, h, turned(over)
-    lanes = LANES if limits.has("vnni_assembly") else limits.vector
-    quads, least = Quads.of(over), int(matrix.weights.min(initial=0)) - matrix.zero_point
-    most = int(matrix.weights.max(initial=0)) - matrix.zero_point
-    if (
-        not limits.has("vnni")
-        or c < lanes
-        or not quads.fits(over)
-        or least < -128
-        or most > 127
-        or min(over.top, over.left) < 0
-    ):
-        return None
+def fits(g: Gemm, limits: DeviceLimits) -> bool:
+    """Whether the window, the channels and the weights, which are (1, kh, kw, c), allow it."""
+    if not (limits.has("vnni") and g.arithmetic == "quantized" and depthwise_rows.fits(g, limits)):
+        return False
+    over = _image(g)[2]
+    weights, zero_point = g.y.value, g.y.zero_point
+    in_int8 = int(weights.min(initial=0)) - zero_point >= -128 and int(weights.max(initial=0)) - zero_point <= 127
+    return in_int8 and g.n >= vector_lanes(limits) and Quads.of(over).fits(over) and min(over.top, over.left) >= 0
+
+
+def _image(g: Gemm) -> tuple[int, int, Window]:
+    """Height and width of the image, and the window; with rows for columns where they are one pixel wide."""
+    (_, h, w, _), over = g.gather.image, g.gather.window
+    # Quads are of pixels along a row.
+    return (1, h, transposed(over)) if w == over.kw == over.ow == 1 else (h, w, over)
+
+
+def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
+    """The launch."""
+    (h, w, over), n, c = _image(g), g.gather.image[0], g.gather.channels
+    lanes, quads = vector_lanes(limits), Quads.of(over)
     blocks = -(-c // lanes)
     bands = min(over.oh, -(-limits.units * 4 // (n * blocks)))
     units = n * blocks * bands
     share = -(-units // min(units, limits.units * 4))
     items = -(-units // share)
     count = (-(-over.ow // 2) if quads.twice else over.ow) + 2 * (quads.chunks - 1)
-    flip = 128 if x.type == "INT8" else 0
-    by_channel = replace(matrix, weights=matrix.weights.reshape(-1, c).T)
-    shifted = replace(finish, x_zero=finish.x_zero + flip)
+    flip = 128 if g.x.spec.type == "INT8" else 0
+    by_channel = replace(g.y, constant=Packed(lambda: g.y.value.reshape(-1, c).T))
+    shifted = replace(with_x_zero(g, g.x.zero_point + flip), y=by_channel)
     sizes = {"units": units, "share": share, "h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow}
-    name = C_NAMES[x.type]
+    name = C_NAMES[g.x.spec.type]
     defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
     defines |= {"KH": over.kh, "CHUNKS": quads.chunks, "TWICE": quads.twice}
     defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.has("vnni_assembly") else {}
-    return Launch(
-        "depthwise_dot.depthwise_dot",
-        (items,),
-        (1,),
-        inputs={
-            "x": Ref(x.index),
-            "weights": Packed(lambda: panels(matrix, over, quads, lanes)),
-            "bias": Packed(lambda: folded_bias(by_channel, shifted, c)),
-            **finish.scales,
-        },
-        outputs={"scratch": Temp(items * (over.kh * count + over.ow + 1) * 4 * lanes), "out": Ref(out.index)},
-        sizes=sizes | {"stride_h": over.sh, "top": over.top, "left": over.left, "bands": bands, "quads": count},
-        scalars={"zeros": i32(finish.x_zero), **finish.ends},
-        defines=defines,
-    )
+    return [
+        Launch(
+            "depthwise_dot.depthwise_dot",
+            (items,),
+            (1,),
+            inputs={
+                "x": g.x.buffer,
+                "weights": Packed(lambda: panels(g.y, over, quads, lanes)),
+                "bias": Packed(lambda: folded_bias(shifted, c)),
+                **g.epilogue.scales,
+            },
+            outputs={"scratch": Temp(items * (over.kh * count + over.ow + 1) * 4 * lanes), "out": g.out.buffer},
+            sizes=sizes | {"stride_h": over.sh, "top": over.top, "left": over.left, "bands": bands, "quads": count},
+            scalars={"zeros": i32(g.x.zero_point), **g.epilogue.bounds},
+            defines=defines,
+        )
+    ]
 
 
-def turned(over: Window) -> Window:
+def transposed(over: Window) -> Window:
     """The window of an image whose rows are columns."""
     o = over
     return Window(o.kw, o.kh, o.sw, o.sh, o.dw, o.dh, o.ow, o.oh, o.left, o.top)
 
 
-def panels(matrix: Matrix, over: Window, quads: Quads, lanes: int) -> Array:
+def panels(y: Operand, over: Window, quads: Quads, lanes: int) -> Array:
     """Weights (1, kh, kw, c), less their zero point, as (c / lanes, kh, chunks, 1 + twice, lanes, 4) of int8."""
-    c = matrix.weights.shape[-1]
-    taps = matrix.weights.reshape(over.kh, over.kw, c).astype(np.int16) - matrix.zero_point
+    weights = y.value
+    c = weights.shape[-1]
+    taps = weights.reshape(over.kh, over.kw, c).astype(np.int16) - y.zero_point
     whole = np.zeros((1 + quads.twice, over.kh, quads.chunks * 4, c), np.int8)
     for second in range(1 + quads.twice):
         whole[second, :, second : second + over.kw] = taps

@@ -1,4 +1,4 @@
-"""Transposed convolutions as plain ones, each of whose places makes several outputs."""
+"""Transposed convolutions as plain ones, each of whose windows makes several output pixels."""
 
 from __future__ import annotations
 
@@ -8,63 +8,93 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.ir import Copy
-from tflgpu.delegates.launch import Launch, Lowered, Ref, Temp
+from tflgpu.delegates.launch import Launch, Lowered, Packed, Temp
 from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm import register_tiles
+from tflgpu.delegates.lowering.gemm.packing import padded
+from tflgpu.delegates.lowering.gemm.problem import Gather, Gemm
 from tflgpu.delegates.lowering.registry import size
 from tflgpu.delegates.lowering.strided_index import index_map, standin
+from tflgpu.model.graph import Array
 
 
-def spread_matrix(
-    matrix: register_tiles.Matrix, taps: tuple[int, int, int, int], strides: tuple[int, int], channels: int
-) -> register_tiles.Matrix:
-    """Weights (oc, kh, kw, c) of a transposed convolution as those of a plain one over windows of x: `strides`
-    outputs of each window, one's channels after another's, each padded to `channels`."""
-    oc, kh, kw, c = taps
-    sh, sw = strides
-    wh, ww = -(-kh // sh), -(-kw // sw)
-    whole = np.full((oc, wh * sh, ww * sw, c), matrix.zero_point, matrix.weights.dtype)
-    whole[:, :kh, :kw] = matrix.weights.reshape(taps)
-    # Tap y * sh + p makes row p of the outputs of the window whose last row but y it takes.
-    turned = whole.reshape(oc, wh, sh, ww, sw, c)[:, ::-1, :, ::-1].transpose(2, 4, 0, 1, 3, 5)
-    out = np.full((sh * sw, channels, wh * ww * c), matrix.zero_point, matrix.weights.dtype)
-    out[:, :oc] = turned.reshape(sh * sw, oc, -1)
-    bias = None
-    if matrix.bias is not None:
-        bias = np.tile(register_tiles.padded(matrix.bias.reshape(-1), channels), sh * sw)
-    return register_tiles.Matrix(out.reshape(sh * sw * channels, -1), matrix.zero_point, bias)
+def fits_as_convolution(g: Gemm, limits: DeviceLimits) -> bool:
+    """Whether a transposed convolution can be a plain one on this device."""
+    over = g.gather.window
+    plain = limits.cpu and limits.has("register_tiles") and g.constant_weights and min(over.top, over.left) >= 0
+    return plain and 0 not in g.x.spec.shape and g.types in register_tiles.TYPES["transposed"]
 
 
-def transposed(f: register_tiles.Filtering, taps: tuple[int, int, int, int], limits: DeviceLimits) -> Lowered:
-    """A transposed convolution of floats as a plain one, whose places' outputs are then put where they belong.
-
-    taps: the weights' shape (oc, kh, kw, c). f.over is the window of its gradient.
-    """
-    out, over, n = f.out, f.over, f.image[0]
-    oc, kh, kw, _ = taps
+def as_convolution(g: Gemm, channels: int) -> Gemm:
+    """The convolution whose windows over x each make `strides` outputs, one's channels after another's, each padded to
+    `channels`. The gather of g has the window of its gradient."""
+    over, (_, kh, kw, _) = g.gather.window, g.y.spec.shape
     sh, sw = over.sh, over.sw
     wh, ww = -(-kh // sh), -(-kw // sw)
-    qh, qw = (out.shape[1] - 1 + over.top) // sh + 1, (out.shape[2] - 1 + over.left) // sw + 1
+    _, out_h, out_w, _ = g.out.spec.shape
+    qh, qw = (out_h - 1 + over.top) // sh + 1, (out_w - 1 + over.left) // sw + 1
     plain = Window(wh, ww, 1, 1, 1, 1, qh, qw, wh - 1, ww - 1)
-    whole = spread_matrix(f.matrix, taps, (sh, sw), oc)
-    made = replace(out, shape=(n, qh, qw, sh * sw * oc))
+    n = sh * sw * channels
+    weights = _of_all_phases(g, channels)
+    bias = None
+    if g.bias is not None and g.bias.data is not None:
+        tiled = np.tile(padded(g.bias.data.reshape(-1), channels), sh * sw)
+        bias = replace(g.bias, shape=tiled.shape, data=tiled)
+    return replace(
+        g,
+        kind="convolution",
+        y=replace(g.y, constant=Packed(lambda: weights)),
+        m=g.x.spec.shape[0] * qh * qw,
+        n=n,
+        k=weights.shape[1],
+        gather=Gather(g.gather.image, plain),
+        bias=bias,
+    )
+
+
+def _of_all_phases(g: Gemm, channels: int) -> Array:
+    """Weights (oc, kh, kw, c) of a transposed convolution as those (outputs of a window, taps of a window)."""
+    (oc, kh, kw, c), sh, sw = g.y.spec.shape, g.gather.window.sh, g.gather.window.sw
+    wh, ww = -(-kh // sh), -(-kw // sw)
+    value = g.y.value
+    whole = np.full((oc, wh * sh, ww * sw, c), g.y.zero_point, value.dtype)
+    whole[:, :kh, :kw] = value.reshape(oc, kh, kw, c)
+    # Tap y * sh + p makes row p of the outputs of the window whose last row but y it takes.
+    reversed_taps = whole.reshape(oc, wh, sh, ww, sw, c)[:, ::-1, :, ::-1].transpose(2, 4, 0, 1, 3, 5)
+    out = np.full((sh * sw, channels, wh * ww * c), g.y.zero_point, value.dtype)
+    out[:, :oc] = reversed_taps.reshape(sh * sw, oc, -1)
+    return out.reshape(sh * sw * channels, -1)
+
+
+def fits(g: Gemm, limits: DeviceLimits) -> bool:
+    return g.x.spec.type == "FLOAT32" and fits_as_convolution(g, limits)
+
+
+def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
+    """A transposed convolution of floats as a plain one, whose windows' outputs are then moved to their pixels."""
+    over, n, oc = g.gather.window, g.gather.image[0], g.n
+    out_shape = g.out.spec.shape
+    sh, sw = over.sh, over.sw
+    plain = as_convolution(g, oc)
+    qh, qw = plain.gather.window.oh, plain.gather.window.ow
+    made = replace(g.out.spec, shape=(n, qh, qw, sh * sw * oc))
     sums = Temp(4 * size(made))
-    (launch,) = register_tiles.conv_tiles(replace(f, matrix=whole, out=made, over=plain), limits)
+    (launch,) = register_tiles.launches(replace(plain, out=replace(g.out, spec=made, buffer=sums)), limits)
     assert isinstance(launch, Launch)
     # SPLIT: what it makes is not the output yet.
-    first = replace(launch, outputs={"out": sums}, defines={**launch.defines, "SPLIT": 1}, variants=())
-    source, target = standin((n, qh, qw, sh, sw, oc), np.float32), standin(out.shape, np.float32)
-    launches: Lowered = [first]
-    if out.shape[1:3] == (qh * sh, qw * sw):
+    first = replace(launch, defines={**launch.defines, "SPLIT": 1}, variants=())
+    source, target = standin((n, qh, qw, sh, sw, oc), np.float32), standin(out_shape, np.float32)
+    found: Lowered = [first]
+    if out_shape[1:3] == (qh * sh, qw * sw):
         at = index_map(source.transpose(0, 1, 3, 2, 4, 5), source)
-        return [first, Copy(sums, Ref(out.index), size(out), "u32", at)]
+        return [first, Copy(sums, g.out.buffer, g.size, "u32", at)]
     for py in range(sh):
         for px in range(sw):
             y, column = (py - over.top) % sh, (px - over.left) % sw
-            place = target[:, y::sh, column::sw]
+            pixels = target[:, y::sh, column::sw]
             a, b = (y + over.top) // sh, (column + over.left) // sw
-            piece = source[:, a : a + place.shape[1], b : b + place.shape[2], py, px]
-            if place.size:
-                where = index_map(piece, source), index_map(place, target)
-                launches.append(Copy(sums, Ref(out.index), place.size, "u32", *where))
-    return launches
+            piece = source[:, a : a + pixels.shape[1], b : b + pixels.shape[2], py, px]
+            if pixels.size:
+                where = index_map(piece, source), index_map(pixels, target)
+                found.append(Copy(sums, g.out.buffer, pixels.size, "u32", *where))
+    return found

@@ -1,14 +1,11 @@
-"""Which blocks a product of tensor_core.py is made in, and in how many stretches of k: by rules made without a GPU."""
+"""Which blocks a GEMM of shared_memory.py is made in, and in how many slices of k: by rules made without a GPU."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tflgpu.delegates.device import DeviceLimits
-
-if TYPE_CHECKING:
-    from tflgpu.delegates.lowering.gemm.tensor_core import Layer
+from tflgpu.delegates.lowering.gemm.problem import Gemm
 
 DEEP = 16
 """Words of k that a group of threads multiplies between two barriers."""
@@ -51,17 +48,22 @@ CUDA_CORES = (
 )
 
 
-def mma_bits(layer: Layer, limits: DeviceLimits) -> int:
+def load_words(g: Gemm) -> int:
+    """Words of x that a thread loads at once."""
+    return 4 if g.gather.channels % (16 if g.int8 else 4) == 0 else 1
+
+
+def mma_bits(g: Gemm, limits: DeviceLimits) -> int:
     """The kernel's MMA: bits of an operand, or 0 for the CUDA cores."""
     if not limits.tensor_cores:
         return 0
-    if layer.codes:  # below that a block is mostly padding
-        return 8 if layer.m >= 32 and layer.n >= 32 and layer.k >= 32 else 0
+    if g.int8:  # below that a block is mostly padding
+        return 8 if g.m >= 32 and g.n >= 32 and g.k >= 32 else 0
     return {"fp16": 16, "tf32": 32}.get(limits.precision, 0)
 
 
 VARIANTS = 4
-"""Tiles worth trying, each with the number of stretches that suits it."""
+"""Tiles worth trying, each with the number of slices that suits it."""
 
 LATENCY = 700
 """Cycles from a block's asking memory for words until all its threads may multiply them."""
@@ -76,37 +78,37 @@ fence, the counter, and the sums of the others from memory."""
 MOST_SLICES = 64
 
 
-def ways_worth_trying(layer: Layer, limits: DeviceLimits) -> list[tuple[Tiles, int]]:
-    """Tiles and stretches of k, the likely best first."""
-    mma = mma_bits(layer, limits)
-    every = _on_tensor_cores(layer, mma) if mma else CUDA_CORES
-    if mma and layer.codes:
+def ways_worth_trying(g: Gemm, limits: DeviceLimits) -> list[tuple[Tiles, int]]:
+    """Tiles and slices of k, the likely best first."""
+    mma = mma_bits(g, limits)
+    every = _on_tensor_cores(g, mma) if mma else CUDA_CORES
+    if mma and g.int8:
         every = (*every, CUDA_CORES[-2])
     least = min(t.bm for t in every)
-    fitting = [t for t in every if t.bm < 2 * max(layer.m, least) and t.bn < 2 * max(layer.n, 32)]
-    ways = [min((_cycles(layer, t, slices, limits), slices) for slices in _splits(layer, t)) for t in fitting]
+    fitting = [t for t in every if t.bm < 2 * max(g.m, least) and t.bn < 2 * max(g.n, 32)]
+    ways = [min((_cycles(g, t, slices, limits), slices) for slices in _splits(g, t)) for t in fitting]
     found = sorted((way, k) for k, way in enumerate(ways))
     best = [(fitting[k], slices) for (_, slices), k in found[:VARIANTS]]
     tiles, first = best[0]
-    others = [(tiles, slices) for slices in (1, 2 * first) if slices != first and slices in _splits(layer, tiles)]
+    others = [(tiles, slices) for slices in (1, 2 * first) if slices != first and slices in _splits(g, tiles)]
     return [best[0], *others, *best[1:]]
 
 
-def _on_tensor_cores(layer: Layer, mma: int) -> tuple[Tiles, ...]:
+def _on_tensor_cores(g: Gemm, mma: int) -> tuple[Tiles, ...]:
     bk = 16 if mma == 32 else 32
-    # Of the largest, a thread has no registers for its words of codes if they come one by one.
-    by_fours = not layer.codes or layer.loads == 4
+    # Of the largest, a thread has no registers for its words of int8 values if they come one by one.
+    by_fours = not g.int8 or load_words(g) == 4
     return tuple(Tiles(*size, bk) for size in ((64, 64), (32, 64), (64, 32), (32, 32)) if by_fours or min(size) < 64)
 
 
-def _cycles(layer: Layer, tiles: Tiles, slices: int, limits: DeviceLimits) -> int:
-    """How long the layer may take, roughly, by instructions of a step and published latencies; nothing of it measured.
+def _cycles(g: Gemm, tiles: Tiles, slices: int, limits: DeviceLimits) -> int:
+    """How long the GEMM may take, roughly, by instructions of a step and published latencies; nothing of it measured.
 
     A multiprocessor issues four instructions a cycle, each for a warp, of however many blocks it holds. A step takes as
     long as its words take to come, though: by the latency of memory, or by how much all blocks ask of it.
     """
-    blocks = -(-layer.m // tiles.bm) * -(-layer.n // tiles.bn) * slices
-    steps = -(-_steps(layer, tiles) // slices)
+    blocks = -(-g.m // tiles.bm) * -(-g.n // tiles.bn) * slices
+    steps = -(-_steps(g, tiles) // slices)
     each = -(-blocks // limits.units)
     together = min(each, tiles.resident)
     asked = (tiles.bm + tiles.bn) * tiles.bk * 4
@@ -125,11 +127,11 @@ def _instructions(tiles: Tiles) -> int:
     return 8 * (tiles.bm // 32 * (tiles.bn // 32) * 8 + tiles.bm // 32 + tiles.bn // 32) + 64
 
 
-def _steps(layer: Layer, tiles: Tiles) -> int:
-    return -(-layer.k // ((4 if layer.codes else 1) * tiles.bk))
+def _steps(g: Gemm, tiles: Tiles) -> int:
+    return -(-g.k // ((4 if g.int8 else 1) * tiles.bk))
 
 
-def _splits(layer: Layer, tiles: Tiles) -> list[int]:
-    """In how many stretches of whole steps k can be divided, no two numbers of them the same."""
-    steps = _steps(layer, tiles)
+def _splits(g: Gemm, tiles: Tiles) -> list[int]:
+    """In how many slices of whole steps k can be divided, no two numbers of them the same."""
+    steps = _steps(g, tiles)
     return sorted({-(-steps // -(-steps // slices)) for slices in range(1, min(steps, MOST_SLICES) + 1)})

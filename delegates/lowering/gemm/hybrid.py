@@ -10,21 +10,24 @@ from tflgpu.delegates.lowering.registry import require
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Quantized rows: codes (rows, depth) int8, scales (rows,) float32, zero_points (rows,) int32; what makes them."""
+class QuantizedRows:
+    """Rows quantized at run time: values (rows, depth) int8, scales (rows,) float32, zero_points (rows,) int32.
 
-    codes: Temp
+    launch: what makes them.
+    """
+
+    values: Temp
     scales: Temp
     zero_points: Temp
     launch: Launch
 
 
-def quantize_rows(x: Buffer, rows: int, depth: int, asymmetric: bool, limits: DeviceLimits) -> Rows:
+def quantize_rows(x: Buffer, rows: int, depth: int, asymmetric: bool, limits: DeviceLimits) -> QuantizedRows:
     """x (rows, depth) of float32, each row with its own scale; zero points are 0 where not asymmetric."""
     require(limits.double, "a device without double precision")
     width = 1 if limits.cpu else min(limits.max_block, 128)
-    codes, scales, zero_points = Temp(rows * depth), Temp(4 * rows), Temp(4 * rows)
-    outputs = {"codes": codes, "scales": scales, "zero_points": zero_points}
+    values, scales, zero_points = Temp(rows * depth), Temp(4 * rows), Temp(4 * rows)
+    outputs = {"codes": values, "scales": scales, "zero_points": zero_points}
     quotient = "((a) / (b))" if limits.exact_division else "((f32)((f64)(a) / (f64)(b)))"
     defines: dict[str, object] = {"WIDTH": width, "DIVIDE(a, b)": quotient}
     if asymmetric:
@@ -33,4 +36,4 @@ def quantize_rows(x: Buffer, rows: int, depth: int, asymmetric: bool, limits: De
         defines["LANES"] = limits.vector
     threads, block = (rows * width,), (width,)
     launch = Launch("hybrid.quantize_rows", threads, block, {"x": x}, outputs, {"depth": depth}, defines=defines)
-    return Rows(codes, scales, zero_points, launch)
+    return QuantizedRows(values, scales, zero_points, launch)

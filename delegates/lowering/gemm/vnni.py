@@ -1,119 +1,98 @@
-"""Convolutions and matrix products of 8-bit codes by AVX512-VNNI, which no OpenCL compiler makes of plain C."""
+"""GEMM of int8 values by AVX512-VNNI, which no OpenCL compiler makes of plain C."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.convolution.transpose_as_gemm import spread_matrix
-from tflgpu.delegates.lowering.convolution.window import Window, steps_of
-from tflgpu.delegates.lowering.gemm import register_tiles
-from tflgpu.delegates.lowering.gemm.hybrid import Rows
-from tflgpu.delegates.lowering.gemm.register_tiles import (
-    C_NAMES,
-    Filtering,
-    Finish,
-    Matrix,
-    conv_tiles,
-    folded_bias,
-    image_sizes,
-    padded,
-)
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Temp
+from tflgpu.delegates.lowering.convolution.transpose_as_gemm import as_convolution, fits_as_convolution
+from tflgpu.delegates.lowering.gemm.packing import C_NAMES, column_sums, folded_bias, padded, with_x_zero
+from tflgpu.delegates.lowering.gemm.problem import Gather, Gemm
+from tflgpu.delegates.lowering.gemm.register_tiles import TYPES
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES, assembly
-from tflgpu.delegates.lowering.registry import i32, size
-from tflgpu.model.graph import Array, TensorSpec
+from tflgpu.delegates.lowering.registry import i32
+from tflgpu.delegates.lowering.strided_index import broadcast_index
+from tflgpu.model.graph import Array
 
 
-def conv_dot(f: Filtering, limits: DeviceLimits) -> Lowered:
-    """The launch: of these kernels where the device and the types allow it, else of tiles.conv_tiles."""
-    if limits.has("vnni") and f.finish.rescale and not f.finish.wide:
-        return [dot_tiles(f, limits)]
-    return conv_tiles(f, limits)
+def fits(g: Gemm, limits: DeviceLimits) -> bool:
+    if not (limits.has("vnni") and g.constant_weights) or g.gather.groups > 1:
+        return False
+    return g.arithmetic == "hybrid" or (g.x.spec.type != "INT16" and g.types in TYPES[g.kind])
 
 
-def dot_tiles(f: Filtering, limits: DeviceLimits, spread: Spread | None = None) -> Launch:
+def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
+    """The launch."""
+    return [_hybrid(g, limits) if g.arithmetic == "hybrid" else _quantized(g, limits)]
+
+
+def _quantized(g: Gemm, limits: DeviceLimits, spread: OutputsPerWindow | None = None) -> Launch:
     """The launch. spread: how many outputs each window makes, where it is not one."""
-    x, matrix, out, over, finish = f.x, f.matrix, f.out, f.over, f.finish
-    n, h, w, c = f.image
-    if over.pointwise(h, w) and spread is None:  # a matrix product, whose rows lie side by side
-        n, h, w, over = 1, 1, n * h * w, replace(over, oh=1, ow=n * h * w)
-    by_sum, low = 0, int(matrix.weights.min(initial=0)) - matrix.zero_point
-    if low < -128 or int(matrix.weights.max(initial=0)) - matrix.zero_point > 127:
-        by_sum = 128 - matrix.zero_point
-    taken = matrix.zero_point + by_sum
-    flip = 128 if x.type == "INT8" else 0
-    shifted = replace(finish, x_zero=finish.x_zero + flip)
-    oc = out.shape[-1]
+    gather = g.gather
+    if gather.pointwise and spread is None:
+        n, h, w, c = gather.image
+        gather = Gather((1, 1, n * h * w, c), replace(gather.window, oh=1, ow=n * h * w))
+    weights, y_zero = g.y.value, g.y.zero_point
+    by_sum, low = 0, int(weights.min(initial=0)) - y_zero
+    if low < -128 or int(weights.max(initial=0)) - y_zero > 127:
+        by_sum = 128 - y_zero
+    packed = replace(g, y=replace(g.y, zero_point=y_zero + by_sum))
+    flip = 128 if g.x.spec.type == "INT8" else 0
+    shifted = with_x_zero(g, g.x.zero_point + flip)
+    oc = g.out.spec.shape[-1]
     channels = oc if spread is None else spread.channels
-    tile = Tiling.of(len(matrix.weights), n * over.oh * over.ow, over.kh * over.kw * c, limits)
-    sizes = tile.sizes | image_sizes(replace(f, image=(n, h, w, c), over=over)) | {"batches": 1}
-    sizes |= {} if spread is None else {"out_h": out.shape[1], "out_w": out.shape[2], "padded_oc": channels}
-    name = C_NAMES[x.type]
+    tile = Tiling.of(g.n, gather.image[0] * gather.window.oh * gather.window.ow, gather.depth, limits)
+    sizes = tile.sizes | gather.sizes(oc) | {"batches": 1}
+    if spread is not None:
+        sizes |= {"out_h": g.out.spec.shape[1], "out_w": g.out.spec.shape[2], "padded_oc": channels}
+    name = C_NAMES[g.x.spec.type]
     defines: dict[str, Any] = {"X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
-    defines |= {"DOUBLES": 1} if len(finish.rescale) == 1 else {}
+    defines |= {"DOUBLES": 1} if g.epilogue.in_float64 else {}
     defines |= {"ROW_SUMS": 1} if by_sum else {}
     defines |= {} if spread is None else spread.defines
+    columns = tile.padded if spread is None else channels
     inputs: dict[str, Buffer] = {
-        "x": Ref(x.index),
-        "weights": Packed(lambda: panels_of_bytes(replace(matrix, zero_point=taken), tile, limits)),
-        "bias": Packed(lambda: folded_bias(matrix, shifted, tile.padded)),
-        **{name: padded(array, tile.padded if spread is None else channels) for name, array in finish.scales.items()},
+        "x": g.x.buffer,
+        "weights": Packed(lambda: packed_panels(packed, tile, limits)),
+        "bias": Packed(lambda: folded_bias(shifted, tile.padded)),
+        **{name: padded(array, columns) for name, array in g.epilogue.scales.items()},
     }
-    scalars = {"zeros": i32(finish.x_zero)} | ({"by_sum": i32(by_sum)} if by_sum else {}) | finish.ends
-    return tile.launch(inputs, Ref(out.index), sizes, scalars, defines, flip, limits)
+    scalars = {"zeros": i32(g.x.zero_point)} | ({"by_sum": i32(by_sum)} if by_sum else {}) | g.epilogue.bounds
+    return tile.launch(inputs, g.out.buffer, sizes, scalars, defines, flip, limits)
 
 
-def hybrid_dot(
-    rows: Rows, matrix: Matrix, scale: Array, out: TensorSpec, low: Any, high: Any, limits: DeviceLimits
-) -> Launch:
-    """As tiles.hybrid_tiles, by these kernels where the device runs them fast."""
-    if not limits.has("vnni"):
-        return register_tiles.hybrid_tiles(rows, matrix, scale, out, low, high, limits)
-    depth = matrix.weights.shape[1]
-    over = Window(1, 1, 1, 1, 1, 1, 1, size(out) // len(matrix.weights), 0, 0)
-    return hybrid_conv(rows, (1, 1, over.ow, depth), matrix, scale, out, over, low, high, limits, {}, 1)
-
-
-def hybrid_conv(
-    rows: Rows,
-    image: tuple[int, int, int, int],
-    matrix: Matrix,
-    scale: Array,
-    out: TensorSpec,
-    over: Window,
-    low: Any,
-    high: Any,
-    limits: DeviceLimits,
-    kind: dict[str, Any],
-    each: int,
-) -> Launch:
-    """Codes of images (n, h, w, c), which have a scale for every `each` places, convolved, as floats. kind: macros."""
-    n, _, _, c = image
-    oc = len(matrix.weights)
-    tile = Tiling.of(oc, n * over.oh * over.ow, over.kh * over.kw * c, limits)
-    bias = np.zeros(oc, np.float32) if matrix.bias is None else matrix.bias.reshape(-1)
+def _hybrid(g: Gemm, limits: DeviceLimits) -> Launch:
+    """The launch of int8 rows or images with scales of their own, as floats."""
+    gather, scales = g.gather, g.row_scales
+    tile = Tiling.of(g.n, gather.image[0] * gather.window.oh * gather.window.ow, gather.depth, limits)
     inputs: dict[str, Buffer] = {
-        "x": rows.codes,
-        "weights": Packed(lambda: panels_of_bytes(matrix, tile, limits)),
-        "bias": padded(bias, tile.padded),
-        "weight_scales": padded(np.broadcast_to(scale.astype(np.float32), (oc,)), tile.padded),
-        "weight_sums": Packed(lambda: padded(matrix.weights.reshape(oc, -1).sum(axis=1, dtype=np.int32), tile.padded)),
-        "scales": rows.scales,
-        "zero_points": rows.zero_points,
+        "x": g.x.buffer,
+        "weights": Packed(lambda: packed_panels(g, tile, limits)),
+        "bias": folded_bias(g, tile.padded),
+        "weight_scales": padded(scales.of_columns(g.n), tile.padded),
+        "weight_sums": Packed(lambda: column_sums(g, tile.padded)),
+        "scales": scales.rows.scales,
+        "zero_points": scales.rows.zero_points,
     }
-    f = Filtering(out, image, matrix, out, over, Finish(low, high))
-    sizes = tile.sizes | image_sizes(f) | {"batches": 1}
-    scalars = {"zeros": i32(0), "low": np.float32(low), "high": np.float32(high), "each": i32(each)}
-    defines = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 128, **kind}
-    return tile.launch(inputs, Ref(out.index), sizes, scalars, defines, 128, limits)
+    sizes = tile.sizes | gather.sizes(g.out.spec.shape[-1]) | {"batches": 1}
+    scalars = {"zeros": i32(0), **g.epilogue.bounds, "each": i32(scales.rows_per_scale)}
+    defines: dict[str, Any] = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 128}
+    defines |= {"ONE_BY_ONE": 1} if scales.columns_first else {}
+    return tile.launch(inputs, g.out.buffer, sizes, scalars, defines, 128, limits)
+
+
+def vector_lanes(limits: DeviceLimits) -> int:
+    """Sums in a vector."""
+    return LANES if limits.has("vnni_assembly") else limits.vector
 
 
 @dataclass(frozen=True)
-class Spread:
+class OutputsPerWindow:
     """h x w outputs of each window, one's channels after another's, each padded to `channels`.
 
     The first `top` rows and `left` columns of the outputs are none.
@@ -146,7 +125,7 @@ class Tiling:
 
     @classmethod
     def of(cls, columns: int, rows: int, depth: int, limits: DeviceLimits, batches: int = 1) -> Tiling:
-        lanes = LANES if limits.has("vnni_assembly") else limits.vector
+        lanes = vector_lanes(limits)
         height, vectors = tile(columns, rows, lanes)
         nr = lanes * vectors
         panels, down = -(-columns // nr), -(-rows // height) * batches
@@ -191,80 +170,69 @@ def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
     return next(height for height in (8, 4, 2, 1) if rows >= height), vectors
 
 
-def transposed(f: Filtering, taps: tuple[int, int, int, int], limits: DeviceLimits) -> Launch:
-    """A transposed convolution, f.over being the window of its gradient. taps: the weights' shape (oc, kh, kw, c)."""
-    out, over = f.out, f.over
-    oc, kh, kw, _ = taps
-    lanes = LANES if limits.has("vnni_assembly") else limits.vector
-    channels = -(-oc // lanes) * lanes
-    wh, ww = -(-kh // over.sh), -(-kw // over.sw)
-    qh, qw = (out.shape[1] - 1 + over.top) // over.sh + 1, (out.shape[2] - 1 + over.left) // over.sw + 1
-    plain = Window(wh, ww, 1, 1, 1, 1, qh, qw, wh - 1, ww - 1)
-    spread = Spread(over.sh, over.sw, channels, over.top, over.left)
-    whole = spread_matrix(f.matrix, taps, (over.sh, over.sw), channels)
-    return dot_tiles(replace(f, matrix=whole, over=plain), limits, spread)
+def fits_transposed(g: Gemm, limits: DeviceLimits) -> bool:
+    return g.x.spec.type != "FLOAT32" and fits_as_convolution(g, limits)
 
 
-@dataclass(frozen=True)
-class Factors:
-    """Matrices of codes that are both computed: x (..., m, k) times y (..., k, n), by tensor and zero point.
-
-    x_batch, y_batch: C for which of each the matrix `b` of the output comes of. y_batches: how many there are of y.
-    y_steps: elements from one row and column of y to the next.
-    """
-
-    x: int
-    y: int
-    x_zero: int
-    y_zero: int
-    m: int
-    n: int
-    k: int
-    x_batch: str
-    y_batch: str
-    y_batches: int
-    y_steps: tuple[int, int]
+def transposed(g: Gemm, limits: DeviceLimits) -> Lowered:
+    """A transposed convolution, whose gather has the window of its gradient."""
+    over = g.gather.window
+    lanes = vector_lanes(limits)
+    channels = -(-g.n // lanes) * lanes
+    spread = OutputsPerWindow(over.sh, over.sw, channels, over.top, over.left)
+    return [_quantized(as_convolution(g, channels), limits, spread)]
 
 
-def computed(f: Factors, out: TensorSpec, finish: Finish, limits: DeviceLimits) -> Lowered:
+def fits_computed(g: Gemm, limits: DeviceLimits) -> bool:
+    """Of matrices that are both computed."""
+    plain = limits.cpu and limits.has("register_tiles") and g.types == ("INT8", "INT8", "INT8")
+    return plain and g.k > 0 and (not g.x.transposed or g.m == 1)
+
+
+def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
     """The launches that pack y and multiply."""
-    m, n, k = f.m, f.n, f.k
-    batches = size(out) // (m * n)
-    tile = Tiling.of(n, m, k, limits, batches)
-    panels, bias = Temp(f.y_batches * tile.padded * tile.steps * 4), Temp(4 * f.y_batches * tile.padded)
+    m, n, k, x, y = g.m, g.n, g.k, g.x, g.y
+    y_lead, lead = y.spec.shape[:-2], g.out.spec.shape[:-2]
+    y_batches = math.prod(y_lead)
+    tile = Tiling.of(n, m, k, limits, g.batches)
+    panels, bias = Temp(y_batches * tile.padded * tile.steps * 4), Temp(4 * y_batches * tile.padded)
     across = tile.padded // tile.nr
-    blocks = f.y_batches * across
-    x_zero = f.x_zero + 128
-    defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr} | ({"INTERLEAVED": 1} if limits.has("vnni_assembly") else {})
-    y_row, y_column = f.y_steps
+    blocks = y_batches * across
+    x_zero = x.zero_point + 128
+    defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr}
+    defines |= {"INTERLEAVED": 1} if limits.has("vnni_assembly") else {}
+    y_row, y_column = (1, k) if y.transposed else (n, 1)
     pack = Launch(
         "dot.pack",
         (blocks,),
         (1,),
-        inputs={"y": Ref(f.y)},
+        inputs={"y": y.buffer},
         outputs={"panels": panels, "bias": bias},
         sizes={"blocks": blocks, "n": n, "k": k, "across": across, "steps": tile.steps}
         | {"y_row": y_row, "y_column": y_column},
-        scalars={"x_zero": i32(x_zero), "constant_part": i32(k * x_zero * f.y_zero)},
+        scalars={"x_zero": i32(x_zero), "constant_part": i32(k * x_zero * y.zero_point)},
         defines=defines,
     )
-    image = {"h": 1, "w": m, "c": k, "oh": 1, "ow": m, "oc": n, "kh": 1, "kw": 1}
-    sizes = tile.sizes | image | steps_of(Window(1, 1, 1, 1, 1, 1, 1, m, 0, 0)) | {"batches": batches}
-    inputs: dict[str, Buffer] = {"x": Ref(f.x), "weights": panels, "bias": bias}
-    inputs |= {name: np.ascontiguousarray(padded(a, tile.padded)) for name, a in finish.scales.items()}
-    scalars = {"zeros": i32(0)} | ({"by_sum": i32(-f.y_zero)} if f.y_zero else {}) | finish.ends
-    defines = {"X_T": "char", "OUT_T": C_NAMES[out.type], "CODES": 1, "FLIP": 128}
-    defines |= {"X_BATCH": f"({f.x_batch})", "Y_BATCH": f"({f.y_batch})"} | ({"ROW_SUMS": 1} if f.y_zero else {})
-    return [pack, tile.launch(inputs, Ref(out.index), sizes, scalars, defines, 128, limits)]
+    sizes = tile.sizes | Gather.plain_rows(m, k).sizes(n) | {"batches": g.batches}
+    inputs: dict[str, Buffer] = {"x": x.buffer, "weights": panels, "bias": bias}
+    inputs |= {name: padded(array, tile.padded) for name, array in g.epilogue.scales.items()}
+    by_sum = {"by_sum": i32(-y.zero_point)} if y.zero_point else {}
+    scalars = {"zeros": i32(0), **by_sum, **g.epilogue.bounds}
+    defines = {"X_T": "char", "OUT_T": C_NAMES[g.out.spec.type], "CODES": 1, "FLIP": 128}
+    defines |= {
+        f"{name}_BATCH": f"({broadcast_index(s.spec.shape[:-2], lead, 'b')})" for name, s in (("X", x), ("Y", y))
+    }
+    defines |= {"ROW_SUMS": 1} if y.zero_point else {}
+    return [pack, tile.launch(inputs, g.out.buffer, sizes, scalars, defines, 128, limits)]
 
 
-def panels_of_bytes(matrix: Matrix, tile: Tiling, limits: DeviceLimits) -> Array:
-    """Weights (oc, k), less their zero point, as (oc / nr, k / 4, nr, 4) of int8, padded with zeros; of plain C as
-    (oc / nr, k, nr)."""
-    rows = matrix.weights.reshape(len(matrix.weights), -1)
-    oc, k = rows.shape
+def packed_panels(g: Gemm, tile: Tiling, limits: DeviceLimits) -> Array:
+    """Weights (n, k), less their zero point, as (n / nr, k / 4, nr, 4) of int8, padded with zeros; for plain C as
+    (n / nr, k, nr)."""
+    rows = g.y.rows
+    n, k = rows.shape
     whole = np.zeros((tile.padded, tile.steps * 4), np.int8)
-    whole[:oc, :k] = rows.astype(np.int16) - matrix.zero_point
+    whole[:n, :k] = rows.astype(np.int16) - g.y.zero_point
     if not limits.has("vnni_assembly"):
         return whole.reshape(-1, tile.nr, tile.steps * 4).transpose(0, 2, 1)
     return whole.reshape(-1, tile.nr, tile.steps, 4).transpose(0, 2, 1, 3)

@@ -1,167 +1,163 @@
-"""Products of rows with the constant weights of recurrent layers, floats or 8-bit codes with quantized rows.
+"""GEMMs of recurrent layers: rows by constant weights, added to what the inputs of all times have made already.
 
-Those with the inputs of all times are one launch.
+Weights are float32, or 8-bit values with rows quantized at run time. The GEMMs of the inputs of all times are one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp, Turn, launches_of
-from tflgpu.delegates.lowering.convolution.window import Window
-from tflgpu.delegates.lowering.gemm import register_tiles, vnni
-from tflgpu.delegates.lowering.gemm.hybrid import Rows, quantize_rows
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp, Turn
+from tflgpu.delegates.lowering.gemm.hybrid import quantize_rows
+from tflgpu.delegates.lowering.gemm.problem import EXACT, Gather, Gemm, GemmEpilogue, Operand, RowScales
+from tflgpu.delegates.lowering.gemm.selection import family_of
 from tflgpu.delegates.lowering.recurrent.sequence import Time, one_row
 from tflgpu.delegates.lowering.registry import constant, require
 from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.ops.recurrent.linear import single_scale
 
 COLUMNS = 4
-"""Outputs that a work-item of a product makes on a CPU: so many sums run side by side. On a GPU work-items do."""
-
-EXACT = 1 << 24
-"""Sums of whole numbers up to this are exact in float32."""
+"""Outputs that a work-item makes on a CPU: so many sums run side by side. On a GPU work-items do."""
 
 
 @dataclass(frozen=True, eq=False)
-class Matrix:
-    """Constant weights (n, k), transposed to (k, n). scales and sums (n,) of 8-bit codes; None for floats.
+class RecurrentWeights:
+    """Constant weights (n, k), as they are and transposed to (k, n); scales (n,) of 8-bit ones, which are signed."""
 
-    codes: the weights as they are, or as signed codes. kind: the type in which sums of products with codes are exact.
-    """
-
-    n: int
-    k: int
-    codes: Callable[[], Array]
-    weights: Packed
-    kind: str = "f32"
+    operand: Operand
+    transposed: Packed
     scales: Packed | None = None
     sums: Packed | None = None
 
+    @property
+    def n(self) -> int:
+        return self.operand.spec.shape[0]
 
-def matrix(weights: Sequence[TensorSpec]) -> Matrix:
+    @property
+    def k(self) -> int:
+        return self.operand.spec.shape[1]
+
+
+def weights_of(specs: Sequence[TensorSpec]) -> RecurrentWeights:
     """The weights one above the other, all of one type."""
-    arrays = [constant(w, "weights") for w in weights]
+    arrays = [constant(w, "weights") for w in specs]
     n, k = sum(len(a) for a in arrays), arrays[0].shape[1]
-    require(len({w.type for w in weights}) == 1, "weights of several types")
+    require(len({w.type for w in specs}) == 1, "weights of several types")
+    floats = specs[0].type == "FLOAT32"
 
     def stacked() -> Array:
-        return np.concatenate(arrays)
+        whole = np.concatenate(arrays)
+        return whole if floats else whole.view(np.int8)
 
-    if weights[0].type == "FLOAT32":
-        return Matrix(n, k, stacked, Packed(lambda: np.ascontiguousarray(stacked().T)))
-    require(weights[0].type in ("INT8", "UINT8"), f"weights of {weights[0].type}")
+    spec = TensorSpec(-1, "", "FLOAT32" if floats else "INT8", (n, k))
+    operand = Operand(spec, Ref(-1), transposed=True, constant=Packed(stacked))
+    if floats:
+        return RecurrentWeights(operand, Packed(lambda: np.ascontiguousarray(stacked().T)))
+    require(specs[0].type in ("INT8", "UINT8"), f"weights of {specs[0].type}")
     # The x86 build multiplies -128 as +128 in some places.
     least = min((int(a.view(np.int8).min(initial=0)) for a in arrays), default=0)
     require(k < 16 or least > -128, "weights of -128")
-    scales = np.repeat([single_scale(w) for w in weights], [len(a) for a in arrays]).astype(np.float32)
-    kind, dtype = ("f32", np.float32) if 128 * 128 * k <= EXACT else ("i32", np.int8)
-    return Matrix(
-        n,
-        k,
-        lambda: stacked().view(np.int8),
-        Packed(lambda: np.ascontiguousarray(stacked().view(np.int8).T, dtype)),
-        kind,
+    scales = np.repeat([single_scale(w) for w in specs], [len(a) for a in arrays]).astype(np.float32)
+    dtype = np.float32 if exact_in_float32(k) else np.int8
+    return RecurrentWeights(
+        operand,
+        Packed(lambda: np.ascontiguousarray(stacked().T, dtype)),
         Packed(lambda: scales),
-        Packed(lambda: stacked().view(np.int8).sum(axis=1, dtype=np.int32)),
+        Packed(lambda: stacked().sum(axis=1, dtype=np.int32)),
     )
 
 
+def exact_in_float32(k: int) -> bool:
+    """Whether float32 holds every sum of k products of int8 values."""
+    return 128 * 128 * k <= EXACT
+
+
+def gemm(x: Buffer, rows: int, weights: RecurrentWeights, asymmetric: bool, limits: DeviceLimits) -> Gemm:
+    """x (rows, k) of float32 times the weights; rows are quantized each with its own scale where the weights are."""
+    n, k = weights.n, weights.k
+    epilogue, before, kind = GemmEpilogue(-np.inf, np.inf), (), "FLOAT32"
+    if weights.scales is not None:
+        quantized = quantize_rows(x, rows, k, asymmetric, limits)
+        epilogue = replace(epilogue, row_scales=RowScales(quantized, weights.scales))
+        x, before, kind = quantized.values, (quantized.launch,), "INT8"
+    operand = Operand(TensorSpec(-1, "", kind, (rows, k)), x)
+    out = Operand(TensorSpec(-1, "", "FLOAT32", (rows, n)), Ref(-1))
+    gather = Gather.plain_rows(rows, k)
+    return Gemm("recurrent", operand, weights.operand, out, rows, n, k, gather, epilogue, before=before)
+
+
 @dataclass(frozen=True, eq=False)
-class Product:
-    """out (rows, n) = start + x (rows, k) times the matrix; what is quantized before, if anything.
+class Accumulation:
+    """out (rows, n) = start + a GEMM's, by the kernel for few rows. columns: outputs of a work-item."""
 
-    columns: outputs of a work-item, where they are so many times as many.
-    """
-
-    x: Buffer
-    rows: int
-    matrix: Matrix
-    quantized: Rows | None
+    gemm: Gemm
+    weights: RecurrentWeights
     columns: int
 
-    @property
-    def products(self) -> int:
-        return self.rows * self.matrix.n * self.matrix.k
+    @classmethod
+    def of(
+        cls, x: Buffer, rows: int, weights: RecurrentWeights, asymmetric: bool, limits: DeviceLimits
+    ) -> Accumulation:
+        return cls(gemm(x, rows, weights, asymmetric, limits), weights, COLUMNS if limits.cpu else 1)
 
     def launches(self, start: Buffer, step: int, offset: int | Turn, out: Temp | Ref) -> list[Launch]:
         """Row r of start begins at offset + r * step."""
-        m = self.matrix
-        columns = self.columns if m.n % self.columns == 0 else 1
-        size = self.rows * m.n // columns
-        sizes = {"size": size, "n": m.n, "k": m.k, "start_step": step, "start_offset": offset}
-        defines: dict[str, object] = {"COLUMNS": columns, "W_T": m.kind} | one_row(self.rows)
-        if self.quantized is None:
-            inputs: dict[str, Buffer] = {"x": self.x, "w": m.weights, "start": start}
+        g, w = self.gemm, self.weights
+        columns = self.columns if g.n % self.columns == 0 else 1
+        size = g.m * g.n // columns
+        sizes = {"size": size, "n": g.n, "k": g.k, "start_step": step, "start_offset": offset}
+        in_floats = g.arithmetic == "float" or exact_in_float32(g.k)
+        defines: dict[str, object] = {"COLUMNS": columns, "W_T": "f32" if in_floats else "i32"} | one_row(g.m)
+        if g.arithmetic == "float":
+            inputs: dict[str, Buffer] = {"x": g.x.buffer, "w": w.transposed, "start": start}
             defines["FLOATS"] = 1
             return [Launch("recurrent.product", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)]
-        q = self.quantized
-        assert m.scales is not None and m.sums is not None
-        inputs = {"x": q.codes, "scales": q.scales, "zero_points": q.zero_points}
-        inputs |= {"w": m.weights, "w_scales": m.scales, "w_sums": m.sums, "start": start}
+        rows = g.row_scales.rows
+        assert w.scales is not None and w.sums is not None
+        inputs = {"x": rows.values, "scales": rows.scales, "zero_points": rows.zero_points}
+        inputs |= {"w": w.transposed, "w_scales": w.scales, "w_sums": w.sums, "start": start}
         defines["HYBRID"] = 1
         launch = Launch("recurrent.product_hybrid", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)
-        return [q.launch, launch]
-
-
-def product(x: Buffer, rows: int, weights: Matrix, asymmetric: bool, limits: DeviceLimits) -> Product:
-    """Float rows are quantized each with its own scale where the weights are codes."""
-    hybrid = weights.scales is not None
-    quantized = quantize_rows(x, rows, weights.k, asymmetric, limits) if hybrid else None
-    return Product(x, rows, weights, quantized, COLUMNS if limits.cpu else 1)
+        return [*g.before, launch]
 
 
 def inputs_of_all_times(
-    sources: Sequence[tuple[TensorSpec, TensorSpec]], bias: Array, over: Time, asymmetric: bool, limits: DeviceLimits
+    sources: Sequence[tuple[TensorSpec, RecurrentWeights]],
+    bias: Array,
+    over: Time,
+    asymmetric: bool,
+    limits: DeviceLimits,
 ) -> tuple[Temp, Lowered]:
-    """bias (n,) + the sum of the inputs times their weights, (over.rows, n)."""
-    made = [(x, matrix([w])) for x, w in sources]
-    return from_matrices(made, bias, over, asymmetric, limits)
-
-
-def from_matrices(
-    sources: Sequence[tuple[TensorSpec, Matrix]], bias: Array, over: Time, asymmetric: bool, limits: DeviceLimits
-) -> tuple[Temp, Lowered]:
-    """The same of matrices made already."""
+    """bias (n,) + the sum of the inputs times their weights, (over.rows, n), and the launches that make it."""
     n = sources[0][1].n
-    before = Temp(4 * over.rows * n)
+    made = Temp(4 * over.rows * n)
     launches: Lowered = []
     start: tuple[Buffer, int] = (np.ascontiguousarray(bias, np.float32), 0)
     for x, weights in sources:
         require(x.type == "FLOAT32", f"an input of {x.type}")
-        made = product(Ref(x.index), over.rows, weights, asymmetric, limits)
-        if limits.has("register_tiles") and start[1] == 0 and over.rows > 1 and weights.k:
-            launches += in_tiles(made, bias, before, limits)
+        one = Accumulation.of(Ref(x.index), over.rows, weights, asymmetric, limits)
+        g = with_bias(one.gemm, bias, made)
+        family = family_of(g, limits) if start[1] == 0 and over.rows > 1 and weights.k else None
+        if family is None:
+            launches += one.launches(*start, 0, made)
         else:
-            launches += made.launches(*start, 0, before)
-        start = (before, n)
-    return before, launches
+            launches += [*g.before, *family.launches(_stacked(g), limits)]
+        start = (made, n)
+    return made, launches
 
 
-def in_tiles(made: Product, bias: Array, out: Temp, limits: DeviceLimits) -> Lowered:
-    """The product plus bias (n,), by the kernels of register_tiles.py."""
-    m = made.matrix
-    assert isinstance(made.x, Ref)
-    weights = register_tiles.Matrix(m.codes(), 0, np.ascontiguousarray(bias, np.float32))
-    target = TensorSpec(-1, "", "FLOAT32", (made.rows, m.n))
-    if made.quantized is not None:
-        assert m.scales is not None
-        scales = m.scales.make()
-        launch = vnni.hybrid_dot(made.quantized, weights, scales, target, -np.inf, np.inf, limits)
-        return [made.quantized.launch, _into(out, launch)]
-    x = TensorSpec(made.x.tensor, "", "FLOAT32", (made.rows, m.k))
-    over = Window(1, 1, 1, 1, 1, 1, 1, made.rows, 0, 0)
-    finish = register_tiles.Finish(np.float32(-np.inf), np.float32(np.inf))
-    lowered = register_tiles.conv_tiles(
-        register_tiles.Filtering(x, (1, 1, made.rows, m.k), weights, target, over, finish), limits
-    )
-    return [_into(out, launch) for launch in launches_of(lowered)]
+def _stacked(g: Gemm) -> Gemm:
+    """The problem with the weights of several gates put together once."""
+    value = g.y.value
+    return replace(g, y=replace(g.y, constant=Packed(lambda: value)))
 
 
-def _into(out: Temp, launch: Launch) -> Launch:
-    """The launch, with `out` in the place of tensor -1."""
-    return launch.on(lambda buffer: out if isinstance(buffer, Ref) and buffer.tensor == -1 else buffer)
+def with_bias(g: Gemm, bias: Array, out: Temp) -> Gemm:
+    """The problem with a bias (n,), into `out`."""
+    data = np.ascontiguousarray(bias, np.float32)
+    spec = TensorSpec(-1, "", "FLOAT32", data.shape, data=data)
+    return replace(g, bias=spec, out=replace(g.out, buffer=out))

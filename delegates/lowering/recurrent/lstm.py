@@ -11,7 +11,14 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import c_float
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Ref, Temp, Turn
-from tflgpu.delegates.lowering.recurrent.linear import COLUMNS, Product, from_matrices, matrix, product
+from tflgpu.delegates.lowering.recurrent.linear import (
+    COLUMNS,
+    Accumulation,
+    RecurrentWeights,
+    gemm,
+    inputs_of_all_times,
+    weights_of,
+)
 from tflgpu.delegates.lowering.recurrent.lstm_integer import integer_cell
 from tflgpu.delegates.lowering.recurrent.sequence import (
     ACTIVATIONS,
@@ -129,11 +136,11 @@ def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowe
         normal,
         f32(o.cell_clip),
     )
-    sources = [(walk.x, matrix([cell.input_weights[g].spec for g in order]))]
+    sources = [(walk.x, weights_of([cell.input_weights[g].spec for g in order]))]
     if walk.aux is not None and cell.aux_weights:
-        sources.append((walk.aux, matrix([cell.aux_weights[g].spec for g in order])))
+        sources.append((walk.aux, weights_of([cell.aux_weights[g].spec for g in order])))
     start = np.zeros_like(bias) if normal else bias
-    before, launches = from_matrices(sources, start, over, asymmetric, limits)
+    before, launches = inputs_of_all_times(sources, start, over, asymmetric, limits)
     sums = Temp(4 * rows * width)
     recurrent = _recurrent(cell, order, hidden, rows, sums, asymmetric, limits)
     projection = _Projection.of(cell, rows, asymmetric, float(o.proj_clip), limits)
@@ -145,8 +152,8 @@ def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowe
     else:
         steps += _cell_steps(inner, sums, projection.hidden, walk.out, None, limits)
         steps += projection.launches(hidden, walk.out, place)
-    products = rows * cell.n_output * (width + (n if projection is not None else 0))
-    return [*launches, *over.walk(steps, products, limits)]
+    macs = rows * cell.n_output * (width + (n if projection is not None else 0))
+    return [*launches, *over.walk(steps, macs, limits)]
 
 
 def _peephole(cell: Cell, order: str, n: int) -> Buffer:
@@ -165,12 +172,12 @@ def _peephole(cell: Cell, order: str, n: int) -> Buffer:
 def _recurrent(
     cell: Cell, order: str, hidden: Ref, rows: int, sums: Temp, asymmetric: bool, limits: DeviceLimits
 ) -> Any:
-    """(before, step, offset) -> what makes the sums of all gates: before + the products with the state."""
+    """(before, step, offset) -> what makes the sums of all gates: before + the state times the recurrent weights."""
     n, width = cell.n_cell, cell.n_cell * len(order)
     specs = [cell.recurrent_weights[g].spec for g in order]
     require(len(cell.diagonal) in (0, len(order)), "diagonal recurrent weights of some gates")
     if not cell.diagonal:
-        dense = product(hidden, rows, matrix(specs), asymmetric, limits)
+        dense = Accumulation.of(hidden, rows, weights_of(specs), asymmetric, limits)
         return lambda before, step, offset: dense.launches(before, step, offset, sums)
     size = rows * n
     diagonals = [
@@ -184,14 +191,15 @@ def _recurrent(
         )
         for k, spec in enumerate(specs)
     ]
-    # A product of no depth copies.
-    nothing = Product(hidden, rows, matrix_of_nothing(width), None, COLUMNS)
+    # A GEMM of no depth copies.
+    empty = weights_of_no_depth(width)
+    nothing = Accumulation(gemm(hidden, rows, empty, False, limits), empty, COLUMNS)
     return lambda before, step, offset: [*nothing.launches(before, step, offset, sums), *diagonals]
 
 
-def matrix_of_nothing(n: int) -> Any:
-    """A matrix (n, 0)."""
-    return matrix([TensorSpec(-1, "", "FLOAT32", (n, 0), data=np.zeros((n, 0), np.float32))])
+def weights_of_no_depth(n: int) -> RecurrentWeights:
+    """Weights (n, 0)."""
+    return weights_of([TensorSpec(-1, "", "FLOAT32", (n, 0), data=np.zeros((n, 0), np.float32))])
 
 
 def _cell_steps(
@@ -234,7 +242,7 @@ def _cell_steps(
 
 @dataclass(frozen=True, eq=False)
 class _Projection:
-    product: Product
+    gemm: Accumulation
     bias: Buffer
     hidden: Temp
     projected: Temp
@@ -251,11 +259,11 @@ class _Projection:
         if cell.projection_bias is not None:
             bias = constant(cell.projection_bias.spec, "a bias")
         activate = f"clamp_f32(x, {c_float(-clip)}, {c_float(clip)})" if clip > 0 else "(x)"
-        weights = matrix([cell.projection.spec])
-        made = product(hidden, rows, weights, asymmetric, limits)
+        weights = weights_of([cell.projection.spec])
+        made = Accumulation.of(hidden, rows, weights, asymmetric, limits)
         return _Projection(made, bias, hidden, Temp(4 * rows * cell.n_output), rows, activate)
 
     def launches(self, state: Ref, out: TensorSpec, place: tuple[int, int | Turn]) -> Sequence[Launch]:
-        n = self.product.matrix.n
+        n = self.gemm.gemm.n
         last = emit(self.projected, state, out, self.rows * n, n, place, "f32", "f32", self.activate)
-        return [*self.product.launches(self.bias, 0, 0, self.projected), last]
+        return [*self.gemm.launches(self.bias, 0, 0, self.projected), last]

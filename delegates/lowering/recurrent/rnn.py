@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Lowered, Temp
-from tflgpu.delegates.lowering.recurrent.linear import inputs_of_all_times, matrix, product
+from tflgpu.delegates.lowering.recurrent.linear import Accumulation, inputs_of_all_times, weights_of
 from tflgpu.delegates.lowering.recurrent.sequence import (
     ACTIVATIONS,
     UPSTREAM_TANH,
@@ -70,12 +70,13 @@ def _layer(
     name = node.options.fused_activation_function
     require(name in ACTIVATIONS, f"the activation {name}")
     hybrid = recurrent.type != "FLOAT32"
-    before, launches = inputs_of_all_times(sources, constant(bias, "a bias"), over, asymmetric, limits)
-    step = product(hidden, over.n_batch, matrix([recurrent]), asymmetric, limits)
+    weighted = [(x, weights_of([w])) for x, w in sources]
+    before, launches = inputs_of_all_times(weighted, constant(bias, "a bias"), over, asymmetric, limits)
+    step = Accumulation.of(hidden, over.n_batch, weights_of([recurrent]), asymmetric, limits)
     total = Temp(4 * over.n_batch * n)
     act = UPSTREAM_TANH if hybrid and name == "TANH" else ACTIVATIONS[name]
     out, column = target
     place = over.place(out.shape[-1], column, reverse)
     steps = step.launches(before, *over.place(n, 0, reverse), total)
     steps.append(emit(total, hidden, out, over.n_batch * n, n, place, "f32", "f32", act))
-    return [*launches, *over.walk(steps, step.products, limits)]
+    return [*launches, *over.walk(steps, step.gemm.macs, limits)]

@@ -9,7 +9,7 @@ import numpy as np
 from tflgpu.arithmetic.fixed_point import quantize_multiplier
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.recurrent.linear import matrix, product
+from tflgpu.delegates.lowering.recurrent.linear import Accumulation, weights_of
 from tflgpu.delegates.lowering.recurrent.lstm_integer import codes_product
 from tflgpu.delegates.lowering.recurrent.sequence import ACTIVATIONS, state
 from tflgpu.delegates.lowering.registry import constant, i32, lowers, require, size
@@ -45,7 +45,7 @@ def _float(node: Node, limits: DeviceLimits) -> Lowered:
     name = node.options.fused_activation_function
     require(name in ACTIVATIONS, f"the activation {name}")
     require(feature.type == time.type, f"weights of {feature.type} and {time.type}")
-    weights, rows = matrix([feature]), x.shape[0]
+    weights, rows = weights_of([feature]), x.shape[0]
     in_time = constant(time, "weights")
 
     def real() -> Array:
@@ -55,7 +55,7 @@ def _float(node: Node, limits: DeviceLimits) -> Lowered:
         return in_time.view(np.int8).astype(np.float32) * single_scale(time)
 
     newest = Temp(4 * rows * weights.n)
-    made = product(Ref(x.index), rows, weights, bool(node.options.asymmetric_quantize_inputs), limits)
+    made = Accumulation.of(Ref(x.index), rows, weights, bool(node.options.asymmetric_quantize_inputs), limits)
     types = {f"{name}_T": "f32" for name in ("N", "TIME", "BIAS", "STATE", "Y", "ACC")}
     defines = types | {"FINISH(x)": ACTIVATIONS[name]}
     bias = _bias(node, np.float32)

@@ -1,0 +1,80 @@
+"""FULLY_CONNECTED as a GEMM problem: of floats, of quantized values, and hybrid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import Lowered, Packed
+from tflgpu.delegates.lowering.gemm.hybrid import quantize_rows
+from tflgpu.delegates.lowering.gemm.problem import Gather, Gemm, GemmEpilogue, Operand, RowScales
+from tflgpu.delegates.lowering.gemm.selection import lowered
+from tflgpu.delegates.lowering.registry import constant, lowers, require, size
+from tflgpu.model.graph import Node
+from tflgpu.ops.fused_activation import float_range, quantized_range
+
+HYBRID = {("FLOAT32", kind, "FLOAT32") for kind in ("INT8", "INT4", "INT2")}
+QUANTIZED = {(kind, weights, kind) for kind in ("INT8", "INT16") for weights in ("INT8", "INT4", "INT2")} | {
+    ("UINT8", "UINT8", "UINT8")
+}
+HYBRID_RANGES = {
+    "NONE": (-np.inf, np.inf),
+    "RELU": (0.0, np.inf),
+    "RELU6": (0.0, 6.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+}
+
+
+@lowers("FULLY_CONNECTED")
+def fully_connected(node: Node, limits: DeviceLimits) -> Lowered:
+    """Rows of x times weights (units, depth) transposed, plus bias."""
+    x, weights, out = node.input(0), node.input(1), node.outputs[0]
+    require(node.options.weights_format == "DEFAULT", "shuffled weights")
+    units, depth = weights.shape
+    require(depth > 0, "weights without columns")
+    rows = size(out) // units if units else 0
+    types = (x.type, weights.type, out.type)
+    gather = Gather.plain_rows(rows, depth)
+    operands = Operand.of(x), Operand.of(weights, transposed=True, pack=True), Operand.of(out)
+    epilogue = GemmEpilogue(-np.inf, np.inf)
+    g = Gemm("dense", *operands, rows, units, depth, gather, epilogue, node.optional(2))
+    if types == ("FLOAT32", "FLOAT32", "FLOAT32"):
+        low, high = float_range(node.options.fused_activation_function)
+        return lowered(replace(g, epilogue=GemmEpilogue(low, high)), limits)
+    if types in HYBRID:
+        return lowered(_hybrid(g, node, limits), limits)
+    require(types in QUANTIZED, f"{types[0]} input with {types[1]} weights to {types[2]}")
+    require(limits.double, "a device without double precision")
+    return lowered(_quantized(g, node), limits)
+
+
+def _quantized(g: Gemm, node: Node) -> Gemm:
+    """Requantized in float64, as the reference does it."""
+    x, weights, out = node.input(0), node.input(1), node.outputs[0]
+    require(all(s.quantization is not None for s in (x, weights, out)), "a tensor without quantization parameters")
+    assert weights.quantization is not None
+    scales = float(x.scale) * weights.quantization.scale.astype(np.float64) / float(out.scale)
+    low, high = quantized_range(node.options.fused_activation_function, out)
+    rescale = (np.ascontiguousarray(np.broadcast_to(scales, (g.n,))),)
+    y = replace(g.y, zero_point=0 if weights.quantization.per_channel else weights.zero_point)
+    epilogue = GemmEpilogue(low, high, rescale, out.zero_point)
+    return replace(g, x=replace(g.x, zero_point=x.zero_point), y=y, epilogue=epilogue)
+
+
+def _hybrid(g: Gemm, node: Node, limits: DeviceLimits) -> Gemm:
+    """Floats by quantized weights; the rows are quantized at run time."""
+    weights, o = node.input(1), node.options
+    values, quantization = constant(weights, "weights"), weights.quantization
+    require(quantization is not None and not quantization.block_size, "scales by block, or none")
+    assert quantization is not None
+    require(o.fused_activation_function in HYBRID_RANGES, f"activation {o.fused_activation_function}")
+    # The x86 build multiplies -128 as +128 in some places.
+    require(g.k < 16 or int(values.min(initial=0)) > -128, "weights of -128")
+    rows = quantize_rows(g.x.buffer, g.m, g.k, o.asymmetric_quantize_inputs, limits)
+    low, high = HYBRID_RANGES[o.fused_activation_function]
+    scale = quantization.scale
+    epilogue = GemmEpilogue(low, high, row_scales=RowScales(rows, Packed(lambda: scale)))
+    x = replace(g.x, spec=replace(g.x.spec, type="INT8"), buffer=rows.values)
+    return replace(g, x=x, epilogue=epilogue, before=(rows.launch,))

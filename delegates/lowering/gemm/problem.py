@@ -1,0 +1,212 @@
+"""One GEMM problem, whichever operator asks for it and whichever kernel computes it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tflgpu.delegates.launch import Buffer, Op, Packed, Ref
+from tflgpu.delegates.lowering.convolution.window import Window, steps_of
+from tflgpu.delegates.lowering.gemm.hybrid import QuantizedRows
+from tflgpu.delegates.lowering.registry import i32, size
+from tflgpu.model.graph import Array, TensorSpec
+
+Kind = Literal["convolution", "depthwise", "transposed", "dense", "batched", "recurrent"]
+"""What asks: a convolution, a depthwise or transposed one, rows by constant or computed weights, matrices by matrices,
+or the input of all times of a recurrent layer by its weights."""
+
+Arithmetic = Literal["float", "quantized", "hybrid"]
+"""float32; quantized values requantized at the end; float32 rows that are quantized at run time."""
+
+Types = tuple[str, str, str]
+"""The element types of x, y and out."""
+
+EXACT = 1 << 24
+"""Sums of integers up to this are exact in float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """A tensor of matrices, or of images: where its values are, and their zero point.
+
+    transposed: its matrices are stored with columns as rows. constant: its value, which kernels may pack as they like.
+    """
+
+    spec: TensorSpec
+    buffer: Buffer
+    zero_point: int = 0
+    transposed: bool = False
+    constant: Packed | None = None
+
+    @classmethod
+    def of(cls, spec: TensorSpec, zero_point: int = 0, transposed: bool = False, pack: bool = False) -> Operand:
+        """A tensor of the graph. pack: whether kernels may pack it where it is constant."""
+        data = spec.data
+        constant = Packed(lambda: data) if pack and data is not None else None
+        return cls(spec, Ref(spec.index), zero_point, transposed, constant)
+
+    @property
+    def value(self) -> Array:
+        """The value of a constant."""
+        assert self.constant is not None
+        return self.constant.make()
+
+    @property
+    def rows(self) -> Array:
+        """The value of constant weights (n, ...) as (n, k)."""
+        value = self.value
+        return value.reshape(len(value), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """How row r of x is read: the window over output pixel r of images (n, h, w, c): implicit GEMM."""
+
+    image: tuple[int, int, int, int]
+    window: Window
+    groups: int = 1
+
+    @classmethod
+    def plain_rows(cls, rows: int, depth: int) -> Gather:
+        """The rows of a matrix: the pixels of one image of one row."""
+        return cls((1, 1, rows, depth), Window(1, 1, 1, 1, 1, 1, 1, rows, 0, 0))
+
+    @property
+    def channels(self) -> int:
+        return self.image[3]
+
+    @property
+    def depth(self) -> int:
+        """Values under a window."""
+        return self.window.kh * self.window.kw * self.channels
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each output pixel is made of the one pixel at its own location."""
+        return self.window.pointwise(*self.image[1:3])
+
+    def sizes(self, oc: int) -> dict[str, int]:
+        """The image and the window, as kernels call them."""
+        (_, h, w, c), over = self.image, self.window
+        sizes = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "oc": oc}
+        return sizes | {"kh": over.kh, "kw": over.kw} | steps_of(over)
+
+
+@dataclass(frozen=True, eq=False)
+class RowScales:
+    """The scales of a hybrid GEMM: those of x, which is quantized at run time, and of the constant y.
+
+    columns: scales of y, (1,) or (n,). rows_per_scale: rows of x that share a scale. columns_first: whether sums are
+    multiplied by y's scale before x's, as one of the reference's two kernels does it.
+    scale_of, columns_of: of a batched GEMM, which group of x's scales and of y's column sums each group of
+    rows_per_scale rows takes.
+    """
+
+    rows: QuantizedRows
+    columns: Packed
+    rows_per_scale: int = 1
+    columns_first: bool = False
+    asymmetric: bool = False
+    scale_of: Array | None = None
+    columns_of: Array | None = None
+
+    def of_columns(self, n: int) -> Array:
+        """y's scales, one for each column."""
+        return np.ascontiguousarray(np.broadcast_to(self.columns.make().astype(np.float32), (n,)))
+
+
+@dataclass(frozen=True, eq=False)
+class GemmEpilogue:
+    """What becomes of the sums: requantized where `rescale` is given, scaled by rows where `row_scales` are; clamped.
+
+    rescale: arrays of one value a column: multipliers and exponents, or scales in float64. zero_point: the output's.
+    wide: whether sums have 64 bits. in_order: whether products are rounded before they are added, one after the other.
+    """
+
+    low: Any
+    high: Any
+    rescale: tuple[Array, ...] = ()
+    zero_point: int = 0
+    wide: bool = False
+    in_order: bool = False
+    row_scales: RowScales | None = None
+
+    @property
+    def in_float64(self) -> bool:
+        return len(self.rescale) == 1
+
+    @property
+    def scales(self) -> dict[str, Array]:
+        """What requantizes, as kernels call it."""
+        names = ("scales",) if self.in_float64 else ("multipliers", "exponents")
+        return dict(zip(names, self.rescale, strict=True)) if self.rescale else {}
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """The last scalars of kernels: the output's zero point, where it has one, and the clamp bounds."""
+        if not self.rescale:
+            return {"low": np.float32(self.low), "high": np.float32(self.high)}
+        return {"out_zero": i32(self.zero_point), "low": i32(self.low), "high": i32(self.high)}
+
+
+@dataclass(frozen=True, eq=False)
+class Gemm:
+    """out (..., m, n) = epilogue(x (..., m, k) times y (..., k, n) plus bias (n,)).
+
+    gather: how rows of x are read. before: launches that make the operands.
+    """
+
+    kind: Kind
+    x: Operand
+    y: Operand
+    out: Operand
+    m: int
+    n: int
+    k: int
+    gather: Gather
+    epilogue: GemmEpilogue
+    bias: TensorSpec | None = None
+    before: tuple[Op, ...] = ()
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        if self.epilogue.row_scales is not None:
+            return "hybrid"
+        return "quantized" if self.epilogue.rescale else "float"
+
+    @property
+    def int8(self) -> bool:
+        """Whether 8-bit values are multiplied."""
+        return self.arithmetic != "float"
+
+    @property
+    def types(self) -> Types:
+        return self.x.spec.type, self.y.spec.type, self.out.spec.type
+
+    @property
+    def size(self) -> int:
+        """Elements of the output."""
+        return size(self.out.spec)
+
+    @property
+    def batches(self) -> int:
+        return self.size // (self.m * self.n)
+
+    @property
+    def macs(self) -> int:
+        """Multiplications."""
+        return math.prod((self.m, self.n, self.k))
+
+    @property
+    def row_scales(self) -> RowScales:
+        """Those of a hybrid GEMM."""
+        assert self.epilogue.row_scales is not None
+        return self.epilogue.row_scales
+
+    @property
+    def constant_weights(self) -> bool:
+        """Whether y and the bias are constant and there is something to do: what packed kernels ask first."""
+        return self.y.constant is not None and (self.bias is None or self.bias.data is not None) and self.size > 0

@@ -79,7 +79,8 @@ def exact_in_float32(k: int) -> bool:
 def gemm(x: Buffer, rows: int, weights: RecurrentWeights, asymmetric: bool, limits: DeviceLimits) -> Gemm:
     """x (rows, k) of float32 times the weights; rows are quantized each with its own scale where the weights are."""
     n, k = weights.n, weights.k
-    epilogue, before, kind = GemmEpilogue(-np.inf, np.inf), (), "FLOAT32"
+    epilogue, kind = GemmEpilogue(-np.inf, np.inf), "FLOAT32"
+    before: tuple[Launch, ...] = ()
     if weights.scales is not None:
         quantized = quantize_rows(x, rows, k, asymmetric, limits)
         epilogue = replace(epilogue, row_scales=RowScales(quantized, weights.scales))

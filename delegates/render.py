@@ -182,7 +182,7 @@ def int8_rows(op: Lookup | Rescaled, limits: DeviceLimits) -> Launch | None:
         macros = {"PRODUCT": 1} if op.operator == "*" else {"SUM": 1, "SIGN": op.operator}
     names = {"X_T": VECTOR_NAMES[kinds[0]], "OUT_T": VECTOR_NAMES[kinds[1]], "CODES": 1, "VW": limits.vector}
     return Launch(
-        "codes.code_rows",
+        "elementwise_int8.elementwise_int8",
         (-(-sizes["pieces"] // sizes["share"]),),
         (1,),
         inputs=inputs,

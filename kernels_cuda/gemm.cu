@@ -9,8 +9,8 @@
 #define X_LOADS (BM * BK / LOAD / THREADS)
 #define W_LOADS (BK * BN / 4 / THREADS)
 
-#include "gemm_rows.cuh"
-#include "gemm_tile.cuh"
+#include "gemm_gather.cuh"
+#include "gemm_store.cuh"
 
 struct Operands {
     word xs[2][BK][BM + 4], ws[2][BK][BN];

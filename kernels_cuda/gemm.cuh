@@ -1,4 +1,4 @@
-// What the kernels of products have in common, gemm.cu, gemm_mma.cu and gemm_finish.cu: their words, and what becomes of a
+// What the kernels of products have in common, gemm.cu, gemm_mma.cu and gemm_epilogue.cu: their words, and what becomes of a
 // sum.
 //
 // out (m, n) = x (m, k) times weights (k, n), plus bias (n), where row m of x is what one place of a window sees of an

@@ -37,8 +37,8 @@ typedef wmma::col_major along;
 #define WIDE (16 / (i32)sizeof(shared_operand))
 #define X_LOADS (BM * BK / LOAD / THREADS)
 #define W_LOADS (KB * BN / WIDE / THREADS)
-#include "gemm_rows.cuh"
-#include "gemm_tile.cuh"
+#include "gemm_gather.cuh"
+#include "gemm_store.cuh"
 
 // The weights' tile in memory and in shared memory: by k, or of bytes by column.
 #ifdef CODES

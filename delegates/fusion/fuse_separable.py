@@ -38,7 +38,7 @@ def fuse_separable(steps: Steps, context: PassContext) -> Steps:
             continue
         maker = uses.makers.get(uses.root(x))
         depthwise = None if maker is None else steps[maker].op
-        if not isinstance(depthwise, Launch) or depthwise.kernel != "strips.depthwise_strips":
+        if not isinstance(depthwise, Launch) or depthwise.kernel != "depthwise.depthwise_strips":
             continue
         if not uses.used_once(x) or not _worth_trying(depthwise, product):
             continue

@@ -17,13 +17,19 @@ from tflgpu.delegates.ir import Elementwise, Epilogue, Lookup, Rescaled
 from tflgpu.delegates.launch import Buffer, Launch
 from tflgpu.delegates.render import rows_of, value_of
 
-CHANNELS = {"conv_tiles": "oc", "depthwise_rows": "c", "depthwise_dot": "c", "dot_tiles": "oc", "code_rows": "oc"}
+CHANNELS = {
+    "gemm_register_tiles": "oc",
+    "depthwise_rows": "c",
+    "depthwise_vnni": "c",
+    "gemm_vnni": "oc",
+    "elementwise_int8": "oc",
+}
 """Kernels that compute vectors of channels, and take epilogues on them; and the size that is the number of channels."""
 
-SINGLE = ("gemm", "gemm_mma", "gemm_finish", "depthwise_strips")
+SINGLE = ("gemm", "gemm_mma", "gemm_epilogue", "depthwise_strips")
 """Kernels that compute single outputs, so that what is done to them may be any C."""
 
-TABLES_LAST = ("dot_tiles", "depthwise_dot", "depthwise_rows", "code_rows")
+TABLES_LAST = ("gemm_vnni", "depthwise_vnni", "depthwise_rows", "elementwise_int8")
 """Kernels that look values up after they have stored them, where that is the last that is done to them."""
 
 
@@ -38,7 +44,7 @@ def with_rendered_epilogues(launch: Launch) -> Launch:
     """The launch, its variants and those before it, with their epilogues in macros and arguments."""
     variants = tuple(with_rendered_epilogues(variant) for variant in launch.variants)
     launch = replace(launch, variants=variants)
-    if launch.name == "code_rows" and "table" in launch.inputs and not launch.epilogues:
+    if launch.name == "elementwise_int8" and "table" in launch.inputs and not launch.epilogues:
         one_type = launch.defines["X_T"] == launch.defines["OUT_T"]
         return _with_macros(launch, {"COPY": 1, "LAST_TABLE": "table"}) if one_type else launch
     if not launch.epilogues:

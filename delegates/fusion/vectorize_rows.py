@@ -68,7 +68,7 @@ def _computed(op: Elementwise, limits: DeviceLimits) -> Launch | None:
         loads.append(f"VF v{k} = {f'VLOAD(x{k} + {row} + k)' if across else f'x{k}[{row}]'};")
     values = [f"VF t{k} = {c_text(value, value_of, VECTORS)};" for k, (_, value) in enumerate(op.values)]
     return Launch(
-        "rows.element_rows",
+        "vectorized_rows.element_rows",
         (split.items,),
         (1,),
         inputs={f"x{k}": operand.buffer for k, operand in enumerate(op.inputs)},
@@ -102,7 +102,7 @@ def _copied(op: Copy, limits: DeviceLimits) -> Launch | None:
     defines: dict[str, object] = {"T": WORD[op.bits], "X_ROW": x_row, "OUT_ROW": out_row}
     defines |= {"LANES": lanes, "GET": f"vload{lanes}", "PUT": f"vstore{lanes}"} | ({} if across else {"SCALAR": 1})
     return Launch(
-        "rows.move_rows",
+        "vectorized_rows.move_rows",
         (split.items,),
         (1,),
         inputs={"x": op.x},

@@ -70,7 +70,7 @@ _DIALECTS = {
         r"\bGROUP_ID\b|get_group_id\(0\)",
         r"\b(?:LOCAL|local) f32 partial\[WIDTH\];",
         "local f32*",
-        "sequence.clh",
+        "barrier_kernel.clh",
     ),
     "cu": _Words(
         r'(?:\bKERNEL|extern "C" __global__ void) (\w+)\(',
@@ -78,7 +78,7 @@ _DIALECTS = {
         r"\bGROUP_ID\b|blockIdx\.x\b",
         r"\b(?:LOCAL|__shared__) f32 partial\[WIDTH(?: / 32)?\];",
         "f32*",
-        "sequence.cuh",
+        "barrier_kernel.cuh",
     ),
 }
 _ALONE = re.compile(

@@ -20,7 +20,7 @@ from tflgpu.delegates.launch import LIBRARY, Dialect, Launch, kernel_file, needs
 from tflgpu.delegates.megakernel.barrier_kernel import Function, Program, buffers, identity
 
 CELL = 16
-"""Ints from one counter to the next, as in team.clh: a cache line."""
+"""Ints from one counter to the next, as in persistent_kernel.clh: a cache line."""
 
 SOLO = 16384
 """Operations of a launch that one core does in less time than two take to agree."""
@@ -124,9 +124,9 @@ def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Lau
     folder = files(dialect.package)
     parameters = "".join(f", BUFFER {name}" for name in program.parameters)
     text = [
-        folder.joinpath("sequence.clh").read_text(),
+        folder.joinpath("barrier_kernel.clh").read_text(),
         *program.texts,
-        folder.joinpath("team.clh").read_text(),
+        folder.joinpath("persistent_kernel.clh").read_text(),
         f"SINGLE kernel void team(global u32* cells{parameters}) {{",
         "local f32 partial[1];",
         "JOIN",

@@ -42,11 +42,12 @@ def looks_up_bytes(device: Device) -> bool:
     """Whether vectors.clh's assembly, which the device is asked to use, compiles there and finds the right entries."""
     defines: dict[str, object] = {"X_T": "char", "OUT_T": "char", "CODES": 1, "VW": LANES}
     defines |= {"COPY": 1, "LAST_TABLE": "table"}
-    text = source(Launch("codes.code_rows", (1,), (1,), defines=defines), device.dialect)
+    text = source(Launch("elementwise_int8.elementwise_int8", (1,), (1,), defines=defines), device.dialect)
     codes = np.arange(255, -1, -1).astype(np.uint8).view(np.int8)
     table = np.random.default_rng(0).permutation(256).astype(np.uint8).view(np.int8)
     numbers = [np.int32(n) for n in (1, 1, 1, 256, 256, 256, 256, 1)]
-    return has("avx512vbmi") and _gives(device, text, "code_rows", [codes, table], table[codes.view(np.uint8)], numbers)
+    want = table[codes.view(np.uint8)]
+    return has("avx512vbmi") and _gives(device, text, "elementwise_int8", [codes, table], want, numbers)
 
 
 def _gives(

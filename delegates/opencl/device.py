@@ -133,7 +133,7 @@ SUBGROUPS = "-DSUBGROUPS"
 """The option with which prelude.clh reduces within sub-groups before it does in local memory."""
 
 SCHED_YIELD = "-DSCHED_YIELD"
-"""The build option for team.clh to yield."""
+"""The build option for persistent_kernel.clh to yield."""
 
 EARLY = 4
 """Launches after which a part's queue is flushed for the first time."""

@@ -86,9 +86,9 @@ def test_batched_gemms_of_large_int8_matrices_are_made_on_tensor_cores(case: Cas
     delegate = emulated(profile=True)
     if not delegate.device.limits.tensor_cores:
         pytest.skip(delegate.device.notes[0])
-    before = delegate.device.times().get("products_mma", (0, 0.0))[0]
+    before = delegate.device.times().get("batched_gemm_mma", (0, 0.0))[0]
     tflgpu_run(*fed(case), [delegate])
-    made = delegate.device.times().get("products_mma", (0, 0.0))[0] - before
+    made = delegate.device.times().get("batched_gemm_mma", (0, 0.0))[0] - before
     assert made == ("tensor cores" in case.name)
 
 
@@ -135,7 +135,7 @@ def test_the_fastest_variant_is_taken_and_remembered(
     def do(self: Any, work: Any) -> None:
         def timed() -> None:
             work()
-            slow = ("gemm", "gemm_mma", "products") if cublas_is_fast else ("product",)
+            slow = ("gemm", "gemm_mma", "batched_gemm") if cublas_is_fast else ("product",)
             now[0] += 1e-3 if getattr(work, "name", "") in slow else 1e-6
 
         put_on_stream(self, timed)

@@ -110,7 +110,7 @@ def test_what_only_looks_like_attention_runs_as_it_is(pattern: Pattern) -> None:
     values = inputs_of(model)
     got, launches = runs(model, values)
     assert_same(got, tflgpu_run(model, values), **TOLERANCE)
-    assert "attention" not in launches and launches["products"] == 2
+    assert "attention" not in launches and launches["batched_gemm"] == 2
 
 
 @pytest.mark.parametrize("pattern", NO_NORMS, ids=lambda p: p.name)

@@ -135,7 +135,9 @@ SINGLE kernel void count(global u32* cells, global i32* out) {
 def test_the_number_of_the_run_wraps_around() -> None:
     made, _ = delegate()
     device, package = made.device, files("tflgpu.kernels_cl")
-    text = "\n".join([*(package.joinpath(name).read_text() for name in ("prelude.clh", "team.clh")), COUNTING])
+    text = "\n".join(
+        [*(package.joinpath(name).read_text() for name in ("prelude.clh", "persistent_kernel.clh")), COUNTING]
+    )
     # Of two groups: the run, then claims made of each share and claims done, of two stages.
     claims = np.zeros((7, 16), np.uint32)
     claims[0, 0] = 2**32 - 1

@@ -224,7 +224,7 @@ def test_depthwise_convolutions_of_columns_go_by_quads_of_rows(kind, sizes, padd
     delegate: Any = load_delegate("opencl", {"device": runtime, "require_full": "1", "profile": "1"})
     delegate.device.limits = delegate.device.limits.plus("vnni")
     assert_same(tflgpu_run(data, inputs, [delegate]), tflgpu_run(data, inputs))
-    assert "depthwise_dot" in delegate.device.times()
+    assert "depthwise_vnni" in delegate.device.times()
 
 
 @pytest.mark.parametrize("sizes", [(14, 14, 3, 3, 1, 1, 24), (14, 15, 5, 5, 1, 1, 40), (9, 30, 5, 5, 2, 2, 17)])

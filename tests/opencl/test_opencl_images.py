@@ -84,13 +84,13 @@ def test_a_convolution_over_places_side_by_side(c: int, oc: int, dilation: int, 
     size = [out_of(9, seen, 1, padding), out_of(21, seen, 1, padding)]
     options = {"padding": padding, "stride_w": 1, "stride_h": 1, **PLAIN}
     options |= {"dilation_w_factor": dilation, "dilation_h_factor": dilation}
-    assert kernels("CONV_2D", inputs, [2, *size, oc], runtime, version=2, **options) == {"conv_tiles"}
+    assert kernels("CONV_2D", inputs, [2, *size, oc], runtime, version=2, **options) == {"gemm_register_tiles"}
 
 
 def test_a_depthwise_convolution_of_one_channel_is_a_plain_one(runtime: str) -> None:
     inputs = [floats(1, 6, 9, 1), floats(1, 3, 3, 16), floats(16)]
     options = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "depth_multiplier": 16, **PLAIN}
-    assert kernels("DEPTHWISE_CONV_2D", inputs, [1, 6, 9, 16], runtime, **options) == {"conv_tiles"}
+    assert kernels("DEPTHWISE_CONV_2D", inputs, [1, 6, 9, 16], runtime, **options) == {"gemm_register_tiles"}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_transposed_convolution_is_a_plain_one(taps: int, stride: int, oc: int
     inputs = [np.array([2, h, w, oc], np.int32), floats(oc, taps, taps, 6), floats(2, 4, 5, 6), floats(oc)]
     options = {"padding": padding, "stride_w": stride, "stride_h": stride, **PLAIN}
     ran = kernels("TRANSPOSE_CONV", inputs, [2, h, w, oc], runtime, x=2, version=3, **options)
-    assert "conv_tiles" in ran and "conv_float" not in ran
+    assert "gemm_register_tiles" in ran and "conv_float" not in ran
 
 
 @pytest.mark.parametrize("op", ["MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D"])

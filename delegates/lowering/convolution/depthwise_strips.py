@@ -53,7 +53,7 @@ def _of_length(strip: int, block: int, g: Gemm, bias: Buffer) -> Launch:
     defines |= {"UNSIGNED": 1} if unsigned else {}
     defines |= {"OUT_T": "X_T"} | ({"CODES": 1} if g.int8 else {"PLAIN": 1})
     return Launch(
-        "strips.depthwise_strips",
+        "depthwise.depthwise_strips",
         (size,),
         (block,),
         inputs={"x": g.x.buffer, "weights": g.y.buffer, "bias": bias, **g.epilogue.scales},

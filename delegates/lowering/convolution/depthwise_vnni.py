@@ -75,7 +75,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.has("vnni_assembly") else {}
     return [
         Launch(
-            "depthwise_dot.depthwise_dot",
+            "depthwise_vnni.depthwise_vnni",
             (items,),
             (1,),
             inputs={

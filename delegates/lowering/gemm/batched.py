@@ -55,7 +55,7 @@ def _squares(g: Gemm, side: int, limits: DeviceLimits) -> Launch:
     x_row, x_column = (1, g.m) if g.x.transposed else (g.k, 1)
     y_row, y_column = (1, g.k) if g.y.transposed else (g.n, 1)
     words = g.int8 and g.k % 4 == 0
-    kernel, threads = ("products", 256) if side else ("products_mma", 128)
+    kernel, threads = ("batched_gemm", 256) if side else ("batched_gemm_mma", 128)
     scales, scalars, defines = _epilogue(g, limits)
     defines |= {"SIDE": side} if side else {}
     side = side or 64

@@ -39,7 +39,7 @@ def _float16(operand: Buffer, count: int) -> tuple[tuple[Launch, ...], Buffer]:
     if isinstance(operand, Packed):
         return (), Packed(lambda: _rounded(operand.make()))
     temp = Temp(2 * count)
-    return (Launch("halves.halves", (count,), (256,), {"x": operand}, {"out": temp}, {"n": count}),), temp
+    return (Launch("float16.to_float16", (count,), (256,), {"x": operand}, {"out": temp}, {"n": count}),), temp
 
 
 def _rounded(array: Array) -> Array:

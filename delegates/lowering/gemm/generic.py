@@ -110,7 +110,7 @@ def _hybrid_batch(g: Gemm) -> Launch:
     assert scales.scale_of is not None and scales.columns_of is not None
     sizes = matrix_sizes(g)
     return Launch(
-        "hybrid_batch.batch_matmul",
+        "batched_gemm_hybrid.batched_gemm_hybrid",
         (g.size,),
         inputs={
             "x": g.x.buffer,

@@ -35,5 +35,5 @@ def quantize_rows(x: Buffer, rows: int, depth: int, asymmetric: bool, limits: De
     if limits.cpu and limits.has("register_tiles"):
         defines["LANES"] = limits.vector
     threads, block = (rows * width,), (width,)
-    launch = Launch("hybrid.quantize_rows", threads, block, {"x": x}, outputs, {"depth": depth}, defines=defines)
+    launch = Launch("quantize_rows.quantize_rows", threads, block, {"x": x}, outputs, {"depth": depth}, defines=defines)
     return QuantizedRows(values, scales, zero_points, launch)

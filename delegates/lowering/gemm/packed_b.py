@@ -21,7 +21,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     defines = generic.batch_offsets(g) | {"VW": limits.vector, "NV": vectors, "MR": rows, "OUT_T": "float", "PLAIN": 1}
     return [
         Launch(
-            "panels.product_panels",
+            "gemm_packed_b.gemm_packed_b",
             (blocks,),
             (1,),
             inputs={"x": g.x.buffer, "y": g.y.buffer},

@@ -61,7 +61,7 @@ def _launch(g: Gemm, limits: DeviceLimits, tile: tuple[int, int, int]) -> Launch
     step, panel = (nr, g.k * nr) if limits.cpu else (panels * nr, nr)
     sizes = {"tiles": tiles, "items": items, "pixels": g.m, **g.gather.sizes(g.n), "step": step, "panel": panel}
     return Launch(
-        "tiles.conv_tiles",
+        "gemm_register_tiles.gemm_register_tiles",
         (items,),
         (1 if limits.cpu else 64,),
         inputs={

@@ -177,7 +177,7 @@ def _by_cublas(g: Gemm, limits: DeviceLimits) -> tuple[Launch, ...]:
 def _epilogue(g: Gemm, sums: Buffer, before: Launch) -> Launch:
     """What makes the outputs of sums (m, n), which the launch before it has made."""
     return Launch(
-        "gemm_finish.gemm_finish",
+        "gemm_epilogue.gemm_epilogue",
         (g.m * g.n,),
         (128,),
         inputs={"sums": sums, **_scales(g, g.n)},

@@ -111,7 +111,7 @@ class OutputsPerWindow:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a product of `rows` rows of `depth` and `columns` columns is shared out, as dot.cl says."""
+    """How a product of `rows` rows of `depth` and `columns` columns is shared out, as gemm_vnni.cl says."""
 
     lanes: int
     vectors: int
@@ -161,7 +161,7 @@ class Tiling:
         defines |= {"VW": self.lanes, "NV": self.vectors, "MR": self.height}
         defines |= {"CALCULATE": assembly(self.height, self.vectors, flip)} if limits.has("vnni_assembly") else {}
         outputs = {"scratch": Temp(self.items * self.height * self.steps * 4), "out": out}
-        return Launch("dot.dot_tiles", (self.items,), (1,), inputs, outputs, sizes, scalars, defines=defines)
+        return Launch("gemm_vnni.gemm_vnni", (self.items,), (1,), inputs, outputs, sizes, scalars, defines=defines)
 
 
 def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
@@ -203,7 +203,7 @@ def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
     defines |= {"INTERLEAVED": 1} if limits.has("vnni_assembly") else {}
     y_row, y_column = (1, k) if y.transposed else (n, 1)
     pack = Launch(
-        "dot.pack",
+        "gemm_vnni.pack",
         (blocks,),
         (1,),
         inputs={"y": y.buffer},

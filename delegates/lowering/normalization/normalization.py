@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
-from tflgpu.delegates.lowering.normalization import int8_rows
+from tflgpu.delegates.lowering.normalization import l2_normalization_int8
 from tflgpu.delegates.lowering.registry import f32, lowers, require, size
 from tflgpu.model.graph import Node
 
@@ -14,7 +14,7 @@ def l2_normalization(node: Node, limits: DeviceLimits) -> Lowered:
     """x divided by the square root of the sum of its squares along the last axis."""
     x, out = node.input(0), node.outputs[0]
     if x.type in ("INT8", "UINT8"):
-        return int8_rows.l2_normalization(node, limits)
+        return l2_normalization_int8.l2_normalization(node, limits)
     require(x.type == out.type == "FLOAT32", f"L2_NORMALIZATION of {x.type}")
     require(node.options.fused_activation_function == "NONE", "a fused activation")
     depth = x.shape[-1]

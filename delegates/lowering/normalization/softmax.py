@@ -12,7 +12,7 @@ from tflgpu.arithmetic.fixed_point_functions import exp_on_negative_values
 from tflgpu.arithmetic.lookup_tables import lut_int16, lut_int16_lookup
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref
-from tflgpu.delegates.lowering.normalization import int8_rows
+from tflgpu.delegates.lowering.normalization import log_softmax_int8
 from tflgpu.delegates.lowering.registry import c_type, f32, i32, lowers, require, size
 from tflgpu.model.graph import Array, Node
 
@@ -48,12 +48,12 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
     if types == ("INT16", "INT16") and node.op == "SOFTMAX":
         return [_by_warps(_softmax_16_bits(node, rows, depth), limits)]
     if node.op == "LOG_SOFTMAX" and x.type in ("INT8", "UINT8"):
-        return int8_rows.log_softmax(node, limits)
+        return log_softmax_int8.log_softmax(node, limits)
     require(types in _CODES and node.op == "SOFTMAX", f"{node.op} of {x.type} to {out.type}")
     beta, scale = float(np.float32(node.options.beta)), float(x.scale)
     kind = np.iinfo(out.dtype)
     launch = Launch(
-        "softmax_codes.softmax_codes",
+        "softmax_int8.softmax_8_bits",
         (rows,),
         (16 if limits.cpu else 64,),
         inputs={"x": Ref(x.index), "exps": Packed(lambda: _exponentials(beta * scale))},
@@ -90,7 +90,7 @@ def _softmax_16_bits(node: Node, rows: int, depth: int) -> Launch:
     scale = np.float32(x.scale) * np.float32(node.options.beta)
     exps = Packed(lambda: _exponentials_16_bits(float(scale)))
     return Launch(
-        "softmax_codes.softmax_16_bits",
+        "softmax_int8.softmax_16_bits",
         (rows,),
         inputs={"x": Ref(x.index), "exps": exps, "reciprocals": Packed(_reciprocals)},
         outputs={"out": Ref(out.index)},

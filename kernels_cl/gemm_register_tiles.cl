@@ -99,7 +99,7 @@
 #ifdef ALONE
 SINGLE
 #endif
-kernel void conv_tiles(global const X_T* restrict x, global const X_T* restrict zeros,
+kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* restrict zeros,
                        global const W_T* restrict weights, global const BIAS_T* restrict bias, SCALES
                        global OUT_T* restrict out, i32 tiles, i32 items, i32 pixels, i32 h, i32 w, i32 c, i32 oh,
                        i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w,

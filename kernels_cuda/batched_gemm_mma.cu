@@ -1,4 +1,4 @@
-// Products of int8 matrices that are both computed (products.cuh), on tensor cores: each of four warps makes a quarter.
+// Products of int8 matrices that are both computed (batched_gemm.cuh), on tensor cores: each of four warps makes a quarter.
 // Only for CUDA.
 
 #include <mma.h>
@@ -8,10 +8,10 @@ using namespace nvcuda;
 #define DEPTH 16
 #define KB (DEPTH * 4)
 #define PAD 16
-#include "products.cuh"
+#include "batched_gemm.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    products_mma(const i8* __restrict__ x, const i8* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n, i32 k,
+    batched_gemm_mma(const i8* __restrict__ x, const i8* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n, i32 k,
                  i32 x_row, i32 x_column, i32 y_row, i32 y_column ENDS) {
     __shared__ __align__(32) i8 xs[SIDE][KB + PAD];  // by row, k
     __shared__ __align__(32) i8 ys[SIDE][KB + PAD];  // by column, k

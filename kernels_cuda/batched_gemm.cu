@@ -1,4 +1,4 @@
-// Products of matrices that are both computed (products.cuh), on CUDA cores: 16 x 16 threads make SIDE x SIDE.
+// Products of matrices that are both computed (batched_gemm.cuh), on CUDA cores: 16 x 16 threads make SIDE x SIDE.
 // Only for CUDA.
 
 #define THREADS 256
@@ -8,10 +8,10 @@
 #define DEPTH 16
 #endif
 #define PER (SIDE / 16)
-#include "products.cuh"
+#include "batched_gemm.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    products(const IN_T* __restrict__ x, const IN_T* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n, i32 k,
+    batched_gemm(const IN_T* __restrict__ x, const IN_T* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n, i32 k,
              i32 x_row, i32 x_column, i32 y_row, i32 y_column ENDS) {
     __shared__ word xs[DEPTH][SIDE + 1];  // by k, row
     __shared__ word ys[DEPTH][SIDE + 1];  // by k, column

@@ -1,9 +1,9 @@
-// What products.cu and products_mma.cu have in common: out (b, m, n) = x (b, m, k) times y (b, k, n), both computed at
+// What batched_gemm.cu and batched_gemm_mma.cu have in common: out (b, m, n) = x (b, m, k) times y (b, k, n), both computed at
 // run time, by their steps from one row and column to the next. A block makes SIDE x SIDE of matrix b = blockIdx.z,
 // DEPTH words along k at a time. X_ALONG_K, Y_ALONG_K: which of x and y lie along k.
 // CODES: int8 less their zero points, four in a row along k to a word, rescaled in fixed point; PLAIN: left as they
 // are.
-// HYBRID: y of int8, x the codes of floats; what scales a row is found as in hybrid_batch.h.
+// HYBRID: y of int8, x the codes of floats; what scales a row is found as in batched_gemm_hybrid.h.
 
 #ifdef HYBRID
 #define CODES

@@ -173,7 +173,7 @@ FN void multiply(global const u8* rows, i64 row, i64 runs, i64 words, i64 jump, 
 #endif
 
 SINGLE
-kernel void dot_tiles(global const X_T* restrict x, global const i8* restrict weights,
+kernel void gemm_vnni(global const X_T* restrict x, global const i8* restrict weights,
                       global const BIAS_T* restrict bias, SCALES global u8* restrict scratch, global OUT_T* restrict out, i32 blocks, i32 share, i32 across,
                       i32 steps, i32 pixels, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h,
                       i32 stride_w, i32 dilation_h, i32 dilation_w, i32 top, i32 left,

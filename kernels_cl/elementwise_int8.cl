@@ -40,7 +40,7 @@ FN VI some(IN(X_T) p, i32 count) {
 }
 
 SINGLE
-kernel void code_rows(IN(X_T) x, Y_PARAMETERS global OUT_T* out, i32 pieces, i32 share, i32 per_row, i32 length,
+kernel void elementwise_int8(IN(X_T) x, Y_PARAMETERS global OUT_T* out, i32 pieces, i32 share, i32 per_row, i32 length,
                       i32 oc, i32 total, i32 x_row, i32 x_along STEPS EPILOGUE_PARAMS) {
     i32 first = get_global_id(0) * share, last = min(first + share, pieces);
     for (i32 piece = first; piece < last; piece++) {

@@ -1,5 +1,5 @@
 // out[r] = softmax(x[r]) of codes, over rows of `depth`, in fixed point; exps[d] is exp of minus d codes.
-// softmax_codes: of 8 bits. softmax_16_bits: of 16, by a table of reciprocals besides. One work-item a row, or with
+// softmax_8_bits: of 8 bits. softmax_16_bits: of 16, by a table of reciprocals besides. One work-item a row, or with
 // WARP 32 of them.
 
 #ifdef WARP
@@ -37,7 +37,7 @@ KERNEL softmax_16_bits(IN(i16) RESTRICT x, IN(i32) RESTRICT exps, IN(i16) RESTRI
         out[c] = clamp_i32((exps[top - x[c]] * reciprocal + (1 << (shift - 1))) >> shift, 0, 32767);
 }
 #else
-KERNEL softmax_codes(IN(X_T) RESTRICT x, IN(i32) RESTRICT exps, OUT(OUT_T) RESTRICT out, i32 rows, i32 depth, i32 bits,
+KERNEL softmax_8_bits(IN(X_T) RESTRICT x, IN(i32) RESTRICT exps, OUT(OUT_T) RESTRICT out, i32 rows, i32 depth, i32 bits,
                      i32 low, i32 high) {
     i32 i = GLOBAL_ID, r = i / ACROSS, first = i % ACROSS;
     if (r >= rows) return;

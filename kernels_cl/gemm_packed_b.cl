@@ -1,13 +1,13 @@
 // out (b, m, n) = x (b, m, k) times y (b, k, n), of floats that are both computed: a work-item copies NR columns of a y to
 // its scratch (k, NR), and multiplies all rows of x by them, MR at a time.
 // X_BATCH, Y_BATCH: C for where matrix `b` of each begins; then steps from one row and column to the next.
-// Only for OpenCL, and there for CPUs: CUDA has products.cu.
+// Only for OpenCL, and there for CPUs: CUDA has batched_gemm.cu.
 
 #define NR (VW * NV)
 #pragma OPENCL FP_CONTRACT ON
 
 SINGLE
-kernel void product_panels(global const f32* restrict x, global const f32* restrict y, global f32* restrict scratch,
+kernel void gemm_packed_b(global const f32* restrict x, global const f32* restrict y, global f32* restrict scratch,
                            global f32* restrict out, i32 blocks, i32 across, i32 m, i32 n, i32 k, i32 x_row,
                            i32 x_column, i32 y_row, i32 y_column) {
     i32 block = get_global_id(0);

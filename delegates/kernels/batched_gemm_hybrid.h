@@ -2,7 +2,7 @@
 // Rows are counted in groups of group_rows, whose scales are those of group scale_of, and whose zero points times the
 // column sums of matrix weight_of are taken off where ASYMMETRIC. One work-item an output.
 
-KERNEL batch_matmul(IN(i8) RESTRICT x, IN(i8) RESTRICT y, IN(f32) RESTRICT y_scales, IN(f32) RESTRICT scales,
+KERNEL batched_gemm_hybrid(IN(i8) RESTRICT x, IN(i8) RESTRICT y, IN(f32) RESTRICT y_scales, IN(f32) RESTRICT scales,
                     IN(i32) RESTRICT zero_points, IN(i32) RESTRICT scale_of, IN(i32) RESTRICT weight_of,
                     OUT(f32) RESTRICT out, i32 size, i32 m, i32 n, i32 k, i32 y_row, i32 y_column, i32 group_rows) {
     i32 i = GLOBAL_ID;

@@ -1,4 +1,4 @@
-// out (rows, depth) = x divided by the root of its row's sum of squares, of 8-bit values in fixed point. One work-item a
+// out (rows, depth) = x divided by the root of its row's sum of squares: 8-bit values in fixed point. One work-item a
 // row. T: the type of x and out.
 
 KERNEL l2_normalization(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 rows, i32 depth, i32 zero_point, i32 factor,

@@ -115,14 +115,13 @@ class Accumulation:
         defines: dict[str, object] = {"COLUMNS": columns, "W_T": "f32" if in_floats else "i32"} | one_row(g.m)
         if g.arithmetic == "float":
             inputs: dict[str, Buffer] = {"x": g.x.buffer, "w": w.transposed, "start": start}
-            defines["FLOATS"] = 1
-            return [Launch("recurrent.product", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)]
+            return [Launch("recurrent_gemm.accumulate", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)]
         rows = g.row_scales.rows
         assert w.scales is not None and w.sums is not None
         inputs = {"x": rows.values, "scales": rows.scales, "zero_points": rows.zero_points}
         inputs |= {"w": w.transposed, "w_scales": w.scales, "w_sums": w.sums, "start": start}
         defines["HYBRID"] = 1
-        launch = Launch("recurrent.product_hybrid", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)
+        launch = Launch("recurrent_gemm.accumulate_hybrid", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)
         return [*g.before, launch]
 
 

@@ -182,7 +182,7 @@ def _recurrent(
     size = rows * n
     diagonals = [
         Launch(
-            "recurrent.diagonal",
+            "recurrent_gemm.diagonal",
             (size,),
             inputs={"h": hidden, "w": constant(spec, "weights")},
             outputs={"z": sums},
@@ -212,13 +212,13 @@ def _cell_steps(
 
     def cell(stage: int, more: dict[str, Any]) -> Launch:
         return Launch(
-            "recurrent.cell",
+            "lstm_cell.lstm_cell",
             (size,),
             inputs={"z": sums, "peephole": c.peephole},
             outputs={"state": c.state, "hidden": hidden, "y": Ref(out.index)},
             sizes={"size": size, "n": c.n, "y_step": row, "y_offset": offset},
             scalars={"clip": c.clip},
-            defines=defines | more | {"CELL": stage},
+            defines=defines | more | {"STAGE": stage},
         )
 
     if c.normal is None:
@@ -228,7 +228,7 @@ def _cell_steps(
 
     def normalize(g: str) -> Launch:
         return Launch(
-            "recurrent.normalize_gate",
+            "lstm_norm.normalize_gate",
             (c.rows * width,),
             (width,),
             inputs={"peephole": c.peephole, "state": c.state, "weights": weights, "bias": bias},

@@ -36,13 +36,13 @@ class QuantizedLinear:
         """Row r of start, which is added after rescaling, begins at offset + r * step."""
         scaling = {"w_sums": self.biases, "multipliers": self.multipliers, "exponents": self.exponents}
         return Launch(
-            "recurrent.product_codes",
+            "recurrent_gemm.accumulate_quantized",
             (rows * self.n,),
             inputs={"x": x, "w": self.weights, **scaling, "start": start},
             outputs={"z": out},
             sizes={"size": rows * self.n, "n": self.n, "k": self.k, "start_step": step, "start_offset": offset},
             scalars={"low": i32(self.low), "high": i32(self.high)},
-            defines={"CODES": 1} | one_row(rows),
+            defines={"QUANTIZED": 1} | one_row(rows),
         )
 
 
@@ -107,13 +107,13 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
     more = {"WRITES_Y": 1} if projection is None else {}
     stages = [
         Launch(
-            "recurrent.cell_of_codes",
+            "lstm_cell.lstm_cell_quantized",
             (rows * n,),
             inputs={"z": sums, **tables},
             outputs={"state": cell_state, "hidden": target, "y": Ref(walk.out.index)},
             sizes={"size": rows * n, "n": n, "y_step": place[0], "y_offset": place[1]},
             scalars={name: i32(value) for name, value in scalars.items()},
-            defines=defines | more | {"CELL_OF_CODES": stage},
+            defines=defines | more | {"QUANTIZED": 1, "STAGE": stage},
         )
         for stage in range(3)
     ]
@@ -153,13 +153,13 @@ def _views(
             p = Peephole(cell, g, k, scale, rows if over.major else 1)
             launches.append(
                 Launch(
-                    "recurrent.see_codes",
+                    "lstm_norm.add_peephole_quantized",
                     (rows * n,),
                     inputs={"weights": p.weights.astype(np.int32), "up": p.blocks.astype(np.uint8), "state": held},
                     outputs={"z": sums},
                     sizes={"size": rows * n, "n": n, **gate, "together": len(p.weights)},
                     scalars={"m": i32(p.m), "e": i32(p.e)},
-                    defines={"SEEN": 1} | one_row(rows),
+                    defines={"PEEPHOLE": 1} | one_row(rows),
                 )
             )
         if g in cell.layer_norm:
@@ -167,13 +167,13 @@ def _views(
             q = LayerNorm(cell, g)
             launches.append(
                 Launch(
-                    "recurrent.normalize_codes",
+                    "lstm_norm.normalize_gate_quantized",
                     (rows,),
                     inputs={"weights": weights, "bias": bias},
                     outputs={"z": sums},
                     sizes={"rows": rows, "n": n, **gate},
                     scalars={"m": i32(q.m), "e": i32(q.e + 12), "guard": i32(q.guard)},
-                    defines={"NORMAL": 1},
+                    defines={"QUANTIZED": 1},
                 )
             )
         out[g] = launches

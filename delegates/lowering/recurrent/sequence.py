@@ -74,7 +74,7 @@ def at_turn(launch: Launch, turn: int) -> Launch:
 
 
 def one_row(rows: int) -> dict[str, object]:
-    """The define that tells kernels of recurrent.h that there is one row."""
+    """The define that tells kernels of recurrent layers that there is one row."""
     return {"ONE_ROW": 1} if rows == 1 else {}
 
 
@@ -124,10 +124,10 @@ def emit(
 ) -> Launch:
     """The state, and a row of the output at `place`: activate(x) of p (rows, n)."""
     return Launch(
-        "recurrent.emit",
+        "recurrent_emit.emit",
         (size,),
         inputs={"p": p},
         outputs={"state": hidden, "y": Ref(out.index)},
         sizes={"size": size, "n": n, "y_step": place[0], "y_offset": place[1]},
-        defines={"P_T": p_type, "T": kind, "ACTIVATE(x)": activate, "EMIT": 1} | one_row(size // n),
+        defines={"P_T": p_type, "T": kind, "ACTIVATE(x)": activate} | one_row(size // n),
     )

@@ -1,0 +1,20 @@
+// state (rows, n) = ACTIVATE(p), and so is row r of y from y_offset + r * y_step on: the end of a step of a recurrent
+// layer. P_T is p's type, T that of state and y. One work-item an element. ONE_ROW: where rows is 1.
+
+// Of one row, neighbouring work-items have neighbouring memory, as compilers that make vectors of work-items like it.
+#ifdef ONE_ROW
+#define ROW(i, n) 0
+#define COLUMN(i, n) (i)
+#else
+#define ROW(i, n) ((i) / (n))
+#define COLUMN(i, n) ((i) % (n))
+#endif
+
+KERNEL emit(IN(P_T) RESTRICT p, OUT(T) RESTRICT state, OUT(T) RESTRICT y, i32 size, i32 n, i32 y_step, i32 y_offset) {
+    i32 i = GLOBAL_ID;
+    if (i >= size) return;
+    P_T v = p[i];
+    T out = ACTIVATE(v);
+    state[i] = out;
+    y[y_offset + ROW(i, n) * y_step + COLUMN(i, n)] = out;
+}

@@ -111,7 +111,7 @@ class OutputsPerWindow:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a product of `rows` rows of `depth` and `columns` columns is shared out, as gemm_vnni.cl says."""
+    """How a GEMM of `rows` rows of `depth` and `columns` columns is shared out, as gemm_vnni.cl says."""
 
     lanes: int
     vectors: int
@@ -199,11 +199,11 @@ def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
     across = tile.padded // tile.nr
     blocks = y_batches * across
     x_zero = x.zero_point + 128
-    defines: dict[str, Any] = {"PACK": 1, "NR": tile.nr}
+    defines: dict[str, Any] = {"NR": tile.nr}
     defines |= {"INTERLEAVED": 1} if limits.has("vnni_assembly") else {}
     y_row, y_column = (1, k) if y.transposed else (n, 1)
     pack = Launch(
-        "gemm_vnni.pack",
+        "gemm_vnni_pack.pack",
         (blocks,),
         (1,),
         inputs={"y": y.buffer},

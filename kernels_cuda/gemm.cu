@@ -1,5 +1,11 @@
-// Products (gemm.cuh) on CUDA cores. A block makes BM x BN outputs, BK words of k at a time; each of its GROUPS of threads
-// takes its share of these words, a thread TM x TN outputs.
+// GEMM (gemm.cuh) on CUDA cores. A block makes BM x BN outputs, BK words of k at a time; each of its GROUPS of threads takes
+// its share of these words, a thread TM x TN outputs. Load (fetch, put), multiply, store (put_sums, finish_tile).
+//
+// | macro          | meaning                                                             |
+// | BM, BN, BK     | outputs of a block down and across, and words of k between barriers |
+// | TM, TN, GROUPS | outputs of a thread; groups of threads that share k                 |
+// | LOAD           | words of x that a thread loads at once: 1 or 4                      |
+// The macros of the operands and the epilogue: gemm.cuh; of how x is read: gemm_gather.cuh; SPLIT: gemm_store.cuh.
 // Only for CUDA.
 #include "gemm.cuh"
 
@@ -19,7 +25,61 @@ struct Operands {
 // A thread's rows and columns are fours, far apart where it has several, so that neighbours read neighbouring words.
 #define MINE(i, T, size, at) ((i) / 4 * ((size) / ((T) / 4)) + (at) * 4 + (i) % 4)
 
-// slice: words of k for each of gridDim.z stretches; columns: n rounded up to whole blocks.
+// Load: this thread's words of the next tile of weights, from word k0 on, into registers.
+FN void fetch_weights(words (&next)[W_LOADS], const word* weights, i32 k0, i32 last, i32 n0, i32 columns) {
+#pragma unroll
+    for (i32 i = 0; i < W_LOADS; i++) {
+        i32 u = threadIdx.x + i * THREADS, kk = k0 + u / (BN / 4);
+        next[i] = kk < last ? *(const words*)(weights + (i64)kk * columns + n0 + u % (BN / 4) * 4) : words{};
+    }
+}
+
+// Load: from registers to shared memory.
+FN void put(Operands& tiles, i32 now, const word (&next_x)[X_LOADS][LOAD], const words (&next_w)[W_LOADS]) {
+    i32 t = threadIdx.x;
+#pragma unroll
+    for (i32 i = 0; i < X_LOADS; i++)
+#pragma unroll
+        for (i32 e = 0; e < LOAD; e++) tiles.xs[now][X_AT(t + i * THREADS) + e][X_ROW(t)] = next_x[i][e];
+#pragma unroll
+    for (i32 i = 0; i < W_LOADS; i++) {
+        i32 u = t + i * THREADS;
+        *(words*)&tiles.ws[now][u / (BN / 4)][u % (BN / 4) * 4] = next_w[i];
+    }
+}
+
+// Multiply: acc += the group's words of the present tiles. my_rows: with UNSIGNED, the sums of the thread's rows of x.
+FN void multiply(sum (&acc)[TM][TN], sum (&my_rows)[TM], const Operands& tiles, i32 now, i32 group, i32 ty, i32 tx) {
+#pragma unroll
+    for (i32 d = 0; d < DEEP; d++) {
+        i32 kk = group * DEEP + d;
+        word a[TM], b[TN];
+#pragma unroll
+        for (i32 i = 0; i < TM; i += 4) *(words*)(a + i) = *(const words*)&tiles.xs[now][kk][MINE(i, TM, BM, ty)];
+#pragma unroll
+        for (i32 j = 0; j < TN; j += 4) *(words*)(b + j) = *(const words*)&tiles.ws[now][kk][MINE(j, TN, BN, tx)];
+#ifdef UNSIGNED
+#pragma unroll
+        for (i32 i = 0; i < TM; i++) my_rows[i] = __dp4a(a[i], 0x01010101, my_rows[i]);
+#endif
+#pragma unroll
+        for (i32 i = 0; i < TM; i++)
+#pragma unroll
+            for (i32 j = 0; j < TN; j++) acc[i][j] = MAC(a[i], b[j], acc[i][j]);
+    }
+}
+
+// Store: the thread's sums to shared memory, where those of all groups of threads meet.
+FN void put_sums(sum* sums, const sum (&acc)[TM][TN], i32 group, i32 ty, i32 tx) {
+#pragma unroll
+    for (i32 i = 0; i < TM; i++)
+#pragma unroll
+        for (i32 j = 0; j < TN; j += 4)
+            *(words*)&sums[(group * BM + MINE(i, TM, BM, ty)) * SUMS + MINE(j, TN, BN, tx)] =
+                words{acc[i][j], acc[i][j + 1], acc[i][j + 2], acc[i][j + 3]};
+}
+
+// slice: words of k for each of gridDim.z slices; columns: n rounded up to whole blocks.
 extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512) / THREADS)
     gemm(const X_T* __restrict__ x, const word* __restrict__ weights, const BIAS_T* __restrict__ bias,
          SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE, i32 fill,
@@ -38,12 +98,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
 
     word next_x[X_LOADS][LOAD];
     words next_w[W_LOADS];
-    sum acc[TM][TN] = {};
+    sum acc[TM][TN] = {}, my_rows[TM] = {};
 #ifdef UNSIGNED
     __shared__ sum sums_of_rows[BM];
     row_sums = sums_of_rows;
     if (t < BM) row_sums[t] = 0;
-    sum my_rows[TM] = {};
     i32 seen_words = 0;
 #endif
     i32 now = 1;
@@ -55,64 +114,30 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
             for (i32 i = 0; i < X_LOADS; i++)
                 fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS
                       DW_ENDS_ARGS);
-#pragma unroll
-            for (i32 i = 0; i < W_LOADS; i++) {
-                i32 u = t + i * THREADS, kk = k0 + BK + u / (BN / 4);
-                next_w[i] = kk < last ? *(const words*)(weights + (i64)kk * columns + n0 + u % (BN / 4) * 4) : words{};
-            }
+            fetch_weights(next_w, weights, k0 + BK, last, n0, columns);
         }
         if (k0 >= first && k0 + group * DEEP < last) {
-#pragma unroll
-            for (i32 d = 0; d < DEEP; d++) {
-                i32 kk = group * DEEP + d;
-                word a[TM], b[TN];
-#pragma unroll
-                for (i32 i = 0; i < TM; i += 4)
-                    *(words*)(a + i) = *(const words*)&tiles.xs[now][kk][MINE(i, TM, BM, ty)];
-#pragma unroll
-                for (i32 j = 0; j < TN; j += 4)
-                    *(words*)(b + j) = *(const words*)&tiles.ws[now][kk][MINE(j, TN, BN, tx)];
-#ifdef UNSIGNED
-#pragma unroll
-                for (i32 i = 0; i < TM; i++) my_rows[i] = __dp4a(a[i], 0x01010101, my_rows[i]);
-#endif
-#pragma unroll
-                for (i32 i = 0; i < TM; i++)
-#pragma unroll
-                    for (i32 j = 0; j < TN; j++) acc[i][j] = MAC(a[i], b[j], acc[i][j]);
-            }
+            multiply(acc, my_rows, tiles, now, group, ty, tx);
 #ifdef UNSIGNED
             seen_words += DEEP;
 #endif
         }
         if (more) {  // into the tiles that all have done with since the last barrier
             now ^= 1;
-#pragma unroll
-            for (i32 i = 0; i < X_LOADS; i++)
-#pragma unroll
-                for (i32 e = 0; e < LOAD; e++) tiles.xs[now][X_AT(t + i * THREADS) + e][X_ROW(t)] = next_x[i][e];
-#pragma unroll
-            for (i32 i = 0; i < W_LOADS; i++) {
-                i32 u = t + i * THREADS;
-                *(words*)&tiles.ws[now][u / (BN / 4)][u % (BN / 4) * 4] = next_w[i];
-            }
+            put(tiles, now, next_x, next_w);
             __syncthreads();
         }
     }
 
     __syncthreads();
-#pragma unroll
-    for (i32 i = 0; i < TM; i++) {
-        i32 r = MINE(i, TM, BM, ty);
-#pragma unroll
-        for (i32 j = 0; j < TN; j += 4)
-            *(words*)&sums[(group * BM + r) * SUMS + MINE(j, TN, BN, tx)] =
-                words{acc[i][j], acc[i][j + 1], acc[i][j + 2], acc[i][j + 3]};
+    put_sums(sums, acc, group, ty, tx);
 #ifdef UNSIGNED
-        // Where a word holds nothing of the row, it holds `fill`, x's zero point.
-        if (tx == 0) atomicAdd(&row_sums[r], my_rows[i] - (i8)fill * LANES * seen_words);
+    // Where a word holds nothing of the row, it holds `fill`, x's zero point.
+    if (tx == 0)
+#pragma unroll
+        for (i32 i = 0; i < TM; i++)
+            atomicAdd(&row_sums[MINE(i, TM, BM, ty)], my_rows[i] - (i8)fill * LANES * seen_words);
 #endif
-    }
     __syncthreads();
     finish_tile(sums, row_sums, bias, SCALES_ARGS PARTIALS_ARGS out, m, n, m0, n0,
                 ZEROS_ARGS ENDS_ARGS EPILOGUE_ARGS COUNTERS_ARGS);

@@ -1,5 +1,11 @@
-// Products (gemm.cuh) on tensor cores. A block makes BM x BN outputs, BK words of k at a time, each of its four warps a
-// quarter of the outputs. MMA: bits of an operand. Weights of bytes lie along k.
+// GEMM (gemm.cuh) on tensor cores. A block makes BM x BN outputs, BK words of k at a time, each of its four warps a quarter
+// of the outputs. Weights of bytes lie along k. Load (fetch, put), multiply, store (finish_tile).
+//
+// | macro      | meaning                                                             |
+// | MMA        | bits of an operand: 8 (int8), 16 (float16) or 32 (TF32)             |
+// | BM, BN, BK | outputs of a block down and across, and words of k between barriers |
+// | LOAD       | words of x that a thread loads at once: 1 or 4                      |
+// The macros of the operands and the epilogue: gemm.cuh; of how x is read: gemm_gather.cuh; SPLIT: gemm_store.cuh.
 // Only for CUDA.
 #include "gemm.cuh"
 #include <cuda_fp16.h>
@@ -8,7 +14,7 @@ using namespace nvcuda;
 
 #define THREADS 128
 #define GROUPS 1
-#if MMA == 16  // operands rounded to binary16
+#if MMA == 16  // operands rounded to float16
 typedef half operand;
 typedef half shared_operand;
 typedef wmma::row_major along;
@@ -86,7 +92,42 @@ FN void store_rounded(shared_operand* to, const word (&v)[LOAD]) {
 #endif
 }
 
-// slice: words of k for each of gridDim.z stretches. columns: n rounded up to whole blocks; of bytes, k to whole units.
+// Load: from registers to shared memory.
+FN void put(Operands& tiles, i32 now, const word (&next_x)[X_LOADS][LOAD], const uint4 (&next_w)[W_LOADS]) {
+    i32 t = threadIdx.x;
+#pragma unroll
+    for (i32 i = 0; i < X_LOADS; i++)
+        store_rounded(&tiles.xs[now][X_ROW(t)][X_AT(t + i * THREADS) * LANES], next_x[i]);
+#pragma unroll
+    for (i32 i = 0; i < W_LOADS; i++)
+        *(uint4*)&tiles.ws[now][W_ROW(t + i * THREADS)][W_AT(t + i * THREADS)] = next_w[i];
+}
+
+typedef wmma::fragment<wmma::accumulator, 16, 16, MK, sum> Sums[BM / 32][BN / 32];
+
+// Multiply: acc += the warp's quarter of the present tiles.
+FN void multiply(Sums& acc, const Operands& tiles, i32 now, i32 my, i32 mx) {
+#pragma unroll
+    for (i32 kk = 0; kk < KB; kk += MK) {
+        wmma::fragment<wmma::matrix_a, 16, 16, MK, operand, wmma::row_major> a[BM / 32];
+        wmma::fragment<wmma::matrix_b, 16, 16, MK, operand, along> b[BN / 32];
+#pragma unroll
+        for (i32 i = 0; i < BM / 32; i++) wmma::load_matrix_sync(a[i], &tiles.xs[now][my + i * 16][kk], KB + PAD);
+#pragma unroll
+        for (i32 j = 0; j < BN / 32; j++)
+#ifdef CODES
+            wmma::load_matrix_sync(b[j], &tiles.ws[now][mx + j * 16][kk], W_COLUMNS + W_PAD);
+#else
+            wmma::load_matrix_sync(b[j], &tiles.ws[now][kk][mx + j * 16], W_COLUMNS + W_PAD);
+#endif
+#pragma unroll
+        for (i32 i = 0; i < BM / 32; i++)
+#pragma unroll
+            for (i32 j = 0; j < BN / 32; j++) wmma::mma_sync(acc[i][j], a[i], b[j], acc[i][j]);
+    }
+}
+
+// slice: words of k for each of gridDim.z slices. columns: n rounded up to whole blocks; of bytes, k to whole units.
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
     gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias,
              SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE,
@@ -109,7 +150,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
 
     word next_x[X_LOADS][LOAD];
     uint4 next_w[W_LOADS];
-    wmma::fragment<wmma::accumulator, 16, 16, MK, sum> acc[BM / 32][BN / 32];
+    Sums acc;
 #pragma unroll
     for (i32 i = 0; i < BM / 32; i++)
 #pragma unroll
@@ -134,36 +175,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
             for (i32 kk = t / BM; kk < BK; kk += THREADS / BM)
                 my_row = __dp4a(*(const word*)&tiles.xs[now][t % BM][kk * LANES], 0x01010101, my_row);
 #endif
-#pragma unroll
-            for (i32 kk = 0; kk < KB; kk += MK) {
-                wmma::fragment<wmma::matrix_a, 16, 16, MK, operand, wmma::row_major> a[BM / 32];
-                wmma::fragment<wmma::matrix_b, 16, 16, MK, operand, along> b[BN / 32];
-#pragma unroll
-                for (i32 i = 0; i < BM / 32; i++)
-                    wmma::load_matrix_sync(a[i], &tiles.xs[now][my + i * 16][kk], KB + PAD);
-#pragma unroll
-                for (i32 j = 0; j < BN / 32; j++)
-#ifdef CODES
-                    wmma::load_matrix_sync(b[j], &tiles.ws[now][mx + j * 16][kk], W_COLUMNS + W_PAD);
-#else
-                    wmma::load_matrix_sync(b[j], &tiles.ws[now][kk][mx + j * 16], W_COLUMNS + W_PAD);
-#endif
-#pragma unroll
-                for (i32 i = 0; i < BM / 32; i++)
-#pragma unroll
-                    for (i32 j = 0; j < BN / 32; j++) wmma::mma_sync(acc[i][j], a[i], b[j], acc[i][j]);
-            }
+            multiply(acc, tiles, now, my, mx);
         }
         if (more) {  // into the tiles that all have done with since the last barrier
             now ^= 1;
-#pragma unroll
-            for (i32 i = 0; i < X_LOADS; i++) {
-                shared_operand* to = &tiles.xs[now][X_ROW(t)][X_AT(t + i * THREADS) * LANES];
-                store_rounded(to, next_x[i]);
-            }
-#pragma unroll
-            for (i32 i = 0; i < W_LOADS; i++)
-                *(uint4*)&tiles.ws[now][W_ROW(t + i * THREADS)][W_AT(t + i * THREADS)] = next_w[i];
+            put(tiles, now, next_x, next_w);
             __syncthreads();
         }
     }

@@ -1,4 +1,4 @@
-// topk: the k greatest of each row of depth and their places, falling; the first of equals first, NaN last. One
+// topk: the k greatest of each row of depth and their indices, falling; the first of equals first, NaN last. One
 // work-item an element, which counts those that come before it.
 // bucketize: out[i] = how many of the rising boundaries (count) are not above x[i].
 
@@ -18,18 +18,18 @@ KERNEL bucketize(IN(T) RESTRICT x, IN(BOUNDARY_T) RESTRICT boundaries, OUT(i32) 
     out[i] = low;
 }
 #else
-KERNEL topk(IN(T) RESTRICT x, OUT(T) RESTRICT values, OUT(PLACE_T) RESTRICT places, i32 size, i32 depth, i32 k) {
+KERNEL topk(IN(T) RESTRICT x, OUT(T) RESTRICT values, OUT(INDEX_T) RESTRICT indices, i32 size, i32 depth, i32 k) {
     i32 i = GLOBAL_ID;
     if (i >= size) return;
-    i32 row = i / depth, place = i % depth, before = 0;
+    i32 row = i / depth, column = i % depth, before = 0;
     x += row * depth;
-    T v = x[place];
+    T v = x[column];
     for (i32 j = 0; j < depth; j++) {
         T w = x[j];
-        before += v != v ? w == w || j < place : w > v || (w == v && j < place);
+        before += v != v ? w == w || j < column : w > v || (w == v && j < column);
     }
     if (before >= k) return;
     values[row * k + before] = v;
-    places[row * k + before] = place;
+    indices[row * k + before] = column;
 }
 #endif

@@ -11,7 +11,7 @@ import numpy as np
 
 from tflgpu.delegates.device import CompileError, Device
 from tflgpu.delegates.launch import Launch, source
-from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES, TRIAL, trial_arrays
+from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES, PROBE, probe_arrays
 from tflgpu.model.graph import Array
 
 CPU = Path("/proc/cpuinfo")
@@ -34,8 +34,8 @@ def has(flag: str) -> bool:
 
 def multiplies_bytes(device: Device) -> bool:
     """Whether the assembly of lowering/gemm/vnni_assembly.py compiles there and gives the right sums."""
-    rows, panel, want = trial_arrays()
-    return has("avx512_vnni") and _gives(device, TRIAL, "trial", [rows, panel], want)
+    rows, panel, want = probe_arrays()
+    return has("avx512_vnni") and _gives(device, PROBE, "probe", [rows, panel], want)
 
 
 def looks_up_bytes(device: Device) -> bool:

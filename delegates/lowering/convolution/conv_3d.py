@@ -20,7 +20,7 @@ def conv_3d(node: Node, limits: DeviceLimits) -> Lowered:
     bias = node.optional(3 if transposed else 2)
     window = window_of(node, (out if transposed else x).shape[1:4], weights.shape[:3])
     added: Buffer = np.zeros(out.shape[4], np.float32) if bias is None else Ref(bias.index)
-    ends = float_range(node.options.fused_activation_function, out.dtype)
+    bounds = float_range(node.options.fused_activation_function, out.dtype)
     sizes = {"size": size(out)}
     for names, values in (
         (("d", "h", "w", "c"), x.shape[1:]),
@@ -38,7 +38,7 @@ def conv_3d(node: Node, limits: DeviceLimits) -> Lowered:
             inputs={"x": Ref(x.index), "weights": Ref(weights.index), "bias": added},
             outputs={"out": Ref(out.index)},
             sizes=sizes,
-            scalars={"low": f32(ends[0]), "high": f32(ends[1])},
+            scalars={"low": f32(bounds[0]), "high": f32(bounds[1])},
             defines={"TRANSPOSED": 1} if transposed else {},
         )
     ]

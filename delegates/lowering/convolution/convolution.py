@@ -86,7 +86,7 @@ def _hybrid(node: Node, kind: Kind, inputs: Inputs, gather: Gather, limits: Devi
         require(scale.size == weights.shape[weights.quantization.axis], "scales of another dimension")
     asymmetric = kind == "depthwise" or gather.groups > 1 or not bool((scale == scale[0]).all())
     if not asymmetric:
-        # The x86 build multiplies -128 as +128 in some places where rows are not a multiple of 4.
+        # The x86 build multiplies -128 as +128 in some cases where rows are not a multiple of 4.
         plain = channels % 4 == 0 or int(constant(weights, "weights").min(initial=0)) > -128
         require(plain, "weights of -128 in a hybrid convolution")
     operand = Operand.of(x)

@@ -118,10 +118,10 @@ def assembly(kh: int, quads: Quads) -> str:
     weights = [f"%%zmm{4 + i}" for i in range(kh * quads.chunks * each)]
     lines = [f"vmovdqu32 {64 * i}(%[b]),{weight}" for i, weight in enumerate(weights)]
     lines += ["xor %[i],%[i]", "1:", *(f"vpxord %%zmm{k},%%zmm{k},%%zmm{k}" for k in range(each))]
-    for place in range(kh * quads.chunks):
-        row, chunk, value = place // quads.chunks, place % quads.chunks, f"%%zmm{2 + place % 2}"
+    for chunk_index in range(kh * quads.chunks):
+        row, chunk, value = chunk_index // quads.chunks, chunk_index % quads.chunks, f"%%zmm{2 + chunk_index % 2}"
         lines.append(f"vmovdqu32 {128 * chunk}(%[r{row}],%[i]),{value}")
-        lines += [f"vpdpbusd {weights[place * each + k]},{value},%%zmm{k}" for k in range(each)]
+        lines += [f"vpdpbusd {weights[chunk_index * each + k]},{value},%%zmm{k}" for k in range(each)]
     lines += [f"vmovdqu32 %%zmm{k},{64 * k}(%[c])" for k in range(each)]
     lines += ["add $64,%[i]", f"add ${64 * each},%[c]", "dec %[n]", "jnz 1b", "vzeroupper"]
     rows = ", ".join(f'[r{k}] "r"(row{k})' for k in range(kh))

@@ -37,7 +37,7 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
         )
     sizes = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "kh": over.kh, "kw": over.kw}
     sizes |= {"stride_h": over.sh, "stride_w": over.sw, "top": over.top, "left": over.left}
-    inputs, outputs, ends = {"x": Ref(x.index)}, {"out": Ref(out.index)}, {"low": low, "high": high}
+    inputs, outputs, bounds = {"x": Ref(x.index)}, {"out": Ref(out.index)}, {"low": low, "high": high}
     defines: dict[str, object] = {"T": c_type(x, limits), "ACC_T": acc, KINDS[node.op]: 1}
     if node.op == "MAX_POOL_2D":
         defines["LOWEST"] = "-FLT_MAX" if acc == "f32" else _codes(x.dtype)[0]
@@ -47,7 +47,7 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
         rows = rows_of(out, limits)
         kind = defines | vectors(c, limits)
         return [
-            Launch("image_rows.pool_rows", (rows["items"],), (1,), inputs, outputs, rows | sizes, ends, defines=kind)
+            Launch("image_rows.pool_rows", (rows["items"],), (1,), inputs, outputs, rows | sizes, bounds, defines=kind)
         ]
     lanes = next((n for n in (16, 8, 4) if n <= limits.vector and c % n == 0), 1)
     if limits.cpu and acc == "f32" and lanes > 1:
@@ -55,7 +55,7 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
     else:
         lanes = 1
     sizes = {"size": size(out), **sizes}
-    return [Launch("pool.pool", (size(out) // lanes,), (64,), inputs, outputs, sizes, ends, defines=defines)]
+    return [Launch("pool.pool", (size(out) // lanes,), (64,), inputs, outputs, sizes, bounds, defines=defines)]
 
 
 def _codes(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -19,8 +19,8 @@ def max_unpooling_2d(node: Node, limits: DeviceLimits) -> Lowered:
     window = unpool_window(node)
     b, h, w, c = x.shape
     _, oh, ow, _ = out.shape
-    places = indices.type == "INT32"
-    n = b if places else b * c
+    flat = indices.type == "INT32"
+    n = b if flat else b * c
     sizes = {"n": n, "h": h, "w": w, "channels": c, "oh": oh, "ow": ow, "kw": window.kw}
     over = Launch(
         "unpool.unpool",
@@ -29,6 +29,6 @@ def max_unpooling_2d(node: Node, limits: DeviceLimits) -> Lowered:
         outputs={"out": Ref(out.index)},
         sizes=sizes | {"stride_h": window.sh, "stride_w": window.sw, "top": window.top, "left": window.left},
         fault=Fault("an index of MaxUnpooling2D lies outside of the output. "),
-        defines={"INDEX_T": c_type(indices, limits), **({"PLACES": 1} if places else {})},
+        defines={"INDEX_T": c_type(indices, limits), **({"PLACES": 1} if flat else {})},
     )
     return [fill(out, np.zeros(1, np.float32)), over]

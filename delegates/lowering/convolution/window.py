@@ -14,11 +14,11 @@ def window(node: Node, h: int, w: int, kh: int, kw: int) -> Window:
     The option `around`, of fold_conv_padding.py: rows above and below, columns left and right, beyond that padding.
     """
     o = node.options
-    above, below, before, behind = getattr(o, "around", (0, 0, 0, 0))
+    above, below, before, after = getattr(o, "around", (0, 0, 0, 0))
     dh, dw = getattr(o, "dilation_h_factor", 1), getattr(o, "dilation_w_factor", 1)
     require(min(kh, kw, o.stride_h, o.stride_w, dh, dw) > 0, "a window, stride or dilation that is not positive")
     oh, top = window_size(h + above + below, kh, o.stride_h, dh, o.padding)
-    ow, left = window_size(w + before + behind, kw, o.stride_w, dw, o.padding)
+    ow, left = window_size(w + before + after, kw, o.stride_w, dw, o.padding)
     return Window(kh, kw, o.stride_h, o.stride_w, dh, dw, oh, ow, top + above, left + before)
 
 

@@ -12,8 +12,8 @@ from tflgpu.ops.registry import OPS
 @lowers_custom
 def custom(node: Node, limits: DeviceLimits) -> Lowered:
     """The bodies of a custom operator as whole kernels over its tensors, `in0` … and `out0` …"""
-    inputs = [(f"in{place}", spec) for place, spec in enumerate(node.inputs) if spec is not None]
-    outputs = [(f"out{place}", spec) for place, spec in enumerate(node.outputs)]
+    inputs = [(f"in{k}", spec) for k, spec in enumerate(node.inputs) if spec is not None]
+    outputs = [(f"out{k}", spec) for k, spec in enumerate(node.outputs)]
     require(outputs, "a custom operator without outputs")
     parameters = [f"IN({c_type(spec, limits)}) {name}" for name, spec in inputs]
     parameters += [f"OUT({c_type(spec, limits)}) {name}" for name, spec in outputs]

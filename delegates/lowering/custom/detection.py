@@ -62,7 +62,7 @@ def detection_post_process(node: Node, limits: DeviceLimits) -> Lowered:
     boxes, scores = Temp(16 * n), Temp(4 * n * (classes + 1))
     lists, most = (classes, min(o.detections_per_class, o.max_detections)) if regular else (1, o.max_detections)
     chosen, counts = Temp(4 * lists * most), Temp(4 * lists)
-    # What is chosen from: the scores of every class, or behind them the best ones.
+    # What is chosen from: the scores of every class, or after them the best ones.
     first = 0 if regular else n * classes
     width = 1 if limits.cpu else min(limits.max_block, 256)
     select = Launch(

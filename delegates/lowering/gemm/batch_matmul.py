@@ -65,7 +65,7 @@ def _hybrid(g: Gemm, node: Node, limits: DeviceLimits) -> Gemm:
     x, y, o = g.x.spec, g.y.spec, node.options
     scale = weight_scale(y)
     require(scale.size == 1 or scale.size >= g.n, f"{scale.size} scales for {g.n} columns")
-    require(g.k, "products of no depth")
+    require(g.k, "matrices of no depth")
     rows_of_x, before = _by_rows(g)
     rows = quantize_rows(rows_of_x, size(x) // g.k, g.k, bool(o.asymmetric_quantize_inputs), limits)
     x_shape = (*x.shape[:-2], g.m, g.k)

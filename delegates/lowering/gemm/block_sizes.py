@@ -72,7 +72,7 @@ BYTES_A_CYCLE = 24
 """That the second-level cache gives each multiprocessor while all ask."""
 
 START, SPLIT = 1500, 1800
-"""Cycles that a block takes before its first and after its last product; and more where k is split: sums to memory, a
+"""Cycles that a block takes before it multiplies and after; and more where k is split: sums to memory, a
 fence, the counter, and the sums of the others from memory."""
 
 MOST_SLICES = 64
@@ -113,13 +113,13 @@ def _cycles(g: Gemm, tiles: Tiles, slices: int, limits: DeviceLimits) -> int:
     together = min(each, tiles.resident)
     asked = (tiles.bm + tiles.bn) * tiles.bk * 4
     step = max(LATENCY, together * tiles.threads // 32 * _instructions(tiles) // 4, together * asked // BYTES_A_CYCLE)
-    turns = -(-each // together)
+    waves = -(-each // together)
     read = slices * tiles.bm * tiles.bn * 4 // BYTES_A_CYCLE if slices > 1 else 0
-    return turns * (START + steps * step) + (SPLIT + read if slices > 1 else 0)
+    return waves * (START + steps * step) + (SPLIT + read if slices > 1 else 0)
 
 
 def _instructions(tiles: Tiles) -> int:
-    """Of a thread between two barriers: products, their operands from shared memory, 16 bytes of which a warp gets in
+    """Of a thread between two barriers: multiplications, operands from shared memory, 16 bytes of which a warp gets in
     four cycles, and what brings the next ones."""
     if tiles.tm:
         loads = (tiles.bm + tiles.bn) * tiles.bk // tiles.threads

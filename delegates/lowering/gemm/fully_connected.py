@@ -70,7 +70,7 @@ def _hybrid(g: Gemm, node: Node, limits: DeviceLimits) -> Gemm:
     require(quantization is not None and not quantization.block_size, "scales by block, or none")
     assert quantization is not None
     require(o.fused_activation_function in HYBRID_RANGES, f"activation {o.fused_activation_function}")
-    # The x86 build multiplies -128 as +128 in some places.
+    # The x86 build multiplies -128 as +128 in some cases.
     require(g.k < 16 or int(values.min(initial=0)) > -128, "weights of -128")
     rows = quantize_rows(g.x.buffer, g.m, g.k, o.asymmetric_quantize_inputs, limits)
     low, high = HYBRID_RANGES[o.fused_activation_function]

@@ -123,7 +123,7 @@ class GemmEpilogue:
     """What becomes of the sums: requantized where `rescale` is given, scaled by rows where `row_scales` are; clamped.
 
     rescale: arrays of one value a column: multipliers and exponents, or scales in float64. zero_point: the output's.
-    wide: whether sums have 64 bits. in_order: whether products are rounded before they are added, one after the other.
+    wide: whether sums have 64 bits. in_order: whether x times y is rounded before it is added, term after term.
     """
 
     low: Any

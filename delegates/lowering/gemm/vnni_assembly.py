@@ -1,4 +1,4 @@
-"""The assembly of AVX512-VNNI that sums a tile of products of bytes, and what a device must compute by it first."""
+"""The assembly of AVX512-VNNI of a tile of an int8 GEMM, and what a device must compute by it first."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def assembly(rows: int, vectors: int, flip: int = 0) -> str:
     return f'i64 row3, row5, row7, left; __asm__ volatile("{text}" : {written} : {read} : "memory");'
 
 
-TRIAL = f"""
+PROBE = f"""
 #define ASM {assembly(1, 1).replace("i64", "long")}
-kernel void trial(global uint* rows, global char* panel, global int* out) {{
+kernel void probe(global uint* rows, global char* panel, global int* out) {{
     long words = 2, runs = 1, jump = 0, row = 8;
     global int* sums = out;
     ASM
@@ -60,8 +60,8 @@ kernel void trial(global uint* rows, global char* panel, global int* out) {{
 """What the device must compile, and run with the right sums, before it is given these kernels."""
 
 
-def trial_arrays() -> tuple[Array, Array, Array]:
-    """Rows and panel of a trial, and the sums that must come of them."""
+def probe_arrays() -> tuple[Array, Array, Array]:
+    """Rows and panel of the probe, and the sums that must come of them."""
     rows = np.array([0, 1, 127, 128, 200, 255, 255, 255], np.uint8)
     panel = np.random.default_rng(0).integers(-128, 128, (2, LANES, 4), np.int8)
     panel[:, 0] = -128

@@ -1,4 +1,4 @@
-"""Operators that read at places given by a tensor of indices, which are checked where they are used."""
+"""Operators that read at indices given by a tensor of indices, which are checked where they are used."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def gather_nd(node: Node, limits: DeviceLimits) -> Lowered:
 
 def numbered(letter: str, values: Sequence[int]) -> dict[str, int]:
     """The values as n0, n1 …"""
-    return {f"{letter}{place}": value for place, value in enumerate(values)}
+    return {f"{letter}{k}": value for k, value in enumerate(values)}
 
 
 @lowers("ONE_HOT")
 def one_hot(node: Node, limits: DeviceLimits) -> Lowered:
-    """on_value where the new dimension's place is the index, else off_value."""
+    """on_value where the position along the new dimension is the index, else off_value."""
     indices, out = node.input(0), node.outputs[0]
     depth = int(constant(node.input(1), "a depth").reshape(-1)[0])
     axis = node.options.axis % len(out.shape)
@@ -109,7 +109,7 @@ def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec) -> Launch:
-    """Rows of codes as floats. uint8 codes are read as int8, as the CPU reads them."""
+    """Rows of quantized values as floats. uint8 ones are read as int8, as the CPU reads them."""
     require(x.quantization is None or not x.quantization.block_size, "scales by block")
     scale = np.zeros(1, np.float32) if x.quantization is None else x.quantization.scale.astype(np.float32)
     depth = math.prod(x.shape[1:])
@@ -151,7 +151,7 @@ def slice_(node: Node, limits: DeviceLimits) -> Lowered:
     x, begin, out = node.input(0), node.input(1), node.outputs[0]
     if begin.data is not None:
         return view(node, limits)
-    require(len(x.shape) <= 6, f"{len(x.shape)} dimensions from a place that is computed")
+    require(len(x.shape) <= 6, f"{len(x.shape)} dimensions from a begin that is computed")
     empty = 6 - len(x.shape)
     sizes = {"size": size(out), "empty": empty}
     return [

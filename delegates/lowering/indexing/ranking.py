@@ -15,15 +15,15 @@ COMPARISONS = {True: 1 << 30, False: 1 << 36}
 
 @lowers("TOPK_V2")
 def topk(node: Node, limits: DeviceLimits) -> Lowered:
-    """The k greatest of each row and their places."""
-    x, values, places = node.input(0), node.outputs[0], node.outputs[1]
+    """The k greatest of each row and their indices."""
+    x, values, indices = node.input(0), node.outputs[0], node.outputs[1]
     depth, k = x.shape[-1], values.shape[-1]
     require(size(x) * depth <= COMPARISONS[limits.cpu], f"rows of {depth} elements")
     if not size(values):
         return []
-    defines = {"T": c_type(x, limits), "PLACE_T": c_type(places, limits)}
+    defines = {"T": c_type(x, limits), "INDEX_T": c_type(indices, limits)}
     outputs, sizes = (
-        {"values": Ref(values.index), "places": Ref(places.index)},
+        {"values": Ref(values.index), "indices": Ref(indices.index)},
         {"size": size(x), "depth": depth, "k": k},
     )
     return [Launch("ranking.topk", (size(x),), (64,), {"x": Ref(x.index)}, outputs, sizes, defines=defines)]

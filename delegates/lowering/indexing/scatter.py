@@ -1,4 +1,4 @@
-"""Operators that write rows to places given by a tensor of indices, one after another."""
+"""Operators that write rows to indices given by a tensor of indices, one after another."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def scatter(
 
 
 def wrapping(operator: str, kind: str) -> str:
-    """C of a sum or a product of two elements; integers wrap."""
+    """C of the sum or the product of two elements; integers wrap."""
     return f"a {operator} v" if kind.startswith("f") else f"({kind})((u64)a {operator} (u64)v)"
 
 
 @lowers("SCATTER_ND")
 def scatter_nd(node: Node, limits: DeviceLimits) -> Lowered:
-    """Zeros with updates added; the same place adds again."""
+    """Zeros with updates added; the same index adds again."""
     indices, updates, out = node.input(0), node.input(1), node.outputs[0]
     require(updates.type == out.type, f"SCATTER_ND of {updates.type} to {out.type}")
     kind = c_type(out, limits)
@@ -68,7 +68,7 @@ def scatter_nd(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("SPARSE_TO_DENSE")
 def sparse_to_dense(node: Node, limits: DeviceLimits) -> Lowered:
-    """The default value with others at indices; the last of a place wins."""
+    """The default value with others at indices; the last of an index wins."""
     indices, values, default, out = node.input(0), node.input(2), node.input(3), node.outputs[0]
     require(values.type == out.type, f"SPARSE_TO_DENSE of {values.type} to {out.type}")
     kind, index_kind = c_type(out, limits), c_type(indices, limits)
@@ -91,8 +91,8 @@ def segments(node: Node, limits: DeviceLimits) -> Lowered:
     kind = c_type(out, limits)
     name = node.op.split("_")[-1]
     combine = wrapping(SEGMENTS[name], kind) if len(SEGMENTS[name]) == 1 else SEGMENTS[name]
-    ends = np.finfo(out.dtype) if out.dtype.kind == "f" else np.iinfo(out.dtype)
-    neutral = {"SUM": 0, "PROD": 1, "MAX": ends.min, "MIN": ends.max}[name]
+    bounds = np.finfo(out.dtype) if out.dtype.kind == "f" else np.iinfo(out.dtype)
+    neutral = {"SUM": 0, "PROD": 1, "MAX": bounds.min, "MIN": bounds.max}[name]
     message = "max_index < num_segments_ was not true."
     ways = {"kind": kind, "index_kind": c_type(ids, limits), "skip_negative": True}
     return [

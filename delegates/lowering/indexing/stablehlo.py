@@ -42,7 +42,7 @@ INTEGERS: Mapping[str, Callable[[str], Expr]] = {
 
 @lowers(*INTEGERS)
 def plain(node: Node, limits: DeviceLimits) -> Lowered:
-    """Numbers of any type, codes among them, as they are."""
+    """Numbers of any type, quantized values among them, as they are."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
     rows: Mapping[str, object] = {"f": FLOATS, "b": BOOLS}.get(x.dtype.kind, INTEGERS)
     require(x.type == y.type == out.type and node.op in rows, f"{node.op} of {x.type} and {y.type} to {out.type}")
@@ -78,10 +78,10 @@ def stablehlo_gather(node: Node, limits: DeviceLimits) -> Lowered:
     vectors = index_vectors(index_base, int(node.options.index_vector_dim))
     window = x_base[tuple(slice(0, n) if d in kept else 0 for d, n in enumerate(sizes))]
     whole = (*vectors.shape[:-1], *window.shape)
-    turned = order_of(len(out.shape), offset_dims)
+    order = order_of(len(out.shape), offset_dims)
 
     def seen(view: Array, base: Array) -> IndexMap:
-        return index_map(np.broadcast_to(view, whole).transpose(turned), base)
+        return index_map(np.broadcast_to(view, whole).transpose(order), base)
 
     starts = [
         f"clamp_i64(indices[{seen(vectors[..., k].reshape(vectors.shape[:-1] + (1,) * window.ndim), index_base)}], 0, "
@@ -129,15 +129,15 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
     # Rows that are not cut meet others of their own column only.
     apart = set(targets) <= set(inserted)
     window = [updates.shape[d] for d in window_dims]
-    turned = order_of(rank, window_dims)
+    order = order_of(rank, window_dims)
     if apart:
-        base_view = base.transpose(np.argsort(turned))
-        turned = list(range(rank))
+        base_view = base.transpose(np.argsort(order))
+        order = list(range(rank))
     else:
         base_view = base
 
     def at(view: Array, of: Array) -> IndexMap:
-        return index_map(np.broadcast_to(view, (*batch, *window)).transpose(turned), of)
+        return index_map(np.broadcast_to(view, (*batch, *window)).transpose(order), of)
 
     steps = []
     for d, n in enumerate(x.shape):
@@ -146,9 +146,9 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
             vector = vectors[..., targets.index(d)].reshape(batch + (1,) * len(window))
             terms.append(f"(i64)indices[{at(vector, index_base)}]")
         if d in kept:
-            place = kept.index(d)
-            ruler = standin((window[place],), np.uint8)
-            terms.append(str(at(ruler.reshape([-1] + [1] * (len(window) - place - 1)), ruler)))
+            position = kept.index(d)
+            ruler = standin((window[position],), np.uint8)
+            terms.append(str(at(ruler.reshape([-1] + [1] * (len(window) - position - 1)), ruler)))
         place_of = f"i64 p = {' + '.join(terms) or '0'}; inside &= p >= 0 && p < {n};"
         steps.append(f"{{ {place_of} at = at * {n} + (inside ? (i32)p : 0); }}")
     columns = int(np.prod(window, dtype=np.int64)) if apart else 1

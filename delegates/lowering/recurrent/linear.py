@@ -58,7 +58,7 @@ def weights_of(specs: Sequence[TensorSpec]) -> RecurrentWeights:
     if floats:
         return RecurrentWeights(operand, Packed(lambda: np.ascontiguousarray(stacked().T)))
     require(specs[0].type in ("INT8", "UINT8"), f"weights of {specs[0].type}")
-    # The x86 build multiplies -128 as +128 in some places.
+    # The x86 build multiplies -128 as +128 in some cases.
     least = min((int(a.view(np.int8).min(initial=0)) for a in arrays), default=0)
     require(k < 16 or least > -128, "weights of -128")
     scales = np.repeat([single_scale(w) for w in specs], [len(a) for a in arrays]).astype(np.float32)

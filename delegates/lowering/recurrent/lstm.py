@@ -60,12 +60,12 @@ def bidirectional_lstm(node: Node, limits: DeviceLimits) -> Lowered:
     require(aux is None or aux.shape[:2] == x.shape[:2], "an auxiliary input of another length")
     require(aux is None or linked or aux.shape == x.shape, "an auxiliary input of another shape")
     merged = len(node.outputs) == 1
-    behind = (node.outputs[0], forward.n_output) if merged else (node.outputs[1], 0)
+    second = (node.outputs[0], forward.n_output) if merged else (node.outputs[1], 0)
     back = x if aux is None or linked else aux
     return checked(
         [
             *float_cell(node, forward, Walk(x, over, node.outputs[0], 0, aux), limits),
-            *float_cell(node, backward, Walk(back, over, *behind, aux, reverse=True), limits),
+            *float_cell(node, backward, Walk(back, over, *second, aux, reverse=True), limits),
         ]
     )
 
@@ -144,14 +144,14 @@ def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowe
     sums = Temp(4 * rows * width)
     recurrent = _recurrent(cell, order, hidden, rows, sums, asymmetric, limits)
     projection = _Projection.of(cell, rows, asymmetric, float(o.proj_clip), limits)
-    at = over.place(width, 0, walk.reverse)
-    place = over.place(walk.out.shape[-1], walk.column, walk.reverse)
+    at = over.row_step_and_offset(width, 0, walk.reverse)
+    output_at = over.row_step_and_offset(walk.out.shape[-1], walk.column, walk.reverse)
     steps = recurrent(before, *at)
     if projection is None:
-        steps += _cell_steps(inner, sums, hidden, walk.out, place, limits)
+        steps += _cell_steps(inner, sums, hidden, walk.out, output_at, limits)
     else:
         steps += _cell_steps(inner, sums, projection.hidden, walk.out, None, limits)
-        steps += projection.launches(hidden, walk.out, place)
+        steps += projection.launches(hidden, walk.out, output_at)
     macs = rows * cell.n_output * (width + (n if projection is not None else 0))
     return [*launches, *over.walk(steps, macs, limits)]
 
@@ -163,7 +163,7 @@ def _peephole(cell: Cell, order: str, n: int) -> Buffer:
     out = np.zeros((len(order), n), np.float32)
     for g, w in cell.peephole.items():
         data = constant(w.spec, "peephole weights")
-        # Unsigned codes are read as signed ones, as upstream does.
+        # Unsigned values are read as signed ones, as upstream does.
         real = data if w.spec.type == "FLOAT32" else w.spec.scale * data.view(np.int8).astype(np.float32)
         out[order.index(g)] = real
     return out
@@ -203,11 +203,16 @@ def weights_of_no_depth(n: int) -> RecurrentWeights:
 
 
 def _cell_steps(
-    c: _Cell, sums: Temp, hidden: Buffer, out: TensorSpec, place: tuple[int, int | Turn] | None, limits: DeviceLimits
+    c: _Cell,
+    sums: Temp,
+    hidden: Buffer,
+    out: TensorSpec,
+    output_at: tuple[int, int | Turn] | None,
+    limits: DeviceLimits,
 ) -> list[Launch]:
-    """One step from the gates' sums on: the cell's state, and `hidden`; the output too where it has a place."""
-    defines = c.defines | ({"WRITES_Y": 1} if place is not None else {})
-    row, offset = place or (0, 0)
+    """One step from the gates' sums on: the cell's state, and `hidden`; the output too where output_at is given."""
+    defines = c.defines | ({"WRITES_Y": 1} if output_at is not None else {})
+    row, offset = output_at or (0, 0)
     size = c.rows * c.n
 
     def cell(stage: int, more: dict[str, Any]) -> Launch:
@@ -263,7 +268,7 @@ class _Projection:
         made = Accumulation.of(hidden, rows, weights, asymmetric, limits)
         return _Projection(made, bias, hidden, Temp(4 * rows * cell.n_output), rows, activate)
 
-    def launches(self, state: Ref, out: TensorSpec, place: tuple[int, int | Turn]) -> Sequence[Launch]:
+    def launches(self, state: Ref, out: TensorSpec, output_at: tuple[int, int | Turn]) -> Sequence[Launch]:
         n = self.gemm.gemm.n
-        last = emit(self.projected, state, out, self.rows * n, n, place, "f32", "f32", self.activate)
+        last = emit(self.projected, state, out, self.rows * n, n, output_at, "f32", "f32", self.activate)
         return [*self.gemm.launches(self.bias, 0, 0, self.projected), last]

@@ -46,14 +46,14 @@ class QuantizedLinear:
         )
 
 
-def codes_product(
+def quantized_linear(
     weights: Sequence[Tensor],
     scales: Sequence[np.float32],
     offset: int,
     bias: Array | None,
-    ends: Range = INT16,
+    bounds: Range = INT16,
 ) -> QuantizedLinear:
-    """scales: what the sums with each of the weights are multiplied by. offset: what each code of x is short of."""
+    """scales: what the sums with each of the weights are multiplied by. offset: what each value of x is short of."""
     arrays = [constant(w.spec, "weights") for w in weights]
     sums = offset * np.concatenate([a.sum(axis=1, dtype=np.int64) for a in arrays])
     biases = sums if bias is None else sums + bias
@@ -66,8 +66,8 @@ def codes_product(
         biases.astype(np.int32),
         np.repeat(m, heights).astype(np.int32),
         np.repeat(e, heights).astype(np.int32),
-        int(ends[0]),
-        int(ends[1]),
+        int(bounds[0]),
+        int(bounds[1]),
     )
 
 
@@ -100,8 +100,8 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
     cell_state = state(cell.cell_state.spec, rows * n)
     defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order)} | one_row(rows)
     views = _views(cell, scales, k, sums, cell_state, over)
-    place = over.place(walk.out.shape[-1])
-    steps = [from_h.launch(hidden, rows, before, *over.place(width), sums)]
+    output_at = over.row_step_and_offset(walk.out.shape[-1])
+    steps = [from_h.launch(hidden, rows, before, *over.row_step_and_offset(width), sums)]
     target: Buffer = hidden if projection is None else middle
     scalars = {"shift": 30 + k, "low": low, "high": high, "multiplier": m, "exponent": e, "zero_point": zero}
     more = {"WRITES_Y": 1} if projection is None else {}
@@ -111,7 +111,7 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
             (rows * n,),
             inputs={"z": sums, **tables},
             outputs={"state": cell_state, "hidden": target, "y": Ref(walk.out.index)},
-            sizes={"size": rows * n, "n": n, "y_step": place[0], "y_offset": place[1]},
+            sizes={"size": rows * n, "n": n, "y_step": output_at[0], "y_offset": output_at[1]},
             scalars={name: i32(value) for name, value in scalars.items()},
             defines=defines | more | {"QUANTIZED": 1, "STAGE": stage},
         )
@@ -126,9 +126,9 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
         start = np.full(cell.n_output, cell.output_state.spec.zero_point, np.int32)
         steps.append(projection.launch(middle, rows, start, 0, 0, projected))
         size = rows * cell.n_output
-        steps.append(emit(projected, hidden, walk.out, size, cell.n_output, place, "i32", "i8", "(x)"))
-    products = rows * cell.n_output * (width + (n if projection is not None else 0))
-    return [*launches, *over.walk(steps, products, limits)]
+        steps.append(emit(projected, hidden, walk.out, size, cell.n_output, output_at, "i32", "i8", "(x)"))
+    macs = rows * cell.n_output * (width + (n if projection is not None else 0))
+    return [*launches, *over.walk(steps, macs, limits)]
 
 
 def _data(tensors: Gated, g: str) -> Array:
@@ -137,7 +137,7 @@ def _data(tensors: Gated, g: str) -> Array:
 
 def _gates(weights: Gated, gate_scales: dict[str, np.float32], x: TensorSpec, bias: Array | None) -> QuantizedLinear:
     scales = [effective_scale(weights[g], single_scale(x), scale) for g, scale in gate_scales.items()]
-    return codes_product([weights[g] for g in gate_scales], scales, -x.zero_point, bias)
+    return quantized_linear([weights[g] for g in gate_scales], scales, -x.zero_point, bias)
 
 
 def _views(
@@ -186,8 +186,8 @@ def _projection(node: Node, cell: Cell) -> QuantizedLinear | None:
     inner = node.intermediates[4]
     bias = None if cell.projection_bias is None else constant(cell.projection_bias.spec, "a bias").astype(np.int64)
     scale = effective_scale(cell.projection, inner.scale, single_scale(cell.output_state.spec))
-    ends = clip_range(node.options.proj_clip, node.outputs[0].scale, INT8)
-    return codes_product([cell.projection], [scale], inner.zero_point, bias, ends)
+    bounds = clip_range(node.options.proj_clip, node.outputs[0].scale, INT8)
+    return quantized_linear([cell.projection], [scale], inner.zero_point, bias, bounds)
 
 
 def _table(function: str, integer_bits: int) -> Packed:

@@ -76,7 +76,7 @@ def _layer(
     total = Temp(4 * over.n_batch * n)
     act = UPSTREAM_TANH if hybrid and name == "TANH" else ACTIVATIONS[name]
     out, column = target
-    place = over.place(out.shape[-1], column, reverse)
-    steps = step.launches(before, *over.place(n, 0, reverse), total)
-    steps.append(emit(total, hidden, out, over.n_batch * n, n, place, "f32", "f32", act))
+    output_at = over.row_step_and_offset(out.shape[-1], column, reverse)
+    steps = step.launches(before, *over.row_step_and_offset(n, 0, reverse), total)
+    steps.append(emit(total, hidden, out, over.n_batch * n, n, output_at, "f32", "f32", act))
     return [*launches, *over.walk(steps, step.gemm.macs, limits)]

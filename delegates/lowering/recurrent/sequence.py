@@ -43,16 +43,16 @@ class Time:
     def rows(self) -> int:
         return self.n_batch * self.steps
 
-    def place(self, depth: int, column: int = 0, reverse: bool = False) -> tuple[int, Turn]:
+    def row_step_and_offset(self, depth: int, column: int = 0, reverse: bool = False) -> tuple[int, Turn]:
         """(from row to row, to the first at each time): how far apart elements of `column` lie in rows of depth."""
         row, step = (depth, self.n_batch * depth) if self.major else (self.steps * depth, depth)
         return row, Turn(column + (self.steps - 1) * step, -step) if reverse else Turn(column, step)
 
-    def walk(self, steps: Sequence[Launch], products: int, limits: DeviceLimits) -> Lowered:
-        """The steps at each time. products: multiplications of them all at one time."""
-        if limits.inner_barriers and products <= small_step(limits):
-            return [Loop(tuple(steps), self.steps, work=products)]
-        return [at_turn(launch, t) for t in range(self.steps) for launch in steps]
+    def walk(self, steps: Sequence[Launch], macs: int, limits: DeviceLimits) -> Lowered:
+        """The steps at each time. macs: multiplications of them all at one time."""
+        if limits.inner_barriers and macs <= small_step(limits):
+            return [Loop(tuple(steps), self.steps, work=macs)]
+        return [at_iteration(launch, t) for t in range(self.steps) for launch in steps]
 
 
 SMALL_STEP = 1 << 19
@@ -67,9 +67,9 @@ def small_step(limits: DeviceLimits) -> int:
     return SMALL_STEP if limits.cpu else SMALL_STEP_OF_A_GPU * limits.blocks
 
 
-def at_turn(launch: Launch, turn: int) -> Launch:
-    """The launch of one turn of a loop."""
-    sizes = {name: size.at(turn) if isinstance(size, Turn) else size for name, size in launch.sizes.items()}
+def at_iteration(launch: Launch, iteration: int) -> Launch:
+    """The launch of one iteration of a loop."""
+    sizes = {name: size.at(iteration) if isinstance(size, Turn) else size for name, size in launch.sizes.items()}
     return replace(launch, sizes=sizes)
 
 
@@ -117,17 +117,17 @@ def emit(
     out: TensorSpec,
     size: int,
     n: int,
-    place: tuple[int, int | Turn],
+    output_at: tuple[int, int | Turn],
     p_type: str,
     kind: str,
     activate: str,
 ) -> Launch:
-    """The state, and a row of the output at `place`: activate(x) of p (rows, n)."""
+    """The state, and a row of the output, by its row step and offset: activate(x) of p (rows, n)."""
     return Launch(
         "recurrent_emit.emit",
         (size,),
         inputs={"p": p},
         outputs={"state": hidden, "y": Ref(out.index)},
-        sizes={"size": size, "n": n, "y_step": place[0], "y_offset": place[1]},
+        sizes={"size": size, "n": n, "y_step": output_at[0], "y_offset": output_at[1]},
         defines={"P_T": p_type, "T": kind, "ACTIVATE(x)": activate} | one_row(size // n),
     )

@@ -1,4 +1,4 @@
-"""SVDF: the newest feature products join a state, which is weighted in time."""
+"""SVDF: the newest features join a state, which is weighted in time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tflgpu.arithmetic.fixed_point import quantize_multiplier
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.recurrent.linear import Accumulation, weights_of
-from tflgpu.delegates.lowering.recurrent.lstm_integer import codes_product
+from tflgpu.delegates.lowering.recurrent.lstm_integer import quantized_linear
 from tflgpu.delegates.lowering.recurrent.sequence import ACTIVATIONS, state
 from tflgpu.delegates.lowering.registry import constant, i32, lowers, require, size
 from tflgpu.model.graph import Array, Node
@@ -51,7 +51,7 @@ def _float(node: Node, limits: DeviceLimits) -> Lowered:
     def real() -> Array:
         if time.type == "FLOAT32":
             return in_time
-        # Unsigned codes are read as signed ones, as upstream does.
+        # Unsigned values are read as signed ones, as upstream does.
         return in_time.view(np.int8).astype(np.float32) * single_scale(time)
 
     newest = Temp(4 * rows * weights.n)
@@ -76,19 +76,19 @@ def _integer(node: Node) -> Lowered:
     known = (("INT8", "INT16", "INT16", "INT8"), ("INT8", "INT8", "INT8", "INT8"))
     require(kinds in known, f"an INT8 SVDF of types {', '.join(kinds)}")
     require(node.options.fused_activation_function == "RELU", "an INT8 SVDF without the activation RELU")
-    state_scale, ends = single_scale(held), np.iinfo(held.dtype)
+    state_scale, bounds = single_scale(held), np.iinfo(held.dtype)
     scale_1 = np.float32(single_scale(x) * single_scale(feature)) / state_scale
     scale_2 = np.float32(state_scale * single_scale(time)) / single_scale(out)
     weights = Tensor(feature, constant(feature, "weights"))
-    low, high = np.int64(ends.min + held.zero_point), np.int64(ends.max + held.zero_point)
-    made = codes_product([weights], [scale_1], -x.zero_point, None, (low, high))
+    low, high = np.int64(bounds.min + held.zero_point), np.int64(bounds.max + held.zero_point)
+    made = quantized_linear([weights], [scale_1], -x.zero_point, None, (low, high))
     rows = x.shape[0]
     newest = Temp(4 * rows * made.n)
     start = np.full(made.n, held.zero_point, np.int32)
     m, e = quantize_multiplier(float(scale_2))
     types = {"N_T": "i32", "TIME_T": "i32", "BIAS_T": "i32", "Y_T": "i8", "ACC_T": "i64"}
     types["STATE_T"] = "i16" if held.type == "INT16" else "i8"
-    finish = "clamp_i64((i64)mbqm((i32)(x), multiplier, exponent) + zero_point, -128, 127)"
+    requantized = "clamp_i64((i64)mbqm((i32)(x), multiplier, exponent) + zero_point, -128, 127)"
     in_time = constant(time, "weights")
     return [
         made.launch(Ref(x.index), rows, start, 0, 0, newest),
@@ -98,6 +98,6 @@ def _integer(node: Node) -> Lowered:
             Packed(lambda: in_time.astype(np.int32)),
             _bias(node, np.int32),
             (held.zero_point, m, e, out.zero_point),
-            types | {"FINISH(x)": finish},
+            types | {"FINISH(x)": requantized},
         ),
     ]

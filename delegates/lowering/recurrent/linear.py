@@ -122,7 +122,7 @@ class Accumulation:
         inputs |= {"w": w.transposed, "w_scales": w.scales, "w_sums": w.sums, "start": start}
         defines["HYBRID"] = 1
         launch = Launch("recurrent_gemm.accumulate_hybrid", (size,), (64,), inputs, {"z": out}, sizes, defines=defines)
-        return [*g.before, launch]
+        return [rows.launch, launch]
 
 
 def inputs_of_all_times(

@@ -119,7 +119,6 @@ def test_import_touches_no_driver_and_no_extra():
 CLOSING = {
     ("tflgpu.delegates.abi.native_kernel", "tflgpu.delegates.abi.native_graph"),
     ("tflgpu.delegates.cuda.graph", "tflgpu.delegates.cuda.device"),
-    ("tflgpu.delegates.lowering.gemm.block_sizes", "tflgpu.delegates.lowering.gemm.tensor_core"),
 }
 
 

@@ -5,7 +5,7 @@ from tflgpu.delegates.lowering.convolution import conv, conv_3d, pool, transpose
 from tflgpu.delegates.lowering.custom import custom, detection
 from tflgpu.delegates.lowering.elementwise import elementwise
 from tflgpu.delegates.lowering.gemm import batch_matmul, fully_connected
-from tflgpu.delegates.lowering.indexing import indexing, ranking, scatter, sorting, stablehlo
+from tflgpu.delegates.lowering.indexing import indexing, ranking, runtime_slice, scatter, sorting, stablehlo
 from tflgpu.delegates.lowering.movement import diagonal, movement, resize, shape
 from tflgpu.delegates.lowering.normalization import normalization, softmax
 from tflgpu.delegates.lowering.quantization import quantize
@@ -35,6 +35,7 @@ __all__ = [
     "reduce_window",
     "resize",
     "rnn",
+    "runtime_slice",
     "scatter",
     "shape",
     "softmax",

@@ -20,7 +20,7 @@ runtime)`, `shape(node, runtime)`), is never folded, and keeps its order among t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import setitem
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ import numpy as np
 
 from tflgpu.model.graph import DTYPES, Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.ops.arity import ANY, Count
+from tflgpu.ops.runtime_views import by_values, copied
 from tflgpu.ops.scratch import sharing
 
 Step = Callable[[], object]
@@ -217,14 +218,14 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
         assert x is not None
         try:
             moved = x.reshape(y.shape) if op.style == "alias" else op.run(node, x)
-        except NeedsValue:  # the shape is known, but not yet which elements
-            return lambda: _copy(op.run(_with_values(node, inputs), x), y)
+        except NeedsValue:  # the shape is known, but not yet where the elements come from
+            return by_values(op.run, node, inputs, y)
         y = y.reshape(moved.shape)
         if op.style == "alias" and moved.ctypes.data == y.ctypes.data:
             return nothing
         if np.may_share_memory(moved, x) or moved.size == 0:
             return partial(setitem, y, ..., moved)  # half the time of np.copyto
-        return lambda: _copy(op.run(node, x), y)
+        return lambda: copied(op.run(node, x), y)
 
     def call() -> None:
         results = op.run(node, *extra, *inputs)
@@ -236,16 +237,6 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
 
 def nothing() -> None:
     """A step with nothing to do, such as that of an alias in its input's storage."""
-
-
-def _copy(moved: Array, y: Array) -> None:
-    np.copyto(y.reshape(moved.shape), moved)
-
-
-def _with_values(node: Node, inputs: Sequence[Array | None]) -> Node:
-    """The node with the present values of its inputs as their data."""
-    specs = zip(node.inputs, inputs, strict=True)
-    return replace(node, inputs=tuple(s if s is None or s.data is not None else replace(s, data=a) for s, a in specs))
 
 
 def evaluate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> tuple[Array, ...]:

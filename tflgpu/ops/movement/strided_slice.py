@@ -57,8 +57,13 @@ class Bounds:
 
 def _clamped(index: int, size: int, stride: int) -> int:
     """A begin or end, counted from the front and kept within what a loop by `stride` may start or stop at."""
-    low, high = (0, size) if stride > 0 else (-1, size - 1)
+    low, high = clamp_limits(size, stride)
     return min(max(index + size if index < 0 else index, low), high)
+
+
+def clamp_limits(size: int, stride: int) -> tuple[int, int]:
+    """The lowest and the highest that a begin or end counted from the front is taken for."""
+    return (0, size) if stride > 0 else (-1, size - 1)
 
 
 def bounds(node: Node, position: int, size: int, begin: int, end: int, stride: int) -> Bounds:

@@ -50,6 +50,8 @@ def cases() -> Iterator[Case]:
     for type in (*TYPES.split(), *beside("DYNAMIC_UPDATE_SLICE", TYPES)):
         if type in OPS["DYNAMIC_UPDATE_SLICE"].types:
             yield from _updates(type)
+    for type in ("FLOAT32", "INT8", "INT16", "INT32", "INT64", "BOOL"):
+        yield from _picks(type)
     yield from _concatenation_rescaled()
     yield from _lookups()
     yield from _numbers()
@@ -154,6 +156,18 @@ def _updates(type: str) -> Iterator[Case]:
         starts = T("INT32", (len(shape),), "within:-1:9")
         model = OneOp("DYNAMIC_UPDATE_SLICE", [T(type, shape), T(type, update), starts], [T(type)])
         yield one(FAMILY, type, [shaped(shape, update)], model)
+
+
+def _picks(type: str) -> Iterator[Case]:
+    """x[i], x[:, i] and their like by STRIDED_SLICE, where i is known only at run time."""
+    for shape, picked, turned in (((5,), 1, 0), ((3, 5), 2, 0), ((3, 5), 3, 0), ((2, 3, 65), 2, 5), ((2, 3, 7), 5, 2)):
+        rank = len(shape)
+        whole = (1 << rank) - 1 - picked
+        strides = i32(*(-1 if turned >> k & 1 else 1 for k in range(rank)))
+        inputs = [T(type, shape), T("INT32", (rank,), "within:-2:1"), i32(*[0] * rank), strides]
+        masks = {"begin_mask": whole, "end_mask": whole, "shrink_axis_mask": picked}
+        detail = [shaped(shape), f"picked={picked}", f"turned={turned}"]
+        yield one(FAMILY, type, detail, OneOp("STRIDED_SLICE", inputs, [T(type)], masks))
 
 
 def _lookups() -> Iterator[Case]:

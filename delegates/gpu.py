@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tflgpu.delegates.compilation import compile_partition
+from tflgpu.delegates.control_flow.hosted_loop import HostedLoop, hosted_loop, in_segments
 from tflgpu.delegates.device import Call, Device, RecordsCopies, TakesArrays
 from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
@@ -48,6 +49,14 @@ class GpuDelegate:
 
     def check(self, node: Node) -> None:
         """Raises Unsupported where the node cannot be lowered: lowering it is the test."""
+        try:
+            self._check_lowered(node)
+        except Unsupported as reason:
+            if node.op != "WHILE":
+                raise
+            self._check_hosted(node, str(reason))
+
+    def _check_lowered(self, node: Node) -> None:
         dialect, limits = self.device.dialect, self.device.limits
         steps = lower(with_body(node, self._graphs), limits)
         for launch in launches_of(steps):
@@ -57,6 +66,25 @@ class GpuDelegate:
             if not fits(launch, dialect, limits):
                 raise Unsupported(f"{launch.name} in a graph that one launch runs")
 
+    def _check_hosted(self, loop: Node, instead: str) -> None:
+        """Raises Unsupported where the host cannot drive the loop; instead: why it is not one launch."""
+        try:
+            known = hosted_loop(loop, self._graphs)
+            for node in (*known.cond.nodes, *known.body.nodes):
+                self.check(node)
+        except Unsupported as reason:
+            raise Unsupported(f"{instead}; and {reason}") from reason
+
+    def _hosted(self, nodes: Sequence[Node]) -> dict[int, HostedLoop]:
+        """The loops that the host drives, by their numbers."""
+        found = {}
+        for node in (node for node in nodes if node.op == "WHILE"):
+            try:
+                self._check_lowered(node)
+            except Unsupported:
+                found[node.index] = hosted_loop(node, self._graphs)
+        return found
+
     @property
     def _graphs(self) -> Sequence[Graph]:
         return () if self.model is None else self.model.graphs
@@ -64,6 +92,9 @@ class GpuDelegate:
     def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The partition as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
         device = self.device
+        hosted = self._hosted(partition.nodes)
+        if hosted:
+            return in_segments(partition, tensors, hosted, device, self.compile)
         partition = replace(partition, nodes=tuple(with_body(node, self._graphs) for node in partition.nodes))
         compiled = compile_partition(device, partition, tensors, self.watch)
         reads = [tensors[i] for i in sorted(partition.inputs & compiled.buffers.tensors) if i in tensors]

@@ -79,6 +79,27 @@ def lowered_graph(
     graph: Graph, given: Sequence[TensorSpec], graphs: Sequence[Graph], limits: DeviceLimits
 ) -> LoweredGraph:
     """The graph for inputs of these shapes, and values where they are constants. Raises Unsupported."""
+    nodes, specs = inferred(graph, given, graphs)
+    alone = replace(limits.minus("register_tiles", "vnni", "warps", "cublas"), tensor_cores=False)
+    every = enumerate(nodes)
+    steps = [Step(k, op) for k, n in every for op in _dense(n, alone) or lower(with_body(n, graphs), alone)]
+    # No kernels of vectors: here the block's work-items are the vector.
+    plain = replace(alone.plus("chains"), cpu=False)
+    live = (*graph.inputs, *graph.outputs)
+    context = PassContext(plain, nodes, {spec.index: spec for spec in specs}, live)
+    passed = run_passes(SUBGRAPH_PASSES, tuple(steps), context)
+    launches = tuple(step.op for step in passed if isinstance(step.op, Launch | Loop))
+    work = sum(max(operations(node), macs(node, specs)) for node in nodes)
+    return LoweredGraph(graph, specs, launches, alias_roots(passed), work)
+
+
+def inferred(
+    graph: Graph, given: Sequence[TensorSpec], graphs: Sequence[Graph]
+) -> tuple[tuple[Node, ...], list[TensorSpec]]:
+    """The nodes of a graph that run, for inputs of these shapes and values, and what is known of its tensors.
+
+    Raises Unsupported where that is not all, or where the graph has variables.
+    """
     specs = _with_inputs(graph, [spec.shape for spec in given])
     for index, spec in zip(graph.inputs, given, strict=True):
         require(specs[index].type == spec.type, f"a loop variable of {spec.type} that becomes {specs[index].type}")
@@ -86,20 +107,10 @@ def lowered_graph(
     runtime: Any = _Runtime(graphs)
     stage = infer_stage(graph.nodes, specs, runtime)
     require(not stage.dynamic, "shapes that are known only at run time, in its graphs")
-    alone = replace(limits.minus("register_tiles", "vnni", "warps", "cublas"), tensor_cores=False)
-    steps: list[Step] = []
-    for place, node in enumerate(stage.nodes):
+    for node in stage.nodes:
         every = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
         require(not any(s.is_variable or s.type in ("RESOURCE", "VARIANT") for s in every), "variables in its graphs")
-        steps += [Step(place, op) for op in _dense(node, alone) or lower(with_body(node, graphs), alone)]
-    # No kernels of vectors: here the block's work-items are the vector.
-    plain = replace(alone.plus("chains"), cpu=False)
-    live = (*graph.inputs, *graph.outputs)
-    context = PassContext(plain, stage.nodes, {spec.index: spec for spec in specs}, live)
-    passed = run_passes(SUBGRAPH_PASSES, tuple(steps), context)
-    launches = tuple(step.op for step in passed if isinstance(step.op, Launch | Loop))
-    work = sum(max(operations(node), macs(node, specs)) for node in stage.nodes)
-    return LoweredGraph(graph, specs, launches, alias_roots(passed), work)
+    return stage.nodes, specs
 
 
 def _dense(node: Node, limits: DeviceLimits) -> Lowered | None:

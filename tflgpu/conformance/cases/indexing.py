@@ -164,7 +164,7 @@ def _picks(type: str) -> Iterator[Case]:
         rank = len(shape)
         whole = (1 << rank) - 1 - picked
         strides = i32(*(-1 if turned >> k & 1 else 1 for k in range(rank)))
-        inputs = [T(type, shape), T("INT32", (rank,), "within:-2:1"), i32(*[0] * rank), strides]
+        inputs: list[Any] = [T(type, shape), T("INT32", (rank,), "within:-2:1"), i32(*[0] * rank), strides]
         masks = {"begin_mask": whole, "end_mask": whole, "shrink_axis_mask": picked}
         detail = [shaped(shape), f"picked={picked}", f"turned={turned}"]
         yield one(FAMILY, type, detail, OneOp("STRIDED_SLICE", inputs, [T(type)], masks))

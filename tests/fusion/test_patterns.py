@@ -70,6 +70,31 @@ def test_a_pattern_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
     assert launches == pattern.launches
 
 
+def as_composite(pattern: Pattern) -> bytes:
+    """A model of one composite, whose decomposition is the pattern."""
+    w = Writer()
+    f = w.g
+    f.outputs(*pattern.write(w))
+    main = w.builder.graph("main")
+    ends = [f.tensors[k] for side in f.interface.values() for k in side]
+    new = [main.tensor(end["name"], end["type"], end["shape"]) for end in ends]
+    count = len(f.interface["inputs"])
+    main.interface = {"inputs": new[:count], "outputs": new[count:]}
+    options = {"name": "odml.f", "decomposition_subgraph_index": 1, "composite_attributes": b"\0"}
+    main.node("STABLEHLO_COMPOSITE", new[:count], new[count:], **options)
+    w.builder.graphs.reverse()  # an interpreter runs the first
+    return w.builder.build()
+
+
+@pytest.mark.parametrize("pattern", [*ATTENTIONS[:5], *NORMS[:3]], ids=lambda p: p.name)
+def test_a_pattern_in_a_composite_is_found_too(pattern: Pattern) -> None:
+    model = as_composite(pattern)
+    values = inputs_of(model)
+    got, launches = runs(model, values)
+    assert_same(got, tflgpu_run(model, values), **TOLERANCE)
+    assert launches == pattern.launches
+
+
 @pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS, *BEHIND], ids=lambda p: p.name)
 def test_a_pattern_breaks_no_rule_of_cuda(pattern: Pattern) -> None:
     model = pattern.model()

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.model.graph import Array, Node
+from tflgpu.ops.audio.fft import TRANSFORMS
 from tflgpu.ops.registry import OPS, evaluate
 
 OWN, ABSOLUTE, LARGEST, ONE = "own", "absolute", "largest", "one"
@@ -47,8 +48,9 @@ def _window(position: int) -> Callable[[Node], float]:
 
 
 def _volume(node: Node) -> float:
-    """2·kd·kh·kw·c of weights (kd, kh, kw, c, oc)."""
-    return 2.0 * math.prod(node.input(1).shape[:4]) + 2
+    """2·kd·kh·kw·c of weights (kd, kh, kw, c, oc), or (kd, kh, kw, oc, c)."""
+    weights = node.input(1).shape
+    return 2.0 * math.prod(weights) / weights[4 if node.op == "CONV_3D" else 3] + 2
 
 
 def _inner(node: Node) -> float:
@@ -94,7 +96,7 @@ BOUNDS: Mapping[str, Bound] = {
     "ADD_N": Bound(lambda node: 2.0 * len(node.inputs), ABSOLUTE),
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"), Bound(_window(1), ABSOLUTE)),
     **dict.fromkeys(("CONV_3D", "CONV_3D_TRANSPOSE"), Bound(_volume, ABSOLUTE)),
-    **dict.fromkeys(("RFFT2D", "Convolution2DTransposeBias", "aeq.hadamard_rotation"), _fixed(24, LARGEST)),
+    **dict.fromkeys((*TRANSFORMS, "Convolution2DTransposeBias", "aeq.hadamard_rotation"), _fixed(24, LARGEST)),
     **dict.fromkeys(("FULLY_CONNECTED", "BATCH_MATMUL"), Bound(_inner, ABSOLUTE)),
     **dict.fromkeys(("SUM", "MEAN", "CUMSUM"), Bound(_reduced, ABSOLUTE)),
     "REDUCE_PROD": Bound(_reduced),

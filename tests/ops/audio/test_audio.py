@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from flatbuffers import flexbuffers
+from ops.audio.fft_models import SIZES, model, transformed, values
 from oracle import assert_same, litert, one_op, tflgpu_run
+
+import tflgpu
+from tflgpu.conformance.reference import answer
 
 
 def agree(data, inputs, **tolerance):
@@ -87,6 +91,45 @@ def test_rfft2d_of_other_sizes_than_powers_of_two_is_refused():
     data = one_op("RFFT2D", [spec("FLOAT32", 4, 4), np.array([4, 6], "i4")], [spec("COMPLEX64", 4, 4)])
     with pytest.raises(RuntimeError, match="not of powers of two"):
         tflgpu_run(data, [np.zeros((4, 4), "f4")])
+
+
+ONE = {"FlexRFFT": "FLOAT32", "FlexIRFFT": "COMPLEX64", "FlexFFT": "COMPLEX64", "FlexIFFT": "COMPLEX64"}
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("op", ONE)
+def test_tensorflows_transforms_of_any_length(op, n):
+    shape = (3, n // 2 + 1 if op == "FlexIRFFT" else n)
+    x = values(ONE[op], shape)
+    assert_same(tflgpu_run(model(op, ONE[op], shape, (n,)), [x]), [transformed(op, x, (n,))])
+
+
+@pytest.mark.parametrize("op", ["FlexRFFT2D", "FlexIRFFT2D", "FlexFFT2D", "FlexIFFT2D"])
+@pytest.mark.parametrize("shape", [(2, 6, 10), (2, 3, 4), (2, 9, 20), (1, 1, 20)])
+def test_tensorflows_transforms_of_planes(op, shape):
+    type, lengths = "FLOAT32" if op == "FlexRFFT2D" else "COMPLEX64", (6, 10) if "R" in op else shape[1:]
+    x = values(type, shape)
+    assert_same(tflgpu_run(model(op, type, shape, lengths), [x]), [transformed(op, x, lengths)])
+
+
+def test_a_length_known_only_at_run_time_may_change_where_the_spectrums_shape_does_not():
+    interpreter = tflgpu.Interpreter(model_content=model("FlexRFFT", "FLOAT32", (2, 5), (4,), constant=False))
+    interpreter.allocate_tensors()
+    x = values("FLOAT32", (2, 5))
+    for n in (4, 5, 4):
+        assert_same(answer(interpreter, [x, np.array([n], "i4")]), [transformed("FlexRFFT", x, (n,))])
+
+
+@pytest.mark.parametrize("lengths, text", [((0,), "not positive"), ((4, 4), "must be one INT32")])
+def test_tensorflows_transforms_of_lengths_that_are_none_are_refused(lengths, text):
+    data = one_op(
+        "FlexRFFT",
+        [spec("FLOAT32", 2, 4), np.array(lengths, "i4")],
+        [spec("COMPLEX64", 2, 3)],
+        custom=b"",
+    )
+    with pytest.raises(RuntimeError, match=text):
+        tflgpu_run(data, [np.zeros((2, 4), "f4")])
 
 
 @pytest.mark.parametrize("op", ["REAL", "IMAG", "COMPLEX_ABS"])

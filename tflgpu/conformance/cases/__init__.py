@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from tflgpu.conformance.cases import (
+    audio,
     comparison,
     conv,
     custom,
@@ -32,7 +33,7 @@ GRAPHS = graph_case.GRAPHS
 
 FAMILIES = (
     *(elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, recurrent),
-    *(scatter, custom, special, tiles),
+    *(scatter, audio, custom, special, tiles),
 )
 
 

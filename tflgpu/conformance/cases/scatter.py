@@ -162,4 +162,3 @@ def _looked_up() -> Iterator[Case]:
     for type in beside("EMBEDDING_LOOKUP", "FLOAT32 INT8 UINT8"):
         table = T(type, (7, 3), constant=True)
         yield row(FAMILY, "EMBEDDING_LOOKUP", [T("INT32", (5,), "below:7"), table], [T(type)], type.lower())
-    yield row(FAMILY, "RFFT2D", [T(F, (2, 5, 9)), i32(4, 8)], [T("COMPLEX64", (2, 4, 5))])

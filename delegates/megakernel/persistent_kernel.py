@@ -41,7 +41,7 @@ class Stage:
         return 1 if self.work <= SOLO or self.launch.block != (1,) else self.launch.threads[0]
 
 
-SINGLE = re.compile(r"^SINGLE\n(#endif\n)?kernel void (\w+)\(", re.M)
+SINGLE = re.compile(r"^SINGLE\n(#endif\n)?(?:kernel void|KERNEL) (\w+)\(", re.M)
 """How kernels begin whose work-groups are one work-item: with prelude.clh's word, maybe under a condition."""
 
 
@@ -90,11 +90,13 @@ class _Team(Program):
 
 @lru_cache(maxsize=64)
 def _single_function(text: str) -> Function:
-    names = re.findall(r"^(?:FN|kernel|__attribute__\(\(noinline\)\)) [\w ]+?(?:\(\w+, \w+\) )?\**(\w+)\(", text, re.M)
+    words = r"(?:FN|kernel|__attribute__\(\(noinline\)\)) [\w ]+?(?:\(\w+, \w+\) )?\**"
+    names = re.findall(rf"^(?:{words}|KERNEL )(\w+)\(", text, re.M)
     macros = re.findall(r"^\s*#\s*define (\w+)", text, re.M)
     body = re.sub(r"get_(?:global|group)_id\(0\)", "((size_t)item_)", text)
+    body = re.sub(r"\b(?:GLOBAL_ID|GROUP_ID)\b", "item_", body)
     # Of blocks of one work-item, whose reductions do without memory.
-    body = body.replace("get_local_id(0)", "0").replace("local f32 partial[WIDTH];", "")
+    body = re.sub(r"get_local_id\(0\)|\bLOCAL_ID\b", "0", body).replace("local f32 partial[WIDTH];", "")
     body = SINGLE.sub(r"\1__attribute__((noinline)) void \2(i32 item_, ", body)
     return Function(body, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(macros)), False)
 

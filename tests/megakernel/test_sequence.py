@@ -218,3 +218,19 @@ def test_a_sequence_has_no_more_barriers_than_compilers_stand(monkeypatch: pytes
     joined = join_small_launches.join_small_launches(steps, PassContext(DeviceLimits(), (), {}, ()))
     kinds = [(step.node, type(step.op).__name__) for step in joined]
     assert kinds == [(1, "Loop"), (2, "Launch"), (3, "Launch"), (5, "Loop")]
+
+
+def test_a_kernel_of_single_work_items_runs_as_one_of_several_launches(delegate: Any) -> None:
+    m = ModelBuilder()
+    g = m.graph()
+    steps = {f"stride_{axis}": 2 for axis in "dhw"} | {f"dilation_{axis}_factor": 1 for axis in "dhw"}
+    x = g.input("x", "FLOAT32", [1, 1, 2, 2, 3])
+    y, z, out = (g.tensor(name, "FLOAT32", [1, 2, 4, 4, 2]) for name in ("y", "z", "out"))
+    shape = g.constant("shape", np.array([1, 2, 4, 4, 2], np.int32))
+    weights = g.constant("w", np.linspace(-1, 1, 2 * 2 * 2 * 2 * 3, dtype=np.float32).reshape(2, 2, 2, 2, 3))
+    g.node("CONV_3D_TRANSPOSE", [shape, weights, x], [y], padding="SAME", **steps, fused_activation_function="NONE")
+    g.node("COS", [y], [z])
+    g.node("SIN", [z], [out])
+    g.outputs(y, out)
+    model, inputs = m.build(), [np.linspace(-2, 2, 12, dtype=np.float32).reshape(1, 1, 2, 2, 3)]
+    assert_same(tflgpu_run(model, inputs, [delegate]), tflgpu_run(model, inputs), rtol=1e-5, atol=1e-6)

@@ -166,3 +166,30 @@ def test_what_is_copied_to_and_from_intels_runtime_is_memory_of_the_host() -> No
     got = np.zeros_like(values)
     device.download(buffer, got)
     assert (got == values + 1).all()
+
+
+def test_volumes_and_spectra_are_one_team() -> None:
+    rng = np.random.default_rng(4)
+    m = ModelBuilder()
+    g = m.graph()
+    steps = {f"stride_{axis}": 1 for axis in "dhw"} | {f"dilation_{axis}_factor": 1 for axis in "dhw"}
+    x = g.input("x", "FLOAT32", [1, 3, 4, 8, 2])
+    y, z = g.tensor("y", "FLOAT32", [1, 3, 4, 8, 3]), g.tensor("z", "FLOAT32", [1, 3, 4, 8, 2])
+    weights = g.constant("w", rng.normal(size=(2, 3, 3, 2, 3)).astype(np.float32))
+    g.node("CONV_3D", [x, weights], [y], padding="SAME", **steps, **NONE)
+    shape = g.constant("shape", np.array([1, 3, 4, 8, 2], np.int32))
+    g.node("CONV_3D_TRANSPOSE", [shape, weights, y], [z], padding="SAME", **steps, **NONE)
+    rows, spectra = g.tensor("rows", "FLOAT32", [12, 1, 16]), g.tensor("spectra", "COMPLEX64", [12, 1, 9])
+    real = g.tensor("real", "FLOAT32", [12, 1, 9])
+    g.node("RESHAPE", [z, g.constant("to", np.array([12, 1, 16], np.int32))], [rows])
+    g.node("RFFT2D", [rows, g.constant("size", np.array([1, 16], np.int32))], [spectra])
+    g.node("REAL", [spectra], [real])
+    g.outputs(real)
+    model, inputs = m.build(), [rng.normal(size=(1, 3, 4, 8, 2)).astype(np.float32)]
+    (together, names), (alone, others) = delegate(), delegate("persistent")
+    want = tflgpu_run(model, inputs, [alone])
+    assert {"depth_windows", "sum_taps", "fft"} <= set(others)
+    assert_same(tflgpu_run(model, inputs, [together]), want, rtol=0, atol=0)
+    assert "team" in names and not {"depth_windows", "sum_taps", "fft"} & set(names)
+    together.device.check_guards()
+    assert_same(want, tflgpu_run(model, inputs), rtol=1e-5, atol=1e-4)

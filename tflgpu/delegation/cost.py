@@ -13,6 +13,7 @@ _WEIGHTS_INPUT = {
     "FULLY_CONNECTED": 1,
     "TRANSPOSE_CONV": 1,
     "CONV_3D": 1,
+    "CONV_3D_TRANSPOSE": 1,
 }
 
 
@@ -36,7 +37,7 @@ def macs(node: Node, specs: Sequence[TensorSpec] | Mapping[int, TensorSpec]) -> 
         return math.prod(out) * shapes[0][-2 if node.options.adj_x else -1]
     if node.op in _WEIGHTS_INPUT:
         weights = shapes[_WEIGHTS_INPUT[node.op]] or (1,)
-        if node.op == "TRANSPOSE_CONV":
+        if node.op in ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"):
             data = shapes[2] or (1,)
             return math.prod(data[:-1]) * math.prod(weights)
         channels = weights[-1] if node.op in ("DEPTHWISE_CONV_2D", "CONV_3D") else weights[0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.conformance.cases.case import Case, OneOp, T, i32, one, q, row, shaped, words
+from tflgpu.ops.shape_rules import window_size
 
 FAMILY = "conv"
 Shape = tuple[int, ...]
@@ -67,19 +68,34 @@ def _float16() -> Iterator[Case]:
     yield row(FAMILY, "DEPTHWISE_CONV_2D", inputs, [T(h)], **options)
 
 
+VOLUMES: tuple[tuple[Shape, Shape, int, Shape, Shape, str, str], ...] = (
+    ((1, 5, 4, 3, 2), (2, 2, 3), 3, (2, 1, 2), (1, 1, 1), "SAME", "RELU6"),
+    ((1, 5, 4, 3, 2), (2, 2, 3), 3, (1, 2, 1), (1, 1, 1), "VALID", "NONE"),
+    ((2, 5, 6, 7, 3), (2, 3, 3), 16, (1, 1, 1), (1, 1, 1), "SAME", "NONE"),
+    ((1, 5, 6, 7, 4), (3, 3, 3), 5, (2, 2, 2), (1, 1, 1), "SAME", "NONE"),
+    ((1, 4, 5, 6, 8), (1, 1, 1), 4, (1, 1, 1), (1, 1, 1), "SAME", "RELU"),
+    ((2, 4, 5, 6, 1), (1, 2, 3), 33, (2, 2, 1), (1, 1, 1), "VALID", "NONE"),
+    ((1, 7, 8, 9, 5), (2, 2, 2), 3, (1, 1, 1), (2, 2, 2), "VALID", "NONE"),
+    ((1, 6, 6, 6, 16), (2, 2, 2), 16, (2, 2, 2), (1, 1, 1), "VALID", "RELU6"),
+)
+"""x, taps, output channels, strides, dilations, padding and activation of 3-D convolutions and their transposes."""
+
+
 def _volumes() -> Iterator[Case]:
-    for steps, padding, activation in (((2, 1, 2), "SAME", "RELU6"), ((1, 2, 1), "VALID", "NONE")):
-        options: dict[str, Any] = {f"stride_{axis}": step for axis, step in zip("dhw", steps, strict=True)}
-        options |= {f"dilation_{axis}_factor": 1 for axis in "dhw"}
-        options |= {"padding": padding, "fused_activation_function": activation}
-        volume, weights = (1, 5, 4, 3, 2), T("FLOAT32", (2, 2, 3, 2, 3), "unit", True)
-        small = tuple(
-            -(-(d - (k - 1) * (padding == "VALID")) // s) for d, k, s in zip((5, 4, 3), (2, 2, 3), steps, strict=True)
-        )
-        inputs: list[Any] = [T("FLOAT32", volume), weights, T("FLOAT32", (3,))]
-        yield row(FAMILY, "CONV_3D", inputs, [T("FLOAT32")], padding.lower(), **options)
-        inputs = [i32(*volume), weights, T("FLOAT32", (1, *small, 3))]
-        yield row(FAMILY, "CONV_3D_TRANSPOSE", inputs, [T("FLOAT32")], padding.lower(), **options)
+    f = "FLOAT32"
+    for x, taps, oc, strides, dilations, padding, activation in VOLUMES:
+        options: dict[str, Any] = {"padding": padding, "fused_activation_function": activation}
+        options |= {f"stride_{axis}": n for axis, n in zip("dhw", strides, strict=True)}
+        options |= {f"dilation_{axis}_factor": n for axis, n in zip("dhw", dilations, strict=True)}
+        fits = zip(x[1:4], taps, strides, dilations, strict=True)
+        y = (x[0], *(window_size(n, k, s, d, padding)[0] for n, k, s, d in fits), oc)
+        weights = T(f, (*taps, x[4], oc), "unit", True)
+        detail = f"{shaped(taps)},stride={shaped(strides)},dilation={shaped(dilations)},{padding.lower()}"
+        for bias in (T(f, (oc,)), T(f, (oc,), constant=True)):
+            told = f"{detail},constant bias" if bias.constant else detail
+            yield row(FAMILY, "CONV_3D", [T(f, x), weights, bias], [T(f)], told, **options)
+        inputs = [i32(*x), weights, T(f, y)]
+        yield row(FAMILY, "CONV_3D_TRANSPOSE", inputs, [T(f)], detail, **options)
 
 
 def _options(steps: tuple[int, ...], padding: str, activation: str) -> dict[str, Any]:

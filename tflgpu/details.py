@@ -1,4 +1,4 @@
-"""What the interpreter tells of tensors and nodes, and of itself."""
+"""Details of tensors and nodes, as dicts like TensorFlow Lite's, and the interpreter in one line."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Variable(Tensor):
 
 
 class Loan:
-    """Stands at the end of the base chain of a view that was lent out: alive while any view or slice of it is."""
+    """The last base of a view that was lent out: alive while any view or slice of it is."""
 
     __slots__ = ("__array_interface__", "__weakref__", "host")
 
@@ -141,9 +141,9 @@ class Loans:
 
 
 def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> Array:
-    """nbytes of zeros, as uint8, that start at a multiple of alignment; pages nobody touches cost nothing.
+    """nbytes of zeros, as uint8, aligned to a multiple of alignment; untouched pages cost nothing.
 
-    Raises RuntimeError where there is no such memory.
+    Raises RuntimeError where that much memory is not available.
     """
     try:
         block = np.zeros(nbytes + alignment, np.uint8)
@@ -154,7 +154,7 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> Array:
 
 
 def host_array(spec: TensorSpec, delegates: Sequence[object] = ()) -> Array:
-    """Zeroed host memory for a tensor; for one that may cross to delegates, the memory that one of them copies best."""
+    """Zeroed host memory for a tensor: what a delegate copies fastest, where it may cross to one that has such memory."""
     if spec.dtype == object:
         return np.full(spec.shape, b"", object)
     for delegate in offering(delegates, MakesHostArrays):
@@ -172,11 +172,11 @@ def nbytes(spec: TensorSpec) -> int:
 def arena(
     sizes: Mapping[int, int], live: Mapping[int, tuple[int, int]], alignment: int = ALIGNMENT
 ) -> tuple[dict[int, int], int]:
-    """Byte offsets at which no two tensors whose lives [first, last] overlap do, and the arena's size in bytes.
+    """Byte offsets of tensors, and the arena's size in bytes: tensors whose lives [first, last] overlap do not share bytes.
 
     Greedy by size: the largest first, each into the lowest gap among those placed that live with it.
     """
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; kept sorted
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted
     offsets: dict[int, int] = {}
     for key in sorted(sizes, key=lambda k: (-sizes[k], live[k])):
         first, last = live[key]

@@ -81,7 +81,7 @@ EMULATED = r"CONTRACT|^GRAPH|^(ADD|CONV_2D|MEAN|TRANSPOSE|SOFTMAX)\[(float32|int
 EMULATED_DELEGATED = 40
 
 
-def test_cuda_on_the_emulator_keeps_the_contracts() -> None:
+def test_cuda_on_the_emulator_fulfils_the_contracts() -> None:
     programs = pytest.importorskip("tflgpu.delegates.emulator.programs")
     try:
         programs.compiler()
@@ -102,7 +102,7 @@ def test_the_example_delegate_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runner.counts(results)[verdicts.PASSED] >= 60
 
 
-def test_a_native_library_keeps_the_contracts() -> None:
+def test_a_native_library_fulfils_the_contracts() -> None:
     library = compiled("adder")
     names = catalog.names(r"^CONTRACT|^GRAPH|^(ADD|MUL)\[float32,(7,7|2x3x5,2x3x5|65,65)\]")
     results = runner.run_all(names, Settings(str(library)), jobs=2)
@@ -110,7 +110,7 @@ def test_a_native_library_keeps_the_contracts() -> None:
     assert runner.counts(results)[verdicts.PASSED] >= 30
 
 
-def test_compare_bisects_inside_a_part() -> None:
+def test_compare_bisects_inside_a_partition() -> None:
     pytest.importorskip("pyopencl")
     pytest.importorskip("typer")
     from typer.testing import CliRunner

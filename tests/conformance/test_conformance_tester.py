@@ -80,10 +80,11 @@ def test_relaxed_precision_is_judged_apart() -> None:
     assert [r.verdict for r in here(pattern, of(precision="fp16"))] == ["passed"]
 
 
-def test_a_code_off_by_one_passes_only_where_that_is_asked_for() -> None:
-    pattern = r"^QUANTIZE\[float32,67,to=int8,halves"
+def test_an_integer_off_by_one_passes_only_where_that_is_asked_for() -> None:
+    pattern = r"^QUANTIZE\[float32,67,to=int8,ties"
     assert [r.verdict for r in here(pattern, of("rounding"))] == ["failed"]
-    assert [r.verdict for r in here(pattern, of("rounding", rounding="one-code"))] == ["passed"]
+    for spelling in ("one-step", "one-code"):
+        assert [r.verdict for r in here(pattern, of("rounding", rounding=spelling))] == ["passed"]
 
 
 def test_a_wider_bound_needs_a_reason_and_shows_it(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_wider_bound_needs_a_reason_and_shows_it(tmp_path: Path) -> None:
 
 def test_a_failing_random_graph_shrinks_to_a_model_that_reproduces(tmp_path: Path) -> None:
     settings = of("half", reproducers=str(tmp_path))
-    # Of the first values, which those of a part of the graph are computed from.
+    # Of the first values, from which a subset of the graph is computed.
     failing = next(r for r in here(r"^RANDOM\[seed=\d+\]", settings) if r.bad and "second run" not in r.why)
     small = shrunk(failing, settings, 20.0)
     assert "shrunk to 1 nodes" in small.why

@@ -34,8 +34,8 @@ def test_every_operator_of_upstreams_gpu_delegates_is_taken() -> None:
 NOT_ALONE = {
     "IF": "a graph: GRAPH[IF between two graphs]",
     "WHILE": "a graph: GRAPH[WHILE over a state]",
-    "READ_VARIABLE": "a graph: GRAPH[a variable read, changed and kept]",
-    "ASSIGN_VARIABLE": "a graph: GRAPH[a variable read, changed and kept]",
+    "READ_VARIABLE": "a graph: GRAPH[a variable read, changed and read again]",
+    "ASSIGN_VARIABLE": "a graph: GRAPH[a variable read, changed and read again]",
 }
 """Lowered operators that no model of one node has."""
 REFUSED = {("REDUCE_PROD", "uint8"): "registered as quantized, which its kernel refuses"}

@@ -44,7 +44,7 @@ def conformance(
     resume: Annotated[bool, typer.Option("--resume", help="Keep the results that the folder has already.")] = False,
     precision: Annotated[str, typer.Option(help="fp32, or tf32 or fp16 to accept what is right at that.")] = "fp32",
     rounding: Annotated[
-        str, typer.Option(help="reference: integers equal; one-code: 8 and 16 bits may be one off.")
+        str, typer.Option(help="reference: integers equal; one-step: 8 and 16 bits may be one off.")
     ] = "reference",
     reference: Annotated[str, typer.Option(help="cpu, or litert for its reference resolver.")] = "cpu",
     tolerances: Annotated[
@@ -62,13 +62,6 @@ def conformance(
         return
     if not names:
         raise ValueError(f"no case has {cases!r} in its name")
-    for value, known in (
-        (precision, tuple(RELAXED)),
-        (rounding, ("reference", "one-code")),
-        (reference, ("cpu", "litert")),
-    ):
-        if value not in known:
-            raise ValueError(f"{value!r} is none of {', '.join(known)}")
     settings = Settings(
         delegate,
         key_values(options, "--options"),
@@ -79,6 +72,13 @@ def conformance(
         str(output / "reproducers"),
         read_overrides(tolerances),
     )
+    for value, known in (
+        (settings.precision, tuple(RELAXED)),
+        (settings.rounding, tuple(report.ROUNDING)),
+        (settings.reference, ("cpu", "litert")),
+    ):
+        if value not in known:
+            raise ValueError(f"{value!r} is none of {', '.join(known)}")
     start = time.perf_counter()
     results = _run(names, settings, jobs, timeout, output / "results.jsonl", resume)
     with console.status("shrinking the random graphs that fail"):

@@ -1,4 +1,4 @@
-"""The first node of a model that a delegate computes otherwise than a reference does, inside its parts too."""
+"""The first node of a model that a delegate computes differently from a reference, inside its partitions too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_PROBES = 200
 
 @dataclass(frozen=True)
 class Found:
-    """node: the first that differs, as "12 CONV_2D"; none where one does only when nothing is brought out of the parts.
+    """node: the first that differs, as "12 CONV_2D"; none where no node differs once every tensor is an output.
 
     alone: whether it differs when the delegate has nothing else, its inputs being the reference's. together: otherwise
     the smallest group of nodes found whose delegation makes an output of the model differ.
@@ -55,7 +55,7 @@ class Found:
 
 
 def every_value(interpreter: Interpreter, values: Sequence[Array]) -> dict[int, Array]:
-    """Runs a model with every tensor of the main graph as an output, which brings out those inside parts; by index.
+    """Runs a model with every tensor of the main graph as an output: their values by index.
 
     The interpreter must not have been allocated yet.
     """
@@ -77,7 +77,7 @@ def bisect(
 ) -> Found | None:
     """The first node, in the model's order, whose output differs from the reference's values by tensor index.
 
-    Where none does with every tensor brought out, which also keeps the delegate from fusing, or not alone, the smallest
+    Where none does with every tensor as an output, which also prevents fusion, or where it is right alone, the smallest
     group of nodes whose delegation makes an output of the model differ. None where nothing does.
     """
 
@@ -127,8 +127,8 @@ def _group(
     numbers = [node.index for node in nodes]
     if not fails(numbers):
         return ()
-    kept = smallest(numbers, fails)
-    return tuple(f"{node.index} {node.op}" for node in nodes if node.index in kept)
+    failing = smallest(numbers, fails)
+    return tuple(f"{node.index} {node.op}" for node in nodes if node.index in failing)
 
 
 class Only:

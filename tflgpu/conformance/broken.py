@@ -24,49 +24,49 @@ from tflgpu.ops.registry import OPS, Step, prepare
 class Fault:
     """caught_by: cases of which one must fail, as a pattern of their names. verdict: what it is found to be.
 
-    node: given a node, what runs it and its arrays, gives what runs in its place. part: the same of a whole part.
+    node: given a node, its step and its arrays, the step that runs instead. partition: the same for a partition.
     claims: whether it takes what it cannot run. ignores_options: whether it leaves its limits at their defaults.
     """
 
     caught_by: str
     verdict: str = "failed"
     node: Callable[[Node, Step, list[Array], list[Array]], Step] | None = None
-    part: Callable[[Any, Partition, Mapping[int, Tensor], Step], Step] | None = None
+    partition: Callable[[Any, Partition, Mapping[int, Tensor], Step], Step] | None = None
     claims: bool = False
     ignores_options: bool = False
 
 
 FAULTS: Mapping[str, Fault] = {
     "padding": Fault(r"^MAX_POOL_2D\[float32,2x5x7x3.*same", node=faults.padding_off_by_one),
-    "rounding": Fault(r"^QUANTIZE\[float32,67,to=int8,halves", node=faults.half_to_even),
+    "rounding": Fault(r"^QUANTIZE\[float32,67,to=int8,ties", node=faults.half_to_even),
     "nan": Fault(r"^RELU\[float32,61,special", node=faults.nan_swallowed),
-    "behind": Fault("outside its outputs", part=faults.writes_behind),
-    "before": Fault("outside its outputs", part=faults.writes_before),
-    "stale": Fault("each invoke computes anew", part=faults.runs_once),
+    "after": Fault("outside its outputs", partition=faults.writes_after),
+    "before": Fault("outside its outputs", partition=faults.writes_before),
+    "stale": Fault("each invoke computes anew", partition=faults.runs_once),
     "broadcast": Fault(r"^ADD\[float32,2x3x5,5\]", node=faults.wrong_broadcast),
-    "resize": Fault("inputs may be resized", part=faults.forgets_resize),
-    "leak": Fault("memory is flat", part=faults.leaks_a_tensor),
-    "objects": Fault("memory is flat", part=faults.leaks_objects),
-    "outlives": Fault("that is gone leaves nothing", part=faults.outlives),
+    "resize": Fault("inputs may be resized", partition=faults.forgets_resize),
+    "leak": Fault("memory is flat", partition=faults.leaks_a_tensor),
+    "objects": Fault("memory is flat", partition=faults.leaks_objects),
+    "outlives": Fault("that is gone leaves nothing", partition=faults.outlives),
     "crash": Fault(r"^SOFTMAX\[float32,3x10,beta=1\]", "crashed", node=faults.crashes),
     "hang": Fault(r"^SOFTMAX\[float32,3x10,beta=1\]", "timed out", node=faults.hangs),
     "claims": Fault(r"^RNN\[float32,1x3", "error", claims=True),
-    "skips": Fault("chain of element-wise", part=faults.skips_the_last),
+    "skips": Fault("chain of element-wise", partition=faults.skips_the_last),
     "in_place": Fault(r"^RELU\[float32,7\]", node=faults.changes_its_input),
-    "random": Fault("always give the same bits", part=faults.adds_noise),
+    "random": Fault("always give the same bits", partition=faults.adds_noise),
     "half": Fault(r"^FULLY_CONNECTED\[float32,3x17", node=faults.half_precision),
     "through_float": Fault(r"^MAXIMUM\[int64,61,61,special", node=faults.integers_through_floats),
     "activation": Fault(r"^ADD\[float32,2x3x5,5,relu6\]", node=faults.ignores_activation),
     "ties": Fault(r"^ARG_MAX\[float32,5x11,axis=1,ties", node=faults.last_of_ties),
     "saturates": Fault(r"^ADD\[int32,61,61,special", node=faults.saturates),
-    "shared": Fault("by turns", part=faults.one_for_all),
-    "after_error": Fault("an error leaves", "error", part=faults.dies_of_an_error),
-    "threads": Fault("in two threads", part=faults.not_for_threads),
+    "shared": Fault("alternately", partition=faults.one_for_all),
+    "after_error": Fault("an error leaves", "error", partition=faults.dies_of_an_error),
+    "threads": Fault("in two threads", partition=faults.not_for_threads),
     "options": Fault("options set the limits", ignores_options=True),
     "axis": Fault(r"^SOFTMAX\[float32,3x10,beta=1\]", node=faults.wrong_axis),
     "empty": Fault(r"^ABS\[float32,0\]", "error", node=faults.fails_of_empty),
     "last_row": Fault(r"^FULLY_CONNECTED\[float32,3x17", node=faults.forgets_the_last),
-    "passed_on": Fault("an inner tensor that is an output", part=faults.forgets_inner_outputs),
+    "passed_on": Fault("an inner tensor that is an output", partition=faults.forgets_inner_outputs),
 }
 """By the name of the option `fault`."""
 
@@ -102,11 +102,11 @@ class Numpy:
             if spec is not None and (spec.dtype == object or spec.is_variable or spec.sparsity is not None):
                 raise Unsupported(f"{spec}")
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         arrays = {index: tensor.host for index, tensor in tensors.items()}
-        steps = [self._step(node, arrays) for node in part.nodes]
-        reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
-        writes = [tensors[i] for i in sorted(part.outputs)]
+        steps = [self._step(node, arrays) for node in partition.nodes]
+        reads = [tensors[i] for i in sorted(partition.inputs) if i in tensors]
+        writes = [tensors[i] for i in sorted(partition.outputs)]
 
         def run() -> None:
             for tensor in reads:
@@ -116,7 +116,8 @@ class Numpy:
             for step in steps:
                 step()
 
-        return run if self.fault.part is None else self.fault.part(self, part, tensors, run)  # type: ignore[return-value]
+        fault = self.fault.partition
+        return run if fault is None else fault(self, partition, tensors, run)  # type: ignore[return-value]
 
     def _step(self, node: Node, arrays: dict[int, Array]) -> Step:
         if any(spec is not None and spec.is_variable for spec in node.inputs):

@@ -17,7 +17,7 @@ RANDOM_GRAPHS, QUICK_RANDOM_GRAPHS = 120, 4
 QUICK_TYPES = ("float32", "int8", "int32")
 """Those that a quick run has of operators that have them; each costs a GPU's delegate programs to compile."""
 PLACED, SPECIAL = "every position]", "special]"
-EDGES = (SPECIAL, "every value]", "halves]", "ties]")
+EDGES = (SPECIAL, "every value]", "ties]")
 """How the names of cases end that have a type's edges; PLACED: special values in every position."""
 
 
@@ -46,8 +46,8 @@ def _searching(pattern: str) -> Callable[[str], bool]:
 
 
 def _quick() -> Iterator[str]:
-    """Of each operator and main type: the first case, the first with special values in every place, and the first with
-    other edges of the type."""
+    """Of each operator and main type: the first case, the first with special values in every position, and the first
+    with other edges of the type."""
     kinds: dict[str, dict[str, list[str]]] = {}
     for case in every().values():
         kinds.setdefault(case.op, {}).setdefault(case.type, []).append(case.name)

@@ -21,12 +21,12 @@ from tflgpu.model.graph import Array
 
 FAMILY = "contract"
 CANDIDATES = ("ABS", "NEG", "RELU", "ADD", "MUL", "MAXIMUM", "TANH", "LOGISTIC", "SQUARE", "SOFTMAX", "EXP", "SUB")
-"""Operators tried in turn for models of which the delegate shall take every node."""
+"""Operators tried one after another for models of which the delegate shall take every node."""
 SHAPE = (3, 5)
 
 
 class Broken(AssertionError):
-    """A promise is not kept; the text says how."""
+    """A promise is broken; the text says how."""
 
 
 class NotApplicable(Exception):
@@ -68,7 +68,7 @@ class Subject:
             self.delegate.forget()
             interpreter = self.interpreter(chain([op]))
             interpreter.allocate_tensors()
-            if self.delegate.parts:
+            if self.delegate.partitions:
                 self.delegate.forget()
                 return op
         raise NotApplicable(f"it takes none of {', '.join(CANDIDATES)}")
@@ -120,7 +120,7 @@ def promise(text: str) -> Callable[[Promise], Promise]:
 
 
 def judged(name: str, delegate: Watched, settings: Settings) -> Result:
-    """Whether a promise is kept."""
+    """Whether the delegate fulfils a promise."""
     start = time.perf_counter()
     result = Result(name, FAMILY, "CONTRACT", "", verdicts.PASSED)
     try:

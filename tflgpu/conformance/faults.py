@@ -1,4 +1,4 @@
-"""Ways of being wrong: each takes what runs a node, or a part, and gives what runs it wrongly."""
+"""Ways of being wrong: each takes the step of a node or of a partition, and returns one that is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import Step
 
 Tensors = Mapping[int, Tensor]
-KEPT: list[Any] = []
+LEAKED: list[Any] = []
 """What the leaking ones never let go."""
 
 
@@ -38,8 +38,8 @@ def half_to_even(node: Node, step: Step, inputs: list[Array], outputs: list[Arra
 
     def run() -> None:
         limits = np.iinfo(outputs[0].dtype)
-        codes = np.rint(inputs[0].astype(np.float64) / scale) + zero_point
-        outputs[0][...] = np.clip(codes, limits.min, limits.max).astype(outputs[0].dtype)
+        quantized = np.rint(inputs[0].astype(np.float64) / scale) + zero_point
+        outputs[0][...] = np.clip(quantized, limits.min, limits.max).astype(outputs[0].dtype)
 
     return run
 
@@ -170,47 +170,47 @@ def forgets_the_last(node: Node, step: Step, inputs: list[Array], outputs: list[
     return run
 
 
-def writes_behind(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
+def writes_after(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     def after() -> None:
         run()
-        for index in part.outputs:
+        for index in partition.outputs:
             out = tensors[index].host
             ctypes.memset(out.ctypes.data + out.nbytes, 0, out.itemsize)
 
     return after
 
 
-def writes_before(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
+def writes_before(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     def after() -> None:
         run()
-        for index in part.outputs:
+        for index in partition.outputs:
             out = tensors[index].host
             ctypes.memset(out.ctypes.data - out.itemsize, 0, out.itemsize)
 
     return after
 
 
-def runs_once(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
-    kept: list[tuple[Array, Array]] = []
+def runs_once(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
+    first_results: list[tuple[Array, Array]] = []
 
     def once() -> None:
-        if not kept:
+        if not first_results:
             run()
-            kept.extend((tensors[i].host, tensors[i].host.copy()) for i in part.outputs)
-        for out, value in kept:
+            first_results.extend((tensors[i].host, tensors[i].host.copy()) for i in partition.outputs)
+        for out, value in first_results:
             out[...] = value
 
     return once
 
 
-def forgets_resize(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
-    """Computes as many elements as there were when this part was first compiled."""
+def forgets_resize(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
+    """Computes as many elements as there were when this partition was first compiled."""
     known = delegate.__dict__.setdefault("sizes", {})
-    key = tuple(f"{node} {node.outputs[0].name}" for node in part.nodes)
-    sizes = known.setdefault(key, {i: tensors[i].host.size for i in part.outputs})
+    key = tuple(f"{node} {node.outputs[0].name}" for node in partition.nodes)
+    sizes = known.setdefault(key, {i: tensors[i].host.size for i in partition.outputs})
 
     def short() -> None:
-        before = {i: tensors[i].host.copy() for i in part.outputs}
+        before = {i: tensors[i].host.copy() for i in partition.outputs}
         run()
         for index, value in before.items():
             tensors[index].host.reshape(-1)[sizes[index] :] = value.reshape(-1)[sizes[index] :]
@@ -218,30 +218,30 @@ def forgets_resize(delegate: Any, part: Partition, tensors: Tensors, run: Step) 
     return short
 
 
-def leaks_a_tensor(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
+def leaks_a_tensor(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     def leaking() -> None:
         run()
-        KEPT.extend(tensors[i].host.copy() for i in part.outputs)
+        LEAKED.extend(tensors[i].host.copy() for i in partition.outputs)
 
     return leaking
 
 
-def leaks_objects(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
+def leaks_objects(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     def leaking() -> None:
         run()
-        KEPT.append([object()])
+        LEAKED.append([object()])
 
     return leaking
 
 
-def outlives(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
-    KEPT.append(tensors)
+def outlives(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
+    LEAKED.append(tensors)
     return run
 
 
-def skips_the_last(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
-    last = part.nodes[-1].outputs[0].index
-    if len(part.nodes) < 3 or last not in tensors:
+def skips_the_last(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
+    last = partition.nodes[-1].outputs[0].index
+    if len(partition.nodes) < 3 or last not in tensors:
         return run
 
     def short() -> None:
@@ -252,12 +252,12 @@ def skips_the_last(delegate: Any, part: Partition, tensors: Tensors, run: Step) 
     return short
 
 
-def adds_noise(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
+def adds_noise(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     rng = np.random.default_rng()
 
     def noisy() -> None:
         run()
-        for index in part.outputs:
+        for index in partition.outputs:
             out = tensors[index].host
             if out.dtype == np.float32 and out.size:
                 out *= np.float32(1) + (rng.integers(0, 2, out.shape) * np.float32(6e-8)).astype(np.float32)
@@ -266,13 +266,13 @@ def adds_noise(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> S
     return noisy
 
 
-def one_for_all(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
+def one_for_all(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     """Keeps what it compiled last as the only thing that it can run."""
     delegate.latest = run
     return lambda: delegate.latest()
 
 
-def dies_of_an_error(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
+def dies_of_an_error(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     def once() -> None:
         if getattr(delegate, "dead", False):
             raise RuntimeError("the context is lost")
@@ -289,7 +289,7 @@ CURRENT: dict[str, Any] = {}
 """What a delegate that was written for one thread runs now."""
 
 
-def not_for_threads(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
+def not_for_threads(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     def late() -> None:
         CURRENT["run"] = run
         time.sleep(0.002)
@@ -298,10 +298,10 @@ def not_for_threads(delegate: Any, part: Partition, tensors: Tensors, run: Step)
     return late
 
 
-def forgets_inner_outputs(delegate: Any, part: Partition, tensors: Tensors, run: Step) -> Step:
-    """Gives only what no node of the part reads, though others are outputs too."""
-    read = {s.index for node in part.nodes for s in node.inputs if s is not None}
-    inner = [tensors[i] for i in part.outputs if i in read]
+def forgets_inner_outputs(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
+    """Gives only what no node of the partition reads, though others are outputs too."""
+    read = {s.index for node in partition.nodes for s in node.inputs if s is not None}
+    inner = [tensors[i] for i in partition.outputs if i in read]
 
     def forgetting() -> None:
         before = [tensor.host.copy() for tensor in inner]

@@ -1,4 +1,4 @@
-"""A delegate under watch: guard bytes around all that it may write, and what it leaves behind."""
+"""A delegate under watch: guard bytes around all that it may write, and what it leaves after a case."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ POISON = 0xA5
 class Watched:
     """A delegate whose boundary tensors, and device buffers if it has a Device, lie between guard bytes.
 
-    limits: the delegate's own, but that small parts are taken too. runs: how often each part has run. inspects: whether
-    a part's inputs are compared before and after it.
+    limits: the delegate's own, but that small partitions are taken too. runs: how often each partition has run.
+    inspects: whether a partition's inputs are compared before and after it.
     """
 
     def __init__(self, delegate: Any):
@@ -31,7 +31,7 @@ class Watched:
         self.name: str = delegate.name
         self.limits: Limits = replace(delegate.limits, min_nodes=1)
         self.device = _guard_device(delegate)
-        self.parts: list[tuple[Partition, Mapping[int, Tensor]]] = []
+        self.partitions: list[tuple[Partition, Mapping[int, Tensor]]] = []
         self.runs: list[int] = []
         self.steps: list[weakref.ref[Any]] = []
         self.inspects = True
@@ -56,15 +56,15 @@ class Watched:
 
         return attached
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
-        step = self.inner.compile(part, tensors)
-        number = len(self.parts)
-        self.parts.append((part, dict(tensors)))
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        step = self.inner.compile(partition, tensors)
+        number = len(self.partitions)
+        self.partitions.append((partition, dict(tensors)))
         self.runs.append(0)
 
         def counted() -> None:
             if self.inspects:
-                self._inspected(step, part, tensors)
+                self._inspected(step, partition, tensors)
             else:
                 step()
             if number < len(self.runs):  # not since forgotten
@@ -85,9 +85,9 @@ class Watched:
         return inside.view(dtype).reshape(shape)
 
     def poison_outputs(self) -> None:
-        """Fills what the parts must write anew, so that what stays unwritten shows."""
-        for part, tensors in self.parts:
-            for index in part.outputs:
+        """Fills what the partitions must write anew, so that what stays unwritten shows."""
+        for partition, tensors in self.partitions:
+            for index in partition.outputs:
                 tensor = tensors[index]
                 if not tensor.spec.is_variable and tensor.host.dtype != object:
                     tensor.write(HOST).reshape(-1).view(np.uint8)[...] = POISON
@@ -100,14 +100,14 @@ class Watched:
             if (block[:GUARD] != POISON).any():
                 found.append(f"wrote before a host array of {block.size - 2 * GUARD} bytes")
             if (block[-GUARD:] != POISON).any():
-                found.append(f"wrote behind a host array of {block.size - 2 * GUARD} bytes")
+                found.append(f"wrote past the end of a host array of {block.size - 2 * GUARD} bytes")
         return found + (self.device.violations() if self.device is not None else [])
 
-    def _inspected(self, step: Callable[[], None], part: Partition, tensors: Mapping[int, Tensor]) -> None:
-        """Runs a part and notes which of its inputs it changed."""
+    def _inspected(self, step: Callable[[], None], partition: Partition, tensors: Mapping[int, Tensor]) -> None:
+        """Runs a partition and notes which of its inputs it changed."""
         inputs = [
             tensors[index]
-            for index in part.inputs - part.outputs
+            for index in partition.inputs - partition.outputs
             if index in tensors and tensors[index].host.dtype != object and not tensors[index].spec.is_variable
         ]
         before = [tensor.read().tobytes() for tensor in inputs]
@@ -115,16 +115,16 @@ class Watched:
         for tensor, value in zip(inputs, before, strict=True):
             if tensor.host.tobytes() != value:
                 self._changed.append(f"changed its input {tensor.spec}")
-            for place, buffer in tensor.buffers.items():
+            for device, buffer in tensor.buffers.items():
                 copy = np.empty_like(tensor.host)
-                if place in tensor.current and copy.nbytes:
-                    place.download(buffer, copy)
+                if device in tensor.current and copy.nbytes:
+                    device.download(buffer, copy)
                     if copy.tobytes() != value:
                         self._changed.append(f"changed its input {tensor.spec} on the device")
 
     def forget(self) -> None:
         """Lets go of everything of the case before."""
-        for record in (self.parts, self.runs, self.steps, self._hosts, self._changed):
+        for record in (self.partitions, self.runs, self.steps, self._hosts, self._changed):
             record.clear()
         if self.device is not None:
             self.device.forget()
@@ -134,7 +134,7 @@ class Watched:
 
 
 def _guard_device(delegate: Any) -> Any:
-    """The guarding device that takes the place of the delegate's own; None where it has none of the kind."""
+    """The guarding device that replaces the delegate's own; None where it has none of the kind."""
     device = getattr(delegate, "device", None)
     needed = ("allocate", "slice", "upload", "download", "limits")
     if isinstance(device, GuardedDevice):
@@ -148,7 +148,7 @@ def _guard_device(delegate: Any) -> Any:
 class GuardedDevice:
     """A Device (delegates/device.py) whose buffers lie between guard bytes and begin full of poison.
 
-    What records copies and kernels together (`part`) and memory of its own for the host are not offered.
+    It offers neither recorded copies (`part`) nor host memory of its own.
     """
 
     part = None
@@ -197,7 +197,7 @@ class GuardedDevice:
             if (copy[: self._guard] != POISON).any():
                 found.append(f"a kernel wrote before a buffer of {nbytes} bytes")
             if (copy[self._guard + nbytes :] != POISON).any():
-                found.append(f"a kernel wrote behind a buffer of {nbytes} bytes")
+                found.append(f"a kernel wrote past the end of a buffer of {nbytes} bytes")
         return found
 
     def forget(self) -> None:

@@ -68,8 +68,8 @@ def _tiles(whole: Summary) -> str:
     if whole.counts.get(verdicts.RELAXED):
         tiles.insert(3, (f"only at {whole.precision}", f"{whole.counts[verdicts.RELAXED]:,}", "relaxed"))
     shown = "".join(f'<div class="tile {c}"><b>{escape(v)}</b><span>{escape(k)}</span></div>' for k, v, c in tiles)
-    parts = [(CLASSES[v], whole.counts.get(v, 0)) for v in verdicts.VERDICTS]
-    bar = "".join(f'<i class="{c}" style="flex:{n}"></i>' for c, n in parts if n)
+    segments = [(CLASSES[v], whole.counts.get(v, 0)) for v in verdicts.VERDICTS]
+    bar = "".join(f'<i class="{c}" style="flex:{n}"></i>' for c, n in segments if n)
     return (
         f'<div class="tiles">{shown}</div><div class="bar">{bar}</div><p class="why">{escape(whole.level_reason)}</p>'
     )
@@ -127,8 +127,8 @@ def _wholes(results: Iterable[Result]) -> str:
     rows = []
     for result in results:
         if result.op in ("CONTRACT", "GRAPH") or (result.op == "RANDOM" and result.bad):
-            kept = "" if result.op == "CONTRACT" else f"{result.delegated} of {result.nodes} nodes"
-            said = kept if result.verdict == verdicts.PASSED else escape(result.why)
+            delegated = "" if result.op == "CONTRACT" else f"{result.delegated} of {result.nodes} nodes"
+            said = delegated if result.verdict == verdicts.PASSED else escape(result.why)
             name = result.name.partition("[")[2].rstrip("]") if result.op != "RANDOM" else result.name
             rows.append(
                 f'<tr><td><span class="tag {CLASSES[result.verdict]}">{escape(result.verdict)}</span></td>'

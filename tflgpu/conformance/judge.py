@@ -23,7 +23,7 @@ from tflgpu.model.graph import Array
 
 
 def judged(case: Case, delegate: Watched, settings: Settings) -> Result:
-    """The case's result; whatever is raised on the way is part of it."""
+    """The case's result; it tells what was raised on the way too."""
     start = time.perf_counter()
     result = Result(case.name, case.family, case.op, case.type, verdicts.PASSED)
     try:
@@ -50,7 +50,7 @@ def _judge(case: Case, delegate: Watched, settings: Settings, result: Result) ->
         _raised(error, sample, values[0], settings, result)
         return
     result.nodes = sum(len(graph.graph.nodes) for graph in interpreter._graphs)
-    result.delegated = sum(len(part.nodes) for part, _ in delegate.parts)
+    result.delegated = sum(len(partition.nodes) for partition, _ in delegate.partitions)
     if not result.delegated and not _more_at_run_time(interpreter):
         result.verdict, result.why = verdicts.NOT_DELEGATED, reason(interpreter, delegate)
         return
@@ -75,7 +75,7 @@ def _raised(error: Exception, sample: Sample, values: list[Array], settings: Set
         result.verdict, result.why = verdicts.INVALID, f"the reference: {own}"
         return
     if "only supports static-sized tensors" in str(error):
-        result.verdict, result.why = verdicts.NOT_DELEGATED, "it takes no graph with shapes that only running tells"
+        result.verdict, result.why = verdicts.NOT_DELEGATED, "it takes no graph with shapes known only at run time"
         return
     result.verdict, result.why = verdicts.ERROR, f"claimed, but preparing it raised {type(error).__name__}: {error}"
     result.reproducer = save(result.name, sample, values, wanted.outputs, settings)
@@ -125,11 +125,11 @@ def _compare(
         _measure(got, wanted[draw], settings, result, "" if number == 0 else "second run: ")
         if result.bad:
             return
-    result.delegated = max(result.delegated, sum(len(part.nodes) for part, _ in delegate.parts))
+    result.delegated = max(result.delegated, sum(len(partition.nodes) for partition, _ in delegate.partitions))
     if not result.delegated:
         result.verdict, result.why = verdicts.NOT_DELEGATED, reason(interpreter, delegate)
     elif len(interpreter._graphs) == 1 and 0 in delegate.runs:
-        result.verdict, result.why = verdicts.FAILED, "a part that was claimed did not run"
+        result.verdict, result.why = verdicts.FAILED, "a partition that was claimed did not run"
 
 
 def _measure(got: list[Array], want: Expected, settings: Settings, result: Result, when: str) -> None:
@@ -161,7 +161,7 @@ def _distance(got: Array, want: Array, unit: Array | None, slack: int, precision
         off = int(np.abs(got.astype(np.int64) - want.astype(np.int64)).max(initial=0))
         if off <= slack:
             return Distance(0.0)
-    return distance(got, want, unit, precision, settings.rounding == "one-code")
+    return distance(got, want, unit, precision, settings.rounding == "one-step")
 
 
 def _same_bits(a: Array, b: Array) -> bool:
@@ -177,7 +177,7 @@ def reason(interpreter: Interpreter, delegate: Watched) -> str:
     if whys:
         return whys[0].removeprefix(f"{delegate.name}: ")
     if any(segment.dynamic for runner in interpreter._graphs for segment in runner.segments[:1]):
-        return "its output's shape is known only by running"
+        return "its output's shape is known only at run time"
     return "nothing is left to run: the output is constant"
 
 

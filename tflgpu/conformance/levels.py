@@ -1,6 +1,6 @@
 """The levels that a delegate can reach, and the rule of each.
 
-float: nothing is wrong, every contract is kept, and of each operator in FLOAT at least half of the float32 cases are
+float: nothing is wrong, every contract holds, and of each operator in FLOAT at least half of the float32 cases are
 delegated. integer: the same of INTEGER and int8. complete: both, and of every operator and type in the table at least
 one case is delegated, but for those that are constant before a delegate sees them. partial: nothing is wrong, but
 neither float nor integer is reached. Where cases are right only at a relaxed precision, the level says which. A run of

@@ -35,13 +35,13 @@ def _claimed_run(subject: Subject) -> None:
     feed(interpreter, [numbers()])
     for _ in range(3):
         interpreter.invoke()
-    if sum(len(part.nodes) for part, _ in subject.delegate.parts) != 7:
+    if sum(len(partition.nodes) for partition, _ in subject.delegate.partitions) != 7:
         raise Broken("a chain of one operator that it takes was not taken whole")
     if subject.delegate.runs != [3]:
-        raise Broken(f"after 3 invokes its parts have run {subject.delegate.runs} times")
+        raise Broken(f"after 3 invokes its partitions have run {subject.delegate.runs} times")
 
 
-@promise("limits on partitions are kept")
+@promise("limits on partitions are respected")
 def _limits(subject: Subject) -> None:
     if offering(subject.interpreter(subject.chain())._session.delegates, ClaimsNodes):
         raise NotApplicable("it claims nodes by itself, within limits of its own")
@@ -56,9 +56,9 @@ def _limits(subject: Subject) -> None:
     for limits, right in cases:
         delegate = subject.limited(**limits)
         got = answer(subject.interpreter(model, delegate), [numbers()])
-        sizes = [len(part.nodes) for part, _ in delegate.parts]
+        sizes = [len(partition.nodes) for partition, _ in delegate.partitions]
         if not right(sizes):
-            raise Broken(f"with {limits} it has parts of {sizes} nodes")
+            raise Broken(f"with {limits} it has partitions of {sizes} nodes")
         same(got, want, f"with {limits}")
 
 
@@ -151,7 +151,7 @@ def _views(subject: Subject) -> None:
     raise Broken("invoke ran while a view was held")
 
 
-@promise("variables keep their state between parts")
+@promise("variables keep their state between partitions")
 def _variables(subject: Subject) -> None:
     model = _counting(subject.op)
     mine, theirs = subject.interpreter(model), Interpreter(model_content=model)
@@ -179,7 +179,7 @@ def _counting(op: str) -> bytes:
     return model.build()
 
 
-@promise("an interpreter that is gone leaves nothing behind")
+@promise("an interpreter that is gone leaves nothing")
 def _lifetime(subject: Subject) -> None:
     delegate = subject.fresh()
     interpreter = subject.interpreter(subject.chain(shape=(64, 64)), delegate)
@@ -190,7 +190,7 @@ def _lifetime(subject: Subject) -> None:
     del interpreter
     gc.collect()
     if any(ref() is not None for ref in steps):
-        raise Broken("a compiled part outlives its interpreter")
+        raise Broken("a compiled partition outlives its interpreter")
     if any(ref() is not None for ref in blocks):
         raise Broken("a tensor's memory outlives its interpreter")
 
@@ -252,14 +252,14 @@ def _threads(subject: Subject) -> None:
         raise Broken(trouble[0])
 
 
-@promise("two interpreters share one instance, by turns")
-def _by_turns(subject: Subject) -> None:
+@promise("two interpreters share one instance, alternately")
+def _alternately(subject: Subject) -> None:
     models = [subject.chain(3, (3, 5)), subject.chain(4, (7, 2))]
     both = [subject.interpreter(model) for model in models]
     for seed in range(4):
         for model, interpreter in zip(models, both, strict=True):
             x = numbers((3, 5) if model is models[0] else (7, 2), seed)
-            same(answer(interpreter, [x]), on_cpu(model, x), "by turns")
+            same(answer(interpreter, [x]), on_cpu(model, x), "alternately")
 
 
 @promise("an error leaves the interpreter usable")

@@ -22,7 +22,7 @@ from tflgpu.conformance.verdicts import Result, Summary
 
 ROUNDING = {
     "reference": "integers equal those of LiteRT's reference resolver, which rounds twice (gemmlowp)",
-    "one-code": "8- and 16-bit results may be one code off the reference's",
+    "one-step": "8- and 16-bit results may differ by 1 from the reference's",
 }
 
 

@@ -111,11 +111,11 @@ class Worker:
         """Why the process ended, with the last it said; it is gone after this."""
         process = self._process
         assert process is not None
-        code = process.wait()
+        status = process.wait()
         self._errors.seek(0)
         last = " / ".join(line.strip() for line in self._errors.read()[-2000:].splitlines()[-3:] if line.strip())
         self.stop()
-        how = f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        how = f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
         return f"the process ended with {how}" + (f": {last}" if last else "")
 
 

@@ -16,8 +16,8 @@ class Settings:
     """delegate: a name, a native library's path, or module:attribute for a callable that takes the options.
 
     precision: fp32, or tf32 or fp16 for results that are right only by a relaxed bound, judged apart. rounding:
-    "reference", integers equal to those of LiteRT's reference kernels (double rounding), or "one-code", 8- and 16-bit
-    results may be one code off. reference: "cpu", or "litert" for its reference resolver. reproducers: where models
+    "reference", integers equal to those of LiteRT's reference kernels (double rounding), or "one-step", 8- and 16-bit
+    results may differ by 1. reference: "cpu", or "litert" for its reference resolver. reproducers: where models
     that fail are saved. performance: whether to time passing cases.
     """
 
@@ -29,6 +29,10 @@ class Settings:
     performance: bool = False
     reproducers: str = ""
     overrides: tuple[Override, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rounding == "one-code":  # what it was called once
+            object.__setattr__(self, "rounding", "one-step")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -16,7 +16,7 @@ PROBES_S = 60.0
 
 
 def shrunk(result: Result, settings: Settings, timeout_s: float) -> Result:
-    """The result of a failing random graph, with the smallest part of it that fails as its reproducer."""
+    """The result of a failing random graph, with its smallest failing subset of nodes as its reproducer."""
     wanted = random_graphs.parsed(result.name)
     assert wanted is not None
     seed, nodes = wanted
@@ -35,13 +35,13 @@ def shrunk(result: Result, settings: Settings, timeout_s: float) -> Result:
         return False
 
     try:
-        kept = random_graphs.smallest(nodes or tuple(random_graphs.nodes_of(seed)), fails)
+        smallest = random_graphs.smallest(nodes or tuple(random_graphs.nodes_of(seed)), fails)
     finally:
         worker.stop()
     if last is not result:
-        sample = random_graphs.sample(seed, kept)
+        sample = random_graphs.sample(seed, smallest)
         ops = ", ".join(random_graphs.operators(sample.model))
-        result.why = f"{result.why}; shrunk to {len(kept)} nodes ({ops}), {last.name}: {last.why}"
+        result.why = f"{result.why}; shrunk to {len(smallest)} nodes ({ops}), {last.name}: {last.why}"
         values = sample.values()
         result.reproducer = save(last.name, sample, values, Reference(sample.model).expected(values).outputs, settings)
     return result

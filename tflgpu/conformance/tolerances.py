@@ -1,7 +1,7 @@
 """How near a result must be to the reference's: one table of bounds in ULP, by operator and size.
 
 The unit of a bound is the distance between neighbouring floats at a magnitude: of the wanted value itself; of the same
-operator's result on absolute values, where sums may cancel; of the largest value that takes part; or of 1. Integers,
+operator's result on absolute values, where sums may cancel; of the largest operand; or of 1. Integers,
 booleans and whatever is only moved or compared are equal. A file may widen bounds for one delegate, with reasons.
 """
 
@@ -162,7 +162,7 @@ def override_for(name: str, overrides: Sequence[Override]) -> Override | None:
 
 
 RELAXED = {"fp32": 1.0, "tf32": 2.0**13, "fp16": 2.0**14}
-"""By how much a precision's unit is wider than float32's (tf32 and float16 keep 10 bits behind the first; float16 sums
+"""By how much a precision's unit is wider than float32's (tf32 and float16 keep 10 bits after the first; float16 sums
 lose one more)."""
 FP16_LARGEST, FP16_LEAST = 65504.0, 6.1e-5
 
@@ -175,14 +175,14 @@ class Distance:
     text: str = ""
 
 
-def distance(got: Array, want: Array, unit: Array | None, precision: str = "fp32", one_code: bool = False) -> Distance:
+def distance(got: Array, want: Array, unit: Array | None, precision: str = "fp32", one_step: bool = False) -> Distance:
     """How far got is from want, in units (None: of any difference); infinite where they cannot be compared."""
     if got.shape != want.shape or got.dtype != want.dtype:
         return Distance(math.inf, f"{got.dtype} {list(got.shape)} instead of {want.dtype} {list(want.shape)}")
     if not want.size:
         return Distance(0.0)
     if want.dtype.kind not in "fc" or unit is None:
-        return _unequal(got, want, one_code)
+        return _unequal(got, want, one_step)
     with np.errstate(all="ignore"):
         wide = np.complex128 if want.dtype.kind == "c" else np.float64
         off = np.abs(got.astype(wide) - want.astype(wide)) / (unit * RELAXED[precision])
@@ -198,10 +198,10 @@ def distance(got: Array, want: Array, unit: Array | None, precision: str = "fp32
     return _worst(got, want, off)
 
 
-def _unequal(got: Array, want: Array, one_code: bool) -> Distance:
+def _unequal(got: Array, want: Array, one_step: bool) -> Distance:
     if want.dtype == object:
         return _worst(got, want, np.where(got == want, 0.0, math.inf))
-    if one_code and want.dtype.itemsize <= 2 and want.dtype.kind in "iu":
+    if one_step and want.dtype.itemsize <= 2 and want.dtype.kind in "iu":
         off = np.abs(got.astype(np.int64) - want.astype(np.int64))
         return _worst(got, want, np.where(off <= 1, 0.0, math.inf))
     bits = f"u{want.dtype.itemsize}"
@@ -255,7 +255,7 @@ def _of_absolutes(node: Node, inputs: Sequence[Array | None], want: Array) -> An
         options.fused_activation_function = "NONE"
     positive = [x if x is None or x.dtype.kind != "f" else np.abs(x) for x in inputs]
     weights = any(s is not None and s.type == "INT8" for s in node.inputs)
-    if weights:  # floats by codes: the codes' signs count, their zero points are 0
+    if weights:  # floats by quantized values: their signs count, their zero points are 0
         positive = [np.abs(x) if x is not None and x.dtype == np.int8 and x.ndim > 1 else x for x in positive]
     specs = tuple(
         s if s is None or s.data is None else replace(s, data=x) for s, x in zip(node.inputs, positive, strict=True)

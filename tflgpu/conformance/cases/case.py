@@ -16,7 +16,7 @@ from tflgpu.model.graph import Array
 from tflgpu.ops.registry import OPS
 
 QUANTIZED = {"UINT8": (0.05, 120), "INT8": (0.05, 3), "INT16": (0.001, 0), "INT4": (0.1, 0)}
-"""Scale and zero point of a tensor that means codes, where its case says nothing else."""
+"""Scale and zero point of a tensor of quantized values, where its case gives no other."""
 
 NO_CASES = {
     "STRING": "a kernel has no texts",
@@ -51,7 +51,7 @@ class T:
 
 
 def q(type: str, *shape: int, scale: float | None = None, zero_point: int | None = None, **fields: Any) -> T:
-    """A tensor of codes where its type can be such: with its type's usual quantization, unless given."""
+    """A tensor, with the type's usual quantization where the type can be quantized, unless another is given."""
     usual = QUANTIZED.get(type)
     if usual is None:
         return T(type, shape, **fields)

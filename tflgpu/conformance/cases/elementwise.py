@@ -136,8 +136,8 @@ def _unary(op: str, type: str, filled: str, edges: str) -> Iterator[Case]:
         for shape in shapes if options in (PARAMETERS.get(op, ({},))[0],) else FEW:
             yield _one_input(op, type, shape, filled, options)
         if type in ("INT8", "UINT8"):
-            codes = np.arange(256, dtype=np.uint8).view(type.lower())
-            yield _one_input(op, type, (256,), codes, options, "every value")
+            all_values = np.arange(256, dtype=np.uint8).view(type.lower())
+            yield _one_input(op, type, (256,), all_values, options, "every value")
         if edges and type in ("FLOAT32", "INT16", "INT32", "INT64"):
             yield _one_input(op, type, (61,), edges, options, "special")
 
@@ -145,11 +145,11 @@ def _unary(op: str, type: str, filled: str, edges: str) -> Iterator[Case]:
 def _one_input(
     op: str, type: str, shape: tuple[int, ...], values: Any, options: dict[str, Any], note: str = ""
 ) -> Case:
-    # 16-bit ABS of the reference is of codes too, and takes the quantization of its input.
+    # 16-bit ABS of the reference works on quantized values too, and takes the quantization of its input.
     same = op in ("ABS", "NEG", "ZEROS_LIKE", "SIGN")
     x = q(type, *shape, values=values) if type in QUANTIZED else T(type, shape, values)
-    codes = OUTPUTS.get(op, RESCALED).get(type)
-    out = T(type, shape) if codes is None else T(type, shape, scale=codes[0], zero_point=codes[1])
+    quantization = OUTPUTS.get(op, RESCALED).get(type)
+    out = T(type, shape) if quantization is None else T(type, shape, scale=quantization[0], zero_point=quantization[1])
     if same:
         out = T(type, shape, scale=x.scale, zero_point=x.zero_point)
     detail = [shaped(shape), *words(options), *([note] if note else [])]
@@ -177,8 +177,8 @@ def _binary(op: str, type: str) -> Iterator[Case]:
         for shapes in (((2, 3, 5), (5,)), ((67,), (67,)), ((3, 5), ())):
             yield _two_inputs(op, type, shapes, activation, *_filled(op, type))
     if op in SPECIAL_PAIRS and type in ("INT8", "UINT8"):
-        codes = np.arange(256, dtype=np.uint8).view(type.lower())
-        every = codes.reshape(256, 1), codes.reshape(1, 256)
+        all_values = np.arange(256, dtype=np.uint8).view(type.lower())
+        every = all_values.reshape(256, 1), all_values.reshape(1, 256)
         yield _two_inputs(op, type, ((256, 1), (1, 256)), "NONE", *every, "every pair")
     if op in SPECIAL_PAIRS and type in ("FLOAT32", "INT32", "INT64", "INT16"):
         yield _two_inputs(op, type, ((61,), (61,)), "NONE", "special", "normal", "special")

@@ -38,8 +38,8 @@ def _sampling(build: Builder) -> Callable[[int], Sample]:
 def then(
     g: GraphBuilder, op: str, inputs: list[int], shape: tuple[int, ...] = SHAPE, type: str = F, **options: Any
 ) -> int:
-    """The output of a new node; keyword arguments of tensors (scale, zero_point) are told from options by name."""
-    codes = {key: options.pop(key) for key in ("scale", "zero_point") if key in options}
-    out = g.tensor(f"t{len(g.tensors)}", type, shape, **codes)
+    """The output of a new node. scale and zero_point are its tensor's, other options the node's."""
+    quantization = {key: options.pop(key) for key in ("scale", "zero_point") if key in options}
+    out = g.tensor(f"t{len(g.tensors)}", type, shape, **quantization)
     g.node(op, inputs, [out], **options)
     return out

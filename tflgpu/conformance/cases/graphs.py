@@ -153,8 +153,8 @@ def _reshapes(m: ModelBuilder) -> list[T]:
 def _island(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, SHAPE)
-    codes = {"scale": 0.05, "zero_point": 3}
-    inner = then(g, "QUANTIZE", [x], SHAPE, "INT8", **codes)
+    quantization = {"scale": 0.05, "zero_point": 3}
+    inner = then(g, "QUANTIZE", [x], SHAPE, "INT8", **quantization)
     total = then(g, "ADD", [inner, inner], SHAPE, "INT8", scale=0.1, zero_point=-4, version=2)
     clipped = then(g, "RELU", [total], SHAPE, "INT8", scale=0.1, zero_point=-4, version=2)
     back = then(g, "DEQUANTIZE", [clipped], version=2)
@@ -162,7 +162,7 @@ def _island(m: ModelBuilder) -> list[T]:
     return [T(F, SHAPE)]
 
 
-@graph("two islands of codes with a requantization", "int8")
+@graph("two islands of quantized values with a requantization", "int8")
 def _two_islands(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", "INT8", (1, 4, 4, 3), scale=0.05, zero_point=3)
@@ -219,9 +219,9 @@ def _alternating(m: ModelBuilder) -> list[T]:
 def _many(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, (2, 6))
-    parts = [g.tensor(f"p{k}", F, (2, 2)) for k in range(3)]
-    g.node("SPLIT", [g.constant("axis", np.int32(1)), x], parts, num_splits=3)
-    g.outputs(parts[2], then(g, "ADD", [parts[0], parts[1]], (2, 2)))
+    pieces = [g.tensor(f"p{k}", F, (2, 2)) for k in range(3)]
+    g.node("SPLIT", [g.constant("axis", np.int32(1)), x], pieces, num_splits=3)
+    g.outputs(pieces[2], then(g, "ADD", [pieces[0], pieces[1]], (2, 2)))
     return [T(F, (2, 6))]
 
 

@@ -101,8 +101,8 @@ def cases() -> Iterator[Case]:
 
 
 def _moved(op: str, type: str, x: Shape, rest: Sequence[Array], detail: Sequence[str], **options: Any) -> Case:
-    codes = type in ("INT8", "UINT8")
-    spec, out = (q(type, *x), q(type)) if codes else (T(type, x), T(type))
+    quantized = type in ("INT8", "UINT8")
+    spec, out = (q(type, *x), q(type)) if quantized else (T(type, x), T(type))
     return one(FAMILY, type, [shaped(x), *detail], OneOp(op, [spec, *rest], [out], options))
 
 
@@ -128,8 +128,8 @@ def _pad(op: str, type: str, x: Shape, pads: tuple[Shape, ...]) -> Iterator[Case
     if op == "PAD":
         yield _moved(op, type, x, [paddings], detail)
         return
-    codes = q(type, constant=True, values="within:1:9")
-    value = codes if type in ("INT8", "UINT8") else T(type, (), "unit" if type == "FLOAT32" else "small", True)
+    quantized = q(type, constant=True, values="within:1:9")
+    value = quantized if type in ("INT8", "UINT8") else T(type, (), "unit" if type == "FLOAT32" else "small", True)
     spec, out = (q(type, *x), q(type)) if type in ("INT8", "UINT8") else (T(type, x), T(type))
     yield one(FAMILY, type, [shaped(x), *detail], OneOp(op, [spec, paddings, value], [out]))
 

@@ -42,6 +42,6 @@ def cases() -> Iterator[Case]:
 
 
 def _rows(op: str, x: T, outs: dict[str, tuple[float, int]], options: Mapping[str, object]) -> OneOp:
-    codes = outs.get(x.type)
-    out = T(x.type) if codes is None else T(x.type, scale=codes[0], zero_point=codes[1])
+    quantization = outs.get(x.type)
+    out = T(x.type) if quantization is None else T(x.type, scale=quantization[0], zero_point=quantization[1])
     return OneOp(op, [x], [out], options)

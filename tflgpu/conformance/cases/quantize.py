@@ -39,9 +39,9 @@ def cases() -> Iterator[Case]:
         for shape in (*ANY, REAL):
             model = OneOp("QUANTIZE", [T("FLOAT32", shape)], [q(target, scale=0.02)])
             yield one(FAMILY, "FLOAT32", [shaped(shape), f"to={target.lower()}"], model)
-        halves = np.arange(-33, 34, dtype=np.float32) * np.float32(0.25)
-        model = OneOp("QUANTIZE", [T("FLOAT32", (67,), halves)], [q(target, scale=0.5)])
-        yield one(FAMILY, "FLOAT32", ["67", f"to={target.lower()}", "halves"], model)
+        ties = np.arange(-33, 34, dtype=np.float32) * np.float32(0.25)
+        model = OneOp("QUANTIZE", [T("FLOAT32", (67,), ties)], [q(target, scale=0.5)])
+        yield one(FAMILY, "FLOAT32", ["67", f"to={target.lower()}", "ties"], model)
     for pair in REQUANTIZED:
         source, target = pair.split()
         for shape in ((256,), (2, 3, 5), (0,), (), (65,)):

@@ -81,31 +81,33 @@ def _cells() -> Iterator[Case]:
         yield row(FAMILY, "BIDIRECTIONAL_SEQUENCE_LSTM", inputs, outputs, note, **options)
 
 
-def _gates(kind: str, size: int, cells: int, out: int, parts: str) -> list[T | None]:
+def _gates(kind: str, size: int, cells: int, out: int, features: str) -> list[T | None]:
     """The 17 tensors from the input weights to the projection's bias."""
-    used = "fco" if "cifg" in parts else "ifco"
+    used = "fco" if "cifg" in features else "ifco"
 
     def each(there: bool, gates: str, kind: str, *shape: int) -> list[T | None]:
         return [_weights(kind, *shape) if there and gate in used else None for gate in gates]
 
-    projection = "projection" in parts
-    diagonal: tuple[Any, ...] = (F, cells) if "diagonal" in parts else (kind, cells, out)
+    projection = "projection" in features
+    diagonal: tuple[Any, ...] = (F, cells) if "diagonal" in features else (kind, cells, out)
     return [
         *each(True, "ifco", kind, cells, size),
         *each(True, "ifco", *diagonal),
-        *each("peephole" in parts, "ifo", kind, cells),
+        *each("peephole" in features, "ifo", kind, cells),
         *each(True, "ifco", F, cells),
         _weights(kind, out, cells) if projection else None,
         _weights(F, out) if projection else None,
     ]
 
 
-def _lstm(op: str, kind: str, x: Shape, batch: int, cells: int, parts: str, note: str, **options: Any) -> Case:
+def _lstm(op: str, kind: str, x: Shape, batch: int, cells: int, features: str, note: str, **options: Any) -> Case:
     """A cell of float, or of floats by int8 weights."""
-    out = 4 if "projection" in parts else cells
+    out = 4 if "projection" in features else cells
     states = [T(F, (batch, out), variable=True), T(F, (batch, cells), variable=True)]
-    norms = [_weights(F, cells) if "norm" in parts and ("cifg" not in parts or g != "i") else None for g in "ifco"]
-    inputs = [T(F, x), *_gates(kind, x[-1], cells, out, parts), *states, *norms]
+    norms = [
+        _weights(F, cells) if "norm" in features and ("cifg" not in features or g != "i") else None for g in "ifco"
+    ]
+    inputs = [T(F, x), *_gates(kind, x[-1], cells, out, features), *states, *norms]
     options = {"fused_activation_function": "TANH", "cell_clip": 0.0, "proj_clip": 0.0, **options}
     if op == SEQUENCE:
         options = {"time_major": False, **options}
@@ -116,20 +118,20 @@ def _lstm(op: str, kind: str, x: Shape, batch: int, cells: int, parts: str, note
 INTEGER_CELLS: tuple[tuple[str, Shape, int, dict[str, Any]], ...] = (
     ("plain", (2, 5), 11, {}),
     ("sequence", (3, 4, 5), 11, {}),
-    ("projection", (3, 4, 5), 11, {"parts": "cifg projection", "proj_clip": 0.4, "time_major": True}),
-    ("peephole", (3, 4, 5), 11, {"parts": "peephole projection"}),
-    ("layer norm", (3, 4, 5), 19, {"parts": "peephole norm", "time_major": True}),
+    ("projection", (3, 4, 5), 11, {"features": "cifg projection", "proj_clip": 0.4, "time_major": True}),
+    ("peephole", (3, 4, 5), 11, {"features": "peephole projection"}),
+    ("layer norm", (3, 4, 5), 19, {"features": "peephole norm", "time_major": True}),
 )
 
 
-def _integer_lstm(note: str, x: Shape, cells: int, parts: str = "", **options: Any) -> Case:
+def _integer_lstm(note: str, x: Shape, cells: int, features: str = "", **options: Any) -> Case:
     """An int8 cell with 16-bit gates."""
     rng = np.random.default_rng(len(note))
-    out = 7 if "projection" in parts else cells
+    out = 7 if "projection" in features else cells
     batch = x[1] if options.get("time_major") else x[0]
-    used = "fco" if "cifg" in parts else "ifco"
+    used = "fco" if "cifg" in features else "ifco"
     hidden: dict[str, Any] = (
-        {"scale": 0.0083, "zero_point": -3} if "projection" in parts else {"scale": 0.009, "zero_point": 12}
+        {"scale": 0.0083, "zero_point": -3} if "projection" in features else {"scale": 0.009, "zero_point": 12}
     )
     result: dict[str, Any] = {"scale": 0.009, "zero_point": 12}
 
@@ -139,19 +141,19 @@ def _integer_lstm(note: str, x: Shape, cells: int, parts: str = "", **options: A
             for g in gates
         ]
 
-    bias = f"within:-{20000 if 'norm' in parts else 4000}:{20000 if 'norm' in parts else 4000}"
-    projected = "projection" in parts
+    bias = f"within:-{20000 if 'norm' in features else 4000}:{20000 if 'norm' in features else 4000}"
+    projected = "projection" in features
     inputs = [
         T("INT8", x, scale=0.031, zero_point=-5),
         *each(True, "ifco", "INT8", (cells, x[-1]), "within:-127:127", 0.002, 0.022),
         *each(True, "ifco", "INT8", (cells, out), "within:-127:127", 0.002, 0.022),
-        *each("peephole" in parts, "ifo", "INT16", (cells,), "within:-32767:32767", 2.5e-5, 2.5e-5),
+        *each("peephole" in features, "ifo", "INT16", (cells,), "within:-32767:32767", 2.5e-5, 2.5e-5),
         *each(True, "ifco", "INT32", (cells,), bias, 0, 0),
         T("INT8", (out, cells), "within:-127:127", True, rng.uniform(0.002, 0.022)) if projected else None,
         T("INT32", (out,), "within:-2000:2000", True) if projected else None,
         T("INT8", (batch, out), variable=True, **result),
         T("INT16", (batch, cells), variable=True, scale=2.0**-11),
-        *each("norm" in parts, "ifco", "INT16", (cells,), "within:500:32767", 3e-5, 1.3e-4),
+        *each("norm" in features, "ifco", "INT16", (cells,), "within:500:32767", 3e-5, 1.3e-4),
     ]
     inner = [T("INT16", scale=rng.uniform(0.0008, 0.0028)) for _ in range(4)]
     op = "LSTM" if len(x) == 2 else SEQUENCE

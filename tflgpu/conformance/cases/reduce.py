@@ -56,8 +56,10 @@ def cases() -> Iterator[Case]:
             if type in OPS[op].types:
                 for shape, axis in PLACED:
                     for out in ("INT32", "INT64") if type == "FLOAT32" else ("INT32",):
-                        yield _place(op, type, shape, axis, out, "normal")
-                yield _place(op, type, (5, 11), 1, "INT32", "whole:0:2" if type != "BOOL" else "normal", "ties")
+                        yield _arg_max_or_min(op, type, shape, axis, out, "normal")
+                yield _arg_max_or_min(
+                    op, type, (5, 11), 1, "INT32", "whole:0:2" if type != "BOOL" else "normal", "ties"
+                )
 
 
 def _reduction(op: str, type: str, shape: Shape, axes: Shape, keep: bool, values: str = "normal") -> Case:
@@ -71,6 +73,6 @@ def _reduction(op: str, type: str, shape: Shape, axes: Shape, keep: bool, values
     return one(FAMILY, type, detail, OneOp(op, [x, i32(*axes)], [out], {"keep_dims": keep}))
 
 
-def _place(op: str, type: str, shape: Shape, axis: int, out: str, values: str, note: str = "") -> Case:
+def _arg_max_or_min(op: str, type: str, shape: Shape, axis: int, out: str, values: str, note: str = "") -> Case:
     detail = [shaped(shape), f"axis={axis}", *([out.lower()] if out != "INT32" else []), *([note] if note else [])]
     return one(FAMILY, type, detail, OneOp(op, [T(type, shape, values), scalar(axis)], [T(out)], {"output_type": out}))

@@ -1,4 +1,4 @@
-"""NaN, infinities, the largest floats and -0 in the first, a middle and the last place of what an operator reads."""
+"""NaN, infinities, the largest floats and -0 in the first, a middle and the last position of what an operator reads."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BY_WORDS = 3
 
 
 def rows(depth: int = DEPTH) -> Array:
-    """Rows of plain numbers, each with one special value first, in the middle or last; then with NaN in all places."""
-    places = sorted({0, depth // 2, depth - 1})
+    """Rows of plain numbers, each with one special value first, in the middle or last; then NaN in all positions."""
+    positions = sorted({0, depth // 2, depth - 1})
     plain = np.where(np.arange(depth) % 2, np.float32(0.75), np.float32(-1.5)).astype(np.float32)
-    found = np.tile(plain, (len(places) * SPECIAL.size + 2, 1))
-    for k, place in enumerate(places):
-        found[k * SPECIAL.size : (k + 1) * SPECIAL.size, place] = SPECIAL
+    found = np.tile(plain, (len(positions) * SPECIAL.size + 2, 1))
+    for k, position in enumerate(positions):
+        found[k * SPECIAL.size : (k + 1) * SPECIAL.size, position] = SPECIAL
     found[-2, :-1] = np.nan
     found[-1] = np.nan
     return found

@@ -1,4 +1,4 @@
-"""Models whose shapes or state only running tells: dynamic tensors, control flow, variables."""
+"""Models whose shapes or state are known only at run time: dynamic tensors, control flow, variables."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _while(m: ModelBuilder) -> list[T]:
     return [T("INT32", (), "within:0:4"), T(F, SHAPE)]
 
 
-@graph("a variable read, changed and kept")
+@graph("a variable read, changed and read again")
 def _variable(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, (3,))

@@ -80,7 +80,7 @@ _EDGES = (
 
 
 def _special(type: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """The edges of a type in order, as often as they fit, from a place that each draw chooses."""
+    """The edges of a type in order, as often as they fit, from an offset that each draw chooses."""
     dtype = DTYPES[type]
     edges: Array
     with np.errstate(all="ignore"):

@@ -52,7 +52,7 @@ def branches(d: Draw, x: Value) -> None:
 
 @step(0.5, lambda v: (floats(v) or v.type == "INT8") and ranked(v), batched=False)
 def repeated_graph(d: Draw, x: Value) -> None:
-    """A loop of 0 to 4 turns."""
+    """A loop of 0 to 4 iterations."""
     condition, body = d.graph.model.graph("condition"), d.graph.model.graph("body")
     i = condition.input("i", "INT32", [])
     condition.input("x", x.type, x.shape, **x.quantization)

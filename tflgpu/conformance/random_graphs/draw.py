@@ -21,7 +21,7 @@ LARGEST = 4096
 @dataclass(frozen=True)
 class Value:
     """A tensor. most: a bound of its magnitude. exact: EXACT; CLOSE where floats may differ in their last bits; COARSE
-    where such a float was rounded to codes since."""
+    where such a float has been quantized since."""
 
     index: int
     type: str
@@ -109,7 +109,7 @@ class Draw:
         return str(self.among(ACTIVATIONS))
 
     def quantize(self, type: str, shape: Sequence[int], most: float, exact: int = EXACT) -> Value:
-        """A value of codes for floats up to `most`, not all of which fit."""
+        """A quantized value for floats up to `most`, not all of which fit."""
         low, high = QUANTIZED[type]
         scale = float(np.float32(max(most, 1e-3) * self.rng.uniform(0.4, 1.6) / high * (2 if type == "UINT8" else 1)))
         zero = 0 if type == "INT16" else self.among((0, low, high, self.number(low, high), self.number(low, high)))

@@ -1,4 +1,4 @@
-"""Steps of random graphs that go element by element, on floats and on codes."""
+"""Steps of random graphs that go element by element, on floats and on quantized values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OF_CODES = {
 
 
 def squashed(d: Draw, x: Value, op: str) -> Value:
-    """LOGISTIC or TANH, whose codes have a scale of their own."""
+    """LOGISTIC or TANH, whose quantized values have a scale of their own."""
     scale, zero = {
         ("LOGISTIC", "INT8"): (1 / 256, -128),
         ("TANH", "INT8"): (1 / 128, 0),
@@ -78,8 +78,8 @@ def prelu(d: Draw, x: Value) -> None:
     else:
         low, high = QUANTIZED[x.type]
         zero = 0 if x.type == "INT8" else 128
-        codes = np.clip(np.round(real / 0.01) + zero, low, high).astype(DTYPES[x.type])
-        alpha, out = d.constant(codes, scale=0.01, zero_point=zero), d.quantize(x.type, x.shape, x.most)
+        quantized = np.clip(np.round(real / 0.01) + zero, low, high).astype(DTYPES[x.type])
+        alpha, out = d.constant(quantized, scale=0.01, zero_point=zero), d.quantize(x.type, x.shape, x.most)
     d.add("PRELU", [x, alpha], replace(out, exact=CLOSE if x.real else EXACT))
 
 
@@ -116,8 +116,8 @@ def binary(d: Draw, x: Value) -> None:
             low, high = QUANTIZED[x.type]
             same = op in ("MAXIMUM", "MINIMUM")
             scale, zero = (x.scale, x.zero_point) if same else (made.scale, made.zero_point)
-            codes = np.clip(np.round(real / np.float32(scale)) + zero, low, high).astype(DTYPES[x.type])
-            y = replace(made, index=d.constant(codes, scale=scale, zero_point=zero), scale=scale, zero_point=zero)
+            quantized = np.clip(np.round(real / np.float32(scale)) + zero, low, high).astype(DTYPES[x.type])
+            y = replace(made, index=d.constant(quantized, scale=scale, zero_point=zero), scale=scale, zero_point=zero)
     else:
         found = d.pick(
             lambda v: (

@@ -1,4 +1,4 @@
-"""Steps of random graphs that multiply by weights of every kind, with what often stands around them."""
+"""Steps of random graphs that multiply by weights of every kind, with what often surrounds them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def weights_of(d: Draw, x: Value, shape: Sequence[int], channel_axis: int, op: s
         if kind == "hybrid" and x.exact == EXACT and op != "TRANSPOSE_CONV":
             each = op == "DEPTHWISE_CONV_2D" or (op != "BATCH_MATMUL" and d.chance(0.5))
             scales = channel_scales(d, shape, channel_axis, each, real)
-            codes = quantized_values(real, scales, channel_axis)
-            return d.constant(codes, scale=scales, zero_point=0, axis=channel_axis), None, CLOSE
+            quantized = quantized_values(real, scales, channel_axis)
+            return d.constant(quantized, scale=scales, zero_point=0, axis=channel_axis), None, CLOSE
         if kind == "half":
             half = d.constant(real.astype(np.float16))
             out = d.tensor(Value(-1, "FLOAT32", tuple(shape)))
@@ -42,15 +42,15 @@ def weights_of(d: Draw, x: Value, shape: Sequence[int], channel_axis: int, op: s
         return d.constant(real), None, CLOSE
     if x.type == "UINT8":
         scale, zero = float(np.abs(real).max() / 127), d.number(100, 150)
-        codes = np.clip(np.round(real / scale) + zero, 0, 255).astype(np.uint8)
-        return d.constant(codes, scale=scale, zero_point=zero), np.array([scale], np.float32), EXACT
+        quantized = np.clip(np.round(real / scale) + zero, 0, 255).astype(np.uint8)
+        return d.constant(quantized, scale=scale, zero_point=zero), np.array([scale], np.float32), EXACT
     scales = channel_scales(d, shape, channel_axis, op != "BATCH_MATMUL" and d.chance(0.7), real)
-    codes = quantized_values(real, scales, channel_axis)
+    quantized = quantized_values(real, scales, channel_axis)
     if d.chance(0.1) and x.type == "INT8" and op in ("CONV_2D", "FULLY_CONNECTED"):
         scales = scales * 18
-        narrow = np.clip(codes // 18, -8, 7).astype(np.int8)
+        narrow = np.clip(quantized // 18, -8, 7).astype(np.int8)
         return d.constant(narrow, type="INT4", scale=scales, zero_point=0, axis=channel_axis), scales, EXACT
-    return d.constant(codes, scale=scales, zero_point=0, axis=channel_axis), scales, EXACT
+    return d.constant(quantized, scale=scales, zero_point=0, axis=channel_axis), scales, EXACT
 
 
 def channel_scales(d: Draw, shape: Sequence[int], axis: int, per_channel: bool, real: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Steps of random graphs that move values, and those whose shapes only running tells."""
+"""Steps of random graphs that move values, and those whose shapes are known only at run time."""
 
 from __future__ import annotations
 
@@ -97,25 +97,25 @@ def concatenated(d: Draw, x: Value) -> None:
         alike = v.type == x.type and len(v.shape) == len(x.shape) and (v.scale, v.zero_point) == (x.scale, x.zero_point)
         return alike and all(a == b for k, (a, b) in enumerate(zip(v.shape, x.shape, strict=True)) if k != axis)
 
-    parts = [x]
+    joined = [x]
     for _ in range(d.number(1, 3)):
         found = d.pick(fits)
         assert found is not None
-        parts.insert(d.number(0, len(parts)), found)
+        joined.insert(d.number(0, len(joined)), found)
     if x.real and d.chance(0.2):
         shape = [1 if k == axis else s for k, s in enumerate(x.shape)]
         if not d.batched:
-            parts.append(Value(d.constant(d.normal(*shape)), "FLOAT32", tuple(shape)))
+            joined.append(Value(d.constant(d.normal(*shape)), "FLOAT32", tuple(shape)))
     if x.type == "UINT8" and d.chance(0.5):
         other = d.pick(lambda v: v.type == "UINT8" and v.shape == x.shape)
         assert other is not None
-        parts.append(other)
+        joined.append(other)
     shape = list(x.shape)
-    shape[axis] = sum(p.shape[axis] for p in parts)
+    shape[axis] = sum(p.shape[axis] for p in joined)
     if math.prod(shape) > LARGEST:
         return
-    out = d.like(x, shape, most=max(p.most for p in parts))
-    d.add("CONCATENATION", parts, out, axis=d.signed(axis, x), fused_activation_function="NONE")
+    out = d.like(x, shape, most=max(p.most for p in joined))
+    d.add("CONCATENATION", joined, out, axis=d.signed(axis, x), fused_activation_function="NONE")
 
 
 @step(1.5, lambda v: 1 <= len(v.shape) <= 4 and v.type != "BOOL")
@@ -198,7 +198,7 @@ def repeated(d: Draw, x: Value) -> None:
 
 @step(0.3, lambda v: v.real and v.most < 1e3 and ranked(v), batched=False)
 def emptied(d: Draw, x: Value) -> None:
-    """A part of no elements, joined to the rest again."""
+    """A slice of no elements, joined to the rest again."""
     shape = (0, *x.shape[1:])
     begin, size = [d.number(0, x.shape[0]), *[0] * (len(shape) - 1)], [0, *[-1] * (len(shape) - 1)]
     y = d.add("SLICE", [x, d.ints(begin), d.ints(size)], d.like(x, shape))
@@ -218,14 +218,14 @@ def shape_chain(d: Draw, x: Value) -> None:
 
 
 @step(0.4, lambda v: v.real and v.exact == EXACT and ranked(v) and v.most < 1e3, batched=False)
-def found_places(d: Draw, x: Value) -> None:
-    """A maximum over the elements above an edge, whose number only running tells."""
+def found_indices(d: Draw, x: Value) -> None:
+    """A maximum over the elements above an edge, whose number is known only at run time."""
     edge = d.constant(np.float32(-0.5))
     above = d.add("GREATER", [x, edge], Value(-1, "BOOL", x.shape))
-    places = d.tensor(Value(-1, "INT64", (0, len(x.shape))))
-    d.graph.node("WHERE", [above.index], [places.index])
+    indices = d.tensor(Value(-1, "INT64", (0, len(x.shape))))
+    d.graph.node("WHERE", [above.index], [indices.index])
     taken = d.tensor(replace(x, shape=(0,)))
-    d.graph.node("GATHER_ND", [x.index, places.index], [taken.index])
+    d.graph.node("GATHER_ND", [x.index, indices.index], [taken.index])
     scaled = d.tensor(replace(x, shape=(0,)))
     d.graph.node("MUL", [taken.index, d.constant(np.float32(2))], [scaled.index])
     most = d.tensor(Value(-1, "FLOAT32", ()))

@@ -36,7 +36,7 @@ def attention(d: Draw, x: Value) -> None:
     n, s, c = x.shape
     heads = 2
     shape = (n, s, heads, c // heads)
-    parts = []
+    projected = []
     for k in range(3):
         w, _, exact = weights_of(d, x, (c, c), 0, "FULLY_CONNECTED")
         y = d.add(
@@ -44,8 +44,8 @@ def attention(d: Draw, x: Value) -> None:
         )
         y = d.add("RESHAPE", [y, d.ints([-1, *shape[1:]])], d.like(y, shape))
         order = (0, 2, 3, 1) if k == 1 and d.chance(0.3) else (0, 2, 1, 3)
-        parts.append(d.add("TRANSPOSE", [y, d.ints(list(order))], d.like(y, [shape[i] for i in order])))
-    query, key, value = parts
+        projected.append(d.add("TRANSPOSE", [y, d.ints(list(order))], d.like(y, [shape[i] for i in order])))
+    query, key, value = projected
     square = replace(query, shape=(n, heads, s, s), most=50.0, exact=CLOSE)
     scores = d.add("BATCH_MATMUL", [query, key], square, adj_y=key.shape[-1] == c // heads and key.shape[-2] == s)
     if d.chance(0.7):
@@ -61,7 +61,7 @@ def attention(d: Draw, x: Value) -> None:
 
 @step(1.5, image)
 def padded_conv(d: Draw, x: Value) -> None:
-    """PAD before a convolution of valid places."""
+    """PAD before a convolution with VALID padding."""
     (t, b), (left, r) = ((d.number(0, 2), d.number(0, 2)) for _ in range(2))
     n, h, w, c = x.shape
     y = d.add("PAD", [x, d.ints([[0, 0], [t, b], [left, r], [0, 0]])], d.like(x, (n, h + t + b, w + left + r, c)))

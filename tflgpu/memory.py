@@ -154,7 +154,7 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> Array:
 
 
 def host_array(spec: TensorSpec, delegates: Sequence[object] = ()) -> Array:
-    """Zeroed host memory for a tensor: what a delegate copies fastest, where it may cross to one that has such memory."""
+    """Zeroed host memory for a tensor: from the first delegate that offers pinned memory, else from NumPy."""
     if spec.dtype == object:
         return np.full(spec.shape, b"", object)
     for delegate in offering(delegates, MakesHostArrays):
@@ -172,7 +172,7 @@ def nbytes(spec: TensorSpec) -> int:
 def arena(
     sizes: Mapping[int, int], live: Mapping[int, tuple[int, int]], alignment: int = ALIGNMENT
 ) -> tuple[dict[int, int], int]:
-    """Byte offsets of tensors, and the arena's size in bytes: tensors whose lives [first, last] overlap do not share bytes.
+    """Byte offsets and the arena's size in bytes: tensors whose lives [first, last] overlap share no bytes.
 
     Greedy by size: the largest first, each into the lowest gap among those placed that live with it.
     """

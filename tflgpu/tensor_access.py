@@ -14,7 +14,7 @@ from tflgpu.runtime.graph_runner import GraphRunner, running
 from tflgpu.values import from_caller, to_caller
 
 _MOST_BYTES = 2**63 - 1
-"""Of one tensor: what a size in memory can tell."""
+"""Of one tensor: the most that a signed 64-bit size holds."""
 
 
 def tensor_at(graph: GraphRunner, index: int) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""Small models of convolutions with what may become part of their kernels on a GPU."""
+"""Small models of convolutions with what may be fused into their kernels on a GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pattern_models import Pattern, Writer
 
 
-def _convolution(w: Writer, op: str, x: int, oc: int, k: int, stride: int, act: str, codes: bool) -> int:
+def _convolution(w: Writer, op: str, x: int, oc: int, k: int, stride: int, act: str, quantized: bool) -> int:
     """CONV_2D or DEPTHWISE_CONV_2D with "SAME" padding."""
     n, h, wide, c = w.shapes[x]
     shape = (1, k, k, c) if op == "DEPTHWISE_CONV_2D" else (oc, k, k, c)
@@ -17,7 +17,7 @@ def _convolution(w: Writer, op: str, x: int, oc: int, k: int, stride: int, act: 
     options: dict[str, Any] = {"padding": "SAME", "stride_w": stride, "stride_h": stride}
     options |= {"fused_activation_function": act} | ({"depth_multiplier": 1} if axis else {})
     fields: dict[str, Any] = {}
-    if codes:
+    if quantized:
         scale = rng.uniform(0.01, 0.03, oc).astype(np.float32)
         zeros = np.zeros(oc, np.int64)
         weights = rng.integers(-99, 100, shape).astype(np.int8)
@@ -30,7 +30,7 @@ def _convolution(w: Writer, op: str, x: int, oc: int, k: int, stride: int, act: 
         f = w.g.constant(f"w{len(w.shapes)}", weights.astype(np.float32))
         b = w.g.constant(f"b{len(w.shapes)}", rng.normal(size=oc).astype(np.float32))
     made = [n, -(-h // stride), -(-wide // stride), oc]
-    out = int(w.g.tensor(f"y{len(w.shapes)}", "INT8" if codes else "FLOAT32", made, **fields))
+    out = int(w.g.tensor(f"y{len(w.shapes)}", "INT8" if quantized else "FLOAT32", made, **fields))
     w.shapes[out] = tuple(made)
     w.g.node(op, [x, int(f), int(b)], [out], version=3, **options)
     return out
@@ -41,7 +41,7 @@ def separable(
     oc: int,
     k: int = 3,
     stride: int = 1,
-    codes: bool = False,
+    quantized: bool = False,
     between: str = "",
     residual: bool = False,
     both: bool = False,
@@ -50,15 +50,15 @@ def separable(
     """A depthwise convolution, a unary operator `between`, a product, a residual sum; both: a second product."""
 
     def write(w: Writer) -> list[int]:
-        x = int(w.g.input("x", "INT8", list(shape), scale=0.1, zero_point=-3)) if codes else w.input(*shape)
+        x = int(w.g.input("x", "INT8", list(shape), scale=0.1, zero_point=-3)) if quantized else w.input(*shape)
         w.shapes[x] = tuple(shape)
-        y = _convolution(w, "DEPTHWISE_CONV_2D", x, shape[3], k, stride, "NONE" if between else "RELU6", codes)
+        y = _convolution(w, "DEPTHWISE_CONV_2D", x, shape[3], k, stride, "NONE" if between else "RELU6", quantized)
         y = w.unary(between, y) if between else y
-        outputs = [_convolution(w, "CONV_2D", y, oc, 1, 1, "NONE", codes)]
+        outputs = [_convolution(w, "CONV_2D", y, oc, 1, 1, "NONE", quantized)]
         if residual:
             outputs = [w.binary("ADD", outputs[0], x)]
         if both:
-            outputs.append(_convolution(w, "CONV_2D", y, oc + 1, 1, 1, "NONE", codes))
+            outputs.append(_convolution(w, "CONV_2D", y, oc + 1, 1, 1, "NONE", quantized))
         return outputs + ([y] if wanted else [])
 
     return write
@@ -67,12 +67,14 @@ def separable(
 SEPARABLES = [
     Pattern("with a residual sum", separable((1, 7, 7, 32), 32, residual=True), compiled=True),
     Pattern("split along the channels", separable((1, 4, 4, 160), 24), compiled=True),
-    Pattern("every other place", separable((2, 9, 7, 16), 40, stride=2)),
+    Pattern("stride 2", separable((2, 9, 7, 16), 40, stride=2)),
     Pattern("5 x 5 and an activation between", separable((1, 6, 6, 24), 80, k=5, between="HARD_SWISH"), compiled=True),
     Pattern("larger blocks", separable((1, 13, 13, 16), 400)),
-    Pattern("of codes", separable((1, 7, 7, 32), 40, codes=True), compiled=True),
-    Pattern("of codes, in single words", separable((1, 9, 9, 36), 70, codes=True, stride=2), compiled=True),
-    Pattern("of codes, split along the channels", separable((1, 3, 3, 640), 24, codes=True)),
+    Pattern("quantized", separable((1, 7, 7, 32), 40, quantized=True), compiled=True),
+    Pattern(
+        "quantized, channels in single words", separable((1, 9, 9, 36), 70, quantized=True, stride=2), compiled=True
+    ),
+    Pattern("quantized, split along the channels", separable((1, 3, 3, 640), 24, quantized=True)),
 ]
 
 NO_SEPARABLES = [
@@ -122,10 +124,10 @@ def _broadcasts_behind(w: Writer) -> list[int]:
 
 BEHIND = [
     Pattern("GELU", _product_then("GELU"), {"gemm": 1}),
-    Pattern("functions one behind another", _product_then("TANH", "ABS", "EXP"), {"gemm": 1}),
-    Pattern("swish behind a convolution", _convolution_then_swish, {"gemm": 1}, compiled=True),
-    Pattern("swish behind a depthwise convolution", _depthwise_then_swish, {"depthwise_strips": 1}, compiled=True),
-    Pattern("swish behind a split convolution", _split_then_swish, {"gemm": 1}),
+    Pattern("functions one after another", _product_then("TANH", "ABS", "EXP"), {"gemm": 1}),
+    Pattern("swish after a convolution", _convolution_then_swish, {"gemm": 1}, compiled=True),
+    Pattern("swish after a depthwise convolution", _depthwise_then_swish, {"depthwise_strips": 1}, compiled=True),
+    Pattern("swish after a split convolution", _split_then_swish, {"gemm": 1}),
     Pattern("broadcasts", _broadcasts_behind, {"gemm": 1}),
 ]
 """Convolutions and what is done to their results, which is done before these are stored."""

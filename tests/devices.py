@@ -58,11 +58,11 @@ def cuda() -> Any:
     return load_delegate("cuda", {"device": "emulator", "check": True, "require_full": True})
 
 
-def cuda_in_blocks(patch: pytest.MonkeyPatch) -> Any:
+def cuda_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The emulator, with every sequence shared by three blocks."""
     delegate = cuda()
     delegate.device.limits = replace(delegate.device.limits, blocks=3)
-    patch.setattr(barrier_kernel, "_most_work", lambda steps: 1 << 30)
+    monkeypatch.setattr(barrier_kernel, "_most_work", lambda steps: 1 << 30)
     return delegate
 
 

@@ -17,7 +17,7 @@ POISON = 0xA5
 
 
 class Elsewhere:
-    """Takes the nodes of these numbers, and runs them with the CPU's kernels on its memory. Also its own Place."""
+    """Takes the nodes of these numbers, and runs them with the CPU's kernels on its memory. It is its own Place too."""
 
     def __init__(self, nodes: Collection[int], name: str = "elsewhere", **limits: Any):
         self.name, self.nodes = name, set(nodes)
@@ -50,8 +50,8 @@ class Elsewhere:
         self.up, self.down = [], []
         return found
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
-        self.compiled.append(part)
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        self.compiled.append(partition)
         memory = {index: self._memory(tensor) for index, tensor in tensors.items()}
 
         def array(spec: TensorSpec | None) -> Array | None:
@@ -65,11 +65,11 @@ class Elsewhere:
         runtime: Any = SimpleNamespace(state={}, ops=OPS)
         steps = [
             prepare(node, [array(s) for s in node.inputs], [array(s) for s in node.outputs], runtime)  # type: ignore[misc]
-            for node in part.nodes
+            for node in partition.nodes
         ]
-        states = {s.index for node in part.nodes for s in node.inputs if s is not None and s.is_variable}
-        reads = [tensors[i] for i in sorted(part.inputs & tensors.keys())]
-        writes = [tensors[i] for i in sorted((part.outputs | states) & tensors.keys())]
+        states = {s.index for node in partition.nodes for s in node.inputs if s is not None and s.is_variable}
+        reads = [tensors[i] for i in sorted(partition.inputs & tensors.keys())]
+        writes = [tensors[i] for i in sorted((partition.outputs | states) & tensors.keys())]
 
         def run() -> None:
             for tensor in reads:

@@ -132,18 +132,18 @@ def filling(start: int = 0, limit: int = 6, step: int = 1, rows: int = 6) -> byt
         g.node("ADD", [row, real], [total], **NONE)
         one = g.constant("1", np.array([1], np.int32))
         ends = []
-        for name, place, rest in (("size", i, -1), ("begin", after, 0)):
+        for name, start, rest in (("size", i, -1), ("begin", after, 0)):
             flat, vector = g.tensor(f"{name} flat", "INT32", [1]), g.tensor(name, "INT32", [3])
-            g.node("RESHAPE", [place, one], [flat])
+            g.node("RESHAPE", [start, one], [flat])
             others = g.constant(f"{name} rest", np.full(2, rest, np.int32))
             g.node("CONCATENATION", [flat, others], [vector], axis=0, **NONE)
             ends.append(vector)
-        before, behind = g.tensor("before", "FLOAT32", [1, 2, 3]), g.tensor("behind", "FLOAT32", [1, 2, 3])
+        before, after_it = g.tensor("before", "FLOAT32", [1, 2, 3]), g.tensor("after_it", "FLOAT32", [1, 2, 3])
         g.node("SLICE", [x, g.constant("zeros", np.zeros(3, np.int32)), ends[0]], [before])
-        g.node("SLICE", [x, ends[1], g.constant("all", np.full(3, -1, np.int32))], [behind])
+        g.node("SLICE", [x, ends[1], g.constant("all", np.full(3, -1, np.int32))], [after_it])
         g.node("RESHAPE", [total, g.constant("shape", np.array([1, 2, 3], np.int32))], [item])
         out = g.tensor("out", "FLOAT32", [rows, 2, 3])
-        g.node("CONCATENATION", [before, item, behind], [out], axis=0, **NONE)
+        g.node("CONCATENATION", [before, item, after_it], [out], axis=0, **NONE)
         return after, out, row
 
     return loop(kinds, body, limit, constants=[np.int32(start), np.zeros((rows, 2, 3), np.float32)])

@@ -52,10 +52,10 @@ class Nvrtc:
         encoded = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
         result = lib.nvrtcCompileProgram(program, len(flags), encoded)
         log = self._text(program, "ProgramLog").decode()
-        code = b"" if result else self._text(program, made)
+        binary = b"" if result else self._text(program, made)
         lib.nvrtcDestroyProgram(ctypes.byref(program))
         assert result == 0, f"sm_{architecture}:\n{log}"
-        return log.rstrip("\0"), code
+        return log.rstrip("\0"), binary
 
     def _text(self, program: ctypes.c_void_p, what: str) -> bytes:
         size = ctypes.c_size_t()
@@ -75,11 +75,11 @@ def _wheel(name: str) -> Path:
 
 def _figures(log: str) -> list[tuple[str, Compiled]]:
     found = []
-    for part in re.split(r"Compiling entry function '", log)[1:]:
-        name = part[: part.index("'")]
-        spills = sum(map(int, re.findall(r"(\d+) bytes spill", part)))
-        registers = re.search(r"Used (\d+) registers", part)
-        shared = re.search(r"(\d+) bytes smem", part)
+    for entry in re.split(r"Compiling entry function '", log)[1:]:
+        name = entry[: entry.index("'")]
+        spills = sum(map(int, re.findall(r"(\d+) bytes spill", entry)))
+        registers = re.search(r"Used (\d+) registers", entry)
+        shared = re.search(r"(\d+) bytes smem", entry)
         assert registers
         found.append((name, Compiled(int(registers[1]), spills, int(shared[1]) if shared else 0)))
     return found

@@ -18,8 +18,8 @@ def oclgrind() -> Path | None:
     """The library of Oclgrind, a simulator of OpenCL that checks every access; None where it is not installed."""
     command = shutil.which("oclgrind")
     roots = [Path(command).resolve().parents[1]] if command else []
-    places = [root / lib / OCLGRIND_LIBRARY for root in (*roots, Path("/usr")) for lib in ("lib", "lib64")]
-    return next((place for place in places if place.exists()), None)
+    paths = [root / lib / OCLGRIND_LIBRARY for root in (*roots, Path("/usr")) for lib in ("lib", "lib64")]
+    return next((path for path in paths if path.exists()), None)
 
 
 def require_oclgrind() -> Path:
@@ -31,7 +31,7 @@ def require_oclgrind() -> Path:
 
 
 def require_intel() -> str:
-    """The `device` option that chooses Intel's CPU runtime; skips the test where it is not to be had."""
+    """The `device` option that chooses Intel's CPU runtime; skips the test where it is not installed."""
     pytest.importorskip("pyopencl")
     from tflgpu.delegates.opencl.device import find_device
 

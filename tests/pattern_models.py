@@ -141,12 +141,12 @@ def packed_attention(w: Writer) -> list[int]:
     tokens, batch, heads, each = 21, 2, 2, 12
     x = w.transpose(w.reshape(w.input(tokens, batch, 3 * heads * each), tokens, batch, 3, heads * each), 2, 0, 1, 3)
 
-    def part(place: int) -> int:
-        begin, size = np.array([place, 0, 0, 0], np.int32), np.array([1, tokens, batch, heads * each], np.int32)
+    def sliced(index: int) -> int:
+        begin, size = np.array([index, 0, 0, 0], np.int32), np.array([1, tokens, batch, heads * each], np.int32)
         cut = w.node("SLICE", [x, w.constant(begin), w.constant(size)], *size.tolist())
         return w.transpose(w.reshape(cut, tokens, batch * heads, each), 1, 0, 2)
 
-    q, k, v = (part(place) for place in range(3))
+    q, k, v = (sliced(index) for index in range(3))
     scores = w.reshape(w.matmul(q, w.transpose(k, 0, 2, 1)), batch, heads, tokens, tokens)
     weights = w.softmax(w.binary("ADD", scores, w.input(batch, 1, 1, tokens)))
     out = w.matmul(w.reshape(weights, batch * heads, tokens, tokens), v)
@@ -361,7 +361,7 @@ NO_NORMS = [
 
 
 def inputs_of(model: bytes, seed: int = 0) -> list[Any]:
-    """Inputs for a model: normal floats, all codes."""
+    """Inputs for a model: normal floats, all 8-bit values."""
     import tflgpu
 
     rng = np.random.default_rng(seed)

@@ -50,11 +50,11 @@ def sequences(rng: np.random.Generator, *shapes: Sequence[int], invokes: int = 3
 
 
 def weights(rng: np.random.Generator, shape: Sequence[int], kind: str, size: float = 0.6) -> Spec:
-    """A constant of float32, or of 8-bit codes of one scale."""
+    """A constant of float32, or of 8-bit values of one scale."""
     if kind == "FLOAT32":
         return {"value": (rng.normal(size=shape) * size).astype(np.float32)}
-    codes = rng.integers(-127, 128, shape).astype(np.int8)
-    return {"value": codes.view(np.uint8) if kind == "UINT8" else codes, "scale": size * rng.uniform(0.5, 2) / 127}
+    values = rng.integers(-127, 128, shape).astype(np.int8)
+    return {"value": values.view(np.uint8) if kind == "UINT8" else values, "scale": size * rng.uniform(0.5, 2) / 127}
 
 
 def variable(shape: Sequence[int], kind: str = "FLOAT32", **quantization: Any) -> Spec:

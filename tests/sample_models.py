@@ -95,7 +95,7 @@ def rich(*, external: bool = False) -> bytes:
 
 
 def chain(*ops: str, shape: tuple[int, ...] = (2, 3), bias: Any = None) -> bytes:
-    """x -> op(x, x) -> op(.., x) -> …; the last tensor is the output. bias: a constant in the place of the second x."""
+    """x -> op(x, x) -> op(.., x) -> …; the last tensor is the output. bias: a constant instead of the second x."""
     m = ModelBuilder()
     g = m.graph()
     x = value = g.input("x", "FLOAT32", shape)
@@ -112,7 +112,7 @@ MIXED = chain("ADD", "ADD", "NEG", "ADD", "MUL")
 
 
 def around_a_tile(last: str) -> bytes:
-    """An ADD in front of a TILE whose multiples are an input, and `last` behind it: op(y, y)."""
+    """An ADD in front of a TILE whose multiples are an input, and `last` after it: op(y, y)."""
     m = ModelBuilder()
     g = m.graph()
     x, n = g.input("x", "FLOAT32", [2]), g.input("n", "INT32", [1])

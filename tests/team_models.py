@@ -29,9 +29,9 @@ def network(seed: int, kind: str) -> tuple[bytes, list[Array]]:
         if kind == "FLOAT32":
             return g.constant(name, values), g.constant(f"{name}b", rng.normal(size=c).astype(np.float32))
         by = {"scale": np.full(c, 0.01, np.float32), "zero_point": np.zeros(c, np.int64), "axis": axis}
-        codes = (values * 30).clip(-127, 127).astype(np.int8)
+        quantized = (values * 30).clip(-127, 127).astype(np.int8)
         bias = g.constant(f"{name}b", rng.integers(-500, 500, c, np.int32), type="INT32")
-        return g.constant(name, codes, type="INT8", **by), bias
+        return g.constant(name, quantized, type="INT8", **by), bias
 
     for k in range(chosen.randint(4, 12)):
         out, a, b = g.tensor(f"t{k}", kind, shape, **scaled), chosen.choice(known), chosen.choice(known)

@@ -50,8 +50,8 @@ def core_modules() -> list[Path]:
 
 
 def layer_of(path: Path) -> str:
-    parts = path.relative_to(ROOT / "tflgpu").parts
-    return parts[0].removesuffix(".py")
+    names = path.relative_to(ROOT / "tflgpu").parts
+    return names[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
@@ -59,10 +59,10 @@ def test_core_imports_point_down(path):
     own = layer_of(path)
     assert own in LEVEL, f"{own} has no layer: give it one"
     for name in imported(path):
-        parts = name.split(".")
-        if parts[0] != "tflgpu" or len(parts) == 1 or parts[1] not in LEVEL:
+        names = name.split(".")
+        if names[0] != "tflgpu" or len(names) == 1 or names[1] not in LEVEL:
             continue
-        assert LEVEL[parts[1]] <= LEVEL[own], f"{path.name} imports {name}, which stands above it"
+        assert LEVEL[names[1]] <= LEVEL[own], f"{path.name} imports {name}, which is above it"
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
@@ -107,11 +107,11 @@ def test_one_file_imports_each_binding(binding, only):
 
 
 def test_import_touches_no_driver_and_no_extra():
-    code = (
+    script = (
         "import sys, tflgpu; "
         "print(sorted(m for m in ('cupy', 'pyopencl', 'rich', 'typer', 'tflgpu.delegates') if m in sys.modules))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
 
 
@@ -174,7 +174,7 @@ def test_imports_of_delegates_point_down(path):
     own = path.relative_to(ROOT / "delegates").parts[0].removesuffix(".py")
     assert own in {"__init__", *HEIGHT}, f"{own} has no layer: give it one"
     for name in imported(path):
-        parts = name.split(".")
-        if parts[:2] == ["tflgpu", "delegates"] and len(parts) > 2 and parts[2] in HEIGHT:
-            below = HEIGHT[parts[2]] < HEIGHT.get(own, 0)
-            assert below or parts[2] == own, f"{path.name} imports {name}, which does not stand below it"
+        names = name.split(".")
+        if names[:2] == ["tflgpu", "delegates"] and len(names) > 2 and names[2] in HEIGHT:
+            below = HEIGHT[names[2]] < HEIGHT.get(own, 0)
+            assert below or names[2] == own, f"{path.name} imports {name}, which is not below it"

@@ -61,19 +61,21 @@ class Numpy:
         if node.op not in self.ops:
             raise Unsupported(f"no kernel for {node.op}")
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         if self.fails == "compile":
             raise RuntimeError("100% of the device's memory is in use")
-        self.compiled.append(part)
+        self.compiled.append(partition)
 
         def run() -> None:
-            values = {i: tensors[i].read() for i in part.inputs if i in tensors}
-            values |= {s.index: s.data for n in part.nodes for s in n.inputs if s is not None and s.data is not None}
-            for node in part.nodes:
+            values = {i: tensors[i].read() for i in partition.inputs if i in tensors}
+            values |= {
+                s.index: s.data for n in partition.nodes for s in n.inputs if s is not None and s.data is not None
+            }
+            for node in partition.nodes:
                 values[node.outputs[0].index] = FUNCTIONS[node.op](*(values[s.index] for s in node.inputs if s))
             if self.fails == "run":
                 raise ZeroDivisionError("a kernel divided by zero")
-            for i in part.outputs:
+            for i in partition.outputs:
                 tensors[i].write()[...] = values[i]
 
         return run
@@ -104,12 +106,12 @@ class OnDevice(Numpy):
         super().__init__(ops)
         self.device = Device()
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         def run() -> None:
-            values = {i: self._view(t, t.read(self.device)) for i, t in tensors.items() if i in part.inputs}
-            for node in part.nodes:
+            values = {i: self._view(t, t.read(self.device)) for i, t in tensors.items() if i in partition.inputs}
+            for node in partition.nodes:
                 values[node.outputs[0].index] = FUNCTIONS[node.op](*(values[s.index] for s in node.inputs if s))
-            for i in part.outputs:
+            for i in partition.outputs:
                 self._view(tensors[i], tensors[i].write(self.device))[...] = values[i]
 
         return run
@@ -137,5 +139,5 @@ def result(it: Any, *xs: Array) -> Array:
     return found
 
 
-def parts(it: Any) -> int:
+def partitions(it: Any) -> int:
     return [d["op_name"] for d in it._get_ops_details()].count("DELEGATE")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from abi.guests import INTERPRETERS, WANT, Numpy, OnDevice, X, google_interpreter, interpreter, parts, result
+from abi.guests import INTERPRETERS, WANT, Numpy, OnDevice, X, google_interpreter, interpreter, partitions, result
 from sample_models import MIXED, around_a_tile, chain
 
 import tflgpu
@@ -23,7 +23,7 @@ def test_each_interpreter_of_google_s_takes_our_delegates(name: str) -> None:
     """The one that says which are not installed: the others run over those that are."""
     it = interpreter(google_interpreter(name), MIXED, Numpy())
     np.testing.assert_array_equal(result(it), WANT)
-    assert parts(it) == 2
+    assert partitions(it) == 2
 
 
 def test_tf_lite_s_interpreter_is_one_of_them() -> None:
@@ -35,15 +35,15 @@ def test_tf_lite_s_interpreter_is_one_of_them() -> None:
 
 @pytest.mark.parametrize("resolver", ["BUILTIN_REF", "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "BUILTIN"])
 @pytest.mark.parametrize("make", [Numpy, OnDevice])
-def test_google_s_kernels_and_our_parts_run_one_graph(google: Any, resolver: str, make: Any) -> None:
+def test_google_s_kernels_and_our_partitions_run_one_graph(google: Any, resolver: str, make: Any) -> None:
     it = interpreter(google, MIXED, make(), resolver=resolver)
     for _ in range(3):
         np.testing.assert_array_equal(result(it), WANT)
-    assert parts(it) >= 2
+    assert partitions(it) >= 2
 
 
 @pytest.mark.parametrize("make", [Numpy, OnDevice])
-def test_preserved_tensors_have_their_values_inside_our_parts_too(google: Any, make: Any) -> None:
+def test_preserved_tensors_have_their_values_inside_our_partitions_too(google: Any, make: Any) -> None:
     guest = tflgpu.as_tflite_delegate(make())
     resolver = google.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     it = google.Interpreter(
@@ -60,7 +60,7 @@ def test_preserved_tensors_have_their_values_inside_our_parts_too(google: Any, m
 
 
 @pytest.mark.parametrize("make", [Numpy, OnDevice])
-def test_resizing_prepares_our_parts_again(google: Any, make: Any) -> None:
+def test_resizing_prepares_our_partitions_again(google: Any, make: Any) -> None:
     it = interpreter(google, MIXED, make())
     for shape in ((2, 3), (4, 5), (1, 1), (4, 5)):
         it.resize_tensor_input(0, shape)
@@ -82,7 +82,7 @@ def test_a_part_that_is_refused_at_a_new_shape_runs_on_our_cpu_kernels_and_says_
     guest = tflgpu.as_tflite_delegate(delegate)
     it = interpreter(google, MIXED, guest)
     np.testing.assert_array_equal(result(it), WANT)
-    assert parts(it) == 2 and len(delegate.compiled) == 2
+    assert partitions(it) == 2 and len(delegate.compiled) == 2
     it.resize_tensor_input(0, (4, 5))
     x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
     with pytest.warns(RuntimeWarning, match="2 nodes from .* run on tflgpu's CPU kernels at .*too large"):
@@ -95,16 +95,16 @@ def test_a_part_that_is_refused_at_a_new_shape_runs_on_our_cpu_kernels_and_says_
     assert len(delegate.compiled) == 4
 
 
-def test_a_part_is_compiled_once_a_shape(google: Any) -> None:
+def test_a_partition_is_compiled_once_a_shape(google: Any) -> None:
     delegate = Numpy()
     it = interpreter(google, MIXED, delegate)
     for _ in range(3):
         it.allocate_tensors()
     assert len(delegate.compiled) == 2
-    assert [[n.index for n in part.nodes] for part in delegate.compiled] == [[0, 1], [3, 4]]
+    assert [[n.index for n in partition.nodes] for partition in delegate.compiled] == [[0, 1], [3, 4]]
 
 
-def test_views_of_the_runtime_s_memory_are_made_once_a_place(google: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_of_the_runtime_s_memory_are_made_once_an_address(google: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     it = interpreter(google, MIXED, Numpy())
     result(it)
     made: list[Any] = []
@@ -116,11 +116,11 @@ def test_views_of_the_runtime_s_memory_are_made_once_a_place(google: Any, monkey
     assert not made
     it.resize_tensor_input(0, (40, 50))
     result(it, np.ones((40, 50), np.float32))
-    assert len(made) == 5  # x and a sum of the first part; x, what NEG made and the output of the second
+    assert len(made) == 5  # x and a sum of the first partition; x, what NEG made and the output of the second
 
 
-def test_data_stays_on_the_device_between_our_parts(google: Any) -> None:
-    """Two delegates of which the second splits the first one's chain, so that one part hands over to the next."""
+def test_data_stays_on_the_device_between_our_partitions(google: Any) -> None:
+    """Two delegates of which the second splits the first one's chain, so that one partition hands over to the next."""
     m = ModelBuilder()
     g = m.graph()
     x = g.input("x", "FLOAT32", [2, 3])
@@ -134,31 +134,31 @@ def test_data_stays_on_the_device_between_our_parts(google: Any) -> None:
     it.allocate_tensors()
     it.set_tensor(0, X)
     it.invoke()
-    assert parts(it) == 2
+    assert partitions(it) == 2
     # x and b go up; a comes down for NEG, and the output at the end.
     assert (delegate.device.uploads, delegate.device.downloads) == (2, 2)
     np.testing.assert_array_equal(it.get_tensor(3), -(4 * X * X))
     assert (delegate.device.uploads, delegate.device.downloads) == (2, 2)
 
 
-def test_parts_behind_a_dynamic_node_stay_google_s_and_results_are_right(google: Any) -> None:
+def test_nodes_after_a_dynamic_node_stay_google_s_and_results_are_right(google: Any) -> None:
     it = interpreter(google, around_a_tile("MUL"), Numpy())
     for count in (2, 3, 1):
         got = result(it, np.float32([1, 2]), np.int32([count]))
         np.testing.assert_array_equal(got, np.tile(np.float32([4, 16]), count))
-    assert parts(it) == 1
+    assert partitions(it) == 1
 
 
 def test_a_delegate_that_takes_nothing_changes_nothing(google: Any) -> None:
     it = interpreter(google, MIXED, Numpy(ops="COS"))
     np.testing.assert_array_equal(result(it), WANT)
-    assert parts(it) == 0
+    assert partitions(it) == 0
 
 
 def test_two_delegates_in_order(google: Any) -> None:
     it = interpreter(google, MIXED, Numpy("ADD"), OnDevice("MUL NEG"))
     np.testing.assert_array_equal(result(it), WANT)
-    assert parts(it) == 4
+    assert partitions(it) == 4
 
 
 def test_one_delegate_serves_several_interpreters_and_threads(google: Any) -> None:
@@ -192,7 +192,7 @@ def test_our_gpu_delegates_run_in_google_s_interpreter(google: Any, name: str, o
         guest = tflgpu.as_tflite_delegate(name, {"min_nodes_per_partition": 1, **options})
     except (OSError, ValueError, ImportError) as error:
         pytest.skip(f"no {name} delegate here: {error}")
-    # COS is Google's, so that two parts of ours share the first one's result.
+    # COS is Google's, so that two partitions of ours use the first one's result.
     it = google.Interpreter(
         model_content=chain("ADD", "NEG", "COS", "MUL", "ADD"),
         experimental_delegates=[tflgpu.as_tflite_delegate(_without(guest.delegate, "COS"))],
@@ -201,7 +201,7 @@ def test_our_gpu_delegates_run_in_google_s_interpreter(google: Any, name: str, o
     for scale in (1, -3):
         x = X * np.float32(scale)
         np.testing.assert_allclose(result(it, x), np.cos(-2 * x) * x + x, rtol=1e-5, atol=1e-6)
-    assert parts(it) == 2
+    assert partitions(it) == 2
 
 
 def _without(delegate: Any, op: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from abi.guests import FUNCTIONS, Numpy, interpreter, parts, result
+from abi.guests import FUNCTIONS, Numpy, interpreter, partitions, result
 from oracle import one_op, tflgpu_run
 
 import tflgpu
@@ -66,14 +66,14 @@ class Ours:
     def check(self, node: Node) -> None:
         pass
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         runtime: Any = SimpleNamespace(state={}, ops=OPS)
-        (node,) = part.nodes
+        (node,) = partition.nodes
         arrays = [None if s is None else tensors[s.index].host if s.data is None else s.data for s in node.inputs]
         return prepare(node, arrays, [tensors[s.index].host for s in node.outputs], runtime)
 
 
-def test_variables_keep_what_our_part_wrote_and_can_be_reset(google: Any) -> None:
+def test_variables_have_what_our_partition_wrote_and_can_be_reset(google: Any) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 3)).astype(np.float32)
     weights = [rng.normal(size=shape).astype(np.float32) for shape in ((4, 3), (4, 4), (4,))]
@@ -81,7 +81,7 @@ def test_variables_keep_what_our_part_wrote_and_can_be_reset(google: Any) -> Non
     inputs = [{"type": "FLOAT32", "shape": [2, 3]}, *weights, state]
     data = one_op("RNN", inputs, [{"type": "FLOAT32", "shape": [2, 4]}], fused_activation_function="TANH")
     ours, alone = interpreter(google, data, Ours()), interpreter(google, data)
-    assert parts(ours) == 1
+    assert partitions(ours) == 1
     for it in (ours, alone):
         it.allocate_tensors()
     for turn in range(6):
@@ -95,7 +95,7 @@ def test_variables_keep_what_our_part_wrote_and_can_be_reset(google: Any) -> Non
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_a_custom_operator_that_google_does_not_know_runs_in_our_part(google: Any) -> None:
+def test_a_custom_operator_that_google_does_not_know_runs_in_our_partition(google: Any) -> None:
     class Doubler(Numpy):
         def __init__(self) -> None:
             super().__init__("Doubler")

@@ -26,7 +26,7 @@ import tflgpu
         ("run", "ZeroDivisionError: a kernel divided by zero\nNode number 5 (tflgpu numpy) failed to invoke."),
     ],
 )
-def test_exceptions_are_shown_in_google_s_and_kept(google: Any, fails: str, shown: str) -> None:
+def test_exceptions_are_shown_in_google_s_and_remembered(google: Any, fails: str, shown: str) -> None:
     guest = tflgpu.as_tflite_delegate(Numpy(fails=fails))
     with pytest.raises(RuntimeError) as caught:
         kernels = google.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -39,7 +39,7 @@ def test_exceptions_are_shown_in_google_s_and_kept(google: Any, fails: str, show
     assert (str(kept) in shown or shown in str(kept)) and kept.__traceback__ is not None
 
 
-def test_nothing_is_kept_when_interpreter_and_delegate_go(google: Any) -> None:
+def test_nothing_is_alive_after_interpreter_and_delegate(google: Any) -> None:
     module = importlib.import_module("tflgpu.delegates.abi.guest")
     registries = (module._GUESTS, module._KERNELS, module.BUFFERS)
     delegate = OnDevice()

@@ -104,8 +104,15 @@ def counts() -> Iterator[Counts]:
 def test_results_and_nodes_are_those_of_litert(runtime: Any, options: dict[str, Any]) -> None:
     it = interpreter(runtime, MIXED, options)
     np.testing.assert_array_equal(result(it), (-(3 * X) + X) * X)
-    parts = 0 if "add" in options else 3 if "one_by_one" in options else 2
-    assert [d["op_name"] for d in it._get_ops_details()] == ["ADD", "ADD", "NEG", "ADD", "MUL", *["DELEGATE"] * parts]
+    partitions = 0 if "add" in options else 3 if "one_by_one" in options else 2
+    assert [d["op_name"] for d in it._get_ops_details()] == [
+        "ADD",
+        "ADD",
+        "NEG",
+        "ADD",
+        "MUL",
+        *["DELEGATE"] * partitions,
+    ]
 
 
 @pytest.mark.parametrize("options", [STATIC, DYNAMIC, PROPAGATED], ids=str)
@@ -162,7 +169,7 @@ def test_what_fails_to_apply_fails_in_the_constructor(runtime: Any, options: dic
         interpreter(runtime, MIXED, options)
 
 
-def test_a_failure_leaves_nothing_behind(counts: Counts) -> None:
+def test_a_failed_write_leaves_no_file(counts: Counts) -> None:
     for options in ({"fail_prepare": 1}, {"fail_kernel_prepare": 1}, {"fail_invoke": 1}):
         try:
             result(interpreter(tflgpu, MIXED, options))
@@ -205,7 +212,7 @@ def test_an_opaque_delegate_is_refused_with_its_reason() -> None:
         tflgpu.load_delegate(str(compiled("adder")), {"opaque": 1})
 
 
-def test_everything_goes_at_once_when_the_last_interpreter_goes(counts: Counts) -> None:
+def test_everything_is_freed_at_once_with_the_last_interpreter(counts: Counts) -> None:
     delegate = tflgpu.load_delegate(str(compiled("adder")))
     first, second = (tflgpu.Interpreter(model_content=MIXED, experimental_delegates=[delegate]) for _ in range(2))
     del delegate
@@ -221,7 +228,7 @@ def test_results_in_the_library_s_buffers_are_copied_only_when_read(counts: Coun
     it.allocate_tensors()
     it.set_tensor(0, X)
     it.invoke()
-    # NEG on the CPU reads one part's result, and invoke ends with the outputs at the host.
+    # NEG on the CPU reads one partition's result, and invoke ends with the outputs at the host.
     assert counts.copies == 2
     it.get_tensor(it.get_output_details()[0]["index"])
     assert counts.copies == 2
@@ -241,7 +248,7 @@ def test_buffers_are_released_with_the_interpreter(counts: Counts) -> None:
     assert released == [2, 2] and counts.destroyed == 2
 
 
-def test_two_parts_of_one_library_hand_over_in_its_buffers(counts: Counts) -> None:
+def test_two_partitions_of_one_library_hand_over_in_its_buffers(counts: Counts) -> None:
     it = interpreter(tflgpu, chain("ADD", "ADD", "ADD"), {"handles": 1, "one_by_one": 1})
     np.testing.assert_array_equal(result(it), 4 * X)
     assert counts.invokes == 3 and counts.copies == 1
@@ -264,8 +271,8 @@ class Negator:
         if node.op != "NEG":
             raise Unsupported(f"no kernel for {node.op}")
 
-    def compile(self, part: Any, tensors: Any) -> Any:
-        (node,) = part.nodes
+    def compile(self, partition: Any, tensors: Any) -> Any:
+        (node,) = partition.nodes
         x, y = tensors[node.input(0).index], tensors[node.outputs[0].index]
         return lambda: np.negative(x.read(), out=y.write())
 
@@ -301,7 +308,7 @@ def test_dynamic_graphs_are_for_libraries_that_allow_them(runtime: Any, capfd: p
 
 
 @pytest.mark.parametrize("options", [DYNAMIC, PROPAGATED], ids=str)
-def test_parts_behind_a_dynamic_node_are_the_library_s_too(counts: Counts, options: dict[str, Any]) -> None:
+def test_partitions_after_a_dynamic_node_are_the_library_s_too(counts: Counts, options: dict[str, Any]) -> None:
     it = interpreter(tflgpu, around_a_tile("ADD"), options)
     it.allocate_tensors()
     for n in (2, 3, 3, 1):

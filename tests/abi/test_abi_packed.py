@@ -51,7 +51,7 @@ def test_strings_cross_in_tensorflow_lite_s_layout(name: str) -> None:
 @pytest.mark.parametrize("shape", [(2, 4), (3, 3), (1,)])
 def test_four_bit_integers_cross_two_to_a_byte(shape: tuple[int, ...]) -> None:
     data = model("Increment", "INT4", shape)
-    codes = np.resize(np.arange(-8, 8, dtype=np.int8), shape)
-    got = run(tflgpu, data, codes, codes[::-1])
-    for given, found in zip((codes, codes[::-1]), got, strict=True):
+    values = np.resize(np.arange(-8, 8, dtype=np.int8), shape)
+    got = run(tflgpu, data, values, values[::-1])
+    for given, found in zip((values, values[::-1]), got, strict=True):
         np.testing.assert_array_equal(found, (given.astype(int) + 2 + 8) % 16 - 8)

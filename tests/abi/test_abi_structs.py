@@ -57,7 +57,7 @@ def test_options_come_back_from_their_struct(op: str, seed: int) -> None:
     assert {name: getattr(got, name) for name in carried} == {name: getattr(given, name) for name in carried}
 
 
-def test_operators_whose_options_c_does_not_tell_are_refused() -> None:
+def test_operators_whose_options_the_c_api_does_not_pass_are_refused() -> None:
     with pytest.raises(RuntimeError, match="TensorFlow Lite tells no delegate the options of STABLEHLO_IOTA"):
         builtin_data.read("STABLEHLO_IOTA", None)
     assert vars(builtin_data.read("EXP", None)) == {}
@@ -68,7 +68,7 @@ def test_more_dimensions_than_a_struct_holds_are_refused() -> None:
         builtin_data.write("RESHAPE", Options(new_shape=(1,) * 9))
 
 
-def test_int_arrays_keep_their_values() -> None:
+def test_int_arrays_hold_their_values() -> None:
     for values in ([], [7], [3, -1, 2**31 - 1]):
         address = structs.int_array(values)
         assert structs.ints(address) == values

@@ -38,7 +38,7 @@ def network(kind: str) -> bytes:
     rng = np.random.default_rng(3)
     quantized = kind == "INT8"
 
-    def codes(scale: float) -> dict[str, Any]:
+    def quantization(scale: float) -> dict[str, Any]:
         return {"scale": scale, "zero_point": -3} if quantized else {}
 
     def weights(*shape: int, scale: float) -> int:
@@ -55,9 +55,9 @@ def network(kind: str) -> bytes:
         values = rng.integers(-500, 500, n, np.int32)
         return g.constant(f"b{scale}", values, scale=[scale] * n, zero_point=[0] * n, axis=0)
 
-    x = g.input("x", kind, [1, 9, 9, 3], **codes(0.05))
-    a, b, c, d = (g.tensor(n, kind, [1, 5, 5, 8], **codes(0.1)) for n in "abcd")
-    e = g.tensor("e", kind, [1, 1, 1, 8], **codes(0.1))
+    x = g.input("x", kind, [1, 9, 9, 3], **quantization(0.05))
+    a, b, c, d = (g.tensor(n, kind, [1, 5, 5, 8], **quantization(0.1)) for n in "abcd")
+    e = g.tensor("e", kind, [1, 1, 1, 8], **quantization(0.1))
     steps = {"stride_w": 2, "stride_h": 2, "padding": "SAME", "fused_activation_function": "RELU6"}
     g.node("CONV_2D", [x, weights(8, 3, 3, 3, scale=0.01), bias(8, 0.0005)], [a], version=3, **steps)
     ones = {"stride_w": 1, "stride_h": 1, "padding": "SAME"}

@@ -45,7 +45,7 @@ def high_product(a, b, width=32):
 
 
 def divided(x, n):
-    """x / 2^n, halves away from zero."""
+    """x / 2^n, ties away from zero."""
     return int(math.copysign((abs(x) + (1 << n >> 1)) >> n, x))
 
 
@@ -65,7 +65,7 @@ def test_high_product_of_16_bits():
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 31])
-def test_division_by_a_power_of_two_rounds_halves_away_from_zero(n):
+def test_division_by_a_power_of_two_rounds_ties_away_from_zero(n):
     x = samples()
     assert fp.rdbp(x, n).tolist() == [divided(int(v), n) for v in x]
 
@@ -160,9 +160,9 @@ def test_leading_zeros():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rounding_of_halves_and_their_neighbours(dtype):
-    halves = np.arange(-6, 7, dtype=dtype) / 2
-    x = np.concatenate([np.nextafter(halves, dtype(-9)), halves, np.nextafter(halves, dtype(9)), [dtype(2**23 + 1)]])
+def test_rounding_of_ties_and_their_neighbours(dtype):
+    ties = np.arange(-6, 7, dtype=dtype) / 2
+    x = np.concatenate([np.nextafter(ties, dtype(-9)), ties, np.nextafter(ties, dtype(9)), [dtype(2**23 + 1)]])
     want = [float(Decimal(float(v)).quantize(Decimal(1), ROUND_HALF_UP)) for v in x]
     np.testing.assert_array_equal(fp.round_half_away(x.astype(dtype)), np.array(want, dtype))
 
@@ -173,7 +173,7 @@ def test_what_does_not_fit_into_32_bits_is_the_lowest_number():
         assert fp.to_int32(x).tolist() == [1, -1, *[-(2**31)] * 5]
 
 
-def test_table_of_16_bits_is_near_the_function():
+def test_16_bit_lookup_table_is_near_the_function():
     table = lut_int16(np.tanh, 4 / 32768, 0, 1 / 32768, 0)
     x = np.arange(-(2**15), 2**15).astype(np.int16)
     np.testing.assert_allclose(lut_int16_lookup(table, x), np.tanh(x * (4 / 32768)) * 32768, atol=4)

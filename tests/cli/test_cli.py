@@ -60,7 +60,7 @@ def test_inspect_as_json_counts_what_is_in_the_model():
     facts = json.loads(told("inspect", FLOAT32, "--json"))
     assert facts["ops"]["CONV_2D"] == 3 and facts["ops"]["DEPTHWISE_CONV_2D"] == 2
     assert facts["inputs"][0]["shape"] == [1, 8, 8, 1] and facts["inputs"][0]["shape_signature"] == [-1, 8, 8, 1]
-    # 64 places: 9*16, then 9*16 + 16*32; 16 places: 9*32 + 32*64; the dense layer.
+    # 64 output pixels: 9*16, then 9*16 + 16*32; 16 output pixels: 9*32 + 32*64; the dense layer.
     assert facts["macs"] == 64 * (9 * 16 + 9 * 16 + 16 * 32) + 16 * (9 * 32 + 32 * 64) + 640
     assert facts["signatures"] == {"classify": {"inputs": ["image"], "outputs": ["probabilities"]}}
 

@@ -63,7 +63,7 @@ def test_a_delegate_that_cannot_be_opened_is_told() -> None:
         runner.run_all(["ABS[float32,7]"], of("nonesuch"), jobs=1)
 
 
-def test_a_resumed_run_keeps_what_it_has(tmp_path: Path) -> None:
+def test_a_resumed_run_reuses_earlier_results(tmp_path: Path) -> None:
     log, names = tmp_path / "log.jsonl", catalog.names(r"^ABS\[float32")
     runner.run_all(names[:5], of(), jobs=1, log=log)
     ran: list[str] = []
@@ -136,7 +136,7 @@ def bisected(fault: str) -> Any:
     return bisect(str(DIGITS), [opened(of(fault))], values, reference, differs)
 
 
-def test_bisecting_names_the_node_inside_a_part_that_differs() -> None:
+def test_bisecting_names_the_node_inside_a_partition_that_differs() -> None:
     found = bisected("last_row")
     assert "FULLY_CONNECTED" in found.node and found.alone
     assert "first diverging node" in str(found) and "alone on the delegate it differs too" in str(found)

@@ -19,8 +19,8 @@ from tflgpu.runtime.list_writes import with_list_writes
 
 @pytest.fixture(scope="module", params=[intel, cuda, cuda_in_blocks], ids=lambda make: make.__name__)
 def delegate(request: pytest.FixtureRequest) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        yield request.param(patch) if request.param is cuda_in_blocks else request.param()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield request.param(monkeypatch) if request.param is cuda_in_blocks else request.param()
 
 
 def swap(g: Any, v: list[Any]) -> Sequence[Any]:
@@ -98,7 +98,7 @@ ROW = [np.arange(6, dtype=np.float32).reshape(2, 3)]
 
 
 @pytest.mark.parametrize("start, limit", [(0, 6), (2, 5), (6, 6), (0, 3)])
-def test_a_loop_that_fills_a_list_is_proved_to_keep_its_shape(start: int, limit: int, delegate: Any) -> None:
+def test_a_loop_that_fills_a_list_has_a_constant_shape(start: int, limit: int, delegate: Any) -> None:
     model = filling(start, limit)
     written = with_list_writes(load(path=None, content=model)).graphs[2]
     assert "DYNAMIC_UPDATE_SLICE" in [n.op for n in written.nodes] and "SLICE" not in [n.op for n in written.nodes]
@@ -130,7 +130,7 @@ def test_the_report_says_which_graphs_run_with_a_node(delegate: Any) -> None:
     assert f"node 0 WHILE runs on {delegate.name} with its graphs 1, 2" in report
 
 
-def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_iteration_of_much_work_stays_on_the_host(delegate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from tflgpu.delegates.lowering.recurrent import sequence
     from tflgpu.delegation.delegate import Unsupported
 
@@ -138,12 +138,12 @@ def test_a_turn_of_much_work_stays_with_the_host(delegate: Any, monkeypatch: pyt
     monkeypatch.setattr(sequence, "SMALL_STEP_OF_A_GPU", 1)
     interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
     interpreter.allocate_tensors()
-    (part,) = interpreter._graphs[0].partitions
+    (partition,) = interpreter._graphs[0].partitions
     with pytest.raises(Unsupported, match="a turn of [0-9,]+ operations"):
-        delegate.attach(interpreter._model, 1).check(part.nodes[0])
+        delegate.attach(interpreter._model, 1).check(partition.nodes[0])
 
 
-def test_a_turn_of_more_launches_than_compilers_stand_stays_with_the_host(
+def test_an_iteration_of_more_launches_than_compilers_support_stays_on_the_host(
     delegate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tflgpu.delegates.control_flow import control
@@ -153,6 +153,6 @@ def test_a_turn_of_more_launches_than_compilers_stand_stays_with_the_host(
     monkeypatch.setattr(control, most, 2)
     interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
     interpreter.allocate_tensors()
-    (part,) = interpreter._graphs[0].partitions
+    (partition,) = interpreter._graphs[0].partitions
     with pytest.raises(Unsupported, match="a turn of [0-9]+ launches, where 2 are the most"):
-        delegate.attach(interpreter._model, 1).check(part.nodes[0])
+        delegate.attach(interpreter._model, 1).check(partition.nodes[0])

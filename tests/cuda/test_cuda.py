@@ -258,7 +258,7 @@ def test_the_cpu_has_no_arrays_to_bind() -> None:
         interpreter.bind_input(0, OnDevice(aligned((2, 6))))
 
 
-def test_a_part_is_recorded_once_and_replayed_with_its_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_is_recorded_once_and_replayed_with_its_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     delegate = load_delegate("cuda", {"device": DEVICE})
     recordings: list[Any] = []
     recorded = CudaDevice.recorded
@@ -278,7 +278,7 @@ def test_a_part_is_recorded_once_and_replayed_with_its_copies(monkeypatch: pytes
     assert len(recordings) == 3
 
 
-def test_a_part_that_cannot_be_recorded_runs_as_plain_launches_and_the_report_says_so() -> None:
+def test_a_partition_that_cannot_be_recorded_runs_as_plain_launches_and_the_report_says_so() -> None:
     delegate = load_delegate("cuda", {"device": DEVICE})
 
     def refuse(run: Any) -> Any:
@@ -314,7 +314,7 @@ def test_a_failed_invoke_leaves_the_interpreter_usable(checking: Any) -> None:
     np.testing.assert_array_equal(interpreter.get_tensor(last), np.float32([4, 0, 1]))
 
 
-def test_memory_that_is_not_to_be_had_is_said_with_what_is_free() -> None:
+def test_an_error_of_unavailable_memory_says_how_much_is_free() -> None:
     with pytest.raises(MemoryError, match=r"10,000,000,000,000 bytes are wanted on .*, of whose .* are free"):
         emulated().device.allocate(10**13)
 
@@ -359,7 +359,7 @@ def test_a_profile_has_the_time_of_each_kernel() -> None:
     assert delegate.device.traffic() == {"softmax": 2 * (60 + 60)}, "two runs, each given 3 x 5 floats in and out"
 
 
-def test_a_turn_of_more_than_a_block_does_is_shared_by_blocks() -> None:
+def test_an_iteration_of_more_work_than_one_block_does_runs_on_several_blocks() -> None:
     delegate = load_delegate("cuda", {"device": DEVICE, "check": DEVICE == "emulator", "require_full": True})
     made: list[tuple[int, ...]] = []
     bind = delegate.device.bind
@@ -421,7 +421,7 @@ def test_a_residual_sum_is_made_by_the_kernel_before_it(maker: str, kind: str, c
 
 @pytest.mark.parametrize("maker", ["gemm", "pointwise", "depthwise"])
 @pytest.mark.parametrize("plain_first", [True, False])
-def test_swish_of_codes_is_a_table_in_the_kernel_before_it(maker: str, plain_first: bool, checking: Any) -> None:
+def test_quantized_swish_is_a_lookup_in_the_kernel_before_it(maker: str, plain_first: bool, checking: Any) -> None:
     shape = (1, 9, 9, 8)
     k = 1 if maker == "pointwise" else 3
     layer = depthwise("INT8", shape) if maker == "depthwise" else conv("INT8", shape, 8, k)

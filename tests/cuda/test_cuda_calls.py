@@ -46,7 +46,7 @@ OURS = {"cupy.cuda.cublas", "cupy.cuda.cublas.functions"}
 
 
 class Recorder:
-    """Stands before an object and notes the calls of it and of what they return, by their place in CuPy."""
+    """A proxy of an object that notes its calls and of what they return, by their path in CuPy."""
 
     def __init__(self, target: Any, path: str, calls: list[Call]):
         self.__dict__.update(target=target, path=path, calls=calls)
@@ -144,7 +144,9 @@ def parameters(function: Any) -> list[str] | None:
     text = re.search(r"^\w[\w.]*\(([^)]*)\)", (function.__doc__ or "").replace("()", ""), re.M)
     if text is None or "*args" in text[1]:
         return None
-    return [re.split(r"[ =]", part.split("=")[0].strip())[-1] for part in text[1].split(",") if part.strip()]
+    return [
+        re.split(r"[ =]", argument.split("=")[0].strip())[-1] for argument in text[1].split(",") if argument.strip()
+    ]
 
 
 def of_cublas(path: str) -> bool:

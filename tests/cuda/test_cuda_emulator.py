@@ -23,11 +23,11 @@ LAST_BLOCK = (
     "__threadfence();",
     "} __syncthreads(); if (last && t < 32) y[64 + t] = y[t] + y[32 + t];",
 )
-"""The last of two blocks to be done adds what both have made; and what orders its reads behind the other's writes."""
+"""The last of two blocks to finish adds what both have made. Fences order its reads after the other's writes."""
 
 
-def last_block_without(part: int) -> str:
-    return " ".join(text for k, text in enumerate(LAST_BLOCK) if k != part)
+def last_block_without(line: int) -> str:
+    return " ".join(text for k, text in enumerate(LAST_BLOCK) if k != line)
 
 
 KERNELS = {
@@ -197,13 +197,13 @@ def test_half_rounds_as_numpy_does() -> None:
         back[i] = __half2float(y[i]);
     }"""
     rng = np.random.default_rng(0)
-    parts = (
+    groups = (
         rng.normal(size=400) * 10.0 ** rng.integers(-9, 6, 400),
         np.arange(65536, dtype=np.uint16).view(np.float16)[::7],
         [np.inf, -np.inf, np.nan, 65519, 65520, 2.0**-25, 2.0**-24 * 1.5, -0.0],
     )
     with np.errstate(invalid="ignore"):
-        x = np.concatenate([np.asarray(part, np.float32) for part in parts])
+        x = np.concatenate([np.asarray(group, np.float32) for group in groups])
     y, back = buffer(emulator, np.zeros(x.size, np.float16)), buffer(emulator, x)
     run(emulator, text, "rounded", (buffer(emulator, x), y, back, np.int32(x.size)), -(-x.size // 64))
     with np.errstate(over="ignore"):

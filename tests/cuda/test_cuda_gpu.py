@@ -138,7 +138,7 @@ def test_denormal_numbers_are_not_taken_for_zero() -> None:
     assert 0 < interpreter.get_tensor(1)[0] < np.finfo(np.float32).tiny
 
 
-def test_a_tuned_model_keeps_its_choices_and_replays_them(tmp_path: Any) -> None:
+def test_a_tuned_model_remembers_its_choices_and_replays_them(tmp_path: Any) -> None:
     from kit import fed
     from oracle import tflgpu_run
 

@@ -74,11 +74,11 @@ def test_a_kernel_that_both_dialects_compile_is_in_neither_folder() -> None:
 def test_a_kernel_that_both_dialects_compile_speaks_neither(stem: str) -> None:
     text = shared_texts()[stem]
     assert re.search(r"^KERNEL \w+\(", text, re.M)
-    assert not re.findall(r"\b(?:global|local|kernel|barrier|get_\w+_id|v(?:load|store)\w+)\b", code(text))
-    assert not re.findall(r"\b(?:blockIdx|threadIdx|blockDim|extern|template|__\w+)\b", code(text))
+    assert not re.findall(r"\b(?:global|local|kernel|barrier|get_\w+_id|v(?:load|store)\w+)\b", uncommented(text))
+    assert not re.findall(r"\b(?:blockIdx|threadIdx|blockDim|extern|template|__\w+)\b", uncommented(text))
 
 
-def code(text: str) -> str:
+def uncommented(text: str) -> str:
     """The text without its comments."""
     return re.sub(r"//.*", "", text)
 
@@ -95,18 +95,18 @@ def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
     session = Session(OPS)
     graph = graph_runners(loaded, session)[0]
     graph.allocate()
-    parts = [replace(part, nodes=[with_body(node, loaded.graphs) for node in part.nodes]) for part in graph.partitions]
-    steps = [op for part in parts for op in passed(part, limits)]
+    partitions = [replace(p, nodes=[with_body(node, loaded.graphs) for node in p.nodes]) for p in graph.partitions]
+    steps = [op for p in partitions for op in passed(p, limits)]
     loops = [composed([step], CudaDevice.dialect, limits) for step in steps if isinstance(step, Loop)]
     ways = [way for launch in launches_of(steps) for way in (launch, *launch.variants)]
     return [*(one for way in ways for one in way.sequence if one.stem != LIBRARY), *loops]
 
 
-def passed(part: Partition, limits: DeviceLimits) -> list[Any]:
+def passed(partition: Partition, limits: DeviceLimits) -> list[Any]:
     """What the passes make of a partition."""
-    specs = {spec.index: spec for node in part.nodes for spec in (*node.inputs, *node.outputs) if spec is not None}
-    context = PassContext(limits, part.nodes, specs, part.inputs | part.outputs, CudaDevice.dialect)
-    return [step.op for step in run_passes(PASSES, tuple(Step(k, node) for k, node in enumerate(part.nodes)), context)]
+    specs = {spec.index: spec for node in partition.nodes for spec in (*node.inputs, *node.outputs) if spec is not None}
+    context = PassContext(limits, partition.nodes, specs, partition.inputs | partition.outputs, CudaDevice.dialect)
+    return [step.op for step in run_passes(PASSES, tuple(Step(k, node) for k, node in enumerate(partition.nodes)), context)]
 
 
 SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "GROUPS", "LOAD", "SIDE", "STRIP")
@@ -152,7 +152,7 @@ def test_a_kernel_compiles_for_every_gpu_within_its_registers(launch: Launch, nv
         assert figures.shared <= 48 << 10, f"sm_{architecture} uses {figures.shared} bytes of shared memory"
 
 
-def test_a_sequence_reads_nothing_through_the_cache_of_constants(nvrtc: Any) -> None:
+def test_a_megakernel_reads_nothing_through_the_cache_of_constants(nvrtc: Any) -> None:
     sequences = [launch for launch in variants().values() if launch.name == "sequence"]
     assert any("GRID_WIDE" in launch.defines for launch in sequences)
     for launch in sequences:

@@ -32,8 +32,8 @@ class Negator:
         if node.op != "NEG":
             raise Unsupported(f"no kernel for {node.op}")
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
-        (node,) = part.nodes
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        (node,) = partition.nodes
         x, y = tensors[node.input(0).index], tensors[node.outputs[0].index]
         return lambda: np.negative(x.read(), out=y.write())
 
@@ -115,7 +115,7 @@ def test_a_delegate_that_cannot_be_created_raises_valueerror(monkeypatch: pytest
         load_delegate("opencl")
 
 
-def test_what_a_delegate_makes_before_a_dynamic_node_is_read_behind_it() -> None:
+def test_what_a_delegate_makes_before_a_dynamic_node_is_read_after_it() -> None:
     class OnDevice(Negator):
         """Keeps its result in a buffer of its own until the host asks."""
 
@@ -128,8 +128,8 @@ def test_what_a_delegate_makes_before_a_dynamic_node_is_read_behind_it() -> None
         def download(self, buffer: Any, host: Any) -> None:
             host.reshape(-1).view(np.uint8)[...] = buffer
 
-        def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
-            (node,) = part.nodes
+        def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+            (node,) = partition.nodes
             x, y = tensors[node.input(0).index], tensors[node.outputs[0].index]
 
             def step() -> None:
@@ -165,7 +165,7 @@ def test_what_a_delegate_lacks_is_named() -> None:
     class Empty(Half):
         limits = Limits(min_nodes=1)
 
-        def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> None:
+        def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> None:
             pass
 
     data = one_op("NEG", [{"type": "FLOAT32", "shape": [3]}], [{"type": "FLOAT32", "shape": [3]}])

@@ -1,4 +1,4 @@
-"""Delegates in whole graphs: as few parts as can be, control flow, dynamic shapes, resizing, and what inspect shows."""
+"""Delegates in whole graphs: fewest partitions, control flow, dynamic shapes, resizing, and what inspect shows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tflgpu.model.builder import ModelBuilder
 from tflgpu.model.graph import Graph
 
 
-def fewest_parts(graph: Graph, mine: set[str]) -> int:
+def fewest_partitions(graph: Graph, mine: set[str]) -> int:
     """By trying all orders: the fewest runs of nodes of one owner in an order that keeps makers before readers."""
     maker = {s.index: n.index for n in graph.nodes for s in n.outputs}
     before = {n.index: {maker[s.index] for s in n.inputs if s is not None and s.index in maker} for n in graph.nodes}
     owner = {n.index: n.op in mine for n in graph.nodes}
     states = {(frozenset[int](), None)}
-    everything, parts = frozenset(before), 0
+    everything, count = frozenset(before), 0
     while not any(done == everything for done, _ in states):
         reached = set()
         for done, last in states:
@@ -37,15 +37,15 @@ def fewest_parts(graph: Graph, mine: set[str]) -> int:
                     grown |= ready
                 if grown != done:
                     reached.add((grown, next_owner))
-        states, parts = reached, parts + 1
-    return parts
+        states, count = reached, count + 1
+    return count
 
 
 @pytest.mark.parametrize("seed", range(120))
-def test_there_are_no_fewer_parts_in_any_order(seed: int) -> None:
+def test_there_are_no_fewer_partitions_in_any_order(seed: int) -> None:
     graph = random_graph(random.Random(seed))
-    parts = partition(graph, [Taker("a", "ABS EXP")])
-    assert len(parts) == fewest_parts(graph, {"ABS", "EXP"})
+    partitions = partition(graph, [Taker("a", "ABS EXP")])
+    assert len(partitions) == fewest_partitions(graph, {"ABS", "EXP"})
 
 
 def loop(limit: int = 5, kind: str = "FLOAT32") -> bytes:
@@ -97,15 +97,15 @@ def run(model: bytes, inputs: list[Any], delegates: list[Any]) -> tuple[list[Any
     return results, interpreter
 
 
-def test_parts_inside_bodies_and_branches_run_on_the_delegate() -> None:
+def test_partitions_inside_bodies_and_branches_run_on_the_delegate() -> None:
     x = np.random.default_rng(2).normal(size=(8, 8)).astype(np.float32)
     inputs = [[np.int32(0), x], [np.int32(9), -x], [np.int32(2), x]]
-    place = Elsewhere(range(1, 5))  # the nodes of those numbers in every graph: of floats, in the body
-    got, _ = run(loop(), inputs, [place])
+    delegate = Elsewhere(range(1, 5))  # the nodes of those numbers in every graph: of floats, in the body
+    got, _ = run(loop(), inputs, [delegate])
     assert_same(got, run(loop(), inputs, [])[0])
-    inside = [part for part in place.compiled if {"NEG", "MAXIMUM"} <= {node.op for node in part.nodes}]
+    inside = [p for p in delegate.compiled if {"NEG", "MAXIMUM"} <= {node.op for node in p.nodes}]
     assert len(inside) == 1 and [node.index for node in inside[0].nodes] == [1, 2, 3, 4]
-    assert place.up and place.down
+    assert delegate.up and delegate.down
 
 
 @pytest.mark.parametrize("kind", ["FLOAT32", "FLOAT16"])
@@ -117,7 +117,7 @@ def test_loops_give_the_cpus_results_whatever_their_floats(kind: str) -> None:
     assert_same(run(loop(kind=kind), inputs, [delegate])[0], run(loop(kind=kind), inputs, [])[0], rtol=0, atol=0)
 
 
-def test_control_flow_left_to_the_cpu_says_why_and_its_graphs_have_parts() -> None:
+def test_control_flow_left_to_the_cpu_says_why_and_its_graphs_have_partitions() -> None:
     pytest.importorskip("pyopencl")
     delegate = tflgpu.load_delegate("opencl", {"min_nodes_per_partition": 1, "skip_ops": "WHILE,IF"})
     inputs = [[np.int32(0), np.ones((8, 8), np.float32)]]
@@ -145,18 +145,18 @@ def dynamic() -> bytes:
     return m.build()
 
 
-def test_a_node_whose_shape_only_running_tells_bounds_parts_whose_plans_are_kept() -> None:
+def test_a_node_of_a_shape_known_only_at_run_time_bounds_partitions_whose_plans_are_cached() -> None:
     x = np.arange(24, dtype=np.float32) - 12
     shapes = [[4, 6], [6, 4], [4, 6], [4, 6], [24, 1], [6, 4]]
     inputs = [[x + i, np.array(shape, np.int32)] for i, shape in enumerate(shapes)]
-    place = Elsewhere(range(4))
-    got, _ = run(dynamic(), inputs, [place])
+    delegate = Elsewhere(range(4))
+    got, _ = run(dynamic(), inputs, [delegate])
     assert_same(got, run(dynamic(), inputs, [])[0])
-    behind = [part.nodes[-1].outputs[0].shape for part in place.compiled if part.nodes[0].op == "NEG"]
-    assert behind == [(4, 6), (6, 4), (24, 1)]
+    after = [p.nodes[-1].outputs[0].shape for p in delegate.compiled if p.nodes[0].op == "NEG"]
+    assert after == [(4, 6), (6, 4), (24, 1)]
 
 
-def test_what_the_cpu_makes_before_such_a_node_reaches_a_part_behind_it_every_time() -> None:
+def test_what_the_cpu_makes_before_such_a_node_reaches_a_partition_after_it_every_time() -> None:
     m = ModelBuilder()
     g = m.graph()
     x, shape = g.input("x", "FLOAT32", [24]), g.input("shape", "INT32", [2])
@@ -167,10 +167,10 @@ def test_what_the_cpu_makes_before_such_a_node_reaches_a_part_behind_it_every_ti
     g.node("NEG", [a], [c])
     g.outputs(b, c)
     inputs = [[np.full(24, -k, np.float32), np.int32([4, 6])] for k in range(4)]
-    place = Elsewhere({2})
-    got, _ = run(m.build(), inputs, [place])
+    delegate = Elsewhere({2})
+    got, _ = run(m.build(), inputs, [delegate])
     assert_same(got, run(m.build(), inputs, [])[0])
-    assert [[node.op for node in part.nodes] for part in place.compiled] == [["NEG"]]
+    assert [[node.op for node in p.nodes] for p in delegate.compiled] == [["NEG"]]
 
 
 def batches() -> bytes:
@@ -186,9 +186,9 @@ def batches() -> bytes:
 
 
 @pytest.mark.parametrize("taken", [{0, 1, 2}, {0}, {1}, {0, 2}])
-def test_resizing_with_a_delegate_attached_works_and_plans_are_kept_by_shape(taken: set[int]) -> None:
-    place = Elsewhere(taken)
-    interpreter = tflgpu.Interpreter(model_content=batches(), experimental_delegates=[place])
+def test_resizing_with_a_delegate_attached_works_and_plans_are_cached_by_shape(taken: set[int]) -> None:
+    delegate = Elsewhere(taken)
+    interpreter = tflgpu.Interpreter(model_content=batches(), experimental_delegates=[delegate])
     made = []
     for batch in (1, 3, 1, 2, 3, 1):
         interpreter.resize_tensor_input(0, [batch, 5])
@@ -199,9 +199,9 @@ def test_resizing_with_a_delegate_attached_works_and_plans_are_kept_by_shape(tak
         y, out = (interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details())
         np.testing.assert_array_equal(y, np.abs(x))
         np.testing.assert_array_equal(out, np.zeros_like(x))
-        made.append(len(place.compiled))
-    parts = made[0]
-    assert made == [parts, 2 * parts, 2 * parts, 3 * parts, 3 * parts, 3 * parts]
+        made.append(len(delegate.compiled))
+    first = made[0]
+    assert made == [first, 2 * first, 2 * first, 3 * first, 3 * first, 3 * first]
 
 
 def test_assignments_and_reads_of_resources_keep_their_order() -> None:
@@ -225,7 +225,7 @@ def test_assignments_and_reads_of_resources_keep_their_order() -> None:
     assert_same(got, [-2 * x_value, -x_value, -6 * x_value, -3 * x_value])
 
 
-def test_inspect_shows_each_nodes_place_its_reason_and_the_bytes_that_cross(tmp_path: Any) -> None:
+def test_inspect_shows_where_each_node_runs_its_reason_and_the_bytes_that_cross(tmp_path: Any) -> None:
     pytest.importorskip("pyopencl")
     typer = pytest.importorskip("typer.testing")
     from tflgpu.cli.app import app

@@ -73,10 +73,10 @@ def test_installed_it_is_found_by_name(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     built = subprocess.run([*pip, "--target", str(tmp_path), str(EXAMPLE)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    code = "import tflgpu; d = tflgpu.load_delegate('numpy'); print(d.name, type(d).__module__)"
+    script = "import tflgpu; d = tflgpu.load_delegate('numpy'); print(d.name, type(d).__module__)"
     path = {"PYTHONPATH": str(tmp_path)}
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path, check=True)
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=path, check=True)
     assert told.stdout.split() == ["numpy", "numpy_delegate"]
-    code = "import tflgpu; tflgpu.load_delegate('numpy', {'speed': 'high'})"
-    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path)
+    script = "import tflgpu; tflgpu.load_delegate('numpy', {'speed': 'high'})"
+    refused = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=path)
     assert "ValueError: the numpy delegate has no options, got speed" in refused.stderr

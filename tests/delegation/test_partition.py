@@ -1,4 +1,4 @@
-"""Cutting graphs into parts: order, limits, reasons, the cost model, the report."""
+"""Cutting graphs into partitions: order, limits, reasons, the cost model, the report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Taker:
         if node.op not in self.ops:
             raise Unsupported(f"no kernel for {node.op}")
 
-    def compile(self, part: Partition, tensors: Any) -> Any:
+    def compile(self, partition: Partition, tensors: Any) -> Any:
         raise AssertionError("nothing runs here")
 
 
@@ -45,20 +45,20 @@ def line(ops: str, size: int = 4) -> Graph:
     return Graph(0, "main", tuple(specs), tuple(nodes), (0,), (len(names),))
 
 
-def owners(parts: list[Partition]) -> list[tuple[str, list[int]]]:
-    return [(p.owner.name if p.owner else "cpu", [n.index for n in p.nodes]) for p in parts]
+def owners(cut: list[Partition]) -> list[tuple[str, list[int]]]:
+    return [(p.owner.name if p.owner else "cpu", [n.index for n in p.nodes]) for p in cut]
 
 
 def test_a_chain_is_cut_where_the_owner_changes() -> None:
-    parts = partition(line("ABS ABS NEG ABS"), [Taker("a", "ABS")])
-    assert owners(parts) == [("a", [0, 1]), ("cpu", [2]), ("a", [3])]
-    assert (parts[0].inputs, parts[0].outputs) == ({0}, {2})
-    assert parts[1].why == {2: ("a: no kernel for NEG",)}
+    cut = partition(line("ABS ABS NEG ABS"), [Taker("a", "ABS")])
+    assert owners(cut) == [("a", [0, 1]), ("cpu", [2]), ("a", [3])]
+    assert (cut[0].inputs, cut[0].outputs) == ({0}, {2})
+    assert cut[1].why == {2: ("a: no kernel for NEG",)}
 
 
 def test_the_first_delegate_in_the_list_has_precedence() -> None:
-    parts = partition(line("ABS NEG"), [Taker("a", "ABS"), Taker("b", "ABS NEG")])
-    assert owners(parts) == [("a", [0]), ("b", [1])]
+    cut = partition(line("ABS NEG"), [Taker("a", "ABS"), Taker("b", "ABS NEG")])
+    assert owners(cut) == [("a", [0]), ("b", [1])]
 
 
 def random_graph(r: random.Random) -> Graph:
@@ -72,22 +72,22 @@ def random_graph(r: random.Random) -> Graph:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_parts_keep_an_order_in_which_every_node_follows_what_it_reads(seed: int) -> None:
+def test_partitions_have_an_order_in_which_every_node_follows_what_it_reads(seed: int) -> None:
     graph = random_graph(random.Random(seed))
-    parts = partition(graph, [Taker("a", "ABS"), Taker("b", "NEG")])
+    cut = partition(graph, [Taker("a", "ABS"), Taker("b", "NEG")])
     made, seen = {0}, []
-    for part in parts:
-        inside = {s.index for n in part.nodes for s in n.outputs}
-        for n in part.nodes:
+    for one in cut:
+        inside = {s.index for n in one.nodes for s in n.outputs}
+        for n in one.nodes:
             assert {s.index for s in n.inputs if s is not None} <= made
             made |= {s.index for s in n.outputs}
             seen.append(n.index)
-        outside = {s.index for n in graph.nodes if n not in part.nodes for s in n.inputs if s is not None}
-        read = outside | {s.index for n in part.nodes for s in n.inputs if s is not None}  # what none reads is shown
-        assert part.outputs == inside & (outside | set(graph.outputs) | (inside - read))
-        assert part.inputs == {s.index for n in part.nodes for s in n.inputs if s is not None} - inside
+        outside = {s.index for n in graph.nodes if n not in one.nodes for s in n.inputs if s is not None}
+        read = outside | {s.index for n in one.nodes for s in n.inputs if s is not None}  # what none reads is shown
+        assert one.outputs == inside & (outside | set(graph.outputs) | (inside - read))
+        assert one.inputs == {s.index for n in one.nodes for s in n.inputs if s is not None} - inside
     assert sorted(seen) == [n.index for n in graph.nodes]
-    assert all(one.owner is not two.owner for one, two in pairwise(parts))
+    assert all(one.owner is not two.owner for one, two in pairwise(cut))
 
 
 def test_nodes_with_side_effects_keep_their_order() -> None:
@@ -99,8 +99,8 @@ def test_nodes_with_side_effects_keep_their_order() -> None:
         node(3, "ASSIGN_VARIABLE", [specs[0]], specs[4]),
     ]
     graph = Graph(0, "main", tuple(specs), tuple(nodes), (0,), (2, 3, 4))
-    parts = partition(graph, [Taker("a", "ABS READ_VARIABLE")])
-    order = [n.index for p in parts for n in p.nodes]
+    cut = partition(graph, [Taker("a", "ABS READ_VARIABLE")])
+    order = [n.index for p in cut for n in p.nodes]
     assert [i for i in order if i != 1] == [0, 2, 3]
 
 
@@ -108,23 +108,23 @@ def test_nodes_that_touch_a_variable_keep_their_order() -> None:
     state = spec(3, is_variable=True)
     x, y, z = spec(0), spec(1), spec(2)
     nodes = (node(0, "NEG", [x, state], y), node(1, "ABS", [x, state], z))
-    parts = partition(Graph(0, "main", (x, y, z, state), nodes, (0,), (1, 2)), [Taker("a", "ABS")])
-    assert [n.index for p in parts for n in p.nodes] == [0, 1]
+    cut = partition(Graph(0, "main", (x, y, z, state), nodes, (0,), (1, 2)), [Taker("a", "ABS")])
+    assert [n.index for p in cut for n in p.nodes] == [0, 1]
 
 
-def test_the_largest_parts_are_taken_and_the_others_say_why_not() -> None:
-    parts = partition(line("ABS NEG ABS ABS NEG ABS"), [Taker("a", "ABS", max_partitions=1)])
-    assert owners(parts) == [("cpu", [0, 1]), ("a", [2, 3]), ("cpu", [4, 5])]
-    assert "max_partitions" in parts[0].why[0][0]
+def test_the_largest_partitions_are_taken_and_the_others_say_why_not() -> None:
+    cut = partition(line("ABS NEG ABS ABS NEG ABS"), [Taker("a", "ABS", max_partitions=1)])
+    assert owners(cut) == [("cpu", [0, 1]), ("a", [2, 3]), ("cpu", [4, 5])]
+    assert "max_partitions" in cut[0].why[0][0]
 
 
-def test_a_part_below_min_nodes_goes_to_the_next_delegate() -> None:
+def test_a_partition_below_min_nodes_is_offered_to_the_next_delegate() -> None:
     first = Taker("a", "ABS", min_nodes=2)
-    parts = partition(line("ABS NEG ABS ABS"), [first, Taker("b", "ABS")])
-    assert owners(parts) == [("b", [0]), ("cpu", [1]), ("a", [2, 3])]
+    cut = partition(line("ABS NEG ABS ABS"), [first, Taker("b", "ABS")])
+    assert owners(cut) == [("b", [0]), ("cpu", [1]), ("a", [2, 3])]
 
 
-def test_a_part_that_does_not_pay_stays_on_the_cpu_but_for_the_largest() -> None:
+def test_a_partition_that_does_not_pay_stays_on_the_cpu_unless_it_is_the_largest() -> None:
     model = {"min_nodes": None}
     assert owners(partition(line("ABS NEG ABS ABS"), [Taker("a", "ABS", **model)])) == [("cpu", [0, 1]), ("a", [2, 3])]
     large = partition(line("ABS ABS NEG ABS ABS ABS", size=10**6), [Taker("a", "ABS", **model)])
@@ -140,8 +140,8 @@ def test_operators_and_nodes_can_be_chosen() -> None:
         ({"only_nodes": frozenset({2, 3})}, [2, 3]),
         ({"skip_nodes": frozenset({0})}, [1, 2, 3]),
     ):
-        parts = partition(graph, [Taker("a", both, **limits)])
-        assert [n.index for p in parts if p.owner for n in p.nodes] == taken
+        cut = partition(graph, [Taker("a", both, **limits)])
+        assert [n.index for p in cut if p.owner for n in p.nodes] == taken
 
 
 def test_require_full_names_what_is_left_and_why() -> None:
@@ -149,7 +149,7 @@ def test_require_full_names_what_is_left_and_why() -> None:
         partition(line("ABS NEG"), [Taker("a", "ABS", require_full=True)])
 
 
-def test_the_report_counts_nodes_parts_and_bytes() -> None:
+def test_the_report_counts_nodes_partitions_and_bytes() -> None:
     delegate = Taker("a", "ABS")
     text = delegation_report(partition(line("ABS NEG ABS"), [delegate]), [delegate]).splitlines()
     assert text[0] == "a delegate: 2 nodes delegated out of 3 with 2 partitions"

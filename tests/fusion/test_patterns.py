@@ -226,7 +226,7 @@ def test_numbers_that_are_none_go_where_the_cpu_lets_them(name: str) -> None:
 
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("pattern", SEPARABLES, ids=lambda p: p.name)
-def test_a_depthwise_convolution_can_be_made_in_the_product_behind_it(pattern: Pattern, check: bool) -> None:
+def test_a_depthwise_convolution_is_fused_into_the_pointwise_one_after_it(pattern: Pattern, check: bool) -> None:
     model = pattern.model()
     values = inputs_of(model)
     want = tflgpu_run(model, values)
@@ -241,7 +241,7 @@ def test_a_depthwise_convolution_can_be_made_in_the_product_behind_it(pattern: P
 
 
 @pytest.mark.parametrize("precision", ["tf32", "fp16"])
-def test_a_depthwise_convolution_made_in_a_product_on_tensor_cores_is_rounded_alike(precision: str) -> None:
+def test_a_depthwise_convolution_fused_into_a_tensor_core_gemm_is_rounded_alike(precision: str) -> None:
     model = SEPARABLES[0].model()
     values = inputs_of(model)
     want = tflgpu_run(model, values, [cuda(precision=precision)])

@@ -166,7 +166,7 @@ def test_before_allocation(api):
         it.set_tensor(0, ONES)
 
 
-def test_input_keeps_its_value_and_non_contiguous_arrays_are_taken(api):
+def test_input_is_unchanged_by_invoke_and_non_contiguous_arrays_are_taken(api):
     it = allocated(api)
     wide = np.arange(12, dtype=np.float32).reshape(2, 6)
     it.set_tensor(0, wide[:, ::2])
@@ -231,7 +231,7 @@ def test_an_interpreter_is_not_pickled(api):
         pickle.dumps(allocated(api))
 
 
-def test_numbers_of_the_other_byte_order_are_turned():  # LiteRT takes their bytes as they lie
+def test_numbers_of_the_other_byte_order_are_swapped():  # LiteRT takes their bytes as they lie
     it = allocated(tflgpu)
     it.set_tensor(0, np.arange(6, dtype=np.float32).reshape(2, 3).astype(">f4"))
     assert it.get_tensor(0).ravel().tolist() == [0, 1, 2, 3, 4, 5]
@@ -317,7 +317,7 @@ def test_op_details(api):
     assert details[0]["inputs"].tolist() == [0, 1] and details[0]["operand_types"] == [np.float32] * 2
 
 
-def test_preserve_all_tensors_keeps_intermediates(api):
+def test_preserve_all_tensors_preserves_intermediates(api):
     it = allocated(api, experimental_preserve_all_tensors=True, **reference(api))
     it.set_tensor(0, ONES * 2)
     it.set_tensor(1, ONES * 3)

@@ -42,7 +42,7 @@ def test_help_of_the_interpreter_begins_with_a_screen_of_signature_and_arguments
     assert text.count("ChainMap") == text.count("Op(name=") == 0
 
 
-def test_an_interpreter_shows_its_model_its_ends_and_who_runs_it(tmp_path):
+def test_an_interpreter_shows_its_model_its_inputs_and_outputs_and_who_runs_it(tmp_path):
     path = tmp_path / "small.tflite"
     path.write_bytes(model())
     it = tflgpu.Interpreter(model_path=path, experimental_delegates=[Twice()])

@@ -31,7 +31,7 @@ ROWS = np.array(
 @pytest.mark.parametrize("op", ["ARG_MAX", "ARG_MIN"])
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("index", ["INT32", "INT64"])
-def test_the_extreme_is_a_number_wherever_nan_stands(op: str, axis: int, index: str, device: TestedDevice) -> None:
+def test_the_extreme_is_a_number_wherever_nan_is(op: str, axis: int, index: str, device: TestedDevice) -> None:
     out = {"type": index, "shape": np.argmax(ROWS, axis).shape}
     data = one_op(op, [{"type": "FLOAT32", "shape": ROWS.shape}, np.int32(axis)], [out], output_type=index)
     want = litert(data, [ROWS])
@@ -62,7 +62,7 @@ SPECIAL = np.array(
 """What functions treat apart: of every sign and size."""
 
 EVERYWHERE = np.concatenate([SPECIAL, np.linspace(-4, 4, 91, dtype=F), SPECIAL[::-1], SPECIAL[:7]])
-"""The same in first, middle and last places, of a length that fills no vectors."""
+"""The same in first, middle and last positions, of a length that fills no vectors."""
 
 PLAIN = (
     *("ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "HARD_SWISH", "LOG", "LOGISTIC", "NEG", "RELU", "RELU6", "ROUND"),

@@ -33,8 +33,8 @@ def test_state_stays_on_the_device_and_can_be_reset(delegate: Any) -> None:
     data, fed = invokes(case("LSTM[float32,3x5,units=7,plain]"))
     interpreter = tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate])
     first = answers(interpreter, fed)
-    (part,) = interpreter._graphs[0].partitions
-    states = [interpreter._graphs[0].tensor(i) for i in part.inputs if interpreter._graphs[0].specs[i].is_variable]
+    (partition,) = interpreter._graphs[0].partitions
+    states = [interpreter._graphs[0].tensor(i) for i in partition.inputs if interpreter._graphs[0].specs[i].is_variable]
     assert len(states) == 2 and all(state.current == {interpreter._delegates[0].device} for state in states)
     assert not np.array_equal(answers(interpreter, fed)[0], first[0])
     interpreter.reset_all_variables()
@@ -59,7 +59,7 @@ def two_layers_of_one_state() -> bytes:
 
 
 @pytest.mark.parametrize("taken", ["0", "1", "0,1"])
-def test_a_state_that_the_cpu_and_a_device_share_is_always_the_latest(taken: str) -> None:
+def test_a_state_that_the_cpu_and_a_device_use_is_always_the_latest(taken: str) -> None:
     pytest.importorskip("pyopencl")
     x = np.random.default_rng(6).normal(size=(2, 4)).astype(np.float32)
     delegate = load_delegate("opencl", {"only_nodes": taken})

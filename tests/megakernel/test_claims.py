@@ -54,35 +54,35 @@ def line(ops: str) -> Graph:
     return graph_of([(op, [i - 1]) for i, op in enumerate(ops.split())])
 
 
-def owners(parts: list[Partition]) -> list[tuple[str, list[int]]]:
-    return [(p.owner.name if p.owner else "cpu", [n.index for n in p.nodes]) for p in parts]
+def owners(cut: list[Partition]) -> list[tuple[str, list[int]]]:
+    return [(p.owner.name if p.owner else "cpu", [n.index for n in p.nodes]) for p in cut]
 
 
-def test_a_claimed_group_is_a_part_and_the_rest_says_who_left_it() -> None:
+def test_a_claimed_group_is_a_partition_and_other_nodes_say_who_refused_them() -> None:
     delegates: list[Any] = [Claimer("native", "NEG")]
-    parts = partition(line("ABS NEG NEG ABS"), delegates)
-    assert owners(parts) == [("cpu", [0]), ("native", [1, 2]), ("cpu", [3])]
-    assert (parts[1].inputs, parts[1].outputs) == ({1}, {3})
-    assert parts[0].why == {0: ("native: not claimed by the library",)}
+    cut = partition(line("ABS NEG NEG ABS"), delegates)
+    assert owners(cut) == [("cpu", [0]), ("native", [1, 2]), ("cpu", [3])]
+    assert (cut[1].inputs, cut[1].outputs) == ({1}, {3})
+    assert cut[0].why == {0: ("native: not claimed by the library",)}
 
 
 def test_the_next_delegate_sees_one_node_for_what_is_taken() -> None:
     delegates: list[Any] = [Claimer("first", "ABS"), Claimer("second", "NEG")]
-    parts = partition(line("ABS ABS NEG COS"), delegates)
+    cut = partition(line("ABS ABS NEG COS"), delegates)
     assert delegates[1].saw == ["DELEGATE", "NEG", "COS"]
-    assert owners(parts) == [("first", [0, 1]), ("second", [2]), ("cpu", [3])]
+    assert owners(cut) == [("first", [0, 1]), ("second", [2]), ("cpu", [3])]
 
 
 @pytest.mark.parametrize("claimer_first", [True, False])
-def test_claims_and_checks_take_turns_in_the_order_given(claimer_first: bool) -> None:
+def test_claims_and_checks_alternate_in_the_order_of_the_delegates(claimer_first: bool) -> None:
     claimer, taker = Claimer("native", "ABS NEG"), Taker("python", "NEG COS")
     delegates: list[Any] = [claimer, taker] if claimer_first else [taker, claimer]
-    parts = partition(line("ABS NEG COS"), delegates)
+    cut = partition(line("ABS NEG COS"), delegates)
     wanted = [("native", [0, 1]), ("python", [2])] if claimer_first else [("native", [0]), ("python", [1, 2])]
-    assert owners(parts) == wanted
+    assert owners(cut) == wanted
 
 
-def test_two_groups_of_one_delegate_stay_two_parts() -> None:
+def test_two_groups_of_one_delegate_stay_two_partitions() -> None:
     class OneByOne(Claimer):
         def claim(self, graph: Graph) -> list[tuple[Node, ...]]:
             return [(node,) for node in graph.nodes if node.op in self.ops]
@@ -98,15 +98,15 @@ def test_a_group_that_waits_for_what_waits_for_it_is_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_any_mix_keeps_every_node_once_behind_what_it_reads(seed: int) -> None:
+def test_any_mix_has_every_node_once_and_after_what_it_reads(seed: int) -> None:
     rng = random.Random(seed)
     edges = [(rng.choice(["ABS", "NEG", "COS", "SIN"]), [rng.randrange(-1, i) for _ in range(2)]) for i in range(25)]
     delegates: list[Any] = [Claimer("a", "ABS"), Taker("b", "NEG COS"), Claimer("c", "COS SIN")]
     rng.shuffle(delegates)
     graph = graph_of(edges)
     done: set[int] = set()
-    for part in partition(graph, delegates[: rng.randint(1, 3)]):
+    for one in partition(graph, delegates[: rng.randint(1, 3)]):
         made = {0} | {i + 1 for i in done}
-        assert part.inputs <= made
-        done |= {node.index for node in part.nodes}
+        assert one.inputs <= made
+        done |= {node.index for node in one.nodes}
     assert done == set(range(25))

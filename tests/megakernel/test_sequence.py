@@ -79,8 +79,8 @@ def test_scalars_are_literals(value: Any, text: str) -> None:
 
 @pytest.fixture(scope="module", params=[intel, cuda, cuda_in_blocks], ids=lambda make: make.__name__)
 def delegate(request: pytest.FixtureRequest) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        yield request.param(patch) if request.param is cuda_in_blocks else request.param()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield request.param(monkeypatch) if request.param is cuda_in_blocks else request.param()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def small_graph(seed: int) -> tuple[bytes, Any]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_small_launches_give_in_a_sequence_what_they_give_one_by_one(
+def test_small_launches_give_in_a_megakernel_what_they_give_one_by_one(
     seed: int, delegate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, inputs = small_graph(seed)
@@ -188,7 +188,7 @@ def test_stages_that_do_not_touch_one_anothers_memory_share_a_barrier(delegate: 
     limits, dialect = delegate.device.limits, delegate.device.dialect
     text = composed([Loop(tuple(steps), 1)], dialect, limits).texts[dialect.suffix]
     made = text[text.index("BLOCK sequence") :].split("TOGETHER;")
-    assert [part.count("elementwise_0(") for part in made] == [2, 1, 1, 0]
+    assert [text.count("elementwise_0(") for text in made] == [2, 1, 1, 0]
 
 
 def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) -> None:
@@ -207,7 +207,7 @@ _PAIRS = [(Ref(0), Ref(1)), (Ref(0), Ref(2)), (Ref(1), Ref(3)), (Ref(4), Ref(1))
 """The third reads what the first makes; the fourth writes what the third reads."""
 
 
-def test_a_sequence_has_no_more_barriers_than_compilers_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_megakernel_has_no_more_barriers_than_compilers_support(monkeypatch: pytest.MonkeyPatch) -> None:
     launches = [Launch("softmax.softmax", (1,), defines={"LARGE": 1} if node == 3 else {}) for node in range(6)]
 
     def cost(launch: Launch, *given: Any) -> int:

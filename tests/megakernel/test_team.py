@@ -40,7 +40,7 @@ def delegate(*without: str, **limits: Any) -> tuple[Any, list[str]]:
 
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_team_gives_what_its_launches_give_one_by_one(seed: int, kind: str) -> None:
+def test_a_persistent_kernel_gives_what_its_launches_give_one_by_one(seed: int, kind: str) -> None:
     model, inputs = network(seed, kind)
     together, names = delegate()
     alone, others = delegate("persistent")
@@ -67,14 +67,14 @@ def test_more_groups_than_processors_or_fewer_end_and_give_the_same(units: int) 
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
-def test_layers_of_dynamic_range_are_one_team(asymmetric: bool) -> None:
+def test_layers_of_dynamic_range_are_one_persistent_kernel(asymmetric: bool) -> None:
     rng = np.random.default_rng(3)
     m = ModelBuilder()
     g = m.graph()
     x = g.input("x", "FLOAT32", [3, 40])
     for k, (depth, units) in enumerate([(40, 24), (24, 17)]):
-        codes = rng.integers(-127, 128, (units, depth), np.int8)
-        w = g.constant(f"w{k}", codes, type="INT8", scale=0.02, zero_point=0)
+        values = rng.integers(-127, 128, (units, depth), np.int8)
+        w = g.constant(f"w{k}", values, type="INT8", scale=0.02, zero_point=0)
         out = g.tensor(f"t{k}", "FLOAT32", [3, units])
         bias = g.constant(f"b{k}", rng.normal(size=units).astype(np.float32))
         options = {"fused_activation_function": "RELU", "asymmetric_quantize_inputs": asymmetric}
@@ -89,7 +89,7 @@ def test_layers_of_dynamic_range_are_one_team(asymmetric: bool) -> None:
     assert_same(got, tflgpu_run(model, inputs), rtol=1e-5, atol=1e-5)
 
 
-def test_reductions_without_rows_of_their_own_are_whole_in_a_team() -> None:
+def test_reductions_are_not_split_in_a_persistent_kernel() -> None:
     m = ModelBuilder()
     g = m.graph()
     x, square = g.input("x", "FLOAT32", [5, 16]), g.tensor("square", "FLOAT32", [5, 16])

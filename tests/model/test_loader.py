@@ -49,8 +49,8 @@ def _sparse(sparsity, values=3, shape=(2, 3)):
 
 
 def _csr(segments, indices, order=(0, 1), block_map=()):
-    parts = (np.array(segments, np.int32), np.array(indices, np.int32))
-    return Sparsity(order, block_map, (DimensionMetadata("DENSE", 2), DimensionMetadata("SPARSE_CSR", 0, *parts)))
+    arrays = (np.array(segments, np.int32), np.array(indices, np.int32))
+    return Sparsity(order, block_map, (DimensionMetadata("DENSE", 2), DimensionMetadata("SPARSE_CSR", 0, *arrays)))
 
 
 def _node(inputs, outputs, op="ADD", **arguments):
@@ -75,7 +75,7 @@ def _without(field):
     model, *_ = _graph()
     values = model._values(None)
     values[field] = None
-    model._values = lambda places: values
+    model._values = lambda offsets: values
     return model.build()
 
 
@@ -83,7 +83,7 @@ def _code(**fields):
     model, *_ = _graph()
     values = model._values(None)
     values["operator_codes"] = [fields]
-    model._values = lambda places: values
+    model._values = lambda offsets: values
     return model.build()
 
 

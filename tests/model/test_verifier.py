@@ -56,14 +56,14 @@ _EDITS = st.lists(
 def test_edited_models_give_a_model_or_an_error(batch):
     for edits in batch:
         broken = bytearray(RICH)
-        for place, width, value in edits:
-            broken[place : place + width] = value.to_bytes(8, "little")[:width]
+        for offset, width, value in edits:
+            broken[offset : offset + width] = value.to_bytes(8, "little")[:width]
         outcome(bytes(broken))
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.binary(max_size=200))
-def test_noise_behind_an_identifier_is_refused(noise):
+def test_noise_after_an_identifier_is_refused(noise):
     assert outcome(b"\x10\0\0\0TFL3" + noise)
 
 
@@ -84,8 +84,8 @@ def test_the_error_says_what_is_wrong(data, detail):
 
 
 def test_the_error_says_where():
-    place = SMALL.index(b"ADD" if b"ADD" in SMALL else b"x\0\0\0") - 4
-    broken = SMALL[:place] + b"\xff\xff\0\0" + SMALL[place + 4 :]
+    offset = SMALL.index(b"ADD" if b"ADD" in SMALL else b"x\0\0\0") - 4
+    broken = SMALL[:offset] + b"\xff\xff\0\0" + SMALL[offset + 4 :]
     assert "Model.subgraphs[0].tensors[0].name: vector at byte" in outcome(broken)
 
 

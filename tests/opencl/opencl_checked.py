@@ -1,4 +1,4 @@
-"""Run by test_oclgrind.py: cases on Oclgrind, by the kernels for CPUs, for GPUs, for int8 dot products, and by teams.
+"""Run by test_oclgrind.py: cases on Oclgrind, by kernels for CPUs, for GPUs, by VNNI GEMMs and by persistent kernels.
 
 A line of JSON a case: its name, family, the kernels it ran, and what Oclgrind or the comparison complained of.
 """
@@ -60,7 +60,7 @@ def run(case: Case | Model, family: str) -> set[str]:
     families = device.limits.minus("vnni", "vnni_assembly", "persistent")
     families = families.plus(*(name for name, on in (("vnni", dot), ("persistent", teams)) if on))
     device.limits = replace(families, cpu=cpu, vector=8, units=2)
-    if teams:  # of one group: Oclgrind does not see that one waits for another
+    if teams:  # of one work-group: Oclgrind does not see that one waits for another
         device.limits = replace(device.limits, units=1)
     ran: set[str] = set()
     make = device.kernel
@@ -95,7 +95,9 @@ def main(log: Path) -> None:
                 complaint = f"{type(error).__name__}: {error}"
             text = log.read_text()
             news, seen = text[seen:], len(text)
-            complaint += "".join(part for part in news.split("\n\n\n") if part.strip() and QUERY.strip() not in part)
+            complaint += "".join(
+                message for message in news.split("\n\n\n") if message.strip() and QUERY.strip() not in message
+            )
             print(json.dumps({"case": case.name, "family": family, "kernels": sorted(ran), "complaint": complaint}))
 
 

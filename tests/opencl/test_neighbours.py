@@ -40,7 +40,7 @@ WANTED = np.exp(np.arange(8, dtype=np.float32))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a model of one EXP and a place for an OpenCL loader's .icd files."""
+    """A folder with a model of one EXP and a folder for an OpenCL loader's .icd files."""
     m = ModelBuilder()
     g = m.graph()
     x, y = g.input("x", "FLOAT32", [8]), g.tensor("y", "FLOAT32", [8])

@@ -1,4 +1,4 @@
-"""The OpenCL delegate: parts, errors, programs on disk, chains and tiles. Its kernels: test_opencl_guards.py."""
+"""The OpenCL delegate: partitions, errors, programs on disk, chains and tiles. Its kernels: test_opencl_guards.py."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def chain() -> bytes:
     return m.build()
 
 
-def test_shared_storage_inside_a_part_and_at_its_boundary(delegate: Any) -> None:
+def test_aliases_inside_a_partition_and_at_its_boundary(delegate: Any) -> None:
     x = np.random.default_rng(1).normal(size=(2, 6)).astype(np.float32)
     assert_same(tflgpu_run(chain(), [x], [delegate]), tflgpu_run(chain(), [x]))
 
@@ -74,7 +74,7 @@ def test_a_second_invoke_sees_new_inputs(delegate: Any) -> None:
         np.testing.assert_array_equal(out, np.full((3, 4), max(value + 1, 0), np.float32))
 
 
-def test_parts_alternate_between_cpu_and_device(device: Any) -> None:
+def test_partitions_alternate_between_cpu_and_device(device: Any) -> None:
     from tflgpu.delegates.gpu import GpuDelegate
 
     delegate = GpuDelegate("opencl", device, Limits(skip_nodes=frozenset({1, 2}), min_nodes=1))
@@ -130,16 +130,16 @@ def test_an_empty_tensor_needs_no_kernel(delegate: Any) -> None:
     assert out.shape == (0, 3)
 
 
-def test_compiled_programs_are_kept_on_disk_and_a_broken_one_is_replaced(tmp_path: Any) -> None:
+def test_compiled_programs_are_cached_on_disk_and_a_broken_one_is_replaced(tmp_path: Any) -> None:
     model, x = ABS
     for _ in range(2):
         delegate = load_delegate("opencl", {"cache_dir": str(tmp_path), "require_full": "1"})
         assert_same(tflgpu_run(model, x, [delegate]), tflgpu_run(model, x))
-        (kept,) = tmp_path.glob("*.bin")
-        kept.write_bytes(b"cut short")
+        (cached,) = tmp_path.glob("*.bin")
+        cached.write_bytes(b"cut short")
 
 
-def test_a_kept_program_without_the_kernel_is_replaced(device: Any, tmp_path: Any) -> None:
+def test_a_cached_program_without_the_kernel_is_replaced(device: Any, tmp_path: Any) -> None:
     from tflgpu.delegates.cache import ProgramCache
     from tflgpu.delegates.opencl.device import OpenClDevice
 
@@ -196,7 +196,7 @@ def test_profile_sums_the_time_of_each_kernel() -> None:
 
 
 def convolved_and_multiplied(rounded: bool, largest: float = 3.0) -> bytes:
-    """A convolution and a matrix product whose weights are what float16 makes of them, or more exact."""
+    """A convolution and a matrix multiply whose weights are what float16 makes of them, or more exact."""
     rng = np.random.default_rng(6)
     m = ModelBuilder()
     g = m.graph()
@@ -214,18 +214,18 @@ def convolved_and_multiplied(rounded: bool, largest: float = 3.0) -> bytes:
 
 
 def test_precision_fp16_rounds_the_weights_and_nothing_else() -> None:
-    halves, plain = (load_delegate("opencl", {"precision": p, "require_full": 1}) for p in ("fp16", "fp32"))
+    float16, plain = (load_delegate("opencl", {"precision": p, "require_full": 1}) for p in ("fp16", "fp32"))
     x = [np.random.default_rng(1).normal(size=(1, 8, 6, 5)).astype(np.float32)]
-    got = tflgpu_run(convolved_and_multiplied(rounded=False), x, [halves])
+    got = tflgpu_run(convolved_and_multiplied(rounded=False), x, [float16])
     np.testing.assert_array_equal(got, tflgpu_run(convolved_and_multiplied(rounded=True), x, [plain]))
     assert (got[0] != tflgpu_run(convolved_and_multiplied(rounded=False), x, [plain])[0]).any()
 
 
 def test_weights_beyond_float16_stay_float32() -> None:
-    halves, plain = (load_delegate("opencl", {"precision": p, "require_full": 1}) for p in ("fp16", "fp32"))
+    float16, plain = (load_delegate("opencl", {"precision": p, "require_full": 1}) for p in ("fp16", "fp32"))
     x = [np.random.default_rng(1).normal(size=(1, 8, 6, 5)).astype(np.float32)]
     model = convolved_and_multiplied(rounded=False, largest=1e5)
-    np.testing.assert_array_equal(tflgpu_run(model, x, [halves]), tflgpu_run(model, x, [plain]))
+    np.testing.assert_array_equal(tflgpu_run(model, x, [float16]), tflgpu_run(model, x, [plain]))
 
 
 def elementwise_chain() -> bytes:
@@ -262,10 +262,10 @@ def test_tiles_of_every_height_and_width_give_the_cpus_results(
     rng = np.random.default_rng(units)
     weights, bias = rng.integers(-127, 128, (units, depth), np.int8), rng.integers(-999, 999, units, np.int32)
     none = {"fused_activation_function": "NONE"}
-    codes = {"type": "INT8", "shape": [rows, depth], "scale": 0.05, "zero_point": 3}
+    quantized = {"type": "INT8", "shape": [rows, depth], "scale": 0.05, "zero_point": 3}
     x = rng.integers(-128, 128, (rows, depth), np.int8)
     inputs = [
-        codes,
+        quantized,
         {"type": "INT8", "value": weights, "scale": 0.02, "zero_point": 0},
         {"type": "INT32", "value": bias, "scale": 0.001, "zero_point": 0},
     ]
@@ -283,15 +283,15 @@ def test_tiles_of_every_height_and_width_give_the_cpus_results(
 def test_a_cache_that_cannot_be_written_is_none(tmp_path: Any) -> None:
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "model.tflite").write_bytes(ABS[0])
-    code = """
+    script = """
 import tflgpu
 delegate = tflgpu.load_delegate("opencl", {"require_full": 1})
 interpreter = tflgpu.Interpreter("model.tflite", experimental_delegates=[delegate])
 interpreter.allocate_tensors()
 interpreter.invoke()
 """
-    places = {"XDG_CACHE_HOME": str(tmp_path / "file" / "cache"), "POCL_CACHE_DIR": str(tmp_path / "pocl")}
+    folders = {"XDG_CACHE_HOME": str(tmp_path / "file" / "cache"), "POCL_CACHE_DIR": str(tmp_path / "pocl")}
     told = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **places}, capture_output=True, text=True
+        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, **folders}, capture_output=True, text=True
     )
     assert told.returncode == 0 and not told.stderr, told.stderr

@@ -1,4 +1,4 @@
-"""Element-wise operators on codes on OpenCL CPUs, which go by rows of vectors: equal to the CPU's to the bit."""
+"""Quantized element-wise operators on OpenCL CPUs, computed by rows of vectors: equal to the CPU's to the bit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def quantized(kind: str, shape: tuple[int, ...], scale: float, zero: int) -> dic
     return {"type": kind, "shape": shape, "scale": F(scale), "zero_point": 0 if kind == "INT16" else zero}
 
 
-def codes(kind: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+def integers(kind: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     ends = np.iinfo(kind.lower())
     return np.random.default_rng(seed).integers(ends.min, ends.max + 1, shape).astype(kind.lower())
 
@@ -66,16 +66,16 @@ def test_rescaled_operators_are_equal_to_the_cpus(op, runtime, kind, shapes, swa
     x, y = quantized(kind, shapes[0], 0.02, 7), quantized(kind, shapes[1], 0.05, 100)
     out = quantized(kind, np.broadcast_shapes(*shapes), scale, 33)
     model = one_op(op, [x, y], [out], version=2, fused_activation_function=activation)
-    same(model, [codes(kind, shapes[0], 1), codes(kind, shapes[1], 2)], runtime)
+    same(model, [integers(kind, shapes[0], 1), integers(kind, shapes[1], 2)], runtime)
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 11), (300, 40), (3,)])
-def test_tables_are_looked_up_for_every_code(shape: tuple[int, ...], runtime: str) -> None:
+def test_lookups_are_right_for_every_8_bit_value(shape: tuple[int, ...], runtime: str) -> None:
     for kind in ("INT8", "UINT8"):
         x, out = quantized(kind, shape, 0.04, 12), quantized(kind, shape, 1 / 256, -128 if kind == "INT8" else 0)
-        same(one_op("LOGISTIC", [x], [out], version=2), [codes(kind, shape, 3)], runtime)
+        same(one_op("LOGISTIC", [x], [out], version=2), [integers(kind, shape, 3)], runtime)
     x, out = quantized("INT8", shape, 0.04, 12), quantized("UINT8", shape, 0.04, 140)
-    same(one_op("QUANTIZE", [x], [out], version=2), [codes("INT8", shape, 3)], runtime)
+    same(one_op("QUANTIZE", [x], [out], version=2), [integers("INT8", shape, 3)], runtime)
 
 
 def silu(kind: str, channels: int) -> bytes:
@@ -109,25 +109,28 @@ def silu(kind: str, channels: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind, channels", [("INT8", 24), ("INT8", 5), ("UINT8", 40)])
-def test_operators_behind_a_convolution_run_in_its_kernel(kind: str, channels: int, runtime: str) -> None:
-    model, inputs = silu(kind, channels), [codes(kind, (1, 6, 5, channels), 3), codes(kind, (1, 1, 1, channels), 4)]
+def test_operators_after_a_convolution_run_in_its_kernel(kind: str, channels: int, runtime: str) -> None:
+    model, inputs = (
+        silu(kind, channels),
+        [integers(kind, (1, 6, 5, channels), 3), integers(kind, (1, 1, 1, channels), 4)],
+    )
     same(model, inputs, runtime)
     delegate: Any = load_delegate("opencl", {"device": runtime, "profile": "1", "require_full": "1"})
     tflgpu_run(model, inputs, [delegate])
     assert sum(runs for runs, _ in delegate.device.times().values()) <= (2 if channels > 16 else 3)
 
 
-def test_codes_that_a_table_reads_too_are_kept_in_front_of_an_epilogue(runtime: str) -> None:
+def test_quantized_values_that_a_lookup_reads_too_are_stored_before_an_epilogue(runtime: str) -> None:
     """A sum that another sum and, through a table into temporary memory, a concatenation read."""
     m = ModelBuilder()
     g = m.graph()
     x = g.input("x", "UINT8", [20], scale=0.0144, zero_point=255)
     number = g.constant("number", np.uint8(125), scale=0.0099, zero_point=128)
-    others = g.constant("others", codes("UINT8", (20,), 1), scale=0.0209, zero_point=149)
+    others = g.constant("others", integers("UINT8", (20,), 1), scale=0.0209, zero_point=149)
     y, z = (g.tensor(n, "UINT8", [20], scale=s, zero_point=128) for n, s in (("y", 0.0413), ("z", 0.0257)))
     joined = g.tensor("joined", "UINT8", [40], scale=0.0144, zero_point=255)
     g.node("ADD", [x, number], [y], fused_activation_function="RELU6")
     g.node("ADD", [others, y], [z], fused_activation_function="NONE")
     g.node("CONCATENATION", [x, y], [joined], axis=0, fused_activation_function="NONE")
     g.outputs(z, joined)
-    same(m.build(), [codes("UINT8", (20,), 2)], runtime)
+    same(m.build(), [integers("UINT8", (20,), 2)], runtime)

@@ -1,4 +1,4 @@
-"""The OpenCL kernels that multiply 8-bit codes, on the runtimes that are installed: equal to the CPU's to the bit."""
+"""The OpenCL kernels that multiply 8-bit values, on the runtimes that are installed: equal to the CPU's to the bit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def same(data: bytes, inputs: list[np.ndarray], runtime: str, **tolerance: float
     assert_same(tflgpu_run(data, inputs, [delegate]), tflgpu_run(data, inputs), **tolerance)
 
 
-def codes(random: np.random.Generator, kind: str, shape: Any, low: int | None = None) -> np.ndarray:
+def integers(random: np.random.Generator, kind: str, shape: Any, low: int | None = None) -> np.ndarray:
     ends = np.iinfo(kind.lower())
     return random.integers(ends.min if low is None else low, ends.max + 1, shape).astype(kind.lower())
 
@@ -45,7 +45,7 @@ def convolution(op: str, kind: str, sizes: tuple[int, ...], padding: str, zero: 
     scale = (random.random(oc if signed else 1) * 0.02 + 0.004).astype(F)
     weights = {
         "type": kind,
-        "value": codes(random, kind, (oc, kh, kw, c), -127 if signed else None),
+        "value": integers(random, kind, (oc, kh, kw, c), -127 if signed else None),
         "scale": scale,
         "zero_point": [0 if signed else zero] * scale.size,
         "axis": 0,
@@ -60,7 +60,9 @@ def convolution(op: str, kind: str, sizes: tuple[int, ...], padding: str, zero: 
         oh, ow = ((n * s if padding == "SAME" else (n - 1) * s + k) for n, k, s in ((h, kh, sh), (w, kw, sw)))
         inputs = [np.array((2, oh, ow, oc), np.int32), weights, x, bias]
     out = {"type": kind, "shape": (2, oh, ow, oc), "scale": F(0.3), "zero_point": -3 if signed else 120}
-    return one_op(op, inputs, [out], version=4 if op != "CONV_2D" else 3, **options), [codes(random, kind, x["shape"])]
+    return one_op(op, inputs, [out], version=4 if op != "CONV_2D" else 3, **options), [
+        integers(random, kind, x["shape"])
+    ]
 
 
 SIZES = st.tuples(
@@ -76,7 +78,7 @@ SIZES = st.tuples(
     padding=st.sampled_from(["SAME", "VALID"]),
     zero=st.sampled_from([0, 117, 128, 255]),
 )
-def test_convolutions_of_codes_are_equal_to_the_cpus(op, runtime, kind, sizes, padding, zero):
+def test_quantized_convolutions_are_equal_to_the_cpus(op, runtime, kind, sizes, padding, zero):
     same(*convolution(op, kind, sizes, padding, zero), runtime)
 
 
@@ -90,9 +92,14 @@ def test_rows_inside_the_image_are_multiplied_where_they_are(op: str, kind: str,
 @pytest.mark.parametrize("asymmetric", [False, True])
 @few
 @given(rows=st.integers(1, 19), depth=st.integers(1, 70), units=st.integers(1, 50))
-def test_rows_of_floats_times_codes_are_what_the_cpu_makes_of_them(asymmetric, runtime, rows, depth, units):
+def test_hybrid_fully_connected_layers_equal_the_cpus(asymmetric, runtime, rows, depth, units):
     random = np.random.default_rng(rows)
-    weights = {"type": "INT8", "value": codes(random, "INT8", (units, depth), -127), "scale": F(0.01), "zero_point": 0}
+    weights = {
+        "type": "INT8",
+        "value": integers(random, "INT8", (units, depth), -127),
+        "scale": F(0.01),
+        "zero_point": 0,
+    }
     inputs = [{"type": "FLOAT32", "shape": (rows, depth)}, weights, random.normal(size=units).astype(F)]
     out = {"type": "FLOAT32", "shape": (rows, units)}
     options = {"asymmetric_quantize_inputs": asymmetric, "fused_activation_function": "RELU"}
@@ -109,13 +116,11 @@ def test_rows_of_floats_times_codes_are_what_the_cpu_makes_of_them(asymmetric, r
     by_channel=st.booleans(),
     activation=st.sampled_from(["NONE", "RELU6"]),
 )
-def test_images_of_floats_convolved_with_codes_are_what_the_cpu_makes_of_them(
-    runtime, sizes, padding, by_channel, activation
-):
+def test_hybrid_convolutions_equal_the_cpus(runtime, sizes, padding, by_channel, activation):
     random = np.random.default_rng(5)
     h, w, kh, kw, sh, sw, c, oc = sizes
     scale = (random.random(oc if by_channel else 1) * 0.02 + 0.004).astype(F)
-    value = codes(random, "INT8", (oc, kh, kw, c), -127)
+    value = integers(random, "INT8", (oc, kh, kw, c), -127)
     weights = {"type": "INT8", "value": value, "scale": scale, "zero_point": [0] * scale.size, "axis": 0}
     inputs = [{"type": "FLOAT32", "shape": (2, h, w, c)}, weights, random.normal(size=oc).astype(F)]
     oh, ow = (-(-(n - (k - 1) * (padding == "VALID")) // s) for n, k, s in ((h, kh, sh), (w, kw, sw)))
@@ -135,7 +140,7 @@ SHAPES = [
 @pytest.mark.parametrize("x_shape, y_shape", SHAPES)
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("zeros", [(0, 0), (-7, 12)])
-def test_matrices_of_computed_codes_are_multiplied_exactly(x_shape, y_shape, turned, zeros, runtime):
+def test_computed_quantized_matrices_are_multiplied_exactly(x_shape, y_shape, turned, zeros, runtime):
     random = np.random.default_rng(1)
     given = (*y_shape[:-2], y_shape[-1], y_shape[-2]) if turned else y_shape
     x = {"type": "INT8", "shape": x_shape, "scale": F(0.02), "zero_point": zeros[0]}
@@ -143,14 +148,16 @@ def test_matrices_of_computed_codes_are_multiplied_exactly(x_shape, y_shape, tur
     leading = np.broadcast_shapes(x_shape[:-2], y_shape[:-2])
     out = {"type": "INT8", "shape": (*leading, x_shape[-2], y_shape[-1]), "scale": F(0.4), "zero_point": 3}
     model = one_op("BATCH_MATMUL", [x, y], [out], version=4, adj_y=turned, asymmetric_quantize_inputs=False)
-    same(model, [codes(random, "INT8", x_shape), codes(random, "INT8", given)], runtime)
+    same(model, [integers(random, "INT8", x_shape), integers(random, "INT8", given)], runtime)
 
 
 @pytest.mark.parametrize("x_shape, y_shape", SHAPES)
 @pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False)])
 def test_matrices_of_computed_floats_are_multiplied(x_shape, y_shape, turned, runtime):
     random = np.random.default_rng(1)
-    shapes = [(*s[:-2], s[-1], s[-2]) if turn else s for s, turn in zip((x_shape, y_shape), turned, strict=True)]
+    shapes = [
+        (*s[:-2], s[-1], s[-2]) if transposed else s for s, transposed in zip((x_shape, y_shape), turned, strict=True)
+    ]
     leading = np.broadcast_shapes(x_shape[:-2], y_shape[:-2])
     out = {"type": "FLOAT32", "shape": (*leading, x_shape[-2], y_shape[-1])}
     inputs = [{"type": "FLOAT32", "shape": shape} for shape in shapes]
@@ -160,11 +167,11 @@ def test_matrices_of_computed_floats_are_multiplied(x_shape, y_shape, turned, ru
 
 @few
 @given(sizes=SIZES, padding=st.sampled_from(["SAME", "VALID"]))
-def test_convolutions_of_16_bit_codes_are_equal_to_the_cpus(runtime, sizes, padding):
+def test_convolutions_of_int16_values_are_equal_to_the_cpus(runtime, sizes, padding):
     random = np.random.default_rng(9)
     h, w, kh, kw, sh, sw, c, oc = sizes
     scale = (random.random(oc) * 0.002 + 0.0004).astype(F)
-    value = codes(random, "INT8", (oc, kh, kw, c), -127)
+    value = integers(random, "INT8", (oc, kh, kw, c), -127)
     weights = {"type": "INT8", "value": value, "scale": scale, "zero_point": [0] * oc, "axis": 0}
     x = {"type": "INT16", "shape": (2, h, w, c), "scale": F(0.001), "zero_point": 0}
     bias = {"type": "INT64", "value": random.integers(-(1 << 33), 1 << 33, oc), "scale": F(0.001) * scale}
@@ -172,11 +179,11 @@ def test_convolutions_of_16_bit_codes_are_equal_to_the_cpus(runtime, sizes, padd
     out = {"type": "INT16", "shape": (2, oh, ow, oc), "scale": F(0.01), "zero_point": 0}
     options = {"padding": padding, "stride_h": sh, "stride_w": sw, "fused_activation_function": "NONE"}
     model = one_op("CONV_2D", [x, weights, bias], [out], version=5, quantized_bias_type="INT64", **options)
-    same(model, [codes(random, "INT16", (2, h, w, c))], runtime)
+    same(model, [integers(random, "INT16", (2, h, w, c))], runtime)
 
 
 def depthwise(kind: str, sizes: tuple[int, ...], padding: str, followed: bool) -> Any:
-    """A model of DEPTHWISE_CONV_2D, with LOGISTIC behind it where that is asked for, and its input."""
+    """A model of DEPTHWISE_CONV_2D, with LOGISTIC after it where that is asked for, and its input."""
     random = np.random.default_rng(4)
     h, w, kh, kw, sh, sw, c = sizes
     zero = 0 if kind == "INT8" else 128
@@ -198,7 +205,7 @@ def depthwise(kind: str, sizes: tuple[int, ...], padding: str, followed: bool) -
         out = g.tensor("out", kind, [2, oh, ow, c], scale=1 / 256, zero_point=zero - 128)
         g.node("LOGISTIC", [y], [out], version=2)
     g.outputs(out)
-    return m.build(), [codes(random, kind, (2, h, w, c))]
+    return m.build(), [integers(random, kind, (2, h, w, c))]
 
 
 @few
@@ -210,7 +217,7 @@ def depthwise(kind: str, sizes: tuple[int, ...], padding: str, followed: bool) -
     padding=st.sampled_from(["SAME", "VALID"]),
     followed=st.booleans(),
 )
-def test_depthwise_convolutions_of_codes_are_equal_to_the_cpus(runtime, kind, sizes, padding, followed):
+def test_quantized_depthwise_convolutions_are_equal_to_the_cpus(runtime, kind, sizes, padding, followed):
     same(*depthwise(kind, sizes, padding, followed), runtime)
 
 

@@ -37,16 +37,16 @@ def delegate(device: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
-def test_a_kernel_gives_the_cpus_results_and_keeps_to_its_buffers(case: Case, delegate: Any) -> None:
+def test_a_kernel_gives_the_cpus_results_and_stays_inside_its_buffers(case: Case, delegate: Any) -> None:
     check(case, delegate)
 
 
-@pytest.mark.parametrize("place, side", [(-1, "before"), (3, "behind")])
-def test_a_byte_out_of_place_is_found(place: int, side: str) -> None:
+@pytest.mark.parametrize("index, side", [(-1, "before"), (3, "after")])
+def test_a_byte_out_of_bounds_is_found(index: int, side: str) -> None:
     from guarded_device import GuardedDevice
 
     device = GuardedDevice()
-    text = f"kernel void stray(global char* out) {{ out[0] = 1; out[{place}] = 1; }}"
+    text = f"kernel void stray(global char* out) {{ out[0] = 1; out[{index}] = 1; }}"
     device.bind(device.kernel(text, "stray"), [device.allocate(3)], (1,), (1,))()
     with pytest.raises(AssertionError, match=f"wrote {side} its buffer of 3 bytes"):
         device.check_guards()

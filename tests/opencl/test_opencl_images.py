@@ -1,4 +1,4 @@
-"""The OpenCL delegate's kernels for images on CPUs, at sizes that their places, rows and channels do not divide."""
+"""OpenCL kernels for images on CPUs, at sizes that their blocks of pixels, rows and channels do not divide."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def kernels(
 ) -> set[str]:
     """Asserts that the delegate computes one operator as the CPU does, and returns the names of the kernels it ran.
 
-    inputs: all that the operator has; the one at place x is the model's input, of this kind, the others are constants.
+    inputs: all that the operator has; input number x is the model's input, of this kind, the others are constants.
     """
     scaled: dict[str, Any] = {} if kind == "FLOAT32" else {"scale": 0.5, "zero_point": 3}
     m = ModelBuilder()
@@ -78,7 +78,9 @@ def test_a_depthwise_convolution(h: int, w: int, c: int, taps: int, stride: int,
     "c, oc, dilation, padding",
     [(1, 16, 1, "SAME"), (3, 20, 1, "SAME"), (3, 8, 1, "VALID"), (5, 33, 2, "SAME"), (4, 40, 1, "VALID")],
 )
-def test_a_convolution_over_places_side_by_side(c: int, oc: int, dilation: int, padding: str, runtime: str) -> None:
+def test_a_convolution_over_neighbouring_output_pixels(
+    c: int, oc: int, dilation: int, padding: str, runtime: str
+) -> None:
     inputs = [floats(2, 9, 21, c), floats(oc, 3, 3, c), floats(oc)]
     seen = (3 - 1) * dilation + 1
     size = [out_of(9, seen, 1, padding), out_of(21, seen, 1, padding)]
@@ -130,9 +132,9 @@ def test_resizing_by_rows(c: int, centers: bool, runtime: str) -> None:
 
 @pytest.mark.parametrize("c", [21, 8, 4])
 @pytest.mark.parametrize("flags", [(True, False), (False, True), (False, False)])
-def test_resizing_of_unsigned_codes_by_rows(c: int, flags: tuple[bool, bool], runtime: str) -> None:
-    codes = np.random.default_rng(c).integers(0, 256, (2, 5, 7, c), np.uint8)
+def test_resizing_of_uint8_images_by_rows(c: int, flags: tuple[bool, bool], runtime: str) -> None:
+    image = np.random.default_rng(c).integers(0, 256, (2, 5, 7, c), np.uint8)
     options = {"align_corners": flags[0], "half_pixel_centers": flags[1]}
     size = np.array([17, 20], np.int32)
-    ran = kernels("RESIZE_BILINEAR", [codes, size], [2, 17, 20, c], runtime, kind="UINT8", version=3, **options)
+    ran = kernels("RESIZE_BILINEAR", [image, size], [2, 17, 20, c], runtime, kind="UINT8", version=3, **options)
     assert ran == {"resize_rows"}

@@ -1,4 +1,4 @@
-"""What the delegates make of a part before it is lowered: paddings and dilations folded, loops over rows on CPUs."""
+"""Rewrites of a partition before it is lowered: paddings and dilations folded, loops over rows on CPUs."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def test_a_padding_that_is_wanted_itself_stays(runtime: str) -> None:
 
 
 @pytest.mark.parametrize("value, folded", [(3, True), (0, False)])
-def test_codes_are_padded_with_the_zero_point_or_by_the_padding(value: int, folded: bool, runtime: str) -> None:
+def test_quantized_values_are_padded_with_the_zero_point_or_by_the_padding(
+    value: int, folded: bool, runtime: str
+) -> None:
     m = ModelBuilder()
     g = m.graph()
     x, wide = g.input("x", "INT8", [1, 6, 6, 8], **CODES), g.tensor("wide", "INT8", [1, 8, 8, 8], **CODES)
@@ -181,7 +183,7 @@ def test_joining_tensors_copies_whole_rows(kind: str, shape: list[int], axis: in
 
 
 @pytest.mark.parametrize("size", [16, 37])
-def test_a_cast_of_floats_to_floats_goes_by_vectors_too(size: int, runtime: str) -> None:
+def test_a_cast_of_floats_to_floats_is_vectorized_too(size: int, runtime: str) -> None:
     m = ModelBuilder()
     g = m.graph()
     x, y = g.input("x", "FLOAT32", [3, size]), g.tensor("y", "FLOAT32", [3, size])

@@ -91,7 +91,7 @@ def rnn(op: str = "RNN", n: int = 4, x: tuple[int, ...] = (2, 3), out: str = "FL
 def test_a_recurrent_layer_of_tensors_that_do_not_fit(
     op: str, x: tuple[int, ...], changed: dict[str, Any], text: str
 ) -> None:
-    """Devices wrote the wider recurrent weights' sums behind the output once."""
+    """Devices once wrote the sums of wider recurrent weights past the end of the output."""
     tflgpu.Interpreter(model_content=rnn(op, x=x)).allocate_tensors()
     refused(rnn(op, x=x, **changed), text)
 
@@ -111,7 +111,7 @@ VIEWS: dict[str, tuple[list[Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("op", VIEWS)
 def test_a_movement_into_another_type(op: str) -> None:
-    """Devices moved elements of the output's width once, from behind the input's end."""
+    """Devices once moved elements of the output's width, from past the input's end."""
     others, options = VIEWS[op]
     shape = (1, 1, 1, 4) if op == "DEPTH_TO_SPACE" else (4, 1)
 

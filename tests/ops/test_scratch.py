@@ -30,10 +30,13 @@ def test_scratch_of_one_slot_is_one_memory():
 def test_weights_that_only_running_gives_are_read_at_every_run():
     m = ModelBuilder()
     g = m.graph()
-    codes = {"scale": 0.5, "zero_point": 0}
-    x, w = g.input("x", "INT8", [1, 4], **codes), g.input("w", "INT8", [3, 4], **codes)
+    quantization = {"scale": 0.5, "zero_point": 0}
+    x, w = g.input("x", "INT8", [1, 4], **quantization), g.input("w", "INT8", [3, 4], **quantization)
     n = g.input("n", "INT32", [1])
-    cut, y = g.tensor("cut", "INT8", [3, 4], **codes, shape_signature=[3, -1]), g.tensor("y", "INT8", [1, 3], **codes)
+    cut, y = (
+        g.tensor("cut", "INT8", [3, 4], **quantization, shape_signature=[3, -1]),
+        g.tensor("y", "INT8", [1, 3], **quantization),
+    )
     zeros, three = g.constant("zeros", np.zeros(2, np.int32)), g.constant("three", np.array([3], np.int32))
     size = g.tensor("size", "INT32", [2])
     g.node("CONCATENATION", [three, n], [size], axis=0)

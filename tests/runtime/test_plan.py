@@ -14,7 +14,7 @@ from tflgpu.model.builder import ModelBuilder
 
 
 def slices_in_a_loop() -> bytes:
-    """i from 0 to 4: a vector of 9 is doubled, and its elements [i, i + 2) and those from i + 2 on change places."""
+    """i from 0 to 4: a vector of 9 is doubled, and its elements [i, i + 2) and those from i + 2 on are exchanged."""
     m = ModelBuilder()
     main, cond, body = m.graph("main"), m.graph("cond"), m.graph("body")
 
@@ -53,7 +53,7 @@ def slices_in_a_loop() -> bytes:
 
 
 @pytest.mark.parametrize("start", [0, 2])
-def test_a_loop_of_dynamic_slices_equals_litert_at_every_turn(start: int) -> None:
+def test_a_loop_of_dynamic_slices_equals_litert_at_every_iteration(start: int) -> None:
     inputs = [np.array([start], np.int32), np.arange(9, dtype=np.float32)]
     data = slices_in_a_loop()
     for got, want in zip(tflgpu_run(data, inputs), litert(data, inputs), strict=True):

@@ -171,8 +171,8 @@ def owned(owners: int, base: int = 3) -> list[list[int]]:
 def test_any_use_of_any_partition_equals_the_cpu(
     seed: int, stateful: bool, owners: int, played: list[tuple[str, int]]
 ) -> None:
-    places = [Elsewhere(nodes, f"place{i}") for i, nodes in enumerate(owned(owners))]
-    play(Twins(random_model(seed, stateful), places), played, stateful)
+    devices = [Elsewhere(nodes, f"device{i}") for i, nodes in enumerate(owned(owners))]
+    play(Twins(random_model(seed, stateful), devices), played, stateful)
 
 
 @lru_cache(1)
@@ -194,18 +194,18 @@ def test_any_use_of_any_partition_equals_the_cpu_with_opencl(
     device = opencl()
     limits = Limits(min_nodes=1, only_nodes=frozenset(mine) or frozenset({NODES}))
     delegates = [GpuDelegate("opencl", device, limits), Elsewhere(others)]
-    # Sums of recurrent nodes, whose rounding goes round with the state; all else is exact.
+    # Sums of recurrent nodes, whose rounding stays in the state; all else is exact.
     play(Twins(random_model(seed, stateful), delegates, rtol=1e-5 if stateful else 0), played, stateful)
     device.check_guards()
 
 
-def crossing(parts: Sequence[Partition], inputs: set[int], outputs: set[int]) -> tuple[list[int], list[int]]:
+def crossing(cut: Sequence[Partition], inputs: set[int], outputs: set[int]) -> tuple[list[int], list[int]]:
     """What must be uploaded and downloaded in one invoke whose inputs are new: each tensor once."""
-    specs = {s.index: s for p in parts for n in p.nodes for s in (*n.inputs, *n.outputs) if s is not None}
-    ours = [part for part in parts if part.owner is not None]
-    made = {s.index for part in ours for node in part.nodes for s in node.outputs}
-    read_here = {i for part in ours for i in part.inputs if specs[i].data is None and not specs[i].is_variable}
-    read_there = {s.index for p in parts if p.owner is None for n in p.nodes for s in n.inputs if s is not None}
+    specs = {s.index: s for p in cut for n in p.nodes for s in (*n.inputs, *n.outputs) if s is not None}
+    ours = [one for one in cut if one.owner is not None]
+    made = {s.index for one in ours for node in one.nodes for s in node.outputs}
+    read_here = {i for one in ours for i in one.inputs if specs[i].data is None and not specs[i].is_variable}
+    read_there = {s.index for p in cut if p.owner is None for n in p.nodes for s in n.inputs if s is not None}
     return sorted(read_here - made), sorted(made & (read_there | outputs))
 
 
@@ -218,22 +218,22 @@ def run_once(interpreter: Any, inputs: Sequence[int]) -> None:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), owners=st.integers(0, 2**NODES - 1))
 def test_each_tensor_crosses_once_where_it_must_and_no_other_does(seed: int, owners: int) -> None:
-    place = Elsewhere(owned(owners, 2)[0])
-    interpreter: Any = tflgpu.Interpreter(model_content=random_model(seed, False), experimental_delegates=[place])
+    device = Elsewhere(owned(owners, 2)[0])
+    interpreter: Any = tflgpu.Interpreter(model_content=random_model(seed, False), experimental_delegates=[device])
     interpreter.allocate_tensors()
     inputs = [d["index"] for d in interpreter.get_input_details()]
     outputs = {d["index"] for d in interpreter.get_output_details()}
     up, down = crossing(interpreter._graphs[0].partitions, set(inputs), outputs)
     run_once(interpreter, inputs)
-    assert place.crossed() == (up, down)
+    assert device.crossed() == (up, down)
     for index in (*inputs, *outputs):
         interpreter.get_tensor(index)
-    assert place.crossed() == ([], [])
+    assert device.crossed() == ([], [])
     interpreter.invoke()  # the inputs are there still
-    assert place.crossed() == ([i for i in up if i not in inputs], down)
+    assert device.crossed() == ([i for i in up if i not in inputs], down)
 
 
-def test_what_one_part_makes_for_another_stays_on_the_device() -> None:
+def test_what_one_partition_makes_for_another_stays_on_the_device() -> None:
     m = ModelBuilder()
     g = m.graph()
     x = g.input("x", "FLOAT32", [4])
@@ -243,14 +243,14 @@ def test_what_one_part_makes_for_another_stays_on_the_device() -> None:
     g.node("RELU", [b], [c])
     g.node("ADD", [a, c], [d], fused_activation_function="NONE")
     g.outputs(d)
-    place = Elsewhere({0, 1, 3})
-    interpreter = tflgpu.Interpreter(model_content=m.build(), experimental_delegates=[place])
+    device = Elsewhere({0, 1, 3})
+    interpreter = tflgpu.Interpreter(model_content=m.build(), experimental_delegates=[device])
     interpreter.allocate_tensors()
     interpreter.set_tensor(x, np.float32([1, -2, 3, -4]))
     interpreter.invoke()
     np.testing.assert_array_equal(interpreter.get_tensor(d), [1, 4, 3, 8])
-    assert len(place.compiled) == 2
-    assert place.crossed() == ([x, c], [b, d])
+    assert len(device.compiled) == 2
+    assert device.crossed() == ([x, c], [b, d])
 
 
 def recurrent(*, middle: str | None = None) -> bytes:
@@ -277,40 +277,40 @@ def named(interpreter: Any, name: str) -> int:
 
 
 def test_a_variable_stays_on_the_device_between_invokes() -> None:
-    place = Elsewhere({0})
-    twins = Twins(recurrent(), [place])
+    device = Elsewhere({0})
+    twins = Twins(recurrent(), [device])
     twins.use("allocate", 0)
     state = named(twins.other, "state")
-    for turn in range(4):
+    for invoke in range(4):
         for what in ("set", "invoke", "get"):
             twins.use(what, 1)
-        up, down = place.crossed()
-        assert (state in up) == (turn == 0) and state not in down
+        up, down = device.crossed()
+        assert (state in up) == (invoke == 0) and state not in down
     twins.use("reset", 0)
     for what in ("set", "invoke"):
         twins.use(what, 1)
-    assert state in place.crossed()[0]
+    assert state in device.crossed()[0]
     twins.get(1)
 
 
 def test_a_variable_that_the_cpu_uses_too_comes_to_the_host_each_time() -> None:
-    place = Elsewhere({0})
-    twins = Twins(recurrent(middle="ABS"), [place])
+    device = Elsewhere({0})
+    twins = Twins(recurrent(middle="ABS"), [device])
     twins.use("allocate", 0)
     state = named(twins.other, "state")
-    for turn in range(3):
+    for invoke in range(3):
         for what in ("set", "invoke"):
             twins.use(what, 1)
-        up, down = place.crossed()
+        up, down = device.crossed()
         assert down.count(state) == 1
-        assert (state in up) == (turn == 0)  # to read it is not to write it
+        assert (state in up) == (invoke == 0)  # to read it is not to write it
         for number in range(3):
             twins.get(number)
 
 
 def test_a_held_view_shows_each_invokes_output_though_a_device_made_it() -> None:
-    place = Elsewhere({0})
-    interpreter = tflgpu.Interpreter(model_content=recurrent(), experimental_delegates=[place])
+    device = Elsewhere({0})
+    interpreter = tflgpu.Interpreter(model_content=recurrent(), experimental_delegates=[device])
     interpreter.allocate_tensors()
     out = interpreter.get_output_details()[0]["index"]
     view = interpreter.tensor(out)
@@ -324,14 +324,14 @@ def test_a_held_view_shows_each_invokes_output_though_a_device_made_it() -> None
 
 
 def test_a_view_alive_refuses_to_run_and_the_device_is_not_touched() -> None:
-    place = Elsewhere({0})
-    interpreter = tflgpu.Interpreter(model_content=recurrent(), experimental_delegates=[place])
+    device = Elsewhere({0})
+    interpreter = tflgpu.Interpreter(model_content=recurrent(), experimental_delegates=[device])
     interpreter.allocate_tensors()
     view = interpreter.tensor(0)()
     with pytest.raises(RuntimeError, match="reference to internal data"):
         interpreter.invoke()
-    assert place.crossed() == ([], [])
+    assert device.crossed() == ([], [])
     view[...] = 1
     del view
     interpreter.invoke()
-    assert 0 in place.crossed()[0]
+    assert 0 in device.crossed()[0]

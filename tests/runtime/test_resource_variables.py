@@ -96,8 +96,8 @@ def test_a_variable_stays_on_the_device_between_invokes(device: GuardedDevice, c
         copies.clear()
         np.testing.assert_array_equal(invoked(interpreter, X + invoke), invoked(plain, X + invoke))
     assert copies == ["upload", "download"]  # the input and the output
-    part = interpreter._get_ops_details()[-1]
-    assert part["op_name"] == "DELEGATE" and max(part["inputs"]) < len(interpreter.get_tensor_details())
+    partition = interpreter._get_ops_details()[-1]
+    assert partition["op_name"] == "DELEGATE" and max(partition["inputs"]) < len(interpreter.get_tensor_details())
 
 
 @pytest.mark.parametrize("taken", ["READ_VARIABLE,ADD", "ASSIGN_VARIABLE,ADD", "READ_VARIABLE", "ADD"])
@@ -154,7 +154,7 @@ def test_another_graph_that_changes_a_variables_shape_is_an_error_and_no_wrong_r
         interpreter.invoke()
 
 
-def test_a_handle_below_0_is_no_variable_that_a_delegate_keeps(device: GuardedDevice) -> None:
+def test_a_negative_handle_is_no_variable_of_a_delegate(device: GuardedDevice) -> None:
     m = ModelBuilder()
     g = m.graph()
     g.node("ASSIGN_VARIABLE", [g.constant("handle", np.int32(-3)), g.input("x", "FLOAT32", SHAPE)], [])

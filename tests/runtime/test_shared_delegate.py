@@ -91,9 +91,9 @@ def test_interpreters_of_several_threads_that_share_a_delegate_are_right(device:
             for interpreter in interpreters:
                 interpreter.allocate_tensors()
                 assert sum("DELEGATE" in op["op_name"] for op in interpreter._get_ops_details()) == 2
-            for turn in range(5 * INTERPRETERS):
-                which = (thread + turn) % THREADS
-                got = answer(interpreters[turn % INTERPRETERS], inputs[which])
+            for invoke in range(5 * INTERPRETERS):
+                which = (thread + invoke) % THREADS
+                got = answer(interpreters[invoke % INTERPRETERS], inputs[which])
                 np.testing.assert_allclose(got, wanted[which], rtol=1e-5)
                 invokes += 1
         return invokes

@@ -1,4 +1,4 @@
-"""AudioSpectrogram, Mfcc, RFFT2D and the parts of complex numbers against LiteRT."""
+"""AudioSpectrogram, Mfcc, RFFT2D and the real and imaginary part of complex numbers against LiteRT."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ def test_tensorflows_transforms_of_lengths_that_are_none_are_refused(lengths, te
 
 
 @pytest.mark.parametrize("op", ["REAL", "IMAG", "COMPLEX_ABS"])
-@pytest.mark.parametrize("type, part", [("COMPLEX64", "FLOAT32"), ("COMPLEX128", "FLOAT64")])
-def test_parts_of_complex_numbers(op, type, part):
+@pytest.mark.parametrize("type, real", [("COMPLEX64", "FLOAT32"), ("COMPLEX128", "FLOAT64")])
+def test_real_and_imaginary_part_of_complex_numbers(op, type, real):
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(3, 5)) + 1j * rng.normal(size=(3, 5))).astype(type.lower())
-    agree(one_op(op, [spec(type, 3, 5)], [spec(part, 3, 5)]), [x])
+    agree(one_op(op, [spec(type, 3, 5)], [spec(real, 3, 5)]), [x])

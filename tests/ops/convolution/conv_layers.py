@@ -51,7 +51,7 @@ def geometry_of(
     }
 
 
-def codes(random: np.random.Generator, type: str, shape: Any) -> np.ndarray:
+def values(random: np.random.Generator, type: str, shape: Any) -> np.ndarray:
     if type == "FLOAT32":
         return random.standard_normal(shape).astype(F)
     return random.integers(*LIMITS[type], shape).astype(DTYPES[type])
@@ -89,12 +89,12 @@ def layer(
     integer = x_type != "FLOAT32"
     x_scale = F(0.002 if x_type == "INT16" else 0.05)
     weight_scale = (random.random(oc if per_channel else 1) * 0.02 + 0.004).astype(F)
-    weights: dict[str, Any] = {"type": filter_type, "value": codes(random, filter_type, shape)}
+    weights: dict[str, Any] = {"type": filter_type, "value": values(random, filter_type, shape)}
     x: dict[str, Any] = {"type": x_type, "shape": (g["b"], g["h"], g["w"], c)}
     out: dict[str, Any] = {"type": x_type}
     bias: dict[str, Any] | None = None
     if bias_type == "FLOAT32":
-        bias = {"type": bias_type, "value": codes(random, "FLOAT32", oc)}
+        bias = {"type": bias_type, "value": values(random, "FLOAT32", oc)}
     elif bias_type:
         value = random.integers(-3000, 3000, oc).astype(bias_type.lower())
         bias = {
@@ -108,13 +108,13 @@ def layer(
         weights |= {"scale": weight_scale, "zero_point": [zero] * weight_scale.size, "axis": 3 if depthwise else 0}
     if integer:
         wide = x_type == "INT16"
-        zeros = (0, 0) if wide else tuple(int(z) for z in codes(random, x_type, 2))
+        zeros = (0, 0) if wide else tuple(int(z) for z in values(random, x_type, 2))
         x |= {"scale": x_scale, "zero_point": zeros[0]}
         out |= {"scale": F(output_scale / (50 if wide else 1)), "zero_point": zeros[1]}
     oh = window(g["h"], g["kh"], g["stride_h"], g["dilation_h_factor"], g["padding"])
     ow = window(g["w"], g["kw"], g["stride_w"], g["dilation_w_factor"], g["padding"])
     data = one_op(op, [x, weights, bias], [out | {"shape": (g["b"], oh, ow, oc)}], version=version, **options)
-    return data, [codes(random, x_type, x["shape"])]
+    return data, [values(random, x_type, x["shape"])]
 
 
 def same(data: bytes, inputs: list[np.ndarray], **tolerance: float) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ops.convolution.conv_layers import F, codes, few, fits, geometry, geometry_of, layer, same
+from ops.convolution.conv_layers import F, few, fits, geometry, geometry_of, layer, same, values
 from oracle import litert, one_op, tflgpu_run
 
 INTEGER = [
@@ -122,9 +122,9 @@ def test_weights_and_bias_computed_at_run_time(op, x):
     options = {"depth_multiplier": 2} if depthwise else {}
     data = one_op(op, inputs, [out], version=3, padding="SAME", stride_h=1, stride_w=1, **options)
     for _ in range(2):
-        values = [codes(random, x, shapes[0]), codes(random, x, shapes[1])]
+        given = [values(random, x, shapes[0]), values(random, x, shapes[1])]
         bias = random.standard_normal(shapes[2]).astype(F) if x == "FLOAT32" else random.integers(-999, 999, shapes[2])
-        same(data, [*values, bias.astype(bias_type.lower())], atol=1e-5)
+        same(data, [*given, bias.astype(bias_type.lower())], atol=1e-5)
 
 
 def test_conv_of_an_empty_batch_is_empty():
@@ -135,7 +135,7 @@ def test_conv_of_an_empty_batch_is_empty():
 def test_conv_after_a_resize():
     data, _ = layer("CONV_2D", geometry_of(5, 5, 3, 3, 2, 1, "SAME", b=1), "INT8", "INT8", "INT32", (3, 4))
     random = np.random.default_rng(0)
-    same(data, [codes(random, "INT8", (3, 11, 8, 3))])
+    same(data, [values(random, "INT8", (3, 11, 8, 3))])
 
 
 def test_conv_without_bias_is_refused():
@@ -192,7 +192,7 @@ def test_an_int16_filter_is_read_as_bytes(op):
     out = {"type": "INT16", "shape": (1, 6, 5, 4), "scale": F(0.01), "zero_point": 0}
     options = {"depth_multiplier": 1} if op == "DEPTHWISE_CONV_2D" else {}
     data = one_op(op, inputs, [out], version=5, padding="SAME", stride_h=1, stride_w=1, **options)
-    same(data, [codes(random, "INT16", (1, 6, 5, 4)), codes(random, "INT16", filter_shape)])
+    same(data, [values(random, "INT16", (1, 6, 5, 4)), values(random, "INT16", filter_shape)])
 
 
 @pytest.mark.parametrize("op", ["CONV_2D", "DEPTHWISE_CONV_2D"])

@@ -14,7 +14,7 @@ import tflgpu
 @pytest.mark.parametrize("channels", [(3, 4), (17, 5), (32, 8)])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_hybrid_conv_follows_the_reference(per_channel, channels, kernel):
-    """5 channels and weights of -128 meet the x86 dot product that takes them for +128 against negative codes."""
+    """5 channels and weights of -128 meet the x86 dot product that takes them for +128 against negative values."""
     g = geometry_of(6, 7, kernel, kernel, 1, 1, "SAME", "RELU")
     same(*layer("CONV_2D", g, "FLOAT32", "INT8", "FLOAT32", channels, per_channel=per_channel, version=5), atol=1e-4)
 

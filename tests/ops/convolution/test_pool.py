@@ -93,7 +93,7 @@ def test_nan_is_never_the_largest_and_infinity_is_clamped():
     assert_same(tflgpu_run(data, [x]), litert(data, [x]))
 
 
-def test_l2_pool_of_codes_is_refused():
+def test_quantized_l2_pool_is_refused():
     x = {"type": "UINT8", "shape": (1, 4, 4, 1), "scale": F(0.1), "zero_point": 0}
     sizes = {"filter_height": 2, "filter_width": 2, "stride_h": 2, "stride_w": 2}
     data = one_op("L2_POOL_2D", [x], [{**x, "shape": (1, 2, 2, 1)}], **sizes)
@@ -101,13 +101,13 @@ def test_l2_pool_of_codes_is_refused():
         tflgpu_run(data, [np.zeros((1, 4, 4, 1), np.uint8)])
 
 
-def best_places(
+def best_taps(
     x: np.ndarray, kernel: int, stride: int, before: int, size: int
 ) -> list[tuple[tuple[int, ...], int, int]]:
-    """(output place, row in the window, column in the window) of each window's first maximum."""
+    """(output index, row in the window, column in the window) of each window's first maximum."""
     found = []
-    for place in np.ndindex(1, size, size, x.shape[3]):
-        _, i, j, c = place
+    for index in np.ndindex(1, size, size, x.shape[3]):
+        _, i, j, c = index
         taps = [
             (x[0, i * stride - before + a, j * stride - before + b, c], -a, -b)
             for a in range(kernel)
@@ -115,19 +115,19 @@ def best_places(
             if 0 <= i * stride - before + a < x.shape[1] and 0 <= j * stride - before + b < x.shape[2]
         ]
         _, a, b = max(taps)
-        found.append((place, -a, -b))
+        found.append((index, -a, -b))
     return found
 
 
-def test_max_pooling_with_argmax_2d_numbers_places_in_the_window():
+def test_max_pooling_with_argmax_2d_gives_indices_in_the_window():
     x = values(np.random.default_rng(4), "FLOAT32", (1, 5, 5, 2))
     options = struct.pack("<6i", 1, 2, 2, 3, 3, 0) + bytes(16)
     out = {"type": "FLOAT32", "shape": (1, 3, 3, 2)}
     data = one_op("MaxPoolingWithArgmax2D", [{"type": "FLOAT32", "shape": x.shape}], [out, out], custom=options)
     largest, indices = tflgpu_run(data, [x])
-    for place, a, b in best_places(x, 3, 2, 1, 3):
-        assert indices[place] == F(F(a * 3 + b) + F(0.1))
-        assert largest[place] == x[0, place[1] * 2 - 1 + a, place[2] * 2 - 1 + b, place[3]]
+    for index, a, b in best_taps(x, 3, 2, 1, 3):
+        assert indices[index] == F(F(a * 3 + b) + F(0.1))
+        assert largest[index] == x[0, index[1] * 2 - 1 + a, index[2] * 2 - 1 + b, index[3]]
 
 
 def test_max_unpooling_2d_puts_back_what_max_pooling_took():
@@ -139,11 +139,11 @@ def test_max_unpooling_2d_puts_back_what_max_pooling_took():
     data = one_op("MaxUnpooling2D", [small, small], [{"type": "FLOAT32", "shape": x.shape}], custom=options)
     (back,) = tflgpu_run(data, [largest, indices])
     windows = x.reshape(2, 3, 2, 2, 2, 3)
-    kept = np.where(windows == windows.max(axis=(2, 4), keepdims=True), windows, 0)
-    np.testing.assert_array_equal(back, kept.reshape(x.shape))
+    largest_alone = np.where(windows == windows.max(axis=(2, 4), keepdims=True), windows, 0)
+    np.testing.assert_array_equal(back, largest_alone.reshape(x.shape))
 
 
-def test_max_pool_with_argmax_numbers_places_in_the_image():
+def test_max_pool_with_argmax_gives_indices_in_the_image():
     x = values(np.random.default_rng(4), "FLOAT32", (2, 6, 4, 3))
     builder = flexbuffers.Builder()
     with builder.Map():
@@ -207,7 +207,7 @@ def test_conv_3d_follows_the_reference(g):
     effective = [(k - 1) * d + 1 for k, d in zip(taps, g["dilations"], strict=True)]
     if g["padding"] == "VALID" and any(e > m for e, m in zip(effective, n, strict=True)):
         return
-    places = [
+    output_size = [
         -(-m // s) if g["padding"] == "SAME" else (m + s - e) // s
         for m, s, e in zip(n, g["strides"], effective, strict=True)
     ]
@@ -220,10 +220,10 @@ def test_conv_3d_follows_the_reference(g):
     options = dict(zip(("stride_d", "stride_h", "stride_w"), g["strides"], strict=True))
     options |= dict(zip(("dilation_d_factor", "dilation_h_factor", "dilation_w_factor"), g["dilations"], strict=True))
     inputs = [{"type": "FLOAT32", "shape": x.shape}, weights] + ([bias] if g["bias"] else [])
-    out = {"type": "FLOAT32", "shape": (2, *places, oc)}
+    out = {"type": "FLOAT32", "shape": (2, *output_size, oc)}
     data = one_op("CONV_3D", inputs, [out], padding=g["padding"], fused_activation_function="RELU6", **options)
     assert_same(tflgpu_run(data, [x]), litert(data, [x]), atol=1e-5)
-    y = values(random, "FLOAT32", (2, *places, oc))
+    y = values(random, "FLOAT32", (2, *output_size, oc))
     back = [np.array(x.shape, np.int32), np.ascontiguousarray(weights), {"type": "FLOAT32", "shape": y.shape}]
     data = one_op("CONV_3D_TRANSPOSE", back, [{"type": "FLOAT32", "shape": x.shape}], padding=g["padding"], **options)
     assert_same(tflgpu_run(data, [y]), litert(data, [y]), atol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ops.convolution.conv_layers import ACTIVATIONS, F, codes, few, same
+from ops.convolution.conv_layers import ACTIVATIONS, F, few, same, values
 from oracle import assert_same, litert, one_op, tflgpu_run
 
 TRANSPOSED = [
@@ -42,8 +42,8 @@ def transposed(
     per_channel = oc if x_type != "UINT8" else 1
     weight_scale = (random.random(per_channel) * 0.02 + 0.004).astype(F)
     x_scale = F(0.05)
-    zeros = (0, 0) if x_type == "INT16" or not integer else tuple(int(z) for z in codes(random, x_type, 2))
-    weights: dict[str, Any] = {"type": filter_type, "value": codes(random, filter_type, (oc, kh, kw, c))}
+    zeros = (0, 0) if x_type == "INT16" or not integer else tuple(int(z) for z in values(random, x_type, 2))
+    weights: dict[str, Any] = {"type": filter_type, "value": values(random, filter_type, (oc, kh, kw, c))}
     if filter_type != "FLOAT32":
         zero = 117 if filter_type == "UINT8" else 0
         weights |= {"scale": weight_scale, "zero_point": [zero] * per_channel, "axis": 0}
@@ -54,12 +54,12 @@ def transposed(
         out |= {"scale": F(0.3), "zero_point": zeros[1]}
     inputs: list[Any] = [np.array(out["shape"], np.int32), weights, x]
     if bias_type == "FLOAT32":
-        inputs.append({"type": bias_type, "value": codes(random, "FLOAT32", oc)})
+        inputs.append({"type": bias_type, "value": values(random, "FLOAT32", oc)})
     elif bias_type:
         value = random.integers(-3000, 3000, oc).astype(bias_type.lower())
         inputs.append({"type": bias_type, "value": value, "scale": x_scale * weight_scale})
     options = {"padding": padding, "stride_h": sh, "stride_w": sw, "fused_activation_function": activation}
-    return one_op("TRANSPOSE_CONV", inputs, [out], version=4, **options), [codes(random, x_type, x["shape"])]
+    return one_op("TRANSPOSE_CONV", inputs, [out], version=4, **options), [values(random, x_type, x["shape"])]
 
 
 @pytest.mark.parametrize(("x", "weights", "bias"), TRANSPOSED)

@@ -58,7 +58,7 @@ def test_the_identity_copies_the_image_to_its_last_pixel():
 
 
 @pytest.mark.parametrize("matrix", [np.nan, np.inf, 1e30])
-def test_places_outside_the_image_are_zero(matrix):
+def test_pixels_outside_the_image_are_zero(matrix):
     image = np.ones((1, 3, 5, 2), "f4")
     got = run("TransformTensor", [image, np.full((1, 4, 4), matrix, "f4")], (1, 2, 2, 2), 1, {"output_size": [2, 2]})
     assert not got[0, 1:, 1:].any()

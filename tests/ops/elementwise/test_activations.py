@@ -1,4 +1,4 @@
-"""Activations and quantized unary operators against LiteRT: every 8-bit code, a grid of the 16-bit ones, and floats."""
+"""Activations and quantized unary operators against LiteRT: every 8-bit value, a grid of 16-bit ones, floats."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def resolver_of(op):
     return OPTIMIZED if op == "ELU" else "BUILTIN_REF"
 
 
-def of_codes(op, type, quantization, output_type=None, **options):
+def quantized(op, type, quantization, output_type=None, **options):
     (s_in, z_in), (s_out, z_out) = quantization
     output_type = output_type or type
 
@@ -61,7 +61,7 @@ def of_codes(op, type, quantization, output_type=None, **options):
         return 0 if type == "INT16" else z + 128 if type == "UINT8" else z
 
     fine = 1 / 256 if type == "INT16" else 1
-    x = {"type": type, "shape": codes(type).shape, "scale": s_in * fine, "zero_point": zero(type, z_in)}
+    x = {"type": type, "shape": every_value(type).shape, "scale": s_in * fine, "zero_point": zero(type, z_in)}
     y = {"type": output_type, "shape": (), "scale": s_out * fine, "zero_point": zero(output_type, z_out)}
     version = VERSIONS.get(type, {}).get(op, 2 if type in ("INT8", "INT16") else 1)
     if op in ("RELU_N1_TO_1", "RELU_0_TO_1", "HARD_SWISH", "ELU", "PRELU"):
@@ -69,7 +69,7 @@ def of_codes(op, type, quantization, output_type=None, **options):
     return one_op(op, [x], [y], version=version, **options_of(op), **options)
 
 
-def codes(type):
+def every_value(type):
     if type == "INT16":
         grid = np.arange(-32768, 32768, 7)
         return np.concatenate([grid, np.arange(-300, 300), [32766, 32767]]).astype(np.int16)
@@ -118,48 +118,48 @@ def test_leaky_relu_of_any_slope(alpha):
 
 @pytest.mark.parametrize(("op", "type"), rows(CODES))
 @pytest.mark.parametrize("quantization", SCALES)
-def test_every_code(op, type, quantization):
-    same_as_litert(of_codes(op, type, quantization), codes(type), resolver=resolver_of(op))
+def test_every_8_bit_value(op, type, quantization):
+    same_as_litert(quantized(op, type, quantization), every_value(type), resolver=resolver_of(op))
 
 
 def test_hard_swish_to_a_finer_scale_is_refused():
-    data = of_codes("HARD_SWISH", "INT8", ((0.7, 0), (0.001, 0)))
-    refused_by_both(data, codes("INT8"), match="output_multiplier_exponent")
+    data = quantized("HARD_SWISH", "INT8", ((0.7, 0), (0.001, 0)))
+    refused_by_both(data, every_value("INT8"), match="output_multiplier_exponent")
 
 
 @pytest.mark.parametrize("alpha", [-0.7, 0.0, 1.7])
-def test_leaky_relu_of_codes_of_any_slope(alpha):
+def test_quantized_leaky_relu_of_any_slope(alpha):
     x = {"type": "INT8", "shape": (256,), "scale": 0.1, "zero_point": 3}
-    same_as_litert(one_op("LEAKY_RELU", [x], [{**x, "scale": 0.07}], alpha=alpha), codes("INT8"))
+    same_as_litert(one_op("LEAKY_RELU", [x], [{**x, "scale": 0.07}], alpha=alpha), every_value("INT8"))
 
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8", "INT16"])
-def test_gelu_of_codes_by_the_hyperbolic_tangent(type):
-    same_as_litert(of_codes("GELU", type, SCALES[0], approximate=True), codes(type))
+def test_quantized_gelu_by_the_hyperbolic_tangent(type):
+    same_as_litert(quantized("GELU", type, SCALES[0], approximate=True), every_value(type))
 
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8"])
 @pytest.mark.parametrize("scale", [0.004, 0.05, 0.3])
-def test_logistic_of_codes(type, scale):
-    same_as_litert(of_codes("LOGISTIC", type, ((scale, 7), (1 / 256, -128))), codes(type))
+def test_quantized_logistic(type, scale):
+    same_as_litert(quantized("LOGISTIC", type, ((scale, 7), (1 / 256, -128))), every_value(type))
 
 
 @pytest.mark.parametrize("op", ["LOGISTIC", "TANH"])
 @pytest.mark.parametrize("scale", [1 / 4096, 1 / 2048, 1 / 8192, 0.0001, 0.0007, 0.01, 1e-6])
 def test_16_bit_logistic_and_tanh(op, scale):
-    x = {"type": "INT16", "shape": codes("INT16").shape, "scale": scale, "zero_point": 0}
-    same_as_litert(one_op(op, [x], [{**x, "scale": 1 / 32768}], version=3), codes("INT16"))
+    x = {"type": "INT16", "shape": every_value("INT16").shape, "scale": scale, "zero_point": 0}
+    same_as_litert(one_op(op, [x], [{**x, "scale": 1 / 32768}], version=3), every_value("INT16"))
 
 
 @pytest.mark.parametrize("scale", [1 / 255, 1 / 128])
 def test_logistic_to_another_scale_is_refused(scale):
-    refused_by_both(of_codes("LOGISTIC", "INT8", ((0.1, 0), (scale, -128))), codes("INT8"), match="1. / 256")
+    refused_by_both(quantized("LOGISTIC", "INT8", ((0.1, 0), (scale, -128))), every_value("INT8"), match="1. / 256")
 
 
 @pytest.mark.parametrize("op", ["SQRT", "RSQRT"])
 @pytest.mark.parametrize("quantization", [((0.1, -128), (0.03, -128)), ((0.004, -128), (0.5, 3))])
-def test_roots_of_every_code(op, quantization):
-    same_as_litert(of_codes(op, "INT8", quantization), codes("INT8"))
+def test_roots_of_every_8_bit_value(op, quantization):
+    same_as_litert(quantized(op, "INT8", quantization), every_value("INT8"))
 
 
 @pytest.mark.parametrize("op", ["SQRT", "RSQRT"])
@@ -171,17 +171,17 @@ def test_roots_of_16_bits(op):
 
 
 @pytest.mark.parametrize("op", ["SQRT", "RSQRT"])
-def test_roots_of_negative_codes_are_refused(op):
-    refused_by_both(of_codes(op, "INT8", SCALES[0]), codes("INT8"), match="only defined for")
+def test_roots_of_negative_numbers_are_refused(op):
+    refused_by_both(quantized(op, "INT8", SCALES[0]), every_value("INT8"), match="only defined for")
 
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8", "INT16"])
 @pytest.mark.parametrize("shape", [(1, 1, 8), (4, 1, 1), (4, 8, 8)])
-def test_prelu_of_codes(type, shape):
+def test_quantized_prelu(type, shape):
     rng = np.random.default_rng(0)
     alpha_type = "INT8" if type == "INT16" else type
     zero, alpha_zero = {"INT16": (0, 3), "UINT8": (131, 120), "INT8": (3, -8)}[type]
-    x = rng.permutation(codes(type))[:256].reshape(4, 8, 8)
+    x = rng.permutation(every_value(type))[:256].reshape(4, 8, 8)
     alpha = rng.integers(0, 256, shape).astype(np.uint8).view(alpha_type.lower())
     spec = {"type": type, "shape": x.shape, "scale": 0.05, "zero_point": zero}
     slopes = {"type": alpha_type, "shape": shape, "scale": 0.02, "zero_point": alpha_zero}
@@ -205,9 +205,9 @@ def test_prelu_that_would_grow_its_input_is_refused():
 @pytest.mark.parametrize(
     ("op", "type"), [("RELU", "INT8"), ("LEAKY_RELU", "UINT8"), ("RELU6", "INT16"), ("GELU", "INT8"), ("EXP", "INT8")]
 )
-def test_codes_without_scales_are_what_tensorflow_lite_makes_of_them(op, type):
-    spec = {"type": type, "shape": codes(type).shape}
-    same_as_litert(one_op(op, [spec], [spec], version=2 if type == "INT16" else 1, **options_of(op)), codes(type))
+def test_integers_without_scales_are_what_tensorflow_lite_makes_of_them(op, type):
+    spec = {"type": type, "shape": every_value(type).shape}
+    same_as_litert(one_op(op, [spec], [spec], version=2 if type == "INT16" else 1, **options_of(op)), every_value(type))
 
 
 @pytest.mark.parametrize("op", ["LOGISTIC", "RELU", "EXP"])

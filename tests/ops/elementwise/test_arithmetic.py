@@ -1,4 +1,4 @@
-"""Quantized arithmetic and comparisons: every pair of codes against LiteRT's reference resolver."""
+"""Quantized arithmetic and comparisons: every pair of 8-bit values against LiteRT's reference resolver."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tflgpu.ops.elementwise import quantized_binary
 
 derandomized = settings(max_examples=12, derandomize=True, deadline=None)
 COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
-# Scale and zero point of the inputs and the output: alike, apart, at the ends of the codes, powers of two.
+# Scale and zero point of the inputs and the output: alike, apart, at the ends of the range, powers of two.
 SCALES = [
     ((0.05, 3), (0.05, 3), (0.1, -7)),
     ((0.0123, -128), (0.4, 127), (0.31, 0)),
@@ -34,21 +34,21 @@ def model(op, type, shapes, scales, **options):
 
 
 def all_pairs(type):
-    codes = np.arange(256, dtype=np.uint8).view(type.lower())
-    return np.repeat(codes, 256).reshape(256, 256), np.tile(codes, 256).reshape(256, 256)
+    values = np.arange(256, dtype=np.uint8).view(type.lower())
+    return np.repeat(values, 256).reshape(256, 256), np.tile(values, 256).reshape(256, 256)
 
 
 @pytest.mark.parametrize("op", ["ADD", "SUB", "MUL"])
 @pytest.mark.parametrize("type", ["INT8", "UINT8"])
 @pytest.mark.parametrize("scales", SCALES)
-def test_every_pair_of_codes(op, type, scales):
+def test_every_pair_of_8_bit_values(op, type, scales):
     a, b = all_pairs(type)
     same_as_litert(model(op, type, [a.shape] * 2, scales), a, b)
 
 
 @pytest.mark.parametrize("op", ["ADD", "SUB", "MUL"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_fused_activation_of_codes(op, activation):
+def test_fused_activation_of_quantized_values(op, activation):
     a, b = all_pairs("INT8")
     data = model(op, "INT8", [a.shape] * 2, SCALES[0], fused_activation_function=activation)
     same_as_litert(data, a, b)
@@ -130,7 +130,7 @@ def test_product_of_int16_in_8_bits(type):
 
 @pytest.mark.parametrize("op", ["ADD", "MUL", "LESS"])
 @pytest.mark.parametrize("shapes", [((3, 5, 7), (7,)), ((1, 1, 7), (3, 5, 1)), ((), (3, 5, 7)), ((2, 61, 97), (61, 1))])
-def test_codes_broadcast(op, shapes):
+def test_quantized_values_broadcast(op, shapes):
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-128, 128, s).astype(np.int8) for s in shapes)
     same_as_litert(model(op, "INT8", shapes, SCALES[1]), a, b)
@@ -141,20 +141,20 @@ def test_codes_broadcast(op, shapes):
     st.sampled_from(["ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "GREATER"]),
     st.lists(st.tuples(st.floats(0.001, 0.9), st.integers(-128, 127)), min_size=3, max_size=3),
 )
-def test_table_of_pairs_is_the_computation(op, scales):
+def test_lookup_table_of_pairs_is_the_computation(op, scales):
     scales[2] = (max(q[0] for q in scales) * 2, scales[2][1])
     a, b = all_pairs("INT8")
     data = model(op, "INT8", [a.shape] * 2, scales)
     [by_table] = tflgpu_run(data, [a, b])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantized_binary, "TABLE_FROM", 1 << 20)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(quantized_binary, "TABLE_FROM", 1 << 20)
         [computed] = tflgpu_run(data, [a, b])
     np.testing.assert_array_equal(by_table, computed)
 
 
 @derandomized
 @given(st.floats(1e-9, 0.9999), st.integers(0, 2**32 - 1), st.sampled_from([np.add, np.subtract, np.multiply]))
-def test_tables_of_codes_are_the_rescaled_result(real, seed, join):
+def test_8_bit_lookup_tables_are_the_rescaled_result(real, seed, join):
     m, e = fp.quantize_multiplier(real)
     rng = np.random.default_rng(seed)
     limit = 255 if join is np.multiply else 1 << 28
@@ -169,7 +169,7 @@ def test_tables_of_codes_are_the_rescaled_result(real, seed, join):
 
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8"])
-def test_extremes_of_codes_ignore_their_scales(type):
+def test_extremes_of_quantized_values_ignore_their_scales(type):
     a, b = all_pairs(type)
     for op in ("MAXIMUM", "MINIMUM"):
         same_as_litert(model(op, type, [a.shape] * 2, SCALES[1]), a, b)

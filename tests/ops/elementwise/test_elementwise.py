@@ -141,7 +141,7 @@ def test_binary_operator_of_nan_infinities_and_denormals(op):
 
 @pytest.mark.parametrize("op", ["ADD", "SUB", "MUL", "DIV"])
 @pytest.mark.parametrize("activation", ["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
-def test_fused_activation_keeps_nan_and_bounds_infinities(op, activation):
+def test_fused_activation_passes_nan_on_and_bounds_infinities(op, activation):
     a, b = (x.ravel() for x in np.meshgrid(EDGES, EDGES))
     same_as_litert(of_two(op, "FLOAT32", [a.shape, b.shape], fused_activation_function=activation), a, b)
 

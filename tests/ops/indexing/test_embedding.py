@@ -56,13 +56,13 @@ def test_packed_rows_are_copied(type: str) -> None:
 @pytest.mark.parametrize("scales", [1, 5])
 @pytest.mark.parametrize("output", ["FLOAT32", "FLOAT16"])
 @pytest.mark.parametrize("columns", [8, 7])
-def test_codes_are_dequantized_into_floats(type: str, scales: int, output: str, columns: int) -> None:
+def test_quantized_values_are_dequantized_into_floats(type: str, scales: int, output: str, columns: int) -> None:
     random = np.random.default_rng(1)
     limit = {"INT4": 8, "INT2": 2}.get(type, 128)
-    codes = random.integers(0 if type == "UINT8" else -limit, 255 if type == "UINT8" else limit, (5, columns))
-    codes = codes.astype(np.uint8 if type == "UINT8" else np.int8)
-    table = {"type": type, "value": codes, "scale": random.random(scales).astype(F)}
-    # Rows of an odd number of packed codes begin inside a byte, which is upstream's error to follow.
+    values = random.integers(0 if type == "UINT8" else -limit, 255 if type == "UINT8" else limit, (5, columns))
+    values = values.astype(np.uint8 if type == "UINT8" else np.int8)
+    table = {"type": type, "value": values, "scale": random.random(scales).astype(F)}
+    # Rows of an odd number of packed values begin inside a byte, which is upstream's error to follow.
     same(lookup(table, output, (columns,)), IDS)
 
 
@@ -76,8 +76,8 @@ def test_blocks_of_a_row_have_scales_of_their_own(type: str, output: str) -> Non
     ids = graph.input("ids", "INT32", [len(IDS)])
     scale = graph.constant("scale", random.random((5, 2)).astype(np.float16))
     details = ("BlockwiseQuantization", {"scales": scale, "zero_points": -1, "block_size": 32})
-    codes = random.integers(-limit, limit, (5, 64)).astype(np.int8)
-    table = graph.constant("table", codes, type=type, quantization={"details": details})
+    values = random.integers(-limit, limit, (5, 64)).astype(np.int8)
+    table = graph.constant("table", values, type=type, quantization={"details": details})
     y = graph.tensor("y", output, [len(IDS), 64])
     graph.node("EMBEDDING_LOOKUP", [ids, table], [y], version=5)
     graph.outputs(y)
@@ -106,7 +106,7 @@ def test_sparse_lookups_combine_rows(combiner: str, rank: int) -> None:
     same(data, np.array([1, 3, 0, 2, 1], np.int32), np.array([1, 2, 4, 0.5, -2], F))
 
 
-def test_a_place_that_is_met_again_is_divided_again() -> None:
+def test_an_output_row_that_is_met_again_is_divided_again() -> None:
     indices = np.array([[0, 0], [1, 0], [0, 1]], np.int32)
     data = one_op(
         "EMBEDDING_LOOKUP_SPARSE",
@@ -140,7 +140,7 @@ def table_of(value: Any) -> bytes:
         np.arange(1, 4, dtype=np.int8),
         np.array([b"a", b"bcd", b"ef"], object),
     ],
-    ids=["floats", "codes", "strings"],
+    ids=["floats", "quantized", "strings"],
 )
 def test_rows_are_found_by_sorted_keys_and_missing_ones_are_empty(value: Any) -> None:
     same(table_of(value), np.array([11, -7, 3, 0, 99], np.int32))

@@ -75,7 +75,7 @@ BODIES = [None, "STABLEHLO_ADD", "STABLEHLO_MULTIPLY", "STABLEHLO_MAXIMUM", "STA
 
 @pytest.mark.parametrize("type", ["FLOAT32", "INT8", "INT32", "INT64"])
 @pytest.mark.parametrize("body", BODIES)
-def test_stablehlo_scatter_combines_in_order_and_drops_what_lies_outside(type, body):
+def test_stablehlo_scatter_combines_in_order_and_drops_what_is_out_of_bounds(type, body):
     x, updates = example(type, (4, 5)), example(type, (4, 2), 1)
     at = np.array([[0, 1], [3, 4], [0, 1], [-1, 2]], np.int32)
     options = {

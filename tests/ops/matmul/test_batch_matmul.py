@@ -72,7 +72,7 @@ def same(data: bytes, *inputs: np.ndarray, **tolerance: float) -> None:
 @pytest.mark.parametrize(
     "types", [("FLOAT32", "FLOAT32", "FLOAT32"), ("INT8", "INT8", "INT8"), ("INT8", "INT8", "INT32")]
 )
-def test_products_broadcast_over_leading_dimensions(
+def test_batch_matmul_broadcasts_over_leading_dimensions(
     shapes: tuple[Shape, Shape], adjoint: tuple[bool, bool], types: tuple[str, str, str]
 ) -> None:
     random = np.random.default_rng(1)
@@ -85,7 +85,7 @@ def test_products_broadcast_over_leading_dimensions(
 
 @pytest.mark.parametrize("types", [("INT16", "INT16", "INT16"), ("INT16", "INT8", "INT16")])
 @pytest.mark.parametrize("adjoint", ADJOINTS)
-def test_int16_products_are_exact_in_64_bits(types: tuple[str, str, str], adjoint: tuple[bool, bool]) -> None:
+def test_int16_gemms_are_exact_in_64_bits(types: tuple[str, str, str], adjoint: tuple[bool, bool]) -> None:
     random = np.random.default_rng(2)
     shapes = ((2, 3, 300), (2, 300, 5))
     data = model(types, shapes, adjoint, y_scale=5.0)
@@ -94,7 +94,7 @@ def test_int16_products_are_exact_in_64_bits(types: tuple[str, str, str], adjoin
 
 @pytest.mark.parametrize("shapes", [((3, 101, 7), (7, 203)), ((70, 1, 17, 5), (3, 5, 19)), ((1, 600, 4), (2, 4, 31))])
 @pytest.mark.parametrize("types", [("INT8", "INT8", "INT8"), ("INT16", "INT16", "INT16"), ("INT8", "INT8", "INT32")])
-def test_large_products_are_made_block_by_block_with_the_same_result(
+def test_large_gemms_are_computed_block_by_block_with_the_same_result(
     shapes: tuple[Shape, Shape], types: tuple[str, str, str]
 ) -> None:
     random = np.random.default_rng(6)
@@ -103,7 +103,7 @@ def test_large_products_are_made_block_by_block_with_the_same_result(
 
 
 @pytest.mark.parametrize("types", [("INT8", "INT8", "INT8"), ("INT8", "INT8", "INT32")])
-def test_long_int8_products_are_summed_in_exact_pieces(types: tuple[str, str, str]) -> None:
+def test_long_int8_dot_products_are_summed_in_exact_pieces(types: tuple[str, str, str]) -> None:
     shapes = ((2, 3, 3001), (3001, 2))
     data = model(types, shapes, zeros=(-128, 127, 1) if types[2] == "INT8" else (0, 0, 0), y_scale=9.0)
     same(data, np.full(shapes[0], 127, np.int8), np.full(shapes[1], -128, np.int8))
@@ -115,7 +115,7 @@ def test_long_int8_products_are_summed_in_exact_pieces(types: tuple[str, str, st
     [(s, asymmetric) for s in SHAPES for asymmetric in (False, True) if not (asymmetric and len(s[1]) == 5)],
 )
 @pytest.mark.parametrize("adjoint", ADJOINTS)
-def test_hybrid_products_follow_the_reference_even_to_its_wrong_scales(
+def test_hybrid_gemms_follow_the_reference_even_to_its_wrong_scales(
     shapes: tuple[Shape, Shape], adjoint: tuple[bool, bool], asymmetric: bool
 ) -> None:
     random = np.random.default_rng(3)
@@ -141,7 +141,7 @@ def test_hybrid_weights_may_have_a_scale_for_each_column(adjoint: bool) -> None:
     same(data, values(random, "FLOAT32", shapes[0]), rtol=0, atol=0)
 
 
-def test_a_resized_input_gives_a_resized_product() -> None:
+def test_a_resized_input_gives_a_resized_result() -> None:
     data = model(("FLOAT32", "FLOAT32", "FLOAT32"), ((2, 3, 4), (1, 4, 5)))
     random = np.random.default_rng(5)
     x, y = values(random, "FLOAT32", (7, 1, 4)), values(random, "FLOAT32", (7, 4, 5))
@@ -149,7 +149,7 @@ def test_a_resized_input_gives_a_resized_product() -> None:
 
 
 @pytest.mark.parametrize("shapes", [((0, 3, 4), (4, 5)), ((3, 0), (0, 5)), ((2, 0, 4), (4, 5))])
-def test_empty_matrices_are_products_too(shapes: tuple[Shape, Shape]) -> None:
+def test_empty_matrices_are_multiplied_too(shapes: tuple[Shape, Shape]) -> None:
     data = model(("FLOAT32", "FLOAT32", "FLOAT32"), shapes)
     got = tflgpu_run(data, [np.zeros(s, F) for s in shapes])
     assert_same(got, [np.zeros(shapes[0], F) @ np.zeros(shapes[1], F)])

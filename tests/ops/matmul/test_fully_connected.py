@@ -20,7 +20,7 @@ DTYPE = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT4": np.int8,
 UNITS, DEPTH = 5, 12
 
 
-def codes(random: np.random.Generator, type: str, shape: tuple[int, ...]) -> np.ndarray:
+def values(random: np.random.Generator, type: str, shape: tuple[int, ...]) -> np.ndarray:
     return random.integers(*LIMITS[type], shape).astype(DTYPE[type])
 
 
@@ -41,7 +41,7 @@ def quantized(
     weight_scale = (random.random(UNITS if per_channel else 1) * 0.02 + 0.004).astype(F)
     bias_scale = x_scale * weight_scale
     span = 10**5 if x_type == "INT16" else 3000
-    weights = {"type": weight_type, "value": codes(random, weight_type, (UNITS, DEPTH)), "scale": weight_scale}
+    weights = {"type": weight_type, "value": values(random, weight_type, (UNITS, DEPTH)), "scale": weight_scale}
     inputs: list[Any] = [
         {"type": x_type, "shape": shape, "scale": x_scale, "zero_point": zeros[0]},
         {**weights, "zero_point": zeros[1]},
@@ -52,7 +52,7 @@ def quantized(
     lead = shape[:-1] if options.get("keep_num_dims") else (int(np.prod(shape)) // DEPTH,)
     scale = y_scale or (0.0009 if y_type == "INT16" else 0.11)
     output = {"type": y_type, "shape": (*lead, UNITS), "scale": F(scale), "zero_point": zeros[2]}
-    return one_op("FULLY_CONNECTED", inputs, [output], version=14, **options), codes(random, x_type, shape)
+    return one_op("FULLY_CONNECTED", inputs, [output], version=14, **options), values(random, x_type, shape)
 
 
 def same(data: bytes, *inputs: np.ndarray, resolver: str = "BUILTIN_REF", **tolerance: float) -> None:
@@ -100,12 +100,12 @@ def test_int8_weights_may_be_computed() -> None:
         version=6,
     )
     random = np.random.default_rng(2)
-    same(data, codes(random, "INT8", (2, 3)), codes(random, "INT8", (4, 3)))
+    same(data, values(random, "INT8", (2, 3)), values(random, "INT8", (4, 3)))
 
 
 @pytest.mark.parametrize("keep_num_dims", [False, True])
 @pytest.mark.parametrize("shape", [(2, 3, DEPTH), (1, 1, 1, DEPTH), (DEPTH,)])
-def test_leading_dimensions_are_flattened_unless_kept(keep_num_dims: bool, shape: tuple[int, ...]) -> None:
+def test_leading_dimensions_are_flattened_unless_keep_num_dims(keep_num_dims: bool, shape: tuple[int, ...]) -> None:
     same(*quantized("INT8", "INT8", "INT8", shape=shape, keep_num_dims=keep_num_dims))
 
 
@@ -115,7 +115,7 @@ def test_an_input_of_other_width_is_cut_into_rows_of_the_weights() -> None:
 
 def test_the_number_of_rows_follows_a_resized_input() -> None:
     data, _ = quantized("INT8", "INT8", "INT8")
-    same(data, codes(np.random.default_rng(1), "INT8", (13, DEPTH)))
+    same(data, values(np.random.default_rng(1), "INT8", (13, DEPTH)))
 
 
 @pytest.mark.parametrize("weight_type", ["INT8", "INT4", "INT2"])
@@ -131,7 +131,7 @@ def test_a_zero_point_of_weights_counts_where_they_are_quantized_as_a_whole() ->
 
 @pytest.mark.parametrize("activation", ["RELU", "RELU6", "RELU_N1_TO_1"])
 @pytest.mark.parametrize("types", [("INT8", "INT8", "INT8"), ("UINT8", "UINT8", "UINT8")])
-def test_quantized_activations_clamp_codes(activation: str, types: tuple[str, str, str]) -> None:
+def test_quantized_activations_clamp_quantized_values(activation: str, types: tuple[str, str, str]) -> None:
     zeros = (100, 120, 50) if types[0] == "UINT8" else (3, 0, -5)
     same(*quantized(*types, zeros=zeros, fused_activation_function=activation))
 
@@ -143,7 +143,7 @@ def test_uint8_layers_follow_the_reference(y_type: str) -> None:
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_int8_into_int16_reads_codes_as_unsigned(per_channel: bool) -> None:
+def test_int8_into_int16_reads_values_as_unsigned(per_channel: bool) -> None:
     same(*quantized("INT8", "INT8", "INT16", zeros=(3, 0, 0), per_channel=per_channel, y_scale=0.01))
 
 
@@ -180,7 +180,7 @@ def test_int16_weights_are_rescaled_in_fixed_point(per_channel: bool, bias: str 
 def test_hybrid_layers_follow_the_reference_to_the_bit(weight_type: str, per_channel: bool, asymmetric: bool) -> None:
     random = np.random.default_rng(4)
     scale = (random.random(UNITS if per_channel else 1) * 0.02).astype(F)
-    weights = {"type": weight_type, "value": codes(random, weight_type, (UNITS, DEPTH)), "scale": scale}
+    weights = {"type": weight_type, "value": values(random, weight_type, (UNITS, DEPTH)), "scale": scale}
     data = one_op(
         "FULLY_CONNECTED",
         [{"type": "FLOAT32", "shape": [4, DEPTH]}, weights, random.standard_normal(UNITS).astype(F)],
@@ -194,7 +194,7 @@ def test_hybrid_layers_follow_the_reference_to_the_bit(weight_type: str, per_cha
 @pytest.mark.parametrize("activation", ["RELU", "RELU6", "RELU_N1_TO_1", "TANH", "SIGN_BIT"])
 def test_hybrid_layers_take_every_activation(activation: str) -> None:
     random = np.random.default_rng(4)
-    weights = {"type": "INT8", "value": codes(random, "INT8", (UNITS, DEPTH)), "scale": F(0.02)}
+    weights = {"type": "INT8", "value": values(random, "INT8", (UNITS, DEPTH)), "scale": F(0.02)}
     data = one_op(
         "FULLY_CONNECTED",
         [{"type": "FLOAT32", "shape": [4, DEPTH]}, weights, None],
@@ -212,8 +212,8 @@ def blockwise(bias: bool, rows: int = 3, units: int = 6, depth: int = 64, size: 
     x = graph.input("x", "FLOAT32", [rows, depth])
     scale = graph.constant("scale", (random.random((units, depth // size)) * 0.1).astype(np.float16))
     details = ("BlockwiseQuantization", {"scales": scale, "zero_points": -1, "block_size": size})
-    codes_ = codes(random, "INT4", (units, depth))
-    w = graph.constant("w", codes_, type="INT4", quantization={"details": details})
+    matrix = values(random, "INT4", (units, depth))
+    w = graph.constant("w", matrix, type="INT4", quantization={"details": details})
     b = graph.constant("b", random.standard_normal(units).astype(F)) if bias else None
     y = graph.tensor("y", "FLOAT32", [rows, units])
     graph.node("FULLY_CONNECTED", [x, w, b], [y], version=12)
@@ -232,7 +232,7 @@ def test_blockwise_weights_follow_the_builtin_resolver(bias: bool) -> None:
 def test_shuffled_weights_follow_the_reference(rows: int) -> None:
     random = np.random.default_rng(6)
     units, depth = 8, 32
-    weights = {"type": "UINT8", "value": codes(random, "UINT8", (units, depth)), "scale": F(0.01), "zero_point": 128}
+    weights = {"type": "UINT8", "value": values(random, "UINT8", (units, depth)), "scale": F(0.01), "zero_point": 128}
     bias = {"type": "INT32", "value": random.integers(-900, 900, units).astype(np.int32), "scale": F(0.02) * F(0.01)}
     data = one_op(
         "FULLY_CONNECTED",
@@ -244,7 +244,7 @@ def test_shuffled_weights_follow_the_reference(rows: int) -> None:
         version=2,
         weights_format="SHUFFLED4x16INT8",
     )
-    x = codes(random, "UINT8", (rows, depth))
+    x = values(random, "UINT8", (rows, depth))
     # The second output is upstream's workspace.
     assert_same(tflgpu_run(data, [x])[:1], litert(data, [x])[:1])
 
@@ -256,7 +256,7 @@ def test_large_layers_are_made_tile_by_tile_with_the_same_result(x_type: str) ->
     weight_type = "UINT8" if x_type == "UINT8" else "INT8"
     is_float = x_type == "FLOAT32"
     zero = {"INT8": -9, "UINT8": 133}.get(x_type, 0)
-    weights = {"type": weight_type, "value": codes(random, weight_type, (units, depth)), "scale": F(0.01)}
+    weights = {"type": weight_type, "value": values(random, weight_type, (units, depth)), "scale": F(0.01)}
     if x_type == "UINT8":
         weights["zero_point"] = 120
     x: dict[str, Any] = {"type": x_type, "shape": [rows, depth]}
@@ -268,7 +268,7 @@ def test_large_layers_are_made_tile_by_tile_with_the_same_result(x_type: str) ->
         y |= {"scale": F(9.0 if x_type == "INT16" else 3.0), "zero_point": zero}
         bias["scale"] = F(0.02) * F(0.01)
     data = one_op("FULLY_CONNECTED", [x, weights, bias], [y], version=9, asymmetric_quantize_inputs=True)
-    value = random.standard_normal((rows, depth)).astype(F) if is_float else codes(random, x_type, (rows, depth))
+    value = random.standard_normal((rows, depth)).astype(F) if is_float else values(random, x_type, (rows, depth))
     same(data, value, rtol=0, atol=0)
 
 
@@ -281,7 +281,7 @@ def test_layers_of_large_integer_weights_take_little_memory_beside_them(hybrid: 
     graph = model.graph()
     last = graph.input("x", kind.pop("type"), [rows, size], **kind)
     for i in range(layers):
-        w = graph.constant(f"w{i}", codes(random, "INT8", (size, size)), scale=F(0.001))
+        w = graph.constant(f"w{i}", values(random, "INT8", (size, size)), scale=F(0.001))
         y = graph.tensor(f"y{i}", "FLOAT32" if hybrid else "INT8", [rows, size], **kind)
         graph.node("FULLY_CONNECTED", [last, w, None], [y], version=4)
         last = y
@@ -338,11 +338,9 @@ def test_what_does_not_fit_is_refused_when_tensors_are_allocated(data: bytes, wo
     st.sampled_from(["INT8", "UINT8", "INT16"]),
     st.sampled_from([128, 255, 1 << 15]),
 )
-def test_integer_products_by_blas_are_exact(
-    seed: int, rows: int, shape: tuple[int, int], type: str, largest: int
-) -> None:
+def test_integer_gemms_by_blas_are_exact(seed: int, rows: int, shape: tuple[int, int], type: str, largest: int) -> None:
     random = np.random.default_rng(seed)
-    weights = codes(random, type, shape)
+    weights = values(random, type, shape)
     x = random.integers(-largest, largest + 1, (rows, shape[1]))
     matrix = IntegerMatrix(weights, rows, largest)
     product = matrix.multiply(x.astype(matrix.dtype))

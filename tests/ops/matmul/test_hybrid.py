@@ -20,7 +20,7 @@ def half_away(x: float) -> int:
 
 
 def plain_row(row: np.ndarray, asymmetric: bool) -> tuple[list[int], np.float32, int]:
-    """One row quantized element by element: codes, scale, zero point."""
+    """One row quantized element by element: values, scale, zero point."""
     if not asymmetric:
         largest = F(max(abs(row.min()), abs(row.max())))
         if largest == 0:
@@ -47,8 +47,8 @@ def test_rows_are_quantized_as_one_element_at_a_time(seed: int, rows: int, depth
     quantize = RowQuantizer(rows, depth, asymmetric)
     quantize(x)
     for i in range(rows):
-        codes, scale, zero_point = plain_row(x[i], asymmetric)
-        np.testing.assert_array_equal(quantize.values[i], codes)
+        values, scale, zero_point = plain_row(x[i], asymmetric)
+        np.testing.assert_array_equal(quantize.values[i], values)
         assert quantize.scales[i, 0] == scale
         assert quantize.zero_points[i, 0] == zero_point
 
@@ -60,7 +60,7 @@ def test_a_quantizer_forgets_the_row_before() -> None:
     assert not quantize.values.any() and quantize.scales == 1 and not quantize.zero_points.any()
 
 
-def test_the_vector_part_of_a_row_rounds_the_float_below_one_half_up_and_the_rest_does_not() -> None:
+def test_the_vectors_of_a_row_round_the_float_below_one_half_up_and_the_remainder_does_not() -> None:
     below = np.nextafter(F(0.5), F(0))
     x = np.full((1, 9), below, F)
     x[0, 0] = 127
@@ -72,7 +72,7 @@ def test_the_vector_part_of_a_row_rounds_the_float_below_one_half_up_and_the_res
 @pytest.mark.parametrize("asymmetric", [False, True])
 @pytest.mark.parametrize("depth", [1, 7, 16, 17, 40])
 @pytest.mark.parametrize("scales", [1, 5])
-def test_hybrid_products_equal_the_reference_to_the_bit(asymmetric: bool, depth: int, scales: int) -> None:
+def test_hybrid_gemms_equal_the_reference_to_the_bit(asymmetric: bool, depth: int, scales: int) -> None:
     random = np.random.default_rng(depth)
     weights = random.integers(-128, 128, (5, depth), dtype=np.int8)
     scale = (random.random(scales) * 0.02 + 0.001).astype(F)
@@ -93,7 +93,7 @@ def test_hybrid_products_equal_the_reference_to_the_bit(asymmetric: bool, depth:
     np.testing.assert_array_equal(tflgpu_run(data, [x])[0], litert(data, [x])[0])
 
 
-def test_products_too_long_for_float32_are_still_exact() -> None:
+def test_dot_products_too_long_for_float32_are_still_exact() -> None:
     k = 3000
     weights = np.full((2, k), 127, np.int8)
     weights[1, ::2] = -127
@@ -101,8 +101,8 @@ def test_products_too_long_for_float32_are_still_exact() -> None:
     x = np.linspace(0, 1, k, dtype=F).reshape(1, k)
     out = np.zeros((1, 2), F)
     HybridMatrix(weights, np.ones(1, F), 1, asymmetric=True).accumulate(quantize(x), out)
-    codes = quantize.values[0].astype(np.int64) - int(quantize.zero_points[0, 0])
-    want = (weights.astype(np.int64) @ codes).astype(F) * quantize.scales[0, 0]
+    values = quantize.values[0].astype(np.int64) - int(quantize.zero_points[0, 0])
+    want = (weights.astype(np.int64) @ values).astype(F) * quantize.scales[0, 0]
     np.testing.assert_array_equal(out[0], want)
 
 
@@ -120,7 +120,7 @@ def test_large_weights_are_multiplied_block_by_block_with_the_same_result() -> N
 
 @pytest.mark.parametrize("value", [3.0, np.inf, np.nan])
 @pytest.mark.parametrize(("rows", "n", "depth"), [(9, 5, 17), (70, 130, 300), (2, 3, 9000)])
-def test_rows_less_their_zero_points_give_the_same_products(rows: int, n: int, depth: int, value: float) -> None:
+def test_rows_less_their_zero_points_give_the_same_results(rows: int, n: int, depth: int, value: float) -> None:
     random = np.random.default_rng(depth)
     x = random.normal(0.3, 1, (rows, depth)).astype(F)
     x[1, 2], x[0] = value, 0

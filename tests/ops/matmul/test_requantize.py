@@ -17,8 +17,8 @@ few = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 def near_ties(random: np.random.Generator, factors: np.ndarray, dtype: np.dtype, rows: int) -> np.ndarray:
     """Sums whose results lie where rounding decides, around zero, and far outside of the type's range."""
     span = int(np.iinfo(dtype).max) - int(np.iinfo(dtype).min)
-    halves = np.rint((random.integers(-span, span, (rows, factors.size)) + 0.5) / factors)
-    sums = halves + random.integers(-2, 3, halves.shape)
+    ties = np.rint((random.integers(-span, span, (rows, factors.size)) + 0.5) / factors)
+    sums = ties + random.integers(-2, 3, ties.shape)
     sums[: rows // 8] = random.integers(-3, 4, (rows // 8, factors.size))
     return np.clip(sums, -(2**30), 2**30).astype(np.int64)
 
@@ -33,7 +33,7 @@ def near_ties(random: np.random.Generator, factors: np.ndarray, dtype: np.dtype,
     largest=st.sampled_from([2**20, 2**30]),
     seed=st.integers(0, 100),
 )
-def test_float64_gives_the_codes_of_integer_arithmetic(exponents, mantissa, dtype, wide, rectified, largest, seed):
+def test_float64_gives_the_results_of_integer_arithmetic(exponents, mantissa, dtype, wide, rectified, largest, seed):
     random = np.random.default_rng(seed)
     dtype = np.dtype(dtype)
     limits = np.iinfo(dtype)
@@ -78,7 +78,7 @@ def test_what_float64_cannot_hold_is_left_to_integers():
     rectified=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-def test_sums_and_bias_scaled_apart_give_the_same_codes(exponents, dtype, rectified, seed):
+def test_sums_and_bias_scaled_apart_give_the_same_values(exponents, dtype, rectified, seed):
     random = np.random.default_rng(seed)
     limits = np.iinfo(dtype)
     factors = np.ldexp(random.random(len(exponents)) / 2 + 0.5, exponents)
@@ -101,7 +101,7 @@ def test_fold_divides_the_rows(rows, n):
 
 @pytest.mark.parametrize("constant", [True, False])
 @pytest.mark.parametrize(("oc", "k", "groups"), [(5, 40, 1), (3, 3000, 1), (6, 2100, 2), (70, 1500, 1), (4, 8, 4)])
-def test_products_of_codes_are_exact(oc, k, groups, constant):
+def test_quantized_gemms_are_exact(oc, k, groups, constant):
     random = np.random.default_rng(oc)
     weights = random.integers(200, 256, (oc, k)).astype(np.uint8)
     rows = np.full((groups, 9, k), 255, np.float32)
@@ -111,7 +111,7 @@ def test_products_of_codes_are_exact(oc, k, groups, constant):
     filters.bind(rows if groups > 1 else rows[0], out)()
     centred = weights.astype(np.int64) - 3
     want = np.concatenate(
-        [rows[g].astype(np.int64) @ part.T for g, part in enumerate(np.split(centred, groups))], axis=1
+        [rows[g].astype(np.int64) @ block.T for g, block in enumerate(np.split(centred, groups))], axis=1
     )
     np.testing.assert_array_equal(out, want)
     np.testing.assert_array_equal(filters.weight_sums, centred.sum(axis=1))

@@ -51,11 +51,11 @@ def test_concatenation_with_an_empty_input():
 
 
 @pytest.mark.parametrize(("scale", "zero_point"), [(0.5, 3), (0.25, 128), (0.1, 0), (2.0, 255), (0.0123, 77)])
-def test_concatenation_rescales_every_uint8_code(scale, zero_point):
-    codes = np.arange(256, dtype=np.uint8).reshape(1, 256)
+def test_concatenation_rescales_every_uint8_value(scale, zero_point):
+    values = np.arange(256, dtype=np.uint8).reshape(1, 256)
     quantization = [{"scale": 0.25, "zero_point": 128}, {"scale": scale, "zero_point": zero_point}]
     output = {"scale": 0.25, "zero_point": 128}
-    same_as_litert(joined("CONCATENATION", "UINT8", [codes, codes], quantization, output, axis=0), codes, codes)
+    same_as_litert(joined("CONCATENATION", "UINT8", [values, values], quantization, output, axis=0), values, values)
 
 
 @pytest.mark.parametrize(("type", "zero_point"), [("INT8", 4), ("INT16", 4)])
@@ -142,17 +142,17 @@ def test_uneven_split_is_refused(axis, count):
 
 @pytest.mark.parametrize("type", SPLIT)
 @pytest.mark.parametrize("sizes_type", [np.int32, np.int64])
-@pytest.mark.parametrize("parts", [(1, 4, 2), (2, -1, 0), (7, 0, 0)])
-def test_split_v_of_every_type(type, sizes_type, parts):
+@pytest.mark.parametrize("sizes", [(1, 4, 2), (2, -1, 0), (7, 0, 0)])
+def test_split_v_of_every_type(type, sizes_type, sizes):
     x = example(type, (2, 7, 3))
-    inputs = [spec(type, x.shape), np.array(parts, sizes_type), np.array(1, np.int32)]
+    inputs = [spec(type, x.shape), np.array(sizes, sizes_type), np.array(1, np.int32)]
     same_as_litert(parted("SPLIT_V", type, inputs, 3, num_splits=3, version=2), x)
 
 
-@pytest.mark.parametrize("parts", [(1, 4), (-1, -1), (8, -1)])
-def test_split_v_that_does_not_add_up_is_refused(parts):
+@pytest.mark.parametrize("sizes", [(1, 4), (-1, -1), (8, -1)])
+def test_split_v_that_does_not_add_up_is_refused(sizes):
     x = example("FLOAT32", (7,))
-    inputs = [spec("FLOAT32", x.shape), np.array(parts, np.int32), np.array(0, np.int32)]
+    inputs = [spec("FLOAT32", x.shape), np.array(sizes, np.int32), np.array(0, np.int32)]
     refused_by_both(parted("SPLIT_V", "FLOAT32", inputs, 2, num_splits=2), x, match="size_splits")
 
 
@@ -164,7 +164,7 @@ def test_split_v_into_a_negative_size_is_refused():
 
 
 def test_split_v_by_sizes_that_are_an_input():
-    x, parts = example("FLOAT32", (7, 2)), np.array([3, 4], np.int32)
+    x, sizes = example("FLOAT32", (7, 2)), np.array([3, 4], np.int32)
     inputs = [spec("FLOAT32", x.shape), spec("INT32", (2,)), np.array(0, np.int32)]
-    got = same_as_litert(parted("SPLIT_V", "FLOAT32", inputs, 2, num_splits=2), x, parts)
+    got = same_as_litert(parted("SPLIT_V", "FLOAT32", inputs, 2, num_splits=2), x, sizes)
     assert_same(got, [x[:3], x[3:]])

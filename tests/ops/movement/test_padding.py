@@ -77,7 +77,7 @@ def test_a_large_pad_fills_its_borders_alone(shape):
 
 @derandomized
 @given(st.lists(st.tuples(sizes, st.integers(0, 2), st.integers(0, 2)), max_size=4))
-def test_borders_and_inner_part_are_everything_once(rows):
+def test_borders_and_interior_cover_every_pixel_once(rows):
     y = np.zeros([d + a + b for d, a, b in rows], np.int32)
     inner = [slice(a, a + d) for d, a, _ in rows]
     for edge in borders(y, inner):

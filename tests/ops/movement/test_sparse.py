@@ -59,7 +59,7 @@ def test_densify_lays_values_out_in_the_dense_shape(dtype: str, block: int) -> N
 
 
 @pytest.mark.parametrize("block", [1, 4])
-def test_sparsity_is_told_as_litert_tells_it(block: int) -> None:
+def test_sparsity_details_equal_litert_s(block: int) -> None:
     lite = pytest.importorskip("ai_edge_litert.interpreter")
     dense = matrix(np.random.default_rng(1), "float32", (5, 8), block)
     data = one_op("DENSIFY", [constant(dense, block)], [{"type": "FLOAT32", "shape": dense.shape}])

@@ -13,7 +13,7 @@ from tflgpu.arithmetic.fixed_point_functions import exp_on_negative_values, get_
 from tflgpu.ops.normalization.softmax import reciprocals, rescaling
 
 SCALES = (0.002, 0.05, 0.1, 0.5, 2.0, 30.0)
-# 300: more than a row of codes has values; 40000 rows of 3: more than one block, column by column.
+# 300: more than there are 8-bit values; 40000 rows of 3: more than one block, column by column.
 SHAPES = ((1, 1), (5, 2), (37, 7), (3, 300))
 
 
@@ -21,7 +21,7 @@ def agree(data, inputs, resolver="BUILTIN_REF", **tolerance):
     assert_same(tflgpu_run(data, inputs), litert(data, inputs, resolver), **tolerance)
 
 
-def codes(type, shape, seed=0):
+def integers(type, shape, seed=0):
     dtype = np.dtype(type.lower())
     limits = np.iinfo(dtype)
     return np.random.default_rng(seed).integers(limits.min, limits.max + 1, shape).astype(dtype)
@@ -56,12 +56,12 @@ def test_softmax_of_float16(shape):
 @pytest.mark.parametrize("type", ["INT8", "UINT8"])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_softmax_of_codes_is_exact(type, scale, shape):
+def test_quantized_softmax_is_exact(type, scale, shape):
     x = {"type": type, "shape": shape, "scale": scale, "zero_point": 3}
     narrow = {"type": type, "shape": shape, "scale": 1 / 256, "zero_point": -128 if type == "INT8" else 0}
     wide = {"type": "INT16", "shape": shape, "scale": 1 / 32768, "zero_point": 0}
     for y in (narrow, wide):
-        agree(softmax(x, y, 0.8), [codes(type, shape)])
+        agree(softmax(x, y, 0.8), [integers(type, shape)])
 
 
 @pytest.mark.parametrize("scale", [1e-5, 1e-4, 1e-3, 1e-2])
@@ -69,7 +69,7 @@ def test_softmax_of_codes_is_exact(type, scale, shape):
 def test_softmax_of_int16_is_exact(scale, shape):
     x = {"type": "INT16", "shape": shape, "scale": scale, "zero_point": 0}
     y = {"type": "INT16", "shape": shape, "scale": 1 / 32768, "zero_point": 0}
-    agree(softmax(x, y), [codes("INT16", shape)])
+    agree(softmax(x, y), [integers("INT16", shape)])
 
 
 def plain_softmax_of_a_row(x, beta, scale):
@@ -87,7 +87,7 @@ def plain_softmax_of_a_row(x, beta, scale):
 @settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.integers(1, 60), st.floats(0.01, 2), st.integers(0, 1000))
 def test_the_blocked_kernel_equals_the_plain_steps(depth, scale, seed):
-    x = codes("INT8", (40, depth), seed)
+    x = integers("INT8", (40, depth), seed)
     spec = {"type": "INT8", "shape": x.shape, "scale": float(np.float32(scale)), "zero_point": 0}
     out = {"type": "INT8", "shape": x.shape, "scale": 1 / 256, "zero_point": -128}
     [got] = tflgpu_run(softmax(spec, out), [x])
@@ -104,7 +104,7 @@ def test_quick_reciprocals_equal_the_plain_ones(sums):
 
 
 def test_more_rows_than_a_block_holds():
-    x = codes("INT8", (40000, 3))
+    x = integers("INT8", (40000, 3))
     spec = {"type": "INT8", "shape": x.shape, "scale": 0.05, "zero_point": 0}
     out = {"type": "INT8", "shape": x.shape, "scale": 1 / 256, "zero_point": -128}
     agree(softmax(spec, out), [x])
@@ -113,10 +113,10 @@ def test_more_rows_than_a_block_holds():
 def test_a_wrong_output_scale_is_refused():
     spec = {"type": "INT8", "shape": [2, 3], "scale": 0.05, "zero_point": 0}
     with pytest.raises(RuntimeError, match="zero point of SOFTMAX's output must be -128"):
-        tflgpu_run(softmax(spec, spec), [codes("INT8", (2, 3))])
+        tflgpu_run(softmax(spec, spec), [integers("INT8", (2, 3))])
     out = {**spec, "zero_point": -128}
     with pytest.raises(RuntimeError, match="scale of SOFTMAX's output must be 1/256"):
-        tflgpu_run(softmax(spec, out), [codes("INT8", (2, 3))])
+        tflgpu_run(softmax(spec, out), [integers("INT8", (2, 3))])
 
 
 def test_a_scalar_is_refused():
@@ -135,10 +135,10 @@ def test_log_softmax_of_floats(shape):
 @pytest.mark.parametrize("type", ["INT8", "UINT8"])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_log_softmax_of_codes_is_exact(type, scale, shape):
+def test_quantized_log_softmax_is_exact(type, scale, shape):
     x = {"type": type, "shape": shape, "scale": scale, "zero_point": 3}
     y = {"type": type, "shape": shape, "scale": 16 / 256, "zero_point": 127 if type == "INT8" else 255}
-    agree(one_op("LOG_SOFTMAX", [x], [y], version=2), [codes(type, shape)])
+    agree(one_op("LOG_SOFTMAX", [x], [y], version=2), [integers(type, shape)])
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 1), (4, 3, 7)])
@@ -153,8 +153,8 @@ def test_l2_normalization_of_floats(shape):
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8"])
 @pytest.mark.parametrize("depth", [1, 3, 50])
-def test_l2_normalization_of_codes_is_exact(type, depth):
-    x = codes(type, (30, depth))
+def test_quantized_l2_normalization_is_exact(type, depth):
+    x = integers(type, (30, depth))
     x[0] = 7
     spec = {"type": type, "shape": x.shape, "scale": 0.1, "zero_point": 7}
     y = {**spec, "scale": 1 / 128, "zero_point": 128 if type == "UINT8" else 0}

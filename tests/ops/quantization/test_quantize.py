@@ -19,7 +19,7 @@ def spec(type, shape, **quantization):
     return {"type": type, "shape": shape, **quantization}
 
 
-def halves(scale):
+def ties(scale):
     """Multiples of half the scale, and their neighbours."""
     x = np.arange(-300, 301, dtype=np.float32) * np.float32(scale / 2)
     return np.concatenate([x, np.nextafter(x, np.float32(9e9)), np.nextafter(x, np.float32(-9e9))])
@@ -27,8 +27,8 @@ def halves(scale):
 
 @pytest.mark.parametrize("type", CODES)
 @pytest.mark.parametrize(("scale", "zero_point"), [(0.5, 0), (0.1, 7), (0.0123, 100)])
-def test_reals_to_codes_round_halves_away_from_zero(type, scale, zero_point):
-    x = np.concatenate([halves(scale), np.array([1e6, -1e6, 0.0, -0.0], np.float32)])
+def test_floats_to_quantized_values_round_ties_away_from_zero(type, scale, zero_point):
+    x = np.concatenate([ties(scale), np.array([1e6, -1e6, 0.0, -0.0], np.float32)])
     data = one_op("QUANTIZE", [spec("FLOAT32", x.shape)], [spec(type, (), scale=scale, zero_point=zero_point)])
     same_as_litert(data, x)
 
@@ -45,7 +45,7 @@ def test_reals_to_4_bits(type, zero_point, version):
 
 @pytest.mark.parametrize("type", CODES)
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_reals_to_codes_by_channel(type, axis):
+def test_floats_to_quantized_values_by_channel(type, axis):
     x = example("FLOAT32", (3, 3, 3)) * 9
     output = spec(type, x.shape, scale=[0.5, 0.01, 0.3], zero_point=[0, 3, 5], axis=axis)
     same_as_litert(one_op("QUANTIZE", [spec("FLOAT32", x.shape)], [output], version=3), x)
@@ -56,7 +56,7 @@ PAIRS = [p for p in itertools.product(CODES, CODES) if p != ("INT16", "UINT8")]
 
 @pytest.mark.parametrize(("source", "target"), [*PAIRS, ("INT16", "INT32"), ("INT32", "INT8"), ("INT32", "INT16")])
 @pytest.mark.parametrize("scales", [(0.5, 0.5), (0.05, 0.3), (0.3, 0.05), (2.0, 0.001)])
-def test_codes_to_codes(source, target, scales):
+def test_quantized_values_to_quantized_values(source, target, scales):
     def zero(type):
         return {"INT8": -7, "UINT8": 121}.get(type, 0)
 
@@ -74,14 +74,14 @@ def test_sign_bit_flip_between_signed_and_unsigned():
     np.testing.assert_array_equal(got, (x ^ 0x80).view(np.int8))
 
 
-def test_codes_that_upstream_does_not_make_are_refused():
+def test_requantizations_that_upstream_does_not_do_are_refused():
     ins, out = spec("INT16", (3,), scale=0.5, zero_point=0), spec("UINT8", (3,), scale=0.5, zero_point=0)
     refused_by_both(one_op("QUANTIZE", [ins], [out], version=2), np.ones(3, np.int16), match="not currently supported")
 
 
 @pytest.mark.parametrize("type", CODES)
 @pytest.mark.parametrize("scale", [0.5, 0.1, 1e-7])
-def test_codes_to_reals(type, scale):
+def test_quantized_values_to_floats(type, scale):
     x = example(type, (3001,))
     zero_point = 0 if type == "INT16" else 17
     ins = [spec(type, x.shape, scale=scale, zero_point=zero_point)]
@@ -92,7 +92,7 @@ def test_codes_to_reals(type, scale):
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8"])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_codes_to_reals_by_channel(type, axis):
+def test_quantized_values_to_floats_by_channel(type, axis):
     x = example(type, (3, 3, 5))
     ins = [spec(type, x.shape, scale=[0.5, 0.01, 0.3], zero_point=[0, 3, 5], axis=axis)]
     same_as_litert(one_op("DEQUANTIZE", ins, [spec("FLOAT32", x.shape)], version=5), x)
@@ -101,7 +101,7 @@ def test_codes_to_reals_by_channel(type, axis):
 @pytest.mark.parametrize(
     ("type", "low", "high", "version"), [("INT4", -8, 7, 6), ("INT2", -2, 1, 7), ("UINT4", 0, 15, 8)]
 )
-def test_packed_codes_to_reals(type, low, high, version):
+def test_packed_values_to_floats(type, low, high, version):
     x = np.random.default_rng(0).integers(low, high + 1, (5, 7)).astype(np.int8 if low else np.uint8)
     constant = {"value": x, "type": type, "scale": 0.25, "zero_point": 1}
     data = one_op("DEQUANTIZE", [constant], [spec("FLOAT32", x.shape)], version=version)
@@ -208,14 +208,14 @@ def verifier(type, scale, **options):
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8"])
 def test_numeric_verification_is_the_difference(type):
-    codes, reals = np.array([3, 4, 100, 0], type.lower()), np.array([0.0, 0.4, 50, -1], np.float32)
-    same_as_litert(verifier(type, 0.5, tolerance=5.0, log_if_failed=False), codes, reals)
-    same_as_litert(verifier(type, 0.5, tolerance=5.0, log_if_failed=True), codes, reals)
+    values, reals = np.array([3, 4, 100, 0], type.lower()), np.array([0.0, 0.4, 50, -1], np.float32)
+    same_as_litert(verifier(type, 0.5, tolerance=5.0, log_if_failed=False), values, reals)
+    same_as_litert(verifier(type, 0.5, tolerance=5.0, log_if_failed=True), values, reals)
 
 
 def test_numeric_verification_refuses_what_is_too_far():
-    codes, reals = np.array([3, 4, 100, 0], np.int8), np.array([0.0, 0.4, 40, -1], np.float32)
-    refused_by_both(verifier("INT8", 0.5, tolerance=5.0, log_if_failed=True), codes, reals, match="Mismatch")
+    values, reals = np.array([3, 4, 100, 0], np.int8), np.array([0.0, 0.4, 40, -1], np.float32)
+    refused_by_both(verifier("INT8", 0.5, tolerance=5.0, log_if_failed=True), values, reals, match="Mismatch")
 
 
 @pytest.mark.parametrize(

@@ -92,8 +92,8 @@ def test_unidirectional_sequence_lstm(kind: str, time_major: bool, configuration
 def test_the_quick_cell_equals_the_plain_one(seed: int, kind: str, cell_clip: float, time_major: bool) -> None:
     op, options = "UNIDIRECTIONAL_SEQUENCE_LSTM", {"cell_clip": cell_clip, "asymmetric_quantize_inputs": seed % 2 == 0}
     data, invokes = lstm_model(kind, op, seed, time_major, **options)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lstm_float, "is_common", lambda cell, settings: False)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(lstm_float, "is_common", lambda cell, settings: False)
         want = answers(Interpreter(model_content=data), invokes)
     assert_same(answers(Interpreter(model_content=data), invokes), want, rtol=1e-5, atol=1e-6)
 
@@ -212,7 +212,7 @@ def test_a_state_must_be_a_variable() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5), (2, 0, 5)])
-def test_an_empty_sequence_leaves_the_state_alone(shape: tuple[int, int, int]) -> None:
+def test_an_empty_sequence_does_not_change_the_state(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(8)
     state = variable((shape[0], 4))
     data = one_op(

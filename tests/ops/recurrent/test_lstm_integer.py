@@ -28,7 +28,7 @@ CONFIGURATIONS: list[dict[str, Any]] = [
 ]
 
 
-class Codes:
+class Drawn:
     """Random quantized tensors of one generator."""
 
     def __init__(self, seed: int):
@@ -62,7 +62,7 @@ def integer_lstm_model(
     **options: Any,
 ) -> tuple[bytes, list[list[Array]]]:
     """A model of an int8 cell with 16-bit gates, and its inputs for three invokes."""
-    codes = Codes(seed)
+    drawn = Drawn(seed)
     n_output = n_output or (7 if projection else n_cell)
     time_major = options.get("time_major", False) or len(shape) == 2
     n_batch, n_input = shape[-2] if time_major else shape[0], shape[-1]
@@ -75,18 +75,18 @@ def integer_lstm_model(
 
     tensors = [
         {"type": "INT8", "shape": shape, "scale": 0.031, "zero_point": -5},
-        *gated(lambda: codes.weights(n_cell, n_input)),
-        *gated(lambda: codes.weights(n_cell, n_output)),
-        *gated(lambda: codes.int16(n_cell, -32767, peephole_scale), "ifo", peephole),
-        *gated(lambda: codes.bias(n_cell, 20000 if layer_norm else 4000)),
-        codes.weights(n_output, n_cell) if projection else None,
-        codes.bias(n_output, 2000) if projection else None,
+        *gated(lambda: drawn.weights(n_cell, n_input)),
+        *gated(lambda: drawn.weights(n_cell, n_output)),
+        *gated(lambda: drawn.int16(n_cell, -32767, peephole_scale), "ifo", peephole),
+        *gated(lambda: drawn.bias(n_cell, 20000 if layer_norm else 4000)),
+        drawn.weights(n_output, n_cell) if projection else None,
+        drawn.bias(n_output, 2000) if projection else None,
         variable((n_batch, n_output), "INT8", **output),
         variable((n_batch, n_cell), "INT16", scale=2.0**log2_cell_scale, zero_point=0),
-        *gated(lambda: codes.int16(n_cell, 500, codes.rng.uniform(3e-5, 1.3e-4)), "ifco", layer_norm),
+        *gated(lambda: drawn.int16(n_cell, 500, drawn.rng.uniform(3e-5, 1.3e-4)), "ifco", layer_norm),
     ]
     intermediates = [
-        {"type": "INT16", "shape": (), "scale": codes.rng.uniform(0.0008, 0.0028), "zero_point": 0} for _ in range(4)
+        {"type": "INT16", "shape": (), "scale": drawn.rng.uniform(0.0008, 0.0028), "zero_point": 0} for _ in range(4)
     ]
     data = one_op(
         "LSTM" if len(shape) == 2 else "UNIDIRECTIONAL_SEQUENCE_LSTM",
@@ -96,7 +96,7 @@ def integer_lstm_model(
         fused_activation_function="TANH",
         **options,
     )
-    return data, codes.inputs(shape)
+    return data, drawn.inputs(shape)
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
@@ -117,8 +117,8 @@ def test_every_number_of_cells(n_cell: int, configuration: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("n_output", [17, 33])
-def test_peephole_products_of_whole_blocks_round_halves_up(n_output: int) -> None:
-    # So large a scale that the last shift is short and halves are common.
+def test_peephole_products_of_whole_blocks_round_ties_up(n_output: int) -> None:
+    # So large a scale that the last shift is short and ties are common.
     model = integer_lstm_model(
         (5, 40, 3), 33, n_output, seed=3, peephole=True, projection=n_output < 33, peephole_scale=0.15, time_major=True
     )
@@ -137,35 +137,35 @@ def test_other_cell_scales_are_refused(log2_cell_scale: int) -> None:
         Interpreter(model_content=data).allocate_tensors()
 
 
-def test_a_recurrent_product_beyond_16_bits_is_clamped_only_in_the_sum() -> None:
+def test_a_recurrent_gemm_beyond_16_bits_is_clamped_only_in_the_sum() -> None:
     assert_same_as_litert(*integer_lstm_model((5, 40, 3), 33, seed=3, time_major=True))
 
 
 def eight_bit_model(seed: int, **options: Any) -> tuple[bytes, list[list[Array]]]:
     """A model of an int8 cell with 8-bit gate products, and its inputs for three invokes."""
-    codes = Codes(seed)
+    drawn = Drawn(seed)
     n_batch, n_input, n_cell, n_output = 2, 5, 9, 4
     output = {"scale": 0.0079, "zero_point": 3}
     intermediates = [
         {
             "type": "INT8",
             "shape": (),
-            "scale": 2.0**-10 if i % 3 == 0 else codes.rng.uniform(0.01, 0.03),
-            "zero_point": int(codes.rng.integers(-9, 10)),
+            "scale": 2.0**-10 if i % 3 == 0 else drawn.rng.uniform(0.01, 0.03),
+            "zero_point": int(drawn.rng.integers(-9, 10)),
         }
         for i in range(12)
     ]
-    norms = [codes.int16(n_cell, 500, codes.rng.uniform(3e-5, 1.3e-4)) for _ in range(3)]
+    norms = [drawn.int16(n_cell, 500, drawn.rng.uniform(3e-5, 1.3e-4)) for _ in range(3)]
     data = one_op(
         "LSTM",
         [
             {"type": "INT8", "shape": (n_batch, n_input), "scale": 0.031, "zero_point": -5},
-            *[None, *(codes.weights(n_cell, n_input) for _ in range(3))],
-            *[None, *(codes.weights(n_cell, n_output) for _ in range(3))],
+            *[None, *(drawn.weights(n_cell, n_input) for _ in range(3))],
+            *[None, *(drawn.weights(n_cell, n_output) for _ in range(3))],
             *[None] * 3,
-            *[None, *(codes.bias(n_cell, 20000) for _ in range(3))],
-            codes.weights(n_output, n_cell),
-            codes.bias(n_output, 200000),
+            *[None, *(drawn.bias(n_cell, 20000) for _ in range(3))],
+            drawn.weights(n_output, n_cell),
+            drawn.bias(n_output, 200000),
             variable((n_batch, n_output), "INT8", **output),
             variable((n_batch, n_cell), "INT16", scale=2.0**-15, zero_point=0),
             *[None, *norms],
@@ -175,7 +175,7 @@ def eight_bit_model(seed: int, **options: Any) -> tuple[bytes, list[list[Array]]
         fused_activation_function="TANH",
         **options,
     )
-    return data, codes.inputs((n_batch, n_input), 5)
+    return data, drawn.inputs((n_batch, n_input), 5)
 
 
 @pytest.mark.parametrize("options", [{}, {"cell_clip": 0.3}, {"proj_clip": 0.2}, {"cell_clip": 4.0}], ids=str)
@@ -233,7 +233,7 @@ def test_basic_lstm_with_all_its_outputs(kind: str, n_batch: int, n_input: int, 
 
 @settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.lists(st.integers(-(2**30), 2**30), min_size=1, max_size=9), st.integers(15, 21))
-def test_shifting_in_place_rounds_halves_away(values: list[int], n: int) -> None:
+def test_shifting_in_place_rounds_ties_away(values: list[int], n: int) -> None:
     x = np.array(values, np.int64)
     want = [(abs(v) + (1 << (n - 1)) >> n) * (1 if v >= 0 else -1) for v in values]
     shift_right(x, n, np.empty_like(x))
@@ -242,7 +242,7 @@ def test_shifting_in_place_rounds_halves_away(values: list[int], n: int) -> None
 
 @settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.integers(-(2**30), 2**30), st.integers(2**30, 2**31 - 1), st.integers(-20, 0))
-def test_rounding_up_differs_from_rounding_away_in_negative_halves_only(x: int, m: int, e: int) -> None:
+def test_rounding_up_differs_from_rounding_away_at_negative_ties_only(x: int, m: int, e: int) -> None:
     up, away = int(mbqm_up(np.int64(x), m, e)), int(mbqm(x, m, e))
     assert up == away or (x < 0 and up == away + 1)
 

@@ -1,4 +1,4 @@
-"""The quick products of recurrent operators equal the plain ones."""
+"""The fast GEMMs of recurrent operators equal the plain ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = st.lists(st.lists(VALUES, min_size=11, max_size=11), min_size=1, max_size
 
 
 def both(x: Array, weights: Array, asymmetric: bool) -> tuple[Array, Array]:
-    """What the quick and the plain product add to the same start."""
+    """What the fast and the plain GEMM add to the same start."""
     rows, n = len(x), len(weights)
     scale = np.linspace(0.01, 0.5, n, dtype=np.float32)
     quick, plain = (np.linspace(-1, 1, rows * n, dtype=np.float32).reshape(rows, n) for _ in range(2))
@@ -34,9 +34,9 @@ def test_quick_hybrid_equals_the_plain_one(values: list[list[float]], asymmetric
 
 
 @pytest.mark.parametrize("asymmetric", [True, False])
-def test_quick_hybrid_on_halves_and_zero_rows(asymmetric: bool) -> None:
+def test_fast_hybrid_gemm_on_ties_and_zero_rows(asymmetric: bool) -> None:
     below_half = np.nextafter(np.float32(0.5), np.float32(0))
-    # 127 codes of one each: every other element is a half, or just below one.
+    # 127 values of one each: every other element is a half, or just below one.
     x = np.zeros((3, 19), np.float32)
     x[0] = np.arange(19, dtype=np.float32) + np.where(np.arange(19) % 2, np.float32(0.5), below_half)
     x[0, 3], x[2] = 127, -x[0]
@@ -54,7 +54,7 @@ def test_quick_hybrid_is_exact_at_its_greatest_depth(k: int) -> None:
 @pytest.mark.parametrize(
     ("n", "k", "rows"), [(256, 64, 1), (509, 128, 1), (1, 20011, 1), (3, 0, 1), (0, 3, 1), (97, 500, 2), (4096, 200, 1)]
 )
-def test_products_in_blocks_equal_the_product(n: int, k: int, rows: int) -> None:
+def test_gemms_in_blocks_equal_the_whole_gemm(n: int, k: int, rows: int) -> None:
     rng = np.random.default_rng(n)
     matrix = rng.integers(-9, 10, (n, k)).astype(np.float32)
     product = gemm_with(matrix, rows)

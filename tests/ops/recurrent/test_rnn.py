@@ -86,8 +86,8 @@ def test_bidirectional_sequence_rnn(kind: str, asymmetric: bool, time_major: boo
     if kind != "FLOAT32" and not asymmetric and time_major and merged:
         # LiteRT crashes on these; merging only moves the outputs.
         apart, _ = bidirectional_model(kind, asymmetric, time_major, False, aux)
-        halves = answers(Interpreter(model_content=apart), invokes)
-        want = [np.concatenate(halves[i : i + 2], axis=2) for i in range(0, len(halves), 2)]
+        directions = answers(Interpreter(model_content=apart), invokes)
+        want = [np.concatenate(directions[i : i + 2], axis=2) for i in range(0, len(directions), 2)]
         for got, expected in zip(answers(Interpreter(model_content=data), invokes), want, strict=True):
             np.testing.assert_array_equal(got, expected)
         return

@@ -35,7 +35,7 @@ def agree(data, inputs, resolver="BUILTIN_REF", **tolerance):
     assert_same(tflgpu_run(data, inputs), litert(data, inputs, resolver), **tolerance)
 
 
-def codes(type, shape, seed=0):
+def integers(type, shape, seed=0):
     limits = np.iinfo(NUMPY[type])
     return np.random.default_rng(seed).integers(limits.min, limits.max + 1, shape).astype(NUMPY[type])
 
@@ -127,14 +127,14 @@ def test_nan_and_infinities(op):
 @pytest.mark.parametrize("type", ["INT8", "UINT8", "INT16"])
 @few
 @given(reductions(), st.floats(0.01, 0.3), st.floats(0.01, 0.9), st.integers(0, 100))
-def test_mean_of_codes_is_exact(type, case, input_scale, output_scale, zero_point):
+def test_quantized_mean_is_exact(type, case, input_scale, output_scale, zero_point):
     agree(*quantized("MEAN", type, case, input_scale, output_scale, zero_point))
 
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8", "INT16"])
 @few
 @given(reductions(), st.floats(0.01, 0.3), st.floats(0.01, 0.9), st.integers(0, 100))
-def test_sum_of_codes_follows_the_optimized_kernel(type, case, input_scale, output_scale, zero_point):
+def test_quantized_sum_follows_the_optimized_kernel(type, case, input_scale, output_scale, zero_point):
     data, inputs = quantized("SUM", type, case, input_scale, output_scale, zero_point)
     agree(data, inputs, "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
 
@@ -142,7 +142,7 @@ def test_sum_of_codes_follows_the_optimized_kernel(type, case, input_scale, outp
 @pytest.mark.parametrize("type", ["INT8", "INT16"])
 @few
 @given(reductions(), st.floats(0.01, 0.3), st.floats(0.01, 0.9), st.integers(0, 100))
-def test_product_of_codes_is_exact(type, case, input_scale, output_scale, zero_point):
+def test_quantized_product_is_exact(type, case, input_scale, output_scale, zero_point):
     agree(*quantized("REDUCE_PROD", type, case, input_scale, output_scale, zero_point))
 
 
@@ -150,16 +150,16 @@ def quantized(op, type, case, input_scale, output_scale, zero_point):
     shape, axes, keep_dims, seed = case
     zero_point = 0 if type == "INT16" else zero_point
     x, y = ({"scale": s, "zero_point": z} for s, z in ((input_scale, zero_point), (output_scale, zero_point // 2)))
-    return model(op, type, shape, axes, keep_dims, x, y), [codes(type, shape, seed)]
+    return model(op, type, shape, axes, keep_dims, x, y), [integers(type, shape, seed)]
 
 
 @pytest.mark.parametrize("type", ["INT8", "UINT8", "INT16"])
 @pytest.mark.parametrize("op", ["REDUCE_MAX", "REDUCE_MIN"])
-def test_extremes_of_codes_need_equal_quantization(op, type):
+def test_extremes_of_quantized_values_need_equal_quantization(op, type):
     same = {"scale": 0.5, "zero_point": 0}
-    agree(model(op, type, (5, 3), [0], x=same, y=same), [codes(type, (5, 3))])
+    agree(model(op, type, (5, 3), [0], x=same, y=same), [integers(type, (5, 3))])
     with pytest.raises(RuntimeError, match="scale"):
-        tflgpu_run(model(op, type, (5, 3), [0], x=same, y={"scale": 0.25, "zero_point": 0}), [codes(type, (5, 3))])
+        tflgpu_run(model(op, type, (5, 3), [0], x=same, y={"scale": 0.25, "zero_point": 0}), [integers(type, (5, 3))])
 
 
 @pytest.mark.parametrize("shape", [(1, 49, 3), (2, 17, 5), (1, 300, 2)])
@@ -167,13 +167,13 @@ def test_mean_over_the_middle_of_many_rows(shape):
     x = np.random.default_rng(0).normal(size=shape).astype("f4")
     agree(model("MEAN", "FLOAT32", shape, [1]), [x], atol=1e-6)
     q = {"scale": 0.1, "zero_point": 4}
-    agree(model("MEAN", "INT8", shape, [1], x=q, y=q), [codes("INT8", shape)])
+    agree(model("MEAN", "INT8", shape, [1], x=q, y=q), [integers("INT8", shape)])
 
 
 @few
 @given(st.integers(1, 3), st.integers(1, 70), st.integers(1, 40), st.sampled_from([0, 1, 2]), st.integers(0, 99))
 def test_sums_by_blas_equal_the_plain_sums(outer, middle, inner, axis, seed):
-    x = codes("INT16", (outer, middle, inner), seed)
+    x = integers("INT16", (outer, middle, inner), seed)
     out = np.empty(np.sum(x, axis).shape, np.int64)
     r = Reduction(x, (axis,), out, x.shape[axis], False)
     quantized_sum_step(r, out)()
@@ -183,11 +183,11 @@ def test_sums_by_blas_equal_the_plain_sums(outer, middle, inner, axis, seed):
     np.testing.assert_allclose(total, np.sum(real, axis, dtype=np.float64), rtol=1e-5, atol=1e-3)
 
 
-def test_sums_of_codes_beyond_the_integers_of_float32():
+def test_quantized_sums_beyond_the_integers_of_float32():
     shape = (1, 600, 2)
     q = {"scale": 1.0, "zero_point": 0}
     data = model("MEAN", "INT16", shape, [1], x=q, y=q)
-    agree(data, [codes("INT16", shape)])
+    agree(data, [integers("INT16", shape)])
 
 
 @pytest.mark.parametrize("op", ["MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"])
@@ -197,9 +197,9 @@ def test_float16_as_xnnpack_has_it(op):
 
 
 @pytest.mark.parametrize("op", ["MEAN", "SUM"])
-def test_codes_without_quantization_are_refused(op):
+def test_integers_without_quantization_are_refused(op):
     with pytest.raises(RuntimeError, match="has no quantization parameters"):
-        tflgpu_run(model(op, "INT8", (2, 3), [1]), [codes("INT8", (2, 3))])
+        tflgpu_run(model(op, "INT8", (2, 3), [1]), [integers("INT8", (2, 3))])
 
 
 def test_an_unsupported_type_is_named():

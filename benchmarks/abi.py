@@ -2,7 +2,7 @@
 
     python benchmarks/abi.py [--repeat N] [--json FILE]
 
-Chains of element-wise nodes over a few floats, in which every other node is a part of its own: what a longer chain
+Chains of element-wise nodes over a few floats, in which every other node is a partition of its own: what a longer chain
 costs more than a shorter one, and more than without the delegate, is the cost of a call. Needs g++ and ai-edge-litert.
 """
 
@@ -41,8 +41,8 @@ class Adder:
         if node.op != "ADD":
             raise Unsupported("only ADD")
 
-    def compile(self, part: Any, tensors: Any) -> Any:
-        (node,) = part.nodes
+    def compile(self, partition: Any, tensors: Any) -> Any:
+        (node,) = partition.nodes
         x, y, z = (tensors[s.index] for s in (*node.inputs, *node.outputs))
         if not self._works:
             return z.write
@@ -105,7 +105,11 @@ def main() -> None:
         ("the same, left in its own buffers", tflgpu, lambda: tflgpu.load_delegate(library, {"handles": 1})),
         ("native ADD in LiteRT", google, lambda: google.load_delegate(library)),
         ("NumPy ADD of ours in LiteRT", google, lambda: tflgpu.as_tflite_delegate(Adder(works=True))),
-        ("a part of ours that does nothing, in LiteRT", google, lambda: tflgpu.as_tflite_delegate(Adder(works=False))),
+        (
+            "a partition of ours that does nothing, in LiteRT",
+            google,
+            lambda: tflgpu.as_tflite_delegate(Adder(works=False)),
+        ),
     ]
     found: list[dict[str, Any]] = []
     print(f"{'us for ADD and ABS':46}{'delegated':>10}{'without':>10}")

@@ -1,4 +1,4 @@
-"""What an NVIDIA GPU reaches in a large copy and in large products, by its vendor's libraries."""
+"""What an NVIDIA GPU reaches in a large copy and in large GEMMs, by its vendor's libraries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def ceilings(device: int) -> dict[str, float]:
-    """bytes_per_s of a large copy (read and written), <type>_flop_per_s of square products of 8192."""
+    """bytes_per_s of a large copy (read and written), <type>_flop_per_s of square GEMMs of 8192."""
     import cupy
 
     def seconds_of(run: Callable[[], Any]) -> float:
@@ -37,7 +37,7 @@ def ceilings(device: int) -> dict[str, float]:
 
 
 def torch_ceilings(device: int, n: int, seconds_of: Callable[[Callable[[], Any]], float]) -> dict[str, float]:
-    """FLOP/s of products that PyTorch offers and CuPy does not; none without PyTorch."""
+    """FLOP/s of GEMMs that PyTorch offers and CuPy does not; none without PyTorch."""
     try:
         import torch
     except ImportError:
@@ -46,12 +46,12 @@ def torch_ceilings(device: int, n: int, seconds_of: Callable[[Callable[[], Any]]
     with torch.cuda.device(device):  # whose current stream is the default one, as CuPy's is
         torch.backends.cuda.matmul.allow_tf32 = True
         a = torch.rand((n, n), device="cuda")
-        codes = torch.randint(-127, 127, (n, n), dtype=torch.int8, device="cuda")
-        products = {"tf32": lambda: torch.matmul(a, a), "int8": lambda: torch._int_mm(codes, codes.t())}
-        for name, product in products.items():
+        integers = torch.randint(-127, 127, (n, n), dtype=torch.int8, device="cuda")
+        gemms = {"tf32": lambda: torch.matmul(a, a), "int8": lambda: torch._int_mm(integers, integers.t())}
+        for name, gemm in gemms.items():
             try:
-                found[f"{name}_flop_per_s"] = 2 * n**3 / seconds_of(product)
-            except RuntimeError:  # the card has no such product
+                found[f"{name}_flop_per_s"] = 2 * n**3 / seconds_of(gemm)
+            except RuntimeError:  # the card has no such gemm
                 continue
         torch.cuda.empty_cache()
     return found

@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --dry-run           the emulator and PyTorch on the CPU, tiny: shows that this file runs
 
 Every time is the median of many runs, each with its input copied in and its output copied out. Beside them: what the
-card reaches in a large copy and large products, and how near a model's multiplications and the bytes that each kernel
+card reaches in a large copy and large GEMMs, and how near a model's multiplications and the bytes that each kernel
 of tflgpu was given come to it. "tuned" is the same with the option autotune. Writes <results>/<gpu>-<date>.json and the
 same as a table, .md, anew after every model, so that what was measured stays where time runs out: batch 1 comes before
 batch 32.
@@ -167,7 +167,7 @@ def attempt(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any
 
 
 def achieved(entry: Mapping[str, Any], ceilings: Mapping[str, float]) -> dict[str, float]:
-    """FLOP/s of a model's products over its whole latency, and what that is of the card's for their type, if known."""
+    """FLOP/s of a model's GEMMs over its whole latency, and what that is of the card's for their type, if known."""
     if "median_ms" not in entry["tflgpu"]:
         return {}
     rate = 2 * entry["multiplications"] / entry["tflgpu"]["median_ms"] * 1e3
@@ -262,7 +262,7 @@ def main() -> None:
                     each,
                     of == "tflgpu" and (not dry or precision == "fp32"),
                 )
-            # PyTorch has no int8 on CUDA that is the same arithmetic: int8 stands beside its float32.
+            # PyTorch has no int8 on CUDA that is the same arithmetic: int8 is compared with its float32.
             ways = () if kind == "int8" else ("eager",) if dry else ("eager", "graph")
             entry["torch"] = attempt(of_torch, network, precision, ways, not dry, each)
             entry["achieved"] = achieved(entry, results["ceilings"])

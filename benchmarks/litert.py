@@ -1,4 +1,4 @@
-"""How long models take here beside LiteRT, in one process, turn by turn: the ratio counts, not the milliseconds.
+"""How long models take here beside LiteRT, in one process, alternating: the ratio counts, not the milliseconds.
 
     python benchmarks/litert.py MODEL.tflite ... [--peer builtin|xnnpack|reference] [--delegate NAME] [--threads N]
                                                  [--clock wall|cpu]
@@ -65,17 +65,17 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def least_ms(interpreters: list[Any], seconds: float, clock: str = "wall") -> list[float]:
-    """The least time of an invoke of each, taken turn by turn."""
+    """The least time of an invoke of each, alternating."""
     now = CLOCKS[clock]
     least = [math.inf] * len(interpreters)
     end = time.perf_counter() + seconds * len(interpreters)
-    turns = 0
-    while turns < 3 or time.perf_counter() < end:
+    rounds = 0
+    while rounds < 3 or time.perf_counter() < end:
         for i, interpreter in enumerate(interpreters):
             start = now()
             interpreter.invoke()
             least[i] = min(least[i], (now() - start) * 1e3)
-        turns += 1
+        rounds += 1
     return least
 
 

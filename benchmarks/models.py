@@ -86,12 +86,12 @@ class _Writer:
         others = tuple(i for i in range(weights.ndim) if i != axis)
         scale = np.abs(weights).max(axis=others) / 127
         steps = scale.reshape([-1 if i == axis else 1 for i in range(weights.ndim)])
-        codes = np.rint(weights / steps).astype(np.int8)
+        quantized = np.rint(weights / steps).astype(np.int8)
         zeros = np.zeros(scale.size, np.int64)
         sums = (scale * self.scale_of(layer.inputs[0])).astype(np.float32)
-        w = self.graph.constant(f"{name}_w", codes, type="INT8", scale=scale, zero_point=zeros, axis=axis)
-        bias_codes = np.rint(bias / sums).astype(np.int32)
-        b = self.graph.constant(f"{name}_b", bias_codes, type="INT32", scale=sums, zero_point=zeros, axis=0)
+        w = self.graph.constant(f"{name}_w", quantized, type="INT8", scale=scale, zero_point=zeros, axis=axis)
+        bias_values = np.rint(bias / sums).astype(np.int32)
+        b = self.graph.constant(f"{name}_b", bias_values, type="INT32", scale=sums, zero_point=zeros, axis=0)
         return [int(w), int(b)]
 
     def node(self, op: str, inputs: list[int], output: int, version: int = 1, **options: Any) -> None:
@@ -152,8 +152,8 @@ NO_ACTIVATION = {"fused_activation_function": "NONE"}
 def _scalar(w: _Writer, name: str, value: float) -> int:
     if w.kind != "int8":
         return int(w.graph.constant(name, np.float32(value)))
-    codes = np.array(100, np.int8)
-    return int(w.graph.constant(name, codes, type="INT8", scale=value / 100, zero_point=0))
+    quantized = np.array(100, np.int8)
+    return int(w.graph.constant(name, quantized, type="INT8", scale=value / 100, zero_point=0))
 
 
 def _scaled(w: _Writer, layer: Layer, name: str) -> None:
@@ -175,7 +175,7 @@ def _transpose(w: _Writer, layer: Layer, name: str) -> None:
 
 def _matmul(w: _Writer, layer: Layer, name: str) -> None:
     options = {"adj_x": False, "adj_y": layer.options["adj_y"], "asymmetric_quantize_inputs": False}
-    # Scores of attention are sums of as many products as a head is deep, and divided by its root behind this.
+    # Scores of attention are sums of as many products as a head is deep, and divided by its root after this.
     scale = (SCALE * 8, 0) if layer.options["adj_y"] else (SCALE, ZERO_POINT)
     w.node("BATCH_MATMUL", w.inputs(layer), w.made(layer, name, scale), 2, **options)
 
@@ -185,8 +185,8 @@ def _layer_norm(w: _Writer, layer: Layer, name: str) -> None:
     g, shape = w.graph, list(layer.output.shape)
     rows = [*shape[:-1], 1]
 
-    def value(part: str, of: list[int] = shape) -> int:
-        return int(g.tensor(f"{name}_{part}", "FLOAT32", of))
+    def value(role: str, of: list[int] = shape) -> int:
+        return int(g.tensor(f"{name}_{role}", "FLOAT32", of))
 
     x = w.inputs(layer)[0]
     if w.kind == "int8":
@@ -212,8 +212,8 @@ def _layer_norm(w: _Writer, layer: Layer, name: str) -> None:
 def _offset(w: _Writer, layer: Layer, name: str) -> None:
     bias = layer.weights["bias"]
     if w.kind == "int8":
-        codes = np.rint(bias / 0.01).clip(-127, 127).astype(np.int8)
-        other = int(w.graph.constant(f"{name}_bias", codes, type="INT8", scale=0.01, zero_point=0))
+        quantized = np.rint(bias / 0.01).clip(-127, 127).astype(np.int8)
+        other = int(w.graph.constant(f"{name}_bias", quantized, type="INT8", scale=0.01, zero_point=0))
     else:
         other = w.float_constant(f"{name}_bias", bias)
     w.node("ADD", [*w.inputs(layer), other], w.made(layer, name), 2 if w.kind == "int8" else 1, **NO_ACTIVATION)
@@ -236,7 +236,7 @@ WRITERS: Mapping[str, Callable[[_Writer, Layer, str], None]] = {
 
 
 def multiplications(network: Network) -> int:
-    """Multiply-adds of one run, of convolutions and products."""
+    """Multiply-adds of one run, of convolutions and GEMMs."""
     total = 0
     for layer in network.layers:
         if "weights" in layer.weights:

@@ -1,4 +1,4 @@
-"""What precision=fp16 brings to products on an OpenCL device: the same layers at fp32 and at fp16, turn by turn.
+"""What precision=fp16 brings to GEMMs on an OpenCL device: the same layers at fp32 and at fp16, alternating.
 
     python benchmarks/precision.py [--device intel] [--seconds 12]
 
@@ -20,7 +20,7 @@ NONE = {"fused_activation_function": "NONE"}
 
 
 def dense(rows: int, depth: int, units: int) -> bytes:
-    """A matrix product."""
+    """A matrix multiply."""
     rng, m = np.random.default_rng(0), ModelBuilder()
     g = m.graph()
     x, y = g.input("x", "FLOAT32", [rows, depth]), g.tensor("y", "FLOAT32", [rows, units])
@@ -76,8 +76,8 @@ def main() -> None:
             interpreter.invoke()
             best[key] = min(best[key], time.perf_counter() - start)
     for name in LAYERS:
-        plain, halves = best[name, "fp32"] * 1e3, best[name, "fp16"] * 1e3
-        print(f"{name}: fp32 {plain:.3f} ms, fp16 {halves:.3f} ms, ratio {halves / plain:.2f}")
+        plain, float16 = best[name, "fp32"] * 1e3, best[name, "fp16"] * 1e3
+        print(f"{name}: fp32 {plain:.3f} ms, fp16 {float16:.3f} ms, ratio {float16 / plain:.2f}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class Case:
-    """turns: the inputs of each invoke in a row. wanted: its outputs. judge: (number of an output, got, want) -> what
+    """invokes: the inputs of each invoke in a row. wanted: its outputs. judge: (number of an output, got, want) -> what
     is wrong with it. refused: whether an error is the right answer."""
 
     name: str
@@ -33,7 +33,7 @@ class Case:
     model: bytes
     resolver: str
     resize: Sequence[Sequence[int] | None]
-    turns: list[list[Array]]
+    invokes: list[list[Array]]
     wanted: list[list[Array]]
     judge: Callable[[int, Array, Array], str]
     refused: bool = False
@@ -45,7 +45,7 @@ class Outcome:
 
     outputs: list[Array] | None = None
     error: str = ""
-    parts: int = 0
+    partitions: int = 0
     nodes: int = 0
     left: Sequence[str] = ()
 
@@ -80,8 +80,8 @@ def _zoo_case(name: str) -> Case:
     stem = record["name"]
     models, golden = (zipfile.ZipFile(CORPUS / "zoo" / f"{kind}.zip") for kind in ("models", "golden"))
     known = np.load(io.BytesIO(golden.read(f"{stem}.npz")), allow_pickle=True)
-    suffixes = ["", *(f"_s{turn}" for turn in range(1, 8) if f"out_0_s{turn}" in known.files)]
-    turns = [script("zoo").inputs(known, suffix) for suffix in suffixes]
+    suffixes = ["", *(f"_s{invoke}" for invoke in range(1, 8) if f"out_0_s{invoke}" in known.files)]
+    invokes = [script("zoo").inputs(known, suffix) for suffix in suffixes]
     count = sum(f"out_{i}" in known.files for i in range(64))
     wanted = [[known[f"out_{i}{suffix}"] for i in range(count)] for suffix in suffixes]
     tolerance = 1e-3 if record["kind"] in ("fp32", "fp16w", "fp32++sparse") else 2e-2
@@ -91,8 +91,8 @@ def _zoo_case(name: str) -> Case:
         return "" if good else f"off by {figure:.3g}"
 
     model = models.read(f"{stem}.tflite")
-    resize = [list(x.shape) for x in turns[0]]
-    return Case(name, [], model, record["golden"]["from"].split()[0], resize, turns, wanted, judge)
+    resize = [list(x.shape) for x in invokes[0]]
+    return Case(name, [], model, record["golden"]["from"].split()[0], resize, invokes, wanted, judge)
 
 
 def _corpus_case(name: str) -> Case:
@@ -131,7 +131,7 @@ def run(interpreter: Any, case: Case) -> Outcome:
             interpreter.resize_tensor_input(detail["index"], shape)
     interpreter.allocate_tensors()
     outputs = []
-    for values in case.turns:
+    for values in case.invokes:
         details = interpreter.get_input_details()
         if not values and details:
             values = [_zeros(detail) for detail in details]
@@ -140,8 +140,8 @@ def run(interpreter: Any, case: Case) -> Outcome:
         interpreter.invoke()
         outputs += [_value(interpreter, detail) for detail in interpreter.get_output_details()]
     names = [detail["op_name"] for detail in interpreter._get_ops_details()]
-    parts = names.count("DELEGATE")
-    return Outcome(outputs, parts=parts, nodes=len(names) - parts)
+    partitions = names.count("DELEGATE")
+    return Outcome(outputs, partitions=partitions, nodes=len(names) - partitions)
 
 
 def _zeros(detail: dict[str, Any]) -> Array:
@@ -161,7 +161,7 @@ def _value(interpreter: Any, detail: dict[str, Any]) -> Array | None:
 def wrong(case: Case, outputs: Sequence[Array | None], wanted: Sequence[Array] | None = None) -> str:
     """What is wrong with outputs, beside LiteRT's answers or others; nothing where they agree."""
     count = len(case.wanted[0])
-    want = [y for turn in case.wanted for y in turn] if wanted is None else wanted
+    want = [y for invoke in case.wanted for y in invoke] if wanted is None else wanted
     if len(outputs) != len(want):
         return f"{len(outputs)} outputs, not {len(want)}"
     for i, (got, right) in enumerate(zip(outputs, want, strict=True)):

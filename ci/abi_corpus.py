@@ -2,17 +2,17 @@
 
     python ci/abi_corpus.py guest [--delegate opencl] [--options device=intel]
     python ci/abi_corpus.py host [--library PATH]
-        [--peer tflite_runtime.interpreter] [--zoo] [--only REGEX] [--part 0/4] [--results FILE] [--jobs 1]
+        [--peer tflite_runtime.interpreter] [--zoo] [--only REGEX] [--sample 0/4] [--results FILE] [--jobs 1]
 
 guest: LiteRT, or another with its interface, with our delegate; beside it, our interpreter with that delegate.
 host: our interpreter with a native delegate (XNNPACK out of the tflite-runtime wheel, or a library's); beside it, the
 peer's interpreter with the same; where that refuses, its interpreter with the model in which our folding has made all
 shapes constant. Each is judged by LiteRT's answers, as compare.py and zoo.py do, and beside the other.
-Cases run in worker processes: a crash or a time-out is a verdict. Results are kept in a file, and a second call goes on
-from there. The corpus and the zoo are looked for in ../shared/corpus, beside the checkout. Verdicts:
+Cases run in worker processes: a crash or a time-out is a verdict. Results are stored in a file; a second call resumes
+from it. The corpus and the zoo are looked for in ../shared/corpus, beside the checkout. Verdicts:
 
-    equal          LiteRT's answer, and at least one part was the delegate's
-    not delegated  LiteRT's answer; no part was the delegate's
+    equal          LiteRT's answer, and at least one partition was the delegate's
+    not delegated  LiteRT's answer; no partition was the delegate's
     refused alike  an error without the delegate too, or with a native one in its own runtime; of models that are to be
                    refused, any error
     as beside      not LiteRT's answer, but what the interpreter beside it gives
@@ -63,7 +63,7 @@ def stages(arguments: argparse.Namespace) -> dict[str, Made]:
         )
 
     def static(case: Case, delegates: list[Any]) -> Any:
-        return google(case, delegates, static_model(case.model, [x.shape for x in case.turns[0]]))
+        return google(case, delegates, static_model(case.model, [x.shape for x in case.invokes[0]]))
 
     def ours(case: Case, delegates: list[Any]) -> Any:
         return tflgpu.Interpreter(model_content=case.model, experimental_delegates=delegates or None)
@@ -99,18 +99,18 @@ def stages(arguments: argparse.Namespace) -> dict[str, Made]:
 
 
 class Counted:
-    """A delegate, and how many parts it has compiled."""
+    """A delegate, and how many partitions it has compiled."""
 
     def __init__(self, delegate: Any):
         self._delegate = delegate
-        self.parts = 0
+        self.partitions = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._delegate, name)
 
-    def compile(self, part: Any, tensors: Any) -> Any:
-        self.parts += 1
-        return self._delegate.compile(part, tensors)
+    def compile(self, partition: Any, tensors: Any) -> Any:
+        self.partitions += 1
+        return self._delegate.compile(partition, tensors)
 
 
 def outcome(make: Made, case: Case) -> Outcome:
@@ -119,9 +119,9 @@ def outcome(make: Made, case: Case) -> Outcome:
         found = run(interpreter, case)
     except Exception as error:
         return Outcome(error=f"{type(error).__name__}: {error}".strip())
-    # A guest has parts in the bodies of loops too, which LiteRT does not list.
-    parts = max(found.parts, getattr(getattr(delegate, "delegate", None), "parts", 0))
-    return Outcome(found.outputs, "", parts, found.nodes, list(getattr(delegate, "left", ())))
+    # A guest has partitions in the bodies of loops too, which LiteRT does not list.
+    partitions = max(found.partitions, getattr(getattr(delegate, "delegate", None), "partitions", 0))
+    return Outcome(found.outputs, "", partitions, found.nodes, list(getattr(delegate, "left", ())))
 
 
 def judged(case: Case, ran: Callable[[int], Outcome], host: bool) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def judged(case: Case, ran: Callable[[int], Outcome], host: bool) -> dict[str, A
     Where LiteRT does not take a delegate for shapes that it could have computed, it is given the model with these.
     """
     first = ran(0)
-    row: dict[str, Any] = {"case": case.name, "ops": case.ops, "parts": first.parts, "nodes": first.nodes}
+    row: dict[str, Any] = {"case": case.name, "ops": case.ops, "partitions": first.partitions, "nodes": first.nodes}
     row["text"] = first.error
     if case.refused:
         return {**row, "verdict": "refused alike" if first.error else "differs"}
@@ -145,7 +145,7 @@ def judged(case: Case, ran: Callable[[int], Outcome], host: bool) -> dict[str, A
     row["text"] = wrong(case, first.outputs)
     if not row["text"]:
         row["left"] = list(first.left) if first.nodes else ["the model has no nodes"]
-        return {**row, "verdict": "equal" if first.parts else "not delegated"}
+        return {**row, "verdict": "equal" if first.partitions else "not delegated"}
     if beside.outputs is not None and not wrong(case, first.outputs, beside.outputs):
         return {**row, "verdict": "as beside"}
     plain = ran(2).outputs
@@ -280,7 +280,7 @@ def collect(names: list[str], arguments: argparse.Namespace) -> None:
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Counts by verdict and by what came beside it, and the reasons behind the verdicts, alike ones together."""
+    """Counts by verdict and by what came beside it, and the reasons of the verdicts, alike ones together."""
     lines = [f"{len(rows)} cases"]
     besides = Counter((row["verdict"], row.get("beside", "")) for row in rows)
     for verdict, count in Counter(row["verdict"] for row in rows).most_common():
@@ -300,8 +300,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for every case."""
-    cells = [(row["case"], row["verdict"], row.get("beside", ""), f"{row['parts']}") for row in rows]
-    lines = [" | ".join(row) for row in [("case", "verdict", "beside", "parts"), ("---",) * 4, *cells]]
+    cells = [(row["case"], row["verdict"], row.get("beside", ""), f"{row['partitions']}") for row in rows]
+    lines = [" | ".join(row) for row in [("case", "verdict", "beside", "partitions"), ("---",) * 4, *cells]]
     return "\n".join(f"| {line} |" for line in lines)
 
 
@@ -320,7 +320,7 @@ def main() -> int:
     parser.add_argument("--resolver", default="", help="of the peer, such as AUTO; default that of LiteRT's answer")
     parser.add_argument("--zoo", action="store_true", help="whole models instead of the corpus")
     parser.add_argument("--only", default="", help="cases whose group/name matches this regular expression")
-    parser.add_argument("--part", default="0/1", help="every n-th case, from the i-th: i/n")
+    parser.add_argument("--sample", default="0/1", help="every n-th case, from the i-th: i/n")
     parser.add_argument("--results", type=Path, help="lines of JSON; default build/abi-…")
     parser.add_argument("--table", type=Path, help="where a line for every case goes, in Markdown")
     parser.add_argument("--jobs", type=int, default=1)
@@ -338,7 +338,7 @@ def main() -> int:
     if not CORPUS.exists():
         parser.error(f"the corpus is not beside this checkout: {CORPUS}")
     names = [name for name in records(arguments.zoo) if re.search(arguments.only, name)]
-    first, step = map(int, arguments.part.split("/"))
+    first, step = map(int, arguments.sample.split("/"))
     names = names[first::step]
     kind = "zoo" if arguments.zoo else "corpus"
     peer = arguments.peer.split(".")[0]

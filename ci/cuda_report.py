@@ -2,7 +2,7 @@
 
     python ci/cuda_report.py [--cuobjdump PATH] > benchmarks/results/cuda-compile-report.md
 
-A cell: registers a thread / bytes of shared memory a block; spilled bytes, where there are any, behind a +. With
+A cell: registers a thread / bytes of shared memory a block; spilled bytes, where there are any, after a +. With
 cuobjdump, of CUDA's toolkit or of Triton's wheel, a last column: of the machine code for sm_90, in the loop with most
 instructions that multiply and add (FFMA, IDP, HMMA, IMMA), how many these are, of all in the loop.
 """
@@ -38,25 +38,25 @@ def cell(figures: Compiled) -> str:
     return f"{figures.registers}/{figures.shared}{spilled}"
 
 
-def disassembled(cuobjdump: str, code: bytes, kernel: str) -> str:
+def disassembled(cuobjdump: str, binary: bytes, kernel: str) -> str:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(code)
+        file.write(binary)
         file.flush()
         command = [cuobjdump, "-sass", "-fun", kernel, file.name]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def products_in_loop(assembly: str) -> str:
+def multiplies_in_loop(assembly: str) -> str:
     """Those of the loop that has most, of all its instructions; "" where no loop has as many as FEWEST."""
     instructions = [(int(at, 16), name, rest) for at, name, rest in INSTRUCTION.findall(assembly)]
     found = [(0, 0)]
     for at, name, rest in instructions:
         target = re.search(r"0x([0-9a-f]+)", rest) if name.startswith("BRA") else None
         if target is not None and int(target[1], 16) < at:
-            inside = [name for place, name, _ in instructions if int(target[1], 16) <= place <= at]
+            inside = [name for address, name, _ in instructions if int(target[1], 16) <= address <= at]
             found.append((sum(PRODUCT.match(name) is not None for name in inside), -len(inside)))
-    products, others = max(found)
-    return f"{products} of {-others}" if products >= FEWEST else ""
+    multiplies, others = max(found)
+    return f"{multiplies} of {-others}" if multiplies >= FEWEST else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cuobjdump", default="")
     cuobjdump = parser.parse_args(arguments).cuobjdump
     compiler, start = Nvrtc(), time.perf_counter()
-    columns = [f"sm_{a}" for a in ARCHITECTURES] + (["products in the loop, sm_90"] if cuobjdump else [])
+    columns = [f"sm_{a}" for a in ARCHITECTURES] + (["multiplies in the loop, sm_90"] if cuobjdump else [])
     print(f"| kernel and its macros | threads | {' | '.join(columns)} |")
     print("|---" * (len(columns) + 2) + "|")
     programs = 0
@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cells.append(cell(compiler.compile(text, architecture, OPTIONS)[launch.name]))
             programs += 1
         if cuobjdump:
-            code = compiler.machine_code(text, 90, OPTIONS)
-            cells.append(products_in_loop(disassembled(cuobjdump, code, launch.name)))
+            binary = compiler.machine_code(text, 90, OPTIONS)
+            cells.append(multiplies_in_loop(disassembled(cuobjdump, binary, launch.name)))
         print(f"| {name} | {threads} | {' | '.join(cells)} |", flush=True)
     print(f"\n{programs} programs compiled by NVRTC in {time.perf_counter() - start:.0f} s.")
 

@@ -17,12 +17,15 @@ while [ $# -gt 0 ]; do
 done
 step() { printf '\n== %s (%ds)\n' "$1" "$SECONDS"; }
 
-# The package as its wheel lays it out, since nothing can be installed without a network. Commands run there: Python would
-# find the half of the package that lies in the repository's root first.
+# The package as its wheel lays it out, since nothing can be installed without a network. Commands run there: in the
+# repository's root Python would find the links instead.
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 cp -r tflgpu "$stage/tflgpu"
-for folder in delegates kernels kernels_cuda kernels_cl; do cp -r "$folder" "$stage/tflgpu/$folder"; done
+for folder in delegates kernels_cuda kernels_cl; do
+    rm "$stage/tflgpu/$folder" # a link into the checkout
+    cp -r "$folder" "$stage/tflgpu/$folder"
+done
 cd "$stage"
 export PYTHONPATH="$stage:$root/tests:$root/benchmarks" PYTHONDONTWRITEBYTECODE=1
 if [ -z "$dry" ]; then # every step finds the kernels that the ones before it have compiled
@@ -59,7 +62,7 @@ step "the CUDA suite"
 run 130 "${pytest[@]}" "${suite[@]}" "${only[@]}"
 
 if [ -z "$dry" ]; then
-    # What is made only here first: a loop that blocks share, attention and rows of more than one operator.
+    # What is compiled only here first: a loop on several blocks, attention and rows of more than one operator.
     checked=("$root/tests/cuda/test_cuda_gpu.py" "$root/tests/fusion/test_patterns.py" "$root/tests/cuda/test_cuda.py")
     if command -v compute-sanitizer > /dev/null; then
         for tool in memcheck racecheck; do

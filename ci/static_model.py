@@ -15,7 +15,7 @@ from tflgpu.shapes import infer_stage
 
 
 def static_model(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:
-    """The file for these input shapes. Raises ValueError where running it tells more of them, or for several graphs."""
+    """The file for these input shapes. Raises ValueError for dynamic shapes, or several graphs."""
     model = load(content=content)
     if len(model.graphs) != 1:
         raise ValueError(f"{len(model.graphs)} graphs")
@@ -26,7 +26,7 @@ def static_model(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:
     runtime: Any = SimpleNamespace(state={}, ops=OPS)
     stage = infer_stage(graph.nodes, specs, runtime)
     if stage.dynamic:
-        raise ValueError(f"{stage.dynamic[0]} tells its shapes when it runs")
+        raise ValueError(f"{stage.dynamic[0]} has shapes known only at run time")
     made = ModelBuilder()
     g = made.graph()
     for spec in specs:

@@ -47,7 +47,7 @@ def counted(g: Any, i: Any) -> Any:
 
 
 def large() -> bytes:
-    """h = tanh(W h + bias), five times, of so many numbers that a turn is more work than one block of a GPU has."""
+    """h = tanh(W h + bias), five times, so wide that an iteration is more work than one block of a GPU has."""
 
     def body(g: Any, v: list[Any]) -> Sequence[Any]:
         rng = np.random.default_rng(5)

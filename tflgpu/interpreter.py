@@ -298,7 +298,7 @@ class Interpreter:
 
     @property
     def _interpreter(self) -> InterpreterWrapper:
-        """What programs that look behind the interpreter of TensorFlow Lite ask."""
+        """What programs ask of the native object in TensorFlow Lite's interpreter."""
         return InterpreterWrapper(self)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What programs find behind `Interpreter._interpreter`: the native object of TensorFlow Lite's, as far as it tells."""
+"""`Interpreter._interpreter`: what programs ask of TensorFlow Lite's native object there."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class InterpreterWrapper:
         self._interpreter.reset_all_variables()
 
     def ArenaUsedBytes(self) -> int:
-        """Bytes of the memory that the main graph's tensors share in turn; 0 before it is allocated."""
+        """Bytes of the memory that the main graph's tensors share; 0 before it is allocated."""
         return sum(segment.arena_nbytes for segment in self._graph(0).segments)
 
     def _graph(self, subgraph_index: int) -> GraphRunner:

@@ -35,7 +35,7 @@ def classify(path: Path, images: np.ndarray, delegate: Any) -> tuple[np.ndarray,
 
 
 def quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """Images as the model takes them: codes where its input is int8."""
+    """Images as the model takes them: quantized where its input is int8."""
     if details["dtype"] is np.float32:
         return images
     scale, zero_point = details["quantization"]

@@ -113,7 +113,7 @@ def output_axis(layer: Layer) -> int:
 
 
 def symmetric(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    """int8 codes and scales: one a channel for convolutions, one in all for the dense layer."""
+    """int8 values and scales: one a channel for convolutions, one in all for the dense layer."""
     assert layer.weights is not None
     axis = output_axis(layer)
     others = tuple(a for a in range(layer.weights.ndim) if a != axis or layer.op == "FULLY_CONNECTED")
@@ -137,9 +137,11 @@ def weights_of(g: GraphBuilder, layer: Layer, kind: str, name: str) -> int:
         full = g.tensor(name, "FLOAT32", list(layer.weights.shape))
         g.node("DEQUANTIZE", [half], [full], version=3)
         return full
-    codes, scale = symmetric(layer)
+    quantized, scale = symmetric(layer)
     zero = [0] * len(scale)
-    return g.constant(name, np.ascontiguousarray(codes), scale=list(scale), zero_point=zero, axis=output_axis(layer))
+    return g.constant(
+        name, np.ascontiguousarray(quantized), scale=list(scale), zero_point=zero, axis=output_axis(layer)
+    )
 
 
 VERSIONS = {
@@ -170,8 +172,10 @@ def model(network: list[Layer], kind: str) -> bytes:
             inputs.append(weights_of(g, layer, kind, f"{name}/weights"))
             if integer:
                 scale = in_scale * symmetric(layer)[1].astype(np.float64)
-                codes = np.round(layer.bias / scale).astype(np.int32)
-                inputs.append(g.constant(f"{name}/bias", codes, scale=list(scale), zero_point=[0] * len(scale), axis=0))
+                quantized = np.round(layer.bias / scale).astype(np.int32)
+                inputs.append(
+                    g.constant(f"{name}/bias", quantized, scale=list(scale), zero_point=[0] * len(scale), axis=0)
+                )
             else:
                 inputs.append(g.constant(f"{name}/bias", layer.bias))
         signature = [-1, *layer.shape[1:]]

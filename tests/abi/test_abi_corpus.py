@@ -22,7 +22,15 @@ def test_a_sample_of_the_corpus_gives_litert_s_answers(direction: str, sample: s
     elif library() is None:
         pytest.skip("no XNNPACK to load: pip install tflite-runtime==2.14.0 (Python 3.11 or older)")
     found = tmp_path / "rows.jsonl"
-    command = [sys.executable, str(ROOT / "ci" / "abi_corpus.py"), direction, "--part", sample, "--results", str(found)]
+    command = [
+        sys.executable,
+        str(ROOT / "ci" / "abi_corpus.py"),
+        direction,
+        "--sample",
+        sample,
+        "--results",
+        str(found),
+    ]
     told = subprocess.run([*command, "--timeout", "300"], capture_output=True, text=True, timeout=900)
     assert told.returncode == 0, told.stdout + told.stderr
     rows = [json.loads(line) for line in found.read_text().splitlines()]

@@ -149,7 +149,7 @@ from tflgpu.delegation.delegate import Limits, Unsupported
 class Nothing:
     name, limits = "nothing", Limits()
     def check(self, node): raise Unsupported("no kernels")
-    def compile(self, part, tensors): raise AssertionError
+    def compile(self, partition, tensors): raise AssertionError
 t.Interpreter("model.tflite", experimental_delegates=[Nothing()]).allocate_tensors()
 i = t.Interpreter("model.tflite", experimental_delegates=[Nothing()])
 i.allocate_tensors()

@@ -119,8 +119,8 @@ def test_a_loop_that_blocks_share_is_recorded_and_replayed() -> None:
         [d["index"] for d in details] for details in (interpreter.get_input_details(), interpreter.get_output_details())
     )
     rng = np.random.default_rng(0)
-    for turns in (5, 1, 0, 3, 5, 5, 2):
-        values = [np.int32(5 - turns), rng.normal(size=(1, 300)).astype(np.float32)]
+    for iterations in (5, 1, 0, 3, 5, 5, 2):
+        values = [np.int32(5 - iterations), rng.normal(size=(1, 300)).astype(np.float32)]
         interpreter.set_tensor(start, values[0])
         interpreter.set_tensor(x, values[1])
         interpreter.invoke()

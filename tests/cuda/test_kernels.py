@@ -106,7 +106,9 @@ def passed(partition: Partition, limits: DeviceLimits) -> list[Any]:
     """What the passes make of a partition."""
     specs = {spec.index: spec for node in partition.nodes for spec in (*node.inputs, *node.outputs) if spec is not None}
     context = PassContext(limits, partition.nodes, specs, partition.inputs | partition.outputs, CudaDevice.dialect)
-    return [step.op for step in run_passes(PASSES, tuple(Step(k, node) for k, node in enumerate(partition.nodes)), context)]
+    return [
+        step.op for step in run_passes(PASSES, tuple(Step(k, node) for k, node in enumerate(partition.nodes)), context)
+    ]
 
 
 SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "GROUPS", "LOAD", "SIDE", "STRIP")

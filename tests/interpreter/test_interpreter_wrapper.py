@@ -1,4 +1,4 @@
-"""What lies behind `Interpreter._interpreter`, asked of LiteRT and of us."""
+"""What `Interpreter._interpreter` answers, asked of LiteRT and of us."""
 
 import numpy as np
 import pytest

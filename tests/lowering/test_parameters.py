@@ -49,7 +49,7 @@ def rotating(variables: int) -> tuple[bytes, list[Any]]:
 
 
 def test_a_loop_of_as_many_buffers_as_a_kernel_may_have() -> None:
-    """Three for each variable: before, in and after a turn."""
+    """Three for each variable: before, in and after an iteration."""
     cuda = open_device("CUDA")
     data, fed = rotating(MAX_BUFFERS // 3 - 2)
     assert_same(cuda.run(data, fed), tflgpu_run(data, fed))

@@ -186,11 +186,11 @@ def with_a_branch(g: GraphBuilder, other: GraphBuilder) -> None:
 def with_a_shape_known_late(g: GraphBuilder, other: GraphBuilder) -> None:
     """x plus the number of its elements that are not 0."""
     x, y = g.input("x", "FLOAT32", [2, 3]), g.tensor("y", "FLOAT32", [2, 3])
-    some, places = g.tensor("some", "BOOL", [2, 3]), g.tensor("places", "INT64", [0, 2])
+    some, indices = g.tensor("some", "BOOL", [2, 3]), g.tensor("indices", "INT64", [0, 2])
     shape, count, number = g.tensor("s", "INT32", [2]), g.tensor("c", "INT32", []), g.tensor("n", "FLOAT32", [])
     g.node("NOT_EQUAL", [x, g.constant("zero", np.float32(0))], [some])
-    g.node("WHERE", [some], [places])
-    g.node("SHAPE", [places], [shape], out_type="INT32")
+    g.node("WHERE", [some], [indices])
+    g.node("SHAPE", [indices], [shape], out_type="INT32")
     g.node("GATHER", [shape, g.constant("first", np.int32(0))], [count], axis=0)
     g.node("CAST", [count], [number])
     g.node("ADD", [x, number], [y], **NONE)

@@ -1,4 +1,4 @@
-"""Tensors inside what delegates run: preserved they have the CPU's values, otherwise their place is told."""
+"""Tensors inside what delegates run: preserved they have the CPU's values, otherwise the error says where they are."""
 
 from __future__ import annotations
 
@@ -183,8 +183,8 @@ class Everything:
     def check(self, node: Any) -> None:
         """Takes it."""
 
-    def compile(self, part: Any, tensors: Any) -> Any:
-        self.part, self.tensors = part, tensors
+    def compile(self, partition: Any, tensors: Any) -> Any:
+        self.partition, self.tensors = partition, tensors
         return lambda: None
 
 
@@ -207,4 +207,4 @@ def test_a_delegate_of_one_s_own_is_asked_for_every_output_where_all_are_preserv
                 experimental_preserve_all_tensors=preserve,
             )
         )
-        assert delegate.part.outputs == outputs and outputs <= delegate.tensors.keys()
+        assert delegate.partition.outputs == outputs and outputs <= delegate.tensors.keys()

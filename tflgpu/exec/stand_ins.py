@@ -70,7 +70,7 @@ INTERPRETER = {
 
 
 def patch(module: ModuleType) -> None:
-    """Puts the stand-ins in the place of what the module has of these names."""
+    """Replaces what the module has of these names by the stand-ins."""
     stand_ins = {"CompiledModel": CompiledModel} if module.__name__.endswith(".compiled_model") else INTERPRETER
     for name, stand_in in stand_ins.items():
         if hasattr(module, name):

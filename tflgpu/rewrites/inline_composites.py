@@ -1,4 +1,4 @@
-"""STABLEHLO_COMPOSITE inlined: the nodes of its decomposition take its place, so that delegates see one graph."""
+"""STABLEHLO_COMPOSITE inlined: the nodes of its decomposition replace it, so that delegates see one graph."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class _Inliner:
         return replace(graph, tensors=tuple(tensors), nodes=tuple(nodes))
 
     def _decomposition(self, node: Node) -> Graph | None:
-        """The graph to put in the place of a node; None for one that stays."""
+        """The graph that replaces a node; None for one that stays."""
         if not _is_composite(node):
             return None
         graph = self._graphs[node.options.decomposition_subgraph_index]
@@ -87,7 +87,7 @@ class _Inliner:
 
 
 def _same_either_way(node: Node, graph: Graph) -> bool:
-    """Whether the graph's nodes can stand in the place of the composite."""
+    """Whether the graph's nodes can replace the composite."""
     outer, inner = [*node.inputs, *node.outputs], [*graph.inputs, *graph.outputs]
     if len(outer) != len(inner) or len(node.outputs) != len(graph.outputs) or len(set(inner)) != len(inner):
         return False

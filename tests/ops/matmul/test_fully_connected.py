@@ -158,7 +158,7 @@ def test_int16_layers_follow_the_reference(weight_type: str, per_channel: bool, 
 
 
 def test_an_int32_bias_without_its_option_is_read_as_the_builtin_resolver_reads_it() -> None:
-    # The reference reads int64 there, beyond the bias's end. The builtin kernel rescales in fixed point: one code.
+    # The reference reads int64 there, beyond the bias's end. The builtin kernel rescales in fixed point: off by 1.
     data, x = quantized("INT16", "INT8", "INT16", zeros=(0, 0, 0), bias="INT32")
     got, want = tflgpu_run(data, [x])[0], litert(data, [x], "BUILTIN_WITHOUT_DEFAULT_DELEGATES")[0]
     assert np.abs(got.astype(int) - want).max() <= 1

@@ -27,7 +27,7 @@ for folder in delegates kernels_cuda kernels_cl; do
     cp -r "$folder" "$stage/tflgpu/$folder"
 done
 cd "$stage"
-export PYTHONPATH="$stage:$root/tests:$root/benchmarks" PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH="$stage:$root/tests" PYTHONDONTWRITEBYTECODE=1
 if [ -z "$dry" ]; then # every step finds the kernels that the ones before it have compiled
     export TFLGPU_CUDA_DEVICE=$device XDG_CACHE_HOME="$stage/cache" CUPY_CACHE_DIR="$stage/cache/cupy"
 fi

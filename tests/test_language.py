@@ -67,7 +67,8 @@ OUTSIDE_KERNELS = [
     Word(r"\bhalves\b", "float16, or ties", r"signed[ _]halves|which halves|moves halves"),
     Word(r"\bbehind\b", "after", "stayed behind"),
     Word(
-        r"\b(last|next|each|every|one|first|a) turns?\b|\bturn by turn\b|\bturns\b(?! an? )|\bin[ _]turn\b|\bgo(es)? round\b",
+        r"\b(last|next|each|every|one|first|a) turns?\b|\bturn by turn\b|\bturns\b(?! an? )|\bin[ _]turn\b"
+        r"|\bgo(es)? round\b",
         "iteration, spin",
         r"match=\"a turn of",  # a text of the delegates
     ),

@@ -4,11 +4,17 @@ It watches for the modules that have TensorFlow Lite's interpreter. Nothing of t
 of them is. A sitecustomize that stood on the path before runs as it would have, and sys.path is left as it would be.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.machinery
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 WATCHED = (
     "tflite_runtime.interpreter",
@@ -22,20 +28,23 @@ PROVIDED = ("tflite_runtime", "tflite_runtime.interpreter")
 class Finder:
     """Finds the watched modules where they are, and has tflgpu's classes put into each after it has run."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name not in WATCHED and name not in PROVIDED:
             return None
         spec = self._found(name, path, target)
         if spec is None:
             return _provided(name)
         if name in WATCHED and spec.loader is not None:
-            spec.loader = Patching(spec.loader)
+            patching: Any = Patching(spec.loader)
+            spec.loader = patching
         return spec
 
-    def _found(self, name, path, target):
+    def _found(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         for finder in list(sys.meta_path):
             if finder is not self and hasattr(finder, "find_spec"):
-                spec = finder.find_spec(name, path, target)
+                spec: ModuleSpec | None = finder.find_spec(name, path, target)
                 if spec is not None:
                     return spec
         return None
@@ -44,17 +53,19 @@ class Finder:
 class Patching:
     """A module's own loader, after which its stand-ins are put in; the module then names its own loader again."""
 
-    def __init__(self, loader):
+    def __init__(self, loader: Any):
         self._loader = loader
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> Any:
         return self._loader.create_module(spec)
 
-    def exec_module(self, module):
-        module.__loader__ = module.__spec__.loader = self._loader
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         patch(module)
 
@@ -62,22 +73,23 @@ class Patching:
 class Providing:
     """The loader of tflite_runtime where there is none and `--provide-tflite-runtime` asks for it."""
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> Any:
         return None
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         from tflgpu.exec.stand_ins import provide
 
         provide(module)
 
 
-def _provided(name):
+def _provided(name: str) -> ModuleSpec | None:
     if '"provide_tflite_runtime": true' not in os.environ.get("TFLGPU_EXEC", "") or name not in PROVIDED:
         return None
-    return importlib.machinery.ModuleSpec(name, Providing(), is_package=name == PROVIDED[0])
+    loader: Any = Providing()
+    return ModuleSpec(name, loader, is_package=name == PROVIDED[0])
 
 
-def patch(module):
+def patch(module: ModuleType) -> None:
     """Puts tflgpu's classes into the module; says so where this Python has no tflgpu."""
     try:
         from tflgpu.exec import stand_ins
@@ -92,15 +104,16 @@ def patch(module):
     stand_ins.patch(module)
 
 
-def install():
+def install() -> None:
     """Watches from now on; a watched module that is here already is patched at once."""
-    sys.meta_path.insert(0, Finder())
+    finder: Any = Finder()
+    sys.meta_path.insert(0, finder)
     for name in WATCHED:
         if name in sys.modules:
             patch(sys.modules[name])
 
 
-def run_the_next():
+def run_the_next() -> None:
     """Runs the sitecustomize that this one stands before, if there is one, in its place."""
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]

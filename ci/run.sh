@@ -18,7 +18,6 @@ step "mypy";        ci/types.sh "$venv/bin/mypy"
 step "pytest";      "$venv/bin/python" -m pytest --numprocesses 2 "$@"
 step "the GPU's command, on the emulator"; PYTHON="$(cd "$venv" && pwd)/bin/python" ci/gpu.sh --dry-run
 
-step "programs of others";  ci/clients.sh quantizer openwakeword basic_pitch # birdnetlib takes as long as these
 step "the wheel, installed in an environment of its own"
 clean=$(mktemp -d)
 trap 'rm -rf "$clean"' EXIT

@@ -23,9 +23,9 @@ VARIABLES: Variables = [("INT32", []), *[("FLOAT32", [2, N])] * 4]
 @pytest.fixture(scope="module", params=[intel, opencl, cuda], ids=lambda make: make.__name__)
 def delegate(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A delegate that raises where it does not take everything, and runs no loop in one launch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sequence, "SMALL_STEP", 1)
-        patch.setattr(sequence, "SMALL_STEP_OF_A_GPU", 1)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sequence, "SMALL_STEP", 1)
+        monkeypatch.setattr(sequence, "SMALL_STEP_OF_A_GPU", 1)
         yield request.param()
 
 
@@ -33,7 +33,7 @@ def dense(g: Any, x: int, name: str = "") -> int:
     """tanh(W x)."""
     rng = np.random.default_rng(6)
     weights = g.constant(f"{name}w", (rng.normal(size=(N, N)) * 0.08).astype(np.float32))
-    z, h = (g.tensor(f"{name}{part}", "FLOAT32", [2, N]) for part in ("z", "h"))
+    z, h = (g.tensor(f"{name}{suffix}", "FLOAT32", [2, N]) for suffix in ("z", "h"))
     g.node("FULLY_CONNECTED", [x, weights, None], [z], **NONE)
     g.node("TANH", [z], [h])
     return int(h)

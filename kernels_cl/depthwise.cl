@@ -1,6 +1,11 @@
-// out (n, oh, ow, c) = x (n, h, w, c), each channel convolved with its own weights (kh, kw, c), plus bias (c), VW channels
-// at a time. The work-items, `items` in all, share evenly the rows of output pixels, each as `parts` of its channels.
-// PLACES: as many places side by side are computed from values loaded once, for KH, KW and STRIDE_W that are known.
+// out (n, oh, ow, c) = x (n, h, w, c), each channel convolved with its own weights (kh, kw, c), plus bias (c), VW
+// channels at a time. The work-items, `items` in all, share the rows of output pixels evenly, each in `parts` slices of
+// channels.
+//
+// | macro                  | meaning                                                                   |
+// | VW                     | channels at a time                                                        |
+// | PLACES                 | so many output pixels are made of values loaded once, of KH, KW, STRIDE_W |
+// | CODES, PLAIN, EPILOGUE | the epilogue: vectors.clh                                                 |
 // Only for OpenCL: CUDA has kernels of its own for this.
 
 #pragma OPENCL FP_CONTRACT ON
@@ -69,7 +74,7 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
             VF taps[KH * KW];
             #pragma unroll
             for (i32 k = 0; k < KH * KW; k++) taps[k] = VLOAD(weights + k * c + n);
-            // The last places may lie over those before, too.
+            // The last pixels may lie over those before, too.
             for (i32 next = inner; next < end; next += PLACES) {
                 i32 ox = min(next, end - PLACES);
                 VF acc[PLACES];

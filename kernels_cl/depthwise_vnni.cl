@@ -1,10 +1,18 @@
-// out (n, oh, ow, c) = x (n, h, w, c) of 8-bit codes, each channel convolved with its own weights, plus bias (c), by the
-// processor's own instruction for four products of bytes and their sum where CALCULATE, a row's products in assembly, is
-// given by lowering/convolution/depthwise_vnni.py, else in plain C.
-// Rows of x are kept as quads: of every second place the codes of four places side by side, of VW channels, with their
-// top bits flipped by FLIP; the last KH rows in a ring. A quad makes an output, or, for TWICE, two, from CHUNKS quads.
-// weights: of each VW channels (KH, CHUNKS, 1 + TWICE, VW, 4). A work-item takes `share` units one after another, each a
-// band of rows of VW channels, and has KH * quads * 4 * VW + (ow + 1) * 4 * VW bytes of scratch.
+// out (n, oh, ow, c) = x (n, h, w, c) of 8-bit values, each channel convolved with its own weights, plus bias (c), by
+// AVX512-VNNI, the processor's instruction for four products of bytes and their sum, else in plain C.
+// Rows of x are kept as quads: of every second pixel the values of four pixels side by side, of VW channels, with their
+// top bits flipped by FLIP; the last KH rows in a ring.
+//
+// weights  of each VW channels (KH, CHUNKS, 1 + TWICE, VW, 4)
+// scratch  KH * quads * 4 * VW + (ow + 1) * 4 * VW bytes for each work-item, which takes `share` units one after another,
+//          each a band of rows of VW channels
+//
+// | macro           | meaning                                                             |
+// | KH, CHUNKS      | rows of a window, and quads that an output is made of               |
+// | TWICE           | 1 where a quad makes two outputs, else 0                            |
+// | CALCULATE       | a row's sums in assembly, by lowering/convolution/depthwise_vnni.py |
+// | FLIP            | 128 where x is signed, else 0                                       |
+// | CODES, EPILOGUE | the epilogue: vectors.clh                                           |
 // Only for OpenCL, and there for CPUs.
 
 #define QUAD (4 * VW)

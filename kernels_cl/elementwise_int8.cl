@@ -1,7 +1,7 @@
-// Element-wise operators on 8- and 16-bit codes, VW at a time: rows of `inner` elements, in pieces of `length`.
-// Each input goes on by x_row elements from one row to the next, and along a row (x_along 1) or not (0).
-// SUM (SIGN + or -), PRODUCT: rescaled in fixed point and clamped. Otherwise entries of a table of 256, one for each
-// code; COPY: which LAST_TABLE does.
+// Element-wise operators on 8- and 16-bit quantized values, VW at a time: rows of `inner` elements, in pieces of
+// `length`. Each input goes on by x_row elements from one row to the next, and along a row (x_along 1) or not (0). SUM
+// (SIGN + or -), PRODUCT: rescaled in fixed point and clamped. Otherwise entries of a table of 256, one for each value;
+// COPY: which LAST_TABLE does.
 // Only for OpenCL, and there for CPUs.
 
 #if defined(SUM)
@@ -31,7 +31,7 @@
 #endif
 #define LANES(x) (x##_along ? some(x##s + i, left) : (VI)(i32)x##s[0])
 
-// The first `count` of VW codes, and zeros.
+// The first `count` of VW values, and zeros.
 FN VI some(IN(X_T) p, i32 count) {
     if (count >= VW) return TO_INTS(VLOAD(p));
     i32 values[VW];

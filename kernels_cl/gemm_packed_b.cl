@@ -1,6 +1,10 @@
-// out (b, m, n) = x (b, m, k) times y (b, k, n), of floats that are both computed: a work-item copies NR columns of a y to
-// its scratch (k, NR), and multiplies all rows of x by them, MR at a time.
-// X_BATCH, Y_BATCH: C for where matrix `b` of each begins; then steps from one row and column to the next.
+// out (b, m, n) = x (b, m, k) times y (b, k, n), of floats that are both computed: a work-item packs NR columns of a y
+// to its scratch (k, NR) and multiplies all rows of x by them, MR at a time. x and y by steps from one row and column
+// to the next.
+//
+// | macro            | meaning                                         |
+// | VW, NV, MR       | lanes, vectors and rows of a tile; NR = VW * NV |
+// | X_BATCH, Y_BATCH | C for where matrix `b` of each begins           |
 // Only for OpenCL, and there for CPUs: CUDA has batched_gemm.cu.
 
 #define NR (VW * NV)

@@ -1,11 +1,22 @@
-// out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights, plus bias (oc): tiles of MR pixels by NV vectors of VW
-// channels, kept in registers. The work-items,
-// `items` in all, share the tiles evenly and take theirs one after another.
-// weights: panels of NR = NV * VW channels, each (kh, kw, c, NR); `step` elements from one input channel to the next,
-// `panel` from one panel to the next. zeros: kw * c values of pixels in the padding.
-// HALF_WEIGHTS: they are float16.
-// IN_ORDER: products are rounded before they are added.
-// POINTWISE: for windows of one value, one to a place: a product of matrices.
+// out (n, oh, ow, oc) = x times weights, plus bias: tiles of MR output pixels by NV vectors of VW channels, kept in
+// registers. A row of x is what a window sees of an image (n, h, w, c), read where it lies: implicit GEMM. The
+// work-items, `items` in all, share the tiles evenly and take theirs one after another.
+//
+// x        X_T (n, h, w, c); zeros: kw * c values of pixels in the padding
+// weights  W_T, panels of NR = NV * VW channels, each (kh, kw, c, NR): `step` elements from one input channel to the
+//          next, `panel` from one panel to the next
+// bias     BIAS_T, and SCALES, what requantizes or scales, padded to whole panels: vectors.clh
+//
+// | macro                          | meaning                                                                 |
+// | MR, NV, VW                     | rows, vectors and lanes of a tile                                       |
+// | ACC                            | type of the sums, in which they are exact, or float                     |
+// | POINTWISE                      | windows of one value, one to an output pixel: the rows of a matrix      |
+// | FIXED, KH, KW, C, STRIDE_W     | sizes of windows so small that their loops are better unrolled          |
+// | CHANNELS_FIRST                 | tiles side by side in channels come one after another, else those below |
+// | ALONE                          | a work-group is one work-item, whose panels lie one after another       |
+// | HALF_WEIGHTS                   | weights are float16                                                     |
+// | IN_ORDER                       | x times weights is rounded before it is added                           |
+// | CODES, HYBRID, PLAIN, EPILOGUE | the epilogue, with DOUBLES, WIDE: vectors.clh                           |
 // Everything is a named variable and nothing an array, which PoCL would keep in memory.
 // Only for OpenCL: CUDA has kernels of its own for this.
 
@@ -61,7 +72,8 @@
 #ifdef POINTWISE
 #define ROW_START(i) global const X_T* a##i = x + min(m0 + i, pixels - 1) * c;
 #else
-// One place after the other, since a division takes longer than many products; the last stands for those behind it.
+// One pixel after the other, since a division takes longer than many multiplications; the last stands for those after
+// it.
 #define ROW_START(i)                                                                                                   \
     i32 x##i = ox * STRIDE_W - left, y##i = oy * stride_h - top, image##i = image * h;                                 \
     if (m0 + i + 1 < pixels && ++ox == ow) {                                                                           \
@@ -127,7 +139,7 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
         i32 ix = ox * STRIDE_W - left, iy = oy * stride_h - top;
         if (m0 + MR <= pixels && ox + MR <= ow && iy >= 0 && iy + (KH - 1) * dilation_h < h && ix >= 0 &&
             ix + (MR - 1) * STRIDE_W + (KW - 1) * dilation_w < w) {
-            // Places side by side, with windows inside the image. Without gaps, a window's row lies in one piece.
+            // Pixels side by side, with windows inside the image. Without gaps, a window's row lies in one piece.
             i32 across = dilation_w == 1 ? 1 : KW, run = dilation_w == 1 ? KW * C : C;
             global const X_T* start = x + ((image * h + iy) * w + ix) * C;
             for (i32 ky = 0; ky < KH; ky++, start += dilation_h * w * C)

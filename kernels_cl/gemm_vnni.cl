@@ -1,6 +1,6 @@
-// out (batches, pixels, oc) = x times weights, plus bias, of 8-bit values: tiles of MR rows by NV vectors of columns, by
-// AVX512-VNNI, the processor's instruction for four products of bytes and their sum, else in plain C. A row of x is what
-// a window sees of an image (n, h, w, c), gathered as it is wanted: implicit GEMM.
+// out (batches, pixels, oc) = x times weights, plus bias, of 8-bit values: tiles of MR rows by NV vectors of columns,
+// by AVX512-VNNI, the processor's instruction for four products of bytes and their sum, else in plain C. A row of x is
+// what a window sees of an image (n, h, w, c), gathered as it is wanted: implicit GEMM.
 //
 // x        (n, h, w, c); flipping the top bit where FLIP is 128 makes its values unsigned; the bias answers for that
 // weights  panels of NR columns, (steps, NR, 4), in plain C (steps * 4, NR); steps = kh * kw * c / 4 rounded up
@@ -51,8 +51,8 @@
         i32 dilation_w, i32 top, i32 left
 #define IMAGE_PASSED h, w, c, oh, ow, oc, kh, kw, stride_h, stride_w, dilation_h, dilation_w, top, left
 
-// How the rows of a tile lie: ROW bytes from one to the next. A row is RUNS runs of WORDS words, each JUMP bytes after the
-// end of the last.
+// How the rows of a tile lie: ROW bytes from one to the next. A row is RUNS runs of WORDS words, each JUMP bytes after
+// the end of the last.
 #define ROW layout[0]
 #define RUNS layout[1]
 #define WORDS layout[2]

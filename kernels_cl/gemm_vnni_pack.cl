@@ -1,7 +1,8 @@
-// Panels and bias of a computed matrix, as gemm_vnni.cl takes constant ones. y (batches, k, n), by steps from one row and
-// column to the next, becomes panels (batches, n / NR, steps, NR, 4), padded with zeros; without INTERLEAVED (batches,
-// n / NR, steps * 4, NR). bias (batches, n / NR, NR) = constant_part - x_zero * the column's sum. One work-item a panel.
-// NR: columns of a panel. INTERLEAVED: four values of a column lie together, as the assembly takes them.
+// Panels and bias of a computed matrix, as gemm_vnni.cl takes constant ones. y (batches, k, n), by steps from one row
+// and column to the next, becomes panels (batches, n / NR, steps, NR, 4), padded with zeros; without INTERLEAVED
+// (batches, n / NR, steps * 4, NR). bias (batches, n / NR, NR) = constant_part - x_zero * the column's sum. One
+// work-item a panel. NR: columns of a panel. INTERLEAVED: four values of a column lie together, as the assembly takes
+// them.
 // Only for OpenCL, and there for CPUs.
 
 SINGLE

@@ -1,7 +1,7 @@
 // Of images (n, h, w, c) of floats, VW channels at a time; the work-items, `items` in all, share the rows of out.
 // pool_rows: out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of the kh x kw of x that a window sees, clamped.
 // resize_rows: out (n, oh, ow, c) from the rows and columns of x that each of its own takes, and their weights; of
-// codes too, rounded.
+// quantized values too, rounded.
 // Only for OpenCL: CUDA has a work-item for each element.
 
 #define ROWS                                                                                                           \

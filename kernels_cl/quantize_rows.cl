@@ -1,4 +1,5 @@
-// codes (rows, depth), scales (rows), zero_points (rows): x (rows, depth) as scale * (code - zero_point), of 8 bits.
+// x (rows, depth) of float32 as scale * (value - zero_point) with int8 values: codes (rows, depth), scales (rows),
+// zero_points (rows).
 // One block of WIDTH work-items a row; of LANES elements at once where WIDTH is 1.
 
 #if defined(LANES) && WIDTH == 1

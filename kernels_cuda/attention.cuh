@@ -13,7 +13,7 @@
 #define WHOLE(unit) ((WIDE + (unit)-1) / (unit) * (unit))
 
 // ROWS rows of `deep` numbers, from row `first` on, as far as there are: into registers, then to shared memory, where
-// they are `padded` numbers with zeros behind. VECTORS: rows are whole vectors of four.
+// they are `padded` numbers with zeros after them. VECTORS: rows are whole vectors of four.
 template <int ROWS, int PADDED, bool VECTORS> struct Rows {
     enum { ALONG = PADDED / 4, UNITS = ROWS * ALONG, LOADS = (UNITS + THREADS - 1) / THREADS };
     float4 held[LOADS];

@@ -1,4 +1,4 @@
-// Attention on tensor cores (attention.cuh), operands rounded to binary16 (MMA 16) or TF32 (MMA 32); each of WARPS
+// Attention on tensor cores (attention.cuh), operands rounded to float16 (MMA 16) or TF32 (MMA 32); each of WARPS
 // warps makes 16 rows.
 // Only for CUDA.
 
@@ -86,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
         bool grows = beta * (highest - top) > SLACK;
         f32 scale = grows ? exp(beta * (top - highest)) : 1;
         top = grows ? highest : top;
-        if (__ballot_sync(0xffffffffu, grows)) {  // all scores of the warp have been read: their place serves
+        if (__ballot_sync(0xffffffffu, grows)) {  // all scores of the warp have been read: their memory serves
 #pragma unroll
             for (i32 f = 0; f < W / 16; f++) {
                 wmma::store_matrix_sync(&rows[warp][0][0], mixed[f], BK + 4, wmma::mem_row_major);

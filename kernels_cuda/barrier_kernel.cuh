@@ -1,5 +1,5 @@
-// The words in which sequence.py writes its programs: blocks of WIDTH threads, and buffers of no type. One block, or
-// with GRID_WIDE several, all of which are on the GPU at once (a cooperative launch).
+// The words in which barrier_kernel.py writes its programs: blocks of WIDTH threads, and buffers of no type. One block,
+// or with GRID_WIDE several, all of which are on the GPU at once (a cooperative launch).
 struct Untyped {
     u8* bytes;
     template <class T> __device__ __forceinline__ operator T*() const { return (T*)bytes; }
@@ -17,7 +17,7 @@ struct Untyped {
 #define ROWS ((i32)gridDim.x)
 #define TOGETHER all_blocks_meet((u32*)arrived)
 
-// Behind it every thread of every block reads what any wrote ahead of it: the fences order it, and the second empties
+// After it every thread of every block reads what any wrote ahead of it: the fences order it, and the second empties
 // the caches of the multiprocessor. So nothing that is written meanwhile may be read as constant (ld.global.nc): no
 // pointer here is __restrict__. The highest bit of `arrived` changes when all have come, 2^31 being what they add.
 FN void all_blocks_meet(u32* arrived) {

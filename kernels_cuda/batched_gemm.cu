@@ -1,4 +1,4 @@
-// Products of matrices that are both computed (batched_gemm.cuh), on CUDA cores: 16 x 16 threads make SIDE x SIDE.
+// Batched GEMM (batched_gemm.cuh) on CUDA cores: 16 x 16 threads make SIDE x SIDE.
 // Only for CUDA.
 
 #define THREADS 256

@@ -1,9 +1,14 @@
-// What batched_gemm.cu and batched_gemm_mma.cu have in common: out (b, m, n) = x (b, m, k) times y (b, k, n), both computed at
-// run time, by their steps from one row and column to the next. A block makes SIDE x SIDE of matrix b = blockIdx.z,
-// DEPTH words along k at a time. X_ALONG_K, Y_ALONG_K: which of x and y lie along k.
-// CODES: int8 less their zero points, four in a row along k to a word, rescaled in fixed point; PLAIN: left as they
-// are.
-// HYBRID: y of int8, x the codes of floats; what scales a row is found as in batched_gemm_hybrid.h.
+// What batched_gemm.cu and batched_gemm_mma.cu have in common: out (b, m, n) = x (b, m, k) times y (b, k, n), both
+// computed at run time, by their steps from one row and column to the next. A block makes SIDE x SIDE of matrix b =
+// blockIdx.z, DEPTH words along k at a time.
+//
+// | macro                 | meaning                                                                                   |
+// | SIDE                  | outputs of a block down and across                                                        |
+// | X_BATCH, Y_BATCH      | C for where matrix `b` of each begins                                                     |
+// | X_ALONG_K, Y_ALONG_K  | whether x and y lie along k                                                               |
+// | X_WORDS, Y_WORDS      | whether four int8 along k are one word of memory                                          |
+// | CODES, RESCALE, OUT_T | int8 less their zero points, requantized by RESCALE, or left as they are by PLAIN         |
+// | HYBRID, ASYMMETRIC    | int8 y; x quantized at run time, whose rows' scales are found as in batched_gemm_hybrid.h |
 
 #ifdef HYBRID
 #define CODES
@@ -44,7 +49,7 @@ typedef f32 sum;
 #endif
 #define PLAIN(acc, multiplier, exponent) (acc)
 
-// LANES elements from k on of one row or column that begins at p; 0 behind its end. whole: whether they are one word.
+// LANES elements from k on of one row or column that begins at p; 0 after its end. whole: whether they are one word.
 FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole) {
 #ifdef CODES
     if (whole) return inside && at < k ? *(const word*)(p + at) : 0;
@@ -62,7 +67,7 @@ FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole
 #define ROW_OF(u, along_k) ((along_k) ? (u) / DEPTH : (u) % SIDE)
 
 #ifdef CODES
-// What becomes of the sum in row r of all matrices and a column, whose codes sum to x_sum and y_sum.
+// What becomes of the sum in row r of all matrices and a column, whose values sum to x_sum and y_sum.
 FN OUT_T finished(sum total, sum x_sum, sum y_sum, i32 r, i32 column, SCALES i32 k ENDS) {
 #ifdef HYBRID
     i32 scale = scale_of[r / group_rows] * group_rows + r % group_rows;

@@ -1,4 +1,4 @@
-// Products of int8 matrices that are both computed (batched_gemm.cuh), on tensor cores: each of four warps makes a quarter.
+// Batched GEMM of int8 (batched_gemm.cuh) on tensor cores: each of four warps makes a quarter.
 // Only for CUDA.
 
 #include <mma.h>
@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     __shared__ sum x_sums[SIDE], y_sums[SIDE];
     i32 b = blockIdx.z, t = threadIdx.x, m0 = blockIdx.x * SIDE, n0 = blockIdx.y * SIDE;
     i32 my = t / 64 * (SIDE / 2), mx = t / 32 % 2 * (SIDE / 2);
-    const i8* mine = t < SIDE ? xs[t] : ys[t - SIDE];  // whose codes this thread sums
+    const i8* mine = t < SIDE ? xs[t] : ys[t - SIDE];  // whose values this thread sums
     sum codes = 0;
     x += X_BATCH;
     y += Y_BATCH;

@@ -1,6 +1,11 @@
 // out (n, oh, ow, c) = x (n, h, w, c), each channel convolved with its own weights (KH, KW, c), plus bias (c). A thread
-// makes STRIP places in a row of four channels, from rows of x that it keeps in registers.
-// CODES: sums of int8, UNSIGNED of uint8, are rescaled in fixed point.
+// makes STRIP output pixels in a row of four channels, from rows of x that it keeps in registers.
+//
+// | macro                    | meaning                                                           |
+// | STRIP                    | output pixels of a thread                                         |
+// | KH, KW, SW, DW           | the window, its stride and dilation across                        |
+// | CODES, UNSIGNED          | int8, or uint8, requantized in fixed point                        |
+// | EPILOGUE, _PARAMS, _ARGS | statements on `acc`, their parameters and these parameters' names |
 // Only for CUDA.
 
 #define SEEN ((STRIP - 1) * SW + (KW - 1) * DW + 1)
@@ -38,7 +43,7 @@ typedef float4 four;
 #define CLAMPED clamp_f32(acc, low, high)
 #endif
 
-// What becomes of the sum at place m of channel n, of oc.
+// What becomes of the sum at output pixel m of channel n, of oc.
 FN X_T finished(sum acc, i32 m, i32 n, i32 oc, SCALES ENDS EPILOGUE_PARAMS) {
     acc = CLAMPED;
     EPILOGUE
@@ -98,16 +103,16 @@ extern "C" __global__ void __launch_bounds__(128, 4) depthwise_strips(const X_T*
         }
     }
 
-    i32 place = (image * oh + oy) * ow + ox;
-    out += (i64)place * c + n;
+    i32 pixel = (image * oh + oy) * ow + ox;
+    out += (i64)pixel * c + n;
 #pragma unroll
     for (i32 s = 0; s < STRIP; s++) {
         if (ox + s >= ow) break;
         four v;
-        v.x = finished(acc[s][0], place + s, n, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
-        v.y = finished(acc[s][1], place + s, n + 1, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
-        v.z = finished(acc[s][2], place + s, n + 2, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
-        v.w = finished(acc[s][3], place + s, n + 3, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        v.x = finished(acc[s][0], pixel + s, n, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        v.y = finished(acc[s][1], pixel + s, n + 1, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        v.z = finished(acc[s][2], pixel + s, n + 2, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        v.w = finished(acc[s][3], pixel + s, n + 3, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
         *(four*)(out + s * c) = v;
     }
 }

@@ -1,4 +1,4 @@
-// out[i] = x[i] rounded to binary16, for i < n.
+// out[i] = x[i] rounded to float16, for i < n.
 // Only for CUDA.
 #include <cuda_fp16.h>
 

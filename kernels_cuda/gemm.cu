@@ -1,5 +1,5 @@
-// GEMM (gemm.cuh) on CUDA cores. A block makes BM x BN outputs, BK words of k at a time; each of its GROUPS of threads takes
-// its share of these words, a thread TM x TN outputs. Load (fetch, put), multiply, store (put_sums, finish_tile).
+// GEMM (gemm.cuh) on CUDA cores. A block makes BM x BN outputs, BK words of k at a time; each of its GROUPS of threads
+// takes its share of these words, a thread TM x TN outputs. Load (fetch, put), multiply, store (put_sums, finish_tile).
 //
 // | macro          | meaning                                                             |
 // | BM, BN, BK     | outputs of a block down and across, and words of k between barriers |

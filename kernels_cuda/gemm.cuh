@@ -1,10 +1,16 @@
-// What the kernels of products have in common, gemm.cu, gemm_mma.cu and gemm_epilogue.cu: their words, and what becomes of a
-// sum.
+// What gemm.cu, gemm_mma.cu and gemm_epilogue.cu have in common: their words, and what becomes of a sum.
 //
-// out (m, n) = x (m, k) times weights (k, n), plus bias (n), where row m of x is what one place of a window sees of an
-// image (h, w, c), k running over (kh, kw, c). Operands are words: a float, or with CODES four int8 in a row along k.
-// UNSIGNED: x is uint8, of which 128 is taken off; w_zero, the weights' zero point less 128, is taken off each weight by
-// the sum of its row of x. HYBRID: int8 of floats, whose scale and zero point `each` rows of x share.
+// out (m, n) = x (m, k) times weights (k, n), plus bias (n), where row m of x is what a window at output pixel m sees
+// of an image (h, w, c), k running over (kh, kw, c): implicit GEMM. Operands are words: a float, or four int8 along k.
+//
+// | macro                    | meaning                                                                   |
+// | CODES                    | int8 operands, requantized in fixed point; with DOUBLES by float64 scales |
+// | UNSIGNED                 | x is uint8, of which 128 is taken off                                     |
+// | HYBRID                   | int8 of floats, whose scale and zero point `each` rows of x share         |
+// | WEIGHTS_FIRST            | sums are multiplied by the weights' scale before the row's                |
+// | SPLIT                    | k is divided among gridDim.z blocks: gemm_store.cuh                       |
+// | EPILOGUE, _PARAMS, _ARGS | statements on `acc`, their parameters and these parameters' names         |
+// w_zero, the zero point of unsigned weights less 128, is taken off each weight by the sum of its row of x.
 
 #ifdef HYBRID
 #define CODES

@@ -1,7 +1,13 @@
-// How the kernels of products, gemm.cu and gemm_mma.cu, come by their rows of x, LOAD words at a time. `fill` stands where
-// the window leaves the image. POINTWISE: the image's rows. SEPARABLE: row m of x is what a depthwise convolution makes of
-// an image at one place, its window KH x KW, computed as it is wanted: k runs over its channels. DW_EPILOGUE: what is done to
-// its results `acc`. CHANNELS, KERNEL_WIDTH: c and kw where the program is made for them: dividing takes long.
+// Load: how gemm.cu and gemm_mma.cu read their rows of x, LOAD words at a time. `fill` stands where the window leaves
+// the image.
+//
+// | macro                  | meaning                                                                    |
+// | LOAD                   | words that a thread loads at once: 1 or 4                                  |
+// | WHOLE_WORDS            | four int8 of a word lie together in x                                      |
+// | POINTWISE              | rows of x are pixels of the image                                          |
+// | CHANNELS, KERNEL_WIDTH | c and kw where the program is made for them: dividing takes long           |
+// | SEPARABLE              | row m of x is a depthwise convolution's output pixel, made as it is wanted |
+// | DW_EPILOGUE            | statements on that convolution's results `acc`                             |
 
 #ifndef CHANNELS
 #define CHANNELS c
@@ -26,10 +32,10 @@ FN Row row_at(const X_T* x, i32 row, i32 m, IMAGE) {
     r.image = x + (i64)row * c;
     r.y = r.x = 0;
 #else
-    i32 place = row % (oh * ow);
+    i32 pixel = row % (oh * ow);
     r.image = x + (i64)(row / (oh * ow)) * h * w * c;
-    r.y = place / ow * sh - top;
-    r.x = place % ow * sw - left;
+    r.y = pixel / ow * sh - top;
+    r.x = pixel % ow * sw - left;
 #endif
     return r;
 }
@@ -160,8 +166,8 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 }
 #endif
 
-// Which of a block's BM rows and BK words unit u of LOAD words is. Of four words: a warp has 16 rows and 32 bytes of each,
-// so that it reads whole sectors of memory, and writes to all banks of shared memory.
+// Which of a block's BM rows and BK words unit u of LOAD words is. Of four words: a warp has 16 rows and 32 bytes of
+// each, so that it reads whole sectors of memory, and writes to all banks of shared memory.
 #if LOAD == 4
 #define X_ROW(u) ((u) % 16 + (u) / 32 % (BM / 16) * 16)
 #define X_AT(u) (((u) / 16 % 2 + (u) / 32 / (BM / 16) * 2) * 4)

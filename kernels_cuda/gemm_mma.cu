@@ -1,5 +1,5 @@
-// GEMM (gemm.cuh) on tensor cores. A block makes BM x BN outputs, BK words of k at a time, each of its four warps a quarter
-// of the outputs. Weights of bytes lie along k. Load (fetch, put), multiply, store (finish_tile).
+// GEMM (gemm.cuh) on tensor cores. A block makes BM x BN outputs, BK words of k at a time, each of its four warps a
+// quarter of the outputs. Weights of bytes lie along k. Load (fetch, put), multiply, store (finish_tile).
 //
 // | macro      | meaning                                                             |
 // | MMA        | bits of an operand: 8 (int8), 16 (float16) or 32 (TF32)             |

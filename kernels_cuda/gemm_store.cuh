@@ -1,6 +1,7 @@
-// What gemm.cu and gemm_mma.cu do with the sums of a block's BM x BN outputs, which lie in shared memory, GROUPS of each:
-// rows SUMS apart. SPLIT: gridDim.z blocks each have the sums of a stretch of k. The last of them to be done adds all, in
-// the order of k whoever it is, so that the bits are the same on every run; `counters`, one a tile, is 0 before and after.
+// Store: what gemm.cu and gemm_mma.cu do with the sums of a block's BM x BN outputs, which lie in shared memory, GROUPS
+// of each: rows SUMS apart. SPLIT: gridDim.z blocks each have the sums of a slice of k. The last of them to be done
+// adds all, in the order of k whoever it is, so that the bits are the same on every run; `counters`, one a tile, is 0
+// before and after.
 
 #define SUMS (BN + 4)
 #define UNITS (BM * BN / 4)

@@ -27,8 +27,8 @@ typedef double f64;
 #define INFINITY __int_as_float(0x7f800000)
 #define FLT_MAX 3.402823466e+38f
 
-// What fuse_elementwise.py joined to a kernel: EPILOGUE, statements on `acc`; EPILOGUE_PARAMS, its parameters; EPILOGUE_ARGS, their names. It
-// speaks of vectors, which here have one element.
+// What fuse_elementwise.py joined to a kernel: EPILOGUE, statements on `acc`; EPILOGUE_PARAMS, its parameters;
+// EPILOGUE_ARGS, their names. It speaks of vectors, which here have one element.
 #ifndef EPILOGUE
 #define EPILOGUE
 #define EPILOGUE_PARAMS

@@ -1,4 +1,5 @@
-// codes (rows, depth), scales (rows), zero_points (rows): x (rows, depth) as scale * (code - zero_point), of 8 bits.
+// x (rows, depth) of float32 as scale * (value - zero_point) with int8 values: codes (rows, depth), scales (rows),
+// zero_points (rows).
 // One block of WIDTH threads a row.
 
 extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restrict__ codes, f32* __restrict__ scales,

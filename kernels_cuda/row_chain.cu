@@ -1,5 +1,6 @@
 // out[r] = LAST, what BODY makes of the INPUTS for row r of COLUMNS elements: element-wise steps, whose values of a row
-// are arrays of registers, and sums. A block of WIDTH threads a row; each has HELD elements, VECTOR of them side by side.
+// are arrays of registers, and sums. A block of WIDTH threads a row; each has HELD elements, VECTOR of them side by
+// side.
 // Only for CUDA.
 
 #define COLUMN(e) (((e) / VECTOR * WIDTH + t) * VECTOR + (e) % VECTOR)

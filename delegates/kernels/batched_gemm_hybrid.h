@@ -1,4 +1,4 @@
-// out (b, m, n) = x (b, m, k) times y (b, k, n), of codes; each sum is scaled by a row's scale times a column's.
+// out (b, m, n) = x (b, m, k) times y (b, k, n), of int8 values; each sum is scaled by a row's scale times a column's.
 // Rows are counted in groups of group_rows, whose scales are those of group scale_of, and whose zero points times the
 // column sums of matrix weight_of are taken off where ASYMMETRIC. One work-item an output.
 

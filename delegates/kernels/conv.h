@@ -33,7 +33,7 @@
 #define PIXEL (x + ((image * h + iy) * w + ix) * c + group * depth)
 #define TAP (weights + (ky * kw + kx) * depth * oc + o)
 
-#define PLACE                                                                                                          \
+#define OUTPUT_PIXEL                                                                                                   \
     i32 i = GLOBAL_ID;                                                                                                 \
     if (i >= size) return;                                                                                             \
     i32 o = i % oc, ox = i / oc % ow, oy = i / oc / ow % oh, image = i / oc / ow / oh;                                 \
@@ -43,7 +43,7 @@
 KERNEL conv_float(IN(f32) RESTRICT x, IN(f32) RESTRICT weights, IN(f32) RESTRICT bias, OUT(f32) RESTRICT out, i32 size,
                   i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w,
                   i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
-    PLACE
+    OUTPUT_PIXEL
     f32 acc = 0;
     TAPS({
         IN(f32) pixel = PIXEL;
@@ -57,7 +57,7 @@ KERNEL conv_hybrid(IN(i8) RESTRICT x, IN(i8) RESTRICT weights, IN(f32) RESTRICT 
                    IN(f32) RESTRICT scales, IN(i32) RESTRICT zero_points, OUT(f32) RESTRICT out, i32 size, i32 h, i32 w,
                    i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w,
                    i32 dilation_h, i32 dilation_w, i32 top, i32 left, f32 low, f32 high) {
-    PLACE
+    OUTPUT_PIXEL
     i32 zero_point = zero_points[image];
     i32 acc = 0;
     TAPS({
@@ -77,7 +77,7 @@ KERNEL conv_integer(IN(T) RESTRICT x, IN(W_T) RESTRICT weights, IN(ACC_T) RESTRI
                     IN(i32) RESTRICT exponents, OUT(T) RESTRICT out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow,
                     i32 oc, i32 kh, i32 kw, i32 groups, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w,
                     i32 top, i32 left, i32 x_zero, i32 weight_zero, i32 out_zero, i32 low, i32 high) {
-    PLACE
+    OUTPUT_PIXEL
     ACC_T acc = bias[o];
     TAPS({
         IN(T) pixel = PIXEL;

@@ -1,7 +1,7 @@
 // gather: out (batch, outer, count, inner) = x (batch, outer, rows, inner) at positions (batch, count).
-// gather_nd: out (places, inner) = x (n0, ..., n5, inner) at indices (places, nd).
-// one_hot: out (outer, depth, inner) = on where its middle place is indices (outer, inner), else off.
-// embed: out (n, depth) = rows of codes of the table (count, depth) times their scales, as RESULT.
+// gather_nd: out (count, inner) = x (n0, ..., n5, inner) at indices (count, nd).
+// one_hot: out (outer, depth, inner) = on where its middle index is indices (outer, inner), else off.
+// embed: out (n, depth) = rows of quantized values of the table (count, depth) times their scales, as RESULT.
 // lookup: out (n, inner) = the rows of the table whose sorted keys (rows) are wanted (n), else 0; hits (n): whether.
 // slice_at: out (u0, ..., u5) = what x (n0, ..., n5) has from start (6 - empty) on.
 // update_slice: out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.

@@ -1,5 +1,5 @@
 // lut: out[i] = table[x[i]].  lut2: out[i] = table[256 * x + y], of the bytes at X_AT and Y_AT.  For i < n.
-// LEAST: codes, of type CODE_T, below it are a fault.
+// LEAST: values, of type CODE_T, below it are a fault.
 
 #ifdef X_T
 #ifdef LEAST

@@ -1,5 +1,5 @@
 // out (b, m, n) = x (b, m, k) times y (b, k, n), plus bias (n). One work-item an output.
-// FLOAT clamps; HYBRID has rows of codes with scales of their own; SCALED rescales codes by doubles; otherwise they are
+// FLOAT clamps; HYBRID has int8 rows with scales of their own; SCALED requantizes by doubles; otherwise they are
 // rescaled in fixed point.
 
 // Of one row, work-items side by side have memory side by side, as compilers that make vectors of them like it.

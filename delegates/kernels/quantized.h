@@ -1,4 +1,4 @@
-// Sums (SIGN + or -) and products of codes, rescaled in fixed point and clamped. One work-item an output.
+// Sums (SIGN + or -) and products of quantized values, rescaled in fixed point and clamped. One work-item an output.
 // X_AT, Y_AT: where output element i reads each input.
 
 #if defined(PRODUCT)

@@ -1,5 +1,5 @@
-// out[r] = softmax(x[r]) of codes, over rows of `depth`, in fixed point; exps[d] is exp of minus d codes.
-// softmax_8_bits: of 8 bits. softmax_16_bits: of 16, by a table of reciprocals besides. One work-item a row, or with
+// out[r] = softmax(x[r]) of quantized values, over rows of `depth`, in fixed point; exps[d] is exp of minus d steps of
+// x. softmax_8_bits: of 8 bits. softmax_16_bits: of 16, by a table of reciprocals besides. One work-item a row, or with
 // WARP 32 of them.
 
 #ifdef WARP
@@ -26,12 +26,12 @@ KERNEL softmax_16_bits(IN(i16) RESTRICT x, IN(i32) RESTRICT exps, IN(i16) RESTRI
     for (i32 c = first; c < depth; c += ACROSS) sum += exps[top - x[c]];
     sum = warp_sum(sum);
 
-    // The reciprocal of the sum's mantissa, between the table's places.
+    // The reciprocal of the sum's mantissa, between the table's entries.
     i32 headroom = CLZ(sum), shift = 31 - headroom;
     i64 mantissa = (((i64)sum << (headroom - 1)) + (1 << 13)) >> 14;
     i32 v = (i32)clamp_i64(mantissa - 98304, -32768, 32767);
-    i32 place = (v >> 7) + 256, base = reciprocals[place];
-    i32 slope = (i16)(reciprocals[place + 1] - base);
+    i32 entry = (v >> 7) + 256, base = reciprocals[entry];
+    i32 slope = (i16)(reciprocals[entry + 1] - base);
     i32 reciprocal = (i16)(base + ((slope * (v & 127) + 64) >> 7));
     for (i32 c = first; c < depth; c += ACROSS)
         out[c] = clamp_i32((exps[top - x[c]] * reciprocal + (1 << (shift - 1))) >> shift, 0, 32767);

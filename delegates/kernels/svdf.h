@@ -1,4 +1,4 @@
-// state (rows, units, rank, memory) moves one place and ends with newest (rows, units * rank);
+// state (rows, units, rank, memory) moves by one and ends with newest (rows, units * rank);
 // y (rows, units) = FINISH of bias + the sum of state times time (units * rank, memory). One work-item a unit.
 
 KERNEL svdf(IN(N_T) RESTRICT newest, IN(TIME_T) RESTRICT time, IN(BIAS_T) RESTRICT bias, OUT(STATE_T) RESTRICT state,

@@ -1,5 +1,5 @@
-// Element types that C has no arithmetic for, where a launch's defines speak of them: f16 and bf16 are u16 bits that are
-// computed with as f32 and rounded to nearest even; c64 is a complex number of two f32.
+// Element types that C has no arithmetic for, where a launch's defines speak of them: f16 and bf16 are u16 bits that
+// are computed with as f32 and rounded to nearest even; c64 is a complex number of two f32.
 
 FN f32 from_bf16(u16 bits) { return FLOAT_OF((u32)bits << 16); }
 

@@ -1,5 +1,5 @@
 // unpool: the values x (batch, h, w, channels) over zeros out (batch, oh, ow, channels): later ones win. indices:
-// floats that name a tap of the window, or, where PLACES is defined, places in the image. One work-item an image and
+// floats that name a tap of the window, or, where PLACES is defined, locations in the image. One work-item an image and
 // channel, or an image. An index that is out of bounds is a fault.
 
 KERNEL unpool(IN(f32) RESTRICT x, IN(INDEX_T) RESTRICT indices, OUT(f32) RESTRICT out, i32 n, i32 h, i32 w,

@@ -7,13 +7,16 @@ how dilation was written before convolutions had it, become its dilation.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
 
+from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.steps import PassContext, Step, Steps
+from tflgpu.delegates.lowering import lower
+from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 
 FOLDED = ("PAD", "PADV2", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
@@ -35,20 +38,31 @@ class _Source:
 def fold_conv_padding(steps: Steps, context: PassContext) -> Steps:
     """Convolutions among the nodes rewritten, and without the nodes that nothing reads then."""
     places = {step.op.index: step.node for step in steps if isinstance(step.op, Node)}
-    nodes = folded([step.op for step in steps if isinstance(step.op, Node)], context.live)
-    return tuple(Step(places[node.index], node) for node in nodes)
+    nodes = [step.op for step in steps if isinstance(step.op, Node)]
+    rewritten = folded(nodes, context.live, lambda node: _lowers(node, context.limits))
+    return tuple(Step(places[node.index], node) for node in rewritten)
 
 
-def folded(nodes: Sequence[Node], kept: Collection[int]) -> tuple[Node, ...]:
+def _lowers(node: Node, limits: DeviceLimits) -> bool:
+    try:
+        lower(node, limits)
+    except Unsupported:
+        return False
+    return True
+
+
+def folded(nodes: Sequence[Node], kept: Collection[int], lowers: Callable[[Node], bool]) -> tuple[Node, ...]:
     """The nodes, convolutions among them rewritten and without those that nothing reads then.
 
-    kept: indices of the tensors wanted outside.
+    kept: indices of the tensors wanted outside. lowers: whether a node has a lowering: a convolution whose rewritten
+    form has none stays as it is.
     """
     makers = {spec.index: node for node in nodes for spec in node.outputs}
     uses = Counter(spec.index for node in nodes for spec in node.inputs if spec is not None)
     readers = {spec.index: node for node in nodes for spec in node.inputs if spec is not None}
     only = {index: readers[index] for index, count in uses.items() if count == 1 and index not in kept}
-    out = [_rewritten(node, makers, only) for node in nodes]
+    rewritten = [(node, _rewritten(node, makers, only)) for node in nodes]
+    out = [new if new is node or lowers(new) else node for node, new in rewritten]
     return _without_dead(out, kept) if any(a is not b for a, b in zip(out, nodes, strict=True)) else tuple(nodes)
 
 

@@ -67,7 +67,7 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
     try:
         if _is_settled(node, op):
             return _settled(node)
-        if op is not None and node.op != "READ_VARIABLE":  # whose input is the variable, not its handle
+        if op is not None and _is_of_the_model(node):
             op.require_valid(node)
         if (op is not None and op.stateful) or not any(is_narrow(spec) for spec in specs):
             return lowering(node, limits)
@@ -77,6 +77,12 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
             return through_float32(node, limits, lowering)
     except (NeedsValue, RuntimeError) as error:  # OpError, or a tensor without the quantization parameters it needs
         raise Unsupported(f"the CPU's kernel reports: {str(error).strip()}") from error
+
+
+def _is_of_the_model(node: Node) -> bool:
+    """Whether the CPU's operator knows what the node reads: not a variable in its handle's place, nor padding folded
+    into a convolution, whose image without it may be smaller than the window."""
+    return node.op != "READ_VARIABLE" and not hasattr(node.options, "around")
 
 
 def _is_settled(node: Node, op: Op | None) -> bool:

@@ -9,8 +9,10 @@ import pytest
 from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
 
+from tflgpu.delegates.fusion.fold_conv_padding import folded
 from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
+from tflgpu.model.loader import load
 
 pytest.importorskip("pyopencl")
 
@@ -76,6 +78,60 @@ def test_a_padding_before_a_convolution_is_its_own(kind: str, padding: str, dept
     g.node(node, [wide, *weights_of(g, kind, *shape, axis=3 if depthwise else 0)], [y], version=3, **options)
     g.outputs(y)
     assert len(same(m.build(), [values(kind, 2, 7, 5, 8)], runtime)) == 1
+
+
+def padded(kind: str, size: tuple[int, int], pads: tuple[int, int], depthwise: bool = False) -> bytes:
+    """A convolution with a window of 3 x 3, over an image of that size with so many rows and columns at either side."""
+    m = ModelBuilder()
+    g = m.graph()
+    scaled: dict[str, Any] = {} if kind == "FLOAT32" else CODES
+    (h, w), (rows, columns) = size, pads
+    x = g.input("x", kind, [2, h, w, 8], **scaled)
+    wide = g.tensor("wide", kind, [2, h + 2 * rows, w + 2 * columns, 8], **scaled)
+    by = g.constant("by", np.array([[0, 0], [rows, rows], [columns, columns], [0, 0]], np.int32))
+    g.node("PAD", [x, by], [wide])
+    out = [2, h + 2 * rows - 2, w + 2 * columns - 2, 8 if depthwise else 9]
+    y = g.tensor("y", kind, out, **({} if kind == "FLOAT32" else {"scale": 1, "zero_point": 0}))
+    options: dict[str, Any] = {"padding": "VALID", "stride_w": 1, "stride_h": 1, **PLAIN}
+    filters = weights_of(g, kind, *((1, 3, 3, 8) if depthwise else (9, 3, 3, 8)), axis=3 if depthwise else 0)
+    op = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+    g.node(op, [wide, *filters], [y], version=3, **options, **({"depth_multiplier": 1} if depthwise else {}))
+    g.outputs(y)
+    return m.build()
+
+
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_the_image_within_the_padding_may_be_smaller_than_the_window(kind: str, depthwise: bool, runtime: str) -> None:
+    assert len(same(padded(kind, (1, 2), (1, 2), depthwise), [values(kind, 2, 1, 2, 8)], runtime)) == 1
+
+
+@pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_convolution_of_nothing_but_padding_has_the_cpus_results(kind: str, depthwise: bool, runtime: str) -> None:
+    assert same(padded(kind, (0, 2), (2, 1), depthwise), [values(kind, 2, 0, 2, 8)], runtime)
+
+
+def test_blocks_as_wide_as_the_image_are_dilation(runtime: str) -> None:
+    """As DeepLab's widest branch is written: no window of so large a dilation fits into the image without padding."""
+    m = ModelBuilder()
+    g = m.graph()
+    x, cut = g.input("x", "FLOAT32", [1, 6, 5, 8]), g.tensor("cut", "FLOAT32", [36, 3, 3, 8])
+    blocks = g.constant("blocks", np.array([6, 6], np.int32))
+    g.node("SPACE_TO_BATCH_ND", [x, blocks, g.constant("pads", np.array([[6, 6], [6, 7]], np.int32))], [cut])
+    y, out = g.tensor("y", "FLOAT32", [36, 1, 1, 8]), g.tensor("out", "FLOAT32", [1, 6, 5, 8])
+    options = {"padding": "VALID", "stride_w": 1, "stride_h": 1, "depth_multiplier": 1, **PLAIN}
+    g.node("DEPTHWISE_CONV_2D", [cut, *weights_of(g, "FLOAT32", 1, 3, 3, 8, axis=3)], [y], **options)
+    g.node("BATCH_TO_SPACE_ND", [y, blocks, g.constant("crops", np.array([[0, 0], [0, 1]], np.int32))], [out])
+    g.outputs(out)
+    assert len(same(m.build(), [values("FLOAT32", 1, 6, 5, 8)], runtime)) == 1
+
+
+def test_a_convolution_that_would_not_lower_with_the_padding_keeps_its_own() -> None:
+    graph = load(content=padded("FLOAT32", (4, 4), (1, 1))).graphs[0]
+    refused = [node.op for node in folded(graph.nodes, graph.outputs, lambda node: False)]
+    taken = [node.op for node in folded(graph.nodes, graph.outputs, lambda node: True)]
+    assert (refused, taken) == (["PAD", "CONV_2D"], ["CONV_2D"])
 
 
 def test_a_padding_that_is_wanted_itself_stays(runtime: str) -> None:

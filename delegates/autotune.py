@@ -53,22 +53,22 @@ class Tuner:
 
 def _key(launch: Launch) -> str:
     """Kernel, macros and sizes of all variants: what decides which is fastest, and not whose data they take."""
-    parts = []
+    lines = []
     for variant in (one for way in (launch, *launch.variants) for one in way.sequence):
         sizes = " ".join(str(int(a)) for a in variant.arguments.values() if isinstance(a, np.integer))
         macros = " ".join(f"{name}={value}" for name, value in sorted(variant.defines.items()))
-        parts.append(f"{variant.kernel} {variant.threads} {macros} {sizes}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        lines.append(f"{variant.kernel} {variant.threads} {macros} {sizes}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _said(launch: Launch) -> str:
     """A variant in words: its kernels, with their numbers of blocks and the macros that are sizes."""
-    parts = []
+    lines = []
     for one in launch.sequence:
         sizes = " ".join(f"{name}={value}" for name, value in sorted(one.defines.items()) if isinstance(value, int))
         numbers = [int(a) for a in one.arguments.values() if isinstance(a, np.integer)]
-        parts.append(f"{one.kernel} {one.grid} {sizes} {numbers}")
-    return "; ".join(parts)
+        lines.append(f"{one.kernel} {one.grid} {sizes} {numbers}")
+    return "; ".join(lines)
 
 
 def _time(device: Device, launch: Launch, bind: Callable[[Launch], Call]) -> float:

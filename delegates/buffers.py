@@ -17,7 +17,7 @@ from tflgpu.ops.registry import OpError
 
 
 class Buffers:
-    """Gives every argument of a partition's launches its place on the device.
+    """Gives every argument of a partition's launches what stands for it on the device.
 
     boundary: the tensors that are stored outside of the partition. every_variant: whether launches may run as any of
     their variants.
@@ -50,8 +50,8 @@ class Buffers:
         if isinstance(argument, np.generic):
             return argument
         if isinstance(argument, Fault):
-            place = self.faults.index(argument) * self.device.limits.alignment
-            return self.device.slice(self._cells, place, 4)
+            offset = self.faults.index(argument) * self.device.limits.alignment
+            return self.device.slice(self._cells, offset, 4)
         if isinstance(argument, Counters):
             return self.device.slice(self.counters, 0, 4 * argument.count)
         key = self._key(argument)

@@ -89,11 +89,11 @@ class Expr:
     def __neg__(self) -> Expr:
         return Expr("neg", (self,))
 
-    def parts(self) -> Iterator[Expr]:
+    def nodes(self) -> Iterator[Expr]:
         """The expression and all that it is made of."""
         yield self
         for arg in self.args:
-            yield from arg.parts()
+            yield from arg.nodes()
 
     def with_leaves(self, leaf: Callable[[Expr], Expr]) -> Expr:
         """The expression with other leaves."""
@@ -172,29 +172,29 @@ SAME_OF_VECTORS = ("input", "value", "f32", "int", "+", "-", "*", "/", "neg", "<
 FUNCTIONS_OF_VECTORS = ("exp", "expm1", "log", "sqrt", "tanh", "sin", "cos", "fabs", "floor", "ceil", "rint", "trunc")
 
 
-FUNCTIONS_OF_TYPES = frozenset(
-    "from_f16 to_f16 from_bf16 to_bf16 c64_of real_of imag_of power_of repeated_product".split()  # noqa: SIM905
-)
+FUNCTIONS_OF_TYPES = {
+    *("from_f16", "to_f16", "from_bf16", "to_bf16", "c64_of", "real_of", "imag_of", "power_of", "repeated_product")
+}
 """Those of types.h, and of a dialect's file of types."""
 
 
-def types_macro(*expressions: Expr) -> dict[str, int]:
+def types_macro(*expressions: Expr) -> dict[str, object]:
     """The macro TYPES, which a launch has whose text calls functions of types.h."""
-    called = {part.value for one in expressions for part in one.parts() if part.kind == "call"}
+    called = {node.value for one in expressions for node in one.nodes() if node.kind == "call"}
     return {"TYPES": 1} if called & FUNCTIONS_OF_TYPES else {}
 
 
 def suits_vectors(expression: Expr, functions: bool = False) -> bool:
     """Whether it means the same of vectors of floats as of floats. functions: also those of mathematics."""
 
-    def suits(part: Expr) -> bool:
-        if part.kind == "cast":
-            return bool(part.value == "f32")
-        if part.kind == "call":
-            return part.value == "clamp_f32" or (functions and part.value in FUNCTIONS_OF_VECTORS)
-        return part.kind in SAME_OF_VECTORS and not (part.kind == "f32" and math.isnan(part.value))
+    def suits(node: Expr) -> bool:
+        if node.kind == "cast":
+            return bool(node.value == "f32")
+        if node.kind == "call":
+            return node.value == "clamp_f32" or (functions and node.value in FUNCTIONS_OF_VECTORS)
+        return node.kind in SAME_OF_VECTORS and not (node.kind == "f32" and math.isnan(node.value))
 
-    return all(map(suits, expression.parts()))
+    return all(map(suits, expression.nodes()))
 
 
 def c_text(expression: Expr, inputs: Callable[[int], str], words: Words = SCALARS) -> str:

@@ -15,7 +15,7 @@ from tflgpu.delegates.expression import IDENTITY, Expr, IndexMap, Term, input_
 from tflgpu.delegates.launch import Buffer, Fault, Packed, Ref
 from tflgpu.model.graph import Array, Shape
 
-Place = Callable[[Buffer], Buffer]
+Put = Callable[[Buffer], Buffer]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Alias:
     def writes(self) -> list[Buffer]:
         return [Ref(self.output)]
 
-    def on(self, place: Place) -> Alias:
+    def on(self, put: Put) -> Alias:
         """Itself: it has no buffers of its own."""
         return self
 
@@ -71,9 +71,9 @@ class Elementwise:
     def writes(self) -> list[Buffer]:
         return [self.out, *([] if self.fault is None else [self.fault[1]])]
 
-    def on(self, place: Place) -> Elementwise:
-        inputs = tuple(replace(operand, buffer=place(operand.buffer)) for operand in self.inputs)
-        return replace(self, inputs=inputs, out=place(self.out))
+    def on(self, put: Put) -> Elementwise:
+        inputs = tuple(replace(operand, buffer=put(operand.buffer)) for operand in self.inputs)
+        return replace(self, inputs=inputs, out=put(self.out))
 
     def expressions(self) -> list[Expr]:
         """All that it computes, in order."""
@@ -99,8 +99,8 @@ class Copy:
     def writes(self) -> list[Buffer]:
         return [self.out]
 
-    def on(self, place: Place) -> Copy:
-        return replace(self, x=place(self.x), out=place(self.out))
+    def on(self, put: Put) -> Copy:
+        return replace(self, x=put(self.x), out=put(self.out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +126,8 @@ class Lookup:
     def writes(self) -> list[Buffer]:
         return [self.out, *([] if self.fault is None else [self.fault])]
 
-    def on(self, place: Place) -> Lookup:
-        return replace(self, x=place(self.x), table=place(self.table), out=place(self.out))
+    def on(self, put: Put) -> Lookup:
+        return replace(self, x=put(self.x), table=put(self.table), out=put(self.out))
 
     @property
     def of_bytes(self) -> bool:
@@ -167,8 +167,8 @@ class Rescaled:
     def writes(self) -> list[Buffer]:
         return [self.out]
 
-    def on(self, place: Place) -> Rescaled:
-        return replace(self, x=place(self.x), y=place(self.y), out=place(self.out))
+    def on(self, put: Put) -> Rescaled:
+        return replace(self, x=put(self.x), y=put(self.y), out=put(self.out))
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,8 @@ class Reduce:
     def writes(self) -> list[Buffer]:
         return [self.out]
 
-    def on(self, place: Place) -> Reduce:
-        return replace(self, x=place(self.x), out=place(self.out))
+    def on(self, put: Put) -> Reduce:
+        return replace(self, x=put(self.x), out=put(self.out))
 
     @property
     def along_rows(self) -> bool:
@@ -225,7 +225,7 @@ class Reduce:
 class Epilogue:
     """What a kernel does to each of its outputs before it stores it as `op.out`: `op`, whose inputs `own` are that.
 
-    own: the places of these among op's inputs.
+    own: the numbers of these among op's inputs.
     """
 
     op: Elementwise | Lookup | Rescaled
@@ -234,10 +234,14 @@ class Epilogue:
     @property
     def reads(self) -> list[Buffer]:
         """What it reads besides the kernel's output."""
-        return [buffer for place, buffer in enumerate(self.op.reads) if place not in self.own]
+        return [buffer for number, buffer in enumerate(self.op.reads) if number not in self.own]
 
-    def on(self, place: Place) -> Epilogue:
-        return replace(self, op=self.op.on(place))
+    @property
+    def writes(self) -> list[Buffer]:
+        return self.op.writes
+
+    def on(self, put: Put) -> Epilogue:
+        return replace(self, op=self.op.on(put))
 
 
 def inlined(consumer: Elementwise, operand: Operand, producer: Elementwise) -> Elementwise:

@@ -33,7 +33,7 @@ class Temp:
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A constant made by calling `make`, which happens when a part is compiled and not when a node is checked."""
+    """A constant made by calling `make`, which happens when a partition is compiled and not when a node is checked."""
 
     make: Callable[[], Array]
 
@@ -54,7 +54,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Turn:
-    """An int32 that differs from one turn of a Loop to the next: start, and stride more each time."""
+    """An int32 that differs from one iteration of a Loop to the next: start, and stride more each time."""
 
     start: int
     stride: int
@@ -75,17 +75,6 @@ LIBRARY = "library"
 """The stem of kernels that are no text of ours but a routine that the device has: its `routine` knows them."""
 
 
-class Fused(Protocol):
-    """An operator that a kernel does to its output: an Epilogue of ir.py."""
-
-    @property
-    def reads(self) -> list[Buffer]:
-        """The buffers that it reads besides."""
-
-    def on(self, place: Callable[[Buffer], Buffer]) -> Fused:
-        """The same on other buffers."""
-
-
 @dataclass(frozen=True, eq=False)
 class Launch:
     """One kernel call, whose arguments are called as the kernel's parameters are.
@@ -97,7 +86,7 @@ class Launch:
     epilogues take, once they are rendered. fault, counters: its last parameters, where it has them.
     variants: other launches with the same results, of which autotune.py may find one faster. before: launches that run
     right before this one and belong to it. epilogues: what it does to its output before it stores it. texts: by the
-    suffix of a dialect, what stands in the place of the kernel's file, for operators that are not ours.
+    suffix of a dialect, what stands instead of the kernel's file, for operators that are not ours.
     """
 
     kernel: str
@@ -108,7 +97,7 @@ class Launch:
     sizes: Mapping[str, Size] = field(default_factory=dict)
     scalars: Mapping[str, np.generic] = field(default_factory=dict)
     extra: Mapping[str, Buffer | np.generic] = field(default_factory=dict)
-    epilogues: tuple[Fused, ...] = ()
+    epilogues: tuple[Op, ...] = ()
     fault: Fault | None = None
     counters: Counters | None = None
     defines: Mapping[str, object] = field(default_factory=dict)
@@ -150,20 +139,20 @@ class Launch:
     def buffers(self) -> list[Buffer]:
         return [*self.reads, *self.writes]
 
-    def on(self, place: Callable[[Buffer], Buffer]) -> Launch:
+    def on(self, put: Callable[[Buffer], Buffer]) -> Launch:
         """The launch, with its variants and those before it, on other buffers."""
 
         def placed(buffers: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: a if isinstance(a, np.generic) else place(a) for name, a in buffers.items()}
+            return {name: a if isinstance(a, np.generic) else put(a) for name, a in buffers.items()}
 
         return replace(
             self,
             inputs=placed(self.inputs),
             outputs=placed(self.outputs),
             extra=placed(self.extra),
-            epilogues=tuple(epilogue.on(place) for epilogue in self.epilogues),
-            variants=tuple(variant.on(place) for variant in self.variants),
-            before=tuple(other.on(place) for other in self.before),
+            epilogues=tuple(epilogue.on(put) for epilogue in self.epilogues),
+            variants=tuple(variant.on(put) for variant in self.variants),
+            before=tuple(other.on(put) for other in self.before),
         )
 
     @property
@@ -189,7 +178,7 @@ class Launch:
 class Loop:
     """Steps that run again and again, turn by turn, all in one launch (sequence.py).
 
-    Either `turns` times; or as long as the byte at `test` is not 0, which `before` makes ahead of every turn.
+    Either `turns` times; or as long as the byte at `test` is not 0, which `before` makes before every iteration.
     work: operations of a turn, by which several blocks may share it.
     """
 
@@ -207,13 +196,13 @@ class Loop:
     def writes(self) -> list[Buffer]:
         return [buffer for launch in self.launches() for one in launch.sequence for buffer in one.writes]
 
-    def on(self, place: Callable[[Buffer], Buffer]) -> Loop:
+    def on(self, put: Callable[[Buffer], Buffer]) -> Loop:
         """The loop on other buffers; its launches have no variants then."""
         steps, before = (
-            tuple(s.on(place) if isinstance(s, Loop) else replace(s.on(place), variants=()) for s in group)
+            tuple(s.on(put) if isinstance(s, Loop) else replace(s.on(put), variants=()) for s in group)
             for group in (self.steps, self.before)
         )
-        return Loop(steps, self.turns, before, None if self.test is None else place(self.test), self.work)
+        return Loop(steps, self.turns, before, None if self.test is None else put(self.test), self.work)
 
     def launches(self) -> Iterator[Launch]:
         """All launches in it, those of inner loops too."""
@@ -225,7 +214,7 @@ class Loop:
 
 
 class Op(Protocol):
-    """A part of what a node computes: a launch, a loop of launches, or what ir.py has."""
+    """Something that a node computes: a launch, a loop of launches, or what ir.py has."""
 
     @property
     def reads(self) -> list[Buffer]:
@@ -235,7 +224,7 @@ class Op(Protocol):
     def writes(self) -> list[Buffer]:
         """The buffers that it writes."""
 
-    def on(self, place: Callable[[Buffer], Buffer]) -> Op:
+    def on(self, put: Callable[[Buffer], Buffer]) -> Op:
         """The same on other buffers."""
 
 

@@ -40,6 +40,14 @@ def elementwise(op: Elementwise) -> Launch:
     values = [f"{kind} t{k} = {c_text(value, value_of)};" for k, (kind, value) in enumerate(op.values)]
     condition, fault = op.fault or (None, None)
     kinds = {op.out_kind, *(operand.kind for operand in op.inputs)}
+    defines: dict[str, object] = {
+        "INPUTS": "".join(f"IN({operand.kind}) x{k}, " for k, operand in enumerate(op.inputs)),
+        "VALUES": " ".join([*loads, *values]),
+        "EXPR": c_text(op.expression, value_of),
+        "OUT_T": op.out_kind,
+    }
+    defines |= {"TYPES": 1} if "c64" in kinds else types_macro(*op.expressions())
+    defines |= {} if condition is None else {"FAULT": c_text(condition, value_of)}
     return Launch(
         "elementwise.elementwise",
         (op.n,),
@@ -47,14 +55,7 @@ def elementwise(op: Elementwise) -> Launch:
         outputs={"out": op.out},
         sizes={"n": op.n},
         fault=fault,
-        defines={
-            "INPUTS": "".join(f"IN({operand.kind}) x{k}, " for k, operand in enumerate(op.inputs)),
-            "VALUES": " ".join([*loads, *values]),
-            "EXPR": c_text(op.expression, value_of),
-            "OUT_T": op.out_kind,
-            **({} if condition is None else {"FAULT": c_text(condition, value_of)}),
-            **({"TYPES": 1} if "c64" in kinds else types_macro(*op.expressions())),
-        },
+        defines=defines,
     )
 
 

@@ -37,7 +37,7 @@ typedef double f64;
 #define VF f32
 #define VI i32
 #define some_floats(p, room) (*(p))
-#define some_codes(p, room) ((i32) * (p))
+#define some_ints(p, room) ((i32) * (p))
 #define looked_up(table, code) ((table)[(u8)(code)])
 #define clamp_v clamp_f32
 #define mbqm_v mbqm

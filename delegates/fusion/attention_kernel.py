@@ -181,11 +181,11 @@ def _score(steps: tuple[tuple[Elementwise, int], ...]) -> tuple[str, list[tuple[
     parameters: list[tuple[str, str, Buffer]] = []
     for number, (op, before) in enumerate(steps):
         names: list[str] = []
-        for place, operand in enumerate(op.inputs):
+        for k, operand in enumerate(op.inputs):
             if isinstance(operand.buffer, Ref) and operand.buffer.tensor == before and operand.at == IDENTITY:
                 names.append("acc")
                 continue
-            name = f"other{number}_{place}"
+            name = f"other{number}_{k}"
             parameters.append((operand.kind, name, operand.buffer))
             names.append(f"{name}[{operand.at}]")
         statements.append(f"acc = {c_text(op.expression, names.__getitem__)};")

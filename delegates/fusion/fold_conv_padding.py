@@ -68,7 +68,7 @@ def folded(nodes: Sequence[Node], kept: Collection[int], lowers: Callable[[Node]
 
 def _without_dead(nodes: Sequence[Node], kept: Collection[int]) -> tuple[Node, ...]:
     wanted, alive = set(kept), []
-    # A convolution may make what an operator behind it made.
+    # A convolution may make what an operator after it made.
     made = {spec.index for node in nodes if node.op not in FOLDED for spec in node.outputs}
     for node in reversed(nodes):
         results = {spec.index for spec in node.outputs}
@@ -83,7 +83,7 @@ def _rewritten(node: Node, makers: Mapping[int, Node], only: Mapping[int, Node])
     if node.op not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return node
     x, weights, out = node.input(0), node.input(1), node.outputs[0]
-    # A hybrid convolution's codes depend on all that it reads, and a window of one value is another kernel's.
+    # What a hybrid convolution quantizes depends on all that it reads; a window of one value is another kernel's.
     if (x.type == "FLOAT32") != (weights.type == "FLOAT32") or weights.shape[1:3] == (1, 1) or len(x.shape) != 4:
         return node
     source = _source(x, makers)
@@ -94,8 +94,8 @@ def _rewritten(node: Node, makers: Mapping[int, Node], only: Mapping[int, Node])
         end = _end(out, source.blocks, only) if plain else None
         if end is None:
             return node
-        out, (above, below, before, behind) = end
-        top, bottom, left, right = top - above, bottom - below, left - before, right - behind
+        out, (above, below, before, beyond) = end
+        top, bottom, left, right = top - above, bottom - below, left - before, right - beyond
     elif source.padding == (0, 0, 0, 0):
         return node
     if top < 0 or left < 0:
@@ -112,7 +112,7 @@ def _source(x: TensorSpec, makers: Mapping[int, Node]) -> _Source:
     while at.index in makers:
         node = makers[at.index]
         before = node.inputs[0] if node.inputs else None
-        if before is None or before.is_variable or not _same_codes(before, at):
+        if before is None or before.is_variable or not _same_scale(before, at):
             break
         if axis < 0 and (axis := inserted(before.shape, at.shape)) > 0:
             at = before
@@ -158,7 +158,7 @@ def _end(out: TensorSpec, blocks: tuple[int, int], only: Mapping[int, Node]) -> 
     at, axis = out, -1
     for _ in range(2):
         node = only.get(at.index)
-        if node is None or not _same_codes(at, node.outputs[0]):
+        if node is None or not _same_scale(at, node.outputs[0]):
             return None
         if node.op == "BATCH_TO_SPACE_ND":
             values = [spec.data if spec is not None else None for spec in node.inputs[1:]]
@@ -197,7 +197,7 @@ def _of_rows_and_columns(values: Array | None, axis: int, absent: int) -> Array 
     return array if len(array) == 2 else None
 
 
-def _same_codes(one: TensorSpec, other: TensorSpec) -> bool:
+def _same_scale(one: TensorSpec, other: TensorSpec) -> bool:
     if one.type != other.type:
         return False
     if one.quantization is None or other.quantization is None:

@@ -14,7 +14,7 @@ MAX_VALUES = 24
 
 
 def is_fusable(op: object) -> bool:
-    """Whether other ops can take its place, or it theirs: it makes a tensor and finds no fault."""
+    """Whether it can be fused with other ops: it makes a tensor and finds no fault."""
     return isinstance(op, Elementwise) and op.fault is None and isinstance(op.out, Ref)
 
 

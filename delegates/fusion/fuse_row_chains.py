@@ -28,7 +28,7 @@ Work = Elementwise | Reduce
 
 
 def fuse_row_chains(steps: Steps, context: PassContext) -> Steps:
-    """A kernel of rows in place of each region, where the last of its steps was."""
+    """A kernel of rows in number of each region, where the last of its steps was."""
     if not context.limits.has("warps"):
         return steps
     search = _Search(Uses(steps, context))
@@ -147,10 +147,10 @@ class _Text:
         """None where it would take more parameters or registers than there should be."""
         body: list[str] = []
         works = [work for _, work in sorted(self.region.items())]
-        for place, work in enumerate(works):
+        for number, work in enumerate(works):
             whole = isinstance(work, Elementwise) and work.n == self.rows * self.columns
-            body.append(self._sum(work, place) if isinstance(work, Reduce) else self._elementwise(work, place, whole))
-            self.values[self.uses.root(cast(Ref, work.out))] = (f"s{place}", whole)
+            body.append(self._sum(work, number) if isinstance(work, Reduce) else self._elementwise(work, number, whole))
+            self.values[self.uses.root(cast(Ref, work.out))] = (f"s{number}", whole)
         vector = 4 if self.columns % 4 == 0 else 1
         units = self.columns // vector
         width = min(-(-units // 32) * 32, MOST_THREADS)
@@ -176,17 +176,17 @@ class _Text:
             | types_macro(*(work.expression for work in works if isinstance(work, Elementwise))),
         )
 
-    def _sum(self, work: Reduce, place: int) -> str:
+    def _sum(self, work: Reduce, number: int) -> str:
         known = self.values.get(self.uses.root(cast(Ref, work.x)))
         name = known[0] if known else self._array(work.x, across=False)
-        return f"f32 s{place} = row_sum({name}, partial){' / (f32)COLUMNS' if work.reducer.name == 'mean' else ''};"
+        return f"f32 s{number} = row_sum({name}, partial){' / (f32)COLUMNS' if work.reducer.name == 'mean' else ''};"
 
-    def _elementwise(self, work: Elementwise, place: int, whole: bool) -> str:
+    def _elementwise(self, work: Elementwise, number: int, whole: bool) -> str:
         names = [self._input(operand, whole) for operand in work.inputs]
         value = c_text(work.expression, names.__getitem__)
         if not whole:
-            return f"f32 s{place}; {{ i32 i = row; s{place} = {value}; }}"
-        return f"f32 s{place}[HELD]; EACH {{ i32 i = row * COLUMNS + COLUMN(e); s{place}[e] = {value}; }}"
+            return f"f32 s{number}; {{ i32 i = row; s{number} = {value}; }}"
+        return f"f32 s{number}[HELD]; EACH {{ i32 i = row * COLUMNS + COLUMN(e); s{number}[e] = {value}; }}"
 
     def _input(self, operand: Operand, whole: bool) -> str:
         """What stands for an input in an expression."""
@@ -199,7 +199,7 @@ class _Text:
         return f"{self._parameter(buffer, operand.kind)}[{at}]"
 
     def _array(self, buffer: Buffer, across: bool) -> str:
-        """The name of the registers that hold this thread's part of a row: of each its own, or across, of all one."""
+        """The name of the registers that hold what this thread has of a row: of each its own, or across, of all one."""
         parameter = self._parameter(buffer, "f32")
         begin = parameter if across else f"{parameter} + row * {self.columns}"
         known = [k for k, text in enumerate(self.loads) if text == _load(k, begin)]

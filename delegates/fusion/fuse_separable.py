@@ -55,7 +55,7 @@ def fuse_separable(steps: Steps, context: PassContext) -> Steps:
 
 
 def _product(launch: Launch) -> Launch | None:
-    """The product of rows as they lie by constant weights that the launch begins with, else None."""
+    """The pointwise GEMM by constant weights that the launch begins with, else None."""
     first = launch.sequence[0]
     plain = first.name in ("gemm", "gemm_mma") and "POINTWISE" in first.defines
     return first if plain and not first.defines.keys() & {"UNSIGNED", "HYBRID"} else None

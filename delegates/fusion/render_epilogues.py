@@ -154,7 +154,7 @@ def rescaled_other(op: Rescaled, own: int, channels: int, name: str) -> str | No
     if walks[own] != whole:
         return None
     if walks[1 - own] == whole:
-        return f"some_codes({name} + m * oc + n, room)"
+        return f"some_ints({name} + m * oc + n, room)"
     row, along = walks[1 - own]
     if (row, along) == (0, 0):
         return f"(VI)(i32){name}[0]"
@@ -162,5 +162,5 @@ def rescaled_other(op: Rescaled, own: int, channels: int, name: str) -> str | No
         return None
     pixels = inner // channels
     if along:
-        return f"some_codes({name} + {f'm % {pixels} * oc + ' if pixels > 1 else ''}n, oc - n)"
+        return f"some_ints({name} + {f'm % {pixels} * oc + ' if pixels > 1 else ''}n, oc - n)"
     return f"(VI)(i32){name}[{f'm / {pixels}' if pixels > 1 else 'm'}]"

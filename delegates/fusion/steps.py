@@ -13,7 +13,7 @@ from tflgpu.model.graph import Array, Node, TensorSpec
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One op, and the place in the partition of the node that it is of. A node is an op until it is lowered."""
+    """One op, and the number in the partition of the node that it is of. A node is an op until it is lowered."""
 
     node: int
     op: Op | Node

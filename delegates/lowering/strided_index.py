@@ -30,9 +30,9 @@ def index_map(view: Array, base: Array, counter: str = "i") -> IndexMap:
             dims.append((n, stride))
     terms: list[Term] = []
     below = 1
-    for place, (n, stride) in reversed(list(enumerate(dims))):
+    for axis, (n, stride) in reversed(list(enumerate(dims))):
         if stride:
-            terms.insert(0, Term(below, n if place else 0, stride // itemsize))
+            terms.insert(0, Term(below, n if axis else 0, stride // itemsize))
         below *= n
     return IndexMap((_address(view) - _address(base)) // itemsize, tuple(terms), counter)
 

@@ -26,12 +26,14 @@ MOVED = """
 MAIN = ("float32", "float16", "int8")
 BESIDE = re.compile(
     r"^((ADD|SUB|MUL|DEQUANTIZE|RELU6|RESIZE_BILINEAR|STABLEHLO_AND|TRANSPOSE_CONV)\[uint8|QUANTIZE\[int"
-    r"|(MUL|TANH|RSQRT|SQRT|PAD|TRANSPOSE|CONV_2D|FULLY_CONNECTED|DYNAMIC_UPDATE_SLICE|STABLEHLO_\w+)\[int16"
+    r"|(MUL|TANH|RSQRT|SQRT|SOFTMAX|PAD|TRANSPOSE|CONV_2D|FULLY_CONNECTED|DYNAMIC_UPDATE_SLICE|STABLEHLO_\w+)\[int16"
     r"|(ADD|ARG_MAX|BITWISE_XOR|CAST|EQUAL|FLOOR_MOD|LESS|LESS_EQUAL|POW|TOPK_V2|UNSORTED_\w+)\[int32|(ARG_MAX|REDUCE_PROD)\[bool"
     r"|(MAXIMUM|LESS|ATAN2)\[bfloat16|(MUL|CAST)\[complex64|(SIGN|ATAN2)\[float64|FLOOR_MOD\[int64,70"
     r"|FULLY_CONNECTED\[float16|BITCAST|CAST\[.*to=(bfloat16|complex64|int4|float16))"
 )
 """Cases of other types whose kernels are of their own."""
+BY_OPTIONS = ("TFLite_Detection_PostProcess",)
+"""Operators whose options decide which kernels run."""
 REPEATING = ("ADD_N", "CONCATENATION", "PACK", "SPLIT", "SPLIT_V", "UNPACK")
 """Operators of any number of equal tensors."""
 
@@ -85,7 +87,7 @@ def _types(found: Case) -> frozenset[str]:
 def _signature(found: Case) -> tuple[str, ...]:
     """The operator and the types of its tensors; of what is only moved, their sizes, and equal neighbours once."""
     model = found.model
-    if model is None or found.family == "recurrent":
+    if model is None or found.family == "recurrent" or found.op in BY_OPTIONS:
         return (found.name,)
     moved = (found.family in ("movement", "indexing") and found.op not in COMPUTED) or found.op in MOVED.split()
 

@@ -1,4 +1,4 @@
-"""The CUDA delegate on the emulator: every case runs whole, gives the CPU's results, and breaks no rule of CUDA."""
+"""The CUDA delegate on the emulator: each operator and program gives the CPU's results, and breaks no rule of CUDA."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from kit import check, fed, kernels, of_family
 from loop_models import large
 from oracle import assert_same, one_op, tflgpu_run
+from programs import one_of_each
 
 import tflgpu
 from tflgpu.conformance.cases.case import Case, OneOp, T
@@ -19,6 +20,7 @@ from tflgpu.conformance.cases.tiles import batched, conv, dense, depthwise, name
 from tflgpu.conformance.cases.values import drawn
 from tflgpu.delegates.cuda import cublas
 from tflgpu.delegates.cuda.device import CudaDevice
+from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.emulator.programs import compiler
 from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
@@ -32,6 +34,9 @@ if DEVICE == "emulator":
     except ValueError as error:  # no C++ compiler
         pytest.skip(str(error), allow_module_level=True)
 
+GPU = DeviceLimits(units=132, tensor_cores=True).plus("warps", "chains", "cublas")
+ALONE = list(one_of_each(kernels(main=True), GPU, CudaDevice.dialect, operators=True))
+"""A case of each operator and of each program."""
 SOFTMAX = [case for case in of_family("gpu tiles") if "SOFTMAX" in case.op]
 GEMMS = [case for case in of_family("gpu tiles") if "SOFTMAX" not in case.op]
 
@@ -54,7 +59,7 @@ def checking() -> Any:
     return emulated(check=True)
 
 
-@pytest.mark.parametrize("case", [*kernels(main=True), *SOFTMAX], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*ALONE, *SOFTMAX], ids=lambda case: case.name)
 def test_a_delegated_operator_gives_the_cpus_results_and_breaks_no_rule(case: Case, checking: Any) -> None:
     check(case, checking)
 

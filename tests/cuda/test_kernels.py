@@ -17,21 +17,12 @@ from kit import fed, kernels, of_family
 from loop_models import large
 from nvrtc import ARCHITECTURES, Nvrtc
 from pattern_models import ATTENTIONS, NORMS
+from programs import launches
 
-from tflgpu.delegates.control_flow import control as control  # which registers how WHILE is lowered
 from tflgpu.delegates.cuda.compiler import OPTIONS
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.fusion.steps import PassContext, Step
-from tflgpu.delegates.launch import LIBRARY, SHARED, Launch, Loop, launches_of, source
-from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
-from tflgpu.delegates.megakernel.barrier_kernel import composed
-from tflgpu.delegates.passes import PASSES, run_passes
-from tflgpu.delegation.delegate import Partition
-from tflgpu.model.loader import load
-from tflgpu.ops.registry import OPS
-from tflgpu.runtime.graph_runner import graph_runners
-from tflgpu.runtime.session import Session
+from tflgpu.delegates.launch import SHARED, Launch, source
 
 FOLDERS = {"cl": "tflgpu.kernels_cl", "cu": "tflgpu.kernels_cuda"}
 KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void '}
@@ -87,28 +78,6 @@ def uncommented(text: str) -> str:
 def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None:
     assert signatures("cl", texts("cl")[stem]) == signatures("cu", texts("cu")[stem])
     assert signatures("cu", texts("cu")[stem])
-
-
-def launches(model: bytes, limits: DeviceLimits) -> list[Launch]:
-    """What the nodes of a model become."""
-    loaded = load(path=None, content=model)
-    session = Session(OPS)
-    graph = graph_runners(loaded, session)[0]
-    graph.allocate()
-    partitions = [replace(p, nodes=[with_body(node, loaded.graphs) for node in p.nodes]) for p in graph.partitions]
-    steps = [op for p in partitions for op in passed(p, limits)]
-    loops = [composed([step], CudaDevice.dialect, limits) for step in steps if isinstance(step, Loop)]
-    ways = [way for launch in launches_of(steps) for way in (launch, *launch.variants)]
-    return [*(one for way in ways for one in way.sequence if one.stem != LIBRARY), *loops]
-
-
-def passed(partition: Partition, limits: DeviceLimits) -> list[Any]:
-    """What the passes make of a partition."""
-    specs = {spec.index: spec for node in partition.nodes for spec in (*node.inputs, *node.outputs) if spec is not None}
-    context = PassContext(limits, partition.nodes, specs, partition.inputs | partition.outputs, CudaDevice.dialect)
-    return [
-        step.op for step in run_passes(PASSES, tuple(Step(k, node) for k, node in enumerate(partition.nodes)), context)
-    ]
 
 
 SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "GROUPS", "LOAD", "SIDE", "STRIP")

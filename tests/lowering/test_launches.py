@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda.test_kernels import launches
 from kit import fed, kernels, of_family
+from programs import kind, launches
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.emulator.programs import compiler
@@ -36,7 +36,7 @@ def parameters(launch: Launch, dialect: Dialect) -> list[tuple[str, bool]]:
 def kinds(cases: Any, limits: DeviceLimits) -> dict[str, Launch]:
     """One launch for each kernel, set of macros and set of arguments."""
     made = (one for case in cases for one in launches(fed(case)[0], limits) if not one.texts)
-    return {f"{one.kernel} {' '.join(sorted(one.defines))} {len(one.arguments)}": one for one in made}
+    return {kind(one): one for one in made}
 
 
 GPU = DeviceLimits(units=132, tensor_cores=True).plus("warps", "chains", "cublas")

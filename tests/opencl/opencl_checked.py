@@ -1,4 +1,4 @@
-"""Run by test_oclgrind.py: cases on Oclgrind, by kernels for CPUs, for GPUs, by VNNI GEMMs and by persistent kernels.
+"""Run by test_oclgrind.py: a case of each program, for CPUs, for GPUs, by VNNI GEMMs and persistent kernels.
 
 A line of JSON a case: its name, family, the kernels it ran, and what Oclgrind or the comparison complained of.
 """
@@ -17,9 +17,11 @@ import numpy as np
 from kit import check, kernels, of_family
 from loop_models import FLOATS, dense, filling, loop, nested
 from oracle import assert_same, tflgpu_run
+from programs import one_of_each
 from team_models import network
 
 from tflgpu.conformance.cases.case import Case
+from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegation.discovery import load_delegate
 
 QUERY = "\nOclgrind - OpenCL runtime error detected\n\tFunction: clGetDeviceInfo\n"
@@ -51,17 +53,29 @@ NETWORKS = [
 """Whose launches become one by a persistent kernel."""
 
 
+def opened() -> Any:
+    return load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
+
+
+def limits_of(family: str, limits: DeviceLimits) -> DeviceLimits:
+    """Oclgrind's as one of the family has them."""
+    cpu, dot, teams = family != "gpu", family in ("dot", "team"), family == "team"
+    families = limits.minus("vnni", "vnni_assembly", "persistent")
+    families = families.plus(*(name for name, on in (("vnni", dot), ("persistent", teams)) if on))
+    # A persistent kernel is of one work-group: Oclgrind does not see that one waits for another.
+    return replace(families, cpu=cpu, vector=8, units=1 if teams else 2)
+
+
+def chosen(cases: list[Case], family: str, device: Any) -> list[Case]:
+    return list(one_of_each(cases, limits_of(family, device.limits), device.dialect))
+
+
 def run(case: Case | Model, family: str) -> set[str]:
     """Runs the case, whole, on a device of its own, which must give the CPU's results. Returns the kernels it ran."""
     # A context of its own: Oclgrind takes what it knew of released memory for news of the memory that follows.
-    delegate: Any = load_delegate("opencl", {"device": "oclgrind", "cache_dir": "none", "require_full": "1"})
+    delegate = opened()
     device = delegate.device
-    cpu, dot, teams = family != "gpu", family in ("dot", "team"), family == "team"
-    families = device.limits.minus("vnni", "vnni_assembly", "persistent")
-    families = families.plus(*(name for name, on in (("vnni", dot), ("persistent", teams)) if on))
-    device.limits = replace(families, cpu=cpu, vector=8, units=2)
-    if teams:  # of one work-group: Oclgrind does not see that one waits for another
-        device.limits = replace(device.limits, units=1)
+    device.limits = limits_of(family, device.limits)
     ran: set[str] = set()
     make = device.kernel
 
@@ -83,9 +97,11 @@ def main(log: Path) -> None:
     warnings.simplefilter("ignore")
     log.touch()
     seen = 0
-    every = [*kernels(main=True), *of_family("tiles"), *LOOPS]
-    int8 = [case for case in kernels(main=True) if case.family in ("conv", "matmul")] + of_family("tiles")
-    families = {"cpu": every, "gpu": every, "dot": int8, "team": NETWORKS}
+    device = opened().device
+    every = [*of_family("tiles"), *kernels(main=True)]
+    of = {family: chosen(every, family, device) for family in ("cpu", "gpu", "dot")}
+    int8 = [case for case in of["dot"] if case.family in ("conv", "matmul", "tiles")]
+    families = {"cpu": [*of["cpu"], *LOOPS], "gpu": [*of["gpu"], *LOOPS], "dot": int8, "team": NETWORKS}
     for family, cases in families.items():
         for case in cases:
             ran, complaint = set[str](), ""

@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from kit import case, check, kernels, of_family
 from opencl_runtimes import require_intel
+from programs import one_of_each
 
 from tflgpu.conformance.cases.case import Case
+from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegation.delegate import Limits
 
 cl = pytest.importorskip("pyopencl")
 
-ALL = [*kernels(main=True), *of_family("tiles"), case("GRAPH[a sum that is reshaped and compared]")]
-DEVICES = [("", True), ("", False), ("intel", True), ("intel", False)]
-"""Words of the device's name, and whether it gets the kernels for CPUs or those for GPUs."""
+ALL = [*of_family("tiles"), case("GRAPH[a sum that is reshaped and compared]"), *kernels(main=True)]
+PLAIN = DeviceLimits(vector=8).plus("chains", "register_tiles")
+CPU = replace(PLAIN, cpu=True)
 
 
-@pytest.fixture(scope="module", params=DEVICES, ids=lambda p: f"{p[0] or 'default'}-{'cpu' if p[1] else 'gpu'}")
+def of_each(limits: DeviceLimits) -> list[Case]:
+    from tflgpu.delegates.opencl.device import OpenClDevice
+
+    return list(one_of_each(ALL, limits, OpenClDevice.dialect))
+
+
+DEVICES = {
+    "default-cpu": ("", True, ALL),
+    "default-gpu": ("", False, of_each(PLAIN)),
+    "intel-cpu": ("intel", True, of_each(CPU.plus("vnni", "vnni_assembly"))),
+    "intel-gpu": ("intel", False, of_each(PLAIN)),
+}
+"""Words of the device's name, whether it gets the kernels for CPUs or those for GPUs, and what it runs.
+
+One has every operator; the others have a case of each program.
+"""
+PAIRS = [pytest.param(name, case, id=f"{name}-{case.name}") for name, row in DEVICES.items() for case in row[2]]
+
+
+@pytest.fixture(scope="module")
 def device(request: pytest.FixtureRequest) -> Any:
     from guarded_device import GuardedDevice
 
-    words, cpu = request.param
+    words, cpu, _ = DEVICES[request.param]
     return GuardedDevice(words and require_intel(), cpu)
 
 
@@ -36,7 +58,7 @@ def delegate(device: Any) -> Iterator[Any]:
     device.check_guards()
 
 
-@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+@pytest.mark.parametrize(("device", "case"), PAIRS, indirect=["device"])
 def test_a_kernel_gives_the_cpus_results_and_stays_inside_its_buffers(case: Case, delegate: Any) -> None:
     check(case, delegate)
 

@@ -119,7 +119,8 @@ def small_models() -> dict[str, Callable[[ModelBuilder, Any], None]]:
         w = g.constant("w", np.ones((2, 3, 3, 3), np.int8), scale=scales, zero_point=[0, 0], axis=0)
         y = g.tensor("y", "INT8", [1, 5, 7, 2], scale=1.5, zero_point=-2)
         fields = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU6"}
-        g.node("CONV_2D", [x, w, None], [y], version=3, **fields)
+        bias = g.constant("bias", np.zeros(2, np.int32), scale=[0.125, 0.25], zero_point=[0, 0], axis=0)
+        g.node("CONV_2D", [x, w, bias], [y], version=3, **fields)
         z = g.tensor("z", "INT8", [1, 3, 4, 2], scale=1.5, zero_point=-2)
         g.node(
             "MAX_POOL_2D", [y], [z], version=2, padding="VALID", stride_w=2, stride_h=2, filter_width=1, filter_height=1

@@ -17,3 +17,20 @@ def google(request: pytest.FixtureRequest) -> Any:
 def device(request: pytest.FixtureRequest) -> TestedDevice:
     """Each device that kernels run on, beside the CPU."""
     return open_device(request.param)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Failures(config), "failures-as-they-happen")
+
+
+class _Failures:
+    """Names each failure when it happens: the suite's own report comes at its end."""
+
+    def __init__(self, config: pytest.Config):
+        self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and self._terminal is not None:
+            self._terminal.write_line(f"\nFAILED {report.nodeid} ({report.when})")

@@ -61,7 +61,7 @@ def every_value(interpreter: Interpreter, values: Sequence[Array]) -> dict[int, 
     """
     runner = interpreter._graphs[0]
     made = {spec.index for node in runner.graph.nodes for spec in node.outputs}
-    runner.graph = replace(runner.graph, outputs=tuple(dict.fromkeys((*runner.graph.outputs, *sorted(made)))))
+    runner.expose(sorted(made))
     feed(interpreter, values)
     interpreter.invoke()
     found = {}

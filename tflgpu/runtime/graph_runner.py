@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import setitem
@@ -146,6 +146,11 @@ class GraphRunner:
                 continue
             if old.host.shape == new.host.shape:
                 np.copyto(new.write(), old.read())
+
+    def expose(self, indices: Iterable[int]) -> None:
+        """Makes further tensors of the model's graph outputs, from the next preparation on."""
+        outputs = tuple(dict.fromkeys((*self.graph.outputs, *indices)))
+        self.graph, self._inlined = replace(self.graph, outputs=outputs), replace(self._inlined, outputs=outputs)
 
     def reset_variables(self) -> None:
         """Sets every variable tensor to zeros: in int8 to the zero point; other types not, as in TensorFlow Lite."""

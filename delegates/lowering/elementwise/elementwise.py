@@ -43,9 +43,12 @@ FLOAT_UNARY = {
     "TANH": call("tanh", X),
 }
 
+_TANH_OF = 0.79788456080286536 * (X + 0.044715 * X * X * X)
+
 GELU = {
     False: 0.5 * X * call("erfc", -X * 0.70710678118654752),
-    True: 0.5 * X * (1.0 + call("tanh", 0.79788456080286536 * (X + 0.044715 * X * X * X))),
+    # Below -9.02 the hyperbolic tangent is -1 in float32. PoCL's is one unit above, which a large x must not multiply.
+    True: 0.5 * X * where(_TANH_OF < -9.02, 0.0, 1.0 + call("tanh", _TANH_OF)),
 }
 """By the option `approximate`."""
 

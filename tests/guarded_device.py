@@ -62,5 +62,5 @@ class GuardedDevice(OpenClDevice):
             cl.enqueue_copy(self.queue, found, whole)
             assert (found[: self._guard] == POISON).all(), f"a kernel wrote before its buffer of {nbytes} bytes"
             assert (found[self._guard + nbytes :] == POISON).all(), (
-                f"a kernel wrote past the end of its buffer of {nbytes} bytes"
+                f"a kernel wrote after its buffer of {nbytes} bytes"
             )

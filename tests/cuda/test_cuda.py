@@ -379,8 +379,9 @@ def test_an_iteration_of_more_work_than_one_block_does_runs_on_several_blocks() 
     assert_same(tflgpu_run(model, inputs, [delegate]), tflgpu_run(model, inputs), rtol=1e-5, atol=1e-6)
     assert made == [(6, True)]
     delegate.device.limits = replace(delegate.device.limits, blocks=1)
-    with pytest.raises(RuntimeError, match="a turn of 91,506 operations"):
-        tflgpu_run(model, inputs, [delegate])
+    made.clear()
+    assert_same(tflgpu_run(model, inputs, [delegate]), tflgpu_run(model, inputs), rtol=1e-5, atol=1e-6)
+    assert len(made) > 1 and (6, True) not in made  # the host drives the loop: 91,506 operations an iteration
 
 
 def constants_of(layer: OneOp, g: Any) -> list[int]:

@@ -61,6 +61,4 @@ class GuardedDevice(OpenClDevice):
             found = np.empty(whole.size, np.uint8)
             cl.enqueue_copy(self.queue, found, whole)
             assert (found[: self._guard] == POISON).all(), f"a kernel wrote before its buffer of {nbytes} bytes"
-            assert (found[self._guard + nbytes :] == POISON).all(), (
-                f"a kernel wrote after its buffer of {nbytes} bytes"
-            )
+            assert (found[self._guard + nbytes :] == POISON).all(), f"a kernel wrote after its buffer of {nbytes} bytes"

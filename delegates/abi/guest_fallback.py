@@ -28,6 +28,7 @@ def on_the_cpu(nodes: Sequence[Node], tensors: Mapping[int, Tensor], made: froze
     steps = []
     for node in nodes:
         inputs = [None if s is None else s.data if s.data is not None else array(s) for s in node.inputs]
+        OPS[node.op].require_valid(node)
         steps.append(prepare(node, inputs, [array(s) for s in node.outputs], runtime))
     variables = {spec.index for node in nodes for spec in variables_written(node, runtime)}
     reads = [tensor for index, tensor in tensors.items() if index not in made]

@@ -67,7 +67,7 @@ def test_an_operator_that_the_delegate_refuses_runs_on_the_cpu_and_says_why() ->
 
 def test_a_delegate_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("negator", f"{__name__}:load", discovery.ENTRY_POINTS)
-    monkeypatch.setattr(discovery, "entry_points", lambda group: EntryPoints([point]))
+    monkeypatch.setattr(discovery, "_entry_points", lambda: EntryPoints([point]))
     assert load_delegate("negator").name == "negator"
 
 

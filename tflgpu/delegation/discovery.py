@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tflgpu.delegation.delegate import Attaches, Delegate
@@ -47,6 +46,12 @@ class NativeDelegate(Protocol):
         """The address of its TfLiteDelegate."""
 
 
+def _entry_points() -> Iterable[Any]:
+    from importlib import metadata  # takes 20 ms, which `import tflgpu` shall not
+
+    return metadata.entry_points(group=ENTRY_POINTS)
+
+
 def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Delegate:
     """A delegate by name ("opencl", "cuda", an installed entry point), or a native library by its path or its name.
 
@@ -58,7 +63,7 @@ def load_delegate(library: str | os.PathLike[str], options: Mapping[str, Any] | 
     where it cannot be created, ForkedError where its runtime was opened before this process was forked.
     """
     name, options = os.fspath(library), dict(options or {})
-    found = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
+    found = [point for point in _entry_points() if point.name == name]
     if found:
         load = found[0].load()
     elif name in BUILT_IN:
@@ -101,7 +106,7 @@ def _opened(name: str) -> str:
     except OSError as error:
         if path != name or os.path.dirname(name):
             raise
-        known = ", ".join(sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
+        known = ", ".join(sorted({*BUILT_IN, *(point.name for point in _entry_points())}))
         raise OSError(f"{error} (nor is it the name of a delegate; known: {known})") from None
     return path
 

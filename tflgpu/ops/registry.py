@@ -205,10 +205,9 @@ def value(spec: TensorSpec | None) -> Array:
 
 
 def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array], runtime: Runtime) -> Step:
-    """The node as a callable over fixed storage. Raises OpError where it cannot be prepared."""
+    """A node that `Op.require_valid` accepted, as a callable over fixed storage. Raises OpError where it cannot be."""
     op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
-    op.require_valid(node)
     if op.style == "kernel":
         with sharing(runtime.state):
             step: Step = op.run(node, tuple(inputs), tuple(outputs), *extra)
@@ -243,8 +242,8 @@ def evaluate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> tu
     """The node's outputs in fresh arrays of whatever shape. For folding and for dynamic outputs."""
     op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
+    op.require_valid(node)
     if op.style == "function":
-        op.require_valid(node)
         results = op.run(node, *extra, *inputs)
         results = results if isinstance(results, tuple) else (results,)
         return tuple(np.asarray(r, s.dtype) for r, s in zip(results, node.outputs, strict=True))

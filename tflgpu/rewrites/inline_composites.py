@@ -24,6 +24,8 @@ def inline_composites(model: Model) -> tuple[Graph, ...]:
     tensors outside and inside differ in more than their shapes. Graphs that only inlined composites named stay as they
     are.
     """
+    if not any(_is_composite(node) for graph in model.graphs for node in graph.nodes):
+        return model.graphs
     graphs = list(model.graphs)
     inliner = _Inliner(model.graphs)
     waiting = {0, *(signature.graph for signature in model.signatures.values())}

@@ -76,6 +76,7 @@ class DynamicNode:
         outputs = [segment.storage[spec.index].write() for spec in node.outputs]
         try:
             if shapes is not None:
+                self._session.ops[node.op].require_valid(node)
                 step = prepare(self._with_copied_keys(node), inputs, outputs, self._session)
                 step()
                 if self._keys and len(self._steps) < MOST_STEPS:

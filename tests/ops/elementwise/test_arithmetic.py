@@ -161,9 +161,7 @@ def test_8_bit_lookup_tables_are_the_rescaled_result(real, seed, join):
     first, second = rng.integers(-limit, limit, (2, 256), endpoint=True)
     a, b = rng.integers(-128, 128, (2, 500)).astype(np.int8)
     got, zero = np.empty(500, np.int8), int(rng.integers(-128, 128))
-    quantized_binary.by_tables(join, first, second, (m, e), zero, -100, 90).compute(
-        a, b, got, *np.empty((2, 500), np.int64)
-    )
+    quantized_binary.by_tables(join, first, second, (m, e), zero, -100, 90)(a, b, got, *np.empty((2, 500), np.int64))
     rescaled = fp.mbqm(join(first[a.view(np.uint8)], second[b.view(np.uint8)]), m, e).astype(np.int64)
     np.testing.assert_array_equal(got, np.clip(rescaled + zero, -100, 90))
 

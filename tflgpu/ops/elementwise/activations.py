@@ -95,17 +95,34 @@ def gelu_approximate(x: Array, y: Array) -> None:
     np.multiply(y, x, out=y)
 
 
+# The real functions of lookup tables follow the reference to the rounding of each operation, in double where its own
+# function is exact to the last bit nearly everywhere.
+
+
+def _real_gelu(x: Array) -> Array:
+    return _F(0.5) * x * erfc_exactly(x * _F(-np.sqrt(0.5)))
+
+
+def _real_gelu_approximate(x: Array) -> Array:
+    root = _F(np.sqrt(2 / np.pi))
+    inner = root * (x + _F(0.044715) * x * x * x)
+    return _F(0.5) * x * (_F(1) + np.tanh(inner.astype(np.float64)).astype(_F))
+
+
+def _real_logistic(x: Array) -> Array:
+    return _F(1) / (_F(1) + np.exp(-x.astype(np.float64)).astype(_F))
+
+
+def _real_tanh(x: Array) -> Array:
+    return np.tanh(x.astype(np.float64)).astype(_F)
+
+
+def _real_elu(x: Array) -> Array:
+    return np.where(x < 0, np.expm1(np.minimum(x, _F(0)).astype(np.float64)), x)
+
+
 def _quantized_gelu(node: Node) -> QuantizedUnary:
-    # Tables follow the reference to the rounding of each operation.
-    def exact(x: Array) -> Array:
-        return _F(0.5) * x * erfc_exactly(x * _F(-np.sqrt(0.5)))
-
-    def approximate(x: Array) -> Array:
-        root = _F(np.sqrt(2 / np.pi))
-        inner = root * (x + _F(0.044715) * x * x * x)
-        return _F(0.5) * x * (_F(1) + np.tanh(inner.astype(np.float64)).astype(_F))
-
-    return quantized_unary.table_of(approximate if node.options.approximate else exact, node)
+    return quantized_unary.table_of(_real_gelu_approximate if node.options.approximate else _real_gelu, node)
 
 
 def _sigmoid_argument(node: Node, exact_shifts: tuple[int, ...]) -> Callable[[Array], Array]:
@@ -139,8 +156,7 @@ def _quantized_logistic(node: Node) -> QuantizedUnary:
     y = node.outputs[0]
     if y.type != "INT16":
         require(y.scale == _F(1 / 256), "output->params.scale == 1. / 256 was not true. ")
-        # In double and rounded: the reference's exp is exact to the last bit nearly everywhere.
-        return quantized_unary.table_of(lambda x: _F(1) / (_F(1) + np.exp(-x.astype(np.float64)).astype(_F)), node)
+        return quantized_unary.table_of(_real_logistic, node)
     require(y.scale == _F(1 / 32768), "output->params.scale == 1. / 32768 was not true. ")
     argument = _sigmoid_argument(node, exact_shifts=(0,))
 
@@ -154,7 +170,7 @@ def _quantized_logistic(node: Node) -> QuantizedUnary:
 
 def _quantized_tanh(node: Node) -> QuantizedUnary:
     if node.outputs[0].type != "INT16":
-        return quantized_unary.table_of(lambda x: np.tanh(x.astype(np.float64)).astype(_F), node)
+        return quantized_unary.table_of(_real_tanh, node)
     argument = _sigmoid_argument(node, exact_shifts=(0, 1))
 
     def compute(quantized: Array) -> Array:
@@ -166,8 +182,7 @@ def _quantized_tanh(node: Node) -> QuantizedUnary:
 
 
 def _quantized_elu(node: Node) -> QuantizedUnary:
-    f = np.expm1
-    return quantized_unary.table_of(lambda x: np.where(x < 0, f(np.minimum(x, _F(0)).astype(np.float64)), x), node)
+    return quantized_unary.table_of(_real_elu, node)
 
 
 def _quantized_relu(lo: float, hi: float | None) -> Callable[[Node], QuantizedUnary]:

@@ -82,8 +82,12 @@ def _sum_at_common_scale(node: Node, f: np.ufunc) -> QuantizedBinary:
     m, e = fp.quantize_multiplier(real)
     lo, hi = quantized_range(node.options.fused_activation_function, y)
     if y.dtype.itemsize == 1 and e <= 0:
-        first, second = (_table(scale, y.dtype) for scale in (scale_a, scale_b))
-        return by_tables(f, first, second, (m, e), y.zero_point, lo, hi)
+
+        def tabulated() -> InPlace:
+            first, second = (_table(scale, y.dtype) for scale in (scale_a, scale_b))
+            return by_tables(f, first, second, (m, e), y.zero_point, lo, hi)
+
+        return QuantizedBinary(tabulated, (_I64, _I64))
     rescale, store = fp.rescaler(m, e), _store(y.zero_point, lo, hi)
 
     def compute(a: Array, b: Array, out: Array, u: Array, v: Array, scratch: Array, narrow: Array) -> None:
@@ -93,7 +97,7 @@ def _sum_at_common_scale(node: Node, f: np.ufunc) -> QuantizedBinary:
         rescale(u, scratch)
         store(u, out, narrow)
 
-    return QuantizedBinary(compute, (_I64, _I64, _I64, _I32))
+    return QuantizedBinary(lambda: compute, (_I64, _I64, _I64, _I32))
 
 
 def _table(to_common: ToCommonScale, dtype: np.dtype) -> Array:
@@ -118,7 +122,7 @@ def _sum_at_powers_of_two(node: Node, f: np.ufunc) -> QuantizedBinary | None:
         total = fp.saturate(f(fp.rdbp(a, -shift1), fp.rdbp(b, -shift2), dtype=_I64), 16)
         np.copyto(out, np.clip(total, lo, hi, out=u), casting="unsafe")
 
-    return QuantizedBinary(compute, (_I64,))
+    return QuantizedBinary(lambda: compute, (_I64,))
 
 
 def _quantized_sum(node: Node) -> QuantizedBinary:
@@ -138,8 +142,12 @@ def _quantized_mul(node: Node) -> QuantizedBinary:
     (s1, z1), (s2, z2), (s, z) = map(scale_and_zero_point, (x1, x2, y))
     m, e = fp.quantize_multiplier(float(s1 * s2 / s))
     if y.dtype.itemsize == x1.dtype.itemsize == 1 and e <= 0:
-        first, second = (all_quantized_values(y.dtype).astype(_I64) - zero for zero in (z1, z2))
-        return by_tables(np.multiply, first, second, (m, e), z, lo, hi)
+
+        def tabulated() -> InPlace:
+            first, second = (all_quantized_values(y.dtype).astype(_I64) - zero for zero in (z1, z2))
+            return by_tables(np.multiply, first, second, (m, e), z, lo, hi)
+
+        return QuantizedBinary(tabulated, (_I64, _I64))
     rescale = fp.rescaler(m, e)
     zero1, zero2 = np.array(z1, _I64), np.array(z2, _I64)
     store = _store(z, lo, hi)
@@ -151,7 +159,7 @@ def _quantized_mul(node: Node) -> QuantizedBinary:
         rescale(u, v)
         store(u, out, narrow)
 
-    return QuantizedBinary(compute, (_I64, _I64, _I32))
+    return QuantizedBinary(lambda: compute, (_I64, _I64, _I32))
 
 
 def _product_of_fractions(zero_point: int, lo: int, hi: int) -> QuantizedBinary:
@@ -161,7 +169,7 @@ def _product_of_fractions(zero_point: int, lo: int, hi: int) -> QuantizedBinary:
         value = fp.rdbp(fp.srdhm(a, b, 16), 8).astype(_I64) + zero_point
         np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
 
-    return QuantizedBinary(compute)
+    return QuantizedBinary(lambda: compute)
 
 
 def _leading_sign_bits(x: Array) -> Array:
@@ -193,7 +201,7 @@ def _quantized_div(node: Node) -> QuantizedBinary:
         value = fp.wrap(_shifted_as_x86(product, bits + headroom - e) + z)
         np.copyto(out, np.clip(value, lo, hi), casting="unsafe")
 
-    return QuantizedBinary(compute)
+    return QuantizedBinary(lambda: compute)
 
 
 def _quantized_difference(node: Node) -> QuantizedBinary:
@@ -212,7 +220,7 @@ def _quantized_difference(node: Node) -> QuantizedBinary:
         rescale(u, scratch)
         store(u, out, narrow)
 
-    return QuantizedBinary(compute, (_I64, _I64, _I64, _I32))
+    return QuantizedBinary(lambda: compute, (_I64, _I64, _I64, _I32))
 
 
 def _whole_quotient(a: Array, b: Array, y: Array) -> None:

@@ -36,7 +36,7 @@ def _quantized_comparison(node: Node, f: np.ufunc) -> QuantizedBinary:
         scale_b(b, v, scratch)
         f(u, v, out)
 
-    return QuantizedBinary(compare, (np.int64,) * 3)
+    return QuantizedBinary(lambda: compare, (np.int64,) * 3)
 
 
 def _has_scales(node: Node) -> bool:

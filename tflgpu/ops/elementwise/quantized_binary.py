@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,17 +20,21 @@ TABLE_FROM = 4096
 
 @dataclass(frozen=True)
 class QuantizedBinary:
-    """What an operator does to quantized values: compute(a, b, out, *scratch), scratch: arrays of these types."""
+    """What an operator does to quantized values.
 
-    compute: InPlace
+    prepare: gives compute(a, b, out, *scratch). scratch: the types of its scratch arrays.
+    """
+
+    prepare: Callable[[], InPlace]
     scratch: tuple[type, ...] = ()
 
 
 def by_tables(
     join: np.ufunc, first: Array, second: Array, multiplier: tuple[int, int], zero_point: int, lo: int, hi: int
-) -> QuantizedBinary:
+) -> InPlace:
     """join(first[a], second[b]), rescaled, plus zero_point, clamped: for 8-bit values, which index the tables by bits.
 
+    The function of (a, b, out, u, v), u and v int64 scratch.
     join: np.add, np.subtract or np.multiply. first, second: 256 int64 each, below 2^30. multiplier: (m, e) with e <= 0,
     as fixed_point.mbqm takes them; what it does to a sum or a product is done to the tables as far as it can be.
     """
@@ -60,16 +64,16 @@ def by_tables(
         clamp(u, low, high, u)
         out[...] = u
 
-    return QuantizedBinary(compute, (np.int64, np.int64))
+    return compute
 
 
 def quantized_binary_step(op: QuantizedBinary, inputs: Sequence[Array], y: Array) -> Step:
     """A step that fills y with op of the two quantized inputs, by a table of all pairs where that pays."""
     if any(x.dtype.itemsize > 1 for x in inputs) or y.size < TABLE_FROM:
-        return blocked(op.compute, inputs, y, scratch=op.scratch)
+        return blocked(op.prepare(), inputs, y, scratch=op.scratch)
     first, second = (all_quantized_values(x.dtype) for x in inputs)
     table = np.empty((256, 256), y.dtype)
-    blocked(op.compute, [first[:, None], second[None, :]], table, scratch=op.scratch)()
+    blocked(op.prepare(), [first[:, None], second[None, :]], table, scratch=op.scratch)()
     flat = table.reshape(-1)
 
     def look_up(a: Array, b: Array, out: Array, index: Array) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,12 +27,21 @@ def table_of(f: RealFunction, node: Node) -> QuantizedUnary:
     """f by the tables that the reference makes: one entry for each 8-bit value, or 513 for int16 with lines between."""
     x, y = node.input(0), node.outputs[0]
     require_symmetric(x, y)
-    scales = *scale_and_zero_point(x), *scale_and_zero_point(y)
+    table = _table(f, x.dtype, *scale_and_zero_point(x), *scale_and_zero_point(y))
     if x.type == "INT16":
-        steps = lut_int16(f, *scales)
-        return QuantizedUnary(lambda quantized: lut_int16_lookup(steps, quantized))
-    entries = lut_int8(f, *scales, dtype=x.dtype)
-    return QuantizedUnary(lambda quantized: entries[quantized.view(np.uint8)])
+        return QuantizedUnary(lambda quantized: lut_int16_lookup(table, quantized))
+    return QuantizedUnary(lambda quantized: table[quantized.view(np.uint8)])
+
+
+@lru_cache(maxsize=256)
+def _table(
+    f: RealFunction, dtype: np.dtype, scale: np.float32, zero_point: int, out_scale: np.float32, out_zero_point: int
+) -> Array:
+    """Read-only. Cached, since checking, preparing and lowering a node each ask for it."""
+    scales = scale, zero_point, out_scale, out_zero_point
+    table = lut_int16(f, *scales) if dtype == np.int16 else lut_int8(f, *scales, dtype=dtype)
+    table.flags.writeable = False
+    return table
 
 
 def rescaled(node: Node, lo: float | None = None, hi: float | None = None) -> QuantizedUnary:
@@ -90,8 +100,12 @@ def absolute(node: Node) -> QuantizedUnary:
 
 
 def exponential(node: Node) -> QuantizedUnary:
+    return table_of(_real_exp, node)
+
+
+def _real_exp(x: Array) -> Array:
     # In double and rounded: the reference's exp is exact to the last bit nearly everywhere.
-    return table_of(lambda x: np.exp(x.astype(np.float64)).astype(np.float32), node)
+    return np.exp(x.astype(np.float64)).astype(np.float32)
 
 
 def logarithm(node: Node) -> QuantizedUnary:

@@ -181,7 +181,7 @@ def int8_rows(op: Lookup | Rescaled, limits: DeviceLimits) -> Launch | None:
     else:
         kinds, inputs, scalars = (op.kind, op.kind), {"x": op.x, "y": op.y}, op.numbers
         macros = {"PRODUCT": 1} if op.operator == "*" else {"SUM": 1, "SIGN": op.operator}
-    names = {"X_T": VECTOR_NAMES[kinds[0]], "OUT_T": VECTOR_NAMES[kinds[1]], "CODES": 1, "VW": limits.vector}
+    names = {"X_T": VECTOR_NAMES[kinds[0]], "OUT_T": VECTOR_NAMES[kinds[1]], "QUANTIZED": 1, "VW": limits.vector}
     return Launch(
         "elementwise_int8.elementwise_int8",
         (-(-sizes["pieces"] // sizes["share"]),),

@@ -2,16 +2,16 @@
 // channels at a time. The work-items, `items` in all, share the rows of output pixels evenly, each in `parts` slices of
 // channels.
 //
-// | macro                  | meaning                                                                   |
-// | VW                     | channels at a time                                                        |
-// | PLACES                 | so many output pixels are made of values loaded once, of KH, KW, STRIDE_W |
-// | CODES, PLAIN, EPILOGUE | the epilogue: vectors.clh                                                 |
+// | macro                      | meaning                                                                   |
+// | VW                         | channels at a time                                                        |
+// | PLACES                     | so many output pixels are made of values loaded once, of KH, KW, STRIDE_W |
+// | QUANTIZED, FLOAT, EPILOGUE | the epilogue: vectors.clh                                                 |
 // Only for OpenCL: CUDA has kernels of its own for this.
 
 #pragma OPENCL FP_CONTRACT ON
 #define LOAD(p) TO_FLOATS(VLOAD(p))
 
-#ifdef CODES
+#ifdef QUANTIZED
 #define VALUE(p) (LOAD(p) - x_zero)
 #define ZERO , f32 x_zero
 #define SUMS(v) TO_INTS(v)
@@ -94,7 +94,7 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
                             for (i32 i = 0; i < PLACES; i++) acc[i] += values[i * STRIDE_W + kx] * taps[ky * KW + kx];
                     }
                 }
-#ifdef PLAIN
+#ifdef FLOAT
                 #pragma unroll
                 for (i32 i = 0; i < PLACES; i++) PUT(acc[i], row * ow + ox + i);
 #else

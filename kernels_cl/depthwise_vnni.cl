@@ -7,12 +7,12 @@
 // scratch  KH * quads * 4 * VW + (ow + 1) * 4 * VW bytes for each work-item, which takes `share` units one after another,
 //          each a band of rows of VW channels
 //
-// | macro           | meaning                                                             |
-// | KH, CHUNKS      | rows of a window, and quads that an output is made of               |
-// | TWICE           | 1 where a quad makes two outputs, else 0                            |
-// | CALCULATE       | a row's sums in assembly, by lowering/convolution/depthwise_vnni.py |
-// | FLIP            | 128 where x is signed, else 0                                       |
-// | CODES, EPILOGUE | the epilogue: vectors.clh                                           |
+// | macro               | meaning                                                             |
+// | KH, CHUNKS          | rows of a window, and quads that an output is made of               |
+// | TWICE               | 1 where a quad makes two outputs, else 0                            |
+// | CALCULATE           | a row's sums in assembly, by lowering/convolution/depthwise_vnni.py |
+// | FLIP                | 128 where x is signed, else 0                                       |
+// | QUANTIZED, EPILOGUE | the epilogue: vectors.clh                                           |
 // Only for OpenCL, and there for CPUs.
 
 #define QUAD (4 * VW)

@@ -7,16 +7,16 @@
 //          next, `panel` from one panel to the next
 // bias     BIAS_T, and SCALES, what requantizes or scales, padded to whole panels: vectors.clh
 //
-// | macro                          | meaning                                                                 |
-// | MR, NV, VW                     | rows, vectors and lanes of a tile                                       |
-// | ACC                            | type of the sums, in which they are exact, or float                     |
-// | POINTWISE                      | windows of one value, one to an output pixel: the rows of a matrix      |
-// | FIXED, KH, KW, C, STRIDE_W     | sizes of windows so small that their loops are better unrolled          |
-// | CHANNELS_FIRST                 | tiles side by side in channels come one after another, else those below |
-// | ALONE                          | a work-group is one work-item, whose panels lie one after another       |
-// | HALF_WEIGHTS                   | weights are float16                                                     |
-// | IN_ORDER                       | x times weights is rounded before it is added                           |
-// | CODES, HYBRID, PLAIN, EPILOGUE | the epilogue, with DOUBLES, WIDE: vectors.clh                           |
+// | macro                              | meaning                                                                 |
+// | MR, NV, VW                         | rows, vectors and lanes of a tile                                       |
+// | ACC                                | type of the sums, in which they are exact, or float                     |
+// | POINTWISE                          | windows of one value, one to an output pixel: the rows of a matrix      |
+// | FIXED, KH, KW, C, STRIDE_W         | sizes of windows so small that their loops are better unrolled          |
+// | CHANNELS_FIRST                     | tiles side by side in channels come one after another, else those below |
+// | ALONE                              | a work-group is one work-item, whose panels lie one after another       |
+// | HALF_WEIGHTS                       | weights are float16                                                     |
+// | IN_ORDER                           | x times weights is rounded before it is added                           |
+// | QUANTIZED, HYBRID, FLOAT, EPILOGUE | the epilogue, with FLOAT64_SCALES, INT16: vectors.clh                   |
 // Everything is a named variable and nothing an array, which PoCL would keep in memory.
 // Only for OpenCL: CUDA has kernels of its own for this.
 
@@ -35,9 +35,9 @@
 #define C c
 #define STRIDE_W stride_w
 #endif
-#if defined(WIDE)
+#if defined(INT16)
 #define SUMS(v) (v)
-#elif defined(CODES) || defined(HYBRID)
+#elif defined(QUANTIZED) || defined(HYBRID)
 #define SUMS(v) TO_INTS(v)
 #else
 #define SUMS(v) TO_FLOATS(v)
@@ -100,7 +100,7 @@
 #define ROW_KEEP(i) COLUMNS(KEEP, i)
 #define STORE(i, j)                                                                                                    \
     if (j < full)                                                                                                      \
-        VSTORE(finish(acc##i##j, bias, m0 + i, n0 + j * VW, oc, ALL, FINISH EPILOGUE_ARGS),                             \
+        VSTORE(finish(acc##i##j, bias, m0 + i, n0 + j * VW, oc, ALL, FINISH EPILOGUE_ARGS),                            \
                out + (m0 + i) * oc + n0 + j * VW);
 #define ROW_STORE(i) COLUMNS(STORE, i)
 
@@ -166,7 +166,7 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
         }
 #endif
         i32 height = min(MR, pixels - m0), end = min(n0 + NR, oc), n = n0;
-#ifdef PLAIN
+#ifdef FLOAT
         if (height == MR) {
             i32 full = (end - n0) / VW;
             ROWS(ROW_STORE)

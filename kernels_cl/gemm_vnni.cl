@@ -7,15 +7,15 @@
 // bias     (panels * NR); SCALES: what requantizes or scales, as vectors.clh says
 // scratch  MR * steps words for each work-item, which takes `share` blocks of one tile of rows by `across` panels
 //
-// | macro                         | meaning                                                                   |
-// | MR, NV, VW                    | rows, vectors and lanes of a tile                                         |
-// | CALCULATE                     | the multiplication of a tile in assembly, by lowering/gemm/vnni.py        |
-// | FLIP                          | 128 where x is signed, else 0                                             |
-// | ROW_SUMS                      | by_sum times each row's sum of unsigned values is added to its sums       |
-// | X_BATCH, Y_BATCH              | C for which matrix of x, and which panels, matrix `b` of out comes of     |
-// | SPREAD_H, SPREAD_W            | so many outputs of each window, down and across: a transposed convolution |
-// | SPREAD_TOP, SPREAD_LEFT       | so many of the first of them lie outside of out (out_h x out_w)           |
-// | CODES, DOUBLES, HYBRID, EPILOGUE | the epilogue: vectors.clh                                                 |
+// | macro                       | meaning                                                                   |
+// | MR, NV, VW                  | rows, vectors and lanes of a tile                                         |
+// | CALCULATE                   | the multiplication of a tile in assembly, by lowering/gemm/vnni.py        |
+// | FLIP                        | 128 where x is signed, else 0                                             |
+// | ROW_SUMS                    | by_sum times each row's sum of unsigned values is added to its sums       |
+// | X_BATCH, Y_BATCH            | C for which matrix of x, and which panels, matrix `b` of out comes of     |
+// | SPREAD_H, SPREAD_W          | so many outputs of each window, down and across: a transposed convolution |
+// | SPREAD_TOP, SPREAD_LEFT     | so many of the first of them lie outside of out (out_h x out_w)           |
+// | QUANTIZED, HYBRID, EPILOGUE | the epilogue, with FLOAT64_SCALES: vectors.clh                            |
 // Only for OpenCL, and there for CPUs.
 
 #define NR (VW * NV)

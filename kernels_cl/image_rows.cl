@@ -15,7 +15,7 @@
         global OUT_T* to = out + row * ow * c + n;
 
 #ifdef RESIZE
-#ifdef CODES
+#ifdef QUANTIZED
 #define STORED(acc) TO_STORED(TO_INTS(acc + 0.5f))
 #else
 #define STORED(acc) (acc)

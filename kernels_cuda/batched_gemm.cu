@@ -2,7 +2,7 @@
 // Only for CUDA.
 
 #define THREADS 256
-#if defined(CODES) || defined(HYBRID)
+#if defined(QUANTIZED) || defined(HYBRID)
 #define DEPTH 8
 #else
 #define DEPTH 16
@@ -15,7 +15,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
              i32 x_row, i32 x_column, i32 y_row, i32 y_column ENDS) {
     __shared__ word xs[DEPTH][SIDE + 1];  // by k, row
     __shared__ word ys[DEPTH][SIDE + 1];  // by k, column
-#ifdef CODES
+#ifdef QUANTIZED
     __shared__ sum x_sums[SIDE], y_sums[SIDE];
     sum my_x[LOADS] = {}, my_y[LOADS] = {};
     if (threadIdx.x < SIDE) x_sums[threadIdx.x] = y_sums[threadIdx.x] = 0;
@@ -36,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             word c = lanes_of(y + (n0 + column) * y_column, n0 + column < n, k0 + yk * LANES, k, y_row, Y_WORDS);
             xs[xk][row] = a;
             ys[yk][column] = c;
-#ifdef CODES
+#ifdef QUANTIZED
             my_x[i] = __dp4a(a, 0x01010101, my_x[i]);
             my_y[i] = __dp4a(c, 0x01010101, my_y[i]);
 #endif
@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         }
         __syncthreads();
     }
-#ifdef CODES
+#ifdef QUANTIZED
 #pragma unroll
     for (i32 i = 0; i < LOADS; i++) {
         i32 u = t + i * THREADS;
@@ -72,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (i32 j = 0; j < PER; j++) {
             i32 row = m0 + ty + i * 16, column = n0 + tx + j * 16;
             if (row >= m || column >= n) continue;
-#ifdef CODES
+#ifdef QUANTIZED
             sum x_sum = x_sums[ty + i * 16], y_sum = y_sums[tx + j * 16];
             out[row * n + column] = finished(acc[i][j], x_sum, y_sum, b * m + row, column SCALES_ARGS, k ENDS_ARGS);
 #else

@@ -2,19 +2,19 @@
 // computed at run time, by their steps from one row and column to the next. A block makes SIDE x SIDE of matrix b =
 // blockIdx.z, DEPTH words along k at a time.
 //
-// | macro                 | meaning                                                                                   |
-// | SIDE                  | outputs of a block down and across                                                        |
-// | X_BATCH, Y_BATCH      | C for where matrix `b` of each begins                                                     |
-// | X_ALONG_K, Y_ALONG_K  | whether x and y lie along k                                                               |
-// | X_WORDS, Y_WORDS      | whether four int8 along k are one word of memory                                          |
-// | CODES, RESCALE, OUT_T | int8 less their zero points, requantized by RESCALE, or left as they are by PLAIN         |
-// | HYBRID, ASYMMETRIC    | int8 y; x quantized at run time, whose rows' scales are found as in batched_gemm_hybrid.h |
+// | macro                     | meaning                                                                            |
+// | SIDE                      | outputs of a block down and across                                                 |
+// | X_BATCH, Y_BATCH          | C for where matrix `b` of each begins                                              |
+// | X_ALONG_K, Y_ALONG_K      | whether x and y lie along k                                                        |
+// | X_WORDS, Y_WORDS          | whether four int8 along k are one word of memory                                   |
+// | QUANTIZED, RESCALE, OUT_T | int8 less their zero points, requantized by RESCALE, or left as they are: UNSCALED |
+// | HYBRID, ASYMMETRIC        | int8 y; x quantized at run time, with scales as in batched_gemm_hybrid.h           |
 
 #ifdef HYBRID
-#define CODES
+#define QUANTIZED
 #endif
 
-#ifdef CODES
+#ifdef QUANTIZED
 typedef i32 word;
 typedef i32 sum;
 #define IN_T i8
@@ -38,7 +38,7 @@ typedef f32 sum;
 #define SCALES_ARGS , y_scales, scales, zero_points, scale_of
 #define ENDS , i32 group_rows
 #define ENDS_ARGS , group_rows
-#elif defined(CODES)
+#elif defined(QUANTIZED)
 #define SCALES
 #define SCALES_ARGS
 #define ENDS , i32 x_zero, i32 y_zero, i32 multiplier, i32 exponent, i32 out_zero, i32 low, i32 high
@@ -47,11 +47,11 @@ typedef f32 sum;
 #define SCALES
 #define ENDS
 #endif
-#define PLAIN(acc, multiplier, exponent) (acc)
+#define UNSCALED(acc, multiplier, exponent) (acc)
 
 // LANES elements from k on of one row or column that begins at p; 0 after its end. whole: whether they are one word.
 FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole) {
-#ifdef CODES
+#ifdef QUANTIZED
     if (whole) return inside && at < k ? *(const word*)(p + at) : 0;
     u32 v = 0;
     for (i32 e = 0; e < LANES; e++)
@@ -66,7 +66,7 @@ FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole
 #define K_OF(u, along_k) ((along_k) ? (u) % DEPTH : (u) / SIDE)
 #define ROW_OF(u, along_k) ((along_k) ? (u) / DEPTH : (u) % SIDE)
 
-#ifdef CODES
+#ifdef QUANTIZED
 // What becomes of the sum in row r of all matrices and a column, whose values sum to x_sum and y_sum.
 FN OUT_T finished(sum total, sum x_sum, sum y_sum, i32 r, i32 column, SCALES i32 k ENDS) {
 #ifdef HYBRID

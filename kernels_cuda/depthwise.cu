@@ -4,13 +4,13 @@
 // | macro                    | meaning                                                           |
 // | STRIP                    | output pixels of a thread                                         |
 // | KH, KW, SW, DW           | the window, its stride and dilation across                        |
-// | CODES, UNSIGNED          | int8, or uint8, requantized in fixed point                        |
+// | QUANTIZED, UNSIGNED      | int8, or uint8, requantized in fixed point                        |
 // | EPILOGUE, _PARAMS, _ARGS | statements on `acc`, their parameters and these parameters' names |
 // Only for CUDA.
 
 #define SEEN ((STRIP - 1) * SW + (KW - 1) * DW + 1)
 
-#ifdef CODES
+#ifdef QUANTIZED
 typedef i32 sum;
 #ifdef UNSIGNED
 typedef uchar4 four;
@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(128, 4) depthwise_strips(const X_T*
             bool inside = (u32)iy < (u32)h && (u32)ix < (u32)w;
             four v = {};
             if (inside) v = *(const four*)(row + ix * c);
-#ifdef CODES
+#ifdef QUANTIZED
             i32 zero = inside ? x_zero : 0;
 #else
             f32 zero = 0;

@@ -3,20 +3,20 @@
 // out (m, n) = x (m, k) times weights (k, n), plus bias (n), where row m of x is what a window at output pixel m sees
 // of an image (h, w, c), k running over (kh, kw, c): implicit GEMM. Operands are words: a float, or four int8 along k.
 //
-// | macro                    | meaning                                                                   |
-// | CODES                    | int8 operands, requantized in fixed point; with DOUBLES by float64 scales |
-// | UNSIGNED                 | x is uint8, of which 128 is taken off                                     |
-// | HYBRID                   | int8 of floats, whose scale and zero point `each` rows of x share         |
-// | WEIGHTS_FIRST            | sums are multiplied by the weights' scale before the row's                |
-// | SPLIT                    | k is divided among gridDim.z blocks: gemm_store.cuh                       |
-// | EPILOGUE, _PARAMS, _ARGS | statements on `acc`, their parameters and these parameters' names         |
+// | macro                    | meaning                                                                          |
+// | QUANTIZED                | int8 operands, requantized in fixed point; with FLOAT64_SCALES by float64 scales |
+// | UNSIGNED                 | x is uint8, of which 128 is taken off                                            |
+// | HYBRID                   | int8 of floats, whose scale and zero point `each` rows of x share                |
+// | WEIGHTS_FIRST            | sums are multiplied by the weights' scale before the row's                       |
+// | SPLIT                    | k is divided among gridDim.z blocks: gemm_store.cuh                              |
+// | EPILOGUE, _PARAMS, _ARGS | statements on `acc`, their parameters and these parameters' names                |
 // w_zero, the zero point of unsigned weights less 128, is taken off each weight by the sum of its row of x.
 
 #ifdef HYBRID
-#define CODES
+#define QUANTIZED
 #endif
 
-#ifdef CODES
+#ifdef QUANTIZED
 typedef i32 word;
 typedef i32 sum;
 typedef int4 words;
@@ -52,7 +52,7 @@ typedef float4 words;
 #define BIAS_T sum
 #define Y_T X_T
 #endif
-#if defined(CODES) && !defined(HYBRID)
+#if defined(QUANTIZED) && !defined(HYBRID)
 typedef u32 quad;  // four outputs in a row
 #else
 typedef float4 quad;
@@ -67,12 +67,12 @@ typedef float4 quad;
 #define SCALES_ARGS weight_scales, weight_sums, scales, zero_points,
 #define ENDS f32 low, f32 high, i32 each
 #define ENDS_ARGS low, high, each
-#elif defined(DOUBLES)
+#elif defined(FLOAT64_SCALES)
 #define SCALES const f64 *__restrict__ scales,
 #define SCALES_ARGS scales,
 #define ENDS i32 out_zero, i32 low, i32 high
 #define ENDS_ARGS out_zero, low, high
-#elif defined(CODES)
+#elif defined(QUANTIZED)
 #define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
 #define SCALES_ARGS multipliers, exponents,
 #define ENDS i32 out_zero, i32 low, i32 high
@@ -107,9 +107,9 @@ FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES ENDS
     real = real * (scales[m / each] * weight_scales[n]);
 #endif
     acc = clamp_f32(real + bias[n], low, high);
-#elif defined(DOUBLES)
+#elif defined(FLOAT64_SCALES)
     acc = scaled_code((i64)acc + bias[n], scales[n], out_zero, low, high);
-#elif defined(CODES)
+#elif defined(QUANTIZED)
     acc = clamp_i32(mbqm(acc + bias[n], multipliers[n], exponents[n]) + out_zero, low, high);
 #else
     acc = clamp_f32(acc + bias[n], low, high);

@@ -53,7 +53,7 @@ FN const X_T* seen(Row row, i32 k, IMAGE) {
 }
 
 #ifdef SEPARABLE
-#ifdef CODES
+#ifdef QUANTIZED
 #define DW_INPUTS                                                                                                      \
     const X_T *__restrict__ dw_weights, const i32 *__restrict__ dw_bias, const i32 *__restrict__ dw_multipliers,       \
         const i32 *__restrict__ dw_exponents,
@@ -70,7 +70,7 @@ FN const X_T* seen(Row row, i32 k, IMAGE) {
 #endif
 
 FN X_T depthwise_finished(sum acc, DW_INPUTS i32 n DW_ENDS) {
-#ifdef CODES
+#ifdef QUANTIZED
     acc = clamp_i32(mbqm(acc, dw_multipliers[n], dw_exponents[n]) + dw_out_zero, dw_low, dw_high);
 #else
     acc = clamp_f32(acc, dw_low, dw_high);
@@ -114,13 +114,13 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, DW_INPUTS
         for (i32 kx = 0; kx < KW; kx++)
 #pragma unroll
             for (i32 e = 0; e < LOAD * LANES; e++)
-#ifdef CODES
+#ifdef QUANTIZED
                 acc[e] += ((i8)(v[kx][e / 4] >> (e % 4 * 8)) - dw_x_zero) * (i8)(by[kx][e / 4] >> (e % 4 * 8));
 #else
                 acc[e] = fma(v[kx][e], by[kx][e], acc[e]);
 #endif
     }
-#ifdef CODES
+#ifdef QUANTIZED
 #pragma unroll
     for (i32 e = 0; e < LOAD; e++) out[e] = 0;
 #pragma unroll
@@ -149,7 +149,7 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
     out[1] = p ? SIGNED(v.y) : fill;
     out[2] = p ? SIGNED(v.z) : fill;
     out[3] = p ? SIGNED(v.w) : fill;
-#elif !defined(CODES)
+#elif !defined(QUANTIZED)
     const X_T* p = at < depth ? seen(row, at, IMAGE_ARGS) : nullptr;
     *out = p ? *p : fill;
 #elif defined(WHOLE_WORDS)

@@ -40,22 +40,22 @@ typedef wmma::col_major along;
 #define ROUNDED(v) (v)
 #endif
 #define KB (BK * LANES)
-#define WIDE (16 / (i32)sizeof(shared_operand))
+#define CHUNK (16 / (i32)sizeof(shared_operand))
 #define X_LOADS (BM * BK / LOAD / THREADS)
-#define W_LOADS (KB * BN / WIDE / THREADS)
+#define W_LOADS (KB * BN / CHUNK / THREADS)
 #include "gemm_gather.cuh"
 #include "gemm_store.cuh"
 
 // The weights' tile in memory and in shared memory: by k, or of bytes by column.
-#ifdef CODES
+#ifdef QUANTIZED
 #define W_ROWS BN
 #define W_COLUMNS KB
 #else
 #define W_ROWS KB
 #define W_COLUMNS BN
 #endif
-#define W_ROW(u) ((u) / (W_COLUMNS / WIDE))
-#define W_AT(u) ((u) % (W_COLUMNS / WIDE) * WIDE)
+#define W_ROW(u) ((u) / (W_COLUMNS / CHUNK))
+#define W_AT(u) ((u) % (W_COLUMNS / CHUNK) * CHUNK)
 
 struct Operands {
     shared_operand xs[2][BM][KB + PAD], ws[2][W_ROWS][W_COLUMNS + W_PAD];
@@ -63,7 +63,7 @@ struct Operands {
 
 // Unit u of the weights that the block needs from word k0 on.
 FN uint4 weights_at(const shared_operand* weights, i32 u, i32 k0, i32 last, i32 n0, i32 columns) {
-#ifdef CODES
+#ifdef QUANTIZED
     i32 at = k0 * LANES + W_AT(u);
     const shared_operand* p = weights + (i64)(n0 + W_ROW(u)) * columns + at;
     bool inside = at < last * LANES;
@@ -77,12 +77,12 @@ FN uint4 weights_at(const shared_operand* weights, i32 u, i32 k0, i32 last, i32 
 // Puts LOAD words of x into shared memory, as much as can be at once.
 FN void store_rounded(shared_operand* to, const word (&v)[LOAD]) {
 #if LOAD == 1
-#ifdef CODES
+#ifdef QUANTIZED
     *(word*)to = v[0];
 #else
     *to = ROUNDED(v[0]);
 #endif
-#elif defined(CODES)
+#elif defined(QUANTIZED)
     *(words*)to = words{v[0], v[1], v[2], v[3]};
 #elif MMA == 32
     *(words*)to = words{ROUNDED(v[0]), ROUNDED(v[1]), ROUNDED(v[2]), ROUNDED(v[3])};
@@ -115,7 +115,7 @@ FN void multiply(Sums& acc, const Operands& tiles, i32 now, i32 my, i32 mx) {
         for (i32 i = 0; i < BM / 32; i++) wmma::load_matrix_sync(a[i], &tiles.xs[now][my + i * 16][kk], KB + PAD);
 #pragma unroll
         for (i32 j = 0; j < BN / 32; j++)
-#ifdef CODES
+#ifdef QUANTIZED
             wmma::load_matrix_sync(b[j], &tiles.ws[now][mx + j * 16][kk], W_COLUMNS + W_PAD);
 #else
             wmma::load_matrix_sync(b[j], &tiles.ws[now][kk][mx + j * 16], W_COLUMNS + W_PAD);

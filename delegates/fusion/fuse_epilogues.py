@@ -53,10 +53,10 @@ class _Makers:
             return None
         _, maker = self.known[self.uses.root(buffer)]
         if floats:
-            takes = not maker.epilogues and ("PLAIN" in maker.defines or "HYBRID" in maker.defines)
+            takes = not maker.epilogues and ("FLOAT" in maker.defines or "HYBRID" in maker.defines)
         else:
             most = MOST if maker.name in CHANNELS else 1
-            takes = "CODES" in maker.defines and "WIDE" not in maker.defines and len(maker.epilogues) < most
+            takes = "QUANTIZED" in maker.defines and "INT16" not in maker.defines and len(maker.epilogues) < most
         return maker if takes else None
 
     def epilogue(self, op: Elementwise | Lookup | Rescaled) -> Epilogue | None:

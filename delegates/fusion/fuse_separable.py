@@ -72,7 +72,7 @@ def _reads_anew(depthwise: Launch, fused: Launch, limits: DeviceLimits) -> int:
     """Cycles that a multiprocessor takes to load what blocks of columns but the first load, in sixteens of bytes."""
     (m, n, k), d = _sizes(fused), fused.defines
     blocks = -(-n // int(str(d["BN"]))) - 1
-    each = 2 * int(str(d["KH"])) * int(str(d["KW"])) * m * k // (16 if "CODES" in d else 4)
+    each = 2 * int(str(d["KH"])) * int(str(d["KW"])) * m * k // (16 if "QUANTIZED" in d else 4)
     return blocks * each // (CYCLE_LOADS * limits.units)
 
 
@@ -87,8 +87,8 @@ def _fused(way: Launch, depthwise: Launch) -> Launch | None:
     product = _product(way)
     if product is None or way.sequence[1:] not in ((), (way,)) or "UNSIGNED" in depthwise.defines:
         return None
-    words = "CODES" in product.defines or product.defines["LOAD"] == 4
-    if depthwise.extra or not words or ("CODES" in product.defines) != ("CODES" in depthwise.defines):
+    words = "QUANTIZED" in product.defines or product.defines["LOAD"] == 4
+    if depthwise.extra or not words or ("QUANTIZED" in product.defines) != ("QUANTIZED" in depthwise.defines):
         return None
     d = depthwise.defines
     image = {name: size for name, size in depthwise.sizes.items() if name in product.sizes}

@@ -50,7 +50,7 @@ def with_rendered_epilogues(launch: Launch) -> Launch:
     if not launch.epilogues:
         return launch
     epilogues: list[Any] = list(launch.epilogues)
-    last = epilogues[-1].op if launch.name in TABLES_LAST and "CODES" in launch.defines else None
+    last = epilogues[-1].op if launch.name in TABLES_LAST and "QUANTIZED" in launch.defines else None
     texts, parameters = [], dict[str, tuple[str, Buffer | np.generic]]()
     for number, epilogue in enumerate(epilogues):
         text, more = _rendered(epilogue, number, channels_of(launch))

@@ -15,7 +15,7 @@
     x += X_BATCH + row * x_row;                                                                                        \
     y += Y_BATCH + column * y_column;
 
-#define PLAIN(acc, multiplier, exponent) (acc)
+#define UNSCALED(acc, multiplier, exponent) (acc)
 
 #ifdef FLOAT
 KERNEL matmul_float(IN(f32) RESTRICT x, IN(f32) RESTRICT y, IN(f32) RESTRICT bias, OUT(f32) RESTRICT out, i32 size,

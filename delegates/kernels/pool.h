@@ -41,7 +41,7 @@ KERNEL pool(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 size, i32 h, i32 w, i32 c
             acc += v * v;
 #endif
         }
-#if defined(AVERAGE) && defined(CODES)
+#if defined(AVERAGE) && defined(QUANTIZED)
     // The divisor is 0 for no window that padding SAME or VALID makes.
     acc = count ? (acc > 0 ? acc + count / 2 : acc - count / 2) / count : 0;
 #elif defined(AVERAGE)

@@ -40,7 +40,7 @@ def multiplies_bytes(device: Device) -> bool:
 
 def looks_up_bytes(device: Device) -> bool:
     """Whether vectors.clh's assembly, which the device is asked to use, compiles there and finds the right entries."""
-    defines: dict[str, object] = {"X_T": "char", "OUT_T": "char", "CODES": 1, "VW": LANES}
+    defines: dict[str, object] = {"X_T": "char", "OUT_T": "char", "QUANTIZED": 1, "VW": LANES}
     defines |= {"COPY": 1, "LAST_TABLE": "table"}
     text = source(Launch("elementwise_int8.elementwise_int8", (1,), (1,), defines=defines), device.dialect)
     codes = np.arange(255, -1, -1).astype(np.uint8).view(np.int8)

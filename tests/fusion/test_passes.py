@@ -73,8 +73,8 @@ def test_a_product_of_two_tensors_is_no_lookup() -> None:
 
 
 def test_an_epilogue_is_data_on_the_launch_and_on_all_its_variants() -> None:
-    variant = Launch("gemm.gemm", (1,), outputs={"out": Ref(1)}, defines={"PLAIN": 1})
-    maker = Launch("gemm.gemm", (1,), outputs={"out": Ref(1)}, defines={"PLAIN": 1}, variants=(variant,))
+    variant = Launch("gemm.gemm", (1,), outputs={"out": Ref(1)}, defines={"FLOAT": 1})
+    maker = Launch("gemm.gemm", (1,), outputs={"out": Ref(1)}, defines={"FLOAT": 1}, variants=(variant,))
     op = Elementwise((Operand(Ref(1), "f32"), Operand(Ref(0), "f32")), X + Y, Ref(9), "f32", 12)
     (joined,) = fuse_epilogues(steps(maker, op), GPU)
     assert isinstance(joined.op, Launch) and joined.op.reads == [Ref(0)] and not maker.epilogues

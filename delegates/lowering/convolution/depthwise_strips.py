@@ -51,7 +51,7 @@ def _of_length(strip: int, block: int, g: Gemm, bias: Buffer) -> Launch:
     image = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "sh": over.sh, "dh": over.dh}
     defines: dict[str, Any] = {"KH": over.kh, "KW": over.kw, "SW": over.sw, "DW": over.dw, "STRIP": strip}
     defines |= {"UNSIGNED": 1} if unsigned else {}
-    defines |= {"OUT_T": "X_T"} | ({"CODES": 1} if g.int8 else {"PLAIN": 1})
+    defines |= {"OUT_T": "X_T"} | ({"QUANTIZED": 1} if g.int8 else {"FLOAT": 1})
     return Launch(
         "depthwise.depthwise_strips",
         (size,),

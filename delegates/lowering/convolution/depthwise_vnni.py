@@ -70,7 +70,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     shifted = replace(with_x_zero(g, g.x.zero_point + flip), y=by_channel)
     sizes = {"units": units, "share": share, "h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow}
     name = C_NAMES[g.x.spec.type]
-    defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
+    defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "QUANTIZED": 1, "FLIP": flip}
     defines |= {"KH": over.kh, "CHUNKS": quads.chunks, "TWICE": quads.twice}
     defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.has("vnni_assembly") else {}
     return [

@@ -42,7 +42,7 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
     if node.op == "MAX_POOL_2D":
         defines["LOWEST"] = "-FLT_MAX" if acc == "f32" else _codes(x.dtype)[0]
     elif acc == "i32":
-        defines["CODES"] = 1
+        defines["QUANTIZED"] = 1
     if limits.cpu and acc == "f32" and c >= 4 and out.shape[0] * over.oh > 1:
         rows = rows_of(out, limits)
         kind = defines | vectors(c, limits)

@@ -99,12 +99,12 @@ def _epilogue(g: Gemm, limits: DeviceLimits) -> tuple[Mapping[str, Buffer], Mapp
     multipliers, exponents = g.epilogue.rescale
     scalars = {"x_zero": i32(g.x.zero_point), "y_zero": i32(g.y.zero_point)}
     scalars |= {"multiplier": multipliers[0], "exponent": exponents[0], **g.epilogue.bounds}
-    return {}, scalars, {"CODES": 1, "RESCALE": requantizer(g), "OUT_T": c_type(g.out.spec, limits)}
+    return {}, scalars, {"QUANTIZED": 1, "RESCALE": requantizer(g), "OUT_T": c_type(g.out.spec, limits)}
 
 
 def requantizer(g: Gemm) -> str:
-    """The function that requantizes sums, or PLAIN where int32 sums are the output."""
-    return "PLAIN" if g.out.spec.type == "INT32" else "mbqm64" if g.epilogue.wide else "mbqm"
+    """The function that requantizes sums, or UNSCALED where int32 sums are the output."""
+    return "UNSCALED" if g.out.spec.type == "INT32" else "mbqm64" if g.epilogue.wide else "mbqm"
 
 
 def _by_cublas(g: Gemm, limits: DeviceLimits) -> list[Launch]:

@@ -18,7 +18,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     across = -(-g.n // (limits.vector * vectors))
     blocks = g.batches * across
     scratch = Temp(4 * blocks * g.k * limits.vector * vectors)
-    defines = generic.batch_offsets(g) | {"VW": limits.vector, "NV": vectors, "MR": rows, "OUT_T": "float", "PLAIN": 1}
+    defines = generic.batch_offsets(g) | {"VW": limits.vector, "NV": vectors, "MR": rows, "OUT_T": "float", "FLOAT": 1}
     return [
         Launch(
             "gemm_packed_b.gemm_packed_b",

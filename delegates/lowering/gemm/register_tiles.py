@@ -92,9 +92,9 @@ def _macros(g: Gemm, limits: DeviceLimits, columns: int) -> tuple[dict[str, Any]
     if float16:
         defines |= {"W_T": "half", "HALF_WEIGHTS": 1}
     if wide:
-        defines |= {"ACC": "double", "W_T": "double", "BIAS_T": "i64", "WIDE": 1}
-    defines |= {"HYBRID": 1} if hybrid else {"CODES": 1} if quantized else {"PLAIN": 1}
-    defines |= {"DOUBLES": 1} if g.epilogue.in_float64 else {}
+        defines |= {"ACC": "double", "W_T": "double", "BIAS_T": "i64", "INT16": 1}
+    defines |= {"HYBRID": 1} if hybrid else {"QUANTIZED": 1} if quantized else {"FLOAT": 1}
+    defines |= {"FLOAT64_SCALES": 1} if g.epilogue.in_float64 else {}
     defines |= {"IN_ORDER": 1} if g.epilogue.in_order else {}
     defines |= {"ALONE": 1} if limits.cpu else {}
     panel_after_panel = limits.cpu and (hybrid or g.k * columns > FEW_WEIGHTS)

@@ -51,8 +51,8 @@ def _quantized(g: Gemm, limits: DeviceLimits, spread: OutputsPerWindow | None = 
     if spread is not None:
         sizes |= {"out_h": g.out.spec.shape[1], "out_w": g.out.spec.shape[2], "padded_oc": channels}
     name = C_NAMES[g.x.spec.type]
-    defines: dict[str, Any] = {"X_T": name, "OUT_T": name, "CODES": 1, "FLIP": flip}
-    defines |= {"DOUBLES": 1} if g.epilogue.in_float64 else {}
+    defines: dict[str, Any] = {"X_T": name, "OUT_T": name, "QUANTIZED": 1, "FLIP": flip}
+    defines |= {"FLOAT64_SCALES": 1} if g.epilogue.in_float64 else {}
     defines |= {"ROW_SUMS": 1} if by_sum else {}
     defines |= {} if spread is None else spread.defines
     columns = tile.padded if spread is None else channels
@@ -218,7 +218,7 @@ def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
     inputs |= {name: padded(array, tile.padded) for name, array in g.epilogue.scales.items()}
     by_sum = {"by_sum": i32(-y.zero_point)} if y.zero_point else {}
     scalars = {"zeros": i32(0), **by_sum, **g.epilogue.bounds}
-    defines = {"X_T": "char", "OUT_T": C_NAMES[g.out.spec.type], "CODES": 1, "FLIP": 128}
+    defines = {"X_T": "char", "OUT_T": C_NAMES[g.out.spec.type], "QUANTIZED": 1, "FLIP": 128}
     defines |= {
         f"{name}_BATCH": f"({broadcast_index(s.spec.shape[:-2], lead, 'b')})" for name, s in (("X", x), ("Y", y))
     }

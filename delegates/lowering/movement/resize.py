@@ -68,7 +68,8 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
     }
     if limits.cpu and in_floats and c >= 4:
         rows = rows_of(out, limits)
-        kind = {"RESIZE": 1} | vectors(c, limits) | ({"CODES": 1, "OUT_T": "uchar"} if x.type == "UINT8" else {})
+        kind = {"RESIZE": 1} | vectors(c, limits)
+        kind |= {"QUANTIZED": 1, "OUT_T": "uchar"} if x.type == "UINT8" else {}
         by_row = rows | sizes
         return [Launch("image_rows.resize_rows", (rows["items"],), (1,), inputs, outputs, by_row, defines=kind)]
     n = size(out)

@@ -2,10 +2,10 @@
 // channels at a time. The work-items, `items` in all, share the rows of output pixels evenly, each in `parts` slices of
 // channels.
 //
-// | macro                      | meaning                                                                   |
-// | VW                         | channels at a time                                                        |
-// | PLACES                     | so many output pixels are made of values loaded once, of KH, KW, STRIDE_W |
-// | QUANTIZED, FLOAT, EPILOGUE | the epilogue: vectors.clh                                                 |
+// | macro                      | meaning                                                                       |
+// | VW                         | channels at a time                                                            |
+// | PIXELS                     | output pixels computed at once from values loaded once, with KH, KW, STRIDE_W |
+// | QUANTIZED, FLOAT, EPILOGUE | the epilogue: vectors.clh                                                     |
 // Only for OpenCL: CUDA has kernels of its own for this.
 
 #pragma OPENCL FP_CONTRACT ON
@@ -23,7 +23,7 @@
 #define BIAS_T f32
 #endif
 
-#ifdef PLACES
+#ifdef PIXELS
 #define KX0 max(-x0, 0)
 #define KX1 min(w - x0, KW)
 #else
@@ -49,10 +49,10 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
         for (i32 c0 = from_channel; c0 < to_channel; c0 += VW) {
             // The last vector may lie over the one before: its channels come out the same.
             i32 n = min(c0, c - VW), inner = ow, end = ow;
-#ifdef PLACES
+#ifdef PIXELS
             i32 left_of = min((left + STRIDE_W - 1) / STRIDE_W, ow);
             i32 right_of = w + left >= KW ? min((w + left - KW) / STRIDE_W + 1, ow) : 0;
-            if (right_of - left_of >= PLACES) inner = left_of, end = right_of;
+            if (right_of - left_of >= PIXELS) inner = left_of, end = right_of;
 #endif
             for (i32 ox = 0; ox < ow; ox++) {
                 if (ox == inner) {
@@ -70,38 +70,38 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
                 }
                 PUT(SUMS(acc), row * ow + ox);
             }
-#ifdef PLACES
+#ifdef PIXELS
             VF taps[KH * KW];
             #pragma unroll
             for (i32 k = 0; k < KH * KW; k++) taps[k] = VLOAD(weights + k * c + n);
             // The last pixels may lie over those before, too.
-            for (i32 next = inner; next < end; next += PLACES) {
-                i32 ox = min(next, end - PLACES);
-                VF acc[PLACES];
+            for (i32 next = inner; next < end; next += PIXELS) {
+                i32 ox = min(next, end - PIXELS);
+                VF acc[PIXELS];
                 #pragma unroll
-                for (i32 i = 0; i < PLACES; i++) acc[i] = 0;
+                for (i32 i = 0; i < PIXELS; i++) acc[i] = 0;
                 #pragma unroll
                 for (i32 ky = 0; ky < KH; ky++) {
                     i32 iy = y0 + ky;
                     if (iy >= 0 && iy < h) {
                         global const X_T* from = x + ((image * h + iy) * w + ox * STRIDE_W - left) * c + n;
-                        VF values[(PLACES - 1) * STRIDE_W + KW];
+                        VF values[(PIXELS - 1) * STRIDE_W + KW];
                         #pragma unroll
-                        for (i32 i = 0; i < (PLACES - 1) * STRIDE_W + KW; i++) values[i] = VALUE(from + i * c);
+                        for (i32 i = 0; i < (PIXELS - 1) * STRIDE_W + KW; i++) values[i] = VALUE(from + i * c);
                         #pragma unroll
                         for (i32 kx = 0; kx < KW; kx++)
                             #pragma unroll
-                            for (i32 i = 0; i < PLACES; i++) acc[i] += values[i * STRIDE_W + kx] * taps[ky * KW + kx];
+                            for (i32 i = 0; i < PIXELS; i++) acc[i] += values[i * STRIDE_W + kx] * taps[ky * KW + kx];
                     }
                 }
 #ifdef FLOAT
                 #pragma unroll
-                for (i32 i = 0; i < PLACES; i++) PUT(acc[i], row * ow + ox + i);
+                for (i32 i = 0; i < PIXELS; i++) PUT(acc[i], row * ow + ox + i);
 #else
-                f32 sums[PLACES * VW];
+                f32 sums[PIXELS * VW];
                 #pragma unroll
-                for (i32 i = 0; i < PLACES; i++) VSTORE(acc[i], sums + i * VW);
-                for (i32 i = 0, m = row * ow + ox; i < PLACES; i++, m++) PUT(SUMS(VLOAD(sums + i * VW)), m);
+                for (i32 i = 0; i < PIXELS; i++) VSTORE(acc[i], sums + i * VW);
+                for (i32 i = 0, m = row * ow + ox; i < PIXELS; i++, m++) PUT(SUMS(VLOAD(sums + i * VW)), m);
 #endif
             }
 #endif

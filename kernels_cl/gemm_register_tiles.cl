@@ -14,7 +14,7 @@
 // | FIXED, KH, KW, C, STRIDE_W         | sizes of windows so small that their loops are better unrolled          |
 // | CHANNELS_FIRST                     | tiles side by side in channels come one after another, else those below |
 // | ALONE                              | a work-group is one work-item, whose panels lie one after another       |
-// | HALF_WEIGHTS                       | weights are float16                                                     |
+// | FLOAT16_WEIGHTS                    | weights are float16                                                     |
 // | IN_ORDER                           | x times weights is rounded before it is added                           |
 // | QUANTIZED, HYBRID, FLOAT, EPILOGUE | the epilogue, with FLOAT64_SCALES, INT16: vectors.clh                   |
 // Everything is a named variable and nothing an array, which PoCL would keep in memory.
@@ -87,7 +87,7 @@
     i32 inside##i = iy##i >= 0 && iy##i < h && ix##i >= 0 && ix##i < w;                                                \
     global const X_T* a##i = inside##i ? x + ((image##i + iy##i) * w + ix##i) * C : zeros;
 #endif
-#ifdef HALF_WEIGHTS
+#ifdef FLOAT16_WEIGHTS
 #define WEIGHT(i, j) V weight##j = CAT(vload_half, VW)(0, b + j * VW);
 #else
 #define WEIGHT(i, j) V weight##j = LOAD(b + j * VW);

@@ -7,7 +7,7 @@
 // | QUANTIZED                | int8 operands, requantized in fixed point; with FLOAT64_SCALES by float64 scales |
 // | UNSIGNED                 | x is uint8, of which 128 is taken off                                            |
 // | HYBRID                   | int8 of floats, whose scale and zero point `each` rows of x share                |
-// | WEIGHTS_FIRST            | sums are multiplied by the weights' scale before the row's                       |
+// | WEIGHT_SCALE_FIRST       | HYBRID, sums times the weight scale, then times the row scale                    |
 // | SPLIT                    | k is divided among gridDim.z blocks: gemm_store.cuh                              |
 // | EPILOGUE, _PARAMS, _ARGS | statements on `acc`, their parameters and these parameters' names                |
 // w_zero, the zero point of unsigned weights less 128, is taken off each weight by the sum of its row of x.
@@ -101,7 +101,7 @@ FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES ENDS
     BIAS_T acc = total;
 #if defined(HYBRID)
     f32 real = (f32)(total - zero_points[m / each] * weight_sums[n]);
-#ifdef WEIGHTS_FIRST
+#ifdef WEIGHT_SCALE_FIRST
     real = real * weight_scales[n] * scales[m / each];
 #else
     real = real * (scales[m / each] * weight_scales[n]);

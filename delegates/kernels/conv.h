@@ -65,7 +65,7 @@ KERNEL conv_hybrid(IN(i8) RESTRICT x, IN(i8) RESTRICT weights, IN(f32) RESTRICT 
         IN(i8) tap = TAP;
         for (i32 k = 0; k < depth; k++) acc += (pixel[k] - zero_point) * tap[k * oc];
     })
-#ifdef ONE_BY_ONE
+#ifdef WEIGHT_SCALE_FIRST
     f32 real = (f32)acc * weight_scales[o] * scales[image];
 #else
     f32 real = (f32)acc * (scales[image] * weight_scales[o]);

@@ -1,12 +1,12 @@
 // unpool: the values x (batch, h, w, channels) over zeros out (batch, oh, ow, channels): later ones win. indices:
-// floats that name a tap of the window, or, where PLACES is defined, locations in the image. One work-item an image and
+// floats that name a tap of the window, or, where FLAT_INDICES is defined, locations in the image. One work-item an image and
 // channel, or an image. An index that is out of bounds is a fault.
 
 KERNEL unpool(IN(f32) RESTRICT x, IN(INDEX_T) RESTRICT indices, OUT(f32) RESTRICT out, i32 n, i32 h, i32 w,
               i32 channels, i32 oh, i32 ow, i32 kw, i32 stride_h, i32 stride_w, i32 top, i32 left, OUT(i32) fault) {
     i32 item = GLOBAL_ID;
     if (item >= n) return;
-#ifdef PLACES
+#ifdef FLAT_INDICES
     i32 image = item, first = 0, step = 1, count = h * w * channels;
 #else
     i32 image = item / channels, first = item % channels, step = channels, count = h * w;
@@ -15,7 +15,7 @@ KERNEL unpool(IN(f32) RESTRICT x, IN(INDEX_T) RESTRICT indices, OUT(f32) RESTRIC
     indices += image * h * w * channels + first;
     out += image * oh * ow * channels;
     for (i32 k = 0; k < count; k++) {
-#ifdef PLACES
+#ifdef FLAT_INDICES
         i32 place = indices[k];
         i32 inside = place >= 0 && place < oh * ow * channels;
 #else

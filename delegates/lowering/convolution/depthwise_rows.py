@@ -54,7 +54,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "ALONE": 1}
     defines |= {"QUANTIZED": 1} if g.int8 else {"FLOAT": 1}
     if (pixels := _pixels_at_once(over, w)) > 1:
-        defines |= {"PLACES": pixels, "KH": over.kh, "KW": over.kw, "STRIDE_W": over.sw}
+        defines |= {"PIXELS": pixels, "KH": over.kh, "KW": over.kw, "STRIDE_W": over.sw}
     return [
         Launch(
             "depthwise.depthwise_rows",

@@ -89,5 +89,5 @@ def _hybrid(g: Gemm, weights: Buffer) -> Launch:
         "scales": scales.rows.scales,
         "zero_points": scales.rows.zero_points,
     }
-    defines = {"HYBRID": 1} | ({"ONE_BY_ONE": 1} if scales.columns_first else {})
+    defines = {"HYBRID": 1} | ({"WEIGHT_SCALE_FIRST": 1} if scales.columns_first else {})
     return _launch(g, "conv_hybrid", inputs, g.epilogue.bounds, defines)

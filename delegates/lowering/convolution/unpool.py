@@ -29,6 +29,6 @@ def max_unpooling_2d(node: Node, limits: DeviceLimits) -> Lowered:
         outputs={"out": Ref(out.index)},
         sizes=sizes | {"stride_h": window.sh, "stride_w": window.sw, "top": window.top, "left": window.left},
         fault=Fault("an index of MaxUnpooling2D lies outside of the output. "),
-        defines={"INDEX_T": c_type(indices, limits), **({"PLACES": 1} if flat else {})},
+        defines={"INDEX_T": c_type(indices, limits), **({"FLAT_INDICES": 1} if flat else {})},
     )
     return [fill(out, np.zeros(1, np.float32)), over]

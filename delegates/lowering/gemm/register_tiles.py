@@ -90,7 +90,7 @@ def _macros(g: Gemm, limits: DeviceLimits, columns: int) -> tuple[dict[str, Any]
     if integer:
         defines |= {"ACC": "int", "W_T": "short"}
     if float16:
-        defines |= {"W_T": "half", "HALF_WEIGHTS": 1}
+        defines |= {"W_T": "half", "FLOAT16_WEIGHTS": 1}
     if wide:
         defines |= {"ACC": "double", "W_T": "double", "BIAS_T": "i64", "INT16": 1}
     defines |= {"HYBRID": 1} if hybrid else {"QUANTIZED": 1} if quantized else {"FLOAT": 1}

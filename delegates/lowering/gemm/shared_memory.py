@@ -60,7 +60,7 @@ def _signed(g: Gemm) -> Gemm:
 def _epilogue_macros(g: Gemm) -> dict[str, Any]:
     """The macros that say what becomes of the sums."""
     if g.arithmetic == "hybrid":
-        return {"HYBRID": 1} | ({"WEIGHTS_FIRST": 1} if g.row_scales.columns_first else {})
+        return {"HYBRID": 1} | ({"WEIGHT_SCALE_FIRST": 1} if g.row_scales.columns_first else {})
     defines: dict[str, Any] = {"QUANTIZED": 1} if g.int8 else {"FLOAT": 1}
     defines |= {"FLOAT64_SCALES": 1} if g.epilogue.in_float64 else {}
     return defines | ({"UNSIGNED": 1} if g.x.spec.type == "UINT8" else {})

@@ -82,7 +82,7 @@ def _hybrid(g: Gemm, limits: DeviceLimits) -> Launch:
     sizes = tile.sizes | gather.sizes(g.out.spec.shape[-1]) | {"batches": 1}
     scalars = {"zeros": i32(0), **g.epilogue.bounds, "each": i32(scales.rows_per_scale)}
     defines: dict[str, Any] = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 128}
-    defines |= {"ONE_BY_ONE": 1} if scales.columns_first else {}
+    defines |= {"WEIGHT_SCALE_FIRST": 1} if scales.columns_first else {}
     return tile.launch(inputs, g.out.buffer, sizes, scalars, defines, 128, limits)
 
 

@@ -34,9 +34,7 @@
 #endif
 #define PUT(v, m) store(finish(v, bias, m, n, c, ALL, FINISH EPILOGUE_ARGS), out + (m) * c + n, VW)
 
-#ifdef ALONE
-SINGLE
-#endif
+ONE_WORK_ITEM
 kernel void depthwise_rows(global const X_T* restrict x, global const f32* restrict weights,
                            global const BIAS_T* restrict bias, SCALES global OUT_T* restrict out, i32 rows, i32 items,
                            i32 parts, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w,

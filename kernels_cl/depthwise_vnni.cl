@@ -59,7 +59,7 @@ FN void multiply(global const u8* row0, global const u8* row1, global const u8* 
 }
 #endif
 
-SINGLE
+ONE_WORK_ITEM
 kernel void depthwise_vnni(global const X_T* restrict x, global const i8* restrict weights,
                           global const i32* restrict bias, SCALES global u8* restrict scratch,
                           global OUT_T* restrict out, i32 units, i32 share, i32 h, i32 w, i32 c, i32 oh, i32 ow,

@@ -39,7 +39,7 @@ FN VI some(IN(X_T) p, i32 count) {
     return VLOAD(values);
 }
 
-SINGLE
+ONE_WORK_ITEM
 kernel void elementwise_int8(IN(X_T) x, Y_PARAMETERS global OUT_T* out, i32 pieces, i32 share, i32 per_row, i32 length,
                       i32 oc, i32 total, i32 x_row, i32 x_along STEPS EPILOGUE_PARAMS) {
     i32 first = get_global_id(0) * share, last = min(first + share, pieces);

@@ -10,7 +10,7 @@
 #define NR (VW * NV)
 #pragma OPENCL FP_CONTRACT ON
 
-SINGLE
+ONE_WORK_ITEM
 kernel void gemm_packed_b(global const f32* restrict x, global const f32* restrict y, global f32* restrict scratch,
                            global f32* restrict out, i32 blocks, i32 across, i32 m, i32 n, i32 k, i32 x_row,
                            i32 x_column, i32 y_row, i32 y_column) {

@@ -13,7 +13,7 @@
 // | POINTWISE                          | windows of one value, one to an output pixel: the rows of a matrix      |
 // | FIXED, KH, KW, C, STRIDE_W         | sizes of windows so small that their loops are better unrolled          |
 // | CHANNELS_FIRST                     | tiles side by side in channels come one after another, else those below |
-// | ALONE                              | a work-group is one work-item, whose panels lie one after another       |
+// | CPU                                | work-groups are one work-item; panels are stored one after another      |
 // | FLOAT16_WEIGHTS                    | weights are float16                                                     |
 // | IN_ORDER                           | x times weights is rounded before it is added                           |
 // | QUANTIZED, HYBRID, FLOAT, EPILOGUE | the epilogue, with FLOAT64_SCALES, INT16: vectors.clh                   |
@@ -23,7 +23,7 @@
 #define V CAT(ACC, VW)
 #define LOAD(p) CAT(convert_, V)(VLOAD(p))
 #define NR (VW * NV)
-#ifdef ALONE
+#ifdef CPU
 #define STEP NR
 #else
 #define STEP step
@@ -108,8 +108,8 @@
 #pragma OPENCL FP_CONTRACT ON
 #endif
 
-#ifdef ALONE
-SINGLE
+#ifdef CPU
+ONE_WORK_ITEM
 #endif
 kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* restrict zeros,
                        global const W_T* restrict weights, global const BIAS_T* restrict bias, SCALES

@@ -232,7 +232,7 @@ FN void store_tile(const i32* sums, const i32* row_sums, global const BIAS_T* bi
 }
 #endif
 
-SINGLE
+ONE_WORK_ITEM
 kernel void gemm_vnni(global const X_T* restrict x, global const i8* restrict weights,
                       global const BIAS_T* restrict bias, SCALES global u8* restrict scratch,
                       global OUT_T* restrict out, i32 blocks, i32 share, i32 across, i32 steps, i32 pixels, IMAGE,

@@ -5,7 +5,7 @@
 // them.
 // Only for OpenCL, and there for CPUs.
 
-SINGLE
+ONE_WORK_ITEM
 kernel void pack(global const i8* restrict y, global i8* restrict panels, global i32* restrict bias, i32 blocks, i32 n,
                  i32 k, i32 across, i32 steps, i32 y_row, i32 y_column, i32 x_zero, i32 constant_part) {
     i32 block = get_global_id(0);

@@ -20,7 +20,7 @@
 #else
 #define STORED(acc) (acc)
 #endif
-SINGLE
+ONE_WORK_ITEM
 kernel void resize_rows(global const OUT_T* restrict x, global const i32* restrict upper, global const i32* restrict lower,
                         global const f32* restrict upper_weight, global const f32* restrict lower_weight,
                         global const i32* restrict left, global const i32* restrict right,
@@ -45,7 +45,7 @@ kernel void resize_rows(global const OUT_T* restrict x, global const i32* restri
     }
 }
 #else
-SINGLE
+ONE_WORK_ITEM
 kernel void pool_rows(global const f32* restrict x, global f32* restrict out, i32 rows, i32 items, i32 h, i32 w, i32 c,
                       i32 oh, i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 top, i32 left, f32 low,
                       f32 high) {

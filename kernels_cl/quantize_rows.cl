@@ -14,7 +14,7 @@
 #endif
 
 #if WIDTH == 1
-SINGLE
+ONE_WORK_ITEM
 #endif
 kernel void quantize_rows(global const f32* x, global i8* codes, global f32* scales, global i32* zero_points,
                           i32 depth) {

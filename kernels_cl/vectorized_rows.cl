@@ -15,7 +15,7 @@
         i32 width = r == rows - 1 ? n - r * c : c;
 
 #ifdef STEPS
-SINGLE
+ONE_WORK_ITEM
 kernel void element_rows(INPUTS global OUT_T* restrict out, i32 n, i32 rows, i32 items, i32 c) {
     ROWS
         for (i32 k0 = 0; k0 < width; k0 += VW) {
@@ -28,7 +28,7 @@ kernel void element_rows(INPUTS global OUT_T* restrict out, i32 n, i32 rows, i32
     }
 }
 #else
-SINGLE
+ONE_WORK_ITEM
 kernel void move_rows(global const T* restrict x, global T* restrict out, i32 n, i32 rows, i32 items, i32 c,
                       i32 x_start, i32 out_start) {
     ROWS

@@ -3,17 +3,17 @@
 // depth_windows: out (n, od, h, w, kd, C) = of x (n, d, h, w, C) the kd depths that each output depth's window reads,
 // zeros where x has none.
 // sum_taps: the transposed convolution, given x (n, d, h, w, kd, kh, kw, oc): x times the weights of every tap.
-// ALONE: work-items of these two make a row (of w, or of ow) each, as CPUs want it; else an element of the output each.
+// CPU: work-items of these two compute a row (of w, or of ow) each; else an element of the output each.
 
 #if defined(DEPTHS)
-#ifdef ALONE
-SINGLE
+#ifdef CPU
+ONE_WORK_ITEM
 #endif
 KERNEL depth_windows(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 size, i32 d, i32 h, i32 w, i32 od, i32 kd, i32 stride,
                      i32 dilation, i32 pad) {
     i32 i = GLOBAL_ID;
     if (i >= size) return;
-#ifdef ALONE
+#ifdef CPU
     i32 y = i % h, oz = i / h % od, image = i / h / od;
     for (i32 tap = 0; tap < kd; tap++) {
         i32 z = oz * stride - pad + tap * dilation, inside = z >= 0 && z < d;
@@ -42,15 +42,15 @@ KERNEL depth_windows(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 size, i32 d,
 #endif
 
 #ifdef TAPS
-#ifdef ALONE
-SINGLE
+#ifdef CPU
+ONE_WORK_ITEM
 #endif
 KERNEL sum_taps(IN(f32) RESTRICT x, IN(f32) RESTRICT bias, OUT(f32) RESTRICT out, i32 size, i32 d, i32 h, i32 w, i32 c,
                 i32 od, i32 oh, i32 ow, i32 oc, i32 kd, i32 kh, i32 kw, i32 stride_d, i32 stride_h, i32 stride_w,
                 i32 dilation_d, i32 dilation_h, i32 dilation_w, i32 pad_d, i32 pad_h, i32 pad_w, f32 low, f32 high) {
     i32 i = GLOBAL_ID, taps = kd * kh * kw;
     if (i >= size) return;
-#ifdef ALONE
+#ifdef CPU
     i32 oy = i % oh, oz = i / oh % od, image = i / oh / od;
     out += (i64)i * ow * oc;
     for (i32 k = 0; k < ow * oc; k++) out[k] = bias[k % oc];
@@ -67,7 +67,7 @@ KERNEL sum_taps(IN(f32) RESTRICT x, IN(f32) RESTRICT bias, OUT(f32) RESTRICT out
             if (y < 0 || y >= h) continue;
             IN(f32) row = x + ((i64)((image * d + z) * h + y) * w * taps + (kz * kh + ky) * kw) * oc;
             for (i32 kx = 0; kx < kw; kx++, row += oc) {
-#ifdef ALONE
+#ifdef CPU
                 for (i32 at = 0, to = kx * dilation_w - pad_w; at < w; at++, to += stride_w)
                     if (to >= 0 && to < ow)
                         for (i32 k = 0; k < oc; k++) out[to * oc + k] += row[(i64)at * taps * oc + k];
@@ -78,7 +78,7 @@ KERNEL sum_taps(IN(f32) RESTRICT x, IN(f32) RESTRICT bias, OUT(f32) RESTRICT out
             }
         }
     }
-#ifdef ALONE
+#ifdef CPU
     for (i32 k = 0; k < ow * oc; k++) out[k] = clamp_f32(out[k], low, high);
 #else
     out[i] = clamp_f32(sum, low, high);

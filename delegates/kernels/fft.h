@@ -11,7 +11,7 @@
 // CHIRP     the passes make a convolution of POINTS >= 2 N - 1 numbers, which is the transform of N numbers of whatever
 //           factors (Bluestein): PASSES_BACK are those from RESULT to RESULT_BACK
 // REAL      the type that is computed with; X_T, OUT_T: what x and out are of
-// ALONE     THREADS is 1, on a CPU
+// CPU       THREADS is 1
 // SCRATCH   the buffers are in `scratch`, a stretch for each of `blocks` blocks; else in the block's local memory
 // tables    pairs: exp(-2 pi i k / POINTS), k < POINTS; where N is half of LENGTH, exp(-2 pi i k / LENGTH), k <= N; of
 //           CHIRP, exp(-pi i k k / N), k < N, and the spectrum of what all are convolved with, divided by POINTS
@@ -205,8 +205,8 @@ FN void last(ROW_BUFFER made, IN(REAL) tables, OUT(OUT_T) out, const i64* starts
 #endif
 }
 
-#ifdef ALONE
-SINGLE
+#ifdef CPU
+ONE_WORK_ITEM
 #endif
 KERNEL fft(IN(X_T) RESTRICT x, IN(REAL) RESTRICT tables, OUT(REAL) RESTRICT scratch, OUT(OUT_T) RESTRICT out, i32 rows,
            i32 blocks, i32 outputs, i32 seen, i32 x_inner, i32 x_outer, i32 x_step, i32 x_stride, i32 out_inner,

@@ -125,7 +125,7 @@ def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, widt
     body = "\n".join(line for line in lines if not line.lstrip().startswith("//") and line.strip())
     names = re.findall(words.kernel, body)
     helpers = re.findall(r"^FN [\w ]+?\**\s*\**(\w+)\(", body, re.M)
-    body = re.sub(r"\b(?:RESTRICT|__restrict__|restrict) |^SINGLE\n", "", body, flags=re.M)
+    body = re.sub(r"\b(?:RESTRICT|__restrict__|restrict) |^ONE_WORK_ITEM\n", "", body, flags=re.M)
     first = "i32 item_, "
     if rows:
         body = re.sub(words.row, "item_", re.sub(words.partial, "", body))

@@ -41,7 +41,7 @@ class Stage:
         return 1 if self.work <= SOLO or self.launch.block != (1,) else self.launch.threads[0]
 
 
-SINGLE = re.compile(r"^SINGLE\n(#endif\n)?(?:kernel void|KERNEL) (\w+)\(", re.M)
+ONE_WORK_ITEM = re.compile(r"^ONE_WORK_ITEM\n(#endif\n)?(?:kernel void|KERNEL) (\w+)\(", re.M)
 """How kernels begin whose work-groups are one work-item: with prelude.clh's word, maybe under a condition."""
 
 
@@ -49,13 +49,13 @@ def single(launch: Launch, dialect: Dialect) -> bool:
     """Whether the launch can be a stage that cores share: its work-groups are single work-items."""
     if launch.stem == LIBRARY or launch.block != (1,) or len(launch.threads) != 1 or needs_types(launch):
         return False
-    return SINGLE.search(kernel_file(launch, dialect)) is not None
+    return ONE_WORK_ITEM.search(kernel_file(launch, dialect)) is not None
 
 
 class _Team(Program):
     def function(self, launch: Launch) -> Function | None:
         text = kernel_file(launch, self.dialect)
-        if not SINGLE.search(text):
+        if not ONE_WORK_ITEM.search(text):
             return super().function(launch)
         vectors = files(self.dialect.package).joinpath(self.dialect.vectors).read_text()
         return _single_function(f"{vectors}\n{text}" if "VW" in launch.defines else text)
@@ -97,7 +97,7 @@ def _single_function(text: str) -> Function:
     body = re.sub(r"\b(?:GLOBAL_ID|GROUP_ID)\b", "item_", body)
     # Of blocks of one work-item, whose reductions do without memory.
     body = re.sub(r"get_local_id\(0\)|\bLOCAL_ID\b", "0", body).replace("local f32 partial[WIDTH];", "")
-    body = SINGLE.sub(r"\1__attribute__((noinline)) void \2(i32 item_, ", body)
+    body = ONE_WORK_ITEM.sub(r"\1__attribute__((noinline)) void \2(i32 item_, ", body)
     return Function(body, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(macros)), False)
 
 
@@ -129,7 +129,7 @@ def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Lau
         folder.joinpath("barrier_kernel.clh").read_text(),
         *program.texts,
         folder.joinpath("persistent_kernel.clh").read_text(),
-        f"SINGLE kernel void team(global u32* cells{parameters}) {{",
+        f"ONE_WORK_ITEM kernel void team(global u32* cells{parameters}) {{",
         "local f32 partial[1];",
         "JOIN",
         *body,

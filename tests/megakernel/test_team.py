@@ -123,7 +123,7 @@ def test_small_launches_of_several_nodes_use_again_what_is_done_with_only_then()
 
 
 COUNTING = """
-SINGLE kernel void count(global u32* cells, global i32* out) {
+ONE_WORK_ITEM kernel void count(global u32* cells, global i32* out) {
     JOIN
     STAGE(5u, out[claim]++;)
     STAGE(1u, for (i32 k = 0; k < 5; k++) out[k] *= 2;)

@@ -68,7 +68,7 @@ def _depths(x: TensorSpec, window: Window3D, limits: DeviceLimits) -> tuple[Buff
             inputs={"x": Ref(x.index)},
             outputs={"out": images},
             sizes=sizes | steps,
-            defines={"DEPTHS": 1, "C": c} | ({"ALONE": 1} if limits.cpu else {}),
+            defines={"DEPTHS": 1, "C": c} | ({"CPU": 1} if limits.cpu else {}),
         )
     ]
 
@@ -105,7 +105,7 @@ def conv_3d_transpose(node: Node, limits: DeviceLimits) -> Lowered:
         block=(1 if limits.cpu else 64,),
         inputs={"x": products, "bias": direct.inputs["bias"]},
         sizes={**direct.sizes, "size": items},
-        defines={"TAPS": 1} | ({"ALONE": 1} if limits.cpu else {}),
+        defines={"TAPS": 1} | ({"CPU": 1} if limits.cpu else {}),
     )
     return [*lowered(gemm, limits), summed]
 

@@ -51,7 +51,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     items = min(rows * parts, limits.units * 4)
     image = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "kh": over.kh, "kw": over.kw}
     zero = {"x_zero": np.float32(g.x.zero_point)} if g.int8 else {}
-    defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "ALONE": 1}
+    defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name}
     defines |= {"QUANTIZED": 1} if g.int8 else {"FLOAT": 1}
     if (pixels := _pixels_at_once(over, w)) > 1:
         defines |= {"PIXELS": pixels, "KH": over.kh, "KW": over.kw, "STRIDE_W": over.sw}

@@ -96,7 +96,7 @@ def _macros(g: Gemm, limits: DeviceLimits, columns: int) -> tuple[dict[str, Any]
     defines |= {"HYBRID": 1} if hybrid else {"QUANTIZED": 1} if quantized else {"FLOAT": 1}
     defines |= {"FLOAT64_SCALES": 1} if g.epilogue.in_float64 else {}
     defines |= {"IN_ORDER": 1} if g.epilogue.in_order else {}
-    defines |= {"ALONE": 1} if limits.cpu else {}
+    defines |= {"CPU": 1} if limits.cpu else {}
     panel_after_panel = limits.cpu and (hybrid or g.k * columns > FEW_WEIGHTS)
     defines |= {} if panel_after_panel else {"CHANNELS_FIRST": 1}
     if g.gather.pointwise:

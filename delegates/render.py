@@ -93,7 +93,7 @@ def reduce(op: Reduce) -> Launch:
             "ACC_T": reducer.acc_kind,
             "INIT": reducer.init,
             "COMBINE(a, v)": f"({reducer.combine})",
-            "FINISH(a)": f"({reducer.finish})",
+            "RESULT(a)": f"({reducer.finish})",
             "X_AT": op.x_at,
             "K_AT": op.k_at,
             "WIDTH": op.width,

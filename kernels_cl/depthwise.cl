@@ -13,12 +13,12 @@
 
 #ifdef QUANTIZED
 #define VALUE(p) (LOAD(p) - x_zero)
-#define ZERO , f32 x_zero
+#define ZERO_POINT , f32 x_zero
 #define SUMS(v) TO_INTS(v)
 #define BIAS_T i32
 #else
 #define VALUE(p) LOAD(p)
-#define ZERO
+#define ZERO_POINT
 #define SUMS(v) (v)
 #define BIAS_T f32
 #endif
@@ -32,13 +32,13 @@
 #define KX0 (x0 < 0 ? (dilation_w - 1 - x0) / dilation_w : 0)
 #define KX1 min((w - x0 + dilation_w - 1) / dilation_w, kw)
 #endif
-#define PUT(v, m) store(finish(v, bias, m, n, c, ALL, FINISH EPILOGUE_ARGS), out + (m) * c + n, VW)
+#define PUT(v, m) store(epilogue(v, bias, m, n, c, ALL, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS), out + (m) * c + n, VW)
 
 ONE_WORK_ITEM
 kernel void depthwise_rows(global const X_T* restrict x, global const f32* restrict weights,
                            global const BIAS_T* restrict bias, SCALES global OUT_T* restrict out, i32 rows, i32 items,
                            i32 parts, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w,
-                           i32 dilation_h, i32 dilation_w, i32 top, i32 left ZERO, ENDS EPILOGUE_PARAMS) {
+                           i32 dilation_h, i32 dilation_w, i32 top, i32 left ZERO_POINT, BOUNDS EPILOGUE_PARAMS) {
     EVENLY(rows * parts)
     i32 part = ((c + VW - 1) / VW + parts - 1) / parts * VW;
     for (i32 t = first; t < last; t++) {

@@ -4,13 +4,13 @@
 // top bits flipped by FLIP; the last KH rows in a ring.
 //
 // weights  of each VW channels (KH, CHUNKS, 1 + TWICE, VW, 4)
-// scratch  KH * quads * 4 * VW + (ow + 1) * 4 * VW bytes for each work-item, which takes `share` units one after another,
-//          each a band of rows of VW channels
+// scratch  KH * quads * 4 * VW + (ow + 1) * 4 * VW bytes for each work-item, which takes `share` units one after
+//          another, each a band of rows of VW channels
 //
 // | macro               | meaning                                                             |
 // | KH, CHUNKS          | rows of a window, and quads that an output is made of               |
 // | TWICE               | 1 where a quad makes two outputs, else 0                            |
-// | CALCULATE           | a row's sums in assembly, by lowering/convolution/depthwise_vnni.py |
+// | ASSEMBLY            | a row's sums in assembly, by lowering/convolution/depthwise_vnni.py |
 // | FLIP                | 128 where x is signed, else 0                                       |
 // | QUANTIZED, EPILOGUE | the epilogue: vectors.clh                                           |
 // Only for OpenCL, and there for CPUs.
@@ -35,11 +35,11 @@ FN void build(global u8* quads, i32 count, global const u8* x, i32 inside, i32 w
 }
 
 // sums (count * (1 + TWICE), VW) of the quads of KH rows.
-#ifdef CALCULATE
+#ifdef ASSEMBLY
 __attribute__((noinline)) void multiply(global const u8* row0, global const u8* row1, global const u8* row2,
                                         global const u8* row3, global const u8* row4, global const i8* weights,
                                         global i32* sums, i64 count) {
-    CALCULATE
+    ASSEMBLY
 }
 #else
 FN void multiply(global const u8* row0, global const u8* row1, global const u8* row2, global const u8* row3,
@@ -63,7 +63,7 @@ ONE_WORK_ITEM
 kernel void depthwise_vnni(global const X_T* restrict x, global const i8* restrict weights,
                           global const i32* restrict bias, SCALES global u8* restrict scratch,
                           global OUT_T* restrict out, i32 units, i32 share, i32 h, i32 w, i32 c, i32 oh, i32 ow,
-                          i32 stride_h, i32 top, i32 left, i32 bands, i32 quads, i32 zeros, ENDS EPILOGUE_PARAMS) {
+                          i32 stride_h, i32 top, i32 left, i32 bands, i32 quads, i32 zeros, BOUNDS EPILOGUE_PARAMS) {
     i32 first = get_global_id(0) * share, last = min(first + share, units), blocks = (c + VW - 1) / VW;
     i32 bytes = KH * quads * QUAD;
     global u8* ring = scratch + get_global_id(0) * (bytes + (ow + 1) * QUAD);
@@ -71,7 +71,8 @@ kernel void depthwise_vnni(global const X_T* restrict x, global const i8* restri
     for (i32 unit = first; unit < last; unit++) {
         i32 block = unit / bands % blocks, image = unit / bands / blocks, band = unit % bands;
         // The last vector may lie over the one before, whose channels are another's to store: the first `others`.
-        i32 n = min(block * VW, c - VW), others = block * VW - n, start = band * oh / bands, end = (band + 1) * oh / bands;
+        i32 n = min(block * VW, c - VW), others = block * VW - n;
+        i32 start = band * oh / bands, end = (band + 1) * oh / bands;
         global const u8* images = (global const u8*)x + image * h * w * c + n;
         for (i32 oy = start, built = start * stride_h - top; oy < end; oy++) {
             i32 y0 = oy * stride_h - top;
@@ -86,14 +87,15 @@ kernel void depthwise_vnni(global const X_T* restrict x, global const i8* restri
                      quads - 2 * (CHUNKS - 1));
             i32 m = (image * oh + oy) * ow;
             for (i32 ox = 0; ox < ow; ox++) {
-                VI codes = finish(VLOAD(sums + ox * VW), bias, m + ox, n, c, VW, FINISH EPILOGUE_ARGS);
+                VI values = epilogue(VLOAD(sums + ox * VW), bias, m + ox, n, c, VW,
+                                     SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS);
                 global OUT_T* to = out + (m + ox) * c + n;
                 if (others == 0) {
-                    store(codes, to, VW);
+                    store(values, to, VW);
                 } else {
-                    OUT_T values[VW];
-                    VSTORE(TO_STORED(codes), values);
-                    for (i32 e = others; e < VW; e++) to[e] = values[e];
+                    OUT_T lanes[VW];
+                    VSTORE(TO_STORED(values), lanes);
+                    for (i32 e = others; e < VW; e++) to[e] = lanes[e];
                 }
             }
             LOOK_UP(out + m * c + n + others, ow, c, VW - others)

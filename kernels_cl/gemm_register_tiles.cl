@@ -100,7 +100,7 @@
 #define ROW_KEEP(i) COLUMNS(KEEP, i)
 #define STORE(i, j)                                                                                                    \
     if (j < full)                                                                                                      \
-        VSTORE(finish(acc##i##j, bias, m0 + i, n0 + j * VW, oc, ALL, FINISH EPILOGUE_ARGS),                            \
+        VSTORE(epilogue(acc##i##j, bias, m0 + i, n0 + j * VW, oc, ALL, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS),         \
                out + (m0 + i) * oc + n0 + j * VW);
 #define ROW_STORE(i) COLUMNS(STORE, i)
 
@@ -115,7 +115,7 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
                        global const W_T* restrict weights, global const BIAS_T* restrict bias, SCALES
                        global OUT_T* restrict out, i32 tiles, i32 items, i32 pixels, i32 h, i32 w, i32 c, i32 oh,
                        i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 dilation_h, i32 dilation_w,
-                       i32 top, i32 left, i32 step, i32 panel, ENDS EPILOGUE_PARAMS) {
+                       i32 top, i32 left, i32 step, i32 panel, BOUNDS EPILOGUE_PARAMS) {
     EVENLY(tiles)
     i32 panels = (oc + NR - 1) / NR, rows = (pixels + MR - 1) / MR;
 #ifdef CHANNELS_FIRST
@@ -181,8 +181,8 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
             // The last vector may lie over the one before: its channels come out the same.
             i32 at = max(min(n, oc - VW), n0);
             for (i32 i = 0, m = m0; i < height; i++, m++)
-                store(finish(SUMS(VLOAD(sums + i * NR + at - n0)), bias, m, at, oc, (pixels - m) * oc - at,
-                             FINISH EPILOGUE_ARGS), out + m * oc + at, oc - at);
+                store(epilogue(SUMS(VLOAD(sums + i * NR + at - n0)), bias, m, at, oc, (pixels - m) * oc - at,
+                             SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS), out + m * oc + at, oc - at);
         }
     }
 }

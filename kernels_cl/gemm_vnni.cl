@@ -9,7 +9,7 @@
 //
 // | macro                       | meaning                                                                   |
 // | MR, NV, VW                  | rows, vectors and lanes of a tile                                         |
-// | CALCULATE                   | the multiplication of a tile in assembly, by lowering/gemm/vnni.py        |
+// | ASSEMBLY                    | the multiplication of a tile in assembly, by lowering/gemm/vnni.py        |
 // | FLIP                        | 128 where x is signed, else 0                                             |
 // | ROW_SUMS                    | by_sum times each row's sum of unsigned values is added to its sums       |
 // | X_BATCH, Y_BATCH            | C for which matrix of x, and which panels, matrix `b` of out comes of     |
@@ -21,21 +21,21 @@
 #define NR (VW * NV)
 #ifdef HYBRID
 #define BIAS_T f32
-#define ZEROS , global const i32* zero_points
-#define ZEROS_PASSED , zero_points
+#define ZERO_POINTS , global const i32* zero_points
+#define ZERO_POINTS_ARGS , zero_points
 #define PADDING zero_points[image]
 #else
 #define BIAS_T i32
-#define ZEROS
-#define ZEROS_PASSED
+#define ZERO_POINTS
+#define ZERO_POINTS_ARGS
 #define PADDING zeros
 #endif
 #ifdef SPREAD_H
 #define EXTENT , i32 out_h, i32 out_w, i32 padded_oc
-#define EXTENT_PASSED , out_h, out_w, padded_oc
+#define EXTENT_ARGS , out_h, out_w, padded_oc
 #else
 #define EXTENT
-#define EXTENT_PASSED
+#define EXTENT_ARGS
 #endif
 #ifdef ROW_SUMS
 #define BY_SUM , i32 by_sum
@@ -49,7 +49,7 @@
 #define IMAGE                                                                                                          \
     i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 oc, i32 kh, i32 kw, i32 stride_h, i32 stride_w, i32 dilation_h,           \
         i32 dilation_w, i32 top, i32 left
-#define IMAGE_PASSED h, w, c, oh, ow, oc, kh, kw, stride_h, stride_w, dilation_h, dilation_w, top, left
+#define IMAGE_ARGS h, w, c, oh, ow, oc, kh, kw, stride_h, stride_w, dilation_h, dilation_w, top, left
 
 // How the rows of a tile lie: ROW bytes from one to the next. A row is RUNS runs of WORDS words, each JUMP bytes after
 // the end of the last.
@@ -84,7 +84,7 @@ FN void fill(global u8* to, u8 value, i32 n) {
 }
 
 // The MR windows of pixels from m0 on, one after another.
-FN void gather(global u8* rows, global const u8* x, i32 m0, i32 steps, i32 pixels, IMAGE, i32 zeros ZEROS) {
+FN void gather(global u8* rows, global const u8* x, i32 m0, i32 steps, i32 pixels, IMAGE, i32 zeros ZERO_POINTS) {
     i32 ox = m0 % ow, oy = m0 / ow % oh, image = m0 / ow / oh;
     for (i32 i = 0; i < MR; i++) {
         i32 x0 = ox * stride_w - left, y0 = oy * stride_h - top;
@@ -119,7 +119,7 @@ FN void gather_inside(global u8* rows, global const u8* x, i32 steps, i32 right,
 
 // Load: the rows of the windows of MR pixels from m0 on, where they lie if they can be multiplied there, else gathered.
 FN void load(global const u8** rows, i64* layout, global u8* gathered, global const u8* images, i32 m0, i32 steps,
-             i32 pixels, IMAGE, i32 zeros ZEROS) {
+             i32 pixels, IMAGE, i32 zeros ZERO_POINTS) {
     i32 ox = m0 % ow, x0 = ox * stride_w - left, y0 = m0 / ow % oh * stride_h - top, run = kw * c;
     // Windows side by side that lie inside the image.
     i32 inside = x0 >= 0 && x0 + (MR - 1) * stride_w + kw <= w && y0 >= 0 && y0 + (kh - 1) * dilation_h < h;
@@ -133,7 +133,7 @@ FN void load(global const u8** rows, i64* layout, global u8* gathered, global co
     if (inside)
         gather_inside(gathered, first, steps, stride_w * c, dilation_h * w * c, kh, run);
     else
-        gather(gathered, images, m0, steps, pixels, IMAGE_PASSED, zeros ZEROS_PASSED);
+        gather(gathered, images, m0, steps, pixels, IMAGE_ARGS, zeros ZERO_POINTS_ARGS);
     *rows = gathered;
     ROW = steps * 4, RUNS = 1, WORDS = steps, JUMP = 0;
 }
@@ -163,11 +163,11 @@ FN void sum_rows(i32* row_sums, global const u8* rows, const i64* layout, i32 kh
 #endif
 
 // Multiply: sums (MR, NR) = the rows times a panel.
-#ifdef CALCULATE
+#ifdef ASSEMBLY
 // Not inlined: the text has labels.
 __attribute__((noinline)) void multiply(global const u8* rows, i64 row, i64 runs, i64 words, i64 jump,
                                         global const i8* panel, i32* sums) {
-    CALCULATE
+    ASSEMBLY
 }
 #else
 FN void multiply(global const u8* rows, i64 row, i64 runs, i64 words, i64 jump, global const i8* panel, i32* sums) {
@@ -199,7 +199,8 @@ FN VI sums_at(const i32* sums, const i32* row_sums, i32 i, i32 column) {
 // rows of all batches.
 #ifdef SPREAD_H
 FN void store_tile(const i32* sums, const i32* row_sums, global const BIAS_T* bias, SCALES global OUT_T* out, i32 b,
-                   i32 p, i32 m0, i32 height, i32 pixels, i32 total, i32 oh, i32 ow, i32 oc EXTENT, ENDS EPILOGUE_PARAMS) {
+                   i32 p, i32 m0, i32 height, i32 pixels, i32 total, i32 oh, i32 ow, i32 oc EXTENT,
+                   BOUNDS EPILOGUE_PARAMS) {
     for (i32 column = p * NR; column < min((p + 1) * NR, SPREAD_H * SPREAD_W * padded_oc); column += VW) {
         i32 phase = column / padded_oc, n = column - phase * padded_oc;
         i32 qx = m0 % ow, qy = m0 / ow % oh, image = m0 / ow / oh;
@@ -214,19 +215,22 @@ FN void store_tile(const i32* sums, const i32* row_sums, global const BIAS_T* bi
             if (oy < 0 || oy >= out_h || ox < 0 || ox >= out_w) continue;
             i32 room = (total / ow / oh * out_h * out_w - m) * oc - n;
             VI sum = sums_at(sums, row_sums, i, column - p * NR);
-            store(finish(sum, bias + phase * padded_oc, m, n, oc, room, FINISH EPILOGUE_ARGS), out + m * oc + n, oc - n);
+            store(epilogue(sum, bias + phase * padded_oc, m, n, oc, room, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS),
+                  out + m * oc + n, oc - n);
             LOOK_UP(out + m * oc + n, 1, 0, min(VW, oc - n))
         }
     }
 }
 #else
 FN void store_tile(const i32* sums, const i32* row_sums, global const BIAS_T* bias, SCALES global OUT_T* out, i32 b,
-                   i32 p, i32 m0, i32 height, i32 pixels, i32 total, i32 oh, i32 ow, i32 oc EXTENT, ENDS EPILOGUE_PARAMS) {
+                   i32 p, i32 m0, i32 height, i32 pixels, i32 total, i32 oh, i32 ow, i32 oc EXTENT,
+                   BOUNDS EPILOGUE_PARAMS) {
     i32 start = b * pixels + m0;
     for (i32 n = p * NR; n < min((p + 1) * NR, oc); n += VW)
         for (i32 i = 0, m = start; i < height; i++, m++) {
             VI sum = sums_at(sums, row_sums, i, n - p * NR);
-            store(finish(sum, bias, m, n, oc, (total - m) * oc - n, FINISH EPILOGUE_ARGS), out + m * oc + n, oc - n);
+            i32 room = (total - m) * oc - n;
+            store(epilogue(sum, bias, m, n, oc, room, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS), out + m * oc + n, oc - n);
         }
     LOOK_UP(out + start * oc + p * NR, height, oc, min(NR, oc - p * NR))
 }
@@ -236,7 +240,7 @@ ONE_WORK_ITEM
 kernel void gemm_vnni(global const X_T* restrict x, global const i8* restrict weights,
                       global const BIAS_T* restrict bias, SCALES global u8* restrict scratch,
                       global OUT_T* restrict out, i32 blocks, i32 share, i32 across, i32 steps, i32 pixels, IMAGE,
-                      i32 batches EXTENT, i32 zeros BY_SUM, ENDS EPILOGUE_PARAMS) {
+                      i32 batches EXTENT, i32 zeros BY_SUM, BOUNDS EPILOGUE_PARAMS) {
     i32 first = get_global_id(0) * share, last = min(first + share, blocks);
 #ifdef SPREAD_H
     i32 columns = SPREAD_H * SPREAD_W * padded_oc;
@@ -252,7 +256,7 @@ kernel void gemm_vnni(global const X_T* restrict x, global const i8* restrict we
         i32 b = t / groups / heights, m0 = t / groups % heights * MR, p0 = t % groups * across;
         if (t == first || p0 == 0) {
             global const u8* images = (global const u8*)x + X_BATCH * pixels * c;
-            load(&rows, layout, gathered, images, m0, steps, pixels, IMAGE_PASSED, zeros ZEROS_PASSED);
+            load(&rows, layout, gathered, images, m0, steps, pixels, IMAGE_ARGS, zeros ZERO_POINTS_ARGS);
 #ifdef ROW_SUMS
             sum_rows(row_sums, rows, layout, kh, kw * c, by_sum);
 #endif
@@ -261,8 +265,8 @@ kernel void gemm_vnni(global const X_T* restrict x, global const i8* restrict we
             i32 sums[MR * NR] __attribute__((aligned(64)));
             global const i8* panel = weights + (Y_BATCH * panels + p) * steps * 4 * NR;
             multiply(rows, ROW, RUNS, WORDS, JUMP, panel, sums);
-            store_tile(sums, row_sums, bias + Y_BATCH * panels * NR, SCALES_PASSED out, b, p, m0, min(MR, pixels - m0),
-                       pixels, batches * pixels, oh, ow, oc EXTENT_PASSED, ENDS_PASSED EPILOGUE_ARGS);
+            store_tile(sums, row_sums, bias + Y_BATCH * panels * NR, SCALES_ARGS out, b, p, m0, min(MR, pixels - m0),
+                       pixels, batches * pixels, oh, ow, oc EXTENT_ARGS, BOUNDS_ARGS EPILOGUE_ARGS);
         }
     }
 }

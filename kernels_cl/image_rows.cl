@@ -21,10 +21,11 @@
 #define STORED(acc) (acc)
 #endif
 ONE_WORK_ITEM
-kernel void resize_rows(global const OUT_T* restrict x, global const i32* restrict upper, global const i32* restrict lower,
-                        global const f32* restrict upper_weight, global const f32* restrict lower_weight,
-                        global const i32* restrict left, global const i32* restrict right,
-                        global const f32* restrict left_weight, global const f32* restrict right_weight,
+kernel void resize_rows(global const OUT_T* restrict x, global const i32* restrict upper,
+                        global const i32* restrict lower, global const f32* restrict upper_weight,
+                        global const f32* restrict lower_weight, global const i32* restrict left,
+                        global const i32* restrict right, global const f32* restrict left_weight,
+                        global const f32* restrict right_weight,
                         global OUT_T* restrict out, i32 rows, i32 items, i32 h, i32 w, i32 c, i32 oh, i32 ow) {
     ROWS
         f32 top = upper_weight[oy], bottom = lower_weight[oy];

@@ -11,8 +11,8 @@
 #include "batched_gemm.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    batched_gemm(const IN_T* __restrict__ x, const IN_T* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n, i32 k,
-             i32 x_row, i32 x_column, i32 y_row, i32 y_column ENDS) {
+    batched_gemm(const IN_T* __restrict__ x, const IN_T* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n,
+                 i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column BOUNDS) {
     __shared__ word xs[DEPTH][SIDE + 1];  // by k, row
     __shared__ word ys[DEPTH][SIDE + 1];  // by k, column
 #ifdef QUANTIZED
@@ -74,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             if (row >= m || column >= n) continue;
 #ifdef QUANTIZED
             sum x_sum = x_sums[ty + i * 16], y_sum = y_sums[tx + j * 16];
-            out[row * n + column] = finished(acc[i][j], x_sum, y_sum, b * m + row, column SCALES_ARGS, k ENDS_ARGS);
+            out[row * n + column] = epilogue(acc[i][j], x_sum, y_sum, b * m + row, column SCALES_ARGS, k BOUNDS_ARGS);
 #else
             out[row * n + column] = acc[i][j];
 #endif

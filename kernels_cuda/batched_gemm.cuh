@@ -36,16 +36,16 @@ typedef f32 sum;
     const f32 *__restrict__ y_scales, const f32 *__restrict__ scales, const i32 *__restrict__ zero_points,             \
         const i32 *__restrict__ scale_of,
 #define SCALES_ARGS , y_scales, scales, zero_points, scale_of
-#define ENDS , i32 group_rows
-#define ENDS_ARGS , group_rows
+#define BOUNDS , i32 group_rows
+#define BOUNDS_ARGS , group_rows
 #elif defined(QUANTIZED)
 #define SCALES
 #define SCALES_ARGS
-#define ENDS , i32 x_zero, i32 y_zero, i32 multiplier, i32 exponent, i32 out_zero, i32 low, i32 high
-#define ENDS_ARGS , x_zero, y_zero, multiplier, exponent, out_zero, low, high
+#define BOUNDS , i32 x_zero, i32 y_zero, i32 multiplier, i32 exponent, i32 out_zero, i32 low, i32 high
+#define BOUNDS_ARGS , x_zero, y_zero, multiplier, exponent, out_zero, low, high
 #else
 #define SCALES
-#define ENDS
+#define BOUNDS
 #endif
 #define UNSCALED(acc, multiplier, exponent) (acc)
 
@@ -68,7 +68,7 @@ FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole
 
 #ifdef QUANTIZED
 // What becomes of the sum in row r of all matrices and a column, whose values sum to x_sum and y_sum.
-FN OUT_T finished(sum total, sum x_sum, sum y_sum, i32 r, i32 column, SCALES i32 k ENDS) {
+FN OUT_T epilogue(sum total, sum x_sum, sum y_sum, i32 r, i32 column, SCALES i32 k BOUNDS) {
 #ifdef HYBRID
     i32 scale = scale_of[r / group_rows] * group_rows + r % group_rows;
     f32 real = (f32)total;

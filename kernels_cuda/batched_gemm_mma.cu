@@ -11,8 +11,8 @@ using namespace nvcuda;
 #include "batched_gemm.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    batched_gemm_mma(const i8* __restrict__ x, const i8* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n, i32 k,
-                 i32 x_row, i32 x_column, i32 y_row, i32 y_column ENDS) {
+    batched_gemm_mma(const i8* __restrict__ x, const i8* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n,
+                     i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column BOUNDS) {
     __shared__ __align__(32) i8 xs[SIDE][KB + PAD];  // by row, k
     __shared__ __align__(32) i8 ys[SIDE][KB + PAD];  // by column, k
     __shared__ __align__(32) sum sums[SIDE][SIDE + 4];
@@ -66,6 +66,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     for (i32 u = t; u < SIDE * SIDE; u += THREADS) {
         i32 i = u / SIDE, j = u % SIDE, row = m0 + i, column = n0 + j;
         if (row < m && column < n)
-            out[row * n + column] = finished(sums[i][j], x_sums[i], y_sums[j], b * m + row, column SCALES_ARGS, k ENDS_ARGS);
+            out[row * n + column] =
+                epilogue(sums[i][j], x_sums[i], y_sums[j], b * m + row, column SCALES_ARGS, k BOUNDS_ARGS);
     }
 }

@@ -15,45 +15,45 @@ typedef i32 sum;
 #ifdef UNSIGNED
 typedef uchar4 four;
 #define X_T u8
-#define ZEROS i32 w_zero,
+#define ZERO_POINT i32 w_zero,
 #define TAP(v) ((i32)(v) - w_zero)
 #else
 typedef char4 four;
 #define X_T i8
-#define ZEROS
+#define ZERO_POINT
 #define TAP(v) (v)
 #endif
 #define PLUS_PRODUCT(acc, a, b) ((acc) + (a) * (i32)(b))
 #define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
-#define ENDS i32 x_zero, i32 out_zero, i32 low, i32 high
+#define BOUNDS i32 x_zero, i32 out_zero, i32 low, i32 high
 #define SCALES_ARGS multipliers, exponents,
-#define ENDS_ARGS x_zero, out_zero, low, high
-#define CLAMPED clamp_i32(mbqm(acc, multipliers[n], exponents[n]) + out_zero, low, high)
+#define BOUNDS_ARGS x_zero, out_zero, low, high
+#define RESCALED clamp_i32(mbqm(acc, multipliers[n], exponents[n]) + out_zero, low, high)
 #else
 typedef f32 sum;
 typedef float4 four;
 #define X_T f32
-#define ZEROS
+#define ZERO_POINT
 #define TAP(v) (v)
 #define PLUS_PRODUCT(acc, a, b) fma(a, b, acc)
 #define SCALES
-#define ENDS f32 low, f32 high
+#define BOUNDS f32 low, f32 high
 #define SCALES_ARGS
-#define ENDS_ARGS low, high
-#define CLAMPED clamp_f32(acc, low, high)
+#define BOUNDS_ARGS low, high
+#define RESCALED clamp_f32(acc, low, high)
 #endif
 
 // What becomes of the sum at output pixel m of channel n, of oc.
-FN X_T finished(sum acc, i32 m, i32 n, i32 oc, SCALES ENDS EPILOGUE_PARAMS) {
-    acc = CLAMPED;
+FN X_T epilogue(sum acc, i32 m, i32 n, i32 oc, SCALES BOUNDS EPILOGUE_PARAMS) {
+    acc = RESCALED;
     EPILOGUE
     return acc;
 }
 
-extern "C" __global__ void __launch_bounds__(128, 4) depthwise_strips(const X_T* __restrict__ x, const X_T* __restrict__ weights,
-                                            const sum* __restrict__ bias, SCALES X_T* __restrict__ out, i32 size,
-                                            i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 sh, i32 dh, i32 top, i32 left,
-                                            ZEROS ENDS EPILOGUE_PARAMS) {
+extern "C" __global__ void __launch_bounds__(128, 4)
+    depthwise_strips(const X_T* __restrict__ x, const X_T* __restrict__ weights, const sum* __restrict__ bias,
+                     SCALES X_T* __restrict__ out, i32 size, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 sh, i32 dh,
+                     i32 top, i32 left, ZERO_POINT BOUNDS EPILOGUE_PARAMS) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     i32 groups = c / 4, strips = (ow + STRIP - 1) / STRIP;
@@ -109,10 +109,10 @@ extern "C" __global__ void __launch_bounds__(128, 4) depthwise_strips(const X_T*
     for (i32 s = 0; s < STRIP; s++) {
         if (ox + s >= ow) break;
         four v;
-        v.x = finished(acc[s][0], pixel + s, n, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
-        v.y = finished(acc[s][1], pixel + s, n + 1, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
-        v.z = finished(acc[s][2], pixel + s, n + 2, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
-        v.w = finished(acc[s][3], pixel + s, n + 3, c, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        v.x = epilogue(acc[s][0], pixel + s, n, c, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS);
+        v.y = epilogue(acc[s][1], pixel + s, n + 1, c, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS);
+        v.z = epilogue(acc[s][2], pixel + s, n + 2, c, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS);
+        v.w = epilogue(acc[s][3], pixel + s, n + 3, c, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS);
         *(four*)(out + s * c) = v;
     }
 }

@@ -1,5 +1,5 @@
 // GEMM (gemm.cuh) on CUDA cores. A block makes BM x BN outputs, BK words of k at a time; each of its GROUPS of threads
-// takes its share of these words, a thread TM x TN outputs. Load (fetch, put), multiply, store (put_sums, finish_tile).
+// takes its share of these words, a thread TM x TN outputs. Load (fetch, put), multiply, store (put_sums, store_tile).
 //
 // | macro          | meaning                                                             |
 // | BM, BN, BK     | outputs of a block down and across, and words of k between barriers |
@@ -83,7 +83,7 @@ FN void put_sums(sum* sums, const sum (&acc)[TM][TN], i32 group, i32 ty, i32 tx)
 extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512) / THREADS)
     gemm(const X_T* __restrict__ x, const word* __restrict__ weights, const BIAS_T* __restrict__ bias,
          SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE, i32 fill,
-         ZEROS ENDS DW_ENDS EPILOGUE_PARAMS COUNTERS) {
+         ZERO_POINT BOUNDS DW_BOUNDS EPILOGUE_PARAMS COUNTERS) {
     constexpr u32 sums_size = sizeof(sum) * GROUPS * BM * SUMS;
     __shared__ __align__(16) u8 memory[sizeof(Operands) > sums_size ? sizeof(Operands) : sums_size];
     Operands& tiles = *(Operands*)memory;
@@ -94,7 +94,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
     // A warp's threads are eight beside one another and four below.
     i32 group = t / GROUP, warp = t % GROUP / 32, across = BN / TN / 8;
     i32 tx = t % 8 + warp % across * 8, ty = t / 8 % 4 + warp / across * 4;
-    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS ENDS_ARGS);
+    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS BOUNDS_ARGS);
 
     word next_x[X_LOADS][LOAD];
     words next_w[W_LOADS];
@@ -113,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
 #pragma unroll
             for (i32 i = 0; i < X_LOADS; i++)
                 fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS
-                      DW_ENDS_ARGS);
+                      DW_BOUNDS_ARGS);
             fetch_weights(next_w, weights, k0 + BK, last, n0, columns);
         }
         if (k0 >= first && k0 + group * DEEP < last) {
@@ -139,6 +139,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
             atomicAdd(&row_sums[MINE(i, TM, BM, ty)], my_rows[i] - (i8)fill * LANES * seen_words);
 #endif
     __syncthreads();
-    finish_tile(sums, row_sums, bias, SCALES_ARGS PARTIALS_ARGS out, m, n, m0, n0,
-                ZEROS_ARGS ENDS_ARGS EPILOGUE_ARGS COUNTERS_ARGS);
+    store_tile(sums, row_sums, bias, SCALES_ARGS PARTIALS_ARGS out, m, n, m0, n0,
+               ZERO_POINT_ARGS BOUNDS_ARGS EPILOGUE_ARGS COUNTERS_ARGS);
 }

@@ -23,13 +23,13 @@ typedef int4 words;
 #ifdef UNSIGNED
 #define X_T u8
 #define SIGNED(v) ((v) ^ 0x80808080u)
-#define ZEROS i32 w_zero,
-#define ZEROS_ARGS w_zero,
+#define ZERO_POINT i32 w_zero,
+#define ZERO_POINT_ARGS w_zero,
 #else
 #define X_T i8
 #define SIGNED(v) (v)
-#define ZEROS
-#define ZEROS_ARGS
+#define ZERO_POINT
+#define ZERO_POINT_ARGS
 #endif
 #define LANES 4
 #define MAC(a, b, acc) __dp4a(a, b, acc)
@@ -39,8 +39,8 @@ typedef f32 sum;
 typedef float4 words;
 #define X_T f32
 #define SIGNED(v) (v)
-#define ZEROS
-#define ZEROS_ARGS
+#define ZERO_POINT
+#define ZERO_POINT_ARGS
 #define LANES 1
 #define MAC(a, b, acc) fma(a, b, acc)
 #endif
@@ -65,23 +65,23 @@ typedef float4 quad;
     const f32 *__restrict__ weight_scales, const i32 *__restrict__ weight_sums, const f32 *__restrict__ scales,        \
         const i32 *__restrict__ zero_points,
 #define SCALES_ARGS weight_scales, weight_sums, scales, zero_points,
-#define ENDS f32 low, f32 high, i32 each
-#define ENDS_ARGS low, high, each
+#define BOUNDS f32 low, f32 high, i32 each
+#define BOUNDS_ARGS low, high, each
 #elif defined(FLOAT64_SCALES)
 #define SCALES const f64 *__restrict__ scales,
 #define SCALES_ARGS scales,
-#define ENDS i32 out_zero, i32 low, i32 high
-#define ENDS_ARGS out_zero, low, high
+#define BOUNDS i32 out_zero, i32 low, i32 high
+#define BOUNDS_ARGS out_zero, low, high
 #elif defined(QUANTIZED)
 #define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
 #define SCALES_ARGS multipliers, exponents,
-#define ENDS i32 out_zero, i32 low, i32 high
-#define ENDS_ARGS out_zero, low, high
+#define BOUNDS i32 out_zero, i32 low, i32 high
+#define BOUNDS_ARGS out_zero, low, high
 #else
 #define SCALES
 #define SCALES_ARGS
-#define ENDS f32 low, f32 high
-#define ENDS_ARGS low, high
+#define BOUNDS f32 low, f32 high
+#define BOUNDS_ARGS low, high
 #endif
 
 #ifdef SPLIT
@@ -97,7 +97,7 @@ typedef float4 quad;
 #endif
 
 // What becomes of the sum in row m and column n, of oc.
-FN Y_T finished(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES ENDS EPILOGUE_PARAMS) {
+FN Y_T epilogue(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES BOUNDS EPILOGUE_PARAMS) {
     BIAS_T acc = total;
 #if defined(HYBRID)
     f32 real = (f32)(total - zero_points[m / each] * weight_sums[n]);

@@ -4,7 +4,7 @@
 
 // out (m, n) from its sums. One thread an output.
 extern "C" __global__ void gemm_epilogue(const sum* __restrict__ sums, const BIAS_T* __restrict__ bias, SCALES
-                                       Y_T* __restrict__ out, i32 size, i32 n, ENDS EPILOGUE_PARAMS) {
+                                       Y_T* __restrict__ out, i32 size, i32 n, BOUNDS EPILOGUE_PARAMS) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < size) out[i] = finished(sums[i], bias, i / n, i % n, n, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+    if (i < size) out[i] = epilogue(sums[i], bias, i / n, i % n, n, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS);
 }

@@ -45,7 +45,8 @@ FN const X_T* seen(Row row, i32 k, IMAGE) {
 #ifdef POINTWISE
     return row.inside ? row.image + k : nullptr;
 #else
-    i32 tap = (u32)k / CHANNELS, channel = k - tap * CHANNELS, ky = (u32)tap / KERNEL_WIDTH, kx = tap - ky * KERNEL_WIDTH;
+    i32 tap = (u32)k / CHANNELS, channel = k - tap * CHANNELS;
+    i32 ky = (u32)tap / KERNEL_WIDTH, kx = tap - ky * KERNEL_WIDTH;
     i32 iy = row.y + ky * dh, ix = row.x + kx * dw;
     if (!row.inside || (u32)iy >= (u32)h || (u32)ix >= (u32)w) return nullptr;
     return row.image + (iy * w + ix) * CHANNELS + channel;
@@ -57,19 +58,19 @@ FN const X_T* seen(Row row, i32 k, IMAGE) {
 #define DW_INPUTS                                                                                                      \
     const X_T *__restrict__ dw_weights, const i32 *__restrict__ dw_bias, const i32 *__restrict__ dw_multipliers,       \
         const i32 *__restrict__ dw_exponents,
-#define DW_ENDS , i32 dw_x_zero, i32 dw_out_zero, i32 dw_low, i32 dw_high
+#define DW_BOUNDS , i32 dw_x_zero, i32 dw_out_zero, i32 dw_low, i32 dw_high
 #define DW_INPUTS_ARGS dw_weights, dw_bias, dw_multipliers, dw_exponents,
-#define DW_ENDS_ARGS , dw_x_zero, dw_out_zero, dw_low, dw_high
+#define DW_BOUNDS_ARGS , dw_x_zero, dw_out_zero, dw_low, dw_high
 #define OUTSIDE ((dw_x_zero & 255) * 0x01010101)
 #else
 #define DW_INPUTS const f32 *__restrict__ dw_weights, const f32 *__restrict__ dw_bias,
-#define DW_ENDS , f32 dw_low, f32 dw_high
+#define DW_BOUNDS , f32 dw_low, f32 dw_high
 #define DW_INPUTS_ARGS dw_weights, dw_bias,
-#define DW_ENDS_ARGS , dw_low, dw_high
+#define DW_BOUNDS_ARGS , dw_low, dw_high
 #define OUTSIDE 0
 #endif
 
-FN X_T depthwise_finished(sum acc, DW_INPUTS i32 n DW_ENDS) {
+FN X_T depthwise_epilogue(sum acc, DW_INPUTS i32 n DW_BOUNDS) {
 #ifdef QUANTIZED
     acc = clamp_i32(mbqm(acc, dw_multipliers[n], dw_exponents[n]) + dw_out_zero, dw_low, dw_high);
 #else
@@ -80,7 +81,7 @@ FN X_T depthwise_finished(sum acc, DW_INPUTS i32 n DW_ENDS) {
 }
 
 // LOAD words of what the depthwise convolution makes at `row`, from word `at` of `depth` on.
-FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, DW_INPUTS IMAGE DW_ENDS) {
+FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, DW_INPUTS IMAGE DW_BOUNDS) {
     if (!row.inside || at >= depth) {
 #pragma unroll
         for (i32 e = 0; e < LOAD; e++) out[e] = fill;
@@ -125,17 +126,17 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, DW_INPUTS
     for (i32 e = 0; e < LOAD; e++) out[e] = 0;
 #pragma unroll
     for (i32 e = 0; e < LOAD * LANES; e++)
-        out[e / 4] |= (u32)(u8)depthwise_finished(acc[e], DW_INPUTS_ARGS channel + e DW_ENDS_ARGS) << (e % 4 * 8);
+        out[e / 4] |= (u32)(u8)depthwise_epilogue(acc[e], DW_INPUTS_ARGS channel + e DW_BOUNDS_ARGS) << (e % 4 * 8);
 #else
 #pragma unroll
-    for (i32 e = 0; e < LOAD; e++) out[e] = depthwise_finished(acc[e], DW_INPUTS_ARGS channel + e DW_ENDS_ARGS);
+    for (i32 e = 0; e < LOAD; e++) out[e] = depthwise_epilogue(acc[e], DW_INPUTS_ARGS channel + e DW_BOUNDS_ARGS);
 #endif
 }
 #else
 #define DW_INPUTS
-#define DW_ENDS
+#define DW_BOUNDS
 #define DW_INPUTS_ARGS
-#define DW_ENDS_ARGS
+#define DW_BOUNDS_ARGS
 
 // LOAD words of a row from word `at` on, of which there are `depth`.
 FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
@@ -180,7 +181,7 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 #endif
 
 // Row m of x, of which a thread loads units.
-FN Row begin_row(const X_T* x, i32 row, i32 m, IMAGE, SCALES ENDS) {
+FN Row begin_row(const X_T* x, i32 row, i32 m, IMAGE, SCALES BOUNDS) {
     Row r = row_at(x, row, m, IMAGE_ARGS);
 #ifdef HYBRID
     r.fill = r.inside ? (zero_points[row / each] & 255) * 0x01010101u : 0;

@@ -1,5 +1,5 @@
 // GEMM (gemm.cuh) on tensor cores. A block makes BM x BN outputs, BK words of k at a time, each of its four warps a
-// quarter of the outputs. Weights of bytes lie along k. Load (fetch, put), multiply, store (finish_tile).
+// quarter of the outputs. Weights of bytes lie along k. Load (fetch, put), multiply, store (store_tile).
 //
 // | macro      | meaning                                                             |
 // | MMA        | bits of an operand: 8 (int8), 16 (float16) or 32 (TF32)             |
@@ -131,7 +131,7 @@ FN void multiply(Sums& acc, const Operands& tiles, i32 now, i32 my, i32 mx) {
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
     gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias,
              SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE,
-             i32 fill, ZEROS ENDS DW_ENDS EPILOGUE_PARAMS COUNTERS) {
+             i32 fill, ZERO_POINT BOUNDS DW_BOUNDS EPILOGUE_PARAMS COUNTERS) {
     constexpr u32 sums_size = sizeof(sum) * BM * SUMS;
     __shared__ __align__(32) u8 memory[sizeof(Operands) > sums_size ? sizeof(Operands) : sums_size];
     Operands& tiles = *(Operands*)memory;
@@ -140,7 +140,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     i32 t = threadIdx.x, m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     i32 depth = (k + LANES - 1) / LANES, first = blockIdx.z * slice, last = min(first + slice, depth);
     i32 my = t / 64 * (BM / 2), mx = t / 32 % 2 * (BN / 2);
-    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS ENDS_ARGS);
+    Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS BOUNDS_ARGS);
 #ifdef UNSIGNED
     __shared__ sum sums_of_rows[BM];
     row_sums = sums_of_rows;
@@ -164,7 +164,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
 #pragma unroll
             for (i32 i = 0; i < X_LOADS; i++)
                 fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS
-                      DW_ENDS_ARGS);
+                      DW_BOUNDS_ARGS);
 #pragma unroll
             for (i32 i = 0; i < W_LOADS; i++)
                 next_w[i] = weights_at(weights, t + i * THREADS, k0 + BK, last, n0, columns);
@@ -195,6 +195,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     atomicAdd(&row_sums[t % BM], my_row - (i8)fill * LANES * ((last - first + BK - 1) / BK * BK / (THREADS / BM)));
 #endif
     __syncthreads();
-    finish_tile(sums, row_sums, bias, SCALES_ARGS PARTIALS_ARGS out, m, n, m0, n0,
-                ZEROS_ARGS ENDS_ARGS EPILOGUE_ARGS COUNTERS_ARGS);
+    store_tile(sums, row_sums, bias, SCALES_ARGS PARTIALS_ARGS out, m, n, m0, n0,
+               ZERO_POINT_ARGS BOUNDS_ARGS EPILOGUE_ARGS COUNTERS_ARGS);
 }

@@ -14,7 +14,7 @@ FN void add(words& a, words b) {
 }
 
 // The block's sums of unit u, four in a row.
-FN words sums_of(const sum* sums, const sum* row_sums, ZEROS i32 u) {
+FN words sums_of(const sum* sums, const sum* row_sums, ZERO_POINT i32 u) {
     i32 row = u / (BN / 4), column = u % (BN / 4) * 4;
     words total = *(const words*)&sums[row * SUMS + column];
 #pragma unroll
@@ -28,12 +28,12 @@ FN words sums_of(const sum* sums, const sum* row_sums, ZEROS i32 u) {
 
 #ifdef SPLIT
 // Leaves the block's sums for the last of the tile's blocks; whether that is this one.
-FN bool is_last(const sum* sums, const sum* row_sums, words* parts, ZEROS u32* counter) {
+FN bool is_last(const sum* sums, const sum* row_sums, words* parts, ZERO_POINT u32* counter) {
     __shared__ bool last;
     i32 t = threadIdx.x;
 #pragma unroll 4
     for (i32 u = t; u < UNITS; u += THREADS)
-        __stcg(parts + blockIdx.z * UNITS + u, sums_of(sums, row_sums, ZEROS_ARGS u));
+        __stcg(parts + blockIdx.z * UNITS + u, sums_of(sums, row_sums, ZERO_POINT_ARGS u));
     __threadfence();
     __syncthreads();
     if (t == 0) {
@@ -53,12 +53,13 @@ FN words sums_of_all(const words* parts, i32 u) {
 #endif
 
 // Four outputs in a row, of which n may end before the last.
-FN void store_four(words total, const BIAS_T* bias, SCALES Y_T* out, i32 row, i32 column, i32 n, ENDS EPILOGUE_PARAMS) {
+FN void store_four(words total, const BIAS_T* bias, SCALES Y_T* out, i32 row, i32 column, i32 n,
+                   BOUNDS EPILOGUE_PARAMS) {
     const sum of[4] = {total.x, total.y, total.z, total.w};
     __align__(16) Y_T made[4];
 #pragma unroll
     for (i32 e = 0; e < 4; e++)
-        if (column + e < n) made[e] = finished(of[e], bias, row, column + e, n, SCALES_ARGS ENDS_ARGS EPILOGUE_ARGS);
+        if (column + e < n) made[e] = epilogue(of[e], bias, row, column + e, n, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS);
     out += (i64)row * n + column;
     if (n % 4 == 0) {
         *(quad*)out = *(const quad*)made;
@@ -70,12 +71,12 @@ FN void store_four(words total, const BIAS_T* bias, SCALES Y_T* out, i32 row, i3
 }
 
 // sums: of the block at rows m0 and columns n0. row_sums: of the block's rows of x, where they are UNSIGNED.
-FN void finish_tile(const sum* sums, const sum* row_sums, const BIAS_T* bias, SCALES PARTIALS Y_T* out, i32 m, i32 n,
-                    i32 m0, i32 n0, ZEROS ENDS EPILOGUE_PARAMS COUNTERS) {
+FN void store_tile(const sum* sums, const sum* row_sums, const BIAS_T* bias, SCALES PARTIALS Y_T* out, i32 m, i32 n,
+                   i32 m0, i32 n0, ZERO_POINT BOUNDS EPILOGUE_PARAMS COUNTERS) {
 #ifdef SPLIT
     i32 tile = blockIdx.y * gridDim.x + blockIdx.x;
     words* parts = (words*)partials + (i64)tile * gridDim.z * UNITS;
-    if (!is_last(sums, row_sums, parts, ZEROS_ARGS counters + tile)) return;
+    if (!is_last(sums, row_sums, parts, ZERO_POINT_ARGS counters + tile)) return;
 #endif
 #pragma unroll 2
     for (i32 u = threadIdx.x; u < UNITS; u += THREADS) {
@@ -84,8 +85,8 @@ FN void finish_tile(const sum* sums, const sum* row_sums, const BIAS_T* bias, SC
 #ifdef SPLIT
         words total = sums_of_all(parts, u);
 #else
-        words total = sums_of(sums, row_sums, ZEROS_ARGS u);
+        words total = sums_of(sums, row_sums, ZERO_POINT_ARGS u);
 #endif
-        store_four(total, bias, SCALES_ARGS out, row, column, n, ENDS_ARGS EPILOGUE_ARGS);
+        store_four(total, bias, SCALES_ARGS out, row, column, n, BOUNDS_ARGS EPILOGUE_ARGS);
     }
 }

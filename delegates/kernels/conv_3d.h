@@ -9,8 +9,8 @@
 #ifdef CPU
 ONE_WORK_ITEM
 #endif
-KERNEL depth_windows(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 size, i32 d, i32 h, i32 w, i32 od, i32 kd, i32 stride,
-                     i32 dilation, i32 pad) {
+KERNEL depth_windows(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 size, i32 d, i32 h, i32 w, i32 od, i32 kd,
+                     i32 stride, i32 dilation, i32 pad) {
     i32 i = GLOBAL_ID;
     if (i >= size) return;
 #ifdef CPU

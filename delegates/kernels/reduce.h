@@ -1,4 +1,4 @@
-// reduce: out[i] = FINISH of the x[X_AT + K_AT], k < count, taken together by COMBINE from INIT on, for i < n.
+// reduce: out[i] = RESULT of the x[X_AT + K_AT], k < count, taken together by COMBINE from INIT on, for i < n.
 // A block of WIDTH work-items an output; one work-item an output where WIDTH is 1.
 // arg: out[i] = the first k at which x[X_AT + K_AT] is the BETTER of all numbers; 0 where none is a number.
 
@@ -43,6 +43,6 @@ KERNEL reduce(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count, i32
     if (t > 0) return;
     a = partial[0];
 #endif
-    out[i] = FINISH(a);
+    out[i] = RESULT(a);
 }
 #endif

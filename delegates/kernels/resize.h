@@ -25,6 +25,6 @@ KERNEL resize_bilinear(IN(T) RESTRICT x, IN(i32) RESTRICT upper, IN(i32) RESTRIC
     acc += x[(lower[oy] * w + left[ox]) * c] * bottom * before;
     acc += x[(upper[oy] * w + right[ox]) * c] * top * after;
     acc += x[(lower[oy] * w + right[ox]) * c] * bottom * after;
-    out[i] = (T)FINISH(acc);
+    out[i] = (T)RESULT(acc);
 }
 #endif

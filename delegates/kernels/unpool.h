@@ -1,6 +1,6 @@
-// unpool: the values x (batch, h, w, channels) over zeros out (batch, oh, ow, channels): later ones win. indices:
-// floats that name a tap of the window, or, where FLAT_INDICES is defined, locations in the image. One work-item an image and
-// channel, or an image. An index that is out of bounds is a fault.
+// unpool: scatters x (batch, h, w, channels) to out (batch, oh, ow, channels), which holds zeros; later values win.
+// indices: floats, each a tap of its window; with FLAT_INDICES, integers, each an element of the output image.
+// One work-item an image and channel; with FLAT_INDICES, an image. An index out of bounds is a fault.
 
 KERNEL unpool(IN(f32) RESTRICT x, IN(INDEX_T) RESTRICT indices, OUT(f32) RESTRICT out, i32 n, i32 h, i32 w,
               i32 channels, i32 oh, i32 ow, i32 kw, i32 stride_h, i32 stride_w, i32 top, i32 left, OUT(i32) fault) {

@@ -1,7 +1,7 @@
 // gather_windows: out[i] = x[START + X_AT], START from the index vectors.
 // scatter_windows: out[at] = COMBINE of it and updates[UPDATE_AT], where STEPS find `at` inside, for every `columns`-th
 // i in turn; one work-item for all that can meet.
-// reduce_window: out[i] = FINISH of the x[X_AT + K_AT], k < count, taken together by COMBINE from *init on.
+// reduce_window: out[i] = RESULT of the x[X_AT + K_AT], k < count, taken together by COMBINE from *init on.
 // The others: one work-item an output.
 
 #if defined(STEPS)
@@ -32,6 +32,6 @@ KERNEL reduce_window(IN(T) RESTRICT x, IN(T) RESTRICT init, OUT(T) RESTRICT out,
         T v = x[K_AT];
         a = COMBINE(a, v);
     }
-    out[i] = FINISH(a);
+    out[i] = RESULT(a);
 }
 #endif

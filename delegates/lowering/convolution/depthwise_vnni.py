@@ -72,7 +72,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     name = C_NAMES[g.x.spec.type]
     defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name, "QUANTIZED": 1, "FLIP": flip}
     defines |= {"KH": over.kh, "CHUNKS": quads.chunks, "TWICE": quads.twice}
-    defines |= {"CALCULATE": assembly(over.kh, quads)} if limits.has("vnni_assembly") else {}
+    defines |= {"ASSEMBLY": assembly(over.kh, quads)} if limits.has("vnni_assembly") else {}
     return [
         Launch(
             "depthwise_vnni.depthwise_vnni",

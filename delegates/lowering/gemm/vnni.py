@@ -159,7 +159,7 @@ class Tiling:
         limits: DeviceLimits,
     ) -> Launch:
         defines |= {"VW": self.lanes, "NV": self.vectors, "MR": self.height}
-        defines |= {"CALCULATE": assembly(self.height, self.vectors, flip)} if limits.has("vnni_assembly") else {}
+        defines |= {"ASSEMBLY": assembly(self.height, self.vectors, flip)} if limits.has("vnni_assembly") else {}
         outputs = {"scratch": Temp(self.items * self.height * self.steps * 4), "out": out}
         return Launch("gemm_vnni.gemm_vnni", (self.items,), (1,), inputs, outputs, sizes, scalars, defines=defines)
 

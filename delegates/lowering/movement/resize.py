@@ -64,7 +64,7 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
     defines: dict[str, object] = {
         "T": c_type(x, limits),
         "WEIGHT_T": "f32" if in_floats else "i64",
-        "FINISH(acc)": f"({finish})",
+        "RESULT(acc)": f"({finish})",
     }
     if limits.cpu and in_floats and c >= 4:
         rows = rows_of(out, limits)

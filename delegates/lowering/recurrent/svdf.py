@@ -57,7 +57,7 @@ def _float(node: Node, limits: DeviceLimits) -> Lowered:
     newest = Temp(4 * rows * weights.n)
     made = Accumulation.of(Ref(x.index), rows, weights, bool(node.options.asymmetric_quantize_inputs), limits)
     types = {f"{name}_T": "f32" for name in ("N", "TIME", "BIAS", "STATE", "Y", "ACC")}
-    defines = types | {"FINISH(x)": ACTIVATIONS[name]}
+    defines = types | {"RESULT(x)": ACTIVATIONS[name]}
     bias = _bias(node, np.float32)
     start = np.zeros(weights.n, np.float32)
     return [*made.launches(start, 0, 0, newest), _launch(node, newest, Packed(real), bias, (0, 0, 0, 0), defines)]
@@ -98,6 +98,6 @@ def _integer(node: Node) -> Lowered:
             Packed(lambda: in_time.astype(np.int32)),
             _bias(node, np.int32),
             (held.zero_point, m, e, out.zero_point),
-            types | {"FINISH(x)": requantized},
+            types | {"RESULT(x)": requantized},
         ),
     ]

@@ -64,7 +64,7 @@ def reduced(
     kind = "i8" if out.type == "BOOL" else c_type(out, limits)
     combine = wrapping(FUNCTIONS[name], kind) if len(FUNCTIONS[name]) == 1 else FUNCTIONS[name]
     defines: dict[str, object] = {"T": kind, "COMBINE(a, v)": f"({combine})"}
-    defines["FINISH(a)"] = "((a) != 0)" if out.type == "BOOL" else "(a)"
+    defines["RESULT(a)"] = "((a) != 0)" if out.type == "BOOL" else "(a)"
     if size(out):
         base = standin(shape, out.dtype)
         steps = [n * s for n, s in zip(base.strides, window.strides, strict=True)]

@@ -105,7 +105,7 @@ def lookup(op: Lookup) -> Launch:
     kind, out_kind = (BITS.get(kind, kind) for kind in op.kinds)
     defines: dict[str, object] = {"X_T": kind, "OUT_T": out_kind}
     if op.least is not None:
-        defines |= {"LEAST": f"({op.least})", "CODE_T": op.kinds[0]}
+        defines |= {"LEAST": f"({op.least})", "VALUE_T": op.kinds[0]}
     return Launch(
         "lut.lut",
         (op.n,),

@@ -1,7 +1,7 @@
 // Element-wise operators on 8- and 16-bit quantized values, VW at a time: rows of `inner` elements, in pieces of
 // `length`. Each input goes on by x_row elements from one row to the next, and along a row (x_along 1) or not (0). SUM
 // (SIGN + or -), PRODUCT: rescaled in fixed point and clamped. Otherwise entries of a table of 256, one for each value;
-// COPY: which LAST_TABLE does.
+// COPY: which OUTPUT_LUT does.
 // Only for OpenCL, and there for CPUs.
 
 #if defined(SUM)

@@ -1,7 +1,7 @@
 // out[r] = softmax(beta * x[r]) over rows of `depth`, or its LOGARITHM; one block of WIDTH work-items a row.
 
-// KEPT: what is kept of an exponential.
-#if defined(LANES) && WIDTH == 1 && !defined(KEPT)
+// ROUND_EXP(v): rounds an exponential, as narrow floats need it.
+#if defined(LANES) && WIDTH == 1 && !defined(ROUND_EXP)
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
 #define V CAT(float, LANES)
@@ -37,8 +37,8 @@ kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
     STORE(ends, 0, out + last);
 }
 #else
-#ifndef KEPT
-#define KEPT(v) (v)
+#ifndef ROUND_EXP
+#define ROUND_EXP(v) (v)
 #endif
 
 kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
@@ -59,7 +59,7 @@ kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
     f32 log_sum = log(sum);
     for (i32 c = t; c < depth; c += WIDTH) out[c] = x[c] - top - log_sum;
 #else
-    for (i32 c = t; c < depth; c += WIDTH) out[c] = KEPT(exp(beta * (x[c] - top))) / sum;
+    for (i32 c = t; c < depth; c += WIDTH) out[c] = ROUND_EXP(exp(beta * (x[c] - top))) / sum;
 #endif
 }
 #endif

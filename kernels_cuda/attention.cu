@@ -1,20 +1,22 @@
-// Attention on CUDA cores (attention.cuh). 16 threads share EACH rows. A row's maximum `top` and sum are those of the
-// keys so far. What they have mixed is a mean, its weights already divided by the sum, so that it overflows only where
-// the values do. Keys and values of more than 128 numbers come to shared memory SPAN and V_SPAN columns at a time.
+// Attention on CUDA cores (attention.cuh). 16 threads share THREAD_ROWS rows. A row's maximum `top` and its sum are those
+// of the keys so far. `mixed` is the mean of the values so far: its weights are already divided by the sum, so that it
+// overflows only where the values do. Keys and values of more than 128 columns come to shared memory SPAN and V_SPAN
+// columns at a time.
 // Only for CUDA.
 
 #define ACROSS 16
-#define THREADS (BQ / EACH * ACROSS)
+#define THREADS (BQ / THREAD_ROWS * ACROSS)
 #define KEYS (BK / ACROSS)  // of a thread
 typedef f32 stored;
 #include "attention.cuh"
 #define PART 64
-#define D4 (DEEP > 128 ? (DEEP + PART - 1) / PART * PART : (DEEP + 3) / 4 * 4)
-#define W (WIDE > 128 ? WHOLE(PART) : WHOLE(16))
-#define SPAN (DEEP > 128 ? PART : D4)
-#define V_SPAN (WIDE > 128 ? PART : W)
+#define D4 (HEAD_DIM > 128 ? (HEAD_DIM + PART - 1) / PART * PART : (HEAD_DIM + 3) / 4 * 4)
+#define W (V_HEAD_DIM > 128 ? ROUND_UP(PART) : ROUND_UP(16))
+#define SPAN (HEAD_DIM > 128 ? PART : D4)
+#define V_SPAN (V_HEAD_DIM > 128 ? PART : W)
 #define STEP(size) ((size) % 8 == 0 ? (size) + 4 : (size))  // an odd number of vectors, so that rows lie in other banks
-#define PER (WHOLE(64) == WHOLE(16) || WIDE > 128 ? 4 : WHOLE(32) == WHOLE(16) ? 2 : 1)  // columns side by side
+// Neighbouring columns of a thread.
+#define PER (ROUND_UP(64) == ROUND_UP(16) || V_HEAD_DIM > 128 ? 4 : ROUND_UP(32) == ROUND_UP(16) ? 2 : 1)
 #define COLUMNS (W / ACROSS)
 #define V_COLUMNS (V_SPAN / ACROSS)
 #define COLUMN(j) ((j) / PER * PER * ACROSS + tx * PER + (j) % PER)
@@ -43,17 +45,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
     __shared__ __align__(16) f32 ks[BK][STEP(SPAN)];
     __shared__ __align__(16) f32 vs[BK][V_SPAN];
     __shared__ __align__(16) f32 ps[BQ][BK + 4];
-    i32 b = blockIdx.y, tx = threadIdx.x % ACROSS, mine = threadIdx.x / ACROSS * EACH, first = blockIdx.x * BQ;
+    i32 b = blockIdx.y, tx = threadIdx.x % ACROSS, mine = threadIdx.x / ACROSS * THREAD_ROWS, first = blockIdx.x * BQ;
     BEGIN
 
-    f32 top[EACH], sum[EACH], mixed[EACH][COLUMNS] = {};
+    f32 top[THREAD_ROWS], sum[THREAD_ROWS], mixed[THREAD_ROWS][COLUMNS] = {};
 #pragma unroll
-    for (i32 r = 0; r < EACH; r++) {
+    for (i32 r = 0; r < THREAD_ROWS; r++) {
         top[r] = -FLT_MAX;
         sum[r] = 0;
     }
     for (i32 k0 = 0; k0 < n; k0 += BK) {
-        f32 score[EACH][KEYS] = {};
+        f32 score[THREAD_ROWS][KEYS] = {};
 #pragma unroll 1
         for (i32 part = 0; part < D4; part += SPAN) {
             if (part > 0) __syncthreads();
@@ -61,24 +63,24 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
             __syncthreads();
             // What is wanted next comes from memory while the scores are made.
             i32 next = part + SPAN;
-            if (next < D4) keys.fetch(k + next * k_column, k0, n, DEEP - next, k_row, k_column);
-            else values.fetch(v, k0, n, WIDE, v_row, v_column);
+            if (next < D4) keys.fetch(k + next * k_column, k0, n, HEAD_DIM - next, k_row, k_column);
+            else values.fetch(v, k0, n, V_HEAD_DIM, v_row, v_column);
 #pragma unroll(D4 > 64 || W > 64 ? 1 : 2)
             for (i32 c = 0; c < SPAN; c += 4) {
-                float4 a[EACH];
+                float4 a[THREAD_ROWS];
 #pragma unroll
-                for (i32 r = 0; r < EACH; r++) a[r] = *(const float4*)&qs[mine + r][part + c];
+                for (i32 r = 0; r < THREAD_ROWS; r++) a[r] = *(const float4*)&qs[mine + r][part + c];
 #pragma unroll
                 for (i32 j = 0; j < KEYS; j++) {
                     float4 key = *(const float4*)&ks[tx + j * ACROSS][c];
 #pragma unroll
-                    for (i32 r = 0; r < EACH; r++) score[r][j] = dot4(a[r], key, score[r][j]);
+                    for (i32 r = 0; r < THREAD_ROWS; r++) score[r][j] = dot4(a[r], key, score[r][j]);
                 }
             }
         }
 
 #pragma unroll
-        for (i32 r = 0; r < EACH; r++) {
+        for (i32 r = 0; r < THREAD_ROWS; r++) {
             f32 before = top[r], here = 0;
             bool inside = first + mine + r < m;
 #pragma unroll
@@ -111,13 +113,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
             values.store(vs);
             __syncthreads();
             i32 next = part + V_SPAN;
-            if (next < W) values.fetch(v + next * v_column, k0, n, WIDE - next, v_row, v_column);
-            else if (k0 + BK < n) keys.fetch(k, k0 + BK, n, DEEP, k_row, k_column);
+            if (next < W) values.fetch(v + next * v_column, k0, n, V_HEAD_DIM - next, v_row, v_column);
+            else if (k0 + BK < n) keys.fetch(k, k0 + BK, n, HEAD_DIM, k_row, k_column);
 #pragma unroll(D4 > 64 || W > 64 ? 1 : 2)
             for (i32 c = 0; c < BK; c += 4) {
-                __align__(16) f32 weights[EACH][4];
+                __align__(16) f32 weights[THREAD_ROWS][4];
 #pragma unroll
-                for (i32 r = 0; r < EACH; r++) *(float4*)weights[r] = *(const float4*)&ps[mine + r][c];
+                for (i32 r = 0; r < THREAD_ROWS; r++) *(float4*)weights[r] = *(const float4*)&ps[mine + r][c];
 #pragma unroll
                 for (i32 e = 0; e < 4; e++) {
                     __align__(16) f32 value[V_COLUMNS];
@@ -129,7 +131,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
                         if constexpr (PER == 1) value[j] = *from;
                     }
 #pragma unroll
-                    for (i32 r = 0; r < EACH; r++)
+                    for (i32 r = 0; r < THREAD_ROWS; r++)
 #pragma unroll
                         for (i32 j = 0; j < V_COLUMNS; j++) {
                             f32& sum_of = mixed[r][part / ACROSS + j];
@@ -141,7 +143,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
     }
 
 #pragma unroll
-    for (i32 r = 0; r < EACH; r++) {
+    for (i32 r = 0; r < THREAD_ROWS; r++) {
         i32 row = first + mine + r;
         if (row >= m) continue;
 #pragma unroll
@@ -152,11 +154,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
 #pragma unroll
             for (i32 e = 0; e < PER; e++) last[e] = sum[r] == 0 ? NAN : mixed[r][j + e];
             if (PER == 4 && OUT_VECTORS) {
-                if (column < WIDE) *(float4*)to = *(const float4*)last;
+                if (column < V_HEAD_DIM) *(float4*)to = *(const float4*)last;
             } else {
 #pragma unroll
                 for (i32 e = 0; e < PER; e++)
-                    if (column + e < WIDE) to[e * out_column] = last[e];
+                    if (column + e < V_HEAD_DIM) to[e * out_column] = last[e];
             }
         }
     }

@@ -1,16 +1,17 @@
-// What attention.cu and attention_mma.cu have in common: out[b] (m, WIDE) = softmax(beta * SCORE(q[b] (m, DEEP) times
-// k[b] (n, DEEP) turned)) times v[b] (n, WIDE). A block makes BQ rows of out and goes over the keys BK at a time.
-// Matrices lie anywhere: each has its steps from one row and column to the next, and an index of where matrix `b`
-// begins.
+// Attention, for attention.cu and attention_mma.cu, in one pass over the keys (flash attention):
+//     out[b] (m, V_HEAD_DIM) = softmax(beta * SCORE(q[b] (m, HEAD_DIM) times k[b] (n, HEAD_DIM) transposed))
+//                              times v[b] (n, V_HEAD_DIM)
+// A block computes BQ rows of out, from BK keys at a time. Each matrix has a step from one row and one column to the
+// next; Q_AT, K_AT, V_AT and OUT_AT are where matrix `b` of each begins.
 // SCORE: statements on `acc`, element i of all scores, with parameters EXTRA_INPUTS.
-// `stored`: what numbers are in shared memory, where ROUNDED has made them that.
+// `stored`: the element type in shared memory, to which ROUNDED converts.
 
 #define MATRICES                                                                                                       \
     const f32 *__restrict__ q, const f32 *__restrict__ k, const f32 *__restrict__ v, f32 *__restrict__ out, i32 m,     \
         i32 n, i32 q_row, i32 q_column, i32 k_row, i32 k_column, i32 v_row, i32 v_column, i32 out_row, i32 out_column, \
         f32 beta EXTRA_INPUTS
 
-#define WHOLE(unit) ((WIDE + (unit)-1) / (unit) * (unit))
+#define ROUND_UP(unit) ((V_HEAD_DIM + (unit)-1) / (unit) * (unit))
 
 // ROWS rows of `deep` numbers, from row `first` on, as far as there are: into registers, then to shared memory, where
 // they are `padded` numbers with zeros after them. VECTORS: rows are whole vectors of four.
@@ -69,6 +70,6 @@ template <int ROWS, int PADDED, bool VECTORS> struct Rows {
     Rows<BQ, D4, Q_VECTORS> queries;                                                                                   \
     Rows<BK, SPAN, K_VECTORS> keys;                                                                                    \
     Rows<BK, V_SPAN, V_VECTORS> values;                                                                                \
-    queries.fetch(q, first, m, DEEP, q_row, q_column);                                                                 \
+    queries.fetch(q, first, m, HEAD_DIM, q_row, q_column);                                                             \
     queries.store(qs);                                                                                                 \
-    keys.fetch(k, 0, n, DEEP, k_row, k_column);
+    keys.fetch(k, 0, n, HEAD_DIM, k_row, k_column);

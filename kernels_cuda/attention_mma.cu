@@ -21,8 +21,8 @@ typedef f32 stored;
 #define ROUNDED(v) wmma::__float_to_tf32(v)
 #endif
 #include "attention.cuh"
-#define D4 ((DEEP + 15) / 16 * 16)
-#define W WHOLE(16)
+#define D4 ((HEAD_DIM + 15) / 16 * 16)
+#define W ROUND_UP(16)
 #define SPAN D4
 #define V_SPAN W
 #define SLACK 8.0f  // how far above e^0 weights may grow before what is mixed is brought back to scale
@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
     for (i32 k0 = 0; k0 < n; k0 += BK) {
         keys.store(ks);
         __syncthreads();
-        values.fetch(v, k0, n, WIDE, v_row, v_column);  // they come from memory while the scores are made
+        values.fetch(v, k0, n, V_HEAD_DIM, v_row, v_column);  // they come from memory while the scores are made
 
         wmma::fragment<wmma::accumulator, 16, 16, MK, f32> made[BK / 16];
 #pragma unroll
@@ -110,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
         for (i32 j = 0; j < BK / 2; j++) weights[MINE(j)] = ROUNDED(score[j]);
         values.store(vs);
         __syncthreads();
-        if (k0 + BK < n) keys.fetch(k, k0 + BK, n, DEEP, k_row, k_column);  // while the values are mixed
+        if (k0 + BK < n) keys.fetch(k, k0 + BK, n, HEAD_DIM, k_row, k_column);  // while the values are mixed
 
 #pragma unroll 1
         for (i32 c = 0; c < BK; c += MK) {
@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
 #pragma unroll
         for (i32 e = 0; e < 8; e++) {
             i32 column = f * 16 + side * 8 + e;
-            if (row < m && column < WIDE)
+            if (row < m && column < V_HEAD_DIM)
                 out[row * out_row + column * out_column] = sum == 0 ? NAN : scores[side * 8 + e] / sum;
         }
         __syncwarp();

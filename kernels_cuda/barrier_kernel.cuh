@@ -15,12 +15,12 @@ struct Untyped {
 #define ITEMS ((i32)gridDim.x * WIDTH)
 #define FIRST_ROW ((i32)blockIdx.x)
 #define ROWS ((i32)gridDim.x)
-#define TOGETHER all_blocks_meet((u32*)arrived)
+#define GRID_BARRIER grid_barrier((u32*)arrived)
 
 // After it every thread of every block reads what any wrote ahead of it: the fences order it, and the second empties
 // the caches of the multiprocessor. So nothing that is written meanwhile may be read as constant (ld.global.nc): no
 // pointer here is __restrict__. The highest bit of `arrived` changes when all have come, 2^31 being what they add.
-FN void all_blocks_meet(u32* arrived) {
+FN void grid_barrier(u32* arrived) {
     __syncthreads();
     if (threadIdx.x == 0) {
         __threadfence();
@@ -35,5 +35,5 @@ FN void all_blocks_meet(u32* arrived) {
 #define ITEMS WIDTH
 #define FIRST_ROW 0
 #define ROWS 1
-#define TOGETHER __syncthreads()
+#define GRID_BARRIER __syncthreads()
 #endif

@@ -11,7 +11,7 @@
 
 #define GROUP (BM / TM * (BN / TN))
 #define THREADS (GROUP * GROUPS)
-#define DEEP (BK / GROUPS)
+#define GROUP_K (BK / GROUPS)
 #define X_LOADS (BM * BK / LOAD / THREADS)
 #define W_LOADS (BK * BN / 4 / THREADS)
 
@@ -51,8 +51,8 @@ FN void put(Operands& tiles, i32 now, const word (&next_x)[X_LOADS][LOAD], const
 // Multiply: acc += the group's words of the present tiles. my_rows: with UNSIGNED, the sums of the thread's rows of x.
 FN void multiply(sum (&acc)[TM][TN], sum (&my_rows)[TM], const Operands& tiles, i32 now, i32 group, i32 ty, i32 tx) {
 #pragma unroll
-    for (i32 d = 0; d < DEEP; d++) {
-        i32 kk = group * DEEP + d;
+    for (i32 d = 0; d < GROUP_K; d++) {
+        i32 kk = group * GROUP_K + d;
         word a[TM], b[TN];
 #pragma unroll
         for (i32 i = 0; i < TM; i += 4) *(words*)(a + i) = *(const words*)&tiles.xs[now][kk][MINE(i, TM, BM, ty)];
@@ -116,10 +116,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
                       DW_BOUNDS_ARGS);
             fetch_weights(next_w, weights, k0 + BK, last, n0, columns);
         }
-        if (k0 >= first && k0 + group * DEEP < last) {
+        if (k0 >= first && k0 + group * GROUP_K < last) {
             multiply(acc, my_rows, tiles, now, group, ty, tx);
 #ifdef UNSIGNED
-            seen_words += DEEP;
+            seen_words += GROUP_K;
 #endif
         }
         if (more) {  // into the tiles that all have done with since the last barrier

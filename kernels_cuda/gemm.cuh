@@ -108,7 +108,7 @@ FN Y_T epilogue(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES BOUN
 #endif
     acc = clamp_f32(real + bias[n], low, high);
 #elif defined(FLOAT64_SCALES)
-    acc = scaled_code((i64)acc + bias[n], scales[n], out_zero, low, high);
+    acc = requantize_f64((i64)acc + bias[n], scales[n], out_zero, low, high);
 #elif defined(QUANTIZED)
     acc = clamp_i32(mbqm(acc + bias[n], multipliers[n], exponents[n]) + out_zero, low, high);
 #else

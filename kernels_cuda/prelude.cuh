@@ -18,7 +18,7 @@ typedef double f64;
 #define LOCAL __shared__
 #define IN_LOCAL(type) type*
 #define BARRIER __syncthreads()
-#define BARRIER_OF_ALL __syncthreads()
+#define GLOBAL_BARRIER __syncthreads()
 #define GLOBAL_ID (blockIdx.x * blockDim.x + threadIdx.x)
 #define LOCAL_ID threadIdx.x
 #define GROUP_ID blockIdx.x

@@ -5,9 +5,9 @@
 #else
 #define LOGARITHMIC false
 #endif
-#define HELD 8
-#ifndef KEPT
-#define KEPT(v) (v)
+#define PER_THREAD 8
+#ifndef ROUND_EXP
+#define ROUND_EXP(v) (v)
 #endif
 
 extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ out, i32 depth, f32 beta) {
@@ -16,17 +16,17 @@ extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ 
     x += blockIdx.x * depth;
     out += blockIdx.x * depth;
 
-    if (depth <= WIDTH * HELD) {  // one reading: the row stays in registers
-        f32 v[HELD], top = -FLT_MAX, sum = 0;
+    if (depth <= WIDTH * PER_THREAD) {  // one reading: the row stays in registers
+        f32 v[PER_THREAD], top = -FLT_MAX, sum = 0;
 #pragma unroll
-        for (i32 e = 0; e < HELD; e++) {
+        for (i32 e = 0; e < PER_THREAD; e++) {
             i32 c = t + e * WIDTH;
             v[e] = c < depth ? x[c] : -FLT_MAX;
             top = top < v[e] ? v[e] : top;
         }
         top = block_max(top, partial);
 #pragma unroll
-        for (i32 e = 0; e < HELD; e++) {
+        for (i32 e = 0; e < PER_THREAD; e++) {
             f32 power = exp(beta * (v[e] - top));
             if (t + e * WIDTH < depth) sum += power;
             v[e] = LOGARITHMIC ? v[e] - top : power;
@@ -34,8 +34,8 @@ extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ 
         sum = block_sum(sum, partial);
         f32 log_sum = log(sum);
 #pragma unroll
-        for (i32 e = 0; e < HELD; e++)
-            if (t + e * WIDTH < depth) out[t + e * WIDTH] = LOGARITHMIC ? v[e] - log_sum : KEPT(v[e]) / sum;
+        for (i32 e = 0; e < PER_THREAD; e++)
+            if (t + e * WIDTH < depth) out[t + e * WIDTH] = LOGARITHMIC ? v[e] - log_sum : ROUND_EXP(v[e]) / sum;
         return;
     }
 
@@ -47,5 +47,5 @@ extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ 
     sum = block_sum(sum, partial);
     f32 log_sum = log(sum);
     for (i32 c = t; c < depth; c += WIDTH)
-        out[c] = LOGARITHMIC ? x[c] - top - log_sum : KEPT(exp(beta * (x[c] - top))) / sum;
+        out[c] = LOGARITHMIC ? x[c] - top - log_sum : ROUND_EXP(exp(beta * (x[c] - top))) / sum;
 }

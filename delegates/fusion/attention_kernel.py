@@ -121,7 +121,7 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
         return None
     views = {"Q": (q, a.q.base), "K": (k, a.k.base), "V": (v, a.v.base), "OUT": (a.out.view, a.out.base)}
     score, extra = _score(a.steps)
-    defines: dict[str, Any] = {"DEEP": deep, "WIDE": wide, "SCORE": score}
+    defines: dict[str, Any] = {"HEAD_DIM": deep, "V_HEAD_DIM": wide, "SCORE": score}
     defines |= types_macro(*(op.expression for op, _ in a.steps))
     defines["EXTRA_INPUTS"] = "".join(f", IN({kind}) {name}" for kind, name, _ in extra)
     steps: dict[str, int] = {}
@@ -155,7 +155,7 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
         if mma and warps.fit(deep, wide, mma)
     ]
     launches += [
-        launch(tiles, "attention", BQ=tiles.queries, EACH=tiles.each)
+        launch(tiles, "attention", BQ=tiles.queries, THREAD_ROWS=tiles.each)
         for tiles in dict.fromkeys((*(FEW if few else MANY), *FEW, *MANY))
         if tiles.fit(deep, wide)
     ]

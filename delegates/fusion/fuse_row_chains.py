@@ -167,7 +167,7 @@ class _Text:
             defines={
                 "COLUMNS": self.columns,
                 "WIDTH": width,
-                "HELD": held,
+                "PER_THREAD": held,
                 "VECTOR": vector,
                 "INPUTS": "".join(f"IN({kind}) {name}, " for (_, kind), (_, name) in self.inputs.items()),
                 "BODY": " ".join([*self.loads, *body]),
@@ -186,7 +186,7 @@ class _Text:
         value = c_text(work.expression, names.__getitem__)
         if not whole:
             return f"f32 s{number}; {{ i32 i = row; s{number} = {value}; }}"
-        return f"f32 s{number}[HELD]; EACH {{ i32 i = row * COLUMNS + COLUMN(e); s{number}[e] = {value}; }}"
+        return f"f32 s{number}[PER_THREAD]; FOR_EACH {{ i32 i = row * COLUMNS + COLUMN(e); s{number}[e] = {value}; }}"
 
     def _input(self, operand: Operand, whole: bool) -> str:
         """What stands for an input in an expression."""
@@ -216,4 +216,4 @@ class _Text:
 
 
 def _load(number: int, begin: str) -> str:
-    return f"f32 l{number}[HELD]; load_row(l{number}, {begin});"
+    return f"f32 l{number}[PER_THREAD]; load_row(l{number}, {begin});"

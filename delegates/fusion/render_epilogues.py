@@ -46,7 +46,7 @@ def with_rendered_epilogues(launch: Launch) -> Launch:
     launch = replace(launch, variants=variants)
     if launch.name == "elementwise_int8" and "table" in launch.inputs and not launch.epilogues:
         one_type = launch.defines["X_T"] == launch.defines["OUT_T"]
-        return _with_macros(launch, {"COPY": 1, "LAST_TABLE": "table"}) if one_type else launch
+        return _with_macros(launch, {"COPY": 1, "OUTPUT_LUT": "table"}) if one_type else launch
     if not launch.epilogues:
         return launch
     epilogues: list[Any] = list(launch.epilogues)
@@ -59,7 +59,7 @@ def with_rendered_epilogues(launch: Launch) -> Launch:
     macros: dict[str, object] = {}
     if isinstance(last, Lookup):
         texts.pop()
-        macros["LAST_TABLE"] = f"table_{len(epilogues) - 1}"
+        macros["OUTPUT_LUT"] = f"table_{len(epilogues) - 1}"
     for epilogue in epilogues:
         macros |= types_macro(*epilogue.op.expressions()) if isinstance(epilogue.op, Elementwise) else {}
     macros |= {

@@ -29,14 +29,14 @@
 #define ROW_BUFFER IN_LOCAL(R)
 #endif
 #if THREADS == 1
-#define MEET
+#define SYNC
 #else
-#define MEET BARRIER_OF_ALL
+#define SYNC GLOBAL_BARRIER
 #endif
 #if 2 * N == LENGTH
 #define PAIRED
-#define TURNS (tables + 2 * POINTS)
-#define CHIRPS (TURNS + 2 * (N + 1))
+#define TWIDDLES (tables + 2 * POINTS)
+#define CHIRPS (TWIDDLES + 2 * (N + 1))
 #else
 #define CHIRPS (tables + 2 * POINTS)
 #endif
@@ -77,7 +77,7 @@ FN void store(R v, OUT(OUT_T) out, const i64* starts, i64 at, i32 rows) {
 FN i64 start_of(i32 row, i32 inner, i32 outer, i32 step) { return (i64)(row / inner) * outer + (i64)(row % inner) * step; }
 
 // (*re, *im) times (c, s).
-FN void turn(R* re, R* im, REAL c, REAL s) {
+FN void multiply_by(R* re, R* im, REAL c, REAL s) {
     R product = *re * c - *im * s;
     *im = *re * s + *im * c;
     *re = product;
@@ -95,9 +95,9 @@ FN void pass_of_4(ROW_BUFFER from, ROW_BUFFER to, IN(REAL) roots, i32 s, i32 thr
         R re2 = sum_re - odd_re, im2 = sum_im - odd_im;
         R re3 = off_re - odd_off_im, im3 = off_im + odd_off_re;
         if (4 * s != POINTS) {
-            turn(&re1, &im1, roots[2 * e], roots[2 * e + 1]);
-            turn(&re2, &im2, roots[4 * e], roots[4 * e + 1]);
-            turn(&re3, &im3, roots[6 * e], roots[6 * e + 1]);
+            multiply_by(&re1, &im1, roots[2 * e], roots[2 * e + 1]);
+            multiply_by(&re2, &im2, roots[4 * e], roots[4 * e + 1]);
+            multiply_by(&re3, &im3, roots[6 * e], roots[6 * e + 1]);
         }
         i32 at = q + 4 * e;
         to[at] = sum_re + odd_re;
@@ -126,14 +126,14 @@ FN void pass_by_definition(ROW_BUFFER from, ROW_BUFFER to, IN(REAL) roots, i32 r
                 k += j;
                 if (k >= radix) k -= radix;
             }
-            turn(&re, &im, roots[2 * e * j], roots[2 * e * j + 1]);
+            multiply_by(&re, &im, roots[2 * e * j], roots[2 * e * j + 1]);
             to[q + radix * e + j * s] = re;
             to[q + radix * e + j * s + POINTS] = im;
         }
     }
 }
-#define PASS4(from, to, s) pass_of_4(from, to, tables, s, thread); MEET;
-#define PASS(from, to, radix, s) pass_by_definition(from, to, tables, radix, s, thread); MEET;
+#define PASS4(from, to, s) pass_of_4(from, to, tables, s, thread); SYNC;
+#define PASS(from, to, radix, s) pass_by_definition(from, to, tables, radix, s, thread); SYNC;
 
 // Element k of x, complex.
 FN void element(IN(X_T) x, const i64* starts, i32 stride, i32 seen, i32 k, R* re, R* im) {
@@ -159,7 +159,7 @@ FN void first(IN(X_T) x, const i64* starts, i32 stride, i32 seen, IN(REAL) table
     if (k == 0) *im = far_im = 0;
     odd_re = *re - far_re;
     odd_im = *im + far_im;
-    turn(&odd_re, &odd_im, TURNS[2 * k], -TURNS[2 * k + 1]);
+    multiply_by(&odd_re, &odd_im, TWIDDLES[2 * k], -TWIDDLES[2 * k + 1]);
     *re += far_re - odd_im;
     *im += odd_re - far_im;
 #elif defined(OUT_REAL)
@@ -174,7 +174,7 @@ FN void first(IN(X_T) x, const i64* starts, i32 stride, i32 seen, IN(REAL) table
     *im = -*im;
 #endif
 #ifdef CHIRP
-    turn(re, im, CHIRPS[2 * k], CHIRPS[2 * k + 1]);
+    multiply_by(re, im, CHIRPS[2 * k], CHIRPS[2 * k + 1]);
 #endif
 }
 
@@ -184,7 +184,7 @@ FN void last(ROW_BUFFER made, IN(REAL) tables, OUT(OUT_T) out, const i64* starts
     i32 near = k == N ? 0 : k, far = k == 0 ? 0 : N - k;
     R even_re = (made[near] + made[far]) * (REAL)0.5, even_im = (made[near + POINTS] - made[far + POINTS]) * (REAL)0.5;
     R re = (made[near + POINTS] + made[far + POINTS]) * (REAL)0.5, im = (made[far] - made[near]) * (REAL)0.5;
-    turn(&re, &im, TURNS[2 * k], TURNS[2 * k + 1]);
+    multiply_by(&re, &im, TWIDDLES[2 * k], TWIDDLES[2 * k + 1]);
     re += even_re;
     im += even_im;
 #else
@@ -232,28 +232,28 @@ KERNEL fft(IN(X_T) RESTRICT x, IN(REAL) RESTRICT tables, OUT(REAL) RESTRICT scra
             a[k] = re;
             a[k + POINTS] = im;
         }
-        MEET;
+        SYNC;
         PASSES
 #ifdef CHIRP
         for (i32 k = thread; k < POINTS; k += THREADS) {
             R re = RESULT[k], im = RESULT[k + POINTS];
-            turn(&re, &im, SPECTRUM[2 * k], SPECTRUM[2 * k + 1]);
+            multiply_by(&re, &im, SPECTRUM[2 * k], SPECTRUM[2 * k + 1]);
             RESULT[k] = re;
             RESULT[k + POINTS] = -im;
         }
-        MEET;
+        SYNC;
         PASSES_BACK
         for (i32 k = thread; k < N; k += THREADS) {
             R re = RESULT_BACK[k], im = -RESULT_BACK[k + POINTS];
-            turn(&re, &im, CHIRPS[2 * k], CHIRPS[2 * k + 1]);
+            multiply_by(&re, &im, CHIRPS[2 * k], CHIRPS[2 * k + 1]);
             RESULT_BACK[k] = re;
             RESULT_BACK[k + POINTS] = im;
         }
-        MEET;
+        SYNC;
 #else
 #define RESULT_BACK RESULT
 #endif
         for (i32 k = thread; k < outputs; k += THREADS) last(RESULT_BACK, tables, out, to, out_stride, k, rows - row);
-        MEET;
+        SYNC;
     }
 }

@@ -1,5 +1,5 @@
 // lut: out[i] = table[x[i]].  lut2: out[i] = table[256 * x + y], of the bytes at X_AT and Y_AT.  For i < n.
-// LEAST: values, of type CODE_T, below it are a fault.
+// LEAST: values, of type VALUE_T, below it are a fault.
 
 #ifdef X_T
 #ifdef LEAST
@@ -10,7 +10,7 @@ KERNEL lut(IN(X_T) RESTRICT x, IN(OUT_T) RESTRICT table, OUT(OUT_T) RESTRICT out
     i32 i = GLOBAL_ID;
     if (i >= n) return;
 #ifdef LEAST
-    if ((CODE_T)x[i] < LEAST) *fault = 1;
+    if ((VALUE_T)x[i] < LEAST) *fault = 1;
 #endif
     out[i] = table[x[i]];
 }

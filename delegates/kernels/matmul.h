@@ -42,7 +42,7 @@ KERNEL matmul_scaled(IN(X_T) RESTRICT x, IN(Y_T) RESTRICT y, IN(BIAS_T) RESTRICT
     PLACE
     ACC_T acc = 0;
     for (i32 j = 0; j < k; j++) acc += (x[j * x_column] - x_zero) * (y[j * y_row] - y_zero);
-    out[i] = scaled_code((i64)acc + bias[column], scales[column], out_zero, low, high);
+    out[i] = requantize_f64((i64)acc + bias[column], scales[column], out_zero, low, high);
 }
 #else
 KERNEL matmul_fixed(IN(X_T) RESTRICT x, IN(Y_T) RESTRICT y, IN(BIAS_T) RESTRICT bias, IN(i32) RESTRICT multipliers,

@@ -53,7 +53,7 @@ FN i32 to_i32(f32 x) { return x >= -2147483648.0f && x < 2147483648.0f ? (i32)x 
 
 #if !defined(__OPENCL_VERSION__) || defined(cl_khr_fp64)
 // sum * scale, halves away from zero as in fully_connected.py, plus the zero point, clamped.
-FN i32 scaled_code(i64 sum, f64 scale, i32 zero_point, i32 low, i32 high) {
+FN i32 requantize_f64(i64 sum, f64 scale, i32 zero_point, i32 low, i32 high) {
     f64 scaled = (f64)sum * scale;
     scaled = trunc(scaled + (scaled < 0 ? -0.49999999999999994 : 0.49999999999999994)) + zero_point;
     return scaled < low ? low : scaled > high ? high : (i32)scaled;

@@ -199,7 +199,7 @@ class Program:
     def meeting(self, launches: Sequence[Launch], depth: int, read: Sequence[Buffer]) -> list[str]:
         """The launches, with a barrier behind all that may run between the same two."""
         if read and not launches:
-            return ["TOGETHER;"]
+            return ["GRID_BARRIER;"]
         out: list[list[str]] = []
         written: dict[object, int] = {}
         seen = {self.memory(a): 1 for a in read}
@@ -217,7 +217,7 @@ class Program:
             while place >= len(out):  # two, where the first waits for what is read
                 out.append([])
             out[place].append(self.stage(launch, made, f"turn{depth - 1}"))
-        return [line for stages in out for line in (*stages, "TOGETHER;")]
+        return [line for stages in out for line in (*stages, "GRID_BARRIER;")]
 
     def loop(self, loop: Loop, depth: int) -> list[str]:
         turn = f"turn{depth}"

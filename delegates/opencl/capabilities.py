@@ -16,8 +16,8 @@ from tflgpu.model.graph import Array
 
 CPU = Path("/proc/cpuinfo")
 
-BYTE_TABLES = "-DBYTE_TABLES"
-"""The build option for vectors.clh to look up bytes by assembly."""
+VBMI = "-DVBMI"
+"""The build option with which vectors.clh looks up bytes by AVX512-VBMI assembly."""
 
 
 @cache
@@ -41,7 +41,7 @@ def multiplies_bytes(device: Device) -> bool:
 def looks_up_bytes(device: Device) -> bool:
     """Whether vectors.clh's assembly, which the device is asked to use, compiles there and finds the right entries."""
     defines: dict[str, object] = {"X_T": "char", "OUT_T": "char", "QUANTIZED": 1, "VW": LANES}
-    defines |= {"COPY": 1, "LAST_TABLE": "table"}
+    defines |= {"COPY": 1, "OUTPUT_LUT": "table"}
     text = source(Launch("elementwise_int8.elementwise_int8", (1,), (1,), defines=defines), device.dialect)
     codes = np.arange(255, -1, -1).astype(np.uint8).view(np.int8)
     table = np.random.default_rng(0).permutation(256).astype(np.uint8).view(np.int8)

@@ -197,9 +197,9 @@ class OpenClDevice:
         if self.limits.cpu and self.limits.vector == LANES and "Intel" in device.platform.name:
             if capabilities.multiplies_bytes(self):
                 self.limits = self.limits.plus("vnni", "vnni_assembly")
-            self._build_options.append(capabilities.BYTE_TABLES)
+            self._build_options.append(capabilities.VBMI)
             if not capabilities.looks_up_bytes(self):
-                self._build_options.remove(capabilities.BYTE_TABLES)
+                self._build_options.remove(capabilities.VBMI)
             self._events.clear()
 
     def with_own_queue(self) -> OpenClDevice:

@@ -80,7 +80,22 @@ def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None
     assert signatures("cu", texts("cu")[stem])
 
 
-SIZES = ("BQ", "BK", "EACH", "WARPS", "DEEP", "WIDE", "COLUMNS", "MMA", "BM", "BN", "GROUPS", "LOAD", "SIDE", "STRIP")
+SIZES = (
+    "BQ",
+    "BK",
+    "THREAD_ROWS",
+    "WARPS",
+    "HEAD_DIM",
+    "V_HEAD_DIM",
+    "COLUMNS",
+    "MMA",
+    "BM",
+    "BN",
+    "GROUPS",
+    "LOAD",
+    "SIDE",
+    "STRIP",
+)
 """Macros whose values decide how many registers a kernel of its own design takes."""
 
 

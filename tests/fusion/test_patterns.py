@@ -267,7 +267,7 @@ def test_attention_in_blocks_of_any_size_is_the_same(pattern: Pattern) -> None:
     values = inputs_of(model)
     want = tflgpu_run(model, values)
     delegate = load_delegate("cuda", {"device": DEVICE, "autotune": True, "cache_dir": "none"})
-    tuner = delegate.device.tuner = Fused("EACH")
+    tuner = delegate.device.tuner = Fused("THREAD_ROWS")
     while tuner.number < max(tuner.most, 1):
         assert_same(tflgpu_run(model, values, [delegate]), want, **TOLERANCE)
         tuner.number += 1

@@ -179,7 +179,7 @@ def test_a_stage_waits_for_what_it_reads_under_another_name(delegate: Any, monke
     inputs = [np.linspace(-3, 3, 120, dtype=np.float32).reshape(3, 40)]
     got = tflgpu_run(m.build(), inputs, [delegate])
     (text,) = made
-    assert text[text.index("BLOCK sequence") :].count("TOGETHER;") == 2
+    assert text[text.index("BLOCK sequence") :].count("GRID_BARRIER;") == 2
     assert_same(got, tflgpu_run(m.build(), inputs), rtol=1e-5, atol=1e-6)
 
 
@@ -187,7 +187,7 @@ def test_stages_that_do_not_touch_one_anothers_memory_share_a_barrier(delegate: 
     steps = [_negated(x, y) for x, y in _PAIRS]
     limits, dialect = delegate.device.limits, delegate.device.dialect
     text = composed([Loop(tuple(steps), 1)], dialect, limits).texts[dialect.suffix]
-    made = text[text.index("BLOCK sequence") :].split("TOGETHER;")
+    made = text[text.index("BLOCK sequence") :].split("GRID_BARRIER;")
     assert [text.count("elementwise_0(") for text in made] == [2, 1, 1, 0]
 
 
@@ -196,7 +196,7 @@ def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) 
     ask = _negated(Ref(0), Ref(9))
     text = composed([Loop((), 0, (ask,), Ref(9))], dialect, limits).texts[dialect.suffix]
     (inside,) = re.findall(r"turn0\+\+\) \{(.*)\}\n\}", text, re.S)
-    assert re.findall(r"TOGETHER|elementwise", inside) == ["TOGETHER", "elementwise", "TOGETHER"]
+    assert re.findall(r"GRID_BARRIER|elementwise", inside) == ["GRID_BARRIER", "elementwise", "GRID_BARRIER"]
 
 
 def _negated(x: Ref, y: Ref) -> Launch:

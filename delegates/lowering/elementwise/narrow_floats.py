@@ -22,7 +22,7 @@ SUFFIXES = {"FLOAT16": "f16", "BFLOAT16": "bf16"}
 MIXED = ("TRANSPOSE_CONV",)
 """Operators of float32 that take constant weights of float16."""
 
-DEFINES = {"SOFTMAX": {"KEPT(v)": "from_f16(to_f16(v))", "TYPES": 1}}
+DEFINES = {"SOFTMAX": {"ROUND_EXP(v)": "from_f16(to_f16(v))", "TYPES": 1}}
 """What an operator rounds in between, as the CPU's does."""
 
 

@@ -1,6 +1,6 @@
-// out (b, m, n) = x (b, m, k) times y (b, k, n), of int8 values; each sum is scaled by a row's scale times a column's.
-// Rows are counted in groups of group_rows, whose scales are those of group scale_of, and whose zero points times the
-// column sums of matrix weight_of are taken off where ASYMMETRIC. One work-item an output.
+// out (b, m, n) = x (b, m, k) times y (b, k, n): int8 values to float32, scaled by row and by column. A group of
+// group_rows rows takes the scales of group scale_of[group]; with ASYMMETRIC, its zero points times the column sums of
+// matrix weight_of[group] are subtracted. One work-item an output.
 
 KERNEL batched_gemm_hybrid(IN(i8) RESTRICT x, IN(i8) RESTRICT y, IN(f32) RESTRICT y_scales, IN(f32) RESTRICT scales,
                     IN(i32) RESTRICT zero_points, IN(i32) RESTRICT scale_of, IN(i32) RESTRICT weight_of,

@@ -1,6 +1,12 @@
 // out (n, oh, ow, oc) = x (n, h, w, c) convolved with weights (kh, kw, c / groups, oc), plus bias (oc). One work-item
-// an output, channels fastest. TRANSPOSED: as the gradient of a convolution with this window, whose input is out; taps
-// from the last to the first, so that input pixels come in order.
+// an output, channels fastest.
+//
+// | macro                  | meaning                                                                  |
+// | FLOAT                  | conv_float: float32                                                      |
+// | HYBRID                 | conv_hybrid: int8 images, each with a scale and a zero point, to float32 |
+// | T, W_T, ACC_T, RESCALE | conv_integer: types of x and out, weights, sums; the requantizer         |
+// | TRANSPOSED             | a transposed convolution: the window slides over out, its taps backwards |
+// | WEIGHT_SCALE_FIRST     | HYBRID, sums times the weight scale, then times the image's scale        |
 
 // Runs BODY for every tap (ky, kx) with its input pixel (iy, ix).
 #ifdef TRANSPOSED
@@ -29,7 +35,7 @@
     }
 #endif
 
-// Where the pixel's channels and the tap's weights of this output's group begin, and how many there are.
+// The channels of the input pixel, and the weights of the tap, in the group of this output.
 #define PIXEL (x + ((image * h + iy) * w + ix) * c + group * depth)
 #define TAP (weights + (ky * kw + kx) * depth * oc + o)
 

@@ -1,9 +1,9 @@
 // conv_3d: out (n, od, oh, ow, oc) = x (n, d, h, w, c) convolved with weights (kd, kh, kw, c, oc), plus bias, clamped;
-// or, where TRANSPOSED, what such a convolution with weights (kd, kh, kw, oc, c) makes x of. One work-item an output.
-// depth_windows: out (n, od, h, w, kd, C) = of x (n, d, h, w, C) the kd depths that each output depth's window reads,
-// zeros where x has none.
-// sum_taps: the transposed convolution, given x (n, d, h, w, kd, kh, kw, oc): x times the weights of every tap.
-// CPU: work-items of these two compute a row (of w, or of ow) each; else an element of the output each.
+// TRANSPOSED: the transposed convolution with weights (kd, kh, kw, oc, c). One work-item an output.
+// depth_windows (DEPTHS): out (n, od, h, w, kd, C) = the kd depths of x (n, d, h, w, C) under the window of each output
+// depth, zeros outside of x.
+// sum_taps (TAPS): the transposed convolution from x (n, d, h, w, kd, kh, kw, oc), x times the weights of every tap.
+// CPU: a work-item of depth_windows and sum_taps computes a row (of w, or of ow), else one element.
 
 #if defined(DEPTHS)
 #ifdef CPU
@@ -29,7 +29,7 @@ KERNEL depth_windows(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 size, i32 d,
 #endif
 }
 #else
-// The input that a tap of an output reads; negative where it is none.
+// The input location that a tap of an output reads; negative where there is none.
 #if defined(TRANSPOSED) || defined(TAPS)
 #define SOURCE(o, pad, tap, dilation, stride)                                                                          \
     (((o) + (pad) - (tap) * (dilation)) % (stride) ? -1 : ((o) + (pad) - (tap) * (dilation)) / (stride))

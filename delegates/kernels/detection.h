@@ -1,8 +1,10 @@
-// suppress: NON_MAX_SUPPRESSION_V4 and V5, by one work-item: a heap of (score, box, selected boxes met), in the order
-// of C++'s, from which the best is taken, its score lowered by what it overlaps, and put back.
-// decode: of every anchor its box and its score of each class, or the best. select_boxes: of every class at most `most`
-// boxes that do not overlap, best first, the first of equals first; a block of WIDTH a class. emit_best: of every
-// selected box its k best classes. emit_sorted: the best of all classes' boxes.
+// suppress (HEAP): NON_MAX_SUPPRESSION_V4 and V5, by one work-item. A heap of (score, box, selected boxes that it has
+// been compared with), in the order of C++'s, gives the best box; overlaps lower its score, and it may go back.
+// decode (DECODE): the box of every anchor, and its score of each class, or the best.
+// select_boxes (WIDTH): at most `most` boxes of every class that do not overlap, best first, the first of equals first;
+// a block of WIDTH a class.
+// emit_best (BEST): the k best classes of every selected box.
+// emit_sorted: the best of all classes' boxes.
 
 FN f32 lesser(f32 a, f32 b) { return a != a ? a : b < a || b != b ? b : a; }
 FN f32 greater_of(f32 a, f32 b) { return a != a ? a : b > a || b != b ? b : a; }
@@ -31,7 +33,7 @@ FN void rise(OUT(f32) scores, OUT(i32) boxes, OUT(i32) begins, i32 hole, i32 top
     begins[hole] = begin;
 }
 
-// Takes the first of `length` elements out; the last takes its place and sinks.
+// Removes the first of `length` elements: the last one replaces it and sinks.
 FN void sink_last(OUT(f32) scores, OUT(i32) boxes, OUT(i32) begins, i32 length) {
     f32 score = scores[--length];
     i32 box = boxes[length], begin = begins[length], hole = 0, child = 0;
@@ -148,7 +150,7 @@ KERNEL select_boxes(IN(f32) boxes, IN(f32) scores, OUT(u8) alive, OUT(i32) chose
     i32 t = 0, c = GLOBAL_ID;
 #else
     LOCAL f32 best_scores[WIDTH];
-    LOCAL i32 best_places[WIDTH];
+    LOCAL i32 best_boxes[WIDTH];
     i32 t = LOCAL_ID, c = GROUP_ID;
 #endif
     scores += first + c * n;
@@ -166,20 +168,20 @@ KERNEL select_boxes(IN(f32) boxes, IN(f32) scores, OUT(u8) alive, OUT(i32) chose
             }
 #if WIDTH > 1
         best_scores[t] = score;
-        best_places[t] = best;
+        best_boxes[t] = best;
         for (i32 s = WIDTH / 2; s > 0; s /= 2) {
             BARRIER;
             if (t < s) {
-                i32 mine = best_places[t], other = best_places[t + s];
+                i32 mine = best_boxes[t], other = best_boxes[t + s];
                 f32 a = best_scores[t], b = best_scores[t + s];
                 if (other >= 0 && (mine < 0 || b > a || (b == a && other < mine))) {
                     best_scores[t] = b;
-                    best_places[t] = other;
+                    best_boxes[t] = other;
                 }
             }
         }
         BARRIER;
-        best = best_places[0];
+        best = best_boxes[0];
         BARRIER;
 #endif
         if (best < 0) break;
@@ -194,7 +196,7 @@ KERNEL select_boxes(IN(f32) boxes, IN(f32) scores, OUT(u8) alive, OUT(i32) chose
     if (t == 0) counts[c] = found;
 }
 #elif defined(BEST)
-// The first k of `order` in falling order of score, in the order of C++'s partial_sort where scores are equal.
+// Sinks `element` from the hole on, in a heap of `length` classes by score, as C++'s partial_sort does.
 FN void sink(IN(f32) scores, i32 n, OUT(i32) order, i32 hole, i32 length, i32 element) {
     i32 top = hole, child = hole;
     f32 score = scores[element * n];

@@ -1,6 +1,6 @@
 // out[i] = EXPR of the INPUTS, for i < n: an element-wise operator, or several that feed one another.
-// VALUES: statements that load the inputs and compute what EXPR speaks of besides them.
-// FAULT: when the inputs are not to be computed with.
+// VALUES: statements that load the inputs and compute what else EXPR names.
+// FAULT: the condition on the inputs under which a fault is raised and out is not written.
 
 #ifdef FAULT
 KERNEL elementwise(INPUTS OUT(OUT_T) out, i32 n, OUT(i32) fault) {

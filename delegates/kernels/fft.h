@@ -1,20 +1,20 @@
-// Discrete Fourier transforms of rows of numbers: by Stockham's passes, each of a radix that divides POINTS, from one
-// buffer to the other and back. A block of THREADS work-items makes LANES rows at once, as vectors, where more than one.
+// Discrete Fourier transforms of rows of numbers, by Stockham's passes, each of a radix that divides POINTS, from one
+// buffer to the other and back. A block of THREADS work-items transforms LANES rows at once, as vectors if LANES > 1.
 // Element k of row r is at r / inner * outer + r % inner * step + k * stride, and 0 from k = seen on; of out likewise.
 // Complex numbers are pairs (real, imaginary) and count as one element.
 //
-// LENGTH    the numbers of a row in the time domain
-// N         the complex numbers that are transformed: LENGTH, or half of it where pairs of real ones are taken for them
+// LENGTH    numbers of a row in the time domain
+// N         complex numbers that are transformed: LENGTH, or half of it where pairs of real ones are taken for them
 // X_REAL    x is real, and out the first LENGTH / 2 + 1 of the spectrum; OUT_REAL: x and out the other way round
-// INVERSE   from the spectrum, divided by LENGTH; all with their imaginary parts' signs changed before and after
+// INVERSE   from the spectrum, divided by LENGTH; the imaginary parts change their signs before and after
 // PASSES    PASS4(from, to, s) and PASS(from, to, radix, s), s being the product of the radices before; to RESULT
-// CHIRP     the passes make a convolution of POINTS >= 2 N - 1 numbers, which is the transform of N numbers of whatever
-//           factors (Bluestein): PASSES_BACK are those from RESULT to RESULT_BACK
-// REAL      the type that is computed with; X_T, OUT_T: what x and out are of
+// CHIRP     Bluestein: the passes compute a convolution of POINTS >= 2 N - 1 numbers, which is the transform of N
+//           numbers of any factors; PASSES_BACK are those from RESULT to RESULT_BACK
+// REAL      the type of the arithmetic; X_T, OUT_T: of x and out
 // CPU       THREADS is 1
-// SCRATCH   the buffers are in `scratch`, a stretch for each of `blocks` blocks; else in the block's local memory
+// SCRATCH   the buffers are in `scratch`, a slice for each of `blocks` blocks; else in the block's local memory
 // tables    pairs: exp(-2 pi i k / POINTS), k < POINTS; where N is half of LENGTH, exp(-2 pi i k / LENGTH), k <= N; of
-//           CHIRP, exp(-pi i k k / N), k < N, and the spectrum of what all are convolved with, divided by POINTS
+//           CHIRP, exp(-pi i k k / N), k < N, and the spectrum of the chirp, divided by POINTS
 
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
@@ -52,7 +52,7 @@
 #define OUT_EACH 2
 #endif
 
-// Of each of the rows, the number that lies `at` numbers behind its first.
+// The number at offset `at` of each row.
 FN R load(IN(X_T) x, const i64* starts, i64 at) {
 #if LANES > 1
     REAL lanes[LANES];
@@ -74,7 +74,9 @@ FN void store(R v, OUT(OUT_T) out, const i64* starts, i64 at, i32 rows) {
 #endif
 }
 
-FN i64 start_of(i32 row, i32 inner, i32 outer, i32 step) { return (i64)(row / inner) * outer + (i64)(row % inner) * step; }
+FN i64 start_of(i32 row, i32 inner, i32 outer, i32 step) {
+    return (i64)(row / inner) * outer + (i64)(row % inner) * step;
+}
 
 // (*re, *im) times (c, s).
 FN void multiply_by(R* re, R* im, REAL c, REAL s) {
@@ -111,7 +113,7 @@ FN void pass_of_4(ROW_BUFFER from, ROW_BUFFER to, IN(REAL) roots, i32 s, i32 thr
     }
 }
 
-// By the definition, radix products an output.
+// By the definition: radix multiplications an output.
 FN void pass_by_definition(ROW_BUFFER from, ROW_BUFFER to, IN(REAL) roots, i32 radix, i32 s, i32 thread) {
     const i32 m = POINTS / radix;
     for (i32 i = thread; i < m; i += THREADS) {
@@ -145,14 +147,14 @@ FN void element(IN(X_T) x, const i64* starts, i32 stride, i32 seen, i32 k, R* re
 #endif
 }
 
-// What the passes begin with: complex number k of N.
+// Complex number k of the N that the passes transform.
 FN void first(IN(X_T) x, const i64* starts, i32 stride, i32 seen, IN(REAL) tables, i32 k, R* re, R* im) {
 #if defined(X_REAL) && defined(PAIRED)
     R none;
     element(x, starts, stride, seen, 2 * k, re, &none);
     element(x, starts, stride, seen, 2 * k + 1, im, &none);
 #elif defined(OUT_REAL) && defined(PAIRED)
-    // Twice the even numbers' spectrum, and i times twice the odd ones'.
+    // Twice the spectrum of the even numbers, plus i times twice that of the odd ones.
     R far_re, far_im, odd_re, odd_im;
     element(x, starts, stride, seen, k, re, im);
     element(x, starts, stride, seen, N - k, &far_re, &far_im);
@@ -178,7 +180,7 @@ FN void first(IN(X_T) x, const i64* starts, i32 stride, i32 seen, IN(REAL) table
 #endif
 }
 
-// Element k of the output, and of real ones that go in pairs the next.
+// Stores element k of the output; of PAIRED real outputs elements 2 k and 2 k + 1.
 FN void last(ROW_BUFFER made, IN(REAL) tables, OUT(OUT_T) out, const i64* starts, i32 stride, i32 k, i32 rows) {
 #if defined(X_REAL) && defined(PAIRED)
     i32 near = k == N ? 0 : k, far = k == 0 ? 0 : N - k;

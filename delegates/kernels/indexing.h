@@ -1,19 +1,19 @@
-// gather: out (batch, outer, count, inner) = x (batch, outer, rows, inner) at positions (batch, count).
+// gather (AXIS): out (batch, outer, count, inner) = x (batch, outer, rows, inner) at positions (batch, count).
 // gather_nd: out (count, inner) = x (n0, ..., n5, inner) at indices (count, nd).
-// one_hot: out (outer, depth, inner) = on where its middle index is indices (outer, inner), else off.
-// embed: out (n, depth) = rows of quantized values of the table (count, depth) times their scales, as RESULT.
-// lookup: out (n, inner) = the rows of the table whose sorted keys (rows) are wanted (n), else 0; hits (n): whether.
-// slice_at: out (u0, ..., u5) = what x (n0, ..., n5) has from start (6 - empty) on.
-// update_slice: out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
-// An index that is out of bounds is a fault. One work-item an output.
+// one_hot (ONE_HOT): out (outer, depth, inner) = on where the middle index is indices (outer, inner), else off.
+// embed (RESULT): out (n, depth) = rows of the int8 table (count, depth) times their scales, converted by RESULT.
+// lookup (KEYS): out (n, inner) = the rows of the table whose sorted keys (rows) are wanted (n), else 0; hits (n).
+// slice_at (START): out (u0, ..., u5) = the elements of x (n0, ..., n5) from start (6 - empty) on.
+// update_slice (UPDATE): out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
+// An index out of bounds is a fault. One work-item an output.
 
 #if defined(AXIS)
 KERNEL gather(IN(T) RESTRICT x, IN(INDEX_T) RESTRICT positions, OUT(T) RESTRICT out, i32 size, i32 outer, i32 rows,
               i32 count, i32 inner, OUT(i32) RESTRICT fault) {
     i32 i = GLOBAL_ID;
     if (i >= size) return;
-    i32 place = i / inner, block = place / count;
-    INDEX_T row = positions[block / outer * count + place % count];
+    i32 position = i / inner, block = position / count;
+    INDEX_T row = positions[block / outer * count + position % count];
     if (row < 0 || row >= rows) {
         *fault = 1;
         return;
@@ -55,18 +55,18 @@ KERNEL slice_at(IN(T) x, IN(INDEX_T) start, OUT(T) out, i32 size, i32 empty, i32
     i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 sizes[6] = {n0, n1, n2, n3, n4, n5}, inner[6] = {u0, u1, u2, u3, u4, u5};
-    i32 rest = i, place = 0, below = 1;
+    i32 rest = i, offset = 0, below = 1;
     for (i32 d = 5; d >= 0; d--) {
         i64 first = d < empty ? 0 : start[d - empty];
         if (first < 0 || first + inner[d] > sizes[d]) {
-            if (i == 0) *fault = 1;  // all find the same
+            if (i == 0) *fault = 1;  // every work-item finds the same
             return;
         }
-        place += ((i32)first + rest % inner[d]) * below;
+        offset += ((i32)first + rest % inner[d]) * below;
         rest /= inner[d];
         below *= sizes[d];
     }
-    out[i] = x[place];
+    out[i] = x[offset];
 }
 #elif defined(UPDATE)
 KERNEL update_slice(IN(T) RESTRICT update, IN(INDEX_T) RESTRICT start, OUT(T) RESTRICT out, i32 size, i32 empty, i32 n0,
@@ -74,22 +74,21 @@ KERNEL update_slice(IN(T) RESTRICT update, IN(INDEX_T) RESTRICT start, OUT(T) RE
     i32 i = GLOBAL_ID;
     if (i >= size) return;
     i32 sizes[6] = {n0, n1, n2, n3, n4, n5}, inner[6] = {u0, u1, u2, u3, u4, u5};
-    i32 rest = i, place = 0, below = 1;
+    i32 rest = i, offset = 0, below = 1;
     for (i32 d = 5; d >= 0; d--) {
         i64 first = d < empty ? 0 : clamp_i64(start[d - empty], 0, sizes[d] - inner[d]);
-        place += ((i32)first + rest % inner[d]) * below;
+        offset += ((i32)first + rest % inner[d]) * below;
         rest /= inner[d];
         below *= sizes[d];
     }
-    out[place] = update[i];
+    out[offset] = update[i];
 }
 #elif defined(ONE_HOT)
 KERNEL one_hot(IN(INDEX_T) RESTRICT indices, IN(T) RESTRICT on, IN(T) RESTRICT off, OUT(T) RESTRICT out, i32 size,
                i32 depth, i32 inner) {
     i32 i = GLOBAL_ID;
     if (i >= size) return;
-    i32 place = i / inner % depth;
-    out[i] = indices[i / inner / depth * inner + i % inner] == place ? *on : *off;
+    out[i] = indices[i / inner / depth * inner + i % inner] == i / inner % depth ? *on : *off;
 }
 #else
 KERNEL gather_nd(IN(T) RESTRICT x, IN(INDEX_T) RESTRICT indices, OUT(T) RESTRICT out, i32 size, i32 nd, i32 inner,

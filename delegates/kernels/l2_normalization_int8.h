@@ -1,5 +1,5 @@
-// out (rows, depth) = x divided by the root of its row's sum of squares: 8-bit values in fixed point. One work-item a
-// row. T: the type of x and out.
+// out (rows, depth) = x divided by the square root of its row's sum of squares: 8-bit values (T) in fixed point.
+// One work-item a row.
 
 KERNEL l2_normalization(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 rows, i32 depth, i32 zero_point, i32 factor,
                         i32 shift, i32 middle, i32 low, i32 high) {

@@ -1,7 +1,6 @@
-// out (rows, depth) = x less the logarithm of the sum of exp(x) over each row, of 8-bit values in fixed point. One
-// work-item a row.
-// inputs: x T (rows, depth); shares i32 (256): of each difference from the greatest in the sum; scaled i32 (256): each
-// difference in Q5.26. T: the type of x and out.
+// out (rows, depth) = x less the logarithm of the sum of exp(x) over its row: 8-bit values (T) in fixed point.
+// Tables by the difference from the row's maximum: shares i32 (256), its term of the sum; scaled i32 (256), in Q5.26.
+// One work-item a row.
 
 KERNEL log_softmax(IN(T) RESTRICT x, IN(i32) RESTRICT shares, IN(i32) RESTRICT scaled, OUT(T) RESTRICT out, i32 rows,
                    i32 depth, i32 multiplier, i32 exponent, i32 least, i32 low, i32 high) {

@@ -1,18 +1,19 @@
-// One step of an LSTM from its gates' sums z (rows, GATES * n) on: state (rows, n) and hidden (rows, n), and where
-// WRITES_Y, row r of y from y_offset + r * y_step on. One work-item a cell.
+// One step of an LSTM from the sums of its gates z (rows, GATES * n): writes state (rows, n) and hidden (rows, n), and
+// with WRITES_Y row r of y from y_offset + r * y_step on. One work-item a cell.
 //
 // lstm_cell            f32; ACTIVATE(x) is the activation, clip > 0 clamps the state
 // lstm_cell_quantized  i32 sums of 16 bits, which index the tables logistic, tangent and tangent_of_state; i16 state;
 //                      i8 hidden and y
 //
-// | macro                         | meaning                                                          |
-// | QUANTIZED                     | lstm_cell_quantized                                              |
-// | STAGE                         | 0: all; 1: up to the state; 2: from the state on                 |
-// | AT_I, AT_F, AT_O, AT_C, GATES | where each gate lies, and how many there are; without AT_I, CIFG |
-// | PEEPHOLE                      | gates see the state, by weights peephole (GATES, n)              |
-// | WRITES_Y, ONE_ROW             | whether there is an output; where rows is 1                      |
+// | macro                         | meaning                                                               |
+// | QUANTIZED                     | lstm_cell_quantized                                                   |
+// | STAGE                         | 0: all; 1: up to the state; 2: from the state on                      |
+// | AT_I, AT_F, AT_O, AT_C, GATES | the position of each gate, and how many there are; without AT_I, CIFG |
+// | PEEPHOLE                      | gates see the state, by weights peephole (GATES, n)                   |
+// | WRITES_Y                      | y is written                                                          |
+// | ONE_ROW                       | rows is 1                                                             |
 
-// Of one row, neighbouring work-items have neighbouring memory, as compilers that make vectors of work-items like it.
+// With one row, neighbouring work-items have neighbouring memory, so that compilers can vectorize over work-items.
 #ifdef ONE_ROW
 #define ROW(i, n) 0
 #define COLUMN(i, n) (i)
@@ -40,7 +41,7 @@ KERNEL lstm_cell_quantized(IN(i32) z, IN(i16) RESTRICT logistic, IN(i16) RESTRIC
 #endif
     i32 kept = now * forget, added = admit * tangent[(u16)z[AT_C * n]];
     kept = (kept - (kept < 0) + (1 << 14)) >> 15;
-    // It is cut to 16 bits, not clamped.
+    // Truncated to 16 bits, not clamped.
     added = (i16)((added - (added < 0) + (1 << (shift - 1))) >> shift);
     now = clamp_i32(kept + added, low, high);
     state[i] = now;

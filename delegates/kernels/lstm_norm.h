@@ -1,15 +1,12 @@
-// Layer normalization of one gate of an LSTM, in place in the gates' sums z (rows, gates * n).
+// Layer normalization of one gate of an LSTM, in place in the sums of the gates z (rows, gates * n).
 //
-// normalize_gate            f32: its peephole added, to mean 0 and variance 1; a block of WIDTH a row
-// add_peephole_quantized    its peephole (weights of int16, state of int16) added to i32 sums; one work-item an element
-// normalize_gate_quantized  i32 sums to mean 0 and variance 1, requantized; one work-item a row
+// normalize_gate (WIDTH)             f32: adds the peephole, then to mean 0 and variance 1; a block of WIDTH a row
+// add_peephole_quantized (PEEPHOLE)  adds the peephole (int16 weights and state) to i32 sums; one work-item an element
+// normalize_gate_quantized           i32 sums to mean 0 and variance 1, requantized; one work-item a row
 //
-// | macro               | meaning                             |
-// | WIDTH               | work-items of a row; normalize_gate |
-// | PEEPHOLE, QUANTIZED | the other kernels                   |
-// | ONE_ROW             | where rows is 1                     |
+// ONE_ROW: rows is 1.
 
-// Of one row, neighbouring work-items have neighbouring memory, as compilers that make vectors of work-items like it.
+// With one row, neighbouring work-items have neighbouring memory, so that compilers can vectorize over work-items.
 #ifdef ONE_ROW
 #define ROW(i, n) 0
 #define COLUMN(i, n) (i)

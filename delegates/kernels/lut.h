@@ -1,5 +1,6 @@
-// lut: out[i] = table[x[i]].  lut2: out[i] = table[256 * x + y], of the bytes at X_AT and Y_AT.  For i < n.
-// LEAST: values, of type VALUE_T, below it are a fault.
+// lut (X_T): out[i] = table[x[i]].
+// lut2: out[i] = table[256 * x + y], of the bytes at X_AT and Y_AT.
+// For i < n. LEAST: values, as VALUE_T, below it are a fault. FAULT: the condition of lut2's fault.
 
 #ifdef X_T
 #ifdef LEAST

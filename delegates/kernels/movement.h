@@ -1,5 +1,7 @@
-// move: out[out_start + OUT_AT] = x[x_start + X_AT].  take: out[i] = x[table[i]].  take_or: out[i] = x[table[i] - 1],
-// or *other where that is -1. For i < n. T is an unsigned type of the element's size.
+// move (X_AT): out[out_start + OUT_AT] = x[x_start + X_AT].
+// take: out[i] = x[table[i]].
+// take_or (PADDED): out[i] = x[table[i] - 1], or *other where table[i] is 0.
+// For i < n. T: an unsigned type of the element's size.
 
 #if defined(X_AT)
 KERNEL move(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 n, i32 x_start, i32 out_start) {

@@ -1,4 +1,4 @@
-// widen: out = x as f32.  narrow: out = x rounded.  For i < n; FROM, TO: the conversion.
+// widen (FROM): out = x as f32. narrow (TO): out = x rounded. For i < n; FROM and TO are the conversions.
 
 #ifdef FROM
 KERNEL widen(IN(u16) RESTRICT x, OUT(f32) RESTRICT out, i32 n) {

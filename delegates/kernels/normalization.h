@@ -1,6 +1,7 @@
-// l2_normalization: out[r] = x[r] / the root of its sum of squares, over rows of `depth`; a block of WIDTH a row.
-// local_response_normalization: x / (bias + alpha * sum of squares of the channels near by)^beta; one work-item an
-// output.
+// l2_normalization (WIDTH): out[r] = x[r] / the square root of its sum of squares, over rows of `depth`; a block of
+// WIDTH a row.
+// local_response_normalization: x / (bias + alpha * sum of squares of the channels at most `radius` away)^beta; one
+// work-item an output.
 
 #ifdef WIDTH
 KERNEL l2_normalization(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 depth) {

@@ -1,5 +1,5 @@
-// out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of the kh x kw of x (n, h, w, c) that a window sees,
-// clamped. One work-item an output, or VW outputs side by side where VW is defined, which divides c.
+// out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of x (n, h, w, c) under each window of kh x kw, clamped.
+// One work-item an output; with VW, which divides c, VW neighbouring channels. QUANTIZED: the average is rounded.
 
 #ifdef VW
 #define ACC VF
@@ -42,7 +42,7 @@ KERNEL pool(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 size, i32 h, i32 w, i32 c
 #endif
         }
 #if defined(AVERAGE) && defined(QUANTIZED)
-    // The divisor is 0 for no window that padding SAME or VALID makes.
+    // The divisor is 0 only for windows that neither SAME nor VALID makes.
     acc = count ? (acc > 0 ? acc + count / 2 : acc - count / 2) / count : 0;
 #elif defined(AVERAGE)
     acc = acc / (f32)count;

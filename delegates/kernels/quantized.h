@@ -1,5 +1,6 @@
-// Sums (SIGN + or -) and products of quantized values, rescaled in fixed point and clamped. One work-item an output.
-// X_AT, Y_AT: where output element i reads each input.
+// sum: x SIGN y (+ or -), product (PRODUCT): x * y, of quantized values, rescaled in fixed point and clamped.
+// shifted_sum (SHIFTED): int16, whose scales are powers of two.
+// One work-item an output, which reads x at X_AT and y at Y_AT.
 
 #if defined(PRODUCT)
 KERNEL product(IN(T) RESTRICT x, IN(T) RESTRICT y, OUT(T) RESTRICT out, i32 n, i32 x_zero, i32 y_zero, i32 multiplier,

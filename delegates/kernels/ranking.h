@@ -1,6 +1,6 @@
-// topk: the k greatest of each row of depth and their indices, falling; the first of equals first, NaN last. One
-// work-item an element, which counts those that come before it.
-// bucketize: out[i] = how many of the rising boundaries (count) are not above x[i].
+// topk: the k greatest elements of each row of depth and their indices, falling; the first of equals first, NaN last.
+// One work-item an element, which counts those that come before it.
+// bucketize (BOUNDARY_T): out[i] = how many of the rising boundaries (count) are not above x[i].
 
 #ifdef BOUNDARY_T
 KERNEL bucketize(IN(T) RESTRICT x, IN(BOUNDARY_T) RESTRICT boundaries, OUT(i32) RESTRICT out, i32 n, i32 count) {

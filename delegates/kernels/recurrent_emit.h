@@ -1,7 +1,7 @@
-// state (rows, n) = ACTIVATE(p), and so is row r of y from y_offset + r * y_step on: the end of a step of a recurrent
-// layer. P_T is p's type, T that of state and y. One work-item an element. ONE_ROW: where rows is 1.
+// The end of a step of a recurrent layer: state (rows, n) = ACTIVATE(p), and row r of y from y_offset + r * y_step on.
+// P_T is p's type, T that of state and y. ONE_ROW: rows is 1. One work-item an element.
 
-// Of one row, neighbouring work-items have neighbouring memory, as compilers that make vectors of work-items like it.
+// With one row, neighbouring work-items have neighbouring memory, so that compilers can vectorize over work-items.
 #ifdef ONE_ROW
 #define ROW(i, n) 0
 #define COLUMN(i, n) (i)

@@ -1,18 +1,18 @@
-// z (rows, n) = start + x (rows, k) times w (k, n): the GEMM of a step of a recurrent layer. Row r of start begins at
-// start_offset + r * start_step. A work-item makes COLUMNS outputs of a row, n / COLUMNS apart.
+// The GEMM of a step of a recurrent layer: z (rows, n) = start + x (rows, k) times w (k, n). Row r of start begins at
+// start_offset + r * start_step. A work-item computes COLUMNS outputs of a row, n / COLUMNS apart.
 //
-// accumulate            f32 x and w
-// accumulate_hybrid     int8 x, of which each row has a scale and a zero point; w has a scale and a sum for each column
-// accumulate_quantized  int8 x and w; w_sums are biases; sums are requantized and clamped
-// diagonal              z += h (rows, n) times w (n), element by element, into columns at `at` of rows of `width`
+// accumulate                        f32 x and w
+// accumulate_hybrid (HYBRID)        int8 x, each row with its scale and zero point; w has a scale and a sum by column
+// accumulate_quantized (QUANTIZED)  int8 x and w; w_sums are biases; sums are requantized and clamped
+// diagonal (DIAGONAL)               z += h (rows, n) times w (n), element by element, into columns from `at` on of rows
+//                                   of `width`
 //
-// | macro                       | meaning                                |
-// | HYBRID, QUANTIZED, DIAGONAL | the kernel; none of them: accumulate   |
-// | COLUMNS                     | 1 or 4                                 |
-// | W_T                         | the type of w, in which sums are exact |
-// | ONE_ROW                     | where rows is 1                        |
+// | macro   | meaning                                |
+// | COLUMNS | 1 or 4                                 |
+// | W_T     | the type of w, in which sums are exact |
+// | ONE_ROW | rows is 1                              |
 
-// Of one row, neighbouring work-items have neighbouring memory, as compilers that make vectors of work-items like it.
+// With one row, neighbouring work-items have neighbouring memory, so that compilers can vectorize over work-items.
 #ifdef ONE_ROW
 #define ROW(i, n) 0
 #define COLUMN(i, n) (i)

@@ -1,6 +1,6 @@
-// reduce: out[i] = RESULT of the x[X_AT + K_AT], k < count, taken together by COMBINE from INIT on, for i < n.
-// A block of WIDTH work-items an output; one work-item an output where WIDTH is 1.
-// arg: out[i] = the first k at which x[X_AT + K_AT] is the BETTER of all numbers; 0 where none is a number.
+// reduce: out[i] = RESULT(a), a being the elements x[X_AT + K_AT], k < count, combined by COMBINE from INIT on; i < n.
+// One block of WIDTH work-items an output; one work-item where WIDTH is 1.
+// arg (BETTER): out[i] = the first k at which x[X_AT + K_AT] is the BETTER of all numbers; 0 where none is a number.
 
 #ifdef BETTER
 KERNEL arg(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count) {
@@ -8,15 +8,15 @@ KERNEL arg(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count) {
     if (i >= n) return;
     x += X_AT;
     X_T best = x[0];
-    i32 place = 0;
+    i32 index = 0;
     for (i32 k = 1; k < count; k++) {
         X_T v = x[K_AT];
         if (v BETTER best || (best != best && v == v)) {
             best = v;
-            place = k;
+            index = k;
         }
     }
-    out[i] = place;
+    out[i] = index;
 }
 #else
 KERNEL reduce(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count, i32 offset, i32 multiplier, i32 exponent,

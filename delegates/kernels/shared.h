@@ -1,6 +1,6 @@
 // C that OpenCL and CUDA both compile: the fixed-point arithmetic of tflgpu/arithmetic/fixed_point.py, and activations.
 
-// Product of a and b, doubled, its high word; ties go up, and only INT32_MIN squared saturates.
+// The high word of 2 * a * b; ties round up, and only INT32_MIN squared saturates.
 FN i32 srdhm(i32 a, i32 b) {
     if (a == b && a == (-2147483647 - 1)) return 2147483647;
     return (i32)(((i64)a * b + ((i64)1 << 30)) >> 31);
@@ -19,7 +19,7 @@ FN i32 mbqm(i32 x, i32 m, i32 e) {
     return rdbp(srdhm((i32)((u32)x << left), m), left - e);
 }
 
-// The same of a 64-bit x, with 15 bits of the multiplier and one rounding up.
+// mbqm of a 64-bit x, with 15 bits of the multiplier; ties round up.
 FN i32 mbqm64(i64 x, i32 m, i32 e) {
     i64 m16 = m < 0x7FFF0000 ? (m + (1 << 15)) >> 16 : 0x7FFF;
     return (i32)((x * m16 + ((i64)1 << (14 - e))) >> (15 - e));
@@ -32,13 +32,13 @@ FN i64 clamp_i64(i64 x, i64 low, i64 high) { return x < low ? low : x > high ? h
 // NaN stays, as std::min(std::max(x, low), high) keeps it.
 FN f32 clamp_f32(f32 x, f32 low, f32 high) { x = x < low ? low : x; return high < x ? high : x; }
 
-// Half away from zero, as std::round; no f32 of 2^23 or more has a fraction.
+// Ties away from zero, as std::round. No f32 of 2^23 or more has a fraction.
 FN f32 round_away(f32 x) {
     f32 t = trunc(x);
     return fabs(x - t) >= 0.5f ? t + (x < 0 ? -1.0f : 1.0f) : t;
 }
 
-// tanh by a rational function, each operation rounded, as tflgpu/ops/recurrent/sequence.py has it.
+// tanh by a rational function, each operation rounded, as in tflgpu/ops/recurrent/sequence.py.
 FN f32 upstream_tanh(f32 x) {
     x = x < -7.90738964080810547f ? -7.90738964080810547f : x;
     x = x > 7.90738964080810547f ? 7.90738964080810547f : x;
@@ -48,11 +48,11 @@ FN f32 upstream_tanh(f32 x) {
     return (p * (s * x) + x) / q;
 }
 
-// NaN and what lies outside become INT32_MIN, as x86 converts.
+// NaN and values out of range become INT32_MIN, as on x86.
 FN i32 to_i32(f32 x) { return x >= -2147483648.0f && x < 2147483648.0f ? (i32)x : (-2147483647 - 1); }
 
 #if !defined(__OPENCL_VERSION__) || defined(cl_khr_fp64)
-// sum * scale, halves away from zero as in fully_connected.py, plus the zero point, clamped.
+// sum * scale, ties away from zero as in fully_connected.py, plus the zero point, clamped.
 FN i32 requantize_f64(i64 sum, f64 scale, i32 zero_point, i32 low, i32 high) {
     f64 scaled = (f64)sum * scale;
     scaled = trunc(scaled + (scaled < 0 ? -0.49999999999999994 : 0.49999999999999994)) + zero_point;

@@ -1,6 +1,6 @@
 // out[r] = softmax(x[r]) of quantized values, over rows of `depth`, in fixed point; exps[d] is exp of minus d steps of
-// x. softmax_8_bits: of 8 bits. softmax_16_bits: of 16, by a table of reciprocals besides. One work-item a row, or with
-// WARP 32 of them.
+// x. softmax_8_bits: of 8 bits. softmax_16_bits (SIXTEEN_BITS): of 16, with a table of reciprocals. One work-item a
+// row; with WARP a warp.
 
 #ifdef WARP
 #define ACROSS 32
@@ -26,7 +26,7 @@ KERNEL softmax_16_bits(IN(i16) RESTRICT x, IN(i32) RESTRICT exps, IN(i16) RESTRI
     for (i32 c = first; c < depth; c += ACROSS) sum += exps[top - x[c]];
     sum = warp_sum(sum);
 
-    // The reciprocal of the sum's mantissa, between the table's entries.
+    // The reciprocal of the sum's mantissa, interpolated in the table.
     i32 headroom = CLZ(sum), shift = 31 - headroom;
     i64 mantissa = (((i64)sum << (headroom - 1)) + (1 << 13)) >> 14;
     i32 v = (i32)clamp_i64(mantissa - 98304, -32768, 32767);

@@ -1,4 +1,4 @@
-// cumsum: along lines of `count` elements that lie `inner` apart. One work-item a line.
+// cumsum: running sums along lines of `count` elements, `inner` apart. One work-item a line.
 
 KERNEL cumsum(IN(T) RESTRICT x, OUT(T) RESTRICT out, i32 lines, i32 count, i32 inner, i32 exclusive, i32 reverse) {
     i32 line = GLOBAL_ID;

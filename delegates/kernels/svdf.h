@@ -1,5 +1,5 @@
-// state (rows, units, rank, memory) moves by one and ends with newest (rows, units * rank);
-// y (rows, units) = RESULT of bias + the sum of state times time (units * rank, memory). One work-item a unit.
+// state (rows, units, rank, memory) shifts by one and appends newest (rows, units * rank);
+// y (rows, units) = RESULT(bias + the sum of state times time (units * rank, memory)). One work-item a unit.
 
 KERNEL svdf(IN(N_T) RESTRICT newest, IN(TIME_T) RESTRICT time, IN(BIAS_T) RESTRICT bias, OUT(STATE_T) RESTRICT state,
             OUT(Y_T) RESTRICT y, i32 size, i32 units, i32 rank, i32 memory, i32 state_zero, i32 multiplier,

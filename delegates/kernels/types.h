@@ -1,5 +1,5 @@
-// Element types that C has no arithmetic for, where a launch's defines speak of them: f16 and bf16 are u16 bits that
-// are computed with as f32 and rounded to nearest even; c64 is a complex number of two f32.
+// Element types that C has no arithmetic for, included where a launch's defines name them. f16 and bf16: u16 bits,
+// computed with as f32 and rounded to nearest even. c64: a complex number of two f32.
 
 FN f32 from_bf16(u16 bits) { return FLOAT_OF((u32)bits << 16); }
 
@@ -13,7 +13,7 @@ FN c64 c64_of(f32 real, f32 imag) { return PAIR(real, imag); }
 FN f32 real_of(c64 v) { return v.x; }
 FN f32 imag_of(c64 v) { return v.y; }
 
-// x to the power y, which is not negative; beyond int32 it wraps, or is the least number.
+// x to the power y, which is not negative; beyond int32 the result wraps, or is INT32_MIN.
 FN i32 power_of(i32 x, i32 y, i32 wraps) {
     u32 wrapped = 1, factor = (u32)x;
     i64 product = 1, square = x, end = (i64)1 << 31;
@@ -31,7 +31,8 @@ FN i32 power_of(i32 x, i32 y, i32 wraps) {
     return wraps ? (i32)wrapped : (i32)product;
 }
 
-// x to the power y: products that stay finite where y is a whole number, to within 1e-5, from 1 on.
+// x to the power y; by repeated multiplications, clamped to finite values, where y is a whole number from 1 on, to
+// within 1e-5.
 FN f32 repeated_product(f32 x, f32 y) {
     f32 whole = rint(y);
     if (!(whole >= 1.0f && whole < 2147483648.0f && fabs(y - whole) < 1e-5f)) return pow(x, y);

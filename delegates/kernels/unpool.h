@@ -16,19 +16,19 @@ KERNEL unpool(IN(f32) RESTRICT x, IN(INDEX_T) RESTRICT indices, OUT(f32) RESTRIC
     out += image * oh * ow * channels;
     for (i32 k = 0; k < count; k++) {
 #ifdef FLAT_INDICES
-        i32 place = indices[k];
-        i32 inside = place >= 0 && place < oh * ow * channels;
+        i32 offset = indices[k];
+        i32 inside = offset >= 0 && offset < oh * ow * channels;
 #else
         f32 tap = floor(indices[k * step]);
         i32 known = fabs(tap) < 1e9f, t = known ? (i32)tap : 0, row = t < 0 ? -((kw - 1 - t) / kw) : t / kw;
         i32 y = k / w * stride_h - top + row, column = k % w * stride_w - left + t - row * kw;
         i32 inside = known && y >= 0 && y < oh && column >= 0 && column < ow;
-        i32 place = (y * ow + column) * channels + first;
+        i32 offset = (y * ow + column) * channels + first;
 #endif
         if (!inside) {
             *fault = 1;
             return;
         }
-        out[place] = x[k * step];
+        out[offset] = x[k * step];
     }
 }

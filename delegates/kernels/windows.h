@@ -1,8 +1,8 @@
-// gather_windows: out[i] = x[START + X_AT], START from the index vectors.
-// scatter_windows: out[at] = COMBINE of it and updates[UPDATE_AT], where STEPS find `at` inside, for every `columns`-th
-// i in turn; one work-item for all that can meet.
-// reduce_window: out[i] = RESULT of the x[X_AT + K_AT], k < count, taken together by COMBINE from *init on.
-// The others: one work-item an output.
+// scatter_windows (STEPS): out[at] = COMBINE(out[at], updates[UPDATE_AT]); STEPS compute `at`, and whether it is
+// `inside`, for every `columns`-th i, in order. One work-item for all updates that can share an output.
+// gather_windows (INDEX_T): out[i] = x[START + X_AT], START from the index vectors.
+// reduce_window: out[i] = RESULT(a), a being the elements x[X_AT + K_AT], k < count, combined by COMBINE from *init on.
+// The last two: one work-item an output.
 
 #if defined(STEPS)
 KERNEL scatter_windows(IN(T) RESTRICT updates, IN(INDEX_T) RESTRICT indices, OUT(T) RESTRICT out, i32 columns,

@@ -1,1 +1,1 @@
-"""What OpenCL alone compiles: prelude.clh and kernels, one .cl a stem."""
+"""Kernels that OpenCL alone compiles, one .cl a stem, and the headers before them."""

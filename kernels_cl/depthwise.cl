@@ -1,5 +1,5 @@
 // out (n, oh, ow, c) = x (n, h, w, c), each channel convolved with its own weights (kh, kw, c), plus bias (c), VW
-// channels at a time. The work-items, `items` in all, share the rows of output pixels evenly, each in `parts` slices of
+// channels at a time. The `items` work-items share the rows of output pixels evenly, each cut into `slices` slices of
 // channels.
 //
 // | macro                      | meaning                                                                       |
@@ -37,15 +37,15 @@
 ONE_WORK_ITEM
 kernel void depthwise_rows(global const X_T* restrict x, global const f32* restrict weights,
                            global const BIAS_T* restrict bias, SCALES global OUT_T* restrict out, i32 rows, i32 items,
-                           i32 parts, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w,
+                           i32 slices, i32 h, i32 w, i32 c, i32 oh, i32 ow, i32 kh, i32 kw, i32 stride_h, i32 stride_w,
                            i32 dilation_h, i32 dilation_w, i32 top, i32 left ZERO_POINT, BOUNDS EPILOGUE_PARAMS) {
-    EVENLY(rows * parts)
-    i32 part = ((c + VW - 1) / VW + parts - 1) / parts * VW;
+    EVENLY(rows * slices)
+    i32 slice = ((c + VW - 1) / VW + slices - 1) / slices * VW;
     for (i32 t = first; t < last; t++) {
         i32 row = t % rows, y0 = row % oh * stride_h - top, image = row / oh;
-        i32 from_channel = t / rows * part, to_channel = min(from_channel + part, c);
+        i32 from_channel = t / rows * slice, to_channel = min(from_channel + slice, c);
         for (i32 c0 = from_channel; c0 < to_channel; c0 += VW) {
-            // The last vector may lie over the one before: its channels come out the same.
+            // The last vector may overlap the one before: its channels get the same values.
             i32 n = min(c0, c - VW), inner = ow, end = ow;
 #ifdef PIXELS
             i32 left_of = min((left + STRIDE_W - 1) / STRIDE_W, ow);
@@ -72,7 +72,7 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
             VF taps[KH * KW];
             #pragma unroll
             for (i32 k = 0; k < KH * KW; k++) taps[k] = VLOAD(weights + k * c + n);
-            // The last pixels may lie over those before, too.
+            // The last pixels may overlap those before, too.
             for (i32 next = inner; next < end; next += PIXELS) {
                 i32 ox = min(next, end - PIXELS);
                 VF acc[PIXELS];

@@ -1,6 +1,6 @@
-// out (b, m, n) = x (b, m, k) times y (b, k, n), of floats that are both computed: a work-item packs NR columns of a y
-// to its scratch (k, NR) and multiplies all rows of x by them, MR at a time. x and y by steps from one row and column
-// to the next.
+// out (b, m, n) = x (b, m, k) times y (b, k, n), of floats that are both computed at run time. A work-item packs NR
+// columns of a y into its scratch (k, NR) and multiplies all rows of x by them, MR at a time. x and y have a step from
+// one row and one column to the next.
 //
 // | macro            | meaning                                         |
 // | VW, NV, MR       | lanes, vectors and rows of a tile; NR = VW * NV |

@@ -1,23 +1,23 @@
 // out (n, oh, ow, oc) = x times weights, plus bias: tiles of MR output pixels by NV vectors of VW channels, kept in
-// registers. A row of x is what a window sees of an image (n, h, w, c), read where it lies: implicit GEMM. The
-// work-items, `items` in all, share the tiles evenly and take theirs one after another.
+// registers. A row of x is the window over an output pixel of images (n, h, w, c), read in place: implicit GEMM. The
+// `items` work-items share the tiles evenly.
 //
 // x        X_T (n, h, w, c); zeros: kw * c values of pixels in the padding
 // weights  W_T, panels of NR = NV * VW channels, each (kh, kw, c, NR): `step` elements from one input channel to the
 //          next, `panel` from one panel to the next
-// bias     BIAS_T, and SCALES, what requantizes or scales, padded to whole panels: vectors.clh
+// bias     BIAS_T, and SCALES, padded to whole panels: vectors.clh
 //
-// | macro                              | meaning                                                                 |
-// | MR, NV, VW                         | rows, vectors and lanes of a tile                                       |
-// | ACC                                | type of the sums, in which they are exact, or float                     |
-// | POINTWISE                          | windows of one value, one to an output pixel: the rows of a matrix      |
-// | FIXED, KH, KW, C, STRIDE_W         | sizes of windows so small that their loops are better unrolled          |
-// | CHANNELS_FIRST                     | tiles side by side in channels come one after another, else those below |
-// | CPU                                | work-groups are one work-item; panels are stored one after another      |
-// | FLOAT16_WEIGHTS                    | weights are float16                                                     |
-// | IN_ORDER                           | x times weights is rounded before it is added                           |
-// | QUANTIZED, HYBRID, FLOAT, EPILOGUE | the epilogue, with FLOAT64_SCALES, INT16: vectors.clh                   |
-// Everything is a named variable and nothing an array, which PoCL would keep in memory.
+// | macro                              | meaning                                                                  |
+// | MR, NV, VW                         | rows, vectors and lanes of a tile                                        |
+// | ACC                                | type of the sums, in which they are exact, or float                      |
+// | POINTWISE                          | windows of one pixel, one for each output pixel: the rows of a matrix    |
+// | FIXED, KH, KW, C, STRIDE_W         | sizes of windows so small that their loops are unrolled                  |
+// | CHANNELS_FIRST                     | the next tile is that of the next channels, else that of the next pixels |
+// | CPU                                | work-groups are one work-item; panels are stored one after another       |
+// | FLOAT16_WEIGHTS                    | weights are float16                                                      |
+// | IN_ORDER                           | products are rounded before they are added: no fused multiply-add        |
+// | QUANTIZED, HYBRID, FLOAT, EPILOGUE | the epilogue, with FLOAT64_SCALES, INT16: vectors.clh                    |
+// Sums, rows and weights are named variables and not arrays, which PoCL would keep in memory.
 // Only for OpenCL: CUDA has kernels of its own for this.
 
 #define V CAT(ACC, VW)
@@ -28,7 +28,6 @@
 #else
 #define STEP step
 #endif
-// FIXED: KH, KW, C and STRIDE_W are macros, for windows so small that their loops are better unrolled.
 #ifndef FIXED
 #define KH kh
 #define KW kw
@@ -72,16 +71,16 @@
 #ifdef POINTWISE
 #define ROW_START(i) global const X_T* a##i = x + min(m0 + i, pixels - 1) * c;
 #else
-// One pixel after the other, since a division takes longer than many multiplications; the last stands for those after
-// it.
+// One pixel after the other, since a division takes longer than many multiplications; the last one is repeated for the
+// rows after it.
 #define ROW_START(i)                                                                                                   \
     i32 x##i = ox * STRIDE_W - left, y##i = oy * stride_h - top, image##i = image * h;                                 \
     if (m0 + i + 1 < pixels && ++ox == ow) {                                                                           \
         ox = 0;                                                                                                        \
         if (++oy == oh) oy = 0, image++;                                                                               \
     }
-#define WHOLE(i) &&x##i >= 0 && x##i + KW <= w
-#define BESIDE(i) global const X_T* a##i = from + i * STRIDE_W * C;
+#define IS_WHOLE(i) &&x##i >= 0 && x##i + KW <= w
+#define NEIGHBOUR(i) global const X_T* a##i = from + i * STRIDE_W * C;
 #define PIXEL(i)                                                                                                       \
     i32 iy##i = y##i + ky * dilation_h, ix##i = x##i + kx * dilation_w;                                                \
     i32 inside##i = iy##i >= 0 && iy##i < h && ix##i >= 0 && ix##i < w;                                                \
@@ -96,8 +95,8 @@
 #define ROW_ADD(i)                                                                                                     \
     V value##i = (V)((ACC)a##i[k]);                                                                                    \
     COLUMNS(ADD, i)
-#define KEEP(i, j) VSTORE(acc##i##j, sums + i * NR + j * VW);
-#define ROW_KEEP(i) COLUMNS(KEEP, i)
+#define KEEP_SUM(i, j) VSTORE(acc##i##j, sums + i * NR + j * VW);
+#define KEEP_ROW(i) COLUMNS(KEEP_SUM, i)
 #define STORE(i, j)                                                                                                    \
     if (j < full)                                                                                                      \
         VSTORE(epilogue(acc##i##j, bias, m0 + i, n0 + j * VW, oc, ALL, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS),         \
@@ -139,13 +138,13 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
         i32 ix = ox * STRIDE_W - left, iy = oy * stride_h - top;
         if (m0 + MR <= pixels && ox + MR <= ow && iy >= 0 && iy + (KH - 1) * dilation_h < h && ix >= 0 &&
             ix + (MR - 1) * STRIDE_W + (KW - 1) * dilation_w < w) {
-            // Pixels side by side, with windows inside the image. Without gaps, a window's row lies in one piece.
+            // Neighbouring pixels, with windows inside the image. Without dilation a row of a window is contiguous.
             i32 across = dilation_w == 1 ? 1 : KW, run = dilation_w == 1 ? KW * C : C;
             global const X_T* start = x + ((image * h + iy) * w + ix) * C;
             for (i32 ky = 0; ky < KH; ky++, start += dilation_h * w * C)
                 for (i32 kx = 0; kx < across; kx++) {
                     global const X_T* from = start + kx * dilation_w * C;
-                    ROWS(BESIDE)
+                    ROWS(NEIGHBOUR)
                     for (i32 k = 0; k < run; k++, b += STEP) {
                         COLUMNS(WEIGHT, 0)
                         ROWS(ROW_ADD)
@@ -153,7 +152,7 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
                 }
         } else {
             ROWS(ROW_START)
-            i32 whole = dilation_w == 1 ROWS(WHOLE);
+            i32 whole = dilation_w == 1 ROWS(IS_WHOLE);
             i32 across = whole ? 1 : KW, run = whole ? KW * C : C;
             for (i32 ky = 0; ky < KH; ky++)
                 for (i32 kx = 0; kx < across; kx++) {
@@ -174,9 +173,9 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
             if (n == end) continue;
         }
 #endif
-        // By way of memory, so that what finishes the sums is compiled once and not for each vector of the tile.
+        // By way of memory, so that the epilogue is compiled once and not for each vector of the tile.
         ACC sums[MR * NR];
-        ROWS(ROW_KEEP)
+        ROWS(KEEP_ROW)
         for (; n < end; n += VW) {
             // The last vector may lie over the one before: its channels come out the same.
             i32 at = max(min(n, oc - VW), n0);

@@ -1,21 +1,21 @@
 // out (batches, pixels, oc) = x times weights, plus bias, of 8-bit values: tiles of MR rows by NV vectors of columns,
-// by AVX512-VNNI, the processor's instruction for four products of bytes and their sum, else in plain C. A row of x is
-// what a window sees of an image (n, h, w, c), gathered as it is wanted: implicit GEMM.
+// by AVX512-VNNI (dot products of four bytes), else in plain C. A row of x is the window over an output pixel of images
+// (n, h, w, c), gathered when its tile is computed: implicit GEMM.
 //
-// x        (n, h, w, c); flipping the top bit where FLIP is 128 makes its values unsigned; the bias answers for that
+// x        (n, h, w, c); flipping the top bit where FLIP is 128 makes its values unsigned; the bias accounts for that
 // weights  panels of NR columns, (steps, NR, 4), in plain C (steps * 4, NR); steps = kh * kw * c / 4 rounded up
-// bias     (panels * NR); SCALES: what requantizes or scales, as vectors.clh says
-// scratch  MR * steps words for each work-item, which takes `share` blocks of one tile of rows by `across` panels
+// bias     (panels * NR); SCALES: vectors.clh
+// scratch  MR * steps words for each work-item, which computes `share` blocks of one tile of rows by `across` panels
 //
-// | macro                       | meaning                                                                   |
-// | MR, NV, VW                  | rows, vectors and lanes of a tile                                         |
-// | ASSEMBLY                    | the multiplication of a tile in assembly, by lowering/gemm/vnni.py        |
-// | FLIP                        | 128 where x is signed, else 0                                             |
-// | ROW_SUMS                    | by_sum times each row's sum of unsigned values is added to its sums       |
-// | X_BATCH, Y_BATCH            | C for which matrix of x, and which panels, matrix `b` of out comes of     |
-// | SPREAD_H, SPREAD_W          | so many outputs of each window, down and across: a transposed convolution |
-// | SPREAD_TOP, SPREAD_LEFT     | so many of the first of them lie outside of out (out_h x out_w)           |
-// | QUANTIZED, HYBRID, EPILOGUE | the epilogue, with FLOAT64_SCALES: vectors.clh                            |
+// | macro                       | meaning                                                                        |
+// | MR, NV, VW                  | rows, vectors and lanes of a tile                                              |
+// | ASSEMBLY                    | the multiplication of a tile in assembly, by lowering/gemm/vnni.py             |
+// | FLIP                        | 128 where x is signed, else 0                                                  |
+// | ROW_SUMS                    | by_sum times the sum of each row's unsigned values is added to its sums        |
+// | X_BATCH, Y_BATCH            | C for the matrix of x, and the panels, that matrix `b` of out is computed from |
+// | SPREAD_H, SPREAD_W          | output pixels of each window, down and across: a transposed convolution        |
+// | SPREAD_TOP, SPREAD_LEFT     | how many of the first of them lie outside of out (out_h x out_w)               |
+// | QUANTIZED, HYBRID, EPILOGUE | the epilogue, with FLOAT64_SCALES: vectors.clh                                 |
 // Only for OpenCL, and there for CPUs.
 
 #define NR (VW * NV)
@@ -51,14 +51,14 @@
         i32 dilation_w, i32 top, i32 left
 #define IMAGE_ARGS h, w, c, oh, ow, oc, kh, kw, stride_h, stride_w, dilation_h, dilation_w, top, left
 
-// How the rows of a tile lie: ROW bytes from one to the next. A row is RUNS runs of WORDS words, each JUMP bytes after
+// The layout of a tile's rows: ROW bytes from one to the next; a row is RUNS runs of WORDS words, each JUMP bytes after
 // the end of the last.
 #define ROW layout[0]
 #define RUNS layout[1]
 #define WORDS layout[2]
 #define JUMP layout[3]
 
-// No loop over single elements: the last vector lies over the one before.
+// No loop over single elements: the last vector overlaps the one before.
 FN void copy(global u8* to, global const u8* from, i32 n) {
     if (n >= 16) {
         for (i32 k = 0; k + 16 <= n; k += 16) vstore16(vload16(0, from + k), 0, to + k);
@@ -83,7 +83,7 @@ FN void fill(global u8* to, u8 value, i32 n) {
     }
 }
 
-// The MR windows of pixels from m0 on, one after another.
+// rows = the windows of MR pixels from m0 on, one after another.
 FN void gather(global u8* rows, global const u8* x, i32 m0, i32 steps, i32 pixels, IMAGE, i32 zeros ZERO_POINTS) {
     i32 ox = m0 % ow, oy = m0 / ow % oh, image = m0 / ow / oh;
     for (i32 i = 0; i < MR; i++) {
@@ -100,7 +100,7 @@ FN void gather(global u8* rows, global const u8* x, i32 m0, i32 steps, i32 pixel
                     fill(to, PADDING, run);
             }
         while (to < end) *to++ = 0;
-        // One pixel after the other, since a division takes long; the last stands for those after it.
+        // One pixel after the other, since a division takes long; the last one is repeated for the rows after it.
         if (m0 + i + 1 < pixels && ++ox == ow) {
             ox = 0;
             if (++oy == oh) oy = 0, image++;
@@ -108,7 +108,7 @@ FN void gather(global u8* rows, global const u8* x, i32 m0, i32 steps, i32 pixel
     }
 }
 
-// The same of windows side by side that lie inside the image: kh runs each, `down` bytes from one to the next.
+// gather for neighbouring windows inside the image: kh runs each, `down` bytes from one to the next.
 FN void gather_inside(global u8* rows, global const u8* x, i32 steps, i32 right, i32 down, i32 kh, i32 run) {
     for (i32 i = 0; i < MR; i++, x += right) {
         global u8* to = rows + i * steps * 4;
@@ -117,11 +117,11 @@ FN void gather_inside(global u8* rows, global const u8* x, i32 steps, i32 right,
     }
 }
 
-// Load: the rows of the windows of MR pixels from m0 on, where they lie if they can be multiplied there, else gathered.
+// Load: the windows of MR pixels from m0 on, in place in the image if they can be multiplied there, else gathered.
 FN void load(global const u8** rows, i64* layout, global u8* gathered, global const u8* images, i32 m0, i32 steps,
              i32 pixels, IMAGE, i32 zeros ZERO_POINTS) {
     i32 ox = m0 % ow, x0 = ox * stride_w - left, y0 = m0 / ow % oh * stride_h - top, run = kw * c;
-    // Windows side by side that lie inside the image.
+    // Neighbouring windows inside the image.
     i32 inside = x0 >= 0 && x0 + (MR - 1) * stride_w + kw <= w && y0 >= 0 && y0 + (kh - 1) * dilation_h < h;
     inside = inside && dilation_w == 1 && ox + MR <= ow;
     global const u8* first = images + ((m0 / ow / oh * h + y0) * w + x0) * c;
@@ -195,8 +195,8 @@ FN VI sums_at(const i32* sums, const i32* row_sums, i32 i, i32 column) {
     return sum;
 }
 
-// Store: what the epilogue makes of the sums of `height` rows from pixel m0 of batch `b` on and of panel p. total: the
-// rows of all batches.
+// Store: the epilogue of the sums of `height` rows, from pixel m0 of batch `b` on, and panel p. total: the rows of all
+// batches.
 #ifdef SPREAD_H
 FN void store_tile(const i32* sums, const i32* row_sums, global const BIAS_T* bias, SCALES global OUT_T* out, i32 b,
                    i32 p, i32 m0, i32 height, i32 pixels, i32 total, i32 oh, i32 ow, i32 oc EXTENT,

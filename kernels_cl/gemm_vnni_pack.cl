@@ -1,13 +1,16 @@
-// Panels and bias of a computed matrix, as gemm_vnni.cl takes constant ones. y (batches, k, n), by steps from one row
-// and column to the next, becomes panels (batches, n / NR, steps, NR, 4), padded with zeros; without INTERLEAVED
-// (batches, n / NR, steps * 4, NR). bias (batches, n / NR, NR) = constant_part - x_zero * the column's sum. One
-// work-item a panel. NR: columns of a panel. INTERLEAVED: four values of a column lie together, as the assembly takes
-// them.
+// Packs a matrix that is computed at run time as gemm_vnni.cl takes its weights. y (batches, k, n), with a step from
+// one row and one column to the next, becomes panels (batches, n / NR, steps, NR, 4), padded with zeros; without
+// INTERLEAVED (batches, n / NR, steps * 4, NR). bias (batches, n / NR, NR) = offset - x_zero * the column's sum.
+// One work-item a panel.
+//
+// | macro       | meaning                                                            |
+// | NR          | columns of a panel                                                 |
+// | INTERLEAVED | four values of a column are neighbours, as the assembly takes them |
 // Only for OpenCL, and there for CPUs.
 
 ONE_WORK_ITEM
 kernel void pack(global const i8* restrict y, global i8* restrict panels, global i32* restrict bias, i32 blocks, i32 n,
-                 i32 k, i32 across, i32 steps, i32 y_row, i32 y_column, i32 x_zero, i32 constant_part) {
+                 i32 k, i32 across, i32 steps, i32 y_row, i32 y_column, i32 x_zero, i32 offset) {
     i32 block = get_global_id(0);
     if (block >= blocks) return;
     i32 batch = block / across, n0 = block % across * NR, count = min(NR, n - n0);
@@ -29,5 +32,5 @@ kernel void pack(global const i8* restrict y, global i8* restrict panels, global
 #endif
         }
     }
-    for (i32 i = 0; i < NR; i++) bias[i] = constant_part - x_zero * sums[i];
+    for (i32 i = 0; i < NR; i++) bias[i] = offset - x_zero * sums[i];
 }

@@ -1,14 +1,14 @@
-// Of images (n, h, w, c) of floats, VW channels at a time; the work-items, `items` in all, share the rows of out.
-// pool_rows: out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of the kh x kw of x that a window sees, clamped.
-// resize_rows: out (n, oh, ow, c) from the rows and columns of x that each of its own takes, and their weights; of
-// quantized values too, rounded.
+// Kernels over images (n, h, w, c), VW channels at a time; the `items` work-items share the rows of out evenly.
+// pool_rows: out (n, oh, ow, c) = AVERAGE, MAXIMUM or ROOT_MEAN_SQUARE of floats x under windows of kh x kw, clamped.
+// resize_rows (RESIZE): out (n, oh, ow, c) from two rows and two columns of x for each pixel, weighted; QUANTIZED:
+// rounded.
 // Only for OpenCL: CUDA has a work-item for each element.
 
 #define ROWS                                                                                                           \
     EVENLY(rows)                                                                                                       \
     for (i32 row = first; row < last; row++) {                                                                         \
         i32 oy = row % oh, image = row / oh;
-// The last vector may lie over the one before: its channels come out the same.
+// The last vector may overlap the one before: its channels get the same values.
 #define CHANNELS                                                                                                       \
     for (i32 c0 = 0; c0 < c; c0 += VW) {                                                                               \
         i32 n = min(c0, c - VW);                                                                                       \
@@ -35,7 +35,7 @@ kernel void resize_rows(global const OUT_T* restrict x, global const i32* restri
             for (i32 ox = 0; ox < ow; ox++, to += c) {
                 i32 at = left[ox] * c, next = right[ox] * c;
                 f32 before = left_weight[ox], after = right_weight[ox];
-                // In the reference's order, which shows in the last bit.
+                // In the reference's order, which decides the last bit.
                 VF acc = TO_FLOATS(VLOAD(above + at)) * top * before;
                 acc += TO_FLOATS(VLOAD(below + at)) * bottom * before;
                 acc += TO_FLOATS(VLOAD(above + next)) * top * after;

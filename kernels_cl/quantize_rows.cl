@@ -1,6 +1,6 @@
-// x (rows, depth) of float32 as scale * (value - zero_point) with int8 values: codes (rows, depth), scales (rows),
-// zero_points (rows).
-// One block of WIDTH work-items a row; of LANES elements at once where WIDTH is 1.
+// x (rows, depth) of float32 as scale * (value - zero_point): values (rows, depth) of int8, scales (rows), zero_points
+// (rows), which are 0 without ASYMMETRIC.
+// One block of WIDTH work-items a row; with LANES and WIDTH 1, vectors of LANES elements.
 
 #if defined(LANES) && WIDTH == 1
 #define CAT_(a, b) a##b
@@ -10,18 +10,18 @@
 #define LOAD CAT(vload, LANES)
 #define STORE CAT(vstore, LANES)
 #define TO_INTS CAT(convert_int, LANES)
-#define TO_CODES CAT(convert_char, LANES)
+#define TO_INT8 CAT(convert_char, LANES)
 #endif
 
 #if WIDTH == 1
 ONE_WORK_ITEM
 #endif
-kernel void quantize_rows(global const f32* x, global i8* codes, global f32* scales, global i32* zero_points,
+kernel void quantize_rows(global const f32* x, global i8* values, global f32* scales, global i32* zero_points,
                           i32 depth) {
     local f32 partial[WIDTH];
     i32 r = get_group_id(0), t = get_local_id(0);
     x += r * depth;
-    codes += r * depth;
+    values += r * depth;
 
     f32 low = FLT_MAX, high = -FLT_MAX;
     i32 start = t;
@@ -48,7 +48,7 @@ kernel void quantize_rows(global const f32* x, global i8* codes, global f32* sca
 #ifdef ASYMMETRIC
     low = low < 0 ? low : 0;
     high = high < 0 ? 0 : high;
-    // The width is taken in f32, everything after it in f64.
+    // The range is computed in f32, everything after it in f64.
     f64 wide = (f64)(high - low) / 255.0;
     i32 empty = wide == 0;
     if (empty) wide = 1;
@@ -72,14 +72,14 @@ kernel void quantize_rows(global const f32* x, global i8* codes, global f32* sca
     for (; start + LANES <= depth; start += LANES) {
         V v = LOAD(0, x + start) * inverse;
         INTS made = TO_INTS(trunc(v + (v < 0 ? (V)-0.5f : (V)0.5f))) + zero_point;
-        STORE(TO_CODES(clamp(made, (INTS)least, (INTS)127)), 0, codes + start);
+        STORE(TO_INT8(clamp(made, (INTS)least, (INTS)127)), 0, values + start);
     }
 #endif
     for (i32 k = start; k < depth; k += WIDTH) {
         f32 v = x[k] * inverse;
-        // TensorFlow Lite's vectors of 8 round the f32 below 0.5 up, its last elements do not.
+        // TensorFlow Lite rounds the f32 just below 0.5 up in its vectors of 8, but not in the elements after them.
         f32 half_way = k < depth / 8 * 8 ? 0.5f : 0.49999997f;
-        i32 code = (i32)((u32)to_i32(trunc(v + (v < 0 ? -half_way : half_way))) + (u32)zero_point);
-        codes[k] = code < least ? least : code > 127 ? 127 : code;
+        i32 value = (i32)((u32)to_i32(trunc(v + (v < 0 ? -half_way : half_way))) + (u32)zero_point);
+        values[k] = value < least ? least : value > 127 ? 127 : value;
     }
 }

@@ -1,6 +1,6 @@
 // out[r] = softmax(beta * x[r]) over rows of `depth`, or its LOGARITHM; one block of WIDTH work-items a row.
+// LANES: vectors of so many elements, where WIDTH is 1. ROUND_EXP(v): rounds exponentials, as float16 needs it.
 
-// ROUND_EXP(v): rounds an exponential, as narrow floats need it.
 #if defined(LANES) && WIDTH == 1 && !defined(ROUND_EXP)
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
@@ -8,7 +8,7 @@
 #define LOAD CAT(vload, LANES)
 #define STORE CAT(vstore, LANES)
 
-// LANES elements at once, of rows of at least as many; the last vector lies over the one before.
+// Rows have at least LANES elements; the last vector may overlap the one before.
 kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
     x += get_group_id(0) * depth;
     out += get_group_id(0) * depth;

@@ -1,10 +1,11 @@
-// For `rows` rows of `c` elements, the last of which takes all up to n; the `items` work-items share them evenly.
-// element_rows: out[i] = EXPR of what LOADS and STEPS make of the INPUTS, VW elements at once.
-// move_rows: out[OUT_ROW + k] = x[X_ROW + k], each counted from its start; SCALAR: x[X_ROW] for every k.
-// X_ROW and the like: C for where row r of a tensor starts.
+// Kernels over `rows` rows of `c` elements, whose last row has all elements up to n; the `items` work-items share the
+// rows evenly.
+// element_rows (STEPS): out[i] = EXPR, VW elements at once; LOADS and STEPS compute from the INPUTS what it names.
+// move_rows: out[OUT_ROW + k] = x[X_ROW + k], from out_start and x_start on; SCALAR: x[X_ROW] for every k.
+// X_ROW, OUT_ROW and the like: C for where row r of a tensor begins.
 // Only for OpenCL: CUDA has a work-item for each element.
 
-#ifndef EVENLY  // vectors.clh's, which copies of words do without
+#ifndef EVENLY  // of vectors.clh, which is not included for copies
 #define EVENLY(n)                                                                                                      \
     i32 first = min((u64)get_global_id(0), (u64)items) * (u64)(n) / items;                                             \
     i32 last = min((u64)get_global_id(0) + 1, (u64)items) * (u64)(n) / items;
@@ -19,7 +20,7 @@ ONE_WORK_ITEM
 kernel void element_rows(INPUTS global OUT_T* restrict out, i32 n, i32 rows, i32 items, i32 c) {
     ROWS
         for (i32 k0 = 0; k0 < width; k0 += VW) {
-            // The last vector may lie over the one before: its elements come out the same.
+            // The last vector may overlap the one before: its elements get the same values.
             i32 k = min(k0, width - VW);
             LOADS
             STEPS

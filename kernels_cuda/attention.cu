@@ -1,5 +1,5 @@
-// Attention on CUDA cores (attention.cuh). 16 threads share THREAD_ROWS rows. A row's maximum `top` and its sum are those
-// of the keys so far. `mixed` is the mean of the values so far: its weights are already divided by the sum, so that it
+// Attention on CUDA cores (attention.cuh). 16 threads share THREAD_ROWS rows. A row's maximum `top` and its sum are of
+// the keys so far. `mixed` is the mean of the values so far: its weights are already divided by the sum, so that it
 // overflows only where the values do. Keys and values of more than 128 columns come to shared memory SPAN and V_SPAN
 // columns at a time.
 // Only for CUDA.

@@ -1,13 +1,13 @@
-// x (rows, depth) of float32 as scale * (value - zero_point) with int8 values: codes (rows, depth), scales (rows),
-// zero_points (rows).
+// x (rows, depth) of float32 as scale * (value - zero_point): values (rows, depth) of int8, scales (rows), zero_points
+// (rows), which are 0 without ASYMMETRIC.
 // One block of WIDTH threads a row.
 
-extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restrict__ codes, f32* __restrict__ scales,
+extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restrict__ values, f32* __restrict__ scales,
                                          i32* __restrict__ zero_points, i32 depth) {
     __shared__ f32 partial[WIDTH];
     i32 r = blockIdx.x, t = threadIdx.x;
     x += r * depth;
-    codes += r * depth;
+    values += r * depth;
 
     f32 low = FLT_MAX, high = -FLT_MAX;
     for (i32 k = t; k < depth; k += WIDTH) {
@@ -20,7 +20,7 @@ extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restri
 #ifdef ASYMMETRIC
     low = low < 0 ? low : 0;
     high = high < 0 ? 0 : high;
-    // The width is taken in f32, everything after it in f64.
+    // The range is computed in f32, everything after it in f64.
     f64 wide = (f64)(high - low) / 255.0;
     i32 empty = wide == 0;
     if (empty) wide = 1;
@@ -41,9 +41,9 @@ extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restri
     }
     for (i32 k = t; k < depth; k += WIDTH) {
         f32 v = x[k] * inverse;
-        // TensorFlow Lite's vectors of 8 round the f32 below 0.5 up, its last elements do not.
+        // TensorFlow Lite rounds the f32 just below 0.5 up in its vectors of 8, but not in the elements after them.
         f32 half_way = k < depth / 8 * 8 ? 0.5f : 0.49999997f;
-        i32 code = (i32)((u32)to_i32(trunc(v + (v < 0 ? -half_way : half_way))) + (u32)zero_point);
-        codes[k] = code < least ? least : code > 127 ? 127 : code;
+        i32 value = (i32)((u32)to_i32(trunc(v + (v < 0 ? -half_way : half_way))) + (u32)zero_point);
+        values[k] = value < least ? least : value > 127 ? 127 : value;
     }
 }

@@ -1,5 +1,5 @@
-// out[r] = LAST, which BODY computes from the INPUTS for row r of COLUMNS elements, by element-wise steps and sums. A row
-// stays in registers. One block of WIDTH threads a row; a thread has PER_THREAD elements, in vectors of VECTOR.
+// out[r] = LAST, which BODY computes from the INPUTS for row r of COLUMNS elements, by element-wise steps and sums. A
+// row stays in registers. One block of WIDTH threads a row; a thread has PER_THREAD elements, in vectors of VECTOR.
 // Only for CUDA.
 
 #define COLUMN(e) (((e) / VECTOR * WIDTH + t) * VECTOR + (e) % VECTOR)

@@ -47,8 +47,8 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     rows = n * over.oh
     name = C_NAMES[g.x.spec.type]
     lanes = next(lanes for lanes in (16, 8, 4) if lanes <= min(c, limits.vector))
-    parts = _parts(rows, c, lanes, limits)
-    items = min(rows * parts, limits.units * 4)
+    slices = _slices(rows, c, lanes, limits)
+    items = min(rows * slices, limits.units * 4)
     image = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "kh": over.kh, "kw": over.kw}
     zero = {"x_zero": np.float32(g.x.zero_point)} if g.int8 else {}
     defines: dict[str, Any] = {"VW": lanes, "X_T": name, "OUT_T": name}
@@ -67,24 +67,24 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
                 **g.epilogue.scales,
             },
             outputs={"out": g.out.buffer},
-            sizes={"rows": rows, "items": items, "parts": parts, **image, **steps_of(over)},
+            sizes={"rows": rows, "items": items, "slices": slices, **image, **steps_of(over)},
             scalars=zero | g.epilogue.bounds,
             defines=defines,
         )
     ]
 
 
-def _parts(rows: int, channels: int, lanes: int, limits: DeviceLimits) -> int:
-    """Into how many parts the channels go, each of whole vectors, so that all units have about as much to do."""
+def _slices(rows: int, channels: int, lanes: int, limits: DeviceLimits) -> int:
+    """How many slices of whole vectors the channels are cut into, so that all units have about as much to do."""
     vectors = -(-channels // lanes)
-    for parts in range(1, limits.units * 4 + 1):
-        each = -(-vectors // parts) * lanes
-        if channels - (parts - 1) * each < lanes:
+    for slices in range(1, limits.units * 4 + 1):
+        each = -(-vectors // slices) * lanes
+        if channels - (slices - 1) * each < lanes:
             break
-        busy = -(-rows * parts // limits.units) * limits.units
-        if rows * parts >= limits.units * 4 and rows * parts >= 0.95 * busy:
-            return parts
-    return max(1, parts - 1)
+        busy = -(-rows * slices // limits.units) * limits.units
+        if rows * slices >= limits.units * 4 and rows * slices >= 0.95 * busy:
+            return slices
+    return max(1, slices - 1)
 
 
 def _pixels_at_once(over: Window, w: int) -> int:

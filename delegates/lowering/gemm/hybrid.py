@@ -27,7 +27,7 @@ def quantize_rows(x: Buffer, rows: int, depth: int, asymmetric: bool, limits: De
     require(limits.double, "a device without double precision")
     width = 1 if limits.cpu else min(limits.max_block, 128)
     values, scales, zero_points = Temp(rows * depth), Temp(4 * rows), Temp(4 * rows)
-    outputs = {"codes": values, "scales": scales, "zero_points": zero_points}
+    outputs = {"values": values, "scales": scales, "zero_points": zero_points}
     quotient = "((a) / (b))" if limits.exact_division else "((f32)((f64)(a) / (f64)(b)))"
     defines: dict[str, object] = {"WIDTH": width, "DIVIDE(a, b)": quotient}
     if asymmetric:

@@ -210,7 +210,7 @@ def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
         outputs={"panels": panels, "bias": bias},
         sizes={"blocks": blocks, "n": n, "k": k, "across": across, "steps": tile.steps}
         | {"y_row": y_row, "y_column": y_column},
-        scalars={"x_zero": i32(x_zero), "constant_part": i32(k * x_zero * y.zero_point)},
+        scalars={"x_zero": i32(x_zero), "offset": i32(k * x_zero * y.zero_point)},
         defines=defines,
     )
     sizes = tile.sizes | Gather.plain_rows(m, k).sizes(n) | {"batches": g.batches}

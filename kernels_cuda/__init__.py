@@ -1,1 +1,1 @@
-"""What CUDA alone compiles: prelude.cuh, kernels, one .cu a stem, and the .cuh files that these include."""
+"""Kernels that CUDA alone compiles, one .cu a stem, and the .cuh files that they include."""

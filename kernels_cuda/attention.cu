@@ -6,15 +6,16 @@
 
 #define ACROSS 16
 #define THREADS (BQ / THREAD_ROWS * ACROSS)
-#define KEYS (BK / ACROSS)  // of a thread
+#define KEYS (BK / ACROSS)  // keys of a thread
 typedef f32 stored;
 #include "attention.cuh"
-#define PART 64
-#define D4 (HEAD_DIM > 128 ? (HEAD_DIM + PART - 1) / PART * PART : (HEAD_DIM + 3) / 4 * 4)
-#define W (V_HEAD_DIM > 128 ? ROUND_UP(PART) : ROUND_UP(16))
-#define SPAN (HEAD_DIM > 128 ? PART : D4)
-#define V_SPAN (V_HEAD_DIM > 128 ? PART : W)
-#define STEP(size) ((size) % 8 == 0 ? (size) + 4 : (size))  // an odd number of vectors, so that rows lie in other banks
+#define SLICE 64
+#define D4 (HEAD_DIM > 128 ? (HEAD_DIM + SLICE - 1) / SLICE * SLICE : (HEAD_DIM + 3) / 4 * 4)
+#define W (V_HEAD_DIM > 128 ? ROUND_UP(SLICE) : ROUND_UP(16))
+#define SPAN (HEAD_DIM > 128 ? SLICE : D4)
+#define V_SPAN (V_HEAD_DIM > 128 ? SLICE : W)
+// Row lengths in shared memory: an odd number of vectors, so that rows start in different banks.
+#define STEP(size) ((size) % 8 == 0 ? (size) + 4 : (size))
 // Neighbouring columns of a thread.
 #define PER (ROUND_UP(64) == ROUND_UP(16) || V_HEAD_DIM > 128 ? 4 : ROUND_UP(32) == ROUND_UP(16) ? 2 : 1)
 #define COLUMNS (W / ACROSS)
@@ -23,7 +24,7 @@ typedef f32 stored;
 
 FN f32 dot4(float4 a, float4 b, f32 acc) { return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, acc)))); }
 
-// Of 16 neighbouring threads.
+// Reductions over 16 neighbouring threads.
 FN f32 row_max(f32 v) {
 #pragma unroll
     for (i32 s = 8; s > 0; s /= 2) {
@@ -57,19 +58,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
     for (i32 k0 = 0; k0 < n; k0 += BK) {
         f32 score[THREAD_ROWS][KEYS] = {};
 #pragma unroll 1
-        for (i32 part = 0; part < D4; part += SPAN) {
-            if (part > 0) __syncthreads();
+        for (i32 column0 = 0; column0 < D4; column0 += SPAN) {
+            if (column0 > 0) __syncthreads();
             keys.store(ks);
             __syncthreads();
-            // What is wanted next comes from memory while the scores are made.
-            i32 next = part + SPAN;
+            // The next operands come from memory while the scores are computed.
+            i32 next = column0 + SPAN;
             if (next < D4) keys.fetch(k + next * k_column, k0, n, HEAD_DIM - next, k_row, k_column);
             else values.fetch(v, k0, n, V_HEAD_DIM, v_row, v_column);
 #pragma unroll(D4 > 64 || W > 64 ? 1 : 2)
             for (i32 c = 0; c < SPAN; c += 4) {
                 float4 a[THREAD_ROWS];
 #pragma unroll
-                for (i32 r = 0; r < THREAD_ROWS; r++) a[r] = *(const float4*)&qs[mine + r][part + c];
+                for (i32 r = 0; r < THREAD_ROWS; r++) a[r] = *(const float4*)&qs[mine + r][column0 + c];
 #pragma unroll
                 for (i32 j = 0; j < KEYS; j++) {
                     float4 key = *(const float4*)&ks[tx + j * ACROSS][c];
@@ -108,11 +109,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
             for (i32 j = 0; j < COLUMNS; j++) mixed[r][j] *= old * share;
         }
 #pragma unroll
-        for (i32 part = 0; part < W; part += V_SPAN) {
-            if (part > 0) __syncthreads();
+        for (i32 column0 = 0; column0 < W; column0 += V_SPAN) {
+            if (column0 > 0) __syncthreads();
             values.store(vs);
             __syncthreads();
-            i32 next = part + V_SPAN;
+            i32 next = column0 + V_SPAN;
             if (next < W) values.fetch(v + next * v_column, k0, n, V_HEAD_DIM - next, v_row, v_column);
             else if (k0 + BK < n) keys.fetch(k, k0 + BK, n, HEAD_DIM, k_row, k_column);
 #pragma unroll(D4 > 64 || W > 64 ? 1 : 2)
@@ -134,8 +135,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS == 128 && D4 <= 64
                     for (i32 r = 0; r < THREAD_ROWS; r++)
 #pragma unroll
                         for (i32 j = 0; j < V_COLUMNS; j++) {
-                            f32& sum_of = mixed[r][part / ACROSS + j];
-                            sum_of = fma(weights[r][e], value[j], sum_of);
+                            f32& total = mixed[r][column0 / ACROSS + j];
+                            total = fma(weights[r][e], value[j], total);
                         }
                 }
             }

@@ -13,13 +13,14 @@
 
 #define ROUND_UP(unit) ((V_HEAD_DIM + (unit)-1) / (unit) * (unit))
 
-// ROWS rows of `deep` numbers, from row `first` on, as far as there are: into registers, then to shared memory, where
-// they are `padded` numbers with zeros after them. VECTORS: rows are whole vectors of four.
-template <int ROWS, int PADDED, bool VECTORS> struct Rows {
+// A tile of ROWS rows of `columns` columns: fetch reads it into registers, zeros where there is nothing; store writes it
+// to shared memory, where rows are PADDED columns. VECTORS: rows are whole vectors of four.
+template <int ROWS, int PADDED, bool VECTORS> struct Tile {
     enum { ALONG = PADDED / 4, UNITS = ROWS * ALONG, LOADS = (UNITS + THREADS - 1) / THREADS };
-    float4 held[LOADS];
+    float4 values[LOADS];
 
-    __device__ __forceinline__ void fetch(const f32* p, i32 first, i32 last, i32 deep, i32 row_step, i32 column_step) {
+    __device__ __forceinline__ void fetch(const f32* p, i32 first, i32 last, i32 columns, i32 row_step,
+                                          i32 column_step) {
         i32 t = threadIdx.x, row = first + t / ALONG, column = t % ALONG * 4;
         const f32* from = p + row * row_step + column * column_step;
 #pragma unroll
@@ -32,12 +33,12 @@ template <int ROWS, int PADDED, bool VECTORS> struct Rows {
             }
             bool inside = row < last && (UNITS % THREADS == 0 || t + l * THREADS < UNITS);
             if (VECTORS) {
-                held[l] = inside && column < deep ? *(const float4*)from : float4{};
+                values[l] = inside && column < columns ? *(const float4*)from : float4{};
             } else {
-                held[l].x = inside && column < deep ? from[0] : 0;
-                held[l].y = inside && column + 1 < deep ? from[column_step] : 0;
-                held[l].z = inside && column + 2 < deep ? from[2 * column_step] : 0;
-                held[l].w = inside && column + 3 < deep ? from[3 * column_step] : 0;
+                values[l].x = inside && column < columns ? from[0] : 0;
+                values[l].y = inside && column + 1 < columns ? from[column_step] : 0;
+                values[l].z = inside && column + 2 < columns ? from[2 * column_step] : 0;
+                values[l].w = inside && column + 3 < columns ? from[3 * column_step] : 0;
             }
             row += THREADS / ALONG;
             from += THREADS / ALONG * row_step;
@@ -50,26 +51,26 @@ template <int ROWS, int PADDED, bool VECTORS> struct Rows {
             if (UNITS % THREADS != 0 && u >= UNITS) continue;
             stored* four = &to[u / ALONG][u % ALONG * 4];
 #ifdef ROUNDED
-            four[0] = ROUNDED(held[l].x);
-            four[1] = ROUNDED(held[l].y);
-            four[2] = ROUNDED(held[l].z);
-            four[3] = ROUNDED(held[l].w);
+            four[0] = ROUNDED(values[l].x);
+            four[1] = ROUNDED(values[l].y);
+            four[2] = ROUNDED(values[l].z);
+            four[3] = ROUNDED(values[l].w);
 #else
-            *(float4*)four = held[l];
+            *(float4*)four = values[l];
 #endif
         }
     }
 };
 
-// How both begin: at the matrices of batch `b`, with the block's queries in `qs` and the first keys on their way there.
+// How both kernels begin: the matrices of batch `b`, the block's queries in `qs`, the first keys in registers.
 #define BEGIN                                                                                                          \
     q += Q_AT;                                                                                                         \
     k += K_AT;                                                                                                         \
     v += V_AT;                                                                                                         \
     out += OUT_AT;                                                                                                     \
-    Rows<BQ, D4, Q_VECTORS> queries;                                                                                   \
-    Rows<BK, SPAN, K_VECTORS> keys;                                                                                    \
-    Rows<BK, V_SPAN, V_VECTORS> values;                                                                                \
+    Tile<BQ, D4, Q_VECTORS> queries;                                                                                   \
+    Tile<BK, SPAN, K_VECTORS> keys;                                                                                    \
+    Tile<BK, V_SPAN, V_VECTORS> values;                                                                                \
     queries.fetch(q, first, m, HEAD_DIM, q_row, q_column);                                                             \
     queries.store(qs);                                                                                                 \
     keys.fetch(k, 0, n, HEAD_DIM, k_row, k_column);

@@ -1,5 +1,5 @@
 // Attention on tensor cores (attention.cuh), operands rounded to float16 (MMA 16) or TF32 (MMA 32); each of WARPS
-// warps makes 16 rows.
+// warps computes 16 rows.
 // Only for CUDA.
 
 #include <cuda_fp16.h>
@@ -25,7 +25,7 @@ typedef f32 stored;
 #define W ROUND_UP(16)
 #define SPAN D4
 #define V_SPAN W
-#define SLACK 8.0f  // how far above e^0 weights may grow before what is mixed is brought back to scale
+#define SLACK 8.0f  // the exponent up to which weights may grow before `mixed` is rescaled
 #define MINE(j) ((j) / 2 * 4 + side * 2 + (j) % 2)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
@@ -33,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
     __shared__ __align__(32) stored qs[BQ][D4 + PAD];
     __shared__ __align__(32) stored ks[BK][D4 + PAD];
     __shared__ __align__(32) stored vs[BK][W + PAD];
-    __shared__ __align__(32) f32 rows[WARPS][16][BK + 4];  // of a warp alone: scores, then weights as operands
+    __shared__ __align__(32) f32 rows[WARPS][16][BK + 4];  // one warp each: scores, then weights as operands
     // Two neighbouring lanes share a row of the warp's 16, each with every second pair of keys.
     i32 b = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32, mine = lane / 2, side = lane % 2;
     i32 first = blockIdx.x * BQ, row = first + warp * 16 + mine;
@@ -48,11 +48,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
     for (i32 k0 = 0; k0 < n; k0 += BK) {
         keys.store(ks);
         __syncthreads();
-        values.fetch(v, k0, n, V_HEAD_DIM, v_row, v_column);  // they come from memory while the scores are made
+        values.fetch(v, k0, n, V_HEAD_DIM, v_row, v_column);  // they come from memory while the scores are computed
 
-        wmma::fragment<wmma::accumulator, 16, 16, MK, f32> made[BK / 16];
+        wmma::fragment<wmma::accumulator, 16, 16, MK, f32> products[BK / 16];
 #pragma unroll
-        for (i32 f = 0; f < BK / 16; f++) wmma::fill_fragment(made[f], 0);
+        for (i32 f = 0; f < BK / 16; f++) wmma::fill_fragment(products[f], 0);
 #pragma unroll 1
         for (i32 c = 0; c < D4; c += MK) {
             wmma::fragment<wmma::matrix_a, 16, 16, MK, operand, wmma::row_major> a;
@@ -61,12 +61,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
             for (i32 f = 0; f < BK / 16; f++) {
                 wmma::fragment<wmma::matrix_b, 16, 16, MK, operand, wmma::col_major> key;
                 wmma::load_matrix_sync(key, &ks[f * 16][c], D4 + PAD);
-                wmma::mma_sync(made[f], a, key, made[f]);
+                wmma::mma_sync(products[f], a, key, products[f]);
             }
         }
 #pragma unroll
         for (i32 f = 0; f < BK / 16; f++)
-            wmma::store_matrix_sync(&rows[warp][0][f * 16], made[f], BK + 4, wmma::mem_row_major);
+            wmma::store_matrix_sync(&rows[warp][0][f * 16], products[f], BK + 4, wmma::mem_row_major);
         __syncwarp();
 
         f32 score[BK / 2], highest = -FLT_MAX;
@@ -86,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 384 / THREADS)
         bool grows = beta * (highest - top) > SLACK;
         f32 scale = grows ? exp(beta * (top - highest)) : 1;
         top = grows ? highest : top;
-        if (__ballot_sync(0xffffffffu, grows)) {  // all scores of the warp have been read: their memory serves
+        if (__ballot_sync(0xffffffffu, grows)) {  // the warp has read all its scores, so their memory is free
 #pragma unroll
             for (i32 f = 0; f < W / 16; f++) {
                 wmma::store_matrix_sync(&rows[warp][0][0], mixed[f], BK + 4, wmma::mem_row_major);

@@ -1,5 +1,5 @@
-// The words in which barrier_kernel.py writes its programs: blocks of WIDTH threads, and buffers of no type. One block,
-// or with GRID_WIDE several, all of which are on the GPU at once (a cooperative launch).
+// Macros for the programs of barrier_kernel.py: blocks of WIDTH threads, and untyped buffers. One block, or with
+// GRID_WIDE several, all resident on the GPU at once (a cooperative launch).
 struct Untyped {
     u8* bytes;
     template <class T> __device__ __forceinline__ operator T*() const { return (T*)bytes; }
@@ -10,16 +10,17 @@ struct Untyped {
 #define SHARED_FLOATS(name) __shared__ f32 name[WIDTH]
 #define ME ((i32)threadIdx.x)
 #ifdef GRID_WIDE
-// A warp's items are neighbours, and neighbouring warps are of different blocks: few items keep many blocks busy.
+// A warp's items are neighbours; neighbouring warps belong to different blocks, so few items keep many blocks busy.
 #define FIRST_ITEM ((i32)((threadIdx.x / 32 * gridDim.x + blockIdx.x) * 32 + threadIdx.x % 32))
 #define ITEMS ((i32)gridDim.x * WIDTH)
 #define FIRST_ROW ((i32)blockIdx.x)
 #define ROWS ((i32)gridDim.x)
 #define GRID_BARRIER grid_barrier((u32*)arrived)
 
-// After it every thread of every block reads what any wrote ahead of it: the fences order it, and the second empties
-// the caches of the multiprocessor. So nothing that is written meanwhile may be read as constant (ld.global.nc): no
-// pointer here is __restrict__. The highest bit of `arrived` changes when all have come, 2^31 being what they add.
+// After it every thread of every block reads what any thread wrote before it: the fences order the accesses, and the
+// second one invalidates the multiprocessor's caches. Nothing that is written meanwhile may be read as constant
+// (ld.global.nc), so no pointer here is __restrict__. The highest bit of `arrived` flips when all blocks have arrived:
+// together they add 2^31.
 FN void grid_barrier(u32* arrived) {
     __syncthreads();
     if (threadIdx.x == 0) {

@@ -1,4 +1,4 @@
-// Batched GEMM (batched_gemm.cuh) on CUDA cores: 16 x 16 threads make SIDE x SIDE.
+// Batched GEMM (batched_gemm.cuh) on CUDA cores: 16 x 16 threads compute SIDE x SIDE outputs.
 // Only for CUDA.
 
 #define THREADS 256
@@ -32,8 +32,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (i32 i = 0; i < LOADS; i++) {
             i32 u = t + i * THREADS, xk = K_OF(u, X_ALONG_K), row = ROW_OF(u, X_ALONG_K);
             i32 yk = K_OF(u, Y_ALONG_K), column = ROW_OF(u, Y_ALONG_K);
-            word a = lanes_of(x + (m0 + row) * x_row, m0 + row < m, k0 + xk * LANES, k, x_column, X_WORDS);
-            word c = lanes_of(y + (n0 + column) * y_column, n0 + column < n, k0 + yk * LANES, k, y_row, Y_WORDS);
+            word a = load_lanes(x + (m0 + row) * x_row, m0 + row < m, k0 + xk * LANES, k, x_column, X_WORDS);
+            word c = load_lanes(y + (n0 + column) * y_column, n0 + column < n, k0 + yk * LANES, k, y_row, Y_WORDS);
             xs[xk][row] = a;
             ys[yk][column] = c;
 #ifdef QUANTIZED

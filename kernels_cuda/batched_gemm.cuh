@@ -1,12 +1,12 @@
-// What batched_gemm.cu and batched_gemm_mma.cu have in common: out (b, m, n) = x (b, m, k) times y (b, k, n), both
-// computed at run time, by their steps from one row and column to the next. A block makes SIDE x SIDE of matrix b =
-// blockIdx.z, DEPTH words along k at a time.
+// Batched GEMM, for batched_gemm.cu and batched_gemm_mma.cu: out (b, m, n) = x (b, m, k) times y (b, k, n), both
+// computed at run time, with a step from one row and one column to the next. A block computes SIDE x SIDE outputs of
+// matrix b = blockIdx.z, DEPTH words along k at a time.
 //
 // | macro                     | meaning                                                                            |
-// | SIDE                      | outputs of a block down and across                                                 |
+// | SIDE                      | rows and columns of a block's outputs                                              |
 // | X_BATCH, Y_BATCH          | C for where matrix `b` of each begins                                              |
-// | X_ALONG_K, Y_ALONG_K      | whether x and y lie along k                                                        |
-// | X_WORDS, Y_WORDS          | whether four int8 along k are one word of memory                                   |
+// | X_ALONG_K, Y_ALONG_K      | 1 where x and y are contiguous along k                                             |
+// | X_WORDS, Y_WORDS          | 1 where four int8 along k are one word of memory                                   |
 // | QUANTIZED, RESCALE, OUT_T | int8 less their zero points, requantized by RESCALE, or left as they are: UNSCALED |
 // | HYBRID, ASYMMETRIC        | int8 y; x quantized at run time, with scales as in batched_gemm_hybrid.h           |
 
@@ -49,8 +49,9 @@ typedef f32 sum;
 #endif
 #define UNSCALED(acc, multiplier, exponent) (acc)
 
-// LANES elements from k on of one row or column that begins at p; 0 after its end. whole: whether they are one word.
-FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole) {
+// LANES elements, from `at` on, of a row or column of k elements that begins at p; 0 after its end. whole: they are one
+// word of memory.
+FN word load_lanes(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole) {
 #ifdef QUANTIZED
     if (whole) return inside && at < k ? *(const word*)(p + at) : 0;
     u32 v = 0;
@@ -62,12 +63,12 @@ FN word lanes_of(const IN_T* p, bool inside, i32 at, i32 k, i32 step, bool whole
 #endif
 }
 
-// Which row and which word along k the unit u of SIDE x DEPTH is: neighbouring threads read neighbours in memory.
+// The row and the word along k of unit u of a tile SIDE x DEPTH: neighbouring threads read neighbours in memory.
 #define K_OF(u, along_k) ((along_k) ? (u) % DEPTH : (u) / SIDE)
 #define ROW_OF(u, along_k) ((along_k) ? (u) / DEPTH : (u) % SIDE)
 
 #ifdef QUANTIZED
-// What becomes of the sum in row r of all matrices and a column, whose values sum to x_sum and y_sum.
+// The output of the sum in row r of all matrices and a column, whose values sum to x_sum and y_sum.
 FN OUT_T epilogue(sum total, sum x_sum, sum y_sum, i32 r, i32 column, SCALES i32 k BOUNDS) {
 #ifdef HYBRID
     i32 scale = scale_of[r / group_rows] * group_rows + r % group_rows;

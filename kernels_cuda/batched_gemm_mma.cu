@@ -1,4 +1,4 @@
-// Batched GEMM of int8 (batched_gemm.cuh) on tensor cores: each of four warps makes a quarter.
+// Batched GEMM of int8 (batched_gemm.cuh) on tensor cores: each of four warps computes a quarter of the outputs.
 // Only for CUDA.
 
 #include <mma.h>
@@ -19,8 +19,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     __shared__ sum x_sums[SIDE], y_sums[SIDE];
     i32 b = blockIdx.z, t = threadIdx.x, m0 = blockIdx.x * SIDE, n0 = blockIdx.y * SIDE;
     i32 my = t / 64 * (SIDE / 2), mx = t / 32 % 2 * (SIDE / 2);
-    const i8* mine = t < SIDE ? xs[t] : ys[t - SIDE];  // whose values this thread sums
-    sum codes = 0;
+    const i8* mine = t < SIDE ? xs[t] : ys[t - SIDE];  // the row or column that this thread sums
+    sum total = 0;
     x += X_BATCH;
     y += Y_BATCH;
     out += (i64)b * m * n;
@@ -33,8 +33,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (i32 i = 0; i < LOADS; i++) {
             i32 u = t + i * THREADS, xk = K_OF(u, X_ALONG_K), row = ROW_OF(u, X_ALONG_K);
             i32 yk = K_OF(u, Y_ALONG_K), column = ROW_OF(u, Y_ALONG_K);
-            word a = lanes_of(x + (m0 + row) * x_row, m0 + row < m, k0 + xk * LANES, k, x_column, X_WORDS);
-            word c = lanes_of(y + (n0 + column) * y_column, n0 + column < n, k0 + yk * LANES, k, y_row, Y_WORDS);
+            word a = load_lanes(x + (m0 + row) * x_row, m0 + row < m, k0 + xk * LANES, k, x_column, X_WORDS);
+            word c = load_lanes(y + (n0 + column) * y_column, n0 + column < n, k0 + yk * LANES, k, y_row, Y_WORDS);
             *(word*)&xs[row][xk * LANES] = a;
             *(word*)&ys[column][yk * LANES] = c;
         }
@@ -42,8 +42,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
 #pragma unroll
         for (i32 kk = 0; kk < KB; kk += 16) {
             int4 four = *(const int4*)(mine + kk);
-            codes = __dp4a(four.x, 0x01010101, __dp4a(four.y, 0x01010101, codes));
-            codes = __dp4a(four.z, 0x01010101, __dp4a(four.w, 0x01010101, codes));
+            total = __dp4a(four.x, 0x01010101, __dp4a(four.y, 0x01010101, total));
+            total = __dp4a(four.z, 0x01010101, __dp4a(four.w, 0x01010101, total));
             wmma::fragment<wmma::matrix_a, 16, 16, 16, i8, wmma::row_major> a[2];
             wmma::fragment<wmma::matrix_b, 16, 16, 16, i8, wmma::col_major> c[2];
 #pragma unroll
@@ -61,7 +61,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     for (i32 i = 0; i < 4; i++)
         wmma::store_matrix_sync(&sums[my + i / 2 * 16][mx + i % 2 * 16], acc[i / 2][i % 2], SIDE + 4,
                                 wmma::mem_row_major);
-    (t < SIDE ? x_sums : y_sums)[t % SIDE] = codes;
+    (t < SIDE ? x_sums : y_sums)[t % SIDE] = total;
     __syncthreads();
     for (i32 u = t; u < SIDE * SIDE; u += THREADS) {
         i32 i = u / SIDE, j = u % SIDE, row = m0 + i, column = n0 + j;

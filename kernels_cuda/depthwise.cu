@@ -1,5 +1,5 @@
 // out (n, oh, ow, c) = x (n, h, w, c), each channel convolved with its own weights (KH, KW, c), plus bias (c). A thread
-// makes STRIP output pixels in a row of four channels, from rows of x that it keeps in registers.
+// computes STRIP output pixels in a row of four channels, from rows of x that it keeps in registers.
 //
 // | macro                    | meaning                                                           |
 // | STRIP                    | output pixels of a thread                                         |
@@ -23,7 +23,7 @@ typedef char4 four;
 #define ZERO_POINT
 #define TAP(v) (v)
 #endif
-#define PLUS_PRODUCT(acc, a, b) ((acc) + (a) * (i32)(b))
+#define MAC(acc, a, b) ((acc) + (a) * (i32)(b))
 #define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
 #define BOUNDS i32 x_zero, i32 out_zero, i32 low, i32 high
 #define SCALES_ARGS multipliers, exponents,
@@ -35,7 +35,7 @@ typedef float4 four;
 #define X_T f32
 #define ZERO_POINT
 #define TAP(v) (v)
-#define PLUS_PRODUCT(acc, a, b) fma(a, b, acc)
+#define MAC(acc, a, b) fma(a, b, acc)
 #define SCALES
 #define BOUNDS f32 low, f32 high
 #define SCALES_ARGS
@@ -43,7 +43,7 @@ typedef float4 four;
 #define RESCALED clamp_f32(acc, low, high)
 #endif
 
-// What becomes of the sum at output pixel m of channel n, of oc.
+// The output of pixel m and channel n, of oc, from its sum.
 FN X_T epilogue(sum acc, i32 m, i32 n, i32 oc, SCALES BOUNDS EPILOGUE_PARAMS) {
     acc = RESCALED;
     EPILOGUE
@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(128, 4)
 #pragma unroll
         for (i32 e = 0; e < 4; e++) acc[s][e] = bias[n + e];
 
-    // No branches: the loads of several rows are then all on their way before the first is used.
+    // No branches, so that the loads of several rows are issued before the first is used.
 #pragma unroll (KH > 3 ? 2 : KH)
     for (i32 ky = 0; ky < KH; ky++) {
         i32 iy = y + ky * dh;
@@ -95,10 +95,10 @@ extern "C" __global__ void __launch_bounds__(128, 4)
 #pragma unroll
             for (i32 s = 0; s < STRIP; s++) {
                 const sum* v = seen[s * SW + kx * DW];
-                acc[s][0] = PLUS_PRODUCT(acc[s][0], v[0], TAP(tap.x));
-                acc[s][1] = PLUS_PRODUCT(acc[s][1], v[1], TAP(tap.y));
-                acc[s][2] = PLUS_PRODUCT(acc[s][2], v[2], TAP(tap.z));
-                acc[s][3] = PLUS_PRODUCT(acc[s][3], v[3], TAP(tap.w));
+                acc[s][0] = MAC(acc[s][0], v[0], TAP(tap.x));
+                acc[s][1] = MAC(acc[s][1], v[1], TAP(tap.y));
+                acc[s][2] = MAC(acc[s][2], v[2], TAP(tap.z));
+                acc[s][3] = MAC(acc[s][3], v[3], TAP(tap.w));
             }
         }
     }

@@ -1,11 +1,12 @@
-// GEMM (gemm.cuh) on CUDA cores. A block makes BM x BN outputs, BK words of k at a time; each of its GROUPS of threads
-// takes its share of these words, a thread TM x TN outputs. Load (fetch, put), multiply, store (put_sums, store_tile).
+// GEMM (gemm.cuh) on CUDA cores. A block computes BM x BN outputs, BK words of k at a time; each of its GROUPS of
+// threads takes its share of these words, a thread TM x TN outputs. Load (fetch, put), multiply, store (put_sums,
+// store_tile).
 //
-// | macro          | meaning                                                             |
-// | BM, BN, BK     | outputs of a block down and across, and words of k between barriers |
-// | TM, TN, GROUPS | outputs of a thread; groups of threads that share k                 |
-// | LOAD           | words of x that a thread loads at once: 1 or 4                      |
-// The macros of the operands and the epilogue: gemm.cuh; of how x is read: gemm_gather.cuh; SPLIT: gemm_store.cuh.
+// | macro          | meaning                                                            |
+// | BM, BN, BK     | rows and columns of a block's outputs; words of k between barriers |
+// | TM, TN, GROUPS | outputs of a thread; groups of threads, which divide k among them  |
+// | LOAD           | words of x that a thread loads at once: 1 or 4                     |
+// Macros of the operands and the epilogue: gemm.cuh; of the gather: gemm_gather.cuh; SPLIT: gemm_store.cuh.
 // Only for CUDA.
 #include "gemm.cuh"
 
@@ -22,7 +23,7 @@ struct Operands {
     word xs[2][BK][BM + 4], ws[2][BK][BN];
 };
 
-// A thread's rows and columns are fours, far apart where it has several, so that neighbours read neighbouring words.
+// A thread's rows and columns come in fours, which are far apart, so that neighbouring threads read neighbouring words.
 #define MINE(i, T, size, at) ((i) / 4 * ((size) / ((T) / 4)) + (at) * 4 + (i) % 4)
 
 // Load: this thread's words of the next tile of weights, from word k0 on, into registers.
@@ -69,7 +70,7 @@ FN void multiply(sum (&acc)[TM][TN], sum (&my_rows)[TM], const Operands& tiles, 
     }
 }
 
-// Store: the thread's sums to shared memory, where those of all groups of threads meet.
+// Store: the thread's sums to shared memory, beside those of the other groups.
 FN void put_sums(sum* sums, const sum (&acc)[TM][TN], i32 group, i32 ty, i32 tx) {
 #pragma unroll
     for (i32 i = 0; i < TM; i++)
@@ -79,7 +80,7 @@ FN void put_sums(sum* sums, const sum (&acc)[TM][TN], i32 group, i32 ty, i32 tx)
                 words{acc[i][j], acc[i][j + 1], acc[i][j + 2], acc[i][j + 3]};
 }
 
-// slice: words of k for each of gridDim.z slices; columns: n rounded up to whole blocks.
+// slice: words of k for each of gridDim.z slices. columns: n rounded up to whole blocks.
 extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512) / THREADS)
     gemm(const X_T* __restrict__ x, const word* __restrict__ weights, const BIAS_T* __restrict__ bias,
          SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE, i32 fill,
@@ -91,7 +92,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
     sum* row_sums = nullptr;
     i32 t = threadIdx.x, m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     i32 depth = (k + LANES - 1) / LANES, first = blockIdx.z * slice, last = min(first + slice, depth);
-    // A warp's threads are eight beside one another and four below.
+    // A warp's threads are a grid of eight columns and four rows.
     i32 group = t / GROUP, warp = t % GROUP / 32, across = BN / TN / 8;
     i32 tx = t % 8 + warp % across * 8, ty = t / 8 % 4 + warp / across * 4;
     Row row = begin_row(x, m0 + X_ROW(t), m, IMAGE_ARGS, SCALES_ARGS BOUNDS_ARGS);
@@ -122,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
             seen_words += GROUP_K;
 #endif
         }
-        if (more) {  // into the tiles that all have done with since the last barrier
+        if (more) {  // into the tiles that no thread has read since the last barrier
             now ^= 1;
             put(tiles, now, next_x, next_w);
             __syncthreads();
@@ -132,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
     __syncthreads();
     put_sums(sums, acc, group, ty, tx);
 #ifdef UNSIGNED
-    // Where a word holds nothing of the row, it holds `fill`, x's zero point.
+    // Words outside of the row hold `fill`, x's zero point.
     if (tx == 0)
 #pragma unroll
         for (i32 i = 0; i < TM; i++)

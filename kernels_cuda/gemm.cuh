@@ -1,16 +1,16 @@
-// What gemm.cu, gemm_mma.cu and gemm_epilogue.cu have in common: their words, and what becomes of a sum.
+// GEMM, for gemm.cu, gemm_mma.cu and gemm_epilogue.cu: operand types and the epilogue.
 //
-// out (m, n) = x (m, k) times weights (k, n), plus bias (n), where row m of x is what a window at output pixel m sees
-// of an image (h, w, c), k running over (kh, kw, c): implicit GEMM. Operands are words: a float, or four int8 along k.
+// out (m, n) = x (m, k) times weights (k, n), plus bias (n). Row m of x is the window over output pixel m of images
+// (h, w, c), k running over (kh, kw, c): implicit GEMM. Operands are words: a float, or four int8 along k.
 //
 // | macro                    | meaning                                                                          |
 // | QUANTIZED                | int8 operands, requantized in fixed point; with FLOAT64_SCALES by float64 scales |
-// | UNSIGNED                 | x is uint8, of which 128 is taken off                                            |
-// | HYBRID                   | int8 of floats, whose scale and zero point `each` rows of x share                |
+// | UNSIGNED                 | x is uint8, from which 128 is subtracted                                         |
+// | HYBRID                   | int8 to float32; `each` rows of x share a scale and a zero point                 |
 // | WEIGHT_SCALE_FIRST       | HYBRID, sums times the weight scale, then times the row scale                    |
 // | SPLIT                    | k is divided among gridDim.z blocks: gemm_store.cuh                              |
 // | EPILOGUE, _PARAMS, _ARGS | statements on `acc`, their parameters and these parameters' names                |
-// w_zero, the zero point of unsigned weights less 128, is taken off each weight by the sum of its row of x.
+// w_zero: the zero point of unsigned weights less 128; it is subtracted by way of the sums of the rows of x.
 
 #ifdef HYBRID
 #define QUANTIZED
@@ -96,7 +96,7 @@ typedef float4 quad;
 #define COUNTERS_ARGS
 #endif
 
-// What becomes of the sum in row m and column n, of oc.
+// The output in row m and column n, of oc, from its sum.
 FN Y_T epilogue(sum total, const BIAS_T* bias, i32 m, i32 n, i32 oc, SCALES BOUNDS EPILOGUE_PARAMS) {
     BIAS_T acc = total;
 #if defined(HYBRID)

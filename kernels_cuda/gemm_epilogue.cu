@@ -1,8 +1,7 @@
-// What becomes of sums that the vendor's library has made.
+// out (m, n) = the epilogue of sums (m, n) that cuBLAS has computed. One thread an output.
 // Only for CUDA.
 #include "gemm.cuh"
 
-// out (m, n) from its sums. One thread an output.
 extern "C" __global__ void gemm_epilogue(const sum* __restrict__ sums, const BIAS_T* __restrict__ bias, SCALES
                                        Y_T* __restrict__ out, i32 size, i32 n, BOUNDS EPILOGUE_PARAMS) {
     i32 i = blockIdx.x * blockDim.x + threadIdx.x;

@@ -1,20 +1,19 @@
-// Load: how gemm.cu and gemm_mma.cu read their rows of x, LOAD words at a time. `fill` stands where the window leaves
-// the image.
+// Load: how gemm.cu and gemm_mma.cu read rows of x, LOAD words at a time; `fill` where the window leaves the image.
 //
-// | macro                  | meaning                                                                    |
-// | LOAD                   | words that a thread loads at once: 1 or 4                                  |
-// | WHOLE_WORDS            | four int8 of a word lie together in x                                      |
-// | POINTWISE              | rows of x are pixels of the image                                          |
-// | CHANNELS, KERNEL_WIDTH | c and kw where the program is made for them: dividing takes long           |
-// | SEPARABLE              | row m of x is a depthwise convolution's output pixel, made as it is wanted |
-// | DW_EPILOGUE            | statements on that convolution's results `acc`                             |
+// | macro                  | meaning                                                                            |
+// | LOAD                   | words that a thread loads at once: 1 or 4                                          |
+// | WHOLE_WORDS            | the four int8 of a word are neighbours in x                                        |
+// | POINTWISE              | rows of x are pixels of the image                                                  |
+// | CHANNELS, KERNEL_WIDTH | c and kw where the program is specialized for them: divisions are slow             |
+// | SEPARABLE              | row m of x is an output pixel of a depthwise convolution, computed when it is read |
+// | DW_EPILOGUE            | the epilogue of that convolution: statements on `acc`                              |
 
 #ifndef CHANNELS
 #define CHANNELS c
 #define KERNEL_WIDTH kw
 #endif
 
-// Where one row of x begins: its image, and the upper left corner of what the window sees.
+// Row m of x: its image, and the upper left corner of its window.
 struct Row {
     const X_T* image;
     i32 y, x;
@@ -40,8 +39,8 @@ FN Row row_at(const X_T* x, i32 row, i32 m, IMAGE) {
     return r;
 }
 
-// The address of x at `row` and k, or nullptr outside of the image.
-FN const X_T* seen(Row row, i32 k, IMAGE) {
+// The address of element k of `row` in x; nullptr outside of the image.
+FN const X_T* input_at(Row row, i32 k, IMAGE) {
 #ifdef POINTWISE
     return row.inside ? row.image + k : nullptr;
 #else
@@ -80,7 +79,7 @@ FN X_T depthwise_epilogue(sum acc, DW_INPUTS i32 n DW_BOUNDS) {
     return acc;
 }
 
-// LOAD words of what the depthwise convolution makes at `row`, from word `at` of `depth` on.
+// LOAD words of the output of the depthwise convolution at `row`, from word `at` of `depth` on.
 FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, DW_INPUTS IMAGE DW_BOUNDS) {
     if (!row.inside || at >= depth) {
 #pragma unroll
@@ -97,7 +96,7 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, DW_INPUTS
         const X_T* p = row.image + ((i64)iy * w + row.x) * c + channel;
         const X_T* tap = dw_weights + ky * KW * c + channel;
         __align__(16) word v[KW][LOAD], by[KW][LOAD];
-        // No branches: these loads are all on their way before the first is used.
+        // No branches, so that all loads are issued before the first is used.
 #pragma unroll
         for (i32 kx = 0; kx < KW; kx++) {
             bool inside = (u32)iy < (u32)h && (u32)(row.x + kx * dw) < (u32)w;
@@ -144,22 +143,22 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
     fill = row.fill;
 #endif
 #if LOAD == 4
-    const X_T* p = at < depth ? seen(row, at * LANES, IMAGE_ARGS) : nullptr;
+    const X_T* p = at < depth ? input_at(row, at * LANES, IMAGE_ARGS) : nullptr;
     words v = p ? *(const words*)p : words{};
     out[0] = p ? SIGNED(v.x) : fill;
     out[1] = p ? SIGNED(v.y) : fill;
     out[2] = p ? SIGNED(v.z) : fill;
     out[3] = p ? SIGNED(v.w) : fill;
 #elif !defined(QUANTIZED)
-    const X_T* p = at < depth ? seen(row, at, IMAGE_ARGS) : nullptr;
+    const X_T* p = at < depth ? input_at(row, at, IMAGE_ARGS) : nullptr;
     *out = p ? *p : fill;
 #elif defined(WHOLE_WORDS)
-    const X_T* p = at < depth ? seen(row, at * LANES, IMAGE_ARGS) : nullptr;
+    const X_T* p = at < depth ? input_at(row, at * LANES, IMAGE_ARGS) : nullptr;
     *out = p ? SIGNED(*(const word*)p) : fill;
 #else
     u32 v = fill;
     for (i32 e = 0; e < LANES; e++) {
-        const X_T* p = at * LANES + e < k ? seen(row, at * LANES + e, IMAGE_ARGS) : nullptr;
+        const X_T* p = at * LANES + e < k ? input_at(row, at * LANES + e, IMAGE_ARGS) : nullptr;
         if (p) v = (v & ~(255u << (8 * e))) | ((u32)(u8)*p ^ (SIGNED(0u) & 255u)) << (8 * e);
     }
     *out = v;
@@ -167,8 +166,8 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 }
 #endif
 
-// Which of a block's BM rows and BK words unit u of LOAD words is. Of four words: a warp has 16 rows and 32 bytes of
-// each, so that it reads whole sectors of memory, and writes to all banks of shared memory.
+// The row of a block's BM, and the word of its BK, at which unit u of LOAD words begins. With LOAD 4 a warp has 16 rows
+// and 32 bytes of each, so that it reads whole sectors of memory and writes to all banks of shared memory.
 #if LOAD == 4
 #define X_ROW(u) ((u) % 16 + (u) / 32 % (BM / 16) * 16)
 #define X_AT(u) (((u) / 16 % 2 + (u) / 32 / (BM / 16) * 2) * 4)
@@ -177,10 +176,10 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 #define X_AT(u) ((u) / BM)
 #endif
 #if THREADS % (2 * BM)
-#error "a thread loads of one row"
+#error "a thread loads from one row"
 #endif
 
-// Row m of x, of which a thread loads units.
+// Row m of x, from which a thread loads its units.
 FN Row begin_row(const X_T* x, i32 row, i32 m, IMAGE, SCALES BOUNDS) {
     Row r = row_at(x, row, m, IMAGE_ARGS);
 #ifdef HYBRID

@@ -1,11 +1,11 @@
-// GEMM (gemm.cuh) on tensor cores. A block makes BM x BN outputs, BK words of k at a time, each of its four warps a
-// quarter of the outputs. Weights of bytes lie along k. Load (fetch, put), multiply, store (store_tile).
+// GEMM (gemm.cuh) on tensor cores. A block computes BM x BN outputs, BK words of k at a time, each of its four warps a
+// quarter of the outputs. Int8 weights are contiguous along k. Load (fetch, put), multiply, store (store_tile).
 //
-// | macro      | meaning                                                             |
-// | MMA        | bits of an operand: 8 (int8), 16 (float16) or 32 (TF32)             |
-// | BM, BN, BK | outputs of a block down and across, and words of k between barriers |
-// | LOAD       | words of x that a thread loads at once: 1 or 4                      |
-// The macros of the operands and the epilogue: gemm.cuh; of how x is read: gemm_gather.cuh; SPLIT: gemm_store.cuh.
+// | macro      | meaning                                                            |
+// | MMA        | bits of an operand: 8 (int8), 16 (float16) or 32 (TF32)            |
+// | BM, BN, BK | rows and columns of a block's outputs; words of k between barriers |
+// | LOAD       | words of x that a thread loads at once: 1 or 4                     |
+// Macros of the operands and the epilogue: gemm.cuh; of the gather: gemm_gather.cuh; SPLIT: gemm_store.cuh.
 // Only for CUDA.
 #include "gemm.cuh"
 #include <cuda_fp16.h>
@@ -46,7 +46,7 @@ typedef wmma::col_major along;
 #include "gemm_gather.cuh"
 #include "gemm_store.cuh"
 
-// The weights' tile in memory and in shared memory: by k, or of bytes by column.
+// The weights' tile in memory and in shared memory: rows of k; of int8 weights rows are columns of the GEMM.
 #ifdef QUANTIZED
 #define W_ROWS BN
 #define W_COLUMNS KB
@@ -74,7 +74,7 @@ FN uint4 weights_at(const shared_operand* weights, i32 u, i32 k0, i32 last, i32 
     return inside ? *(const uint4*)p : uint4{};
 }
 
-// Puts LOAD words of x into shared memory, as much as can be at once.
+// Rounds LOAD words of x and writes them to shared memory, as many at once as possible.
 FN void store_rounded(shared_operand* to, const word (&v)[LOAD]) {
 #if LOAD == 1
 #ifdef QUANTIZED
@@ -127,7 +127,7 @@ FN void multiply(Sums& acc, const Operands& tiles, i32 now, i32 my, i32 mx) {
     }
 }
 
-// slice: words of k for each of gridDim.z slices. columns: n rounded up to whole blocks; of bytes, k to whole units.
+// slice: words of k for each of gridDim.z slices. columns: n rounded up to whole blocks; of int8, k to whole units.
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
     gemm_mma(const X_T* __restrict__ x, const shared_operand* __restrict__ weights, const BIAS_T* __restrict__ bias,
              SCALES DW_INPUTS PARTIALS Y_T* __restrict__ out, i32 m, i32 n, i32 k, i32 columns, i32 slice, IMAGE,
@@ -177,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
 #endif
             multiply(acc, tiles, now, my, mx);
         }
-        if (more) {  // into the tiles that all have done with since the last barrier
+        if (more) {  // into the tiles that no thread has read since the last barrier
             now ^= 1;
             put(tiles, now, next_x, next_w);
             __syncthreads();
@@ -191,7 +191,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
         for (i32 j = 0; j < BN / 32; j++)
             wmma::store_matrix_sync(&sums[(my + i * 16) * SUMS + mx + j * 16], acc[i][j], SUMS, wmma::mem_row_major);
 #ifdef UNSIGNED
-    // Where a word holds nothing of the row, it holds `fill`, x's zero point.
+    // Words outside of the row hold `fill`, x's zero point.
     atomicAdd(&row_sums[t % BM], my_row - (i8)fill * LANES * ((last - first + BK - 1) / BK * BK / (THREADS / BM)));
 #endif
     __syncthreads();

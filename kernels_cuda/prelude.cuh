@@ -1,5 +1,5 @@
-// The words that shared.h and the kernels use beyond CUDA C++; those in capitals are how kernels/ says in one text what
-// OpenCL and CUDA each have a word of their own for, as prelude.clh does.
+// What shared.h and the kernels use beyond CUDA C++. The macros in capitals stand for what OpenCL and CUDA call by
+// different names, so that delegates/kernels can be one text; prelude.clh has the same.
 typedef signed char i8;
 typedef unsigned char u8;
 typedef short i16;
@@ -27,8 +27,8 @@ typedef double f64;
 #define INFINITY __int_as_float(0x7f800000)
 #define FLT_MAX 3.402823466e+38f
 
-// What fuse_elementwise.py joined to a kernel: EPILOGUE, statements on `acc`; EPILOGUE_PARAMS, its parameters;
-// EPILOGUE_ARGS, their names. It speaks of vectors, which here have one element.
+// The epilogue that render_epilogues.py writes: EPILOGUE, statements on `acc`; EPILOGUE_PARAMS, its parameters;
+// EPILOGUE_ARGS, their names. Its vectors have one element here.
 #ifndef EPILOGUE
 #define EPILOGUE
 #define EPILOGUE_PARAMS
@@ -38,13 +38,13 @@ typedef double f64;
 #define VI i32
 #define some_floats(p, room) (*(p))
 #define some_ints(p, room) ((i32) * (p))
-#define looked_up(table, code) ((table)[(u8)(code)])
+#define looked_up(table, value) ((table)[(u8)(value)])
 #define clamp_v clamp_f32
 #define mbqm_v mbqm
 #define clamp clamp_i32
 
 #ifdef WARP
-// Of one value each of the 32 threads of a warp, for all of them.
+// Reductions of one value for each of the 32 threads of a warp; all get the result.
 FN i32 warp_max(i32 v) {
 #pragma unroll
     for (i32 s = 16; s > 0; s /= 2) v = max(v, __shfl_xor_sync(0xffffffffu, v, s));
@@ -59,7 +59,8 @@ FN i32 warp_sum(i32 v) {
 #endif
 
 #ifdef WIDTH
-// Of one value each of the WIDTH threads of a block, whole warps, for all of them. partial: a float for each warp.
+// Reductions of one value for each of the WIDTH threads of a block of whole warps; all get the result. partial: a float
+// for each warp.
 FN f32 block_max(f32 v, f32* partial) {
 #pragma unroll
     for (i32 s = 16; s > 0; s /= 2) {

@@ -1,4 +1,5 @@
 // out[r] = softmax(beta * x[r]) over rows of `depth`, or its LOGARITHM; one block of WIDTH threads a row.
+// ROUND_EXP(v): rounds exponentials, as float16 needs it.
 
 #ifdef LOGARITHM
 #define LOGARITHMIC true
@@ -16,7 +17,7 @@ extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ 
     x += blockIdx.x * depth;
     out += blockIdx.x * depth;
 
-    if (depth <= WIDTH * PER_THREAD) {  // one reading: the row stays in registers
+    if (depth <= WIDTH * PER_THREAD) {  // the row is read once and stays in registers
         f32 v[PER_THREAD], top = -FLT_MAX, sum = 0;
 #pragma unroll
         for (i32 e = 0; e < PER_THREAD; e++) {

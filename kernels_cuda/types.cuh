@@ -1,4 +1,4 @@
-// The words of types.h, and f16.
+// The macros of types.h, and conversions of f16.
 #define FLOAT_OF(bits) __int_as_float((i32)(bits))
 #define BITS_OF(v) (u32)__float_as_int(v)
 #define PAIR(x, y) make_float2(x, y)
@@ -8,7 +8,7 @@
 FN f32 from_f16(u16 bits) { return emu_half_value(bits); }
 FN u16 to_f16(f32 v) { return emu_half_bits(v); }
 #else
-// As cuda_fp16.h has it, which takes long to compile.
+// The instructions of cuda_fp16.h, which takes long to compile.
 FN f32 from_f16(u16 bits) {
     f32 v;
     asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits));

@@ -13,8 +13,8 @@
 
 #define ROUND_UP(unit) ((V_HEAD_DIM + (unit)-1) / (unit) * (unit))
 
-// A tile of ROWS rows of `columns` columns: fetch reads it into registers, zeros where there is nothing; store writes it
-// to shared memory, where rows are PADDED columns. VECTORS: rows are whole vectors of four.
+// A tile of ROWS rows of `columns` columns. fetch reads it into registers, zeros where there is nothing; store writes
+// it to shared memory, where rows are PADDED columns. VECTORS: rows are whole vectors of four.
 template <int ROWS, int PADDED, bool VECTORS> struct Tile {
     enum { ALONG = PADDED / 4, UNITS = ROWS * ALONG, LOADS = (UNITS + THREADS - 1) / THREADS };
     float4 values[LOADS];

@@ -1,4 +1,4 @@
-"""How kernels that make images of floats row by row, on CPUs, share them out."""
+"""How the CPU kernels that compute images row by row share the rows among work-items."""
 
 from __future__ import annotations
 

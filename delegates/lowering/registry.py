@@ -1,4 +1,4 @@
-"""How an operator's lowering is registered, and the checks that all share."""
+"""The registry of lowerings by operator, and the checks that all share."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tflgpu.ops.registry import OPS, NeedsValue, Op, evaluate
 Lowering = Callable[[Node, DeviceLimits], Lowered]
 
 LOWERINGS: dict[str, Lowering] = {}
-"""How each operator is lowered, by its name."""
+"""The lowering of each operator, by its name."""
 
 RUNTIME: Any = SimpleNamespace(state={}, ops=OPS)
-"""What the CPU's operators get when a lowering calls them to make a table."""
+"""The runtime that the CPU's operators get when a lowering calls them to compute a table."""
 
 
 WITH_VARIABLES: set[str] = set()
@@ -52,7 +52,7 @@ def require(condition: object, reason: str) -> None:
 
 
 def lower(node: Node, limits: DeviceLimits) -> Lowered:
-    """The kernel calls that compute node. Raises Unsupported, saying why, where no kernel can."""
+    """The launches that compute the node. Raises Unsupported, saying why, where no kernel can."""
     op = OPS.get(node.op)
     specs = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
     lowering = LOWERINGS.get(node.op)
@@ -80,8 +80,8 @@ def lower(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def _is_of_the_model(node: Node) -> bool:
-    """Whether the CPU's operator knows what the node reads: not a variable in its handle's place, nor padding folded
-    into a convolution, whose image without it may be smaller than the window."""
+    """Whether the CPU's operator can check the node: not one that reads a variable instead of its handle, nor a
+    convolution with padding folded into it, whose image may be smaller than the window."""
     return node.op != "READ_VARIABLE" and not hasattr(node.options, "around")
 
 
@@ -93,7 +93,7 @@ def _is_settled(node: Node, op: Op | None) -> bool:
 
 
 def _settled(node: Node) -> Lowered:
-    """What the CPU's operator gives for empty inputs, moved to the outputs."""
+    """Copies of what the CPU's operator returns for empty inputs."""
     inputs = [s if s is None else s.data if s.data is not None else np.zeros(s.shape, s.dtype) for s in node.inputs]
     values = evaluate(node, inputs, RUNTIME)
     return [
@@ -150,10 +150,10 @@ C_TYPES = {
 """The kernels' name of each element type that they compute with."""
 
 BITS_ONLY = ("BFLOAT16", "FLOAT8_E4M3FN", "FLOAT8_E5M2", "RESOURCE")
-"""Types that are no numbers to NumPy."""
+"""Types that NumPy has no numbers for."""
 
 BITS_TYPES = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
-"""The type that moves elements of so many bytes about."""
+"""The type that moves elements of so many bytes."""
 
 
 def c_type(spec: TensorSpec, limits: DeviceLimits) -> str:

@@ -1,4 +1,4 @@
-"""NumPy strides as index maps: where the elements of a view lie in the array that it views."""
+"""NumPy strides as index maps: the offsets of a view's elements in the array that it views."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_view(view: Array, base: Array) -> bool:
 
 
 def index_map(view: Array, base: Array, counter: str = "i") -> IndexMap:
-    """The element of `base` that the i-th element of `view`, in C order, is. counter: i's name in C."""
+    """The index in `base` of the i-th element of `view`, in C order. counter: i's name in C."""
     itemsize = base.itemsize
     dims: list[tuple[int, int]] = []
     for n, stride in zip(view.shape, view.strides, strict=True):
@@ -42,6 +42,6 @@ def _address(array: Array) -> int:
 
 
 def broadcast_index(shape: Shape, out: Shape, counter: str = "i") -> IndexMap:
-    """The element of an array of `shape` that broadcasts to the i-th of one of shape `out`."""
+    """The index of the element of an array of `shape` that broadcasts to the i-th element of one of shape `out`."""
     base = standin(shape, np.uint8)
     return index_map(np.broadcast_to(base, out), base, counter)

@@ -1,4 +1,4 @@
-"""RFFT2D and TensorFlow's other Fourier transforms, and the parts and magnitude of complex numbers, which are pairs."""
+"""RFFT2D and TensorFlow's other Fourier transforms; REAL, IMAG and COMPLEX_ABS. Complex numbers are pairs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tflgpu.ops.audio.fft import TRANSFORMS
 
 LONGEST = 1 << 20
 LOCAL_BYTES = 1 << 15
-"""What the least of devices has for a block."""
+"""Local memory that every device has for a block."""
 LARGEST_RADIX = 13
-"""A larger prime factor of the length takes longer, by the definition, than Bluestein's convolution."""
+"""For a larger prime factor of the length the definition takes longer than Bluestein's convolution."""
 _C_TYPES = {"FLOAT32": "float", "COMPLEX64": "float", "FLOAT64": "double", "COMPLEX128": "double"}
 
 
@@ -45,15 +45,15 @@ class Lines:
     columns: bool = False
 
     def sizes(self, name: str) -> dict[str, int]:
-        """Where element k of line r is, as fft.h says."""
+        """The location of element k of line r, in the sizes of fft.h."""
         step, stride = (1, self.plane.w) if self.columns else (self.plane.w, 1)
-        places = {"inner": self.count, "outer": self.plane.h * self.plane.w, "step": step, "stride": stride}
-        return {f"{name}_{field}": value for field, value in places.items()}
+        fields = {"inner": self.count, "outer": self.plane.h * self.plane.w, "step": step, "stride": stride}
+        return {f"{name}_{field}": value for field, value in fields.items()}
 
 
 @lowers(*TRANSFORMS)
 def fft(node: Node, limits: DeviceLimits) -> Lowered:
-    """One launch for each dimension: the last one is the first, or, where the result is real, the last."""
+    """One launch for each dimension, the last dimension first; last where the result is real."""
     kind, x, out = TRANSFORMS[node.op], node.input(0), node.outputs[0]
     if kind.real:
         constant(node.input(1), "a size")
@@ -85,7 +85,7 @@ _BYTES = {"float": 4, "double": 8}
 
 
 def _launch(x: Lines, out: Lines, length: int, seen: int, inverse: bool, limits: DeviceLimits) -> Launch:
-    """The transforms of lines of `length` numbers in the time domain, of which, or of whose spectrum, x has `seen`."""
+    """The transforms of lines of `length` numbers in the time domain; x has `seen` of them, or of their spectrum."""
     real = "double" if limits.double else "float"
     x_real, out_real, rows = x.plane.real, out.plane.real, x.plane.images * x.count
     plan = Plan.of(length, paired=(x_real or out_real) and length % 2 == 0)
@@ -110,10 +110,10 @@ def _launch(x: Lines, out: Lines, length: int, seen: int, inverse: bool, limits:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a row of `length` numbers is transformed: by passes over `points` complex numbers, of which `n` are given.
+    """The transform of a row of `length` numbers: passes over `points` complex numbers, of which `n` are given.
 
-    n: half of length where pairs of real numbers are taken for complex ones. points: n, or as many as a convolution of
-    n numbers takes, where n has a prime factor for which the passes would take longer.
+    n: half of length where pairs of real numbers are taken for complex ones. points: n, or the length of Bluestein's
+    convolution where n has a large prime factor.
     """
 
     length: int
@@ -128,7 +128,7 @@ class Plan:
 
     @property
     def defines(self) -> dict[str, object]:
-        """The macros of fft.h that tell the plan."""
+        """The macros of fft.h for this plan."""
         found: dict[str, object] = {"LENGTH": self.length, "N": self.n, "POINTS": self.points}
         found["PASSES"], found["RESULT"] = self._passes("a", "b")
         if self.points != self.n:
@@ -138,7 +138,7 @@ class Plan:
         return found
 
     def _passes(self, source: str, target: str) -> tuple[str, str]:
-        """Their text, and which buffer has the result."""
+        """The passes in C, and the buffer that has the result."""
         text, s = [], 1
         for radix in _radices(self.points):
             text.append(f"PASS4({source}, {target}, {s})" if radix == 4 else f"PASS({source}, {target}, {radix}, {s})")
@@ -171,8 +171,8 @@ def _radices(n: int) -> list[int]:
 
 
 @lowers("REAL", "IMAG")
-def part(node: Node, limits: DeviceLimits) -> Lowered:
-    """Every other number."""
+def component(node: Node, limits: DeviceLimits) -> Lowered:
+    """Every other number of the pairs."""
     x, out = node.input(0), node.outputs[0]
     pairs = standin((*x.shape, 2), out.dtype)
     at = index_map(pairs[..., int(node.op == "IMAG")], pairs)
@@ -181,9 +181,9 @@ def part(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("COMPLEX_ABS")
 def magnitude(node: Node, limits: DeviceLimits) -> Lowered:
-    """The root of the sum of both squares."""
+    """The square root of the sum of both squares."""
     x, out = node.input(0), node.outputs[0]
     require(x.type != "COMPLEX128" or limits.double, "a device without double precision")
     kind = "f64" if x.type == "COMPLEX128" else "f32"
-    parts = (Operand(Ref(x.index), kind, IndexMap(start, (Term(stride=2),))) for start in (0, 1))
-    return [Elementwise(tuple(parts), call("hypot", X, Y), Ref(out.index), kind, size(out))]
+    components = (Operand(Ref(x.index), kind, IndexMap(start, (Term(stride=2),))) for start in (0, 1))
+    return [Elementwise(tuple(components), call("hypot", X, Y), Ref(out.index), kind, size(out))]

@@ -1,4 +1,4 @@
-"""CONV_3D and CONV_3D_TRANSPOSE: by the GEMM of 2-D convolutions where the weights are constant."""
+"""CONV_3D and CONV_3D_TRANSPOSE: as GEMMs of 2-D convolutions where the weights are constant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def conv_3d(node: Node, limits: DeviceLimits) -> Lowered:
     x, weights, out = node.input(0), node.input(1), node.outputs[0]
     bias = node.optional(2)
     window = window_of(node, x.shape[1:4], weights.shape[:3])
-    few, kept = window.cropped(x.shape[1:4], constant=weights.data is not None)
+    few, taps = window.cropped(x.shape[1:4], constant=weights.data is not None)
     n, _, h, w, c = x.shape
     (kd, kh, kw), (od, oh, ow), oc = few.taps, few.output, out.shape[4]
     (_, sh, sw), (_, dh, dw), (_, top, left) = few.strides, few.dilations, few.before
@@ -36,7 +36,7 @@ def conv_3d(node: Node, limits: DeviceLimits) -> Lowered:
     gemm = Gemm(
         "convolution",
         Operand(x, images),
-        _packed(weights, _constant(weights)[kept].transpose(4, 1, 2, 0, 3)),
+        _packed(weights, _constant(weights)[taps].transpose(4, 1, 2, 0, 3)),
         Operand(replace(out, shape=(n * od, oh, ow, oc)), Ref(out.index)),
         n * od * oh * ow,
         oc,
@@ -50,7 +50,7 @@ def conv_3d(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def _depths(x: TensorSpec, window: Window3D, limits: DeviceLimits) -> tuple[Buffer, Lowered]:
-    """x as images, one for each output depth, with the depths of its window beside one another as channels."""
+    """x as images, one for each output depth, whose channels are the depths of its window one after another."""
     n, d, h, w, c = x.shape
     kd, od = window.taps[0], window.output[0]
     if (kd, window.strides[0], window.before[0], od) == (1, 1, 0, d):
@@ -75,7 +75,7 @@ def _depths(x: TensorSpec, window: Window3D, limits: DeviceLimits) -> tuple[Buff
 
 @lowers("CONV_3D_TRANSPOSE")
 def conv_3d_transpose(node: Node, limits: DeviceLimits) -> Lowered:
-    """x (n, d, h, w, c) -> (n, od, oh, ow, oc): each output sums its share of x times all taps."""
+    """x (n, d, h, w, c) -> (n, od, oh, ow, oc): a GEMM of x and all taps, whose products each output then sums."""
     x, weights, out = node.input(2), node.input(1), node.outputs[0]
     bias = node.optional(3)
     window = window_of(node, out.shape[1:4], weights.shape[:3])
@@ -127,7 +127,7 @@ def _packed(weights: TensorSpec, value: Array) -> Operand:
 
 
 def _direct(node: Node, x: TensorSpec, bias: TensorSpec | None, window: Window3D) -> Launch:
-    """Every output summed by itself."""
+    """The direct kernel: one work-item sums an output."""
     out, transposed = node.outputs[0], node.op == "CONV_3D_TRANSPOSE"
     added: Buffer = np.zeros(out.shape[4], np.float32) if bias is None else Ref(bias.index)
     bounds = float_range(node.options.fused_activation_function, out.dtype)

@@ -1,4 +1,4 @@
-"""A convolution, of whichever operator, as a GEMM problem: of floats, of quantized values, and hybrid."""
+"""The convolution of any operator as a GEMM problem: float, quantized or hybrid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Inputs = tuple[TensorSpec, TensorSpec, TensorSpec | None]
 
 
 def convolution(node: Node, kind: Kind, inputs: Inputs, gather: Gather, limits: DeviceLimits) -> Lowered:
-    """The launches. Of a transposed one, gather has the window of its output over x."""
+    """The launches. kind transposed: the window of gather slides over the output."""
     (x, weights, _), out = inputs, node.outputs[0]
     types = (x.type, weights.type)
     if types == ("FLOAT32", "FLOAT32") and out.type == "FLOAT32":
@@ -57,13 +57,13 @@ def _activation(node: Node) -> str:
 
 def _of_floats(node: Node, kind: Kind, x: TensorSpec, gather: Gather) -> GemmEpilogue:
     few = x.shape[3] == 1 and size(node.outputs[0]) <= IN_ORDER and gather.window.taps <= 16
-    # Large terms that cancel out leave what the reference's rounding left.
+    # Where large terms cancel out, only the reference's rounding errors remain.
     return GemmEpilogue(*float_range(_activation(node)), in_order=few and kind != "transposed")
 
 
 def _of_integers(node: Node, kind: Kind, inputs: Inputs) -> GemmEpilogue:
     (x, weights, bias), out = inputs, node.outputs[0]
-    # 64-bit sums, unless the option says that the bias, and so the sum, is of 32.
+    # 64-bit sums, unless the option says that the bias, and so the sum, has 32.
     bias_type = "INT64" if kind == "depthwise" else getattr(node.options, "quantized_bias_type", "FLOAT32")
     wide = x.type == "INT16" and bias_type != "INT32"
     channels = out.shape[3]

@@ -1,4 +1,4 @@
-"""Depthwise convolutions on vectors of channels, one row of output pixels after another: for CPUs."""
+"""Depthwise convolutions for CPUs: vectors of channels, one row of output pixels after another."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tflgpu.delegates.lowering.registry import bias_argument
 
 
 def fits(g: Gemm, limits: DeviceLimits) -> bool:
-    """Whether there are as many outputs as inputs, at least 4, and their sums are exact in float32."""
+    """Whether there are as many output as input channels, at least 4, and sums are exact in float32."""
     over = g.gather.window
     able = limits.cpu and limits.has("register_tiles") and g.constant_weights and g.types in TYPES["depthwise"]
     return able and g.gather.groups == g.n >= 4 and over.kh * over.kw * 255 * 255 <= EXACT
 
 
 def fits_one_channel(g: Gemm, limits: DeviceLimits) -> bool:
-    """Whether all outputs are of one channel, so that it is a plain convolution."""
+    """Whether the input has one channel, so that this is a plain convolution."""
     able = limits.cpu and g.gather.channels == 1 and g.constant_weights
     return able and register_tiles.fits(_as_convolution(g), limits)
 
@@ -88,9 +88,9 @@ def _slices(rows: int, channels: int, lanes: int, limits: DeviceLimits) -> int:
 
 
 def _pixels_at_once(over: Window, w: int) -> int:
-    """How many output pixels side by side are best computed at once; 1 where none are."""
+    """How many neighbouring output pixels are best computed at once; 1 for the general loop."""
     if over.dh != 1 or over.dw != 1 or over.kh * over.kw > 25:
         return 1
     inside = min((w + over.left - over.kw) // over.sw + 1, over.ow) - -(-over.left // over.sw)
-    # A pixel costs one unit of work, loading and storing for those at once about another and a half.
+    # A pixel costs one unit of work; loading and storing for a group about one and a half.
     return min((p for p in (6, 5, 4, 3, 2) if p <= inside), key=lambda p: -(-inside // p) * (p + 1.5), default=1)

@@ -12,15 +12,15 @@ from tflgpu.delegates.lowering.gemm.register_tiles import TYPES
 from tflgpu.delegates.lowering.registry import bias_argument, i32
 
 REACH = 11
-"""The most columns of the image that a thread keeps, four channels each: more spills."""
+"""The most columns of the image that a thread keeps in registers, four channels each: more spills."""
 
 
 OCCUPIED = 256
-"""Threads on every multiprocessor that hide each other's waiting for memory; a block has no more than half of them."""
+"""Threads on every multiprocessor that hide the latency of memory; a block has no more than half of them."""
 
 
 def fits(g: Gemm, limits: DeviceLimits) -> bool:
-    """Whether there are as many outputs as channels, in fours, and registers for the rows under the window."""
+    """Whether there are as many output as input channels, a multiple of 4, and the window's rows fit in registers."""
     over = g.gather.window
     able = limits.has("warps") and g.constant_weights and g.types in TYPES["depthwise"] and not g.epilogue.in_order
     one_each = g.gather.groups == g.n and g.n % 4 == 0
@@ -28,9 +28,9 @@ def fits(g: Gemm, limits: DeviceLimits) -> bool:
 
 
 def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
-    """The launch, with other lengths of strips as variants. The longest that occupies the device."""
+    """The launch with the longest strips that occupy the device, and other lengths as variants."""
     over = g.gather.window
-    columns = REACH - (over.kh > 3)  # whose rows need more registers
+    columns = REACH - (over.kh > 3)  # more rows need more registers
     reach = max(1, min((columns - 1 - (over.kw - 1) * over.dw) // over.sw + 1, over.ow))
     fours, wanted = g.size // 4, OCCUPIED * limits.units
     lengths = [length for length in (4, 2, 1) if length <= reach]

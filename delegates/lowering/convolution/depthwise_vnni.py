@@ -18,12 +18,12 @@ from tflgpu.delegates.lowering.registry import i32
 from tflgpu.model.graph import Array
 
 MOST_ROWS, MOST_VECTORS = 5, 24
-"""Rows of a window, and vectors of weights, that registers hold."""
+"""Rows of a window, and vectors of weights, that fit in registers."""
 
 
 @dataclass(frozen=True)
 class Quads:
-    """How rows of a window are taken four pixels at a time: from `chunks` quads, each making 1 + twice outputs."""
+    """How a window's rows are read four pixels at a time: from `chunks` quads, each for 1 + twice outputs."""
 
     chunks: int
     twice: int
@@ -39,7 +39,7 @@ class Quads:
 
 
 def fits(g: Gemm, limits: DeviceLimits) -> bool:
-    """Whether the window, the channels and the weights, which are (1, kh, kw, c), allow it."""
+    """Whether the kernel takes this window, these channels and weights (1, kh, kw, c)."""
     if not (limits.has("vnni") and g.arithmetic == "quantized" and depthwise_rows.fits(g, limits)):
         return False
     over = _image(g)[2]
@@ -49,9 +49,9 @@ def fits(g: Gemm, limits: DeviceLimits) -> bool:
 
 
 def _image(g: Gemm) -> tuple[int, int, Window]:
-    """Height and width of the image, and the window; with rows for columns where they are one pixel wide."""
+    """Height and width of the image, and the window; both transposed where the image is one pixel wide."""
     (_, h, w, _), over = g.gather.image, g.gather.window
-    # Quads are of pixels along a row.
+    # Quads are pixels along a row.
     return (1, h, transposed(over)) if w == over.kw == over.ow == 1 else (h, w, over)
 
 

@@ -28,7 +28,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
 
 
 def _weights(g: Gemm) -> tuple[Buffer, Lowered]:
-    """Weights as (kh, kw, c / groups, oc), and the launches that this takes."""
+    """Weights as (kh, kw, c / groups, oc), and the launches that transpose them."""
     if g.kind == "depthwise":  # which are (1, kh, kw, oc)
         return g.y.buffer, []
     if g.y.constant is not None:
@@ -89,5 +89,5 @@ def _hybrid(g: Gemm, weights: Buffer) -> Launch:
         "scales": scales.rows.scales,
         "zero_points": scales.rows.zero_points,
     }
-    defines = {"HYBRID": 1} | ({"WEIGHT_SCALE_FIRST": 1} if scales.columns_first else {})
+    defines = {"HYBRID": 1} | ({"WEIGHT_SCALE_FIRST": 1} if scales.weight_scale_first else {})
     return _launch(g, "conv_hybrid", inputs, g.epilogue.bounds, defines)

@@ -19,7 +19,7 @@ KINDS = {"AVERAGE_POOL_2D": "AVERAGE", "MAX_POOL_2D": "MAXIMUM", "L2_POOL_2D": "
 
 @lowers(*KINDS)
 def pool(node: Node, limits: DeviceLimits) -> Lowered:
-    """The average, maximum or root of the mean square of what each window sees; padding does not count."""
+    """The average, maximum or root mean square of each window; padding does not count."""
     x, out, o = node.input(0), node.outputs[0], node.options
     require(x.type in ("FLOAT32", "INT8", "UINT8", "INT16") and x.type == out.type, f"{node.op} of {x.type}")
     require(node.op != "L2_POOL_2D" or x.type == "FLOAT32", f"{node.op} of {x.type}")
@@ -32,7 +32,7 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
         low, high, acc = *float_range(activation), "f32"
     else:
         low, high, acc = (
-            *map(np.int32, quantized_range(activation, out) if out.quantization else _codes(out.dtype)),
+            *map(np.int32, quantized_range(activation, out) if out.quantization else _range(out.dtype)),
             "i32",
         )
     sizes = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "kh": over.kh, "kw": over.kw}
@@ -40,7 +40,7 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
     inputs, outputs, bounds = {"x": Ref(x.index)}, {"out": Ref(out.index)}, {"low": low, "high": high}
     defines: dict[str, object] = {"T": c_type(x, limits), "ACC_T": acc, KINDS[node.op]: 1}
     if node.op == "MAX_POOL_2D":
-        defines["LOWEST"] = "-FLT_MAX" if acc == "f32" else _codes(x.dtype)[0]
+        defines["LOWEST"] = "-FLT_MAX" if acc == "f32" else _range(x.dtype)[0]
     elif acc == "i32":
         defines["QUANTIZED"] = 1
     if limits.cpu and acc == "f32" and c >= 4 and out.shape[0] * over.oh > 1:
@@ -58,6 +58,6 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
     return [Launch("pool.pool", (size(out) // lanes,), (64,), inputs, outputs, sizes, bounds, defines=defines)]
 
 
-def _codes(dtype: np.dtype[Any]) -> tuple[int, int]:
+def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
     kind = np.iinfo(dtype)
     return int(kind.min), int(kind.max)

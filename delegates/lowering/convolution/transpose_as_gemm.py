@@ -1,4 +1,4 @@
-"""Transposed convolutions as plain ones, each of whose windows makes several output pixels."""
+"""Transposed convolutions as plain ones whose windows each give several output pixels."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def fits_as_convolution(g: Gemm, limits: DeviceLimits) -> bool:
 
 
 def as_convolution(g: Gemm, channels: int) -> Gemm:
-    """The convolution whose windows over x each make `strides` outputs, one's channels after another's, each padded to
-    `channels`. The gather of g has the window of its gradient."""
+    """The convolution whose windows over x each give sh x sw output pixels, one after another, their channels padded to
+    `channels`. The window of g's gather slides over the output."""
     over, (_, kh, kw, _) = g.gather.window, g.y.spec.shape
     sh, sw = over.sh, over.sw
     wh, ww = -(-kh // sh), -(-kw // sw)
@@ -53,13 +53,13 @@ def as_convolution(g: Gemm, channels: int) -> Gemm:
 
 
 def _of_all_phases(g: Gemm, channels: int) -> Array:
-    """Weights (oc, kh, kw, c) of a transposed convolution as those (outputs of a window, taps of a window)."""
+    """Weights (oc, kh, kw, c) of a transposed convolution as (outputs of a window, taps of a window)."""
     (oc, kh, kw, c), sh, sw = g.y.spec.shape, g.gather.window.sh, g.gather.window.sw
     wh, ww = -(-kh // sh), -(-kw // sw)
     value = g.y.value
     whole = np.full((oc, wh * sh, ww * sw, c), g.y.zero_point, value.dtype)
     whole[:, :kh, :kw] = value.reshape(oc, kh, kw, c)
-    # Tap y * sh + p makes row p of the outputs of the window whose last row but y it takes.
+    # Tap y * sh + p contributes to row p of the outputs of a window, from its y-th last row.
     reversed_taps = whole.reshape(oc, wh, sh, ww, sw, c)[:, ::-1, :, ::-1].transpose(2, 4, 0, 1, 3, 5)
     out = np.full((sh * sw, channels, wh * ww * c), g.y.zero_point, value.dtype)
     out[:, :oc] = reversed_taps.reshape(sh * sw, oc, -1)
@@ -71,7 +71,7 @@ def fits(g: Gemm, limits: DeviceLimits) -> bool:
 
 
 def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
-    """A transposed convolution of floats as a plain one, whose windows' outputs are then moved to their pixels."""
+    """A transposed convolution of floats as a plain one, and copies of its outputs to their pixels."""
     over, n, oc = g.gather.window, g.gather.image[0], g.n
     out_shape = g.out.spec.shape
     sh, sw = over.sh, over.sw
@@ -81,7 +81,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     sums = Temp(4 * size(made))
     (launch,) = register_tiles.launches(replace(plain, out=replace(g.out, spec=made, buffer=sums)), limits)
     assert isinstance(launch, Launch)
-    # SPLIT: what it makes is not the output yet.
+    # SPLIT: the launch's result is not the output yet.
     first = replace(launch, defines={**launch.defines, "SPLIT": 1}, variants=())
     source, target = standin((n, qh, qw, sh, sw, oc), np.float32), standin(out_shape, np.float32)
     found: Lowered = [first]

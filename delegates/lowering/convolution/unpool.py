@@ -1,4 +1,4 @@
-"""MaxUnpooling2D: values put back to where their maxima were."""
+"""MaxUnpooling2D: scatters values to the locations of their maxima."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tflgpu.ops.convolution.unpool import unpool_window
 
 @lowers("MaxUnpooling2D")
 def max_unpooling_2d(node: Node, limits: DeviceLimits) -> Lowered:
-    """Zeros, and the values over them, in their order, since later ones win."""
+    """Zeros, then the values in order: later ones win."""
     x, indices, out = node.input(0), node.input(1), node.outputs[0]
     window = unpool_window(node)
     b, h, w, c = x.shape

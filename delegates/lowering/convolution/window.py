@@ -1,4 +1,4 @@
-"""Where a window slides over an image, in the numbers that kernels take."""
+"""The window of an operator over an image, in the numbers that kernels take."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def window(node: Node, h: int, w: int, kh: int, kw: int) -> Window:
 
 
 def steps_of(over: Window) -> dict[str, int]:
-    """Strides, dilations and padding, as kernels call them."""
+    """Strides, dilations and padding, by the names of kernel parameters."""
     strides = {"stride_h": over.sh, "stride_w": over.sw, "dilation_h": over.dh, "dilation_w": over.dw}
     return strides | {"top": over.top, "left": over.left}

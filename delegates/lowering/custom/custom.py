@@ -11,7 +11,7 @@ from tflgpu.ops.registry import OPS
 
 @lowers_custom
 def custom(node: Node, limits: DeviceLimits) -> Lowered:
-    """The bodies of a custom operator as whole kernels over its tensors, `in0` … and `out0` …"""
+    """The bodies of a custom operator wrapped into kernels, with its tensors as `in0` … and `out0` …"""
     inputs = [(f"in{k}", spec) for k, spec in enumerate(node.inputs) if spec is not None]
     outputs = [(f"out{k}", spec) for k, spec in enumerate(node.outputs)]
     require(outputs, "a custom operator without outputs")

@@ -14,14 +14,14 @@ from tflgpu.ops.custom.detection import PostProcess, post_process_options
 
 
 def _quotient(limits: DeviceLimits) -> dict[str, object]:
-    """Quotients are rounded as the CPU's, since thresholds decide by them."""
+    """The macro of a correctly rounded quotient, since thresholds depend on it."""
     require(limits.exact_division or limits.double, "a device that does not divide floats exactly")
     return {"QUOTIENT(a, b)": "((a) / (b))" if limits.exact_division else "((f32)((f64)(a) / (f64)(b)))"}
 
 
 @lowers("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")
 def non_max_suppression(node: Node, limits: DeviceLimits) -> Lowered:
-    """One work-item, since every choice waits for the last."""
+    """One work-item, since every selection depends on the one before."""
     boxes, scores = node.input(0), node.input(1)
     n, selected, number = size(scores), node.outputs[0], node.outputs[-1]
     soft = node.op == "NON_MAX_SUPPRESSION_V5"
@@ -52,7 +52,7 @@ def non_max_suppression(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("TFLite_Detection_PostProcess")
 def detection_post_process(node: Node, limits: DeviceLimits) -> Lowered:
-    """Boxes decoded, chosen class by class or by their best class, and the best put out."""
+    """Decodes the boxes, selects them by class or by their best class, and writes the best."""
     o = post_process_options(node)
     require(limits.double, "a device without double precision")
     require(o.max_detections > 0 and min(o.detections_per_class, o.max_detections) > 0, "no detections")
@@ -62,7 +62,7 @@ def detection_post_process(node: Node, limits: DeviceLimits) -> Lowered:
     boxes, scores = Temp(16 * n), Temp(4 * n * (classes + 1))
     lists, most = (classes, min(o.detections_per_class, o.max_detections)) if regular else (1, o.max_detections)
     chosen, counts = Temp(4 * lists * most), Temp(4 * lists)
-    # What is chosen from: the scores of every class, or after them the best ones.
+    # The scores to select by: those of every class, or the best ones, which follow them.
     first = 0 if regular else n * classes
     width = 1 if limits.cpu else min(limits.max_block, 256)
     select = Launch(

@@ -56,7 +56,7 @@ UNSIGNED = {"i8": "u8", "i16": "u16", "i32": "u32", "i64": "u64"}
 
 
 def wrapped(kind: str, compute: Callable[..., Expr], *inputs: Expr) -> Expr:
-    """What is computed of the inputs as the element type `kind` by unsigned integers, whose overflow wraps."""
+    """compute(*inputs) as the element type `kind`, in unsigned integers, whose overflow wraps."""
     return cast(kind, compute(*(cast(UNSIGNED.get(kind, kind), given) for given in inputs)))
 
 
@@ -97,11 +97,11 @@ ANY_BINARY = {
     "LESS_EQUAL": X <= Y,
     "NOT_EQUAL": unequal(X, Y),
 }
-"""The same for floats and plain integers. A NaN in a maximum is what comes of the comparison."""
+"""The same for floats and plain integers. A NaN in a maximum or minimum behaves as the comparison says."""
 
 OF_BOOLS = {"EQUAL": equal, "NOT_EQUAL": unequal}
 
-REAL_X, IMAG_X, REAL_Y, IMAG_Y = (call(f"{part}_of", given) for given in (X, Y) for part in ("real", "imag"))
+REAL_X, IMAG_X, REAL_Y, IMAG_Y = (call(f"{name}_of", given) for given in (X, Y) for name in ("real", "imag"))
 COMPLEX_PRODUCT = call("c64_of", REAL_X * REAL_Y - IMAG_X * IMAG_Y, REAL_X * IMAG_Y + IMAG_X * REAL_Y)
 
 LOGICAL = {"LOGICAL_AND": unequal(X, 0) & unequal(Y, 0), "LOGICAL_OR": unequal(X, 0) | unequal(Y, 0)}
@@ -125,7 +125,7 @@ def elementwise(expression: Expr, inputs: tuple[TensorSpec, ...], out: TensorSpe
 
 
 def _stored(spec: TensorSpec, limits: DeviceLimits) -> str:
-    """The kernels' name of what a tensor's elements are kept as."""
+    """The C type in which kernels store a tensor's elements."""
     return "u16" if is_narrow(spec) else "c64" if spec.type == "COMPLEX64" else c_type(spec, limits)
 
 
@@ -152,11 +152,11 @@ def unary(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers(*dict.fromkeys((*FLOAT_BINARY, *INTEGER_BINARY, *ANY_BINARY)))
 def binary(node: Node, limits: DeviceLimits) -> Lowered:
-    """Two inputs that broadcast: floats, plain integers, or codes, which have their own ways."""
+    """Two inputs that broadcast: floats, plain integers, or quantized values (quantized.py)."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
-    if node.op in quantized.BY_PAIRS and quantized.means_codes(node):
+    if node.op in quantized.BY_PAIRS and quantized.is_quantized(node):
         return [quantized.of_pairs(node)]
-    if node.op in quantized.SIGNS and quantized.means_codes(node):
+    if node.op in quantized.SIGNS and quantized.is_quantized(node):
         return [quantized.rescaling(node, limits)]
     require(x.type == y.type, f"{node.op} of {x.type} and {y.type}")
     if x.type == "BOOL":
@@ -170,12 +170,12 @@ def binary(node: Node, limits: DeviceLimits) -> Lowered:
     doubles = x.type == "FLOAT64" and node.op == "ATAN2"
     plain = x.type == "FLOAT32" or is_narrow(x) or doubles or x.dtype.kind in "iu"
     require(node.op in rows and plain, f"{node.op} of {x.type}")
-    # A single exponent means repeated products, which wrap, or stay finite.
+    # A single exponent means repeated multiplications, which wrap, or stay finite.
     single = size(y) == 1 and x.shape != y.shape
     if node.op == "POW" and floats and single:
         return [elementwise(call("repeated_product", X, Y), (x, y), out, limits)]
     if node.op == "POW" and not floats:
-        # Of several exponents, what leaves int32 becomes the least number.
+        # With several exponents, results beyond int32 become INT32_MIN.
         powers = elementwise(call("power_of", X, Y, int(single)), (x, y), out, limits)
         return [faulting(powers, Y < 0, Fault("POW does not support negative value for int32."))]
     if node.op in ANY_BINARY:
@@ -213,7 +213,7 @@ def fake_quant(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers(*LOGICAL)
 def logical(node: Node, limits: DeviceLimits) -> Lowered:
-    """Of bytes, of which any that is not 0 is true."""
+    """AND and OR of bytes, of which any that is not 0 is true."""
     return [elementwise(LOGICAL[node.op], (node.input(0), node.input(1)), node.outputs[0], limits)]
 
 
@@ -265,12 +265,12 @@ def broadcast_args(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("FLOOR_DIV", "FLOOR_MOD", "DIV")
 def division(node: Node, limits: DeviceLimits) -> Lowered:
-    """A divisor of zero is a fault, of integers, and of floats in FLOOR_DIV."""
+    """Quotients and remainders; a divisor of zero is a fault, of integers, and of floats in FLOOR_DIV."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
     if node.op == "DIV" and (x.type == "FLOAT32" or is_narrow(x)):
         require(x.type == y.type, f"DIV of {x.type} and {y.type}")
         return [elementwise(activated(X / Y, node.options.fused_activation_function, x), (x, y), out, limits)]
-    if node.op == "DIV" and quantized.means_codes(node):
+    if node.op == "DIV" and quantized.is_quantized(node):
         return [quantized.of_pairs(node, safe_divisor(y, y.zero_point))]
     floats = x.type == "FLOAT32"
     integers = ("INT32", "INT16", "INT8", *(["INT64"] if node.op == "FLOOR_MOD" else []))
@@ -294,12 +294,12 @@ def division(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def safe_divisor(y: TensorSpec, zero: int) -> Fault | None:
-    """The fault that a divisor equal to zero is, or None where y is a constant without one."""
+    """The fault of a divisor equal to `zero`, or None where y is a constant without one."""
     if y.data is not None and not (y.data == zero).any():
         return None
     return Fault("Division by 0. ")
 
 
 def faulting(op: Elementwise, condition: Expr, fault: Fault | None) -> Elementwise:
-    """The op, with a fault where the condition on X and Y holds; the output is then left as it was."""
+    """The op, with a fault where the condition on X and Y holds; the output is not written then."""
     return op if fault is None else replace(op, fault=(condition, fault))

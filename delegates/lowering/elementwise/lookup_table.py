@@ -1,4 +1,4 @@
-"""Operators of 8- and 16-bit inputs as tables of every code's result, which the CPU's own operator computes."""
+"""Operators of 8- and 16-bit inputs as lookup tables of the result for every value, computed by the CPU's operator."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from tflgpu.ops.registry import OpError, evaluate
 
 
 def narrow(spec: TensorSpec) -> bool:
-    """Whether all the values that an element can have fit into a table."""
+    """Whether a table can hold a result for every value of an element: 8 and 16 bits."""
     return spec.dtype.itemsize <= 2 and spec.dtype != np.bool_
 
 
 def table(node: Node) -> Lookup:
-    """An operator of one narrow input as a table of every code's result, computed by the CPU's operator."""
+    """An operator of one narrow input as the table of its result for every value."""
     x, out = node.input(0), node.outputs[0]
     require(x.quantization is None or not x.quantization.per_channel, "quantization by channel")
     require(out.quantization is None or not out.quantization.per_channel, "quantization by channel")
-    codes = all_codes(x)
-    of_codes = replace(
-        node, inputs=(replace(x, shape=codes.shape), *node.inputs[1:]), outputs=(replace(out, shape=codes.shape),)
+    values = all_values(x)
+    of_values = replace(
+        node, inputs=(replace(x, shape=values.shape), *node.inputs[1:]), outputs=(replace(out, shape=values.shape),)
     )
 
     def make() -> Array:
         with np.errstate(all="ignore"):
-            return evaluate(of_codes, [codes, *(s.data if s is not None else None for s in node.inputs[1:])], RUNTIME)[
-                0
-            ]
+            return evaluate(
+                of_values, [values, *(s.data if s is not None else None for s in node.inputs[1:])], RUNTIME
+            )[0]
 
     if node.op in RAISING and x.type in ("INT8", "UINT8", "INT16"):
-        return _of_some_codes(node, codes)
-    # Made here too, since an operator may refuse some codes, which only running it can tell.
+        return _of_accepted_values(node, values)
+    # The table of 8-bit values is computed now: that an operator refuses a value is known only at run time.
     return lookup(x, Packed(make) if x.dtype.itemsize == 2 else make(), out)
 
 
 RAISING = ("LOG", "RSQRT", "SQRT")
-"""Operators of codes that refuse the values below some code."""
+"""Operators that refuse quantized values below some limit."""
 
 
-def _of_some_codes(node: Node, codes: Array) -> Lookup:
-    """The table of the codes that the operator takes; the others are a fault."""
+def _of_accepted_values(node: Node, values: Array) -> Lookup:
+    """The table of the values that the operator takes; the others are a fault."""
     x, out = node.input(0), node.outputs[0]
-    rising = np.sort(codes)
+    rising = np.sort(values)
 
     def taken(first: int) -> Array:
         some = rising[first:]
@@ -65,9 +65,9 @@ def _of_some_codes(node: Node, codes: Array) -> Lookup:
             reason, low = str(error), middle + 1
     results = taken(low)
     if not low:
-        return lookup(x, results[np.argsort(np.argsort(codes))], out)
+        return lookup(x, results[np.argsort(np.argsort(values))], out)
     require(low < len(rising), reason)
-    table = np.concatenate([np.zeros(low, results.dtype), results])[np.argsort(np.argsort(codes))]
+    table = np.concatenate([np.zeros(low, results.dtype), results])[np.argsort(np.argsort(values))]
     return replace(lookup(x, table, out), least=int(rising[low]), fault=Fault(reason))
 
 
@@ -80,6 +80,6 @@ def _kind(spec: TensorSpec) -> str:
     return C_TYPES[spec.dtype] if spec.dtype.kind in "iu" else bits_type(spec)
 
 
-def all_codes(spec: TensorSpec) -> Array:
+def all_values(spec: TensorSpec) -> Array:
     """Every value of an 8- or 16-bit type, in the order of its bits."""
     return np.arange(1 << 8 * spec.dtype.itemsize, dtype=f"u{spec.dtype.itemsize}").view(spec.dtype)

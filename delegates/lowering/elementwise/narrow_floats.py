@@ -1,4 +1,4 @@
-"""FLOAT16 and BFLOAT16: kept as 16 bits, computed with as float32, every result rounded to nearest even."""
+"""FLOAT16 and BFLOAT16: stored as 16 bits, computed with as float32, every result rounded to nearest even."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.graph import Array, Node, TensorSpec
 
 SUFFIXES = {"FLOAT16": "f16", "BFLOAT16": "bf16"}
-"""What the functions of types.clh and types.cuh that convert from and to each type end in."""
+"""The suffixes of the conversion functions of types.clh and types.cuh."""
 
 MIXED = ("TRANSPOSE_CONV",)
 """Operators of float32 that take constant weights of float16."""
 
 DEFINES = {"SOFTMAX": {"ROUND_EXP(v)": "from_f16(to_f16(v))", "TYPES": 1}}
-"""What an operator rounds in between, as the CPU's does."""
+"""Macros by which a kernel rounds intermediate values, as the CPU's operator does."""
 
 
 def is_narrow(spec: TensorSpec | None) -> bool:
@@ -71,14 +71,14 @@ def through_float32(node: Node, limits: DeviceLimits, lowering: Callable[[Node, 
     return [*before, *inner, *after]
 
 
-CODES = ("INT4", "INT2")
+SUB_BYTE = ("INT4", "INT2")
 """Weights that the CPU's FULLY_CONNECTED of float16 takes besides its own."""
 
 
 def _real_weights(spec: TensorSpec) -> TensorSpec:
-    """Constant codes as what they stand for: float16 is multiplied by that and not quantized."""
-    if spec.type not in CODES or spec.data is None or spec.quantization is None or spec.quantization.block_size:
-        raise Unsupported(f"FLOAT16 times {spec.type}, or codes that are not constant, or have scales by block")
+    """Constant quantized weights as real values: float16 is multiplied by these and not quantized."""
+    if spec.type not in SUB_BYTE or spec.data is None or spec.quantization is None or spec.quantization.block_size:
+        raise Unsupported(f"FLOAT16 times {spec.type}, or weights that are not constant, or have scales by block")
     data = spec.data.astype(np.float32) * spec.quantization.scale.reshape(-1, 1)
     return replace(spec, type="FLOAT32", data=data, quantization=None)
 

@@ -1,4 +1,4 @@
-"""Arithmetic on two tensors of codes: in fixed point, or by a table of all pairs of 8-bit codes."""
+"""Arithmetic on two quantized tensors: in fixed point, or by a lookup table of all pairs of 8-bit values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tflgpu.arithmetic.fixed_point import log2_if_power_of_two, quantize_multipl
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.ir import Rescaled
 from tflgpu.delegates.launch import Fault, Launch, Packed, Ref
-from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes
+from tflgpu.delegates.lowering.elementwise.lookup_table import all_values
 from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, c_type, i32, require, size
 from tflgpu.delegates.lowering.strided_index import broadcast_index
 from tflgpu.model.graph import Array, Node, TensorSpec
@@ -28,14 +28,14 @@ BY_PAIRS = (
     "LESS_EQUAL",
     "NOT_EQUAL",
 )
-"""Operators that rescale 8-bit codes in ways of their own."""
+"""Operators that rescale 8-bit values in ways of their own."""
 
 SIGNS = {"ADD": "+", "SUB": "-", "MUL": "*"}
 """Operators that rescale in fixed point."""
 
 
-def means_codes(node: Node) -> bool:
-    """Whether the node takes its inputs for codes and not for plain integers. Raises Unsupported where none can say."""
+def is_quantized(node: Node) -> bool:
+    """Whether the node takes its inputs as quantized values and not as plain integers."""
     x, y = node.input(0), node.input(1)
     if x.dtype.itemsize > 2 or x.dtype.kind not in "iu":
         return False
@@ -46,7 +46,7 @@ def means_codes(node: Node) -> bool:
 
 
 def of_pairs(node: Node, fault: Fault | None = None) -> Launch:
-    """The table of every pair's result, computed by the CPU's operator. fault: what y's zero point in y is."""
+    """The table of the result for every pair, computed by the CPU's operator. fault: where y is its zero point."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
     require(x.dtype.itemsize == y.dtype.itemsize == 1, f"{node.op} of quantized {x.type} and {y.type}")
     require(not any(s.quantization is not None and s.quantization.per_channel for s in (x, y)), "scales by channel")
@@ -58,8 +58,8 @@ def of_pairs(node: Node, fault: Fault | None = None) -> Launch:
     )
 
     def make() -> Array:
-        left = np.ascontiguousarray(np.broadcast_to(all_codes(x)[:, None], shape))
-        divisors = all_codes(y)
+        left = np.ascontiguousarray(np.broadcast_to(all_values(x)[:, None], shape))
+        divisors = all_values(y)
         if fault is not None or node.op == "DIV":
             divisors = np.where(divisors == y.zero_point, y.zero_point + (1 if y.zero_point < 127 else -1), divisors)
         right = np.ascontiguousarray(np.broadcast_to(divisors.astype(y.dtype), shape))
@@ -89,17 +89,17 @@ def rescaling(node: Node, limits: DeviceLimits) -> Rescaled | Launch:
     x, y, out = node.input(0), node.input(1), node.outputs[0]
     require(x.type == y.type == out.type, f"{node.op} of {x.type} and {y.type} to {out.type}")
     require(not any(s.quantization is not None and s.quantization.per_channel for s in (x, y)), "scales by channel")
-    require(x.type != "INT16" or x.zero_point == y.zero_point == out.zero_point == 0, "16-bit codes with a zero point")
+    require(x.type != "INT16" or x.zero_point == y.zero_point == out.zero_point == 0, "16-bit values with a zero point")
     low, high = quantized_range(node.options.fused_activation_function, out)
     zeros = {"x_zero": i32(x.zero_point), "y_zero": i32(y.zero_point)}
-    ends = {"out_zero": i32(out.zero_point), "low": i32(low), "high": i32(high)}
+    bounds = {"out_zero": i32(out.zero_point), "low": i32(low), "high": i32(high)}
     operator, kind, shapes = SIGNS[node.op], c_type(x, limits), (x.shape, y.shape)
     rescaled = partial(Rescaled, operator, Ref(x.index), Ref(y.index), Ref(out.index), kind, shapes, out.shape)
     if node.op == "MUL":
-        return rescaled(zeros | _multiplier("", float(x.scale * y.scale / out.scale)) | ends)
+        return rescaled(zeros | _multiplier("", float(x.scale * y.scale / out.scale)) | bounds)
     shifts = _shifts(node, x, y, out)
     if shifts is not None:
-        return _shifted_sum(x, y, out, {"x_shift": i32(shifts[0]), "y_shift": i32(shifts[1])} | ends, operator, kind)
+        return _shifted_sum(x, y, out, {"x_shift": i32(shifts[0]), "y_shift": i32(shifts[1])} | bounds, operator, kind)
     bits = 15 if out.type == "INT16" else 20
     require(min(x.scale, y.scale) > 0, "a scale that is not positive")
     twice = float(np.float32(2) * max(x.scale, y.scale))
@@ -107,7 +107,7 @@ def rescaling(node: Node, limits: DeviceLimits) -> Rescaled | Launch:
     require(node.op != "ADD" or real < 1, "scales that the CPU refuses")
     numbers = zeros | {"bits": i32(bits)}
     numbers |= _multiplier("x_", float(x.scale) / twice) | _multiplier("y_", float(y.scale) / twice)
-    return rescaled(numbers | _multiplier("", real) | ends)
+    return rescaled(numbers | _multiplier("", real) | bounds)
 
 
 def _shifted_sum(

@@ -1,4 +1,4 @@
-"""BATCH_MATMUL as a GEMM problem: of floats, of quantized values, and hybrid."""
+"""BATCH_MATMUL as a GEMM problem: float, quantized or hybrid."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def _quantized(g: Gemm) -> Gemm:
 
 
 def _hybrid(g: Gemm, node: Node, limits: DeviceLimits) -> Gemm:
-    """Floats by int8 matrices; the rows of x are quantized at run time."""
+    """float32 times int8: the rows of x are quantized at run time."""
     x, y, o = g.x.spec, g.y.spec, node.options
     scale = weight_scale(y)
     require(scale.size == 1 or scale.size >= g.n, f"{scale.size} scales for {g.n} columns")
-    require(g.k, "matrices of no depth")
+    require(g.k, "matrices of depth 0")
     rows_of_x, before = _by_rows(g)
     rows = quantize_rows(rows_of_x, size(x) // g.k, g.k, bool(o.asymmetric_quantize_inputs), limits)
     x_shape = (*x.shape[:-2], g.m, g.k)
@@ -83,7 +83,7 @@ def _hybrid(g: Gemm, node: Node, limits: DeviceLimits) -> Gemm:
 
 
 def _by_rows(g: Gemm) -> tuple[Buffer, tuple[Op, ...]]:
-    """x with its rows side by side, and the launches that this takes."""
+    """x with contiguous rows, and the launches that transpose it."""
     if not g.x.transposed:
         return g.x.buffer, ()
     x, temp = g.x.spec, Temp(4 * size(g.x.spec))

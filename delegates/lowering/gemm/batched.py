@@ -1,4 +1,4 @@
-"""Batched GEMM of matrices that are both computed, for devices with warps: 256 threads make a square of outputs."""
+"""Batched GEMM of two computed operands, for devices with warps: 256 threads compute a square of outputs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tflgpu.delegates.lowering.strided_index import broadcast_index
 from tflgpu.model.graph import Shape
 
 GRID_DEPTH = 65535
-"""The most blocks along the third dimension of a CUDA grid."""
+"""Blocks along the third dimension of a CUDA grid, at the most."""
 
 
 def fits(g: Gemm, limits: DeviceLimits) -> bool:
-    """Whether there is something to do, and no more than a grid holds, in types that there are kernels for."""
+    """Whether there is something to compute, no more than a grid holds, of types that the kernels take."""
     if not limits.has("warps") or not 0 < g.size <= GRID_DEPTH * g.m * g.n or not g.k or g.x.spec.type == "INT16":
         return False
     return g.arithmetic != "hybrid" or _own_column_sums(g)
 
 
 def _own_column_sums(g: Gemm) -> bool:
-    """Whether column sums are those of the matrix that is multiplied; else as the reference has it for broadcasts."""
+    """Whether column sums are of the matrix that is multiplied; the reference differs for some broadcasts."""
     lead, y_lead, scales = g.out.spec.shape[:-2], g.y.spec.shape[:-2], g.row_scales
     assert scales.columns_of is not None
     own = np.arange(int(np.prod(y_lead))).reshape(y_lead)
@@ -41,7 +41,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     """The launch; blocks of another size, and cuBLAS for floats, are variants."""
     small, large = (_squares(g, side, limits) for side in (32, 64))
     ways = [small, large] if min(g.m, g.n) < 64 else [large, small]
-    # Of fewer a block on tensor cores is mostly padding.
+    # Of fewer rows or columns a block on tensor cores is mostly padding.
     if g.int8 and limits.tensor_cores and g.m >= 64 and g.n >= 32 and g.k >= 32:
         ways.insert(0, _squares(g, 0, limits))
     if not g.int8 and limits.has("cublas"):
@@ -50,7 +50,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
 
 
 def _squares(g: Gemm, side: int, limits: DeviceLimits) -> Launch:
-    """In blocks of side x side; 0: those of the kernel for tensor cores."""
+    """The launch in blocks of side x side; side 0: on tensor cores."""
     lead, x_lead, y_lead = (o.spec.shape[:-2] for o in (g.out, g.x, g.y))
     x_row, x_column = (1, g.m) if g.x.transposed else (g.k, 1)
     y_row, y_column = (1, g.k) if g.y.transposed else (g.n, 1)
@@ -82,7 +82,7 @@ def _squares(g: Gemm, side: int, limits: DeviceLimits) -> Launch:
 
 
 def _epilogue(g: Gemm, limits: DeviceLimits) -> tuple[Mapping[str, Buffer], Mapping[str, np.generic], dict[str, Any]]:
-    """The inputs, scalars and macros that say what becomes of the sums."""
+    """The inputs, scalars and macros of the epilogue."""
     if g.arithmetic == "float":
         return {}, {}, {}
     if g.arithmetic == "hybrid":
@@ -108,7 +108,7 @@ def requantizer(g: Gemm) -> str:
 
 
 def _by_cublas(g: Gemm, limits: DeviceLimits) -> list[Launch]:
-    """By cuBLAS, whose operands lie at even distances: each is there for every matrix, or one for all."""
+    """By cuBLAS, which takes operands at a fixed stride: one for every matrix, or one for all."""
     lead = g.out.spec.shape[:-2]
     x_step = _step(g.x.spec.shape[:-2], lead, g.m * g.k)
     y_step = _step(g.y.spec.shape[:-2], lead, g.k * g.n)
@@ -119,7 +119,7 @@ def _by_cublas(g: Gemm, limits: DeviceLimits) -> list[Launch]:
 
 
 def _step(lead: Shape, whole: Shape, elements: int) -> int | None:
-    """Elements from one matrix of an operand to the next; None where they are not even."""
+    """The stride in elements from one matrix of an operand to the next; None where it varies."""
     own = tuple(d for d in lead if d != 1)
     if not own:
         return 0

@@ -1,4 +1,4 @@
-"""Which blocks a GEMM of shared_memory.py is made in, and in how many slices of k: by rules made without a GPU."""
+"""Block sizes and split-K of the GEMM of shared_memory.py, by a cost model made without a GPU."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ DEEP = 16
 
 @dataclass(frozen=True)
 class Tiles:
-    """What a block makes: bm x bn outputs, bk words of k at a time, tm x tn of them a thread; tm 0: on tensor cores.
+    """A block's tile: bm x bn outputs, bk words of k at a time, tm x tn outputs a thread; tm 0: on tensor cores.
 
-    groups: of threads, among which these words are divided.
+    groups: of threads, among which the words of k are divided.
     """
 
     bm: int
@@ -31,7 +31,7 @@ class Tiles:
 
     @property
     def resident(self) -> int:
-        """Blocks that a multiprocessor surely holds at once: as many as the kernels' launch bounds say."""
+        """Blocks that a multiprocessor holds at once, by the kernels' launch bounds."""
         return 3 if not self.tm else (384 if self.tm * self.tn > 32 else 512) // self.threads
 
     @property
@@ -63,17 +63,17 @@ def mma_bits(g: Gemm, limits: DeviceLimits) -> int:
 
 
 VARIANTS = 4
-"""Tiles worth trying, each with the number of slices that suits it."""
+"""Tiles to try, each with its best number of slices."""
 
 LATENCY = 700
-"""Cycles from a block's asking memory for words until all its threads may multiply them."""
+"""Cycles from a block's loads until all its threads can multiply the words."""
 
 BYTES_A_CYCLE = 24
-"""That the second-level cache gives each multiprocessor while all ask."""
+"""Bandwidth of the second-level cache for each multiprocessor while all of them load."""
 
 START, SPLIT = 1500, 1800
-"""Cycles that a block takes before it multiplies and after; and more where k is split: sums to memory, a
-fence, the counter, and the sums of the others from memory."""
+"""Cycles that a block takes before and after it multiplies; and those that split-K adds: sums to memory, a fence, the
+counter, and the sums of the other slices from memory."""
 
 MOST_SLICES = 64
 
@@ -96,16 +96,16 @@ def ways_worth_trying(g: Gemm, limits: DeviceLimits) -> list[tuple[Tiles, int]]:
 
 def _on_tensor_cores(g: Gemm, mma: int) -> tuple[Tiles, ...]:
     bk = 16 if mma == 32 else 32
-    # Of the largest, a thread has no registers for its words of int8 values if they come one by one.
+    # In the largest tile a thread has no registers for int8 words that are loaded one by one.
     by_fours = not g.int8 or load_words(g) == 4
     return tuple(Tiles(*size, bk) for size in ((64, 64), (32, 64), (64, 32), (32, 32)) if by_fours or min(size) < 64)
 
 
 def _cycles(g: Gemm, tiles: Tiles, slices: int, limits: DeviceLimits) -> int:
-    """How long the GEMM may take, roughly, by instructions of a step and published latencies; nothing of it measured.
+    """A rough estimate of the GEMM's cycles, by instructions of a step and published latencies; nothing is measured.
 
-    A multiprocessor issues four instructions a cycle, each for a warp, of however many blocks it holds. A step takes as
-    long as its words take to come, though: by the latency of memory, or by how much all blocks ask of it.
+    A multiprocessor issues four warp instructions a cycle for all blocks that it holds. A step takes at least the
+    latency of its loads, and their bytes over the bandwidth.
     """
     blocks = -(-g.m // tiles.bm) * -(-g.n // tiles.bn) * slices
     steps = -(-_steps(g, tiles) // slices)
@@ -119,8 +119,8 @@ def _cycles(g: Gemm, tiles: Tiles, slices: int, limits: DeviceLimits) -> int:
 
 
 def _instructions(tiles: Tiles) -> int:
-    """Of a thread between two barriers: multiplications, operands from shared memory, 16 bytes of which a warp gets in
-    four cycles, and what brings the next ones."""
+    """Instructions of a thread between two barriers: multiplications, loads from shared memory, of which a warp gets 16
+    bytes in four cycles, and loads of the next tile."""
     if tiles.tm:
         loads = (tiles.bm + tiles.bn) * tiles.bk // tiles.threads
         return DEEP * (tiles.tm * tiles.tn + tiles.tm + tiles.tn) + 4 * loads
@@ -132,6 +132,6 @@ def _steps(g: Gemm, tiles: Tiles) -> int:
 
 
 def _splits(g: Gemm, tiles: Tiles) -> list[int]:
-    """In how many slices of whole steps k can be divided, no two numbers of them the same."""
+    """The different numbers of slices of whole steps into which k can be divided."""
     steps = _steps(g, tiles)
     return sorted({-(-steps // -(-steps // slices)) for slices in range(1, min(steps, MOST_SLICES) + 1)})

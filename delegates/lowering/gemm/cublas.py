@@ -1,4 +1,4 @@
-"""GEMM by the vendor's library, cuBLAS, as launches among others."""
+"""Launches of cuBLAS's GEMM."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tflgpu.delegates.lowering.gemm.problem import Gemm
 from tflgpu.model.graph import Array
 
 FLOATS: Mapping[str, Sequence[str]] = {"fp32": ("fp32",), "tf32": ("tf32",), "fp16": ("fp16", "half")}
-"""By precision: the arithmetics of float32 operands. fp16 and half round them, the library or a kernel before it."""
+"""Arithmetics of float32 operands by precision. cuBLAS rounds them (fp16), or a kernel before it (half)."""
 
 ARITHMETICS = ("fp32", "tf32", "fp16", "half", "int8")
-"""What the last argument of a GEMM counts in: all but int8 are summed in float32, int8 in int32."""
+"""The values of the last argument of a GEMM: int8 is summed in int32, the others in float32."""
 
 
 def gemm(g: Gemm, y: Buffer, out: Buffer, arithmetic: str, batch_steps: tuple[int, int] = (0, 0)) -> Launch:

@@ -1,4 +1,4 @@
-"""FULLY_CONNECTED as a GEMM problem: of floats, of quantized values, and hybrid."""
+"""FULLY_CONNECTED as a GEMM problem: float, quantized or hybrid."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _quantized(g: Gemm, node: Node) -> Gemm:
 
 
 def _hybrid(g: Gemm, node: Node, limits: DeviceLimits) -> Gemm:
-    """Floats by quantized weights; the rows are quantized at run time."""
+    """float32 times quantized weights: the rows of x are quantized at run time."""
     weights, o = node.input(1), node.options
     values, quantization = constant(weights, "weights"), weights.quantization
     require(quantization is not None and not quantization.block_size, "scales by block, or none")

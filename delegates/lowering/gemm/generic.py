@@ -1,4 +1,4 @@
-"""GEMM by the kernels that take every case: one work-item an output."""
+"""GEMM by the generic kernels, which take every case: one work-item an output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tflgpu.model.graph import TensorSpec
 
 
 def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
-    """The launch, of matrices wherever they lie."""
+    """The launch, for matrices of any strides."""
     if g.arithmetic == "float":
         bias = bias_argument(g.bias, g.n, "f4")
         return [_matmul(g, "matmul_float", {"bias": bias}, g.epilogue.bounds, {"FLOAT": 1})]
@@ -36,7 +36,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
 
 
 def matrix_sizes(g: Gemm) -> dict[str, int]:
-    """m, n and k, and the elements from one row and column of each operand to the next."""
+    """m, n and k, and the strides of rows and columns of each operand, in elements."""
     x_row, x_column = (1, g.m) if g.x.transposed else (g.k, 1)
     y_row, y_column = (1, g.k) if g.y.transposed and g.y.constant is None else (g.n, 1)
     steps = {"x_row": x_row, "x_column": x_column, "y_row": y_row, "y_column": y_column}
@@ -44,7 +44,7 @@ def matrix_sizes(g: Gemm) -> dict[str, int]:
 
 
 def batch_offsets(g: Gemm) -> dict[str, object]:
-    """The macros for where matrix `b` of each operand begins."""
+    """The macros X_BATCH and Y_BATCH: the offset of matrix `b` of each operand."""
     if g.kind != "batched":
         return {"X_BATCH": "(0)", "Y_BATCH": "(0)"}
     lead, x_lead, y_lead = (o.spec.shape[:-2] for o in (g.out, g.x, g.y))
@@ -55,7 +55,7 @@ def batch_offsets(g: Gemm) -> dict[str, object]:
 
 
 def _y(g: Gemm) -> Buffer:
-    """y (k, n) where it is constant, else as it lies."""
+    """y: transposed to (k, n) where it is constant, else as it is stored."""
     return g.y.buffer if g.y.constant is None else Packed(lambda: g.y.value.T)
 
 

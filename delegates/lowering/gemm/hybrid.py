@@ -1,4 +1,4 @@
-"""Float activations on 8-bit weights: rows quantized at run time, as tflgpu/ops/matmul/hybrid.py does it."""
+"""float32 activations with 8-bit weights: rows are quantized at run time, as in tflgpu/ops/matmul/hybrid.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tflgpu.delegates.lowering.registry import require
 class QuantizedRows:
     """Rows quantized at run time: values (rows, depth) int8, scales (rows,) float32, zero_points (rows,) int32.
 
-    launch: what makes them.
+    launch: quantizes them.
     """
 
     values: Temp

@@ -1,4 +1,4 @@
-"""Batched GEMM of computed float matrices on CPUs: a work-item makes all rows of a few vectors of columns."""
+"""Batched GEMM of two computed float operands on CPUs: a work-item computes all rows of a few vectors of columns."""
 
 from __future__ import annotations
 

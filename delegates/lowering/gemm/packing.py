@@ -1,4 +1,4 @@
-"""Constant weights and biases as the kernels want them: padded, less their zero points."""
+"""Constant weights and biases packed for kernels: padded, less their zero points."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folded_bias(g: Gemm, columns: int) -> Array:
 
 
 def column_sums(g: Gemm, columns: int) -> Array:
-    """The sums of y's columns, padded, which the zero points of hybrid rows are multiplied by."""
+    """The sums of y's columns, padded: the factors of the zero points of hybrid rows."""
     return padded(g.y.rows.sum(axis=1, dtype=np.int32), columns)
 
 

@@ -1,4 +1,4 @@
-"""One GEMM problem, whichever operator asks for it and whichever kernel computes it."""
+"""The one GEMM problem of all operators and all kernels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tflgpu.delegates.lowering.registry import i32, size
 from tflgpu.model.graph import Array, TensorSpec
 
 Kind = Literal["convolution", "depthwise", "transposed", "dense", "batched", "recurrent"]
-"""What asks: a convolution, a depthwise or transposed one, rows by constant or computed weights, matrices by matrices,
-or the input of all times of a recurrent layer by its weights."""
+"""The source of the problem: a convolution, a depthwise or transposed one, FULLY_CONNECTED, BATCH_MATMUL, or the inputs
+of all time steps of a recurrent layer."""
 
 Arithmetic = Literal["float", "quantized", "hybrid"]
-"""float32; quantized values requantized at the end; float32 rows that are quantized at run time."""
+"""float32; quantized values, requantized at the end; float32 rows quantized at run time times quantized weights."""
 
 Types = tuple[str, str, str]
 """The element types of x, y and out."""
@@ -30,9 +30,9 @@ EXACT = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Operand:
-    """A tensor of matrices, or of images: where its values are, and their zero point.
+    """A tensor of matrices or images: its buffer and zero point.
 
-    transposed: its matrices are stored with columns as rows. constant: its value, which kernels may pack as they like.
+    transposed: columns are stored as rows. constant: its value, which kernels may pack.
     """
 
     spec: TensorSpec
@@ -63,7 +63,7 @@ class Operand:
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """How row r of x is read: the window over output pixel r of images (n, h, w, c): implicit GEMM."""
+    """Row r of x is the window over output pixel r of images (n, h, w, c): implicit GEMM."""
 
     image: tuple[int, int, int, int]
     window: Window
@@ -71,7 +71,7 @@ class Gather:
 
     @classmethod
     def plain_rows(cls, rows: int, depth: int) -> Gather:
-        """The rows of a matrix: the pixels of one image of one row."""
+        """The rows of a matrix, as the pixels of an image one pixel high."""
         return cls((1, 1, rows, depth), Window(1, 1, 1, 1, 1, 1, 1, rows, 0, 0))
 
     @property
@@ -85,11 +85,11 @@ class Gather:
 
     @property
     def pointwise(self) -> bool:
-        """Whether each output pixel is made of the one pixel at its own location."""
+        """Whether each output pixel reads just the input pixel at its own location."""
         return self.window.pointwise(*self.image[1:3])
 
     def sizes(self, oc: int) -> dict[str, int]:
-        """The image and the window, as kernels call them."""
+        """The sizes of image and window, by the names of kernel parameters."""
         (_, h, w, c), over = self.image, self.window
         sizes = {"h": h, "w": w, "c": c, "oh": over.oh, "ow": over.ow, "oc": oc}
         return sizes | {"kh": over.kh, "kw": over.kw} | steps_of(over)
@@ -99,16 +99,16 @@ class Gather:
 class RowScales:
     """The scales of a hybrid GEMM: those of x, which is quantized at run time, and of the constant y.
 
-    columns: scales of y, (1,) or (n,). rows_per_scale: rows of x that share a scale. columns_first: whether sums are
-    multiplied by y's scale before x's, as one of the reference's two kernels does it.
-    scale_of, columns_of: of a batched GEMM, which group of x's scales and of y's column sums each group of
-    rows_per_scale rows takes.
+    columns: scales of y, (1,) or (n,). rows_per_scale: rows of x that share a scale. weight_scale_first: whether sums
+    are multiplied by y's scale before x's, as in one of the reference's two kernels.
+    scale_of, columns_of: for a batched GEMM, the index of x's scales and of y's column sums for each group of
+    rows_per_scale rows.
     """
 
     rows: QuantizedRows
     columns: Packed
     rows_per_scale: int = 1
-    columns_first: bool = False
+    weight_scale_first: bool = False
     asymmetric: bool = False
     scale_of: Array | None = None
     columns_of: Array | None = None
@@ -120,10 +120,10 @@ class RowScales:
 
 @dataclass(frozen=True, eq=False)
 class GemmEpilogue:
-    """What becomes of the sums: requantized where `rescale` is given, scaled by rows where `row_scales` are; clamped.
+    """The conversion of sums to outputs: requantized by `rescale`, or scaled by `row_scales`; clamped.
 
     rescale: arrays of one value a column: multipliers and exponents, or scales in float64. zero_point: the output's.
-    wide: whether sums have 64 bits. in_order: whether x times y is rounded before it is added, term after term.
+    wide: sums have 64 bits. in_order: products are rounded before they are added, one after another.
     """
 
     low: Any
@@ -140,7 +140,7 @@ class GemmEpilogue:
 
     @property
     def scales(self) -> dict[str, Array]:
-        """What requantizes, as kernels call it."""
+        """The requantization arrays, by the names of kernel parameters."""
         names = ("scales",) if self.in_float64 else ("multipliers", "exponents")
         return dict(zip(names, self.rescale, strict=True)) if self.rescale else {}
 
@@ -197,7 +197,7 @@ class Gemm:
 
     @property
     def macs(self) -> int:
-        """Multiplications."""
+        """Multiply-accumulate operations."""
         return math.prod((self.m, self.n, self.k))
 
     @property
@@ -208,5 +208,5 @@ class Gemm:
 
     @property
     def constant_weights(self) -> bool:
-        """Whether y and the bias are constant and there is something to do: what packed kernels ask first."""
+        """Whether y and the bias are constant and there is something to compute, as packed kernels need."""
         return self.y.constant is not None and (self.bias is None or self.bias.data is not None) and self.size > 0

@@ -1,4 +1,4 @@
-"""GEMM with constant weights in register tiles: the fast kernels of OpenCL devices."""
+"""GEMM with constant weights in register tiles: OpenCL's fast kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TYPES: dict[Kind, set[Types]] = {
 """The element types of GEMMs with constant weights that are packed."""
 
 FEW_WEIGHTS = 1 << 16
-"""So many stay in a CPU's cache while one tile of pixels after another is multiplied by all of them."""
+"""Weights that stay in a CPU's cache while they are multiplied with one tile of pixels after another."""
 
 
 def fits(g: Gemm, limits: DeviceLimits) -> bool:
@@ -44,7 +44,7 @@ def fits(g: Gemm, limits: DeviceLimits) -> bool:
 def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     """The launch, with other tiles as variants."""
     if g.epilogue.wide and limits.vector < 16:
-        limits = replace(limits, vector=limits.vector // 2)  # sums are of twice the bytes
+        limits = replace(limits, vector=limits.vector // 2)  # sums have twice the bytes
     if g.arithmetic == "hybrid":
         return [_launch(g, limits, _tile(g.n, g.m, limits))]
     first, *others = [_launch(g, limits, tile) for tile in _tiles_worth_trying(g.n, g.m, limits)]
@@ -97,8 +97,8 @@ def _macros(g: Gemm, limits: DeviceLimits, columns: int) -> tuple[dict[str, Any]
     defines |= {"FLOAT64_SCALES": 1} if g.epilogue.in_float64 else {}
     defines |= {"IN_ORDER": 1} if g.epilogue.in_order else {}
     defines |= {"CPU": 1} if limits.cpu else {}
-    panel_after_panel = limits.cpu and (hybrid or g.k * columns > FEW_WEIGHTS)
-    defines |= {} if panel_after_panel else {"CHANNELS_FIRST": 1}
+    panels_first = limits.cpu and (hybrid or g.k * columns > FEW_WEIGHTS)
+    defines |= {} if panels_first else {"CHANNELS_FIRST": 1}
     if g.gather.pointwise:
         defines["POINTWISE"] = 1
     elif limits.cpu and c <= 4 and g.k <= 100:
@@ -108,7 +108,7 @@ def _macros(g: Gemm, limits: DeviceLimits, columns: int) -> tuple[dict[str, Any]
 
 
 def _scales(g: Gemm, columns: int) -> dict[str, Buffer]:
-    """What requantizes, padded to so many columns; of a hybrid GEMM, the scales of columns and of rows."""
+    """The requantization arrays, padded to so many columns; of a hybrid GEMM, the scales of columns and of rows."""
     if g.arithmetic != "hybrid":
         return {name: padded(array, columns) for name, array in g.epilogue.scales.items()}
     scales = g.row_scales
@@ -121,7 +121,7 @@ def _scales(g: Gemm, columns: int) -> dict[str, Buffer]:
 
 
 def _fit_float16(weights: Array) -> bool:
-    """Whether float16 has room for every weight."""
+    """Whether every weight is in float16's range."""
     return bool(np.abs(weights).max(initial=0) <= np.finfo(np.float16).max)
 
 
@@ -142,7 +142,7 @@ def _tile(oc: int, pixels: int, limits: DeviceLimits) -> tuple[int, int, int]:
 
 
 def _tiles_worth_trying(oc: int, pixels: int, limits: DeviceLimits) -> list[tuple[int, int, int]]:
-    """What _tile says, and after it others that could be faster."""
+    """The tile of _tile, then others that could be faster."""
     first = _tile(oc, pixels, limits)
     lanes = first[0]
     if lanes < 8 or pixels < 8:

@@ -1,4 +1,4 @@
-"""Which kernel computes a GEMM: one table."""
+"""The table of kernels for GEMM problems."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tflgpu.delegates.lowering.gemm import batched, generic, packed_b, register_
 from tflgpu.delegates.lowering.gemm.problem import Arithmetic, Gemm, Kind
 
 DeviceClass = Literal["cuda", "cpu", "gpu"]
-"""What has warps; OpenCL's CPUs; OpenCL's other devices."""
+"""Devices with warps; OpenCL's CPUs; OpenCL's other devices."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kernel, or several of one design. fits: whether it takes a problem, on a device with these limits."""
+    """One or several kernels of one design. fits: whether they take a problem on a device with these limits."""
 
     name: str
     fits: Callable[[Gemm, DeviceLimits], bool]
@@ -57,7 +57,7 @@ GENERIC: Mapping[Kind, Family] = {
     "dense": MATMUL,
     "batched": MATMUL,
 }
-"""What takes every problem of a kind. A recurrent layer has a kernel of its own for the rest (recurrent/linear.py)."""
+"""The families that take every problem of a kind. Recurrent layers have a kernel of their own (recurrent/linear.py)."""
 
 SELECTION: Mapping[tuple[Kind, Arithmetic, DeviceClass], tuple[Family, ...]] = {
     ("convolution", "float", "cuda"): (SHARED_MEMORY,),
@@ -107,7 +107,7 @@ def family_of(g: Gemm, limits: DeviceLimits) -> Family | None:
 
 
 def lowered(g: Gemm, limits: DeviceLimits) -> Lowered:
-    """The launches that make the operands, and that compute the problem."""
+    """The launches that prepare the operands, then those that compute the problem."""
     family = family_of(g, limits)
     assert family is not None
     return [*g.before, *family.launches(g, limits)]

@@ -1,9 +1,8 @@
-"""GEMM with constant weights for devices with warps: blocks of outputs, whose operands meet in shared memory.
+"""GEMM with constant weights for devices with warps: blocks of outputs, with operands in shared memory.
 
-By precision: on tensor cores with operands rounded to tf32 or float16 where the user says so, else in float32 on the
-CUDA cores; int8 exactly, by dp4a or on tensor cores. A GEMM with too few outputs to fill the device is split along k,
-and its last block to be done adds what the others have made.
-Blocks of other sizes, other splits and cuBLAS are variants, among which autotune.py measures.
+float32 runs on the CUDA cores, or on tensor cores rounded to tf32 or float16 where the user's precision says so; int8
+runs exactly, by dp4a or on tensor cores. A GEMM with too few outputs to fill the device is split along k: the last
+block of a tile adds the sums of the others. Other block sizes, other splits and cuBLAS are variants for autotune.py.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tflgpu.delegates.lowering.registry import i32
 from tflgpu.model.graph import Array
 
 COMMON_CHANNELS = (1, 3)
-"""Of images that networks are given. These and the multiples of 32 are worth a program of their own."""
+"""Channels of input images. These and the multiples of 32 are worth a specialized program."""
 
 
 def fits(g: Gemm, limits: DeviceLimits) -> bool:
@@ -35,7 +34,7 @@ def fits(g: Gemm, limits: DeviceLimits) -> bool:
 
 
 def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
-    """The likely fastest launch, and as its variants others that may be."""
+    """The launch that is probably fastest, with others as variants."""
     g = _signed(g)
     first, *others = [
         _launch(g, tiles, slices, mma_bits(g, limits) if not tiles.tm else 0)
@@ -45,7 +44,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
 
 
 def _signed(g: Gemm) -> Gemm:
-    """uint8 operands as int8 ones: both less 128, and with them their zero points."""
+    """uint8 operands as int8: values and zero points less 128."""
     if g.x.spec.type != "UINT8":
         return g
     unsigned = g.y.value
@@ -58,17 +57,17 @@ def _signed(g: Gemm) -> Gemm:
 
 
 def _epilogue_macros(g: Gemm) -> dict[str, Any]:
-    """The macros that say what becomes of the sums."""
+    """The macros of the epilogue."""
     if g.arithmetic == "hybrid":
-        return {"HYBRID": 1} | ({"WEIGHT_SCALE_FIRST": 1} if g.row_scales.columns_first else {})
+        return {"HYBRID": 1} | ({"WEIGHT_SCALE_FIRST": 1} if g.row_scales.weight_scale_first else {})
     defines: dict[str, Any] = {"QUANTIZED": 1} if g.int8 else {"FLOAT": 1}
     defines |= {"FLOAT64_SCALES": 1} if g.epilogue.in_float64 else {}
     return defines | ({"UNSIGNED": 1} if g.x.spec.type == "UINT8" else {})
 
 
 def _scales(g: Gemm, columns: int) -> dict[str, Buffer]:
-    """The bias, and the scales by row and by column; those by column padded to so many."""
-    # What uint8 weights' zero point amounts to, the kernel adds.
+    """The bias, and the scales by row and by column; what goes by column is padded to so many."""
+    # The kernel accounts for the zero point of uint8 weights.
     plain = replace(g, y=replace(g.y, zero_point=0))
     found: dict[str, Buffer] = {"bias": Packed(lambda: folded_bias(plain, columns))}
     found |= {name: _padded(array, columns) for name, array in g.epilogue.scales.items()}
@@ -85,7 +84,7 @@ def _padded(array: Array, columns: int) -> Packed:
 
 
 def _last_scalars(g: Gemm) -> dict[str, Any]:
-    """The clamp bounds; of a hybrid GEMM, how many rows share a scale besides."""
+    """The clamp bounds; for a hybrid GEMM also the number of rows that share a scale."""
     each = {"each": i32(g.row_scales.rows_per_scale)} if g.arithmetic == "hybrid" else {}
     return g.epilogue.bounds | each
 
@@ -127,14 +126,14 @@ def _launch(g: Gemm, tiles: Tiles, slices: int, mma: int) -> Launch:
 
 
 def _split_k(depth: int, bk: int, slices: int) -> tuple[int, int]:
-    """Slices of k and the words in each, whole steps."""
+    """The number of slices of k, and the words in each: whole steps."""
     steps = -(-depth // bk)
     words = -(-steps // slices) * bk
     return -(-depth // words), words
 
 
 def _bytes_along_k(depth: int) -> int:
-    """Of a column of so many words, whole units of what a thread loads at once."""
+    """Bytes of a column of so many words, rounded up to what a thread loads at once."""
     return -(-depth // 4) * 16
 
 
@@ -162,7 +161,7 @@ def _packed(g: Gemm, mma: int, depth: int, columns: int) -> Packed:
 
 
 def _by_cublas(g: Gemm, limits: DeviceLimits) -> tuple[Launch, ...]:
-    """By cuBLAS, and then a kernel for the epilogue; none where cuBLAS does not have the arithmetic."""
+    """cuBLAS, then a kernel for the epilogue; none where cuBLAS does not have the arithmetic."""
     aligned = not g.int8 or (g.x.spec.type != "UINT8" and g.k % 4 == 0 and g.n % 4 == 0)
     if not g.gather.pointwise or not aligned:
         return ()
@@ -175,7 +174,7 @@ def _by_cublas(g: Gemm, limits: DeviceLimits) -> tuple[Launch, ...]:
 
 
 def _epilogue(g: Gemm, sums: Buffer, before: Launch) -> Launch:
-    """What makes the outputs of sums (m, n), which the launch before it has made."""
+    """The epilogue of the sums (m, n) of the launch before it."""
     return Launch(
         "gemm_epilogue.gemm_epilogue",
         (g.m * g.n,),

@@ -1,4 +1,4 @@
-"""GEMM of int8 values by AVX512-VNNI, which no OpenCL compiler makes of plain C."""
+"""GEMM of int8 values by AVX512-VNNI, in assembly, since no OpenCL compiler generates it from C."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
 
 
 def _quantized(g: Gemm, limits: DeviceLimits, spread: OutputsPerWindow | None = None) -> Launch:
-    """The launch. spread: how many outputs each window makes, where it is not one."""
+    """The launch. spread: the output pixels of each window, where they are several."""
     gather = g.gather
     if gather.pointwise and spread is None:
         n, h, w, c = gather.image
@@ -67,7 +67,7 @@ def _quantized(g: Gemm, limits: DeviceLimits, spread: OutputsPerWindow | None = 
 
 
 def _hybrid(g: Gemm, limits: DeviceLimits) -> Launch:
-    """The launch of int8 rows or images with scales of their own, as floats."""
+    """The launch of int8 rows or images, each with its own scale, to float32."""
     gather, scales = g.gather, g.row_scales
     tile = Tiling.of(g.n, gather.image[0] * gather.window.oh * gather.window.ow, gather.depth, limits)
     inputs: dict[str, Buffer] = {
@@ -82,7 +82,7 @@ def _hybrid(g: Gemm, limits: DeviceLimits) -> Launch:
     sizes = tile.sizes | gather.sizes(g.out.spec.shape[-1]) | {"batches": 1}
     scalars = {"zeros": i32(0), **g.epilogue.bounds, "each": i32(scales.rows_per_scale)}
     defines: dict[str, Any] = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 128}
-    defines |= {"WEIGHT_SCALE_FIRST": 1} if scales.columns_first else {}
+    defines |= {"WEIGHT_SCALE_FIRST": 1} if scales.weight_scale_first else {}
     return tile.launch(inputs, g.out.buffer, sizes, scalars, defines, 128, limits)
 
 
@@ -93,9 +93,9 @@ def vector_lanes(limits: DeviceLimits) -> int:
 
 @dataclass(frozen=True)
 class OutputsPerWindow:
-    """h x w outputs of each window, one's channels after another's, each padded to `channels`.
+    """Each window gives h x w output pixels, one after another, their channels padded to `channels`.
 
-    The first `top` rows and `left` columns of the outputs are none.
+    The first `top` rows and `left` columns of them are outside of the output.
     """
 
     h: int
@@ -111,7 +111,7 @@ class OutputsPerWindow:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a GEMM of `rows` rows of `depth` and `columns` columns is shared out, as gemm_vnni.cl says."""
+    """How a GEMM of `rows` rows of `depth` and `columns` columns is divided among work-items: see gemm_vnni.cl."""
 
     lanes: int
     vectors: int
@@ -165,7 +165,7 @@ class Tiling:
 
 
 def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
-    """Rows and vectors of a tile, of which 32 registers hold 8 by 3."""
+    """Rows and vectors of a tile; 32 registers hold 8 by 3."""
     vectors = min((3, 2, 1), key=lambda v: (-(-columns // (v * lanes)) * v, -v))
     return next(height for height in (8, 4, 2, 1) if rows >= height), vectors
 
@@ -175,7 +175,7 @@ def fits_transposed(g: Gemm, limits: DeviceLimits) -> bool:
 
 
 def transposed(g: Gemm, limits: DeviceLimits) -> Lowered:
-    """A transposed convolution, whose gather has the window of its gradient."""
+    """The launch of a transposed convolution, whose window slides over the output."""
     over = g.gather.window
     lanes = vector_lanes(limits)
     channels = -(-g.n // lanes) * lanes
@@ -184,13 +184,13 @@ def transposed(g: Gemm, limits: DeviceLimits) -> Lowered:
 
 
 def fits_computed(g: Gemm, limits: DeviceLimits) -> bool:
-    """Of matrices that are both computed."""
+    """Whether the kernel takes two computed operands."""
     plain = limits.cpu and limits.has("register_tiles") and g.types == ("INT8", "INT8", "INT8")
     return plain and g.k > 0 and (not g.x.transposed or g.m == 1)
 
 
 def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
-    """The launches that pack y and multiply."""
+    """The launches that pack y, then multiply."""
     m, n, k, x, y = g.m, g.n, g.k, g.x, g.y
     y_lead, lead = y.spec.shape[:-2], g.out.spec.shape[:-2]
     y_batches = math.prod(y_lead)

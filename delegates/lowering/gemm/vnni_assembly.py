@@ -1,4 +1,4 @@
-"""The assembly of AVX512-VNNI of a tile of an int8 GEMM, and what a device must compute by it first."""
+"""The AVX512-VNNI assembly of a tile of an int8 GEMM, and the probe that a device must pass before it gets it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFFSETS = (
     "(%[a],%[r3],2)",
     "(%[a],%[r7])",
 )
-"""Where rows 0 to 7 begin: `r`, `r3`, `r5` and `r7` hold so many times the bytes of a row."""
+"""Addresses of rows 0 to 7: `r`, `r3`, `r5` and `r7` hold 1, 3, 5 and 7 times the bytes of a row."""
 
 
 def assembly(rows: int, vectors: int, flip: int = 0) -> str:
@@ -57,11 +57,11 @@ kernel void probe(global uint* rows, global char* panel, global int* out) {{
     ASM
 }}
 """
-"""What the device must compile, and run with the right sums, before it is given these kernels."""
+"""A kernel that the device must compile, and run with the right sums, before it gets these kernels."""
 
 
 def probe_arrays() -> tuple[Array, Array, Array]:
-    """Rows and panel of the probe, and the sums that must come of them."""
+    """Rows and panel of the probe, and the sums that it must compute."""
     rows = np.array([0, 1, 127, 128, 200, 255, 255, 255], np.uint8)
     panel = np.random.default_rng(0).integers(-128, 128, (2, LANES, 4), np.int8)
     panel[:, 0] = -128

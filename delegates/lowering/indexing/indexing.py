@@ -1,4 +1,4 @@
-"""Operators that read at indices given by a tensor of indices, which are checked where they are used."""
+"""Operators that read at indices from a tensor; kernels check the indices."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def one_hot(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("EMBEDDING_LOOKUP")
 def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
-    """Rows of x of the output's own type."""
+    """Rows of x at indices; quantized rows are dequantized."""
     rows, x, out = node.input(0), node.input(1), node.outputs[0]
     if x.type in ("INT8", "UINT8") and out.type in ("FLOAT32", "FLOAT16"):
         return [_dequantized_rows(rows, x, out)]
@@ -109,7 +109,7 @@ def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec) -> Launch:
-    """Rows of quantized values as floats. uint8 ones are read as int8, as the CPU reads them."""
+    """Rows of quantized values as floats; uint8 is read as int8, as on the CPU."""
     require(x.quantization is None or not x.quantization.block_size, "scales by block")
     scale = np.zeros(1, np.float32) if x.quantization is None else x.quantization.scale.astype(np.float32)
     depth = math.prod(x.shape[1:])
@@ -147,11 +147,11 @@ def hashtable_lookup(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("SLICE")
 def slice_(node: Node, limits: DeviceLimits) -> Lowered:
-    """A view, or, where the begin is computed, what it says when it runs."""
+    """A view; by a kernel where `begin` is known only at run time."""
     x, begin, out = node.input(0), node.input(1), node.outputs[0]
     if begin.data is not None:
         return view(node, limits)
-    require(len(x.shape) <= 6, f"{len(x.shape)} dimensions from a begin that is computed")
+    require(len(x.shape) <= 6, f"{len(x.shape)} dimensions from a begin that is known only at run time")
     empty = 6 - len(x.shape)
     sizes = {"size": size(out), "empty": empty}
     return [
@@ -169,7 +169,7 @@ def slice_(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("DYNAMIC_UPDATE_SLICE")
 def dynamic_update_slice(node: Node, limits: DeviceLimits) -> Lowered:
-    """x with `update` over it from `start` on, which is moved so that all of it lies inside."""
+    """x with `update` written over it from `start` on, which is clamped so that the update fits."""
     x, update, start, out = node.input(0), node.input(1), node.input(2), node.outputs[0]
     require(len(x.shape) <= 6, f"{len(x.shape)} dimensions")
     empty = 6 - len(x.shape)

@@ -1,4 +1,4 @@
-"""Operators that order elements, or tell where among others they belong."""
+"""TOPK_V2 and BUCKETIZE."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tflgpu.delegates.lowering.registry import c_type, lowers, require, size
 from tflgpu.model.graph import Node
 
 COMPARISONS = {True: 1 << 30, False: 1 << 36}
-"""The most comparisons that are worth it, on a CPU and on other devices: each element meets all of its row."""
+"""Comparisons at the most, on a CPU and on other devices: each element is compared with all of its row."""
 
 
 @lowers("TOPK_V2")

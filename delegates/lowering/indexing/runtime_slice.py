@@ -1,4 +1,4 @@
-"""STRIDED_SLICE whose begin is known only at run time, where its output's shape is known before: `x[:, i]`."""
+"""STRIDED_SLICE, also with a begin that is known only at run time, where the output's shape is known: `x[:, i]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tflgpu.ops.movement.strided_slice import FULL, NEW, bounds, clamp_limits, e
 
 @lowers("STRIDED_SLICE")
 def strided_slice(node: Node, limits: DeviceLimits) -> Lowered:
-    """A view where all is constant; else every entry takes a whole dimension, or one element that `begin` picks."""
+    """A view where all is constant; else each entry is a whole dimension, or one element that `begin` picks."""
     x, out = node.input(0), node.outputs[0]
     if all(node.input(k).data is not None for k in (1, 2, 3)):
         return view(node, limits)
@@ -42,7 +42,7 @@ def strided_slice(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def _indices(node: Node, steps: Sequence[int]) -> tuple[tuple[Any, ...], list[str]]:
-    """A NumPy index that takes the first element where a pick is not known yet, and C for each such pick.
+    """A NumPy index that takes the first element for picks known only at run time, and the C of each such pick.
 
     steps: elements from one index to the next, of each dimension.
     """

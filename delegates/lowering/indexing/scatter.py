@@ -1,4 +1,4 @@
-"""Operators that write rows to indices given by a tensor of indices, one after another."""
+"""Operators that write rows at indices from a tensor, in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scatter(
 ) -> list[Launch]:
     """out, whose first dimensions have these sizes, with rows of updates combined into it at vectors of indices.
 
-    combine: C of a, what is there, and v, what comes. how: c_type of both, of indices, and skip_negative.
+    combine: C of a (the old value) and v (the update). how: c_type of both, of indices, and skip_negative.
     """
     require(len(sizes) <= 6, f"vectors of {len(sizes)} indices")
     count = size(indices) // len(sizes) if sizes else math.prod(indices.shape[:-1])
@@ -46,13 +46,13 @@ def scatter(
 
 
 def wrapping(operator: str, kind: str) -> str:
-    """C of the sum or the product of two elements; integers wrap."""
+    """C of the sum or the product of a and v; integers wrap."""
     return f"a {operator} v" if kind.startswith("f") else f"({kind})((u64)a {operator} (u64)v)"
 
 
 @lowers("SCATTER_ND")
 def scatter_nd(node: Node, limits: DeviceLimits) -> Lowered:
-    """Zeros with updates added; the same index adds again."""
+    """Zeros with updates added; updates of one index add up."""
     indices, updates, out = node.input(0), node.input(1), node.outputs[0]
     require(updates.type == out.type, f"SCATTER_ND of {updates.type} to {out.type}")
     kind = c_type(out, limits)
@@ -68,7 +68,7 @@ def scatter_nd(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("SPARSE_TO_DENSE")
 def sparse_to_dense(node: Node, limits: DeviceLimits) -> Lowered:
-    """The default value with others at indices; the last of an index wins."""
+    """The default value with values written at indices; the last one of an index wins."""
     indices, values, default, out = node.input(0), node.input(2), node.input(3), node.outputs[0]
     require(values.type == out.type, f"SPARSE_TO_DENSE of {values.type} to {out.type}")
     kind, index_kind = c_type(out, limits), c_type(indices, limits)
@@ -80,12 +80,12 @@ def sparse_to_dense(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 SEGMENTS = {"SUM": "+", "PROD": "*", "MAX": "v > a ? v : a", "MIN": "v < a ? v : a"}
-"""A NaN is no greater and no less than anything."""
+"""Comparisons with NaN are false."""
 
 
 @lowers("SEGMENT_SUM", *(f"UNSORTED_SEGMENT_{name}" for name in SEGMENTS))
 def segments(node: Node, limits: DeviceLimits) -> Lowered:
-    """The rows of each segment taken together, from the neutral element on; negative ids are left out."""
+    """The rows of each segment combined, from the neutral element on; negative ids are left out."""
     data, ids, out = node.input(0), node.input(1), node.outputs[0]
     require(data.type == out.type, f"{node.op} of {data.type} to {out.type}")
     kind = c_type(out, limits)

@@ -1,4 +1,4 @@
-"""Operators that go along an axis in order."""
+"""CUMSUM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tflgpu.ops.shape_rules import normalized_axis
 
 @lowers("CUMSUM")
 def cumsum(node: Node, limits: DeviceLimits) -> Lowered:
-    """Sums from the start (or the end) of an axis on; one work-item a line."""
+    """Running sums from the start (or the end) of an axis; one work-item a line."""
     x, out, o = node.input(0), node.outputs[0], node.options
     require(len(x.shape) > 0, "a scalar")
     given = constant(node.input(1), "an axis")

@@ -37,12 +37,12 @@ INTEGERS: Mapping[str, Callable[[str], Expr]] = {
     "STABLEHLO_SHIFT_LEFT": lambda kind: cast(kind, cast("u64", cast("i64", X)) << (cast("i64", Y) & 31)),
     "RIGHT_SHIFT": lambda kind: X >> cast("i32", call("clamp_i64", Y, 0, int(kind[1:]) - 1)),
 }
-"""By the element type. Integers wrap in 64 bits and are cut."""
+"""By the element type. Integers wrap in 64 bits and are truncated."""
 
 
 @lowers(*INTEGERS)
 def plain(node: Node, limits: DeviceLimits) -> Lowered:
-    """Numbers of any type, quantized values among them, as they are."""
+    """Element-wise on equal shapes; quantized values are treated as integers."""
     x, y, out = node.input(0), node.input(1), node.outputs[0]
     rows: Mapping[str, object] = {"f": FLOATS, "b": BOOLS}.get(x.dtype.kind, INTEGERS)
     require(x.type == y.type == out.type and node.op in rows, f"{node.op} of {x.type} and {y.type} to {out.type}")
@@ -53,7 +53,7 @@ def plain(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("STABLEHLO_PAD")
 def stablehlo_pad(node: Node, limits: DeviceLimits) -> Lowered:
-    """The value of input 1 everywhere, then x over it, its elements apart."""
+    """Fills out with the value of input 1, then copies x into it with strides."""
     x, filler, out = node.input(0), node.input(1), node.outputs[0]
     require(x.type == filler.type == out.type, f"STABLEHLO_PAD of {x.type} to {out.type}")
     if not size(out):
@@ -68,7 +68,7 @@ def stablehlo_pad(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("STABLEHLO_GATHER")
 def stablehlo_gather(node: Node, limits: DeviceLimits) -> Lowered:
-    """Windows of slice_sizes of x, from index vectors on, moved so that they lie inside of x."""
+    """Windows of slice_sizes of x from index vectors on, which are clamped so that windows fit."""
     x, indices, out = node.input(0), node.input(1), node.outputs[0]
     require(x.type == out.type, f"STABLEHLO_GATHER of {x.type} to {out.type}")
     sizes, kept, targets, offset_dims, _ = gather_dimensions(node)
@@ -110,7 +110,7 @@ OF_BOOLS = COMBINED | {"ADD": "a | v", "MUL": "a & v", "ALL": "a & v", "ANY": "a
 
 @lowers("STABLEHLO_SCATTER")
 def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
-    """x with windows of updates combined into it at index vectors; what lies outside is left out."""
+    """x with windows of updates combined into it at index vectors; elements outside are left out."""
     x, indices, updates, out, o = node.input(0), node.input(1), node.input(2), node.outputs[0], node.options
     require(x.type == updates.type == out.type, f"STABLEHLO_SCATTER of {updates.type} to {out.type}")
     name, rank = function_of(node), len(updates.shape)
@@ -126,7 +126,7 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
     require(len(window_dims) == len(kept) and vectors.shape == (*batch, len(targets)), "shapes that do not fit")
     if not size(updates):
         return [copy(x, out)]
-    # Rows that are not cut meet others of their own column only.
+    # Rows that are not clipped can only overlap in their own column.
     apart = set(targets) <= set(inserted)
     window = [updates.shape[d] for d in window_dims]
     order = order_of(rank, window_dims)
@@ -146,11 +146,11 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
             vector = vectors[..., targets.index(d)].reshape(batch + (1,) * len(window))
             terms.append(f"(i64)indices[{at(vector, index_base)}]")
         if d in kept:
-            position = kept.index(d)
-            ruler = standin((window[position],), np.uint8)
-            terms.append(str(at(ruler.reshape([-1] + [1] * (len(window) - position - 1)), ruler)))
-        place_of = f"i64 p = {' + '.join(terms) or '0'}; inside &= p >= 0 && p < {n};"
-        steps.append(f"{{ {place_of} at = at * {n} + (inside ? (i32)p : 0); }}")
+            k = kept.index(d)
+            ruler = standin((window[k],), np.uint8)
+            terms.append(str(at(ruler.reshape([-1] + [1] * (len(window) - k - 1)), ruler)))
+        position = f"i64 p = {' + '.join(terms) or '0'}; inside &= p >= 0 && p < {n};"
+        steps.append(f"{{ {position} at = at * {n} + (inside ? (i32)p : 0); }}")
     columns = int(np.prod(window, dtype=np.int64)) if apart else 1
     kind = bits_type(out) if name == "UPDATE" else c_type(out, limits)
     combine = wrapping(rows[name], kind) if len(rows[name]) == 1 and name != "UPDATE" else rows[name]

@@ -24,7 +24,7 @@ def matrix_diag(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("MATRIX_SET_DIAG")
 def matrix_set_diag(node: Node, limits: DeviceLimits) -> Lowered:
-    """x with other diagonals."""
+    """x with its diagonals replaced."""
     x, new, out = node.input(0), node.input(1), node.outputs[0]
     require(x.type == new.type == out.type, f"MATRIX_SET_DIAG of {x.type} to {out.type}")
     return [copy(x, out), *_over_diagonal(new, out)]

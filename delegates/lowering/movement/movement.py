@@ -1,4 +1,4 @@
-"""Operators that only move elements: their NumPy view, as an index expression."""
+"""Operators that only move elements: their NumPy view as an index expression."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import FIRST
 from tflgpu.delegates.ir import Copy, Lookup
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
-from tflgpu.delegates.lowering.elementwise.lookup_table import all_codes
+from tflgpu.delegates.lowering.elementwise.lookup_table import all_values
 from tflgpu.delegates.lowering.registry import RUNTIME, bits_type, constant, lowers, require, size, style
 from tflgpu.delegates.lowering.strided_index import index_map, is_view, standin
 from tflgpu.model.graph import Array, Node, TensorSpec
@@ -48,7 +48,7 @@ def take(x: TensorSpec, out: TensorSpec, table: Packed) -> Launch:
 
 @style("view")
 def view(node: Node, limits: DeviceLimits) -> Lowered:
-    """What the CPU's operator returns as a view of a stand-in; what it copies goes through a table of indices."""
+    """A copy with the strides of the view that the CPU's operator returns, or by a table of indices if it copies."""
     x, out = node.input(0), node.outputs[0]
     base = standin(x.shape, x.dtype)
     moved = OPS[node.op].run(node, base)
@@ -65,9 +65,9 @@ def _positions(x: TensorSpec) -> Array:
     "MIRROR_PAD", "REVERSE_SEQUENCE", "TILE", "BROADCAST_TO", "REVERSE_V2", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"
 )
 def rearranged(node: Node, limits: DeviceLimits) -> Lowered:
-    """Wherever constants say what goes where: the CPU's operator, run on the elements' positions.
+    """A copy by the table of positions that the CPU's operator computes; all inputs but the first are constant.
 
-    Positions count from 1, so that what it pads with is 0, which stands for the output's zero point.
+    Positions count from 1: 0 is padding, which becomes the output's zero point.
     """
     x, out = node.input(0), node.outputs[0]
     if node.op in OPS and OPS[node.op].style == "view":
@@ -96,7 +96,7 @@ def rearranged(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("PAD", "PADV2")
 def pad(node: Node, limits: DeviceLimits) -> Lowered:
-    """x (…) with paddings (rank, 2) around it: the padding value everywhere, then x over it."""
+    """x with paddings (rank, 2): fills out with the padding value, then copies x into it."""
     x, out = node.input(0), node.outputs[0]
     paddings = constant(node.input(1), "paddings").reshape(-1, 2).tolist()
     if not size(out):
@@ -128,7 +128,7 @@ def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
         piece = base[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)]
         start += x.shape[axis]
         source: Buffer = Ref(x.index)
-        if out.type == "UINT8" and not _same_codes(x, out):
+        if out.type == "UINT8" and not _same_quantization(x, out):
             source = Temp(max(size(x), 1))
             launches.append(_requantized(node, x, source))
         launches.append(Copy(source, Ref(out.index), size(x), bits_type(out), out_at=index_map(piece, base)))
@@ -136,7 +136,7 @@ def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def _requantized(node: Node, x: TensorSpec, target: Temp) -> Lookup:
-    """The codes of x as codes of the output, by the table that the CPU's operator makes of all of them."""
+    """x requantized to the output's scale, by the table that the CPU's operator computes for all values."""
     out = node.outputs[0]
     alone = replace(
         node,
@@ -144,11 +144,11 @@ def _requantized(node: Node, x: TensorSpec, target: Temp) -> Lookup:
         inputs=(replace(x, shape=(256,), data=None),),
         outputs=(replace(out, shape=(256,)),),
     )
-    table = Packed(lambda: evaluate(alone, [all_codes(x)], RUNTIME)[0])
+    table = Packed(lambda: evaluate(alone, [all_values(x)], RUNTIME)[0])
     return Lookup(Ref(x.index), table, target, size(x), ("u8", "u8"))
 
 
-def _same_codes(x: TensorSpec, y: TensorSpec) -> bool:
+def _same_quantization(x: TensorSpec, y: TensorSpec) -> bool:
     if x.quantization is None or y.quantization is None:
         return x.quantization is y.quantization
     return bool(x.scale == y.scale and x.zero_point == y.zero_point)

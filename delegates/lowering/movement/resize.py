@@ -1,4 +1,4 @@
-"""Resizing of images: the positions and weights along each axis come from the CPU's operator as tables."""
+"""Resizing of images, by tables of positions and weights along each axis that the CPU's operator computes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def resize_nearest_neighbor(node: Node, limits: DeviceLimits) -> Lowered:
     constant(node.input(1), "a size")
     x, out, o = node.input(0), node.outputs[0], node.options
 
-    def places(axis: int) -> Packed:
+    def positions(axis: int) -> Packed:
         return Packed(
             lambda: nearest(x.shape[axis], out.shape[axis], o.align_corners, o.half_pixel_centers).astype("i4")
         )
@@ -26,7 +26,7 @@ def resize_nearest_neighbor(node: Node, limits: DeviceLimits) -> Lowered:
         Launch(
             "resize.resize_nearest",
             (size(out),),
-            inputs={"x": Ref(x.index), "rows": places(1), "columns": places(2)},
+            inputs={"x": Ref(x.index), "rows": positions(1), "columns": positions(2)},
             outputs={"out": Ref(out.index)},
             sizes={"size": size(out), "h": h, "w": w, "c": c, "oh": out.shape[1], "ow": out.shape[2]},
             defines={"T": bits_type(out), "NEAREST": 1},
@@ -60,11 +60,11 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
     _, h, w, c = x.shape
     inputs = {"x": Ref(x.index), **tables(1, "upper", "lower"), **tables(2, "left", "right")}
     outputs, sizes = {"out": Ref(out.index)}, {"h": h, "w": w, "c": c, "oh": out.shape[1], "ow": out.shape[2]}
-    finish = {"FLOAT32": "acc", "UINT8": "acc + 0.5f"}.get(x.type, "(acc + (acc < 0 ? -1 : 0) + (1 << 19)) >> 20")
+    result = {"FLOAT32": "acc", "UINT8": "acc + 0.5f"}.get(x.type, "(acc + (acc < 0 ? -1 : 0) + (1 << 19)) >> 20")
     defines: dict[str, object] = {
         "T": c_type(x, limits),
         "WEIGHT_T": "f32" if in_floats else "i64",
-        "RESULT(acc)": f"({finish})",
+        "RESULT(acc)": f"({result})",
     }
     if limits.cpu and in_floats and c >= 4:
         rows = rows_of(out, limits)

@@ -1,4 +1,4 @@
-"""Tensors made of one value, resource variables, the same bytes as another type, and elements moved apart."""
+"""ZEROS_LIKE, FILL, resource variables, BITCAST and DILATE."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def zeros_like(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("FILL")
 def filled(node: Node, limits: DeviceLimits) -> Lowered:
-    """A scalar everywhere."""
+    """out filled with a scalar."""
     value, out = node.input(1), node.outputs[0]
     require(value.type == out.type, f"FILL of {out.type} with {value.type}")
     return [fill_from(value, out)]
@@ -31,21 +31,21 @@ def filled(node: Node, limits: DeviceLimits) -> Lowered:
 def read_variable(node: Node, limits: DeviceLimits) -> Lowered:
     """A copy, since the variable may be assigned before the copy is read."""
     variable, out = node.input(0), node.outputs[0]
-    require(variable.is_variable, "a variable that is known only when it runs, or has several types or shapes")
+    require(variable.is_variable, "a variable that is known only at run time, or has several types or shapes")
     return [copy(variable, out)]
 
 
 @lowers("ASSIGN_VARIABLE", variables=True)
 def assign_variable(node: Node, limits: DeviceLimits) -> Lowered:
-    """The value over the variable."""
+    """Writes the value to the variable."""
     variable, value = node.input(0), node.input(1)
-    require(variable.is_variable, "a variable that is known only when it runs, or has several types or shapes")
+    require(variable.is_variable, "a variable that is known only at run time, or has several types or shapes")
     return [copy(value, variable)]
 
 
 @lowers("BITCAST")
 def bitcast(node: Node, limits: DeviceLimits) -> Lowered:
-    """The same bytes."""
+    """The same bytes as another type."""
     x, out = node.input(0), node.outputs[0]
     require(x.type == out.type or not BITS.keys() & {x.type, out.type}, f"BITCAST from {x.type} to {out.type}")
     require(size(x) * x.dtype.itemsize == size(out) * out.dtype.itemsize, "BITCAST to another number of bytes")
@@ -55,7 +55,7 @@ def bitcast(node: Node, limits: DeviceLimits) -> Lowered:
 
 @lowers("DILATE")
 def dilate(node: Node, limits: DeviceLimits) -> Lowered:
-    """A padding value everywhere, then x over it in steps."""
+    """Fills out with the padding value, then copies x into it with strides."""
     x, pad, out = node.input(0), node.input(2), node.outputs[0]
     factors = constant(node.input(1), "dilations").tolist()
     require(x.type == pad.type == out.type, f"DILATE of {x.type} to {out.type}")

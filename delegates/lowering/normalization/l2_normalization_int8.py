@@ -13,16 +13,16 @@ from tflgpu.model.graph import Node
 def l2_normalization(node: Node, limits: DeviceLimits) -> Lowered:
     """Rows along the last axis."""
     x, out = node.input(0), node.outputs[0]
-    ends, unsigned = np.iinfo(out.dtype), out.type == "UINT8"
+    bounds, unsigned = np.iinfo(out.dtype), out.type == "UINT8"
     middle = 128 if unsigned else 0
     require(x.type == out.type, f"L2_NORMALIZATION of {x.type} to {out.type}")
     require(out.scale == np.float32(1 / 128) and out.zero_point == middle, "an output that is not scaled by 1/128")
     depth = x.shape[-1]
     rows = size(x) // depth if depth else 0
-    # 128 is the inverse of the output's scale; the reference kernels of the two types apply it at different ends.
+    # 128 is the inverse of the output's scale; the reference kernels of the two types apply it at different steps.
     factor, shift = (128, 0) if unsigned else (1, 7)
     scalars = {"zero_point": x.zero_point, "factor": factor, "shift": shift, "middle": middle}
-    scalars |= {"low": ends.min, "high": ends.max}
+    scalars |= {"low": bounds.min, "high": bounds.max}
     return [
         Launch(
             "l2_normalization_int8.l2_normalization",

@@ -15,16 +15,16 @@ from tflgpu.ops.normalization.softmax import exponentials, rescaling
 def log_softmax(node: Node, limits: DeviceLimits) -> Lowered:
     """Rows along the last axis."""
     x, out = node.input(0), node.outputs[0]
-    ends = np.iinfo(out.dtype)
+    bounds = np.iinfo(out.dtype)
     require(x.type == out.type, f"LOG_SOFTMAX of {x.type} to {out.type}")
-    require(out.scale == 16 / 256 and out.zero_point == ends.max, "an output that is not scaled by 16/256")
+    require(out.scale == 16 / 256 and out.zero_point == bounds.max, "an output that is not scaled by 16/256")
     m, shift, least = rescaling(1.0, float(x.scale))
     back = quantize_multiplier(2.0 ** (31 - shift) / m)
     depth = x.shape[-1]
     rows = size(x) // depth if depth else 0
     shares = Packed(lambda: exponentials(m, shift, least)[1].astype(np.int32))
     scaled = Packed(lambda: mbqm(-np.arange(256, dtype=np.int64), m, shift).astype(np.int32))
-    scalars = {"multiplier": back[0], "exponent": back[1], "least": least, "low": ends.min, "high": ends.max}
+    scalars = {"multiplier": back[0], "exponent": back[1], "least": least, "low": bounds.min, "high": bounds.max}
     return [
         Launch(
             "log_softmax_int8.log_softmax",

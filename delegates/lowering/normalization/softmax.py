@@ -19,7 +19,7 @@ from tflgpu.model.graph import Array, Node
 
 @lowers("SOFTMAX", "LOG_SOFTMAX")
 def softmax(node: Node, limits: DeviceLimits) -> Lowered:
-    """Rows of depth elements, one block of work-items a row; a CPU takes one work-item a row."""
+    """Rows of depth elements, one block of work-items a row; on a CPU one work-item."""
     x, out = node.input(0), node.outputs[0]
     require(len(x.shape) > 0, "a scalar")
     types = (x.type, out.type)
@@ -49,7 +49,7 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
         return [_by_warps(_softmax_16_bits(node, rows, depth), limits)]
     if node.op == "LOG_SOFTMAX" and x.type in ("INT8", "UINT8"):
         return log_softmax_int8.log_softmax(node, limits)
-    require(types in _CODES and node.op == "SOFTMAX", f"{node.op} of {x.type} to {out.type}")
+    require(types in QUANTIZED and node.op == "SOFTMAX", f"{node.op} of {x.type} to {out.type}")
     beta, scale = float(np.float32(node.options.beta)), float(x.scale)
     kind = np.iinfo(out.dtype)
     launch = Launch(
@@ -66,17 +66,17 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def _by_warps(launch: Launch, limits: DeviceLimits) -> Launch:
-    """The launch with 32 threads a row, on a device that has such groups."""
+    """The launch with a warp a row, on a device with warps."""
     if not limits.has("warps"):
         return launch
     return replace(launch, threads=(launch.threads[0] * 32,), block=(128,), defines={**launch.defines, "WARP": 1})
 
 
-_CODES = (("INT8", "INT8"), ("UINT8", "UINT8"), ("INT8", "INT16"), ("UINT8", "INT16"))
+QUANTIZED = (("INT8", "INT8"), ("UINT8", "UINT8"), ("INT8", "INT16"), ("UINT8", "INT16"))
 
 
 def _exponentials(scale: float) -> Array:
-    """exp of minus d codes of this scale for d in 0..255, in Q0.31; 0 where the kernel on the CPU leaves it out."""
+    """exp of minus d steps of this scale for d in 0..255, in Q0.31; 0 where the CPU's kernel leaves the term out."""
     m, shift = quantize_multiplier(min(scale * 2.0**26, 2.0**31 - 1))
     least = -math.floor(31 * 2.0**26 / 2.0**shift)
     d = -np.arange(256, dtype=np.int64)
@@ -85,7 +85,7 @@ def _exponentials(scale: float) -> Array:
 
 def _softmax_16_bits(node: Node, rows: int, depth: int) -> Launch:
     x, out = node.input(0), node.outputs[0]
-    require(x.zero_point == 0 and out.zero_point == 0, "16-bit codes with a zero point")
+    require(x.zero_point == 0 and out.zero_point == 0, "16-bit values with a zero point")
     require(abs(float(out.scale) - 1 / 32768) <= 0.001 / 32768, "an output scale that is not 1/32768")
     scale = np.float32(x.scale) * np.float32(node.options.beta)
     exps = Packed(lambda: _exponentials_16_bits(float(scale)))
@@ -100,13 +100,13 @@ def _softmax_16_bits(node: Node, rows: int, depth: int) -> Launch:
 
 
 def _exponentials_16_bits(scale: float) -> Array:
-    """exp of minus d codes for every d in 0..65535, in Q0.15, int32."""
+    """exp of minus d steps for every d in 0..65535, in Q0.15, int32."""
     table = lut_int16(np.exp, 10.0 / 65535, 32767, 2.0 / 65535, 0, np.float64)
     d = -np.arange(65536, dtype=np.int64)
-    places = mbqm(d, *quantize_multiplier(scale / (10.0 / 65535.0))).astype(np.int64) + 32767
-    return lut_int16_lookup(table, np.clip(places, -32768, 32767)).astype(np.int32)
+    positions = mbqm(d, *quantize_multiplier(scale / (10.0 / 65535.0))).astype(np.int64) + 32767
+    return lut_int16_lookup(table, np.clip(positions, -32768, 32767)).astype(np.int32)
 
 
 def _reciprocals() -> Array:
-    """1 / (1 + x) at 513 places of the int16 range."""
+    """1 / (1 + x) at 513 points of the int16 range."""
     return lut_int16(lambda v: 1.0 / (1.0 + v), 1.0 / 65535, -32768, 2.0 / 65535, 0, np.float64)

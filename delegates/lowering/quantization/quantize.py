@@ -1,4 +1,4 @@
-"""Between element types, with scales or without."""
+"""Conversions between element types, with scales or without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tflgpu.ops import custom_options
 
 @lowers("QUANTIZE", "DEQUANTIZE", "CAST")
 def converted(node: Node, limits: DeviceLimits) -> Lowered:
-    """Between element types, with or without a scale."""
+    """x converted to the output's element type, with or without a scale."""
     x, out = node.input(0), node.outputs[0]
     if narrow(x) or x.type == "BOOL":
         return [table(node)]
@@ -30,7 +30,7 @@ def converted(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Elementwise:
-    """Codes of floats: x / scale rounded half away from zero, plus the zero point, clamped."""
+    """Quantized values of floats: x / scale rounded half away from zero, plus the zero point, clamped."""
     require(x.type == "FLOAT32" and out.type in ("INT8", "UINT8", "INT16"), f"QUANTIZE of {x.type} to {out.type}")
     require(out.quantization is not None and not out.quantization.per_channel, "quantization by channel")
     require(limits.exact_division or limits.double, "a device that does not divide floats exactly")
@@ -38,13 +38,13 @@ def quantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Elementwis
     scale, kind = expr(float(out.scale)), np.iinfo(out.dtype)
     quotient = X / scale if limits.exact_division else cast("f32", cast("f64", X) / cast("f64", scale))
     rounded = call("to_i32", call("round_away", quotient))
-    # In 32 bits, which the sum leaves where x does: the reference's answer on x86.
+    # In 32 bits, in which the sum wraps where x is out of range: the reference's answer on x86.
     shifted = cast("i32", cast("u32", rounded) + cast("u32", out.zero_point))
     return elementwise(call("clamp_i32", shifted, kind.min, kind.max), (x,), out, limits)
 
 
 def _requantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Elementwise:
-    """32-bit codes as codes of another scale."""
+    """32-bit quantized values with another scale."""
     require(x.type == "INT32" and out.type in ("INT8", "UINT8", "INT16"), f"QUANTIZE of {x.type} to {out.type}")
     require(not any(s.quantization is not None and s.quantization.per_channel for s in (x, out)), "scales by channel")
     m, e = quantize_multiplier(float(x.scale) / float(out.scale))
@@ -56,7 +56,7 @@ def _requantize(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Element
 
 @lowers("NumericVerify")
 def numeric_verify(node: Node, limits: DeviceLimits) -> Lowered:
-    """What codes stand for less its float reference; how far it is off is looked at where the options say so."""
+    """The real values of x less their float reference; with log_if_failed, a fault beyond the tolerance."""
     x, reference, out = node.input(0), node.input(1), node.outputs[0]
     require(x.shape == reference.shape and reference.type == "FLOAT32", f"NumericVerify of {reference}")
     options = custom_options.read(node)
@@ -73,9 +73,9 @@ def numeric_verify(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def converted_plainly(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Elementwise:
-    """Plain conversion: floats saturate towards zero, a NaN becomes the largest; integers wrap; bool is not 0.
+    """x cast: floats saturate towards zero, a NaN becomes the largest value; integers wrap; bool is x != 0.
 
-    Of a complex number its real part.
+    A complex number is cast by its real part.
     """
     value = call("real_of", X) if x.type == "COMPLEX64" else X
     if out.type == x.type == "COMPLEX64":
@@ -89,7 +89,9 @@ def converted_plainly(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> E
     require(out.dtype.kind in "iuf" and (out.type not in BITS or x.type == "FLOAT32"), f"CAST to {out.type}")
     target = c_type(out, limits)
     if x.dtype.kind in "fc" and out.dtype.kind != "f":
-        lowest, highest = CODES[out.type] if out.type in BITS else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
+        lowest, highest = (
+            SUB_BYTE_RANGES[out.type] if out.type in BITS else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
+        )
         low, high = f"({float(lowest).hex()})", f"({float(int(highest) + 1).hex()})"
         if not limits.double:
             low, high = low.replace(")", "f)"), high.replace(")", "f)")
@@ -100,5 +102,5 @@ def converted_plainly(x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> E
     return elementwise(cast(target, value), (x,), out, limits)
 
 
-CODES = {"INT4": (-8, 7), "INT2": (-2, 1), "UINT4": (0, 15)}
-"""The least and the greatest of the types narrower than a byte."""
+SUB_BYTE_RANGES = {"INT4": (-8, 7), "INT2": (-2, 1), "UINT4": (0, 15)}
+"""The least and the greatest value of the types narrower than a byte."""

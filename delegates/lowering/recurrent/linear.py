@@ -1,6 +1,6 @@
-"""GEMMs of recurrent layers: rows by constant weights, added to what the inputs of all times have made already.
+"""GEMMs of recurrent layers: one for the inputs of all time steps, then one a step, added to its result.
 
-Weights are float32, or 8-bit values with rows quantized at run time. The GEMMs of the inputs of all times are one.
+Weights are constant float32, or 8-bit values with rows quantized at run time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.ops.recurrent.linear import single_scale
 
 COLUMNS = 4
-"""Outputs that a work-item makes on a CPU: so many sums run side by side. On a GPU work-items do."""
+"""Outputs of a work-item on a CPU, whose sums run in parallel. On a GPU a work-item has one."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecurrentWeights:
-    """Constant weights (n, k), as they are and transposed to (k, n); scales (n,) of 8-bit ones, which are signed."""
+    """Constant weights (n, k), also transposed to (k, n); of 8-bit weights, which are signed, scales and sums (n,)."""
 
     operand: Operand
     transposed: Packed
@@ -43,7 +43,7 @@ class RecurrentWeights:
 
 
 def weights_of(specs: Sequence[TensorSpec]) -> RecurrentWeights:
-    """The weights one above the other, all of one type."""
+    """The weights stacked, all of one type."""
     arrays = [constant(w, "weights") for w in specs]
     n, k = sum(len(a) for a in arrays), arrays[0].shape[1]
     require(len({w.type for w in specs}) == 1, "weights of several types")
@@ -93,7 +93,7 @@ def gemm(x: Buffer, rows: int, weights: RecurrentWeights, asymmetric: bool, limi
 
 @dataclass(frozen=True, eq=False)
 class Accumulation:
-    """out (rows, n) = start + a GEMM's, by the kernel for few rows. columns: outputs of a work-item."""
+    """out (rows, n) = start + a GEMM, by the kernel for few rows. columns: outputs of a work-item."""
 
     gemm: Gemm
     weights: RecurrentWeights
@@ -151,7 +151,7 @@ def inputs_of_all_times(
 
 
 def _stacked(g: Gemm) -> Gemm:
-    """The problem with the weights of several gates put together once."""
+    """The problem with the weights of several gates stacked once."""
     value = g.y.value
     return replace(g, y=replace(g.y, constant=Packed(lambda: value)))
 

@@ -1,4 +1,4 @@
-"""LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM and BIDIRECTIONAL_SEQUENCE_LSTM, as tflgpu/ops/recurrent/lstm.py has them."""
+"""LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM and BIDIRECTIONAL_SEQUENCE_LSTM, as in tflgpu/ops/recurrent/lstm.py."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def bidirectional_lstm(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 def cell_of(node: Node, ports: Ports) -> Cell:
-    """The cell's tensors, checked as the CPU checks them. What is not constant is a stand-in."""
+    """The cell's tensors, with the CPU's checks. Stand-ins replace what is not constant."""
     arrays = [
         None if spec is None else standin(spec.shape, spec.dtype) if spec.data is None else spec.data
         for spec in node.inputs
@@ -80,7 +80,7 @@ def cell_of(node: Node, ports: Ports) -> Cell:
 
 
 def order_of(cell: Cell) -> str:
-    """The gates as they lie side by side."""
+    """The gates in the order in which they are stored."""
     return "ifoc" if "i" in cell.gates else "foc"
 
 
@@ -91,7 +91,7 @@ def stacked(tensors: Gated, order: str, what: str) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """What the steps of one float cell have in common."""
+    """The parameters that the steps of one float cell share."""
 
     order: str
     n: int
@@ -105,7 +105,7 @@ class _Cell:
 
 
 def gates_at(order: str) -> dict[str, Any]:
-    """Where each gate lies."""
+    """The macros of the gates' positions."""
     return {f"AT_{g.upper()}": k for k, g in enumerate(order)} | {"GATES": len(order)}
 
 
@@ -172,7 +172,7 @@ def _peephole(cell: Cell, order: str, n: int) -> Buffer:
 def _recurrent(
     cell: Cell, order: str, hidden: Ref, rows: int, sums: Temp, asymmetric: bool, limits: DeviceLimits
 ) -> Any:
-    """(before, step, offset) -> what makes the sums of all gates: before + the state times the recurrent weights."""
+    """(before, step, offset) -> the launches of the gates' sums: before + the state times the recurrent weights."""
     n, width = cell.n_cell, cell.n_cell * len(order)
     specs = [cell.recurrent_weights[g].spec for g in order]
     require(len(cell.diagonal) in (0, len(order)), "diagonal recurrent weights of some gates")
@@ -191,7 +191,7 @@ def _recurrent(
         )
         for k, spec in enumerate(specs)
     ]
-    # A GEMM of no depth copies.
+    # A GEMM of depth 0 copies.
     empty = weights_of_no_depth(width)
     nothing = Accumulation(gemm(hidden, rows, empty, False, limits), empty, COLUMNS)
     return lambda before, step, offset: [*nothing.launches(before, step, offset, sums), *diagonals]
@@ -210,7 +210,7 @@ def _cell_steps(
     output_at: tuple[int, int | Turn] | None,
     limits: DeviceLimits,
 ) -> list[Launch]:
-    """One step from the gates' sums on: the cell's state, and `hidden`; the output too where output_at is given."""
+    """The rest of a step after the gates' sums: writes the cell's state and `hidden`, and with output_at the output."""
     defines = c.defines | ({"WRITES_Y": 1} if output_at is not None else {})
     row, offset = output_at or (0, 0)
     size = c.rows * c.n

@@ -1,4 +1,4 @@
-"""The LSTM cell in integers with 16-bit gates, as tflgpu/ops/recurrent/lstm_integer.py has it."""
+"""The LSTM cell in integers with 16-bit gates, as in tflgpu/ops/recurrent/lstm_integer.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tflgpu.ops.recurrent.lstm_tensors import Cell, Gated
 
 @dataclass(frozen=True, eq=False)
 class QuantizedLinear:
-    """clamp of start + x (rows, k) int8 times weights (n, k) plus biases, rescaled by column, into int32."""
+    """start + x (rows, k) int8 times weights (n, k) plus biases, rescaled by column and clamped, to int32."""
 
     n: int
     k: int
@@ -53,7 +53,7 @@ def quantized_linear(
     bias: Array | None,
     bounds: Range = INT16,
 ) -> QuantizedLinear:
-    """scales: what the sums with each of the weights are multiplied by. offset: what each value of x is short of."""
+    """scales: the factor of the sums of each of the weights. offset: is added to each value of x."""
     arrays = [constant(w.spec, "weights") for w in weights]
     sums = offset * np.concatenate([a.sum(axis=1, dtype=np.int64) for a in arrays])
     biases = sums if bias is None else sums + bias
@@ -143,7 +143,7 @@ def _gates(weights: Gated, gate_scales: dict[str, np.float32], x: TensorSpec, bi
 def _views(
     cell: Cell, scales: dict[str, np.float32], k: int, sums: Temp, held: Ref, over: Time
 ) -> dict[str, list[Launch]]:
-    """By gate, what adds its view of the cell to its sums and normalizes them."""
+    """By gate, the launches that add its peephole to its sums and normalize them."""
     n, rows, out = cell.n_cell, over.n_batch, {}
     for at, (g, scale) in enumerate(scales.items()):
         launches: list[Launch] = []

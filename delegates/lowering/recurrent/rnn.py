@@ -63,7 +63,7 @@ def _layer(
     limits: DeviceLimits,
     reverse: bool = False,
 ) -> Lowered:
-    """h = activation(W x + R h + bias), and y = h, at each time. sources: inputs and what each is multiplied by."""
+    """h = activation(W x + R h + bias), and y = h, at each time step. sources: inputs and their weights."""
     recurrent, bias = node.input(first + 1), node.input(first + 2)
     n, asymmetric = recurrent.shape[0], bool(node.options.asymmetric_quantize_inputs)
     hidden = state(node.input(first + 3), over.n_batch * n)

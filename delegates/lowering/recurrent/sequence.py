@@ -1,7 +1,7 @@
-"""The walk over time of recurrent layers: where each step reads and writes, and how its launches are repeated.
+"""The time steps of recurrent layers: the offsets at which each reads and writes, and the loop over them.
 
-A step of time is a few launches, which differ in where they read and write only: where they are small, a Loop over
-them, which is one launch too. States are variable tensors, which stay on the device.
+A time step is a few launches, which differ from those of other steps only in their offsets: small ones become a Loop,
+which is one launch. States are variable tensors, which stay on the device.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tflgpu.delegates.lowering.registry import require
 from tflgpu.model.graph import TensorSpec
 
 MAX_LAUNCHES = 1 << 14
-"""A sequence that needs more stays on the CPU: each costs time to prepare and memory to keep."""
+"""Launches of a sequence that runs on the device, at the most: each costs time to prepare, and memory."""
 
 ACTIVATIONS = {
     "NONE": "(x)",
@@ -33,7 +33,7 @@ UPSTREAM_TANH = "upstream_tanh(x)"
 
 @dataclass(frozen=True)
 class Time:
-    """What a walk goes over: n_batch rows at each of `steps` times of (n_batch, steps, ...) or its transpose."""
+    """The time steps of a sequence (n_batch, steps, ...), or time-major (steps, n_batch, ...)."""
 
     n_batch: int
     steps: int
@@ -44,26 +44,26 @@ class Time:
         return self.n_batch * self.steps
 
     def row_step_and_offset(self, depth: int, column: int = 0, reverse: bool = False) -> tuple[int, Turn]:
-        """(from row to row, to the first at each time): how far apart elements of `column` lie in rows of depth."""
+        """The step from row to row, and the offset of column `column` of the first row at each time step, of depth columns."""
         row, step = (depth, self.n_batch * depth) if self.major else (self.steps * depth, depth)
         return row, Turn(column + (self.steps - 1) * step, -step) if reverse else Turn(column, step)
 
     def walk(self, steps: Sequence[Launch], macs: int, limits: DeviceLimits) -> Lowered:
-        """The steps at each time. macs: multiplications of them all at one time."""
+        """The launches of all time steps. macs: multiplications of one time step."""
         if limits.inner_barriers and macs <= small_step(limits):
             return [Loop(tuple(steps), self.steps, work=macs)]
         return [at_iteration(launch, t) for t in range(self.steps) for launch in steps]
 
 
 SMALL_STEP = 1 << 19
-"""Multiplications of a step of time that one core does in less time than the launches of the step take to start."""
+"""Multiplications of a time step that one core does in less time than the launches of the step take to start."""
 
 SMALL_STEP_OF_A_GPU = 1 << 16
-"""The same of each block of a GPU."""
+"""The same for each block of a GPU."""
 
 
 def small_step(limits: DeviceLimits) -> int:
-    """Operations that are done in one launch in less time than launches from the host would take to start."""
+    """Multiplications of a time step below which one launch is faster than launches from the host."""
     return SMALL_STEP if limits.cpu else SMALL_STEP_OF_A_GPU * limits.blocks
 
 
@@ -74,12 +74,12 @@ def at_iteration(launch: Launch, iteration: int) -> Launch:
 
 
 def one_row(rows: int) -> dict[str, object]:
-    """The define that tells kernels of recurrent layers that there is one row."""
+    """The macro ONE_ROW of the kernels of recurrent layers."""
     return {"ONE_ROW": 1} if rows == 1 else {}
 
 
 def time_of(x: TensorSpec, major: bool) -> Time:
-    """Of a sequence, or of one step (n_batch, depth)."""
+    """The time steps of a sequence, or of one step (n_batch, depth)."""
     if len(x.shape) == 2:
         return Time(x.shape[0], 1, True)
     return Time(x.shape[1 if major else 0], x.shape[0 if major else 1], major)
@@ -87,7 +87,7 @@ def time_of(x: TensorSpec, major: bool) -> Time:
 
 @dataclass(frozen=True)
 class Walk:
-    """The sequence that a cell walks over, and where its output goes: columns of `out` from `column` on."""
+    """A cell's input sequence, and its output: columns of `out` from `column` on."""
 
     x: TensorSpec
     over: Time
@@ -98,7 +98,7 @@ class Walk:
 
 
 def state(spec: TensorSpec, elements: int) -> Ref:
-    """A variable tensor that the kernels read and write. Raises Unsupported where it is none."""
+    """A variable tensor that kernels read and write. Raises Unsupported where the tensor is not variable."""
     require(spec.is_variable and spec.data is None, f"{spec} is not a variable tensor without a value")
     require(int(np.prod(spec.shape)) == elements, f"{spec} has not {elements} elements")
     return Ref(spec.index)
@@ -122,7 +122,7 @@ def emit(
     kind: str,
     activate: str,
 ) -> Launch:
-    """The state, and a row of the output, by its row step and offset: activate(x) of p (rows, n)."""
+    """The launch that writes activate(p), p (rows, n), to the state and to rows of the output at output_at."""
     return Launch(
         "recurrent_emit.emit",
         (size,),

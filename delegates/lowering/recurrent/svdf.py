@@ -1,4 +1,4 @@
-"""SVDF: the newest features join a state, which is weighted in time."""
+"""SVDF: the newest features are appended to a state, which is weighted over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reductions: one kernel, told how elements combine and what becomes of the result."""
+"""Reductions: one kernel, given how elements combine and how the result is converted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tflgpu.delegates.lowering.registry import c_type, constant, lowers, require
 from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import Node, TensorSpec
 
-INTEGER_CODES = ("INT8", "UINT8", "INT16")
-"""The types whose values may be codes of a quantized tensor."""
+QUANTIZED_TYPES = ("INT8", "UINT8", "INT16")
+"""The element types of quantized tensors."""
 
 WORTH_A_BLOCK = 64
-"""Elements of one output from which a block of work-items shares them on a GPU."""
+"""From so many elements of one output on, a block of work-items shares them on a GPU."""
 
 
 SUM = "a + v"
@@ -27,16 +27,16 @@ SUM = "a + v"
 
 @lowers("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL")
 def reduce(node: Node, limits: DeviceLimits) -> Lowered:
-    """x over axes."""
+    """x reduced over axes."""
     x = node.input(0)
     require(size(x) > 0, "a tensor without elements")
     rank = len(x.shape)
     given = constant(node.input(1), "axes").reshape(-1).tolist() if rank else []
     axes = tuple(sorted({axis % rank for axis in given}))
-    if x.type in INTEGER_CODES and node.op in ("MEAN", "SUM"):
-        return [_codes(node, axes, limits)]
-    if x.type in INTEGER_CODES and x.quantization is not None and node.op == "REDUCE_PROD":
-        return [_product_of_codes(node, axes, limits)]
+    if x.type in QUANTIZED_TYPES and node.op in ("MEAN", "SUM"):
+        return [_quantized(node, axes, limits)]
+    if x.type in QUANTIZED_TYPES and x.quantization is not None and node.op == "REDUCE_PROD":
+        return [_quantized_product(node, axes, limits)]
     return [_reduce(node, axes, _plain(node, axes, limits), limits)]
 
 
@@ -51,7 +51,7 @@ def _plain(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reducer:
     require(x.type != "BOOL", f"{node.op} of BOOL")
     if node.op in ("REDUCE_MAX", "REDUCE_MIN"):
         return _extreme(node, axes, name)
-    if x.type in INTEGER_CODES and node.op == "REDUCE_PROD":
+    if x.type in QUANTIZED_TYPES and node.op == "REDUCE_PROD":
         return Reducer(f"u{x.dtype.itemsize * 8}", "1", f"a * (u{x.dtype.itemsize * 8})v")
     require(x.type in ("FLOAT32", "INT32", "INT64"), f"{node.op} of {x.type}")
     if node.op == "MEAN":
@@ -75,8 +75,8 @@ def _extreme(node: Node, axes: tuple[int, ...], name: str) -> Reducer:
     return Reducer(name, smallest if largest else f"{kind.max}{'l' if kind.min else 'ul'}", combine)
 
 
-def _codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
-    """MEAN in fixed point and SUM in float32, of codes."""
+def _quantized(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
+    """MEAN of quantized values in fixed point, and SUM in float32."""
     x, out = node.input(0), node.outputs[0]
     kind = np.iinfo(out.dtype)
     count = int(np.prod([x.shape[a] for a in axes]))
@@ -84,32 +84,32 @@ def _codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
         m, e = quantize_multiplier(float(x.scale) / float(out.scale))
         shift = min(count.bit_length() - 1, 32, 31 + e)
         m, e = (m << shift) // count, e - shift
-        finish = f"clamp_i64((i64)mbqm((i32)(a - offset), multiplier, exponent) + zero_point, {kind.min}, {kind.max})"
-        reducer = Reducer("i32", "0", SUM, finish)
+        result = f"clamp_i64((i64)mbqm((i32)(a - offset), multiplier, exponent) + zero_point, {kind.min}, {kind.max})"
+        reducer = Reducer("i32", "0", SUM, result)
         scalars = {"offset": x.zero_point * count, "multiplier": m, "exponent": e, "zero_point": out.zero_point}
         return _reduce(node, axes, reducer, limits, scalars)
     scale = x.scale / out.scale
     bias = np.float32(-x.zero_point) * scale * np.float32(count)
-    finish = f"clamp_i64((i64)to_i32(round_away((f32)a * scale + bias)) + zero_point, {kind.min}, {kind.max})"
+    result = f"clamp_i64((i64)to_i32(round_away((f32)a * scale + bias)) + zero_point, {kind.min}, {kind.max})"
     scalars = {"zero_point": out.zero_point, "scale": scale, "bias": bias}
-    return _reduce(node, axes, Reducer("i32", "0", SUM, finish), limits, scalars)
+    return _reduce(node, axes, Reducer("i32", "0", SUM, result), limits, scalars)
 
 
 NOTHING_YET = "((i64)1 << 62)"
 
 
-def _product_of_codes(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
-    """Rescaled after every factor, in their order."""
+def _quantized_product(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
+    """REDUCE_PROD of quantized values, rescaled after every factor, in order."""
     x, out = node.input(0), node.outputs[0]
     require(x.type != "UINT8", "REDUCE_PROD of quantized UINT8")
-    require(x.type != "INT16" or x.zero_point == out.zero_point == 0, "16-bit codes with a zero point")
-    count, ends = int(np.prod([x.shape[a] for a in axes])), np.iinfo(out.dtype)
+    require(x.type != "INT16" or x.zero_point == out.zero_point == 0, "16-bit values with a zero point")
+    count, bounds = int(np.prod([x.shape[a] for a in axes])), np.iinfo(out.dtype)
     m, e = quantize_multiplier(float(x.scale) / float(out.scale) ** (1.0 / count))
     require(-31 <= e < 8, "scales that are far apart")
-    product = "(i64)mbqm64(a * ((i64)v - offset), multiplier, exponent)"
-    finish = f"clamp_i64((i64)mbqm64(a, multiplier, exponent) + zero_point, {ends.min}, {ends.max})"
-    combine = f"a == {NOTHING_YET} ? (i64)v - offset : {product}"
-    reducer = Reducer("i64", NOTHING_YET, combine, finish)
+    factor = "(i64)mbqm64(a * ((i64)v - offset), multiplier, exponent)"
+    result = f"clamp_i64((i64)mbqm64(a, multiplier, exponent) + zero_point, {bounds.min}, {bounds.max})"
+    combine = f"a == {NOTHING_YET} ? (i64)v - offset : {factor}"
+    reducer = Reducer("i64", NOTHING_YET, combine, result)
     scalars = {"offset": x.zero_point, "multiplier": m, "exponent": e, "zero_point": out.zero_point}
     return _reduce(node, axes, reducer, limits, scalars, in_order=True)
 
@@ -122,7 +122,7 @@ def _reduce(
     numbers: Mapping[str, int | np.float32] | None = None,
     in_order: bool = False,
 ) -> Reduce:
-    """numbers: what combine and finish speak of."""
+    """numbers: the scalars that combine and result name."""
     x, out = node.input(0), node.outputs[0]
     x_at, k_at = split_index(x, axes)
     count = int(np.prod([x.shape[a] for a in axes]))
@@ -132,12 +132,12 @@ def _reduce(
 
 
 def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[IndexMap, IndexMap]:
-    """Where output i begins in x, and how much further its k-th element lies."""
+    """The index in x at which output i begins, and the distance from there to its k-th element."""
     base = standin(x.shape or (1,), x.dtype)
     every, first = slice(None), slice(0, 1)
-    kept = tuple(first if axis in axes else every for axis in range(base.ndim))
+    outer = tuple(first if axis in axes else every for axis in range(base.ndim))
     reduced = tuple(every if axis in axes else first for axis in range(base.ndim))
-    return index_map(base[kept], base), index_map(base[reduced], base, "k")
+    return index_map(base[outer], base), index_map(base[reduced], base, "k")
 
 
 @lowers("ARG_MAX", "ARG_MIN")
@@ -146,13 +146,13 @@ def arg_max(node: Node, limits: DeviceLimits) -> Lowered:
     x, out = node.input(0), node.outputs[0]
     axis = int(constant(node.input(1), "an axis").reshape(-1)[0]) % max(len(x.shape), 1)
     require(size(x) > 0, "a tensor without elements")
-    kept_at, reduced_at = split_index(x, (axis,))
+    x_at, k_at = split_index(x, (axis,))
     defines = {
         "X_T": c_type(x, limits),
         "OUT_T": c_type(out, limits),
         "BETTER": ">" if node.op == "ARG_MAX" else "<",
-        "X_AT": kept_at,
-        "K_AT": reduced_at,
+        "X_AT": x_at,
+        "K_AT": k_at,
     }
     inputs, outputs, sizes = {"x": Ref(x.index)}, {"out": Ref(out.index)}, {"n": size(out), "count": x.shape[axis]}
     return [Launch("reduce.arg", (size(out),), (64,), inputs, outputs, sizes, defines=defines)]

@@ -1,4 +1,4 @@
-"""Windows that slide over any dimensions, each reduced to one value."""
+"""Reductions of windows that slide over any dimensions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FUNCTIONS = {
 
 @lowers("REDUCE_WINDOW")
 def reduce_window(node: Node, limits: DeviceLimits) -> Lowered:
-    """x reduced window by window, from the value of input 1 on."""
+    """x reduced window by window, starting with the value of input 1."""
     x, init = node.input(0), node.input(1)
     name = node.options.reduce_function
     require(name in FUNCTIONS, f"the function {name}")
@@ -60,7 +60,7 @@ def reduced(
     name: str, x: Buffer, shape: Shape, init: TensorSpec, out: TensorSpec, window: Window, limits: DeviceLimits
 ) -> Launch:
     """Every window of x, in row-major order."""
-    # Bools are bytes whose sum may wrap.
+    # Bools are bytes, whose sum may wrap.
     kind = "i8" if out.type == "BOOL" else c_type(out, limits)
     combine = wrapping(FUNCTIONS[name], kind) if len(FUNCTIONS[name]) == 1 else FUNCTIONS[name]
     defines: dict[str, object] = {"T": kind, "COMBINE(a, v)": f"({combine})"}

@@ -1,4 +1,4 @@
-"""What the graphs compute that StableHLO's reductions name as their bodies."""
+"""The functions of the graphs that StableHLO's reductions name as their bodies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTROL = ("WHILE", "IF")
 
 
 def with_body(node: Node, graphs: Sequence[Graph]) -> Node:
-    """The node; of one that names a graph as its body, with the graph as the option `body`, or all as `graphs`."""
+    """The node with the graph that it names as the option `body`; a control operator with all graphs as `graphs`."""
     if not graphs or node.op not in (*NAMED_BY, *_CONTROL):
         return node
     if node.op in _CONTROL:
@@ -32,7 +32,7 @@ def with_body(node: Node, graphs: Sequence[Graph]) -> Node:
 
 
 def function_of(node: Node) -> str:
-    """Which of reduce_window.FUNCTIONS the body computes; "UPDATE" where it returns its second argument."""
+    """The one of reduce_window.FUNCTIONS that the body computes; "UPDATE" where it returns its second argument."""
     body: Graph | None = getattr(node.options, "body", None)
     require(body is not None, "a body that is not known")
     assert body is not None

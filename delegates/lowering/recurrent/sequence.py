@@ -44,7 +44,7 @@ class Time:
         return self.n_batch * self.steps
 
     def row_step_and_offset(self, depth: int, column: int = 0, reverse: bool = False) -> tuple[int, Turn]:
-        """The step from row to row, and the offset of column `column` of the first row at each time step, of depth columns."""
+        """The step from row to row, and the offset of the first row at each time step, from column `column` on."""
         row, step = (depth, self.n_batch * depth) if self.major else (self.steps * depth, depth)
         return row, Turn(column + (self.steps - 1) * step, -step) if reverse else Turn(column, step)
 

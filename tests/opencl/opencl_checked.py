@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from kit import check, kernels, of_family
 from loop_models import FLOATS, dense, filling, loop, nested
+from megakernel_models import network
 from oracle import assert_same, tflgpu_run
 from programs import one_of_each
-from team_models import network
 
 from tflgpu.conformance.cases.case import Case
 from tflgpu.delegates.device import DeviceLimits

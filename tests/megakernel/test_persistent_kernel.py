@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from megakernel_models import NONE, network
 from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
-from team_models import NONE, network
 
 import tflgpu
 from tflgpu.delegation.delegate import Limits

@@ -113,7 +113,7 @@ def _split_then_swish(w: Writer) -> list[int]:
     return [_swish(w, _convolution(w, "CONV_2D", w.input(1, 2, 2, 260), 20, 3, 1, "NONE", False))]
 
 
-def _broadcasts_behind(w: Writer) -> list[int]:
+def _broadcasts_after_a_convolution(w: Writer) -> list[int]:
     """A number for each channel, for each row, for each column, and for all."""
     y = _convolution(w, "CONV_2D", w.input(2, 5, 7, 12), 8, 1, 1, "NONE", False)
     y = w.binary("MUL", y, w.input(2, 1, 1, 8))
@@ -122,12 +122,12 @@ def _broadcasts_behind(w: Writer) -> list[int]:
     return [w.binary("DIV", y, w.constant(np.float32(3)))]
 
 
-BEHIND = [
+EPILOGUES = [
     Pattern("GELU", _product_then("GELU"), {"gemm": 1}),
     Pattern("functions one after another", _product_then("TANH", "ABS", "EXP"), {"gemm": 1}),
     Pattern("swish after a convolution", _convolution_then_swish, {"gemm": 1}, compiled=True),
     Pattern("swish after a depthwise convolution", _depthwise_then_swish, {"depthwise_strips": 1}, compiled=True),
     Pattern("swish after a split convolution", _split_then_swish, {"gemm": 1}),
-    Pattern("broadcasts", _broadcasts_behind, {"gemm": 1}),
+    Pattern("broadcasts", _broadcasts_after_a_convolution, {"gemm": 1}),
 ]
-"""Convolutions and what is done to their results, which is done before these are stored."""
+"""Convolutions with operators after them that become their epilogues."""

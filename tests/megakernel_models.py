@@ -1,4 +1,4 @@
-"""Small networks whose launches become one by persistent_kernel.py: of vectors, of rows and of others mixed."""
+"""Small networks whose launches become one persistent kernel: of vectors, of rows and of others mixed."""
 
 from __future__ import annotations
 

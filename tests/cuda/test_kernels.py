@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from convolution_models import BEHIND, SEPARABLES
+from convolution_models import EPILOGUES, SEPARABLES
 from kit import fed, kernels, of_family
 from loop_models import large
 from nvrtc import ARCHITECTURES, Nvrtc
@@ -108,7 +108,9 @@ def variants() -> dict[str, Launch]:
     wanted = [(fed(case)[0], plain) for case in kernels(main=True)]
     wanted += [(model, replace(fast, tensor_cores=False)) for model in tiles]
     wanted += [(model, replace(fast, precision=p)) for model in tiles for p in ("fp32", "tf32", "fp16")]
-    wanted += [(pattern.model(), fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES, *BEHIND) if pattern.compiled]
+    wanted += [
+        (pattern.model(), fast) for pattern in (*ATTENTIONS, *NORMS, *SEPARABLES, *EPILOGUES) if pattern.compiled
+    ]
     wanted += [(large(), replace(fast, blocks=2))]
     on_tensor_cores = [SEPARABLES[0], *(pattern for pattern in ATTENTIONS if pattern.compiled)]
     wanted += [(pattern.model(), replace(fast, precision=p)) for pattern in on_tensor_cores for p in ("tf32", "fp16")]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convolution_models import BEHIND, NO_SEPARABLES, SEPARABLES
+from convolution_models import EPILOGUES, NO_SEPARABLES, SEPARABLES
 from oracle import assert_same, tflgpu_run
 from pattern_models import (
     ATTENTIONS,
@@ -61,7 +61,7 @@ class Fused:
         return ways[min(self.number, len(ways) - 1)] if ways and self.number >= 0 else launch
 
 
-@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS, *BEHIND], ids=lambda p: p.name)
+@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS, *EPILOGUES], ids=lambda p: p.name)
 def test_a_pattern_is_one_launch_and_the_cpus_result(pattern: Pattern) -> None:
     model = pattern.model()
     values = inputs_of(model)
@@ -95,7 +95,7 @@ def test_a_pattern_in_a_composite_is_found_too(pattern: Pattern) -> None:
     assert launches == pattern.launches
 
 
-@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS, *BEHIND], ids=lambda p: p.name)
+@pytest.mark.parametrize("pattern", [*ATTENTIONS, *NORMS, *EPILOGUES], ids=lambda p: p.name)
 def test_a_pattern_breaks_no_rule_of_cuda(pattern: Pattern) -> None:
     model = pattern.model()
     values = inputs_of(model)

@@ -1,4 +1,4 @@
-"""Kernels of many parameters: as many buffers as a sequence may have, on every device."""
+"""Kernels of many parameters: as many buffers as a barrier kernel may have, on every device."""
 
 from __future__ import annotations
 

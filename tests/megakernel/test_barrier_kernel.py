@@ -1,4 +1,4 @@
-"""Launches that run as one: a sequence gives what its launches give one by one, on every runtime."""
+"""Barrier kernels give what their launches give one by one, on every runtime."""
 
 from __future__ import annotations
 

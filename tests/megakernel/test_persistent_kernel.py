@@ -1,4 +1,4 @@
-"""Launches that become one run by all work-groups: they give what they give one by one, whoever comes when."""
+"""Persistent kernels give what their launches give one by one, in whatever order work-groups start."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_what_is_copied_to_and_from_intels_runtime_is_memory_of_the_host() -> No
     assert (got == values + 1).all()
 
 
-def test_volumes_and_spectra_are_one_team() -> None:
+def test_volumes_and_spectra_are_one_persistent_kernel() -> None:
     rng = np.random.default_rng(4)
     m = ModelBuilder()
     g = m.graph()

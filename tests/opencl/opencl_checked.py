@@ -59,11 +59,11 @@ def opened() -> Any:
 
 def limits_of(family: str, limits: DeviceLimits) -> DeviceLimits:
     """Oclgrind's as one of the family has them."""
-    cpu, dot, teams = family != "gpu", family in ("dot", "team"), family == "team"
+    cpu, vnni, persistent = family != "gpu", family in ("vnni", "persistent"), family == "persistent"
     families = limits.minus("vnni", "vnni_assembly", "persistent")
-    families = families.plus(*(name for name, on in (("vnni", dot), ("persistent", teams)) if on))
+    families = families.plus(*(name for name, on in (("vnni", vnni), ("persistent", persistent)) if on))
     # A persistent kernel is of one work-group: Oclgrind does not see that one waits for another.
-    return replace(families, cpu=cpu, vector=8, units=1 if teams else 2)
+    return replace(families, cpu=cpu, vector=8, units=1 if persistent else 2)
 
 
 def chosen(cases: list[Case], family: str, device: Any) -> list[Case]:
@@ -99,9 +99,9 @@ def main(log: Path) -> None:
     seen = 0
     device = opened().device
     every = [*of_family("tiles"), *kernels(main=True)]
-    of = {family: chosen(every, family, device) for family in ("cpu", "gpu", "dot")}
-    int8 = [case for case in of["dot"] if case.family in ("conv", "matmul", "tiles")]
-    families = {"cpu": [*of["cpu"], *LOOPS], "gpu": [*of["gpu"], *LOOPS], "dot": int8, "team": NETWORKS}
+    of = {family: chosen(every, family, device) for family in ("cpu", "gpu", "vnni")}
+    int8 = [case for case in of["vnni"] if case.family in ("conv", "matmul", "tiles")]
+    families = {"cpu": [*of["cpu"], *LOOPS], "gpu": [*of["gpu"], *LOOPS], "vnni": int8, "persistent": NETWORKS}
     for family, cases in families.items():
         for case in cases:
             ran, complaint = set[str](), ""

@@ -138,30 +138,30 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("x_shape, y_shape", SHAPES)
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("zeros", [(0, 0), (-7, 12)])
-def test_computed_quantized_matrices_are_multiplied_exactly(x_shape, y_shape, turned, zeros, runtime):
+def test_computed_quantized_matrices_are_multiplied_exactly(x_shape, y_shape, transposed, zeros, runtime):
     random = np.random.default_rng(1)
-    given = (*y_shape[:-2], y_shape[-1], y_shape[-2]) if turned else y_shape
+    given = (*y_shape[:-2], y_shape[-1], y_shape[-2]) if transposed else y_shape
     x = {"type": "INT8", "shape": x_shape, "scale": F(0.02), "zero_point": zeros[0]}
     y = {"type": "INT8", "shape": given, "scale": F(0.05), "zero_point": zeros[1]}
     leading = np.broadcast_shapes(x_shape[:-2], y_shape[:-2])
     out = {"type": "INT8", "shape": (*leading, x_shape[-2], y_shape[-1]), "scale": F(0.4), "zero_point": 3}
-    model = one_op("BATCH_MATMUL", [x, y], [out], version=4, adj_y=turned, asymmetric_quantize_inputs=False)
+    model = one_op("BATCH_MATMUL", [x, y], [out], version=4, adj_y=transposed, asymmetric_quantize_inputs=False)
     same(model, [integers(random, "INT8", x_shape), integers(random, "INT8", given)], runtime)
 
 
 @pytest.mark.parametrize("x_shape, y_shape", SHAPES)
-@pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False)])
-def test_matrices_of_computed_floats_are_multiplied(x_shape, y_shape, turned, runtime):
+@pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False)])
+def test_matrices_of_computed_floats_are_multiplied(x_shape, y_shape, transposed, runtime):
     random = np.random.default_rng(1)
     shapes = [
-        (*s[:-2], s[-1], s[-2]) if transposed else s for s, transposed in zip((x_shape, y_shape), turned, strict=True)
+        (*s[:-2], s[-1], s[-2]) if swapped else s for s, swapped in zip((x_shape, y_shape), transposed, strict=True)
     ]
     leading = np.broadcast_shapes(x_shape[:-2], y_shape[:-2])
     out = {"type": "FLOAT32", "shape": (*leading, x_shape[-2], y_shape[-1])}
     inputs = [{"type": "FLOAT32", "shape": shape} for shape in shapes]
-    model = one_op("BATCH_MATMUL", inputs, [out], version=1, adj_x=turned[0], adj_y=turned[1])
+    model = one_op("BATCH_MATMUL", inputs, [out], version=1, adj_x=transposed[0], adj_y=transposed[1])
     same(model, [random.normal(size=shape).astype(F) for shape in shapes], runtime, rtol=1e-5, atol=1e-4)
 
 

@@ -47,7 +47,7 @@ def separable(
     both: bool = False,
     wanted: bool = False,
 ) -> Callable[[Writer], list[int]]:
-    """A depthwise convolution, a unary operator `between`, a product, a residual sum; both: a second product."""
+    """A depthwise convolution, a unary operator `between`, a pointwise one, a residual sum; both: a second pointwise one."""
 
     def write(w: Writer) -> list[int]:
         x = int(w.g.input("x", "INT8", list(shape), scale=0.1, zero_point=-3)) if quantized else w.input(*shape)
@@ -80,7 +80,7 @@ SEPARABLES = [
 NO_SEPARABLES = [
     Pattern("an output", separable((1, 7, 7, 16), 32, wanted=True)),
     Pattern("another reader", separable((1, 7, 7, 16), 32, both=True)),
-    Pattern("more work than the product", separable((1, 7, 7, 16), 8)),
+    Pattern("more work than the GEMM", separable((1, 7, 7, 16), 8)),
 ]
 
 
@@ -88,7 +88,7 @@ def _swish(w: Writer, x: int) -> int:
     return w.binary("MUL", x, w.unary("LOGISTIC", x))
 
 
-def _product_then(*ops: str) -> Callable[[Writer], list[int]]:
+def _gemm_then(*ops: str) -> Callable[[Writer], list[int]]:
     """Rows times weights, and unary operators."""
 
     def write(w: Writer) -> list[int]:
@@ -123,8 +123,8 @@ def _broadcasts_after_a_convolution(w: Writer) -> list[int]:
 
 
 EPILOGUES = [
-    Pattern("GELU", _product_then("GELU"), {"gemm": 1}),
-    Pattern("functions one after another", _product_then("TANH", "ABS", "EXP"), {"gemm": 1}),
+    Pattern("GELU", _gemm_then("GELU"), {"gemm": 1}),
+    Pattern("functions one after another", _gemm_then("TANH", "ABS", "EXP"), {"gemm": 1}),
     Pattern("swish after a convolution", _convolution_then_swish, {"gemm": 1}, compiled=True),
     Pattern("swish after a depthwise convolution", _depthwise_then_swish, {"depthwise_strips": 1}, compiled=True),
     Pattern("swish after a split convolution", _split_then_swish, {"gemm": 1}),

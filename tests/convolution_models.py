@@ -47,7 +47,7 @@ def separable(
     both: bool = False,
     wanted: bool = False,
 ) -> Callable[[Writer], list[int]]:
-    """A depthwise convolution, a unary operator `between`, a pointwise one, a residual sum; both: another pointwise one."""
+    """A depthwise convolution, `between`, a pointwise one, a residual sum; both: another pointwise one."""
 
     def write(w: Writer) -> list[int]:
         x = int(w.g.input("x", "INT8", list(shape), scale=0.1, zero_point=-3)) if quantized else w.input(*shape)

@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import threadpoolctl
+
+from tflgpu.cgroups import cgroups
 
 Result = TypeVar("Result")
 
@@ -66,16 +68,9 @@ def usable_processors(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """The processors' time per time that each cgroup around this process allows, of version 1 or 2."""
-    with suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            mounted = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-            inner = PurePosixPath(path).relative_to("/")
-            for folder in (inner, *inner.parents):
-                with suppress(OSError, ValueError):  # no such file, or "max"
-                    yield _quota(mounted / folder, controllers != "")
+    for folder, first_version in cgroups("cpu", root):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            yield _quota(folder, first_version)
 
 
 def _quota(cgroup: Path, first_version: bool) -> float:

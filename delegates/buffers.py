@@ -10,7 +10,19 @@ import numpy as np
 
 from tflgpu.delegates.device import Call, Device
 from tflgpu.delegates.fusion.steps import Steps, alias_roots
-from tflgpu.delegates.launch import Argument, Buffer, Counters, Fault, Launch, Loop, Packed, Ref, Temp, launches_of
+from tflgpu.delegates.launch import (
+    Argument,
+    Buffer,
+    Counters,
+    Fault,
+    Launch,
+    Loop,
+    Packed,
+    Ref,
+    Temp,
+    faults_of,
+    launches_of,
+)
 from tflgpu.memory import Tensor, arena, exchange
 from tflgpu.model.graph import Array, TensorSpec
 from tflgpu.ops.registry import OpError
@@ -35,7 +47,7 @@ class Buffers:
         self.roots = alias_roots(steps)
         self.constants: dict[int, Any] = {}
         launches = [(step.node, one) for step in steps if isinstance(step.op, Launch | Loop) for one in _launches(step)]
-        self.faults = list(dict.fromkeys(launch.fault for _, launch in launches if launch.fault is not None))
+        self.faults = list(dict.fromkeys(faults_of([step.op for step in steps if isinstance(step.op, Launch | Loop)])))
         self._cells = self._zeros(len(self.faults) * self._fault_step()) if self.faults else None
         used = [(node, buffer) for node, launch in launches for buffer in self._buffers(launch)]
         most = max((buffer.count for _, buffer in used if isinstance(buffer, Counters)), default=0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tflgpu.delegates.compilation import compile_partition
-from tflgpu.delegates.control_flow.hosted_loop import HostedLoop, hosted_loop, in_segments
+from tflgpu.delegates.control_flow.hosted_loop import Host, HostedLoop, hosted_loop, in_segments
 from tflgpu.delegates.device import Call, Device, RecordsCopies, TakesArrays
 from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
@@ -19,6 +19,7 @@ from tflgpu.delegates.megakernel.barrier_kernel import fits
 from tflgpu.delegates.passes import Watch
 from tflgpu.delegation.delegate import HasNotes, Limits, Partition, Unsupported
 from tflgpu.delegation.discovery import LoadedAs, load_again
+from tflgpu.limits import Meter
 from tflgpu.memory import MakesHostArrays, StreamedPlace, Tensor, Variable
 from tflgpu.model.graph import Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.ops.registry import OPS
@@ -39,6 +40,7 @@ class GpuDelegate:
         self.limits = limits
         self.model: Model | None = None
         self.watch: Watch | None = None
+        self.meter = Meter()
 
     def attach(self, model: Model, threads: int) -> GpuDelegate:
         """The same for one interpreter, with a queue of its own; its nodes may name graphs of its model."""
@@ -47,8 +49,15 @@ class GpuDelegate:
         served.__dict__.update(self.__dict__, model=model, device=self.device.with_own_queue())
         return served
 
+    def within(self, meter: Meter) -> None:
+        """Keeps to one interpreter's limits, from its next compile on. For what `attach` returned."""
+        self.meter = meter
+        if meter.limits.loop_iterations is not None:
+            self.device.limits = replace(self.device.limits, loop_iterations=meter.limits.loop_iterations)
+
     def check(self, node: Node) -> None:
         """Raises Unsupported where the node cannot be lowered: lowering it is the test."""
+        self.meter.check()
         try:
             self._check_lowered(node)
         except Unsupported as reason:
@@ -91,10 +100,11 @@ class GpuDelegate:
 
     def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         """The partition as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
+        self.meter.check()
         device = self.device
         hosted = self._hosted(partition.nodes)
         if hosted:
-            return in_segments(partition, tensors, hosted, device, self.compile)
+            return in_segments(partition, tensors, hosted, Host(device, self.compile, self.meter))
         partition = replace(partition, nodes=tuple(with_body(node, self._graphs) for node in partition.nodes))
         compiled = compile_partition(device, partition, tensors, self.watch)
         reads = [tensors[i] for i in sorted(partition.inputs & compiled.buffers.tensors) if i in tensors]

@@ -179,7 +179,8 @@ class Loop:
     """Steps that run again and again, turn by turn, all in one launch (sequence.py).
 
     Either `turns` times; or as long as the byte at `test` is not 0, which `before` makes before every iteration.
-    work: operations of a turn, by which several blocks may share it.
+    work: operations of a turn, by which several blocks may share it. overrun: raised where loops that end by a test, in
+    it at any depth, take more iterations than the device's limits have.
     """
 
     steps: tuple[Launch | Loop, ...]
@@ -187,6 +188,7 @@ class Loop:
     before: tuple[Launch | Loop, ...] = ()
     test: Buffer | None = None
     work: int = 0
+    overrun: Fault | None = None
 
     @property
     def reads(self) -> list[Buffer]:
@@ -194,7 +196,8 @@ class Loop:
 
     @property
     def writes(self) -> list[Buffer]:
-        return [buffer for launch in self.launches() for one in launch.sequence for buffer in one.writes]
+        own: list[Buffer] = [] if self.overrun is None else [self.overrun]
+        return own + [buffer for launch in self.launches() for one in launch.sequence for buffer in one.writes]
 
     def on(self, put: Callable[[Buffer], Buffer]) -> Loop:
         """The loop on other buffers; its launches have no variants then."""
@@ -202,7 +205,8 @@ class Loop:
             tuple(s.on(put) if isinstance(s, Loop) else replace(s.on(put), variants=()) for s in group)
             for group in (self.steps, self.before)
         )
-        return Loop(steps, self.turns, before, None if self.test is None else put(self.test), self.work)
+        test = None if self.test is None else put(self.test)
+        return replace(self, steps=steps, before=before, test=test)
 
     def launches(self) -> Iterator[Launch]:
         """All launches in it, those of inner loops too."""
@@ -211,6 +215,12 @@ class Loop:
                 yield from step.launches()
             else:
                 yield step
+
+
+def faults_of(ops: Iterable[Op]) -> list[Fault]:
+    """All that the launches and loops among ops may raise."""
+    own = [op.overrun for op in ops if isinstance(op, Loop)]
+    return [fault for fault in (*own, *(launch.fault for launch in launches_of(ops))) if fault is not None]
 
 
 class Op(Protocol):

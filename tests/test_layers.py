@@ -12,11 +12,12 @@ ROOT = Path(__file__).parent.parent
 
 # Lowest first: a module may import those of its own line and of the lines above it. A folder is one module.
 LAYERS = [
-    {"optional"},
+    {"optional", "cgroups"},
     {"debug"},
     {"model"},
     {"arithmetic"},
     {"memory"},
+    {"limits"},
     {"ops"},
     {"rewrites"},
     {"shapes"},

@@ -4,6 +4,7 @@ from tflgpu.compiled_model import CompiledModel
 from tflgpu.delegation.delegate import Delegate, Unsupported
 from tflgpu.delegation.discovery import as_tflite_delegate, load_delegate
 from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps, OpResolverType, SignatureRunner
+from tflgpu.limits import Limits
 from tflgpu.ops.custom.custom import custom_op
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Delegate",
     "Interpreter",
     "InterpreterWithCustomOps",
+    "Limits",
     "OpResolverType",
     "SignatureRunner",
     "Unsupported",

@@ -13,21 +13,23 @@ from typing import Any
 import numpy as np
 
 from tflgpu import details
-from tflgpu.delegation.delegate import Delegate, Partition
+from tflgpu.delegation.delegate import Delegate, KeepsLimits, Partition
 from tflgpu.delegation.discovery import attached
 from tflgpu.delegation.report import delegation_report
 from tflgpu.interpreter_wrapper import InterpreterWrapper
+from tflgpu.limits import CANCELLED, Limits, Meter
 from tflgpu.memory import Loans
 from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS, Op, check_operators
+from tflgpu.optional import offering
 from tflgpu.runtime.binding import bound
 from tflgpu.runtime.exclusive import Exclusive
 from tflgpu.runtime.graph_runner import GraphRunner, graph_runners, running
 from tflgpu.runtime.list_writes import with_list_writes
 from tflgpu.runtime.session import Observer, Session
 from tflgpu.runtime.threads import usable_processors
-from tflgpu.shapes import DelegateError
+from tflgpu.shapes import DelegateError, reraise
 from tflgpu.signature_runner import SignatureRunner
 from tflgpu.tensor_access import resize, set_value, storage_of, tensor_at, value_of
 
@@ -68,6 +70,9 @@ class Interpreter:
     experimental_op_resolver_type: checked; see OpResolverType. TensorFlow's own enum is taken too.
     experimental_preserve_all_tensors: every tensor keeps memory of its own, so that `get_tensor` works on all of them,
         those inside what delegates run too; delegates then fuse less.
+    limits: what the interpreter may use, of memory, time, iterations and elements; see Limits. None: no limit.
+    copy_model: whether the file is read into memory, so that a change of it has no effect from then on. Unless it is,
+        a file that another process cuts short while it is mapped may end this process (SIGBUS), as in TensorFlow Lite.
     The other experimental arguments steer XNNPACK in TensorFlow Lite; they are taken and have no effect here.
 
     Raises ValueError for arguments or a model that cannot be used, with TensorFlow Lite's texts.
@@ -88,6 +93,8 @@ class Interpreter:
         experimental_disable_delegate_node_fusion: bool = False,
         experimental_force_delegate_node_profiling: bool = False,
         *,
+        limits: Limits | None = None,
+        copy_model: bool = False,
         _ops: Mapping[str, Op] | None = None,
         _observe: Observer | None = None,
     ):
@@ -103,21 +110,28 @@ class Interpreter:
             raise ValueError("Can't both provide `model_path` and `model_content`")
         if not model_path and not has_content:
             raise ValueError("`model_path` or `model_content` must be specified.")
-        model = load(path=model_path or None, content=model_content if has_content else None)
-        self._model = model if experimental_preserve_all_tensors else with_list_writes(model)
-        self._compress_zero_points = experimental_compress_quantization_zero_points
-        known_ops = OPS if _ops is None else _ops
-        check_operators(self._model, known_ops)
         self._source = os.fspath(model_path) if model_path else "model_content"
-        self._delegates = attached(experimental_delegates, self._model, num_threads)
-        ops = details.with_stand_ins(known_ops, self._delegates)
-        self._session = Session(ops, self._delegates, experimental_preserve_all_tensors, _observe)
-        self._graphs = graph_runners(self._model, self._session)
-        self._loans = Loans()
-        threads = 1 if num_threads in (None, 1) else min(num_threads, usable_processors())
-        self._exclusive = Exclusive(self._loans, threads)
-        if self._session.delegates_claim:
-            self._apply_delegates()
+        try:
+            model = load(model_path or None, model_content if has_content else None, copy_model)
+            self._model = model if experimental_preserve_all_tensors else with_list_writes(model)
+            self._compress_zero_points = experimental_compress_quantization_zero_points
+            known_ops = OPS if _ops is None else _ops
+            check_operators(self._model, known_ops)
+            self._delegates = attached(experimental_delegates, self._model, num_threads)
+            ops = details.with_stand_ins(known_ops, self._delegates)
+            self._meter = Meter(limits, model.nbytes)
+            self._meter.begin()
+            for delegate in offering(self._delegates, KeepsLimits):
+                delegate.within(self._meter)
+            self._session = Session(ops, self._delegates, experimental_preserve_all_tensors, _observe, self._meter)
+            self._graphs = graph_runners(self._model, self._session)
+            self._loans = Loans()
+            threads = 1 if num_threads in (None, 1) else min(num_threads, usable_processors())
+            self._exclusive = Exclusive(self._loans, threads, self._meter)
+            if self._session.delegates_claim:
+                self._apply_delegates()
+        except Exception as error:
+            reraise(error, self._source)
 
     def _apply_delegates(self) -> None:
         """Prepares the model at once, so that a native delegate which fails does so here, as in TensorFlow Lite."""
@@ -129,11 +143,19 @@ class Interpreter:
 
     def allocate_tensors(self) -> None:
         """Prepares the model for the present input shapes. Raises RuntimeError where a node cannot be prepared."""
+        self._model.require_whole()
         self._exclusive.run(self._graphs[0].allocate)
 
     def invoke(self) -> None:
         """Runs the model; its outputs can be read when this returns. Raises RuntimeError, naming the node."""
         self._invoke(self._graphs[0])
+
+    def cancel(self) -> None:
+        """Ends the present call of another thread before its next node or iteration; it raises RuntimeError.
+
+        Without such a call nothing happens. The interpreter stays usable.
+        """
+        self._meter.stopped.append(CANCELLED)
 
     def _invoke(self, graph: GraphRunner) -> None:
         self._exclusive.run(graph.invoke)
@@ -180,7 +202,10 @@ class Interpreter:
         tensor = storage_of(graph, index, spec, self._graphs)
         if spec.dtype == object:
             raise ValueError(f"{spec} has no fixed memory to view; use get_tensor() and set_tensor().")
-        tensor.read()
+        try:
+            tensor.read()
+        except Exception as error:
+            reraise(error, spec)
         return self._loans.lend(tensor.write() if tensor.host.flags.writeable else tensor.host)
 
     def bind_input(self, tensor_index: int, array: Any, stream: int = 0) -> None:
@@ -221,7 +246,10 @@ class Interpreter:
         self._resize(self._graphs[0], operator.index(input_index), tensor_size, strict)
 
     def _resize(self, graph: GraphRunner, index: int, tensor_size: Any, strict: bool) -> None:
-        shape = np.array(tensor_size, dtype=np.int32)
+        try:
+            shape = np.array(tensor_size, dtype=np.int32)
+        except OverflowError as error:
+            reraise(error, f"Shape {tensor_size}")
         if shape.ndim != 1:
             raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
         self._exclusive.run(lambda: resize(graph, index, shape, strict))

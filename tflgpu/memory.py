@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -192,13 +191,3 @@ def arena(
         placed.sort()
         offsets[key] = start
     return offsets, max((end for _, end, _, _ in placed), default=0)
-
-
-def refuse_beyond_memory(needed: int, what: str) -> None:
-    """Raises RuntimeError where `what` needs more bytes than the machine has."""
-    try:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # no sysconf on Windows
-        available = 1 << 40
-    if needed > available:
-        raise RuntimeError(f"{what} needs {needed:,} bytes; this machine has {available:,}. ")

@@ -8,19 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 
-from tflgpu.memory import nbytes
 from tflgpu.model.graph import Array, Graph, Node, Shape, TensorSpec
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
 
 MAX_ELEMENTS = 2**40
 """A tensor of more elements is a mistake or an attack; refused before anything is allocated for it."""
-
-MAX_FOLDED_GROWTH = 2**28
-"""Bytes by which folded constants may exceed what they are computed from; beyond, nodes run in the arena."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -66,28 +63,29 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
     name, where inputs do not fit.
     """
     known: list[Node] = []
-    grown = 0
+    meter = runtime.meter
     for position, base in enumerate(nodes):
         node = with_specs(base, specs)
         try:
+            meter.check()
             operator = _operator(node, runtime)
             operator.check_arity(node)
             node = retyped(node)
             operator.check_type(node)
             node = shaped(node, output_shapes(node, runtime))
             operator.require_valid(node)
+            meter.admit(node.outputs)
         except (NeedsValue, _OnlyAtRunTime):
             return Stage(tuple(known), tuple(nodes[position:]))
         except Exception as error:
             raise failed(node, "prepare", error) from error
-        growth = sum(map(nbytes, node.outputs)) - sum(s.data.nbytes for s in node.inputs if s and s.data is not None)
-        folded = _fold(node, runtime, keep_handles) if grown + growth <= MAX_FOLDED_GROWTH else None
+        folded = _fold(node, runtime, keep_handles) if meter.folds(node.outputs) else None  # else it runs in the arena
         for spec in folded or node.outputs:
             specs[spec.index] = spec
         if folded is None:
             known.append(node)
         else:
-            grown += max(growth, 0)
+            meter.hold(*(spec.data for spec in folded if spec.data is not None), folded=True)
     return Stage(tuple(known), ())
 
 
@@ -124,7 +122,7 @@ def shaped(node: Node, shapes: Sequence[Shape] | None) -> Node:
     if shapes is None:
         raise _OnlyAtRunTime
     for shape in shapes:
-        if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
+        if any(not 0 <= d < 2**31 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
             raise OpError(f"output shape {list(shape)}: BytesRequired number of elements overflowed.\n")
     outputs = tuple(
         spec if spec.shape == shape else replace(spec, shape=tuple(int(d) for d in shape))
@@ -160,6 +158,16 @@ def _read_only(array: Array) -> Array:
     array = np.ascontiguousarray(array) if array.ndim else array
     array.flags.writeable = False
     return array
+
+
+def reraise(error: BaseException, what: object) -> NoReturn:
+    """Raises the error, where it is of a kind that callers are told of; any other as a RuntimeError that names `what`.
+
+    Memory that is not there, numbers too large, drivers' errors and mistakes of our own are such others.
+    """
+    if isinstance(error, RuntimeError | ValueError | TypeError | AttributeError) or not isinstance(error, Exception):
+        raise error
+    raise RuntimeError(f"{what}: {str(error).strip() or 'it failed'} ({type(error).__name__}). ") from error
 
 
 class DelegateError(RuntimeError):

@@ -11,6 +11,7 @@ import numpy as np
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Shape, TensorSpec, graphs_named
 from tflgpu.runtime.graph_runner import GraphRunner, running
+from tflgpu.shapes import reraise
 from tflgpu.values import from_caller, to_caller
 
 _MOST_BYTES = 2**63 - 1
@@ -61,7 +62,10 @@ def resize(graph: GraphRunner, index: int, shape: Array, strict: bool = False) -
 def set_value(graph: GraphRunner, index: int, value: Any) -> None:
     """Copies value into a tensor. Raises ValueError where type, rank, a dimension or the index does not fit."""
     spec = tensor_at(graph, index)
-    array = from_caller(value, spec)
+    try:
+        array = from_caller(value, spec)
+    except Exception as error:
+        reraise(error, spec)
     tensor = graph.tensor(index)
     if tensor is None or tensor.host.shape != spec.shape:
         raise ValueError("Cannot set tensor: Tensor is unallocated. Try calling allocate_tensors() first")
@@ -77,7 +81,11 @@ def value_of(graph: GraphRunner, index: int, graphs: Sequence[GraphRunner] = ())
     spec = tensor_at(graph, index)
     if graph.tensor(index) is None and graph.ready and index in graph.graph.outputs:
         return to_caller(np.empty((0,), spec.dtype), spec)
-    return to_caller(storage_of(graph, index, spec, graphs).read().copy(), spec)
+    storage = storage_of(graph, index, spec, graphs)
+    try:
+        return to_caller(storage.read().copy(), spec)
+    except Exception as error:
+        reraise(error, spec)
 
 
 def storage_of(graph: GraphRunner, index: int, spec: TensorSpec, graphs: Sequence[GraphRunner] = ()) -> Tensor:

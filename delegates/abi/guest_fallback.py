@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from tflgpu.limits import Meter
 from tflgpu.memory import Tensor, host_array
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import OPS, prepare
@@ -17,7 +18,7 @@ def on_the_cpu(nodes: Sequence[Node], tensors: Mapping[int, Tensor], made: froze
 
     made: which of these tensors the nodes make. Raises RuntimeError where our CPU kernels do not take a node either.
     """
-    runtime: Any = SimpleNamespace(state={}, ops=OPS)
+    runtime: Any = SimpleNamespace(state={}, ops=OPS, meter=Meter())
     inside: dict[int, Array] = {}
 
     def array(spec: TensorSpec) -> Array:

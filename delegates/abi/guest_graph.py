@@ -12,6 +12,7 @@ import numpy as np
 
 from tflgpu.delegates.abi import builtin_data, structs
 from tflgpu.delegates.lowering.reduction.reduction_bodies import NAMED_BY
+from tflgpu.limits import Meter
 from tflgpu.memory import Tensor
 from tflgpu.model.constants import Budget, decode
 from tflgpu.model.graph import BITS, Array, Graph, Node, Options, Quantization, Shape, Sparsity, TensorSpec
@@ -19,7 +20,7 @@ from tflgpu.model.schema import BUILTIN_OPERATORS
 from tflgpu.ops.registry import OPS
 from tflgpu.shapes import infer_stage
 
-_RUNTIME: Any = SimpleNamespace(state={}, ops=OPS)
+_RUNTIME: Any = SimpleNamespace(state={}, ops=OPS, meter=Meter())
 _SPARSE = Sparsity((), (), ())
 _UNKNOWN = "a tensor whose shape is known only when the model runs"
 

@@ -12,7 +12,7 @@ from tflgpu.delegates.control_flow.subgraphs import Storage, lowered_graph
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import Expr, X, equal, unequal
 from tflgpu.delegates.ir import Alias, Copy, Elementwise, Operand
-from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Ref, Temp, launches_of
+from tflgpu.delegates.launch import Buffer, Fault, Launch, Loop, Lowered, Ref, Temp, launches_of
 from tflgpu.delegates.lowering.movement.movement import copy
 from tflgpu.delegates.lowering.recurrent.sequence import small_step
 from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
@@ -58,7 +58,12 @@ def while_(node: Node, limits: DeviceLimits) -> Lowered:
     loop = Loop(tuple(_carried(steps, carried, held, first)), 0, tuple(asks.steps()), condition, work)
     begin = [render.copy(copy(first[k], node.outputs[k])) for k, _ in carried]
     kept = [Alias(out.index, spec.index) for spec, out, still in zip(first, node.outputs, fixed, strict=True) if still]
-    return [_checked(Loop((*begin, loop), 1), limits), *kept]
+    return [_checked(Loop((*begin, loop), 1, overrun=_overrun(node, limits)), limits), *kept]
+
+
+def _overrun(node: Node, limits: DeviceLimits) -> Fault:
+    most = limits.loop_iterations
+    return Fault(f"{node} takes more iterations in one launch than Limits.loop_iterations = {most:,}. ")
 
 
 def _checked(loop: Loop, limits: DeviceLimits) -> Loop:
@@ -152,7 +157,7 @@ def if_(node: Node, limits: DeviceLimits) -> Lowered:
         steps.append(_flag(condition, flag, value))
         done = render.copy(Copy(np.zeros(1, np.bool_), flag, 1, "u8"))
         loops.append(Loop((*body, done), 0, (), flag, branch.work))
-    return [_checked(Loop((*steps, *loops), 1), limits)]
+    return [_checked(Loop((*steps, *loops), 1, overrun=_overrun(node, limits)), limits)]
 
 
 def _flag(condition: TensorSpec, flag: Temp, expression: Expr) -> Launch:

@@ -17,7 +17,8 @@ from tflgpu.delegates.launch import MAX_ELEMENTS, Temp, source
 from tflgpu.delegates.lowering.registry import bits_type, require, size
 from tflgpu.delegation.delegate import Partition
 from tflgpu.delegation.partitioner import boundary, pays
-from tflgpu.memory import Tensor, exchange, host_array
+from tflgpu.limits import Meter
+from tflgpu.memory import Tensor, exchange
 from tflgpu.model.graph import Graph, Node, TensorSpec
 from tflgpu.ops.registry import nothing
 
@@ -62,12 +63,20 @@ def hosted_loop(node: Node, graphs: Sequence[Graph]) -> HostedLoop:
     return HostedLoop(node, first, fixed, cond, body, specs)
 
 
+@dataclass(frozen=True, eq=False)
+class Host:
+    """What drives loops on a device. compile: makes calls of their graphs. meter: of the interpreter's limits."""
+
+    device: Device
+    compile: Compile
+    meter: Meter
+
+    def new_tensor(self, spec: TensorSpec) -> Tensor:
+        return Tensor(spec, self.meter.host_array(spec))
+
+
 def in_segments(
-    partition: Partition,
-    tensors: Mapping[int, Tensor],
-    hosted: Mapping[int, HostedLoop],
-    device: Device,
-    compile: Compile,
+    partition: Partition, tensors: Mapping[int, Tensor], hosted: Mapping[int, HostedLoop], host: Host
 ) -> Call:
     """The partition as one call; between its loops that the host drives, the nodes as partitions of their own."""
     known = dict(tensors)
@@ -77,11 +86,11 @@ def in_segments(
         nodes = tuple(run)
         inputs, outputs = boundary(whole, nodes)
         for spec in (spec for node in nodes for spec in node.outputs if spec.index in outputs):
-            known.setdefault(spec.index, Tensor(spec, host_array(spec)))
+            known.setdefault(spec.index, host.new_tensor(spec))
         if number in hosted:
-            steps.append(_Compiled(hosted[number], known, device, compile).run)
+            steps.append(_Compiled(hosted[number], known, host).run)
         else:
-            steps.append(compile(Partition(partition.owner, nodes, inputs, outputs), known))
+            steps.append(host.compile(Partition(partition.owner, nodes, inputs, outputs), known))
 
     def run_all() -> None:
         for step in steps:
@@ -93,21 +102,21 @@ def in_segments(
 class _Compiled:
     """A loop with memory for its variables, ready to run."""
 
-    def __init__(self, loop: HostedLoop, tensors: Mapping[int, Tensor], device: Device, compile: Compile):
-        self._device = device
+    def __init__(self, loop: HostedLoop, tensors: Mapping[int, Tensor], host: Host):
+        self._device, self._meter, compile, new = host.device, host.meter, host.compile, host.new_tensor
         changing = [k for k, still in enumerate(loop.fixed) if not still]
         first = [tensors[s.index] if s.data is None else Tensor(s, np.ascontiguousarray(s.data)) for s in loop.first]
-        held = [_new(spec) if k in changing else first[k] for k, spec in enumerate(loop.first)]
-        inside = {spec.index: _new(spec) for spec in _leaving(loop.body)} | dict(
+        held = [new(spec) if k in changing else first[k] for k, spec in enumerate(loop.first)]
+        inside = {spec.index: new(spec) for spec in _leaving(loop.body)} | dict(
             zip(loop.body.inputs, held, strict=True)
         )
         (condition,) = _leaving(loop.cond)
-        self._condition = _new(condition)
+        self._condition = new(condition)
         asked = dict(zip(loop.cond.inputs, held, strict=True)) | {condition.index: self._condition}
         self._ask, self._iterate = compile(_whole(loop.cond), asked), compile(_whole(loop.body), inside)
         results = [_result(loop.specs[loop.body.outputs[k]], inside) for k in changing]
         # A variable may become what another was: that is kept before any of them is overwritten.
-        aside = {id(tensor): _new(tensor.spec) for tensor in results if any(tensor is other for other in held)}
+        aside = {id(tensor): new(tensor.spec) for tensor in results if any(tensor is other for other in held)}
         self._save = self._copies([(tensor, aside[id(tensor)]) for tensor in held if id(tensor) in aside])
         self._carry = self._copies([(aside.get(id(x), x), held[k]) for k, x in zip(changing, results, strict=True)])
         self._start = self._copies([(first[k], held[k]) for k in changing])
@@ -116,14 +125,16 @@ class _Compiled:
 
     def run(self) -> None:
         self._start()
-        while True:
-            self._ask()
-            if not self._condition.read().item():
-                break
+        while self._asked():
+            self._meter.iteration()
             self._iterate()
             self._save()
             self._carry()
         self._finish()
+
+    def _asked(self) -> bool:
+        self._ask()
+        return bool(self._condition.read().item())
 
     def _copies(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Call:
         """What copies the value of each pair's first tensor to the second, on the device."""
@@ -145,10 +156,6 @@ class _Compiled:
         kernel = device.kernel(source(launch, device.dialect), launch.name)
         sizes = [size for size in launch.arguments.values() if isinstance(size, np.generic)]
         return device.bind(kernel, [_buffer(x, device), _buffer(to, device), *sizes], launch.grid, launch.block)
-
-
-def _new(spec: TensorSpec) -> Tensor:
-    return Tensor(spec, host_array(spec))
 
 
 def _leaving(graph: Graph) -> list[TensorSpec]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,16 +12,23 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.steps import PassContext, Step, alias_roots
-from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Packed, Ref, Temp
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Packed, Ref, Temp, launches_of
 from tflgpu.delegates.lowering.recurrent.linear import Accumulation, weights_of
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.lowering.registry import lower, require, size
 from tflgpu.delegates.passes import SUBGRAPH_PASSES, run_passes
 from tflgpu.delegation.cost import macs
 from tflgpu.delegation.partitioner import operations
-from tflgpu.model.graph import Array, Graph, Node, Quantization, Shape, TensorSpec
+from tflgpu.limits import Meter
+from tflgpu.model.graph import Array, Graph, Node, Quantization, Shape, TensorSpec, graphs_named
 from tflgpu.ops.registry import OPS
 from tflgpu.shapes import infer_stage
+
+MOST_NESTED = 4
+"""Graphs in graphs that a device runs: their kernels are made anew wherever they are named."""
+
+MOST_STEPS = 1024
+"""Launches of a graph before passes make them fewer; the most of what may become one launch are 256."""
 
 
 class _Runtime:
@@ -29,20 +37,31 @@ class _Runtime:
     def __init__(self, graphs: Sequence[Graph]):
         self.state: dict[Any, Any] = {}
         self.ops = OPS
+        self.meter = Meter()
         self.graphs = graphs
+        self._known: dict[int, Any] = {}
 
     def subgraph(self, index: int) -> Any:
+        if index not in self._known:
+            self._known[index] = self._subgraph(index)
+        return self._known[index]
+
+    def _subgraph(self, index: int) -> Any:
         graph, itself = self.graphs[index], cast(Any, self)
 
-        def outputs_for(shapes: Sequence[Shape]) -> list[TensorSpec | None]:
+        @cache  # else the time of graphs in graphs doubles with each level
+        def outputs_for(shapes: tuple[Shape, ...]) -> list[TensorSpec | None]:
             specs = _with_inputs(graph, shapes)
             waiting = infer_stage(graph.nodes, specs, itself).dynamic
             late = {spec.index for node in waiting for spec in node.outputs}
             return [None if index in late else specs[index] for index in graph.outputs]
 
-        inputs = tuple(graph.tensors[i] for i in graph.inputs)
         return SimpleNamespace(
-            graph=graph, inputs=inputs, output_count=len(graph.outputs), outputs_for=outputs_for, run=None
+            graph=graph,
+            inputs=tuple(graph.tensors[i] for i in graph.inputs),
+            output_count=len(graph.outputs),
+            outputs_for=lambda shapes: outputs_for(tuple(shapes)),
+            run=None,
         )
 
 
@@ -81,8 +100,13 @@ def lowered_graph(
     """The graph for inputs of these shapes, and values where they are constants. Raises Unsupported."""
     nodes, specs = inferred(graph, given, graphs)
     alone = replace(limits.minus("register_tiles", "vnni", "warps", "cublas"), tensor_cores=False)
-    every = enumerate(nodes)
-    steps = [Step(k, op) for k, n in every for op in _dense(n, alone) or lower(with_body(n, graphs), alone)]
+    steps: list[Step] = []
+    launches = 0
+    for k, n in enumerate(nodes):
+        ops = _dense(n, alone) or lower(with_body(n, graphs), alone)
+        launches += len(list(launches_of(ops)))
+        require(launches <= MOST_STEPS, "a graph of too many launches")
+        steps += [Step(k, op) for op in ops]
     # No kernels of vectors: here the block's work-items are the vector.
     plain = replace(alone.plus("chains"), cpu=False)
     live = (*graph.inputs, *graph.outputs)
@@ -100,6 +124,7 @@ def inferred(
 
     Raises Unsupported where that is not all, or where the graph has variables.
     """
+    require(_nesting(graph, graphs) <= MOST_NESTED, f"graphs nested more than {MOST_NESTED} deep")
     specs = _with_inputs(graph, [spec.shape for spec in given])
     for index, spec in zip(graph.inputs, given, strict=True):
         require(specs[index].type == spec.type, f"a loop variable of {spec.type} that becomes {specs[index].type}")
@@ -111,6 +136,15 @@ def inferred(
         every = [spec for spec in (*node.inputs, *node.outputs) if spec is not None]
         require(not any(s.is_variable or s.type in ("RESOURCE", "VARIANT") for s in every), "variables in its graphs")
     return stage.nodes, specs
+
+
+def _nesting(graph: Graph, graphs: Sequence[Graph]) -> int:
+    """How many graphs deep the graphs are that this one names, itself counted; MOST_NESTED + 1 for any more."""
+    level, depth = {graph.index}, 0
+    while level and depth <= MOST_NESTED:
+        level = {i for index in level for node in graphs[index].nodes for i in graphs_named(node)}
+        depth += 1
+    return depth
 
 
 def _dense(node: Node, limits: DeviceLimits) -> Lowered | None:

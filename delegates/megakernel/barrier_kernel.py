@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -40,6 +40,9 @@ MAX_BUFFERS = 96
 
 SHARE = 1 << 14
 """Operations of a turn for each block, where they are more than one has: what a block reads then comes in less time."""
+
+MOST_COUNTED = 2**31 - 1 - 2**16
+"""Iterations that an i32 counts, and as many tests after them as loops may be nested."""
 
 Step = Launch | Loop
 Memory = Callable[[Buffer], object]
@@ -155,6 +158,7 @@ class Program:
     buffers: dict[object, Buffer] = field(default_factory=dict)
     functions: dict[tuple[str, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
+    counts: bool = False
 
     def function(self, launch: Launch) -> Function | None:
         return function(launch, self.dialect, self.width)
@@ -221,6 +225,11 @@ class Program:
 
     def loop(self, loop: Loop, depth: int) -> list[str]:
         turn = f"turn{depth}"
+        if loop.overrun is not None and depth == 0:  # the count of all loops in it, the same for every work-item
+            self.counts = True
+            cell = self.argument(loop.overrun, "")
+            body = self.loop(replace(loop, overrun=None), depth)
+            return ["{", "i32 count = 0;", *body, f"if (count > most && FIRST_ITEM == 0) *(OUT(i32)){cell} = 1;", "}"]
         if loop.test is None:
             steps = self.stages(loop.steps, depth + 1)
             return [f"for (i32 {turn} = 0; {turn} < {loop.turns}; {turn}++) {{", *steps, "}"]
@@ -230,6 +239,7 @@ class Program:
         steps = self.stages((*loop.steps, *loop.before), depth + 1, (loop.test, *faults))
         tests = [f"*(IN(u8)){self.argument(loop.test, '')}"]
         tests += [f"!*(IN(i32)){self.argument(fault, '')}" for fault in faults]
+        tests += ["count++ < most"] if self.counts else []
         return [*before, f"for (i32 {turn} = 0; {' && '.join(tests)}; {turn}++) {{", *steps, "}"]
 
     @property
@@ -280,17 +290,19 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     if blocks > 1:
         defines["GRID_WIDE"] = 1
         parameters["arrived"] = np.zeros(1, np.uint32)
+    sizes = {"most": min(limits.loop_iterations, MOST_COUNTED)} if program.counts else {}
+    declared = [*(f"BUFFER {name}" for name in parameters), *(f"i32 {name}" for name in sizes)]
     text = [
         files(dialect.package).joinpath(words.header).read_text(),
         *program.texts,
-        f"BLOCK sequence({', '.join(f'BUFFER {name}' for name in parameters)}) {{",
+        f"BLOCK sequence({', '.join(declared)}) {{",
         "SHARED_FLOATS(partial);",
         *body,
         "}",
     ]
     texts = {dialect.suffix: "\n".join(text)}
     threads = (block * blocks,)
-    return Launch("sequence.sequence", threads, (block,), outputs=parameters, defines=defines, texts=texts)
+    return Launch("sequence.sequence", threads, (block,), {}, parameters, sizes, defines=defines, texts=texts)
 
 
 def _most_work(steps: Iterable[Step]) -> int:

@@ -218,3 +218,16 @@ def test_the_version_is_told():
 def test_doctor_says_what_is_there():
     text = told("doctor")
     assert "numpy" in text and "opencl" in text and "cuda" in text
+
+
+@pytest.mark.parametrize("command", ["run", "inspect", "benchmark", "compare"])
+def test_limits_of_commands_are_refused_by_name_and_can_be_lifted(command):
+    arguments = [
+        command,
+        FLOAT32,
+        *(["--num_runs", "1", "--min_secs", "0", "--warmup_min_secs", "0"] * (command == "benchmark")),
+    ]
+    arguments += ["--against", "cpu"] * (command == "compare")
+    assert "limits.tensor_elements = 10" in told(*arguments, "--limit", "tensor_elements=10", status=1)
+    assert "no limit 'hours'" in told(*arguments, "--limit", "hours=1", status=1)
+    told(*arguments, "--limit", "memory_bytes=none", "--limit", "seconds=100")

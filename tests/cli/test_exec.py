@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import tflgpu
 from tflgpu.exec.settings import Settings, from_environment
 from tflgpu.exec.stand_ins import with_settings
 from tflgpu.model.builder import ModelBuilder
@@ -131,6 +132,7 @@ def test_wrong_options_are_refused(folder: Path) -> None:
     assert "takes key=value, not 'x'" in told(folder, "-d", "opencl", "-o", "x", "program.py", status=2).stderr
     assert "name one with --delegate" in told(folder, "-o", "device=0", "program.py", status=2).stderr
     assert "not 0" in told(folder, "--threads", "0", "program.py", status=2).stderr
+    assert "takes NAME=NUMBER, not 'x'" in told(folder, "--limit", "x", "program.py", status=2).stderr
 
 
 def test_the_named_delegate_runs_the_nodes_and_the_report_says_so(folder: Path) -> None:
@@ -168,6 +170,8 @@ def test_threads_and_preserved_tensors_are_what_the_command_says() -> None:
     assert with_settings(given, Settings()) == given
     added = with_settings(given, Settings(threads=2, preserve_all=True))
     assert added == {"model_path": "m", "num_threads": 2, "experimental_preserve_all_tensors": True}
+    limited = with_settings({"limits": tflgpu.Limits(seconds=9, loop_iterations=7)}, Settings(limits={"seconds": "3"}))
+    assert limited == {"limits": tflgpu.Limits(seconds=3.0, loop_iterations=7)}
 
 
 CHILDREN = """

@@ -15,6 +15,7 @@ from rich.table import Table
 from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
+    LimitOptions,
     Seed,
     Threads,
     console,
@@ -66,6 +67,7 @@ def benchmark(
     ] = "",
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
+    limit: LimitOptions = None,
     enable_op_profiling: Annotated[
         bool, flag("--enable_op_profiling/--no-op-profiling", "--enable-op-profiling", help="Time each node.")
     ] = False,
@@ -82,7 +84,7 @@ def benchmark(
     profiler = Profiler() if enable_op_profiling or profiling_output_csv_file or trace else None
     delegates = loaded(delegate, delegate_option) + external(external_delegate_path, external_delegate_options)
     start = time.perf_counter()
-    interpreter = opened(path, delegates, num_threads, profiler)
+    interpreter = opened(path, delegates, num_threads, profiler, limit=limit)
     resize(interpreter, input_layer, input_layer_shape)
     interpreter.allocate_tensors()
     init_ms = (time.perf_counter() - start) * 1e3

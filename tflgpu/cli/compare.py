@@ -16,6 +16,7 @@ from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
     Inputs,
+    LimitOptions,
     ModelPath,
     Seed,
     Shapes,
@@ -52,6 +53,7 @@ def compare(
     atol: Annotated[float, typer.Option(help="Absolute difference that floats may have.")] = 1e-4,
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
+    limit: LimitOptions = None,
     bisect: Annotated[
         bool,
         typer.Option("--bisect", help="Look for the first node that differs inside delegates' partitions too."),
@@ -61,7 +63,7 @@ def compare(
     ] = False,
 ) -> None:
     """Run a model here and elsewhere and show where they differ; the exit status is 1 where an output does."""
-    interpreter = opened(model, loaded(delegate, delegate_option))
+    interpreter = opened(model, loaded(delegate, delegate_option), limit=limit)
     reshaped(interpreter, shape)
     arrays = inputs_for(interpreter, inputs, seed)
     with console.status("running both"):
@@ -74,7 +76,7 @@ def compare(
         verdicts.append(row(table, name, got, want, rtol, atol))
     console.print(table)
     if nodes:
-        keeping = ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True), arrays)
+        keeping = ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True, limit=limit), arrays)
         console.print(node_table(keeping, ran(other(str(model), against, True), arrays), rtol, atol))
     if all(verdicts):
         return
@@ -83,7 +85,7 @@ def compare(
         raise typer.Exit(1)
     with console.status("looking for the first node that differs"):
         found = first_difference(
-            ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True), arrays),
+            ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True, limit=limit), arrays),
             ran(other(str(model), against, True), arrays),
             rtol,
             atol,

@@ -33,10 +33,14 @@ def main(arguments: Sequence[str]) -> None:
     wrong = [pair for pair in given.options if "=" not in pair]
     if wrong:
         parser.error(f"--delegate-option takes key=value, not {wrong[0]!r}")
+    wrong = [pair for pair in given.limits if "=" not in pair]
+    if wrong:
+        parser.error(f"--limit takes NAME=NUMBER, not {wrong[0]!r}")
     if given.options and given.delegate is None:
         parser.error("--delegate-option is for a delegate: name one with --delegate")
     module = given.__dict__.pop("module")
-    settings = Settings(**{**vars(given), "options": dict(pair.split("=", 1) for pair in given.options)})
+    pairs = {name: dict(pair.split("=", 1) for pair in getattr(given, name)) for name in ("options", "limits")}
+    settings = Settings(**{**vars(given), **pairs})
     start(command(module, program[0], program[1:]), settings.environment(os.environ))
 
 
@@ -47,6 +51,7 @@ def option_parser() -> OptionParser:
     add = made.add_option
     add("-d", "--delegate", help="added where the program passes none: opencl, cuda, an entry point, a library")
     add("-o", "--delegate-option", dest="options", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    add("--limit", dest="limits", action="append", default=[], metavar="NAME=NUMBER", help="of each interpreter")
     add("--threads", "--num-threads", type="int", help="num_threads of each interpreter, whatever the program passes")
     add("--preserve-all", action="store_true", default=False, help="experimental_preserve_all_tensors for each")
     add("--report", action="store_true", default=False, help="a line an interpreter: delegated, why not, times")

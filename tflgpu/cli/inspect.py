@@ -15,6 +15,7 @@ from rich.text import Text
 from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
+    LimitOptions,
     ModelPath,
     Shapes,
     console,
@@ -40,6 +41,7 @@ def inspect(
     model: ModelPath,
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
+    limit: LimitOptions = None,
     shape: Shapes = None,
     nodes: Annotated[bool, typer.Option("--nodes/--no-nodes", help="List every node.")] = True,
     memory: Annotated[bool, typer.Option("--memory", help="List where each activation lies in the arena.")] = False,
@@ -50,7 +52,7 @@ def inspect(
     delegates = loaded(delegate, delegate_option)
     if passes:
         show_passes(delegates)
-    interpreter = opened(model, delegates)
+    interpreter = opened(model, delegates, limit=limit)
     reshaped(interpreter, shape)
     refused = None
     try:

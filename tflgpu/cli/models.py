@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 
 import tflgpu
+from tflgpu.limits import UNTRUSTED, read_limits
+from tflgpu.memory import nbytes
 from tflgpu.model.graph import Array
 from tflgpu.runtime.session import Observer
 
@@ -38,6 +40,14 @@ Inputs = Annotated[
 Shapes = Annotated[
     list[str] | None, typer.Option("--shape", "-s", help="NAME=1,224,224,3: the shape of an input; repeatable.")
 ]
+LimitOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        help="NAME=NUMBER or NAME=none, of what the model may use: memory_bytes, seconds (a call), loop_iterations "
+        "(a call), tensor_elements; repeatable.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs that stand in for those not given.")]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -52,9 +62,9 @@ def plain_errors(command: Command) -> Command:
             return command(*arguments, **options)
         except typer.Exit:  # also a RuntimeError, but not an error
             raise
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             errors.print("error:", style="bold red", end=" ")
-            errors.print(str(error).strip(), highlight=False, soft_wrap=True)
+            errors.print(str(error).strip() or type(error).__name__, highlight=False, soft_wrap=True)
             raise typer.Exit(1) from error
 
     return wrapper  # type: ignore[return-value]
@@ -85,13 +95,15 @@ def opened(
     threads: int | None = None,
     observe: Observer | None = None,
     preserve_all_tensors: bool = False,
+    limit: Iterable[str] | None = None,
 ) -> tflgpu.Interpreter:
-    """An interpreter of the model, not yet allocated."""
+    """An interpreter of the model, not yet allocated, within the limits for untrusted files but for those given."""
     return tflgpu.Interpreter(
         model_path=model,
         experimental_delegates=list(delegates),
         num_threads=threads,
         experimental_preserve_all_tensors=preserve_all_tensors,
+        limits=read_limits(key_values(limit, "--limit"), UNTRUSTED),
         _observe=observe,
     )
 
@@ -128,6 +140,10 @@ def inputs_for(interpreter: Any, given: Sequence[str] | None, seed: int, ranges:
     unknown = (set(files) | set(ranges)) - set(names)
     if unknown:
         raise ValueError(f"no input {', '.join(sorted(unknown))}; the inputs are {names}")
+    if isinstance(interpreter, tflgpu.Interpreter):
+        graph = interpreter._graphs[0]
+        interpreter._meter.admit(graph.inputs)
+        interpreter._meter.reserve(sum(map(nbytes, graph.inputs)), "what the model's inputs hold")
     generator = np.random.default_rng(seed)
     return [
         from_file(files[d["name"]], d) if d["name"] in files else at_random(d, generator, ranges.get(d["name"]))

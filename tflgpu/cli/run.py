@@ -13,6 +13,7 @@ from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
     Inputs,
+    LimitOptions,
     ModelPath,
     Seed,
     Shapes,
@@ -38,10 +39,11 @@ def run(
     output: Annotated[Path | None, typer.Option("--output", help="Save the outputs here, as .npz.")] = None,
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
+    limit: LimitOptions = None,
     num_threads: Threads = None,
 ) -> None:
     """Run a model once. Inputs that are not given are random, by --seed."""
-    interpreter = opened(model, loaded(delegate, delegate_option), num_threads)
+    interpreter = opened(model, loaded(delegate, delegate_option), num_threads, limit=limit)
     reshaped(interpreter, shape)
     with console.status("running the model"):
         feed(interpreter, inputs_for(interpreter, inputs, seed))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from tflgpu.limits import Meter
 from tflgpu.memory import StreamedPlace, Tensor
 from tflgpu.model.graph import Graph, Model, Node, TensorSpec
 from tflgpu.ops.registry import Op
@@ -97,6 +98,13 @@ class Attaches(Protocol):
 
     def attach(self, model: Model, threads: int, /) -> Delegate:
         """The delegate that serves one interpreter. threads: how many it may use; -1 leaves that to it."""
+
+
+class KeepsLimits(Protocol):
+    """A delegate that allocates tensors or runs loops by itself, and keeps to the interpreter's limits in that."""
+
+    def within(self, meter: Meter, /) -> None:
+        """Keeps to the limits of one interpreter from now on. Called once, after attach."""
 
 
 class ClaimsNodes(Protocol):

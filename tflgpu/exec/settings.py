@@ -16,12 +16,14 @@ START = Path(__file__).with_name("start")
 @dataclass(frozen=True)
 class Settings:
     """delegate: added to interpreters that are given none, with these options. threads: num_threads of every
-    interpreter, in place of the program's. preserve_all: every tensor of every interpreter can be read.
-    report: a line an interpreter, at exit. provide_tflite_runtime: there is a tflite_runtime where none is installed.
+    interpreter, and limits: its limits by name, in place of the program's. preserve_all: every tensor of every
+    interpreter can be read. report: a line an interpreter, at exit. provide_tflite_runtime: there is a tflite_runtime
+    where none is installed.
     """
 
     delegate: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
     preserve_all: bool = False
     report: bool = False

@@ -12,6 +12,7 @@ from typing import Any
 import tflgpu
 from tflgpu.exec.report import Record, watched
 from tflgpu.exec.settings import Settings, from_environment
+from tflgpu.limits import read_limits
 from tflgpu.runtime.graph_runner import GraphRunner
 
 SETTINGS = from_environment()
@@ -92,6 +93,8 @@ def with_settings(given: dict[str, Any], settings: Settings) -> dict[str, Any]:
         added["experimental_delegates"] = [_delegate()]
     if settings.threads:
         added["num_threads"] = settings.threads
+    if settings.limits:
+        added["limits"] = read_limits(settings.limits, given.get("limits") or tflgpu.Limits())
     if settings.preserve_all:
         added["experimental_preserve_all_tensors"] = True
     return added

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -206,7 +207,10 @@ class Signature:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A verified .tflite file. builtins: its builtin operators with their versions, also those that no node has."""
+    """A verified .tflite file. builtins: its builtin operators with their versions, also those that no node has.
+
+    file: what its constants are views of, where that is a mapped file.
+    """
 
     version: int
     description: str
@@ -215,3 +219,9 @@ class Model:
     signatures: Mapping[str, Signature] = field(default_factory=dict)
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     nbytes: int = 0
+    file: mmap.mmap | None = None
+
+    def require_whole(self) -> None:
+        """Raises RuntimeError where the mapped file has become shorter: reading what it lacks would end the process."""
+        if self.file is not None and self.file.size() < self.nbytes:
+            raise RuntimeError(f"The model's file had {self.nbytes:,} bytes and has {self.file.size():,} now.")

@@ -19,15 +19,15 @@ _WITHOUT_TABLE = {"pot_scale_int16": False, "time_major": False}
 _OptionsPlan = tuple[dict[str, Any], dict[str, Any], list[str]]
 
 
-def load(path: str | os.PathLike[str] | None = None, content: Any = None) -> Model:
-    """The model in a file, which is mapped, or in a bytes-like object, which is kept alive.
+def load(path: str | os.PathLike[str] | None = None, content: Any = None, copy: bool = False) -> Model:
+    """The model in a file, which is mapped, or read with `copy`; or in a bytes-like object, which is kept alive.
 
     Constants are read-only views of it, except packed, string and misaligned ones. Raises ValueError, in TensorFlow
     Lite's words where it has them, for what is not a valid model.
     """
     if isinstance(content, str):
         raise TypeError("model_content takes the bytes of a model, not str; a file's name goes into model_path")
-    data = content if path is None else _map(os.fspath(path))
+    data = content if path is None else _read(os.fspath(path), copy)
     if data is None or len(data) == 0:
         raise ValueError("`model_path` or `model_content` must be specified.")
     try:
@@ -38,11 +38,13 @@ def load(path: str | os.PathLike[str] | None = None, content: Any = None) -> Mod
         raise ValueError(f"{str(error).rstrip()} (in '{os.fspath(path)!s}')") from None
 
 
-def _map(path: str) -> Any:
+def _read(path: str, copy: bool) -> Any:
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ValueError(f"'{path}' is empty. The model allocation is null/empty")
+            if copy:
+                return file.read()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError:
         raise ValueError(f"Could not open '{path}'.The model allocation is null/empty") from None
@@ -68,6 +70,7 @@ def _model(raw: Table, content: memoryview) -> Model:
         dict(_signature(s, graphs) for s in raw.signature_defs or ()),
         {m.name or "": buffers.copy(m.buffer) for m in raw.metadata or ()},
         len(content),
+        content.obj if isinstance(content.obj, mmap.mmap) else None,
     )
 
 

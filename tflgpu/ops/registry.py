@@ -27,8 +27,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tflgpu.limits import Meter
 from tflgpu.model.graph import DTYPES, Array, Graph, Model, Node, Shape, TensorSpec
 from tflgpu.ops.arity import ANY, Count
+from tflgpu.ops.in_batches import in_batches
 from tflgpu.ops.runtime_views import by_values, copied
 from tflgpu.ops.scratch import sharing
 
@@ -86,6 +88,9 @@ class Runtime(Protocol):
 
     ops: Mapping[str, Op]
     """The operators of this interpreter: the registered ones and its own custom ones."""
+
+    meter: Meter
+    """What this interpreter has used of its limits: loops ask it at each iteration."""
 
     def subgraph(self, index: int) -> Subgraph: ...
 
@@ -209,6 +214,9 @@ def prepare(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
     op = runtime.ops[node.op]
     extra: tuple[Any, ...] = (runtime,) if op.stateful else ()
     if op.style == "kernel":
+        batches = in_batches(node, inputs, outputs, prepare, runtime)
+        if batches is not None:
+            return batches
         with sharing(runtime.state):
             step: Step = op.run(node, tuple(inputs), tuple(outputs), *extra)
         return step

@@ -156,6 +156,6 @@ class DynamicNode:
             storage = dict(self._storage)
             for spec in node.outputs:
                 specs[spec.index] = spec
-                storage[spec.index] = new_tensor(spec)
+                storage[spec.index] = new_tensor(spec, self._session.meter)
             self._segments[key] = self._resume(specs, storage)
         return self._segments[key]

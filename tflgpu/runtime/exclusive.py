@@ -8,8 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from tflgpu.limits import Meter
 from tflgpu.memory import Loans
 from tflgpu.runtime.threads import BlasLimit
+from tflgpu.shapes import reraise
 
 _VIEW_ALIVE = """There is at least 1 reference to internal data
       in the interpreter in the form of a numpy array or slice. Be sure to
@@ -26,8 +28,9 @@ class Exclusive:
     twice, and is done again where anything is raised.
     """
 
-    def __init__(self, loans: Loans, num_threads: int):
+    def __init__(self, loans: Loans, num_threads: int, meter: Meter):
         self._loans = loans
+        self._meter = meter
         self._holder: dict[str, object] = {}
         self._limit = BlasLimit(num_threads)
         # Infinities, NaN and wrapping integers are results, not faults; NumPy would warn of each.
@@ -47,12 +50,13 @@ class Exclusive:
         try:
             if self._holder.setdefault("call", owner) is not owner:
                 raise RuntimeError("This interpreter is running in another thread; give each thread an interpreter.")
+            self._meter.begin()
             self._limit.enter(owner)
             result: Result = self._quietly(call)
             self._leave(owner)
-        except BaseException:
+        except BaseException as error:
             self._leave(owner)
-            raise
+            reraise(error, "The model")
         return result
 
     def _leave(self, owner: object) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import length_hint
 
+from tflgpu.limits import LimitExceeded
 from tflgpu.runtime.segment import Segment
 from tflgpu.shapes import failed
 
@@ -11,10 +13,12 @@ from tflgpu.shapes import failed
 class Executor:
     """Runs a graph for one set of input shapes: its first segment, and those that follow nodes of dynamic shapes.
 
-    segments: those of the last run, in order, as far as it came; before any run, the first alone.
+    segments: those of the last run, in order, as far as it came; before any run, the first alone. stopped: why the
+    present run is to end, if it is.
     """
 
-    def __init__(self, first: Segment):
+    def __init__(self, first: Segment, stopped: Sequence[str]):
+        self._stopped = stopped
         self.first = first
         self.segments = [first]
 
@@ -25,13 +29,17 @@ class Executor:
 
     def run(self) -> Segment:
         """Runs every step. Returns the last segment, whose storage has the outputs."""
-        segment = self.first
+        segment, stopped = self.first, self._stopped
+        if stopped:
+            raise LimitExceeded(f"{stopped[0]} ")
         if segment.following is not None:
             del self.segments[1:]
         while True:
             steps = iter(segment.steps)
             try:
                 for step in steps:
+                    if stopped:
+                        raise LimitExceeded(f"{stopped[0]} ")
                     step()
             except Exception as error:
                 if length_hint(steps) == len(segment.made_by):

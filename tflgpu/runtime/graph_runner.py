@@ -22,6 +22,7 @@ from tflgpu.runtime.prepare import prepared
 from tflgpu.runtime.segment import Segment
 from tflgpu.runtime.session import Session
 from tflgpu.runtime.storage import Context, new_tensor
+from tflgpu.shapes import reraise
 
 
 def graph_runners(model: Model, session: Session) -> list[GraphRunner]:
@@ -110,7 +111,14 @@ class GraphRunner:
         shapes = tuple(spec.shape for spec in self.inputs)
         if shapes not in self._cached:
             make_room(self._cached, self._session.one_plan)
-            self._cached[shapes] = self._prepared()
+            try:
+                executor = self._prepared()
+            except RuntimeError:
+                if not self._cached or not self._session.meter.short:
+                    raise
+                self._cached.clear()  # what was prepared for other shapes takes memory too
+                executor = self._prepared()
+            self._cached[shapes] = executor
         executor = self._cached[shapes]
         self._copy_inputs(executor.first)
         self.executor, self._current = executor, executor.first
@@ -121,18 +129,18 @@ class GraphRunner:
         made = {spec.index for node in self.graph.nodes for spec in node.outputs}
         own = [base if base.index in made else self.specs[base.index] for base in self.graph.tensors]
         specs = (*own, *self._inlined.tensors[len(own) :])
-        known = dict(self._variable_tensors(specs))
+        known, meter = dict(self._variable_tensors(specs)), self._session.meter
         for index in self.graph.inputs:
             if specs[index].data is None and index not in known:
-                known[index] = new_tensor(specs[index], self._session.delegates, self.bindings.get(index))
+                known[index] = new_tensor(specs[index], meter, self._session.delegates, self.bindings.get(index))
         context = Context(self._session, self.bindings, self.called)
-        return Executor(prepared(replace(self._inlined, tensors=specs), known, context))
+        return Executor(prepared(replace(self._inlined, tensors=specs), known, context), meter.stopped)
 
     def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:
         for spec in specs:
             known = self._variables.get(spec.index)
             if spec.is_variable and (known is None or known.spec.shape != spec.shape):
-                self._variables[spec.index] = new_tensor(spec)
+                self._variables[spec.index] = new_tensor(spec, self._session.meter)
         return self._variables
 
     def _copy_inputs(self, segment: Segment) -> None:
@@ -176,7 +184,10 @@ class GraphRunner:
         if last is not first:
             self.specs = list(last.specs[: len(self.graph.tensors)])
         for index in self.graph.outputs:
-            last.storage[index].read(self.bindings[index].device if index in self.bindings else HOST)
+            try:
+                last.storage[index].read(self.bindings[index].device if index in self.bindings else HOST)
+            except Exception as error:
+                reraise(error, last.specs[index])
         for binding in self.bindings.values():
             binding.device.synchronize()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tflgpu.memory import aligned_zeros, arena, nbytes, refuse_beyond_memory
+from tflgpu.limits import Meter
+from tflgpu.memory import aligned_zeros, arena, nbytes
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.registry import Op
 
@@ -26,12 +27,12 @@ def in_arena(
     cpu: Iterable[tuple[int, Node]],
     ops: Mapping[str, Op],
     over: Mapping[int, int],
-    what: str,
+    meter: Meter,
 ) -> Arena:
     """Gives each of the tensors `made`, outputs of nodes that run in this `order`, an offset in one block of memory.
 
     cpu: the nodes on the CPU, with their positions; only these may have input and output in the same memory. over: as
-    `overwriting` returns it. what: whose memory it is, for the error where the machine has too little.
+    `overwriting` returns it. Raises RuntimeError where the meter has too little memory left.
     """
     sizes = {i: nbytes(specs[i]) for i in made}
     first = {s.index: at for at, node in enumerate(order) for s in node.outputs if s.index in sizes}
@@ -43,8 +44,11 @@ def in_arena(
         last[owner] = max(last[owner], last[i])
     lives = {i: (first[i], last[i]) for i in sizes if owners[i] == i}
     owned, total = arena({i: sizes[i] for i in lives}, lives)
-    refuse_beyond_memory(total, what)
+    if total:
+        largest = max(sizes, key=lambda i: sizes[i])
+        meter.reserve(total, f"what {len(order)} nodes make ({order[first[largest]]}: {specs[largest]})")
     block = aligned_zeros(total)
+    meter.hold(block)
     offsets = {i: owned[owner] for i, owner in owners.items()}
     pieces = {i: block[offset : offset + sizes[i]] for i, offset in offsets.items()}
     return Arena(block, offsets, {i: p.view(specs[i].dtype).reshape(specs[i].shape) for i, p in pieces.items()})

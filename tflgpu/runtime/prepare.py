@@ -106,11 +106,11 @@ Made = tuple["Partition | Node", Node, Step]
 
 def _observed(made: Iterator[Made], session: Session) -> tuple[list[Step], list[Node]]:
     """The steps that do something, each as the session's observer gives it back; and the nodes they begin with."""
-    observe = session.observe
+    observe, checked = session.observe, session.meter.checked
     if observe is None:
-        found = [(step, node) for _, node, step in made if step is not nothing]
+        found = [(checked(step), node) for _, node, step in made if step is not nothing]
     else:
-        found = [(observe(what, step), node) for what, node, step in made]
+        found = [(checked(observe(what, step)), node) for what, node, step in made]
     return [step for step, _ in found], [node for _, node in found]
 
 

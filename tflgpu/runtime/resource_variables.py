@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tflgpu.memory import Variable, host_array
+from tflgpu.memory import Variable
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.ops.registry import Runtime
 
@@ -58,7 +58,7 @@ def _variable(number: int, forms: set[tuple[str, tuple[int, ...]]], runtime: Run
     spec = TensorSpec(FIRST + number, f"variable {number}", kind, shape, is_variable=True)
     known = runtime.state.get(("variable", number))
     if known is None and spec.dtype != object:
-        known = runtime.state[("variable", number)] = Variable(spec, host_array(spec))
+        known = runtime.state[("variable", number)] = Variable(spec, runtime.meter.host_array(spec))
     fits = known is not None and known.host.dtype == spec.dtype != object and known.host.shape == shape
     return known if fits else None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tflgpu.delegation.delegate import ClaimsNodes, CompilesForOneShape, Delegate, MayRefuseDynamicShapes, Partition
+from tflgpu.limits import Meter
 from tflgpu.model.graph import Node
 from tflgpu.ops.registry import Op, Step, Subgraph
 from tflgpu.optional import offering
@@ -23,11 +24,13 @@ class Session:
         delegates: Sequence[Delegate] = (),
         preserve_all_tensors: bool = False,
         observe: Observer | None = None,
+        meter: Meter | None = None,
     ):
         self.ops = ops
         self.delegates = tuple(delegates)
         self.preserve_all_tensors = preserve_all_tensors
         self.observe = observe
+        self.meter = meter or Meter()
         self.state: dict[Any, Any] = {}
         self.graphs: Sequence[Subgraph] = ()
         self.one_plan = any(delegate.one_plan for delegate in offering(delegates, CompilesForOneShape))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tflgpu.delegation.delegate import Delegate, Partition
-from tflgpu.memory import Tensor, host_array, nbytes, refuse_beyond_memory
+from tflgpu.limits import Meter
+from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.runtime.binding import Binding
 from tflgpu.runtime.memory_planner import Arena, in_arena, overwriting
@@ -27,13 +28,13 @@ class Context:
 
 def new_tensor(
     spec: TensorSpec,
+    meter: Meter,
     delegates: Sequence[Delegate] = (),
     binding: Binding | None = None,
     value: Array | None = None,
 ) -> Tensor:
     """Storage for a tensor: zeros, or a value that is not copied. Raises RuntimeError where memory is too small."""
-    refuse_beyond_memory(nbytes(spec), str(spec))
-    tensor = Tensor(spec, host_array(spec, delegates) if value is None else value)
+    tensor = Tensor(spec, meter.host_array(spec, delegates) if value is None else value)
     if binding is not None:
         binding.attach(tensor)
     return tensor
@@ -61,7 +62,7 @@ class Storage:
         """Gives the tensor storage of its own; a constant's is its value, not copied."""
         delegates = self._session.delegates if spec.index in self.crossing else ()
         binding = self._context.bindings.get(spec.index)
-        tensor = self.tensors[spec.index] = new_tensor(spec, delegates, binding, spec.data)
+        tensor = self.tensors[spec.index] = new_tensor(spec, self._session.meter, delegates, binding, spec.data)
         return tensor
 
     def array(self, spec: TensorSpec | None) -> Array | None:
@@ -104,8 +105,8 @@ class Storage:
                 self.make(self.specs[index])
         here = {node.index for partition in partitions if partition.owner is None for node in partition.nodes}
         cpu = [(at, node) for at, node in enumerate(order) if node.index in here]
-        what = f"the activations of graph {self.graph.index}"
-        arena = in_arena(self.specs, made - apart, order, cpu, self._session.ops, overwritten, what)
+        session = self._session
+        arena = in_arena(self.specs, made - apart, order, cpu, session.ops, overwritten, session.meter)
         self.tensors.update({i: Tensor(self.specs[i], array) for i, array in arena.arrays.items()})
         return arena
 

@@ -50,6 +50,7 @@ def if_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
 def if_(node: Node, runtime: Runtime, condition: Array, *inputs: Array) -> tuple[Array, ...]:
     """The outputs of the then-graph or the else-graph; only that one runs."""
     then, otherwise = _if_branches(node)
+    runtime.meter.iteration()
     return runtime.subgraph(then if condition.item() else otherwise).run(inputs)
 
 
@@ -76,7 +77,9 @@ def while_(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
     condition = runtime.subgraph(node.options.cond_subgraph_index)
     body = runtime.subgraph(node.options.body_subgraph_index)
     values = inputs
+    count = runtime.meter.counter
     while condition.run(values)[0].item():
+        count()
         values = body.run(values)
     return values
 
@@ -107,6 +110,7 @@ def composite_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
 def composite(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
     """A named operation, run as the graph that it decomposes into; its own state begins anew, as in TensorFlow Lite."""
     decomposition = runtime.subgraph(node.options.decomposition_subgraph_index)
+    runtime.meter.iteration()
     decomposition.reset_variables()
     for step in decomposition.graph.nodes:
         runtime.state.pop(generator_key(step), None)
@@ -128,4 +132,5 @@ def case(node: Node, runtime: Runtime, index: Array, *inputs: Array) -> tuple[Ar
     """The outputs of the branch at `index`; of the last one where there is no such branch."""
     branches = node.options.branch_subgraph_indices
     at = index.item()
+    runtime.meter.iteration()
     return runtime.subgraph(branches[at if 0 <= at < len(branches) else -1]).run(inputs)

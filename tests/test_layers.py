@@ -28,6 +28,7 @@ LAYERS = [
     {"signature_runner", "interpreter_wrapper"},
     {"interpreter"},
     {"accelerators", "compiled_model"},
+    {"serving"},
     {"__init__"},
     {"exec"},
     {"cli", "conformance", "__main__"},

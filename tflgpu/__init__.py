@@ -6,6 +6,7 @@ from tflgpu.delegation.discovery import as_tflite_delegate, load_delegate
 from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps, OpResolverType, SignatureRunner
 from tflgpu.limits import Limits
 from tflgpu.ops.custom.custom import custom_op
+from tflgpu.serving.predictor import Predictor
 
 __all__ = [
     "CompiledModel",
@@ -14,6 +15,7 @@ __all__ = [
     "InterpreterWithCustomOps",
     "Limits",
     "OpResolverType",
+    "Predictor",
     "SignatureRunner",
     "Unsupported",
     "as_tflite_delegate",

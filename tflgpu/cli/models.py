@@ -17,6 +17,7 @@ from tflgpu.limits import UNTRUSTED, read_limits
 from tflgpu.memory import nbytes
 from tflgpu.model.graph import Array
 from tflgpu.runtime.session import Observer
+from tflgpu.serving.images import SUFFIXES, read_image
 
 # Without markup: texts of models and delegates may look like it.
 console = Console(markup=False, emoji=False)
@@ -175,35 +176,14 @@ def _read(path: Path, details: Mapping[str, Any]) -> Array:
             if details["name"] not in arrays.files and len(arrays.files) != 1:
                 raise ValueError(f"has {arrays.files or 'no arrays'}, none of that name")
             return np.asarray(arrays[details["name"] if details["name"] in arrays.files else arrays.files[0]])
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"):
-        return from_image(path, details)
+    if path.suffix.lower() in SUFFIXES:
+        shape = tuple(int(d) for d in details["shape"])
+        return read_image(path, shape, details["dtype"], details["quantization"])
     content = path.read_bytes()
     wanted = int(np.prod(details["shape"], dtype=np.int64)) * np.dtype(details["dtype"]).itemsize
     if len(content) != wanted:
         raise ValueError(f"raw bytes must be {wanted}, are {len(content)}")
     return np.frombuffer(content, details["dtype"]).reshape(details["shape"])
-
-
-def from_image(path: Path, details: Mapping[str, Any]) -> Array:
-    """An image as an input of shape (1, h, w, c): pixels 0 to 255 for uint8, else scaled to [0, 1], and quantized."""
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as missing:
-        raise ValueError(f"reading {path} needs Pillow: pip install 'tflgpu[cli]'") from missing
-    shape = [int(d) for d in details["shape"]]
-    if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3, 4):
-        raise ValueError("an image needs an input of shape [1, h, w, 1, 3 or 4]")
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[shape[3]]
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert(mode).resize((shape[2], shape[1]))).reshape(shape)
-    if details["dtype"] is np.uint8:
-        return pixels
-    scaled = pixels.astype(np.float32) / 255
-    scale, zero_point = details["quantization"]
-    if scale:
-        limits = np.iinfo(details["dtype"])
-        return np.clip(np.round(scaled / scale) + zero_point, limits.min, limits.max).astype(details["dtype"])
-    return scaled.astype(details["dtype"])
 
 
 def at_random(details: Mapping[str, Any], generator: np.random.Generator, within: Any = None) -> Array:

@@ -1,0 +1,73 @@
+"""Small models for the tests of serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tflgpu.model.builder import ModelBuilder
+
+
+def with_random_rows(rows: int, columns: int) -> Any:
+    """Small whole numbers, as float32, of which every sum is exact."""
+    return np.random.default_rng(rows).integers(-8, 8, (rows, columns)).astype(np.float32)
+
+
+def unary(op: str, type: str, shape: Sequence[int], result: Sequence[int] | None = None, **options: Any) -> bytes:
+    """x to y by one node, with the signature serving_default."""
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", type, shape)
+    y = g.tensor("y", type, shape if result is None else result)
+    g.node(op, [x], [y], **options)
+    g.outputs(y)
+    m.signature("serving_default", g, inputs={"x": x}, outputs={"y": y})
+    return m.build()
+
+
+def negated_floats(shape: Sequence[int]) -> bytes:
+    return unary("NEG", "FLOAT32", shape)
+
+
+def classifier(batch: int = 1) -> bytes:
+    """x (batch, 4) to y (batch, 3): a matrix of whole numbers, whose sums are exact."""
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [batch, 4])
+    weights = g.constant("weights", np.arange(12, dtype=np.float32).reshape(3, 4))
+    y = g.tensor("y", "FLOAT32", [batch, 3])
+    g.node("FULLY_CONNECTED", [x, weights], [y])
+    g.outputs(y)
+    return m.build()
+
+
+def rows_that_mix(batch: int = 1) -> bytes:
+    """Running sums over the rows: a batch of several is not its rows."""
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [batch, 4])
+    y = g.tensor("y", "FLOAT32", [batch, 4])
+    g.node("CUMSUM", [x, g.constant("axis", np.array(0, np.int32))], [y], reverse=True)
+    g.outputs(y)
+    return m.build()
+
+
+def carried() -> bytes:
+    """y is the sum of all x so far, which a variable keeps."""
+    m = ModelBuilder()
+    g, once = m.graph(), m.graph("once")
+    start = once.tensor("start", "RESOURCE", [1])
+    once.node("VAR_HANDLE", [], [start], container="", shared_name="sum")
+    once.node("ASSIGN_VARIABLE", [start, once.constant("zero", np.zeros((1, 4), np.float32))], [])
+    x = g.input("x", "FLOAT32", [1, 4])
+    g.node("CALL_ONCE", [], [], init_subgraph_index=once.index)
+    handle = g.tensor("handle", "RESOURCE", [1])
+    g.node("VAR_HANDLE", [], [handle], container="", shared_name="sum")
+    before, y = (g.tensor(name, "FLOAT32", [1, 4]) for name in ("before", "y"))
+    g.node("READ_VARIABLE", [handle], [before])
+    g.node("ADD", [x, before], [y])
+    g.node("ASSIGN_VARIABLE", [handle, y], [])
+    g.outputs(y)
+    return m.build()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 # Lowest first: a module may import those of its own line and of the lines above it. A folder is one module.
 LAYERS = [
-    {"optional", "cgroups"},
+    {"optional", "cgroups", "hints"},
     {"debug"},
     {"model"},
     {"arithmetic"},

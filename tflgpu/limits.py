@@ -11,6 +11,7 @@ from time import monotonic
 import numpy as np
 
 from tflgpu.cgroups import memory_of_the_machine
+from tflgpu.hints import did_you_mean
 from tflgpu.memory import host_array, nbytes
 from tflgpu.model.graph import Array, TensorSpec
 
@@ -64,7 +65,7 @@ def read_limits(texts: Mapping[str, str], otherwise: Limits = Limits()) -> Limit
     given: dict[str, float | int | None] = {}
     for name, text in texts.items():
         if name not in known:
-            raise ValueError(f"no limit {name!r}; the limits are {', '.join(sorted(known))}")
+            raise ValueError(f"no limit {name!r}{did_you_mean(name, known)}; the limits are {', '.join(sorted(known))}")
         try:
             given[name] = None if text.lower() == "none" else float(text) if name == "seconds" else int(float(text))
         except (ValueError, OverflowError):

@@ -96,6 +96,8 @@ def _operator(node: Node, runtime: Runtime) -> Op:
         raise OpError(
             "Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter. "
             "Make sure you apply/link the Flex delegate before inference. "
+            f"\n({node.op} is TensorFlow's own: tflgpu has none of these but the Fourier transforms. Convert the model "
+            f"without SELECT_TF_OPS, or write it in Python: tflgpu.custom_op({node.op!r}, …).) "
         )
     raise OpError(
         f"Encountered unresolved custom op: {node.op}.\n"

@@ -35,7 +35,12 @@ def check_resize(graph: GraphRunner, index: int, shape: Shape, strict: bool) -> 
     spec = graph.specs[index]
     if spec.data is not None and graph.graph.tensors[index].data is not None:
         raise RuntimeError("Attempting to resize a fixed-size tensor.")
-    if any(d < 0 for d in shape) or math.prod(shape) * max(spec.dtype.itemsize, 1) > _MOST_BYTES:
+    if any(d < 0 for d in shape):
+        raise RuntimeError(
+            "tflite/util.cc BytesRequired number of elements overflowed.\n"
+            f"Shape {list(shape)} of {spec}: sizes are 0 or more; for a -1 of shape_signature give the size."
+        )
+    if math.prod(shape) * max(spec.dtype.itemsize, 1) > _MOST_BYTES:
         raise RuntimeError(
             f"tflite/util.cc BytesRequired number of elements overflowed.\nShape {list(shape)} of {spec}."
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tflgpu.hints import layout
 from tflgpu.model.graph import Array, TensorSpec
 
 _NUMBERS = {f"{kind}{bits}" for kind in ("INT", "UINT", "FLOAT") for bits in (8, 16, 32, 64)} - {"FLOAT8"}
@@ -63,13 +64,13 @@ def from_caller(value: Any, spec: TensorSpec) -> Array:
     if array.ndim != len(spec.shape):
         raise ValueError(
             f"Cannot set tensor: Dimension mismatch. Got {array.ndim} but expected {len(spec.shape)} "
-            f"for input {spec.index}."
+            f"for input {spec.index}. {layout(array.shape, spec.shape)}".rstrip()
         )
     for axis, (d, expected) in enumerate(zip(array.shape, spec.shape, strict=True)):
         if d != expected:
             raise ValueError(
                 f"Cannot set tensor: Dimension mismatch. Got {d} but expected {expected} "
-                f"for dimension {axis} of input {spec.index}."
+                f"for dimension {axis} of input {spec.index}. {layout(array.shape, spec.shape)}".rstrip()
             )
     if want in NARROW:
         low, high = NARROW[want]

@@ -166,7 +166,7 @@ def test_a_shape_that_a_model_cannot_take_is_said_beside_the_nodes_words(tmp_pat
     np.save(tmp_path / "flat.npy", np.zeros((2, 3), np.int8))
     output = told("run", INT8, "-i", str(tmp_path / "flat.npy"), status=1)
     assert "(CONV_2D) failed to prepare" in output
-    assert "the given values resized 'image' from [1, 8, 8, 1] to [2, 3]" in output
+    assert "resized: 'image' from [1, 8, 8, 1] to [2, 3]" in output
 
 
 def test_a_file_may_have_a_sign_of_equality_in_its_name_and_the_saved_one_is_named(tmp_path):

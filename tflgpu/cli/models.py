@@ -203,17 +203,10 @@ def at_random(details: Mapping[str, Any], generator: np.random.Generator, within
 
 def feed(interpreter: Any, arrays: Sequence[Array]) -> None:
     """Resizes where shapes differ, allocates, and sets the inputs."""
-    resized = []
     for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
         if tuple(details["shape"]) != array.shape:
-            resized.append(f"{details['name']!r} from {list(map(int, details['shape']))} to {list(array.shape)}")
             interpreter.resize_tensor_input(details["index"], array.shape)
-    try:
-        interpreter.allocate_tensors()
-    except RuntimeError as error:
-        if not resized:
-            raise
-        raise RuntimeError(f"{str(error).strip()} (the given values resized {'; '.join(resized)})") from error
+    interpreter.allocate_tensors()
     for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
         interpreter.set_tensor(details["index"], array)
 

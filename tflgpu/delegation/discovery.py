@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from tflgpu.delegation.delegate import Attaches, Delegate
 from tflgpu.delegation.forks import ForkedError
+from tflgpu.hints import did_you_mean
 from tflgpu.model.graph import Model
 from tflgpu.optional import lacking, offers
 
@@ -106,8 +107,9 @@ def _opened(name: str) -> str:
     except OSError as error:
         if path != name or os.path.dirname(name):
             raise
-        known = ", ".join(sorted({*BUILT_IN, *(point.name for point in _entry_points())}))
-        raise OSError(f"{error} (nor is it the name of a delegate; known: {known})") from None
+        known = sorted({*BUILT_IN, *(point.name for point in _entry_points())})
+        meant = did_you_mean(name, known)
+        raise OSError(f"{error} (nor is it the name of a delegate; known: {', '.join(known)}){meant}") from None
     return path
 
 

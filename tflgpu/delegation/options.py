@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tflgpu.delegation.delegate import Limits
+from tflgpu.hints import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 
     def read(value: Any) -> str:
         if str(value) not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}")
+            raise ValueError(f"expected one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
         return str(value)
 
     return read
@@ -82,11 +83,15 @@ def read_options(delegate: str, given: Mapping[str, Any], known: Mapping[str, Op
     out = {key: option.default for key, option in known.items()}
     for key, value in given.items():
         if key not in known:
-            raise ValueError(f"{delegate} delegate: unknown option {key!r}. Legal options: {legal}")
+            raise ValueError(
+                f"{delegate} delegate: unknown option {key!r}{did_you_mean(key, known)}. Legal options: {legal}"
+            )
         try:
             out[key] = known[key].read(value)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{delegate} delegate: option {key}={value!r}: {error}. Legal options: {legal}") from error
+            raise ValueError(
+                f"{delegate} delegate: option {key}={value!r}: {error}. {key}: {known[key].meaning}"
+            ) from error
     return out
 
 

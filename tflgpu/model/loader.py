@@ -46,8 +46,10 @@ def _read(path: str, copy: bool) -> Any:
             if copy:
                 return file.read()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError:
-        raise ValueError(f"Could not open '{path}'.The model allocation is null/empty") from None
+    except OSError as error:
+        raise ValueError(
+            f"Could not open '{path}'.The model allocation is null/empty\n({error.strerror}: {os.path.abspath(path)})"
+        ) from None
 
 
 def _model(raw: Table, content: memoryview) -> Model:

@@ -11,6 +11,7 @@ from operator import setitem
 import numpy as np
 
 from tflgpu.delegation.delegate import Partition
+from tflgpu.hints import layout
 from tflgpu.memory import HOST, Tensor
 from tflgpu.model.graph import Array, Graph, Model, Shape, TensorSpec, graphs_named
 from tflgpu.ops.registry import Step
@@ -112,18 +113,34 @@ class GraphRunner:
         if shapes not in self._cached:
             make_room(self._cached, self._session.one_plan)
             try:
-                executor = self._prepared()
-            except RuntimeError:
-                if not self._cached or not self._session.meter.short:
-                    raise
-                self._cached.clear()  # what was prepared for other shapes takes memory too
-                executor = self._prepared()
-            self._cached[shapes] = executor
+                self._cached[shapes] = self._prepared_in_room()
+            except RuntimeError as error:
+                error.args = (f"{error}{self._resized_inputs()}",)
+                raise
         executor = self._cached[shapes]
         self._copy_inputs(executor.first)
         self.executor, self._current = executor, executor.first
         self.specs = list(executor.first.specs[: len(self.graph.tensors)])
         self.reset_variables()
+
+    def _prepared_in_room(self) -> Executor:
+        try:
+            return self._prepared()
+        except RuntimeError:
+            if not self._cached or not self._session.meter.short:
+                raise
+            self._cached.clear()  # what was prepared for other shapes takes memory too
+            return self._prepared()
+
+    def _resized_inputs(self) -> str:
+        """The inputs that a caller gave other shapes than the model's, for the message where these do not fit."""
+        if self.called:
+            return ""
+        own = [self.graph.tensors[i] for i in self.graph.inputs]
+        pairs = [(was, spec.shape) for was, spec in zip(own, self.inputs, strict=True) if was.shape != spec.shape]
+        told = [f"{was.name!r} from {list(was.shape)} to {list(shape)}" for was, shape in pairs]
+        hints = "".join(f" {hint}" for was, shape in pairs if (hint := layout(shape, was.shape)))
+        return f"\n(resized: {'; '.join(told)}){hints}" if told else ""
 
     def _prepared(self) -> Executor:
         made = {spec.index for node in self.graph.nodes for spec in node.outputs}

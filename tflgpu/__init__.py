@@ -1,12 +1,17 @@
 """TensorFlow Lite models from Python, on the CPU and the GPU: a drop-in for `tf.lite.Interpreter`."""
 
-from tflgpu.compiled_model import CompiledModel
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from tflgpu.delegation.delegate import Delegate, Unsupported
 from tflgpu.delegation.discovery import as_tflite_delegate, load_delegate
 from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps, OpResolverType, SignatureRunner
 from tflgpu.limits import Limits
 from tflgpu.ops.custom.custom import custom_op
-from tflgpu.serving.predictor import Predictor
+
+if TYPE_CHECKING:
+    from tflgpu.compiled_model import CompiledModel
+    from tflgpu.serving.predictor import Predictor
 
 __all__ = [
     "CompiledModel",
@@ -23,3 +28,16 @@ __all__ = [
     "load_delegate",
 ]
 __version__ = "0.1.0"
+
+_IMPORTED_WHEN_USED = {"CompiledModel": "tflgpu.compiled_model", "Predictor": "tflgpu.serving.predictor"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _IMPORTED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_IMPORTED_WHEN_USED[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

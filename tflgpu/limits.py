@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,18 +78,24 @@ class LimitExceeded(RuntimeError):
     """A call would use more than a limit, or was cancelled. The text ends in a space."""
 
 
+class _Held(NamedTuple):
+    array: weakref.ref[Array]
+    nbytes: int
+    folded: bool
+
+
 class Meter:
     """What one interpreter has used of its limits.
 
-    stopped: why the present call is to end, if it is. held_nbytes: of its tensors; folded_nbytes: of those that are
-    constants which preparation has computed. short: whether the last that was asked for was too much.
+    stopped: why the present call is to end, if it is. short: whether the last memory that was asked for was too much.
     """
 
     def __init__(self, limits: Limits | None = None, file_nbytes: int = 0):
         self.limits = Limits() if limits is None else limits
         self.stopped: list[str] = []
-        self.held_nbytes = 0
-        self.folded_nbytes = 0
+        self._arrays: list[_Held] = []
+        self._most_arrays = 1000
+        self._held = self._folded = 0  # with those that are gone and not swept
         self.short = False
         self.most_folded_nbytes = FOLDED_NBYTES + FOLDED_PER_BYTE * file_nbytes
         self._end = float("inf")
@@ -152,9 +159,10 @@ class Meter:
 
     def reserve(self, needed: int, what: str) -> None:
         """Raises LimitExceeded where so many bytes more are too many."""
-        if self.held_nbytes + needed > self.most_nbytes:
+        if self._held + needed > self.most_nbytes:
             gc.collect()  # an error that was caught may hold what it was about
-        self.short = self.held_nbytes + needed > self.most_nbytes
+            self._sweep()
+        self.short = self._held + needed > self.most_nbytes
         if self.short:
             raise LimitExceeded(self._refusal(needed, what))
 
@@ -166,19 +174,40 @@ class Meter:
 
     def folds(self, specs: Iterable[TensorSpec]) -> bool:
         """Whether preparation may compute these constants too."""
-        return self.folded_nbytes + sum(map(nbytes, specs)) <= self.most_folded_nbytes
+        needed = sum(map(nbytes, specs))
+        if self._folded + needed > self.most_folded_nbytes:
+            self._sweep()
+        return self._folded + needed <= self.most_folded_nbytes
 
     def hold(self, *arrays: Array, folded: bool = False) -> None:
-        """Counts the memory of arrays for as long as they live."""
+        """Counts the memory of arrays for as long as they live. folded: they are constants that were computed."""
         for array in arrays:
             # What views of it have as their base lives as long as any of them.
             owner = array.base if isinstance(array.base, np.ndarray) else array
-            weakref.finalize(owner, self._count, -array.nbytes, folded).atexit = False
-            self._count(array.nbytes, folded)
+            self._arrays.append(_Held(weakref.ref(owner), array.nbytes, folded))
+            self._held += array.nbytes
+            self._folded += array.nbytes if folded else 0
+        if len(self._arrays) > self._most_arrays:
+            self._sweep()
 
-    def _count(self, nbytes: int, folded: bool) -> None:
-        self.held_nbytes += nbytes
-        self.folded_nbytes += nbytes if folded else 0
+    def _sweep(self) -> None:
+        """Forgets the arrays that are gone. No callbacks of theirs do it: an interrupt in such a one would be lost."""
+        self._arrays = [one for one in self._arrays if one.array() is not None]
+        self._held = sum(one.nbytes for one in self._arrays)
+        self._folded = sum(one.nbytes for one in self._arrays if one.folded)
+        self._most_arrays = 2 * len(self._arrays) + 1000
+
+    @property
+    def held_nbytes(self) -> int:
+        """Bytes of the interpreter's tensors at present."""
+        self._sweep()
+        return self._held
+
+    @property
+    def folded_nbytes(self) -> int:
+        """Of these, the constants that preparation has computed."""
+        self._sweep()
+        return self._folded
 
     def host_array(self, spec: TensorSpec, delegates: Iterable[object] = ()) -> Array:
         """As memory.host_array, counted. Raises LimitExceeded where it is too much."""

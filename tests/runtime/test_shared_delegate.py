@@ -1,8 +1,7 @@
-"""One delegate object serves interpreters of several threads at once, and outlives an invoke that is interrupted."""
+"""One delegate object serves interpreters of several threads at once."""
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from opencl_runtimes import require_intel
-from runtime.test_threads import interrupted_at
 
 import tflgpu
 from tflgpu.delegates.emulator.programs import compiler
@@ -111,21 +109,3 @@ def test_the_times_of_a_shared_delegate_are_of_all_its_interpreters() -> None:
         interpreter.invoke()
     counts = {runs for runs, _ in delegate.device.times().values()}
     assert counts and all(runs % 3 == 0 for runs in counts)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-@pytest.mark.parametrize("device", ["cpu", "pocl", "emulator"])
-def test_an_error_at_any_line_of_invoke_leaves_the_interpreter_right(device: str, error: type[BaseException]) -> None:
-    delegates = [] if device == "cpu" else [emulator() if device == "emulator" else opencl(device)]
-    x = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
-    wanted = expected(x)
-    for number in itertools.count(1, 1 if device == "cpu" else 5):
-        interpreter = tflgpu.Interpreter(model_content=model(), experimental_delegates=delegates)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-        there_was = interrupted_at(number, interpreter.invoke, error)
-        for _ in range(2):
-            np.testing.assert_allclose(answer(interpreter, x), wanted, rtol=1e-5)
-        if not there_was:
-            assert number > 20
-            break

@@ -16,13 +16,16 @@ typedef i32 sum;
 typedef uchar4 four;
 #define X_T u8
 #define ZERO_POINT i32 w_zero,
+#define ZERO_POINT_ARGS w_zero,
 #define TAP(v) ((i32)(v) - w_zero)
 #else
 typedef char4 four;
 #define X_T i8
 #define ZERO_POINT
+#define ZERO_POINT_ARGS
 #define TAP(v) (v)
 #endif
+#define X_ZERO x_zero
 #define MAC(acc, a, b) ((acc) + (a) * (i32)(b))
 #define SCALES const i32 *__restrict__ multipliers, const i32 *__restrict__ exponents,
 #define BOUNDS i32 x_zero, i32 out_zero, i32 low, i32 high
@@ -34,7 +37,9 @@ typedef f32 sum;
 typedef float4 four;
 #define X_T f32
 #define ZERO_POINT
+#define ZERO_POINT_ARGS
 #define TAP(v) (v)
+#define X_ZERO 0
 #define MAC(acc, a, b) fma(a, b, acc)
 #define SCALES
 #define BOUNDS f32 low, f32 high
@@ -48,6 +53,38 @@ FN X_T epilogue(sum acc, i32 m, i32 n, i32 oc, SCALES BOUNDS EPILOGUE_PARAMS) {
     acc = RESCALED;
     EPILOGUE
     return acc;
+}
+
+// Load: the columns of a row of the image that the strip's windows cover, less the zero point; 0 outside.
+FN void load_row(sum (&seen)[SEEN][4], const X_T* row, i32 iy, i32 left_most, i32 h, i32 w, i32 c, sum x_zero) {
+#pragma unroll
+    for (i32 k = 0; k < SEEN; k++) {
+        i32 ix = left_most + k;
+        bool inside = (u32)iy < (u32)h && (u32)ix < (u32)w;
+        four v = {};
+        if (inside) v = *(const four*)(row + ix * c);
+        sum zero = inside ? x_zero : 0;
+        seen[k][0] = v.x - zero;
+        seen[k][1] = v.y - zero;
+        seen[k][2] = v.z - zero;
+        seen[k][3] = v.w - zero;
+    }
+}
+
+// Multiply: acc += the row times a row of taps.
+FN void multiply(sum (&acc)[STRIP][4], const sum (&seen)[SEEN][4], const X_T* taps, ZERO_POINT i32 c) {
+#pragma unroll
+    for (i32 kx = 0; kx < KW; kx++) {
+        four tap = *(const four*)(taps + kx * c);
+#pragma unroll
+        for (i32 s = 0; s < STRIP; s++) {
+            const sum* v = seen[s * SW + kx * DW];
+            acc[s][0] = MAC(acc[s][0], v[0], TAP(tap.x));
+            acc[s][1] = MAC(acc[s][1], v[1], TAP(tap.y));
+            acc[s][2] = MAC(acc[s][2], v[2], TAP(tap.z));
+            acc[s][3] = MAC(acc[s][3], v[3], TAP(tap.w));
+        }
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4)
@@ -71,36 +108,9 @@ extern "C" __global__ void __launch_bounds__(128, 4)
 #pragma unroll (KH > 3 ? 2 : KH)
     for (i32 ky = 0; ky < KH; ky++) {
         i32 iy = y + ky * dh;
-        const X_T* row = x + (i64)(image * h + iy) * w * c + n;
         sum seen[SEEN][4];
-#pragma unroll
-        for (i32 k = 0; k < SEEN; k++) {
-            i32 ix = left_most + k;
-            bool inside = (u32)iy < (u32)h && (u32)ix < (u32)w;
-            four v = {};
-            if (inside) v = *(const four*)(row + ix * c);
-#ifdef QUANTIZED
-            i32 zero = inside ? x_zero : 0;
-#else
-            f32 zero = 0;
-#endif
-            seen[k][0] = v.x - zero;
-            seen[k][1] = v.y - zero;
-            seen[k][2] = v.z - zero;
-            seen[k][3] = v.w - zero;
-        }
-#pragma unroll
-        for (i32 kx = 0; kx < KW; kx++) {
-            four tap = *(const four*)(weights + (ky * KW + kx) * c + n);
-#pragma unroll
-            for (i32 s = 0; s < STRIP; s++) {
-                const sum* v = seen[s * SW + kx * DW];
-                acc[s][0] = MAC(acc[s][0], v[0], TAP(tap.x));
-                acc[s][1] = MAC(acc[s][1], v[1], TAP(tap.y));
-                acc[s][2] = MAC(acc[s][2], v[2], TAP(tap.z));
-                acc[s][3] = MAC(acc[s][3], v[3], TAP(tap.w));
-            }
-        }
+        load_row(seen, x + (i64)(image * h + iy) * w * c + n, iy, left_most, h, w, c, X_ZERO);
+        multiply(acc, seen, weights + ky * KW * c + n, ZERO_POINT_ARGS c);
     }
 
     i32 pixel = (image * oh + oy) * ow + ox;

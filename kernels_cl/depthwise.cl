@@ -14,11 +14,13 @@
 #ifdef QUANTIZED
 #define VALUE(p) (LOAD(p) - x_zero)
 #define ZERO_POINT , f32 x_zero
+#define ZERO_POINT_ARGS , x_zero
 #define SUMS(v) TO_INTS(v)
 #define BIAS_T i32
 #else
 #define VALUE(p) LOAD(p)
 #define ZERO_POINT
+#define ZERO_POINT_ARGS
 #define SUMS(v) (v)
 #define BIAS_T f32
 #endif
@@ -34,6 +36,41 @@
 #endif
 #define PUT(v, m) store(epilogue(v, bias, m, n, c, ALL, SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS), out + (m) * c + n, VW)
 
+// The sums of one output pixel, whose window begins at row y0 and column x0 of an image.
+FN VF multiply(global const X_T* image, global const f32* weights, i32 y0, i32 x0, i32 h, i32 w, i32 c, i32 kh, i32 kw,
+               i32 dilation_h, i32 dilation_w ZERO_POINT) {
+    i32 kx1 = KX1;
+    VF acc = 0;
+    for (i32 ky = 0; ky < KH; ky++) {
+        i32 iy = y0 + ky * dilation_h;
+        if (iy < 0 || iy >= h) continue;
+        for (i32 kx = KX0; kx < kx1; kx++)
+            acc += VALUE(image + (iy * w + x0 + kx * dilation_w) * c) * LOAD(weights + (ky * KW + kx) * c);
+    }
+    return acc;
+}
+
+#ifdef PIXELS
+// acc = the sums of PIXELS neighbouring output pixels; their windows begin at row y0, inside the columns of the image.
+FN void multiply_pixels(VF* acc, global const X_T* image, const VF* taps, i32 y0, i32 h, i32 w, i32 c ZERO_POINT) {
+    #pragma unroll
+    for (i32 i = 0; i < PIXELS; i++) acc[i] = 0;
+    #pragma unroll
+    for (i32 ky = 0; ky < KH; ky++) {
+        i32 iy = y0 + ky;
+        if (iy >= 0 && iy < h) {
+            VF values[(PIXELS - 1) * STRIDE_W + KW];
+            #pragma unroll
+            for (i32 i = 0; i < (PIXELS - 1) * STRIDE_W + KW; i++) values[i] = VALUE(image + (iy * w + i) * c);
+            #pragma unroll
+            for (i32 kx = 0; kx < KW; kx++)
+                #pragma unroll
+                for (i32 i = 0; i < PIXELS; i++) acc[i] += values[i * STRIDE_W + kx] * taps[ky * KW + kx];
+        }
+    }
+}
+#endif
+
 ONE_WORK_ITEM
 kernel void depthwise_rows(global const X_T* restrict x, global const f32* restrict weights,
                            global const BIAS_T* restrict bias, SCALES global OUT_T* restrict out, i32 rows, i32 items,
@@ -42,11 +79,12 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
     EVENLY(rows * slices)
     i32 slice = ((c + VW - 1) / VW + slices - 1) / slices * VW;
     for (i32 t = first; t < last; t++) {
-        i32 row = t % rows, y0 = row % oh * stride_h - top, image = row / oh;
+        i32 row = t % rows, y0 = row % oh * stride_h - top;
         i32 from_channel = t / rows * slice, to_channel = min(from_channel + slice, c);
         for (i32 c0 = from_channel; c0 < to_channel; c0 += VW) {
             // The last vector may overlap the one before: its channels get the same values.
             i32 n = min(c0, c - VW), inner = ow, end = ow;
+            global const X_T* image = x + row / oh * h * w * c + n;
 #ifdef PIXELS
             i32 left_of = min((left + STRIDE_W - 1) / STRIDE_W, ow);
             i32 right_of = w + left >= KW ? min((w + left - KW) / STRIDE_W + 1, ow) : 0;
@@ -57,15 +95,8 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
                     ox = end;
                     if (ox == ow) break;
                 }
-                i32 x0 = ox * stride_w - left, kx1 = KX1;
-                VF acc = 0;
-                for (i32 ky = 0; ky < KH; ky++) {
-                    i32 iy = y0 + ky * dilation_h;
-                    if (iy < 0 || iy >= h) continue;
-                    for (i32 kx = KX0; kx < kx1; kx++)
-                        acc += VALUE(x + ((image * h + iy) * w + x0 + kx * dilation_w) * c + n) *
-                               LOAD(weights + (ky * KW + kx) * c + n);
-                }
+                VF acc = multiply(image, weights + n, y0, ox * stride_w - left, h, w, c, kh, kw, dilation_h,
+                                  dilation_w ZERO_POINT_ARGS);
                 PUT(SUMS(acc), row * ow + ox);
             }
 #ifdef PIXELS
@@ -76,22 +107,7 @@ kernel void depthwise_rows(global const X_T* restrict x, global const f32* restr
             for (i32 next = inner; next < end; next += PIXELS) {
                 i32 ox = min(next, end - PIXELS);
                 VF acc[PIXELS];
-                #pragma unroll
-                for (i32 i = 0; i < PIXELS; i++) acc[i] = 0;
-                #pragma unroll
-                for (i32 ky = 0; ky < KH; ky++) {
-                    i32 iy = y0 + ky;
-                    if (iy >= 0 && iy < h) {
-                        global const X_T* from = x + ((image * h + iy) * w + ox * STRIDE_W - left) * c + n;
-                        VF values[(PIXELS - 1) * STRIDE_W + KW];
-                        #pragma unroll
-                        for (i32 i = 0; i < (PIXELS - 1) * STRIDE_W + KW; i++) values[i] = VALUE(from + i * c);
-                        #pragma unroll
-                        for (i32 kx = 0; kx < KW; kx++)
-                            #pragma unroll
-                            for (i32 i = 0; i < PIXELS; i++) acc[i] += values[i * STRIDE_W + kx] * taps[ky * KW + kx];
-                    }
-                }
+                multiply_pixels(acc, image + (ox * STRIDE_W - left) * c, taps, y0, h, w, c ZERO_POINT_ARGS);
 #ifdef FLOAT
                 #pragma unroll
                 for (i32 i = 0; i < PIXELS; i++) PUT(acc[i], row * ow + ox + i);

@@ -95,6 +95,12 @@
 #define ROW_ADD(i)                                                                                                     \
     V value##i = (V)((ACC)a##i[k]);                                                                                    \
     COLUMNS(ADD, i)
+// Multiply: adds `count` values of every row times their weights.
+#define MULTIPLY(count)                                                                                                \
+    for (i32 k = 0; k < count; k++, b += STEP) {                                                                       \
+        COLUMNS(WEIGHT, 0)                                                                                             \
+        ROWS(ROW_ADD)                                                                                                  \
+    }
 #define KEEP_SUM(i, j) VSTORE(acc##i##j, sums + i * NR + j * VW);
 #define KEEP_ROW(i) COLUMNS(KEEP_SUM, i)
 #define STORE(i, j)                                                                                                    \
@@ -106,6 +112,20 @@
 #ifndef IN_ORDER
 #pragma OPENCL FP_CONTRACT ON
 #endif
+
+// Store: the outputs of `height` rows from pixel m0 on, and of the channels [n, end) of the tile that begins at n0.
+FN void store_tile(const ACC* sums, global const BIAS_T* bias, SCALES global OUT_T* out, i32 m0, i32 n0, i32 n, i32 end,
+                   i32 height, i32 pixels, i32 oc, BOUNDS EPILOGUE_PARAMS) {
+    for (; n < end; n += VW) {
+        // The last vector may overlap the one before: its channels get the same values.
+        i32 at = max(min(n, oc - VW), n0);
+        for (i32 i = 0, m = m0; i < height; i++, m++) {
+            i32 room = (pixels - m) * oc - at;
+            store(epilogue(SUMS(VLOAD(sums + i * NR + at - n0)), bias, m, at, oc, room,
+                           SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS), out + m * oc + at, oc - at);
+        }
+    }
+}
 
 #ifdef CPU
 ONE_WORK_ITEM
@@ -129,10 +149,7 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
         ROWS(ROW_SUMS)
 #ifdef POINTWISE
         ROWS(ROW_START)
-        for (i32 k = 0; k < c; k++, b += STEP) {
-            COLUMNS(WEIGHT, 0)
-            ROWS(ROW_ADD)
-        }
+        MULTIPLY(c)
 #else
         i32 ox = m0 % ow, oy = m0 / ow % oh, image = m0 / ow / oh;
         i32 ix = ox * STRIDE_W - left, iy = oy * stride_h - top;
@@ -145,10 +162,7 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
                 for (i32 kx = 0; kx < across; kx++) {
                     global const X_T* from = start + kx * dilation_w * C;
                     ROWS(NEIGHBOUR)
-                    for (i32 k = 0; k < run; k++, b += STEP) {
-                        COLUMNS(WEIGHT, 0)
-                        ROWS(ROW_ADD)
-                    }
+                    MULTIPLY(run)
                 }
         } else {
             ROWS(ROW_START)
@@ -157,10 +171,7 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
             for (i32 ky = 0; ky < KH; ky++)
                 for (i32 kx = 0; kx < across; kx++) {
                     ROWS(PIXEL)
-                    for (i32 k = 0; k < run; k++, b += STEP) {
-                        COLUMNS(WEIGHT, 0)
-                        ROWS(ROW_ADD)
-                    }
+                    MULTIPLY(run)
                 }
         }
 #endif
@@ -176,12 +187,6 @@ kernel void gemm_register_tiles(global const X_T* restrict x, global const X_T* 
         // By way of memory, so that the epilogue is compiled once and not for each vector of the tile.
         ACC sums[MR * NR];
         ROWS(KEEP_ROW)
-        for (; n < end; n += VW) {
-            // The last vector may lie over the one before: its channels come out the same.
-            i32 at = max(min(n, oc - VW), n0);
-            for (i32 i = 0, m = m0; i < height; i++, m++)
-                store(epilogue(SUMS(VLOAD(sums + i * NR + at - n0)), bias, m, at, oc, (pixels - m) * oc - at,
-                             SCALES_ARGS BOUNDS_ARGS EPILOGUE_ARGS), out + m * oc + at, oc - at);
-        }
+        store_tile(sums, bias, SCALES_ARGS out, m0, n0, n, end, height, pixels, oc, BOUNDS_ARGS EPILOGUE_ARGS);
     }
 }

@@ -13,6 +13,36 @@
 #define TO_INT8 CAT(convert_char, LANES)
 #endif
 
+#ifdef ASYMMETRIC
+#define LEAST (-128)
+#else
+#define LEAST (-127)
+#endif
+
+// The scale of a row of values from low to high, its inverse and its zero point.
+FN f32 scale_of(f32 low, f32 high, f32* inverse, i32* zero_point) {
+#ifdef ASYMMETRIC
+    low = low < 0 ? low : 0;
+    high = high < 0 ? 0 : high;
+    // The range is computed in f32, everything after it in f64.
+    f64 wide = (f64)(high - low) / 255.0;
+    i32 empty = wide == 0;
+    if (empty) wide = 1;
+    f64 from_low = low / wide, from_high = high / wide;
+    f64 zero = 128 + fabs(from_low) < 127 + fabs(from_high) ? -128 - from_low : 127 - from_high;
+    zero = trunc(zero + (zero < 0 ? -0.5 : 0.5));
+    *zero_point = empty ? 0 : (i32)(zero < -128 ? -128 : zero > 127 ? 127 : zero);
+    f32 scale = (f32)wide;
+    *inverse = DIVIDE(1.0f, scale);
+    return scale;
+#else
+    f32 largest = high < -low ? -low : high;
+    *zero_point = 0;
+    *inverse = largest == 0 ? 127.0f : DIVIDE(127.0f, largest);
+    return largest == 0 ? 1.0f : DIVIDE(largest, 127.0f);
+#endif
+}
+
 #if WIDTH == 1
 ONE_WORK_ITEM
 #endif
@@ -45,24 +75,9 @@ kernel void quantize_rows(global const f32* x, global i8* values, global f32* sc
     low = -block_max(-low, partial);
     high = block_max(high, partial);
 
-#ifdef ASYMMETRIC
-    low = low < 0 ? low : 0;
-    high = high < 0 ? 0 : high;
-    // The range is computed in f32, everything after it in f64.
-    f64 wide = (f64)(high - low) / 255.0;
-    i32 empty = wide == 0;
-    if (empty) wide = 1;
-    f64 from_low = low / wide, from_high = high / wide;
-    f64 zero = 128 + fabs(from_low) < 127 + fabs(from_high) ? -128 - from_low : 127 - from_high;
-    zero = trunc(zero + (zero < 0 ? -0.5 : 0.5));
-    i32 zero_point = empty ? 0 : (i32)(zero < -128 ? -128 : zero > 127 ? 127 : zero);
-    f32 scale = (f32)wide, inverse = DIVIDE(1.0f, scale);
-    i32 least = -128;
-#else
-    f32 largest = high < -low ? -low : high;
-    i32 empty = largest == 0, zero_point = 0, least = -127;
-    f32 scale = empty ? 1.0f : DIVIDE(largest, 127.0f), inverse = empty ? 127.0f : DIVIDE(127.0f, largest);
-#endif
+    f32 inverse;
+    i32 zero_point;
+    f32 scale = scale_of(low, high, &inverse, &zero_point);
     if (t == 0) {
         scales[r] = scale;
         zero_points[r] = zero_point;
@@ -72,7 +87,7 @@ kernel void quantize_rows(global const f32* x, global i8* values, global f32* sc
     for (; start + LANES <= depth; start += LANES) {
         V v = LOAD(0, x + start) * inverse;
         INTS made = TO_INTS(trunc(v + (v < 0 ? (V)-0.5f : (V)0.5f))) + zero_point;
-        STORE(TO_INT8(clamp(made, (INTS)least, (INTS)127)), 0, values + start);
+        STORE(TO_INT8(clamp(made, (INTS)LEAST, (INTS)127)), 0, values + start);
     }
 #endif
     for (i32 k = start; k < depth; k += WIDTH) {
@@ -80,6 +95,6 @@ kernel void quantize_rows(global const f32* x, global i8* values, global f32* sc
         // TensorFlow Lite rounds the f32 just below 0.5 up in its vectors of 8, but not in the elements after them.
         f32 half_way = k < depth / 8 * 8 ? 0.5f : 0.49999997f;
         i32 value = (i32)((u32)to_i32(trunc(v + (v < 0 ? -half_way : half_way))) + (u32)zero_point);
-        values[k] = value < least ? least : value > 127 ? 127 : value;
+        values[k] = value < LEAST ? LEAST : value > 127 ? 127 : value;
     }
 }

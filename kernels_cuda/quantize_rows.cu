@@ -2,6 +2,36 @@
 // (rows), which are 0 without ASYMMETRIC.
 // One block of WIDTH threads a row.
 
+#ifdef ASYMMETRIC
+#define LEAST (-128)
+#else
+#define LEAST (-127)
+#endif
+
+// The scale of a row of values from low to high, its inverse and its zero point.
+FN f32 scale_of(f32 low, f32 high, f32* inverse, i32* zero_point) {
+#ifdef ASYMMETRIC
+    low = low < 0 ? low : 0;
+    high = high < 0 ? 0 : high;
+    // The range is computed in f32, everything after it in f64.
+    f64 wide = (f64)(high - low) / 255.0;
+    i32 empty = wide == 0;
+    if (empty) wide = 1;
+    f64 from_low = low / wide, from_high = high / wide;
+    f64 zero = 128 + fabs(from_low) < 127 + fabs(from_high) ? -128 - from_low : 127 - from_high;
+    zero = trunc(zero + (zero < 0 ? -0.5 : 0.5));
+    *zero_point = empty ? 0 : (i32)(zero < -128 ? -128 : zero > 127 ? 127 : zero);
+    f32 scale = (f32)wide;
+    *inverse = DIVIDE(1.0f, scale);
+    return scale;
+#else
+    f32 largest = high < -low ? -low : high;
+    *zero_point = 0;
+    *inverse = largest == 0 ? 127.0f : DIVIDE(127.0f, largest);
+    return largest == 0 ? 1.0f : DIVIDE(largest, 127.0f);
+#endif
+}
+
 extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restrict__ values, f32* __restrict__ scales,
                                          i32* __restrict__ zero_points, i32 depth) {
     __shared__ f32 partial[WIDTH];
@@ -17,24 +47,9 @@ extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restri
     low = -block_max(-low, partial);
     high = block_max(high, partial);
 
-#ifdef ASYMMETRIC
-    low = low < 0 ? low : 0;
-    high = high < 0 ? 0 : high;
-    // The range is computed in f32, everything after it in f64.
-    f64 wide = (f64)(high - low) / 255.0;
-    i32 empty = wide == 0;
-    if (empty) wide = 1;
-    f64 from_low = low / wide, from_high = high / wide;
-    f64 zero = 128 + fabs(from_low) < 127 + fabs(from_high) ? -128 - from_low : 127 - from_high;
-    zero = trunc(zero + (zero < 0 ? -0.5 : 0.5));
-    i32 zero_point = empty ? 0 : (i32)(zero < -128 ? -128 : zero > 127 ? 127 : zero);
-    f32 scale = (f32)wide, inverse = 1.0f / scale;
-    i32 least = -128;
-#else
-    f32 largest = high < -low ? -low : high;
-    i32 empty = largest == 0, zero_point = 0, least = -127;
-    f32 scale = empty ? 1.0f : largest / 127.0f, inverse = empty ? 127.0f : 127.0f / largest;
-#endif
+    f32 inverse;
+    i32 zero_point;
+    f32 scale = scale_of(low, high, &inverse, &zero_point);
     if (t == 0) {
         scales[r] = scale;
         zero_points[r] = zero_point;
@@ -44,6 +59,6 @@ extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restri
         // TensorFlow Lite rounds the f32 just below 0.5 up in its vectors of 8, but not in the elements after them.
         f32 half_way = k < depth / 8 * 8 ? 0.5f : 0.49999997f;
         i32 value = (i32)((u32)to_i32(trunc(v + (v < 0 ? -half_way : half_way))) + (u32)zero_point);
-        values[k] = value < least ? least : value > 127 ? 127 : value;
+        values[k] = value < LEAST ? LEAST : value > 127 ? 127 : value;
     }
 }

@@ -85,8 +85,8 @@ FN void multiply_values(Products (&mixed)[W / 16], const Rows& rows, const store
 }
 
 // Stores the warp's rows of out, of which this thread has half a row, NaN where `sum` is 0.
-FN void store_rows(f32* out, const Products (&mixed)[W / 16], Rows& rows, const f32* row, i32 side, f32 sum, bool inside,
-                   i32 out_column) {
+FN void store_rows(f32* out, const Products (&mixed)[W / 16], Rows& rows, const f32* row, i32 side, f32 sum,
+                   bool inside, i32 out_column) {
 #pragma unroll
     for (i32 f = 0; f < W / 16; f++) {
         wmma::store_matrix_sync(&rows[0][0], mixed[f], BK + 4, wmma::mem_row_major);

@@ -10,6 +10,24 @@
 #define PER (SIDE / 16)
 #include "batched_gemm.cuh"
 
+// acc += the tiles of x and y.
+FN void multiply(sum (&acc)[PER][PER], const word (&xs)[DEPTH][SIDE + 1], const word (&ys)[DEPTH][SIDE + 1], i32 ty,
+                 i32 tx) {
+#pragma unroll
+    for (i32 kk = 0; kk < DEPTH; kk++) {
+        word a[PER], c[PER];
+#pragma unroll
+        for (i32 i = 0; i < PER; i++) {
+            a[i] = xs[kk][ty + i * 16];
+            c[i] = ys[kk][tx + i * 16];
+        }
+#pragma unroll
+        for (i32 i = 0; i < PER; i++)
+#pragma unroll
+            for (i32 j = 0; j < PER; j++) acc[i][j] = MAC(a[i], c[j], acc[i][j]);
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     batched_gemm(const IN_T* __restrict__ x, const IN_T* __restrict__ y, SCALES OUT_T* __restrict__ out, i32 m, i32 n,
                  i32 k, i32 x_row, i32 x_column, i32 y_row, i32 y_column BOUNDS) {
@@ -42,19 +60,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
 #endif
         }
         __syncthreads();
-#pragma unroll
-        for (i32 kk = 0; kk < DEPTH; kk++) {
-            word a[PER], c[PER];
-#pragma unroll
-            for (i32 i = 0; i < PER; i++) {
-                a[i] = xs[kk][ty + i * 16];
-                c[i] = ys[kk][tx + i * 16];
-            }
-#pragma unroll
-            for (i32 i = 0; i < PER; i++)
-#pragma unroll
-                for (i32 j = 0; j < PER; j++) acc[i][j] = MAC(a[i], c[j], acc[i][j]);
-        }
+        multiply(acc, xs, ys, ty, tx);
         __syncthreads();
     }
 #ifdef QUANTIZED

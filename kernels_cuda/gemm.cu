@@ -1,6 +1,6 @@
 // GEMM (gemm.cuh) on CUDA cores. A block computes BM x BN outputs, BK words of k at a time; each of its GROUPS of
-// threads takes its share of these words, a thread TM x TN outputs. Load (fetch, put), multiply, store (put_sums,
-// store_tile).
+// threads takes its share of these words, a thread TM x TN outputs. Load (fetch_x,
+// fetch_weights, put), multiply, store (put_sums, store_tile).
 //
 // | macro          | meaning                                                            |
 // | BM, BN, BK     | rows and columns of a block's outputs; words of k between barriers |
@@ -111,10 +111,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, (TM * TN > 32 ? 384 : 512)
         // The next tiles come from memory while the present ones are multiplied.
         bool more = k0 + BK < last;
         if (more) {
-#pragma unroll
-            for (i32 i = 0; i < X_LOADS; i++)
-                fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS
-                      DW_BOUNDS_ARGS);
+            fetch_x(next_x, row, k0 + BK, last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS DW_BOUNDS_ARGS);
             fetch_weights(next_w, weights, k0 + BK, last, n0, columns);
         }
         if (k0 >= first && k0 + group * GROUP_K < last) {

@@ -179,6 +179,14 @@ FN void fetch(word* out, Row row, i32 at, i32 depth, i32 k, word fill, IMAGE) {
 #error "a thread loads from one row"
 #endif
 
+// Load: this thread's words of the next tile of x, from word k0 on, into registers.
+FN void fetch_x(word (&next)[X_LOADS][LOAD], Row row, i32 k0, i32 last, i32 k, word fill, DW_INPUTS IMAGE DW_BOUNDS) {
+#pragma unroll
+    for (i32 i = 0; i < X_LOADS; i++)
+        fetch(next[i], row, k0 + X_AT(threadIdx.x + i * THREADS), last, k, fill,
+              DW_INPUTS_ARGS IMAGE_ARGS DW_BOUNDS_ARGS);
+}
+
 // Row m of x, from which a thread loads its units.
 FN Row begin_row(const X_T* x, i32 row, i32 m, IMAGE, SCALES BOUNDS) {
     Row r = row_at(x, row, m, IMAGE_ARGS);

@@ -1,5 +1,6 @@
 // GEMM (gemm.cuh) on tensor cores. A block computes BM x BN outputs, BK words of k at a time, each of its four warps a
-// quarter of the outputs. Int8 weights are contiguous along k. Load (fetch, put), multiply, store (store_tile).
+// quarter of the outputs. Int8 weights are contiguous along k. Load (fetch_x, fetch_weights, put), multiply, store
+// (put_sums, store_tile).
 //
 // | macro      | meaning                                                            |
 // | MMA        | bits of an operand: 8 (int8), 16 (float16) or 32 (TF32)            |
@@ -61,17 +62,21 @@ struct Operands {
     shared_operand xs[2][BM][KB + PAD], ws[2][W_ROWS][W_COLUMNS + W_PAD];
 };
 
-// Unit u of the weights that the block needs from word k0 on.
-FN uint4 weights_at(const shared_operand* weights, i32 u, i32 k0, i32 last, i32 n0, i32 columns) {
+// Load: this thread's units of the next tile of weights, from word k0 on, into registers.
+FN void fetch_weights(uint4 (&next)[W_LOADS], const shared_operand* weights, i32 k0, i32 last, i32 n0, i32 columns) {
+#pragma unroll
+    for (i32 i = 0; i < W_LOADS; i++) {
+        i32 u = threadIdx.x + i * THREADS;
 #ifdef QUANTIZED
-    i32 at = k0 * LANES + W_AT(u);
-    const shared_operand* p = weights + (i64)(n0 + W_ROW(u)) * columns + at;
-    bool inside = at < last * LANES;
+        i32 at = k0 * LANES + W_AT(u);
+        const shared_operand* p = weights + (i64)(n0 + W_ROW(u)) * columns + at;
+        bool inside = at < last * LANES;
 #else
-    const shared_operand* p = weights + (i64)(k0 + W_ROW(u)) * columns + n0 + W_AT(u);
-    bool inside = k0 + W_ROW(u) < last;
+        const shared_operand* p = weights + (i64)(k0 + W_ROW(u)) * columns + n0 + W_AT(u);
+        bool inside = k0 + W_ROW(u) < last;
 #endif
-    return inside ? *(const uint4*)p : uint4{};
+        next[i] = inside ? *(const uint4*)p : uint4{};
+    }
 }
 
 // Rounds LOAD words of x and writes them to shared memory, as many at once as possible.
@@ -105,6 +110,13 @@ FN void put(Operands& tiles, i32 now, const word (&next_x)[X_LOADS][LOAD], const
 
 typedef wmma::fragment<wmma::accumulator, 16, 16, MK, sum> Sums[BM / 32][BN / 32];
 
+FN void clear(Sums& acc) {
+#pragma unroll
+    for (i32 i = 0; i < BM / 32; i++)
+#pragma unroll
+        for (i32 j = 0; j < BN / 32; j++) wmma::fill_fragment(acc[i][j], 0);
+}
+
 // Multiply: acc += the warp's quarter of the present tiles.
 FN void multiply(Sums& acc, const Operands& tiles, i32 now, i32 my, i32 mx) {
 #pragma unroll
@@ -125,6 +137,15 @@ FN void multiply(Sums& acc, const Operands& tiles, i32 now, i32 my, i32 mx) {
 #pragma unroll
             for (i32 j = 0; j < BN / 32; j++) wmma::mma_sync(acc[i][j], a[i], b[j], acc[i][j]);
     }
+}
+
+// Store: the warp's sums to shared memory.
+FN void put_sums(sum* sums, const Sums& acc, i32 my, i32 mx) {
+#pragma unroll
+    for (i32 i = 0; i < BM / 32; i++)
+#pragma unroll
+        for (i32 j = 0; j < BN / 32; j++)
+            wmma::store_matrix_sync(&sums[(my + i * 16) * SUMS + mx + j * 16], acc[i][j], SUMS, wmma::mem_row_major);
 }
 
 // slice: words of k for each of gridDim.z slices. columns: n rounded up to whole blocks; of int8, k to whole units.
@@ -151,23 +172,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     word next_x[X_LOADS][LOAD];
     uint4 next_w[W_LOADS];
     Sums acc;
-#pragma unroll
-    for (i32 i = 0; i < BM / 32; i++)
-#pragma unroll
-        for (i32 j = 0; j < BN / 32; j++) wmma::fill_fragment(acc[i][j], 0);
-
+    clear(acc);
     i32 now = 1;
     for (i32 k0 = first - BK; k0 < last; k0 += BK) {
         // The next tiles come from memory while the present ones are multiplied.
         bool more = k0 + BK < last;
         if (more) {
-#pragma unroll
-            for (i32 i = 0; i < X_LOADS; i++)
-                fetch(next_x[i], row, k0 + BK + X_AT(t + i * THREADS), last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS
-                      DW_BOUNDS_ARGS);
-#pragma unroll
-            for (i32 i = 0; i < W_LOADS; i++)
-                next_w[i] = weights_at(weights, t + i * THREADS, k0 + BK, last, n0, columns);
+            fetch_x(next_x, row, k0 + BK, last, k, (word)fill, DW_INPUTS_ARGS IMAGE_ARGS DW_BOUNDS_ARGS);
+            fetch_weights(next_w, weights, k0 + BK, last, n0, columns);
         }
         if (k0 >= first) {
 #ifdef UNSIGNED
@@ -185,11 +197,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     }
 
     __syncthreads();
-#pragma unroll
-    for (i32 i = 0; i < BM / 32; i++)
-#pragma unroll
-        for (i32 j = 0; j < BN / 32; j++)
-            wmma::store_matrix_sync(&sums[(my + i * 16) * SUMS + mx + j * 16], acc[i][j], SUMS, wmma::mem_row_major);
+    put_sums(sums, acc, my, mx);
 #ifdef UNSIGNED
     // Words outside of the row hold `fill`, x's zero point.
     atomicAdd(&row_sums[t % BM], my_row - (i8)fill * LANES * ((last - first + BK - 1) / BK * BK / (THREADS / BM)));

@@ -8,7 +8,7 @@ from typing import Any
 
 from tflgpu.delegates.abi import builtin_data, structs
 from tflgpu.delegates.abi.context_functions import CALLED, FUNCTIONS
-from tflgpu.delegates.abi.native_kernel import BufferHandles, Kernel
+from tflgpu.delegates.abi.native_kernel import GONE, BufferHandles, Kernel
 from tflgpu.delegates.abi.native_tensors import NativeTensors, shape_of
 from tflgpu.delegates.abi.structs import ERROR, OK
 from tflgpu.delegates.abi.variadic import formatted
@@ -35,7 +35,7 @@ class NativeGraph:
         self._graph = graph
         self._shown = [(node.index, node.op) for node in graph.nodes]
         self.moves_data = bool(self._struct.CopyFromBufferHandle)
-        self.place = BufferHandles(self)
+        self.place = BufferHandles(self.copy_from_handle)
         self._metadata = {
             name.encode(): c.create_string_buffer(data, len(data)) for name, data in model.metadata.items()
         }
@@ -86,6 +86,8 @@ class NativeGraph:
 
     def copy_from_handle(self, index: int, host: Array) -> None:
         """Fills host from the delegate's own buffer of a tensor. Raises DelegateError, or ForkedError."""
+        if self.closed:
+            raise DelegateError(GONE)
         self._owner.opened.require()
         tensor = self.tensors[index]
         tensor.data = host.ctypes.data

@@ -1,21 +1,20 @@
-"""A kernel that a native delegate made for a part, and its buffers as a place where tensors can be."""
+"""A kernel that a native delegate made for a partition, and its buffers as a place where tensors can be."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from tflgpu.delegates.abi import structs
 from tflgpu.model.graph import Array
 from tflgpu.shapes import DelegateError
 
-if TYPE_CHECKING:
-    from tflgpu.delegates.abi.native_graph import NativeGraph
+
+GONE = "the delegate that holds this tensor's value is no longer applied. "
 
 
 class Kernel:
-    """A part that the delegate took: its node, what runs it, and what it calls its own."""
+    """A partition that the delegate took: its node, what runs it, and what it calls its own."""
 
     def __init__(self, number: int, nodes: tuple[int, ...], registration: structs.Registration, arrays: Sequence[int]):
         self.number = number
@@ -33,8 +32,9 @@ class Kernel:
 class BufferHandles:
     """The delegate's own buffers as a place of tensors; a buffer is named by the number of its tensor."""
 
-    def __init__(self, graph: NativeGraph):
-        self._graph = weakref.ref(graph)
+    def __init__(self, copy_from_handle: Callable[[int, Array], None]):
+        """copy_from_handle: a method, whose object is not kept alive."""
+        self._copy_from_handle = weakref.WeakMethod(copy_from_handle)
 
     def allocate(self, nbytes: int) -> int:
         raise RuntimeError("a native delegate allocates its buffers itself. ")
@@ -44,7 +44,7 @@ class BufferHandles:
 
     def download(self, buffer: int, host: Array) -> None:
         """Has the delegate copy a tensor to the host. Raises DelegateError where it cannot, or is gone."""
-        graph = self._graph()
-        if graph is None or graph.closed:
-            raise DelegateError("the delegate that holds this tensor's value is no longer applied. ")
-        graph.copy_from_handle(buffer, host)
+        copy = self._copy_from_handle()
+        if copy is None:
+            raise DelegateError(GONE)
+        copy(buffer, host)

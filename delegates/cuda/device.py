@@ -16,7 +16,7 @@ from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.cuda.compiler import Compiler
 from tflgpu.delegates.cuda.cublas import Cublas
-from tflgpu.delegates.cuda.graph import BoundaryPart
+from tflgpu.delegates.cuda.graph import RecordedPartition
 from tflgpu.delegates.cuda.timing import Timing
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.launch import Dialect, numbered
@@ -287,7 +287,7 @@ class CudaDevice:
 
     def part(self, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:
         """run, with the copies that bring what it reads to the device and its results to the host."""
-        return BoundaryPart(self, reads, writes, run).step
+        return RecordedPartition(self, reads, writes, run).step
 
     def recorded(self, run: Call) -> Call:
         """run as a CUDA graph, whose replay this returns. Raises RuntimeError where it cannot be recorded."""

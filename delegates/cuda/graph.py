@@ -1,29 +1,52 @@
-"""A part between its copies: what is stale goes to the device, the kernels run, the results come back; as one graph."""
+"""A partition between its copies: what is stale goes to the device, the kernels run, the results come back; as one graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from tflgpu.delegates.device import Call
-from tflgpu.memory import Tensor
+from tflgpu.memory import StreamedPlace, Tensor
+from tflgpu.model.graph import Array
 
-if TYPE_CHECKING:
-    from tflgpu.delegates.cuda.device import CudaDevice
+
+class Recorder(StreamedPlace, Protocol):
+    """A device that can record what is put on its stream. graphs: whether it should; notes: what the report says."""
+
+    graphs: bool
+    notes: list[str]
+
+    def recorded(self, run: Call) -> Call:
+        """What replays run. Raises RuntimeError where it cannot be recorded."""
+
+    def copy_in(self, buffer: Any, host: Array) -> None:
+        """Puts a copy to the device on the stream."""
+
+    def copy_out(self, buffer: Any, host: Array) -> None:
+        """Puts a copy to the host on the stream."""
+
+    def mirror(self, buffer: Any, host: Array | None) -> None:
+        """The stream already holds the copy of buffer's coming value to host; None: it does not."""
+
+    def is_pinned(self, host: Array) -> bool:
+        """Whether copies to and from host run while the host goes on."""
+
+    def is_external(self, buffer: Any) -> bool:
+        """Whether a buffer is a caller's array, which nobody wants copied to the host with every run."""
 
 
 ATTEMPTS = 2
 """What a first run loads lazily may be what a recording cannot hold; the second then can."""
 
 
-class BoundaryPart:
-    """One part's step.
+class RecordedPartition:
+    """One partition's step.
 
     A graph is recorded for each set of inputs that is found stale, nearly always one. Host arrays that are not pinned
-    are copied outside of it. A part that cannot be recorded runs as plain launches, and the device's notes say so.
+    are copied outside of it. A partition that cannot be recorded runs as plain launches, and the device's notes say so.
     """
 
-    def __init__(self, device: CudaDevice, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call):
+    def __init__(self, device: Recorder, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call):
         self._device, self._run = device, run
         self._reads, self._writes = tuple(reads), tuple(writes)
         self._graphs: dict[tuple[bool, ...], Call] = {}
@@ -64,7 +87,7 @@ class BoundaryPart:
                 self._failures += 1
                 if self._failures < ATTEMPTS:
                     return call
-                self._device.notes.append(f"a part runs as plain launches, since no graph was recorded: {error}")
+                self._device.notes.append(f"a partition runs as plain launches, since no graph was recorded: {error}")
         self._graphs[stale] = call
         return call
 

@@ -9,7 +9,6 @@ from tflgpu.delegates.abi import structs
 from tflgpu.model.graph import Array
 from tflgpu.shapes import DelegateError
 
-
 GONE = "the delegate that holds this tensor's value is no longer applied. "
 
 

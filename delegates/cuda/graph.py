@@ -1,4 +1,4 @@
-"""A partition between its copies: what is stale goes to the device, the kernels run, the results come back; as one graph."""
+"""A partition between its copies to the device and back, recorded as one graph."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from abi.guests import INSTALLED, INTERPRETERS, google_interpreter
 from devices import DEVICES, TestedDevice, open_device
+from opencl_runtimes import RUNTIMES, require
 
 
 @pytest.fixture(params=INSTALLED or list(INTERPRETERS))
@@ -17,6 +18,20 @@ def google(request: pytest.FixtureRequest) -> Any:
 def device(request: pytest.FixtureRequest) -> TestedDevice:
     """Each device that kernels run on, beside the CPU."""
     return open_device(request.param)
+
+
+@pytest.fixture(scope="session", params=RUNTIMES)
+def compiler(request: pytest.FixtureRequest) -> str:
+    """The `device` option of each compiler of OpenCL that is installed."""
+    return require(request.param)
+
+
+@pytest.fixture(scope="session")
+def runtime() -> str:
+    """The `device` option of the compiler of OpenCL for CPUs that is taken first; of each other, test_opencl_guards.py
+    runs every kernel.
+    """
+    return "cpu"
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from opencl_runtimes import require_intel
+from opencl_runtimes import require, require_intel
 from oracle import Array, tflgpu_run
 
 from tflgpu.delegates.megakernel import barrier_kernel
@@ -30,8 +30,8 @@ class TestedDevice:
         return outputs
 
 
-def opencl(device: str = "", cpu: bool | None = None) -> Any:
-    """OpenCL between guard bytes, on the default device or one of that name; cpu: by the kernels for CPUs or GPUs."""
+def opencl(device: str = "cpu", cpu: bool | None = None) -> Any:
+    """OpenCL between guard bytes, on the first CPU or a device of that name; cpu: by the kernels for CPUs or GPUs."""
     pytest.importorskip("pyopencl")
     from guarded_device import GuardedDevice
 
@@ -67,9 +67,9 @@ def cuda_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 DEVICES = {
-    "PoCL": lambda: opencl("portable"),
     "Intel": lambda: opencl(require_intel()),
-    "PoCL as a GPU": lambda: opencl("portable", cpu=False),
+    "PoCL": lambda: opencl(require("PoCL")),
+    "Intel as a GPU": lambda: opencl(require_intel(), cpu=False),
     "CUDA": cuda,
 }
 

@@ -1,6 +1,6 @@
 """An error at each line that runs while an interpreter is made, prepared or run: what the interpreter is good for then.
 
-usage: python tests/faults.py [DEVICE [EVERY]]   cpu, pocl, intel or emulator; every so many lines, 1 unless given
+usage: python tests/faults.py [DEVICE [EVERY]]   cpu, intel or emulator; every so many lines, 1 unless given
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 }
 THREADS = blas_threads()
 CALLS = ("construct", "allocate", "invoke")
-DEVICES = ("cpu", "pocl", "intel", "emulator")
+DEVICES = ("cpu", "intel", "emulator")
 
 
 def model() -> bytes:

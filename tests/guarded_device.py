@@ -9,7 +9,8 @@ import numpy as np
 import pyopencl as cl
 
 from tflgpu.delegates.cache import ProgramCache, cache_folder
-from tflgpu.delegates.opencl.device import OpenClDevice, find_device
+from tflgpu.delegates.opencl.choice import find_device
+from tflgpu.delegates.opencl.device import OpenClDevice
 
 GUARD = 256
 POISON = 0xA5
@@ -18,7 +19,7 @@ POISON = 0xA5
 class GuardedDevice(OpenClDevice):
     """device: as the option of that name. cpu: whether it is taken for a CPU; None leaves that to the device."""
 
-    def __init__(self, device: str = "", cpu: bool | None = None) -> None:
+    def __init__(self, device: str = "cpu", cpu: bool | None = None) -> None:
         self._wholes: list[tuple[cl.Buffer, int]] = []
         self._inside: dict[int, cl.Buffer] = {}
         self._uploaded: set[int] = set()

@@ -1,4 +1,4 @@
-"""OpenCL implementations beside PoCL that the tests use where they are installed, and what to install where not."""
+"""OpenCL implementations that the tests use where they are installed, and what to install where not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from checkout import TESTS
@@ -30,20 +31,49 @@ def require_oclgrind() -> Path:
     return found
 
 
-def require_intel() -> str:
-    """The `device` option that chooses Intel's CPU runtime; skips the test where it is not installed."""
+
+class Runtime(NamedTuple):
+    """A compiler of OpenCL for CPUs: the `device` option that chooses it, its platform's name, why tests skip it."""
+
+    device: str
+    platform: str
+    missing: str
+
+
+RUNTIMES = {
+    "Intel": Runtime(
+        "intel cpu",
+        "Intel(R) OpenCL",
+        "Intel's OpenCL runtime is not installed (pip install 'tflgpu[opencl]', Linux x86-64)",
+    ),
+    "PoCL": Runtime(
+        "portable",
+        "Portable Computing Language",
+        "the system's PoCL is not installed (Debian, Ubuntu: apt-get install pocl-opencl-icd)",
+    ),
+}
+PLATFORMS = {runtime.device: runtime.platform for runtime in RUNTIMES.values()}
+
+
+def require(runtime: str) -> str:
+    """The `device` option that chooses one of RUNTIMES; skips the test where it is not installed."""
     pytest.importorskip("pyopencl")
-    from tflgpu.delegates.opencl.device import find_device
+    from tflgpu.delegates.opencl.choice import find_device
 
     try:
-        find_device("intel cpu")
+        find_device(RUNTIMES[runtime].device)
     except ValueError:
-        pytest.skip("Intel's OpenCL runtime is not installed (pip install 'tflgpu[opencl-intel]')")
-    return "intel cpu"
+        pytest.skip(RUNTIMES[runtime].missing)
+    return RUNTIMES[runtime].device
+
+
+def require_intel() -> str:
+    """The `device` option that chooses Intel's CPU runtime; skips the test where it is not installed."""
+    return require("Intel")
 
 
 def under_oclgrind(script: Path, log: Path, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Runs a Python script whose only OpenCL platform, but PoCL, is Oclgrind with all its checks; it writes to log."""
+    """Runs a Python script whose only OpenCL platform is Oclgrind with all its checks; it writes to log."""
     environment = os.environ | {
         "PYTHONPATH": str(TESTS),  # for what test files share
         "OCL_ICD_VENDORS": str(require_oclgrind()),

@@ -56,6 +56,16 @@ def kind(launch: Launch) -> str:
     return f"{launch.kernel} {' '.join(sorted(launch.defines))} {len(launch.arguments)}"
 
 
+def one_of_each_kernel(cases: Iterable[Case], limits: DeviceLimits, dialect: Dialect) -> Iterator[Case]:
+    """Those of the cases that have a kernel that none before them has."""
+    seen: set[str] = set()
+    for case in cases:
+        names = {launch.kernel for launch in launches(fed(case)[0], limits, dialect)}
+        if names - seen:
+            seen |= names
+            yield case
+
+
 def one_of_each(
     cases: Iterable[Case], limits: DeviceLimits, dialect: Dialect, operators: bool = False
 ) -> Iterator[Case]:

@@ -43,11 +43,11 @@ def looks_up_bytes(device: Device) -> bool:
     defines: dict[str, object] = {"X_T": "char", "OUT_T": "char", "QUANTIZED": 1, "VW": LANES}
     defines |= {"COPY": 1, "OUTPUT_LUT": "table"}
     text = source(Launch("elementwise_int8.elementwise_int8", (1,), (1,), defines=defines), device.dialect)
-    codes = np.arange(255, -1, -1).astype(np.uint8).view(np.int8)
+    values = np.arange(255, -1, -1).astype(np.uint8).view(np.int8)
     table = np.random.default_rng(0).permutation(256).astype(np.uint8).view(np.int8)
     numbers = [np.int32(n) for n in (1, 1, 1, 256, 256, 256, 256, 1)]
-    want = table[codes.view(np.uint8)]
-    return has("avx512vbmi") and _gives(device, text, "elementwise_int8", [codes, table], want, numbers)
+    want = table[values.view(np.uint8)]
+    return has("avx512vbmi") and _gives(device, text, "elementwise_int8", [values, table], want, numbers)
 
 
 def _gives(

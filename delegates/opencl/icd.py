@@ -70,11 +70,12 @@ def intel() -> str | None:
 
 def offered() -> Iterator[str]:
     """The libraries that the system's and the user's .icd files name."""
-    chosen = Path(next(filter(None, map(os.environ.get, CHOICES[:2])), SYSTEM))
-    if not chosen.is_dir() and chosen.suffix != ".icd":
-        yield str(chosen)  # a library itself, which a loader takes too
+    said = next(filter(None, map(os.environ.get, CHOICES[:2])), None)
+    chosen = Path(said or SYSTEM)
+    if said and not chosen.is_dir() and chosen.suffix != ".icd":
+        yield said  # a library itself, which a loader takes too
         return
-    for icd in sorted(chosen.glob("*.icd")) if chosen.is_dir() else [chosen]:
+    for icd in [chosen] if chosen.suffix == ".icd" else sorted(chosen.glob("*.icd")):
         try:
             yield icd.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -368,7 +368,8 @@ def test_choices_of_the_tuner_are_cached_like_programs_and_merged_with_those_of_
 
 
 def test_pyopencls_database_is_neither_made_nor_read(tmp_path: Path) -> None:
-    script = running("opencl", "pocl", cache_dir="none")
+    script = running("opencl", "cpu", cache_dir="none")
+    (tmp_path / "home").mkdir()
     run(script, XDG_CACHE_HOME=str(tmp_path / "home"))
     assert not (tmp_path / "home" / "pytools").exists()
     (tmp_path / "home" / "pytools").write_text("where its database would be")
@@ -376,9 +377,10 @@ def test_pyopencls_database_is_neither_made_nor_read(tmp_path: Path) -> None:
 
 
 def test_another_user_of_pyopencl_in_the_process_is_not_disturbed(tmp_path: Path) -> None:
-    script = running("opencl", "pocl", cache_dir="none").replace('print("right")', "")
+    script = running("opencl", "cpu", cache_dir="none").replace('print("right")', "")
     script += """
-import pyopencl as cl
+import warnings, pyopencl as cl
+warnings.simplefilter("ignore")  # pyopencl's, of a compiler that reports success in words
 assert not cl._PYOPENCL_NO_CACHE
 context = delegate.device._context
 queue, program = cl.CommandQueue(context), cl.Program(context, "kernel void three(global int* x) { x[0] = 3; }")

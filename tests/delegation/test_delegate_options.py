@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +61,7 @@ ILLEGAL: dict[str, list[Any]] = {
 
 
 def test_every_option_that_the_delegate_knows_is_tried_here() -> None:
-    from tflgpu.delegates.opencl.device import OPTIONS
+    from tflgpu.delegates.opencl.delegate import OPTIONS
 
     assert set(NAMES) <= OPTIONS.keys()
     assert legal_options().keys() == set(NAMES)
@@ -105,7 +106,27 @@ def test_a_device_that_is_not_there_is_an_error_of_what_was_looked_for_what_foun
     text = str(caught.value)
     assert f"Looked for: {'number 99' if device == '99' else repr(device)}" in text
     assert "Found: 0: " in text
-    assert "pip install 'tflgpu[opencl]'" in text and "pip install 'tflgpu[opencl-intel]'" in text
+    assert "Install the driver of your GPU; or, for the CPU, " in text
+
+
+@pytest.mark.parametrize(
+    "system, processor, wanted",
+    [
+        ("linux", "x86_64", "pip install 'tflgpu[opencl]'"),
+        ("linux", "aarch64", "apt-get install pocl-opencl-icd"),
+        ("darwin", "arm64", "conda install -c conda-forge pyopencl pocl"),
+        ("win32", "AMD64", "Intel's CPU Runtime for OpenCL Applications"),
+    ],
+)
+def test_the_error_says_what_runs_opencl_on_the_cpu_of_a_system(
+    system: str, processor: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tflgpu.delegates.opencl import choice
+
+    monkeypatch.setattr(choice.sys, "platform", system)
+    monkeypatch.setattr(choice, "machine", lambda: processor)
+    with pytest.raises(ValueError, match="or, for the CPU, .*" + re.escape(wanted)):
+        choice.find_device("99")
 
 
 def load_in_a_new_process(program: str, **environment: str) -> str:

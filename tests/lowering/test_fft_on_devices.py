@@ -54,7 +54,7 @@ def test_float64(device: TestedDevice) -> None:
 
 @pytest.mark.parametrize("n", [97, 240])
 def test_a_device_without_double_precision_sums_in_float32(n: int) -> None:
-    device = open_device("PoCL")
+    device = open_device("Intel")
     device.delegate.device.limits = replace(device.delegate.device.limits, double=False)
     x = values("FLOAT32", (40, n))
     (got,) = device.run(model("FlexRFFT", "FLOAT32", x.shape, (n,)), [x])

@@ -155,7 +155,8 @@ def test_the_number_of_the_run_wraps_around() -> None:
 
 def test_what_is_copied_to_and_from_intels_runtime_is_memory_of_the_host() -> None:
     require_intel()
-    from tflgpu.delegates.opencl.device import SharedBuffer, load
+    from tflgpu.delegates.opencl.delegate import load
+    from tflgpu.delegates.opencl.device import SharedBuffer
 
     device = load({"device": "intel"}).device
     buffer, values = device.exchange(24), np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -46,7 +46,7 @@ LOOPS = [
     Model("dense loop", loop(FLOATS, dense), [np.int32(1), *(floats(3, 7) for _ in range(3))]),
     Model("list that a loop fills", filling(), [floats(2, 3)]),
 ]
-"""Which PoCL leaves to the host."""
+"""Which Oclgrind runs whole."""
 NETWORKS = [
     Model(f"network {seed} {kind}", *network(seed, kind)) for seed, kind in ((1, "FLOAT32"), (1, "INT8"), (4, "INT8"))
 ]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opencl_runtimes import require_intel
 from oracle import assert_same, one_op, tflgpu_run
 
 from tflgpu.delegation.discovery import load_delegate
@@ -18,12 +17,6 @@ pytest.importorskip("pyopencl")
 
 F = np.float32
 few = settings(max_examples=12, derandomize=True, deadline=None, database=None)
-
-
-@pytest.fixture(scope="module", params=["PoCL", "Intel"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    """The `device` option of each implementation that is installed."""
-    return require_intel() if request.param == "Intel" else "portable"
 
 
 def same(data: bytes, inputs: list[np.ndarray], runtime: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opencl_runtimes import require_intel
+from opencl_runtimes import PLATFORMS, require
 
 from tflgpu.model.builder import ModelBuilder
 
@@ -82,12 +82,12 @@ def library(path: Path, text: str, *flags: str) -> Path:
 
 
 def intel_library() -> str:
-    require_intel()
+    require("Intel")
     from tflgpu.delegates.opencl import icd
 
     found = icd.intel()
     if found is None:
-        pytest.skip("Intel's OpenCL runtime is not installed (pip install 'tflgpu[opencl-intel]')")
+        pytest.skip("Intel's OpenCL runtime is the system's, not pip's (pip install 'tflgpu[opencl]')")
     return found
 
 
@@ -99,33 +99,16 @@ def vendors(folder: Path, **libraries: str | Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("device", ["intel", "pocl"])
 @pytest.mark.parametrize("neighbour", NEIGHBOURS)
-def test_a_neighbour_changes_nothing(neighbour: str, device: str, order: str, folder: Path) -> None:
+def test_a_neighbour_changes_nothing(neighbour: str, compiler: str, order: str, folder: Path) -> None:
+    """Debian's PoCL brings LLVM as a library, whose symbols TensorFlow exports too: it crashes where it binds to those.
+
+    It does so beside Intel's runtime too, since every runtime is opened.
+    """
     if find_spec(neighbour) is None:
         pytest.skip(f"{neighbour} is not installed (ci/neighbours.sh makes an environment with it)")
-    if device == "intel":
-        require_intel()
     programs = [USES[neighbour], OURS, USES[neighbour]] if order == "before" else [OURS, USES[neighbour], OURS]
-    assert_right(run(folder, programs, device), "Intel(R) OpenCL" if device == "intel" else "PoCL")
-
-
-@pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("device", ["intel", "pc-linux-gnu", ""])
-@pytest.mark.parametrize("neighbour", NEIGHBOURS)
-def test_nor_does_one_where_debians_pocl_is_offered_too(neighbour: str, device: str, order: str, folder: Path) -> None:
-    """Whose LLVM is a library with symbols that TensorFlow exports too: it crashes where it binds to those."""
-    root = os.environ.get("TFLGPU_DEBIAN_POCL")
-    if root is None:
-        pytest.skip("TFLGPU_DEBIAN_POCL names no folder with Debian's PoCL unpacked (ci/neighbours.sh does both)")
-    if find_spec(neighbour) is None:
-        pytest.skip(f"{neighbour} is not installed (ci/neighbours.sh makes an environment with it)")
-    (pocl,) = Path(root).glob("usr/lib/*/libpocl.so.2")
-    environment = vendors(folder, pocl=pocl, intel=intel_library())
-    environment |= {"LD_LIBRARY_PATH": str(pocl.parent), "POCL_CACHE_DIR": str(folder)}
-    programs = [USES[neighbour], OURS, USES[neighbour]] if order == "before" else [OURS, USES[neighbour], OURS]
-    words = "Intel(R) OpenCL" if device == "intel" else "Portable Computing Language"
-    assert_right(run(folder, programs, device, **environment), words)
+    assert_right(run(folder, programs, compiler), PLATFORMS[compiler])
 
 
 def test_intels_runtime_works_where_an_older_tbb_is_loaded_already(folder: Path) -> None:
@@ -180,18 +163,15 @@ filters = list(warnings.filters)
 """
 
 
-@pytest.mark.parametrize("device", ["intel", "pocl"])
-def test_loading_and_compiling_change_neither_the_environment_nor_the_warnings(device: str, folder: Path) -> None:
+def test_loading_and_compiling_change_neither_the_environment_nor_the_warnings(compiler: str, folder: Path) -> None:
     """Which are the whole process's: another thread would see them changed, or changed back too early."""
-    if device == "intel":
-        require_intel()
-    printed = run(folder, [STATE, OURS, "assert warnings.filters == filters"], device)
-    assert_right(printed, "Intel(R) OpenCL" if device == "intel" else "PoCL")
+    printed = run(folder, [STATE, OURS, "assert warnings.filters == filters"], compiler)
+    assert_right(printed, PLATFORMS[compiler])
 
 
 THREADS = """
 import threading, numpy as np, tflgpu
-names = ["intel", "pocl"] * 4
+names = ["intel", "portable"] * 4
 gate, got, errors = threading.Barrier(len(names)), {}, []
 
 def load(number):
@@ -218,5 +198,5 @@ print("all right")
 
 
 def test_threads_that_load_a_processs_first_delegates_at_once_all_get_one_that_is_right(folder: Path) -> None:
-    require_intel()
+    require("Intel"), require("PoCL")
     assert "all right" in run(folder, [THREADS], "")

@@ -135,24 +135,28 @@ def test_compiled_programs_are_cached_on_disk_and_a_broken_one_is_replaced(tmp_p
     for _ in range(2):
         delegate = load_delegate("opencl", {"cache_dir": str(tmp_path), "require_full": "1"})
         assert_same(tflgpu_run(model, x, [delegate]), tflgpu_run(model, x))
-        (cached,) = tmp_path.glob("*.bin")
-        cached.write_bytes(b"cut short")
+        cached = list(tmp_path.glob("*.bin"))
+        assert cached and all(path.read_bytes() != b"cut short" for path in cached)
+        for path in cached:
+            path.write_bytes(b"cut short")
 
 
-def test_a_cached_program_without_the_kernel_is_replaced(device: Any, tmp_path: Any) -> None:
+def test_a_cached_program_without_the_kernel_is_replaced(tmp_path: Any) -> None:
     from tflgpu.delegates.cache import ProgramCache
+    from tflgpu.delegates.opencl.choice import find_device
     from tflgpu.delegates.opencl.device import OpenClDevice
 
     cache = ProgramCache(tmp_path)
     texts = [f"kernel void {name}(global float *x) {{ x[get_global_id(0)] = 1; }}" for name in ("one", "other")]
-    first = OpenClDevice(device._device, cache)
+    opened = find_device("cpu")
+    first = OpenClDevice(opened, cache)
     for text, name in zip(texts, ("one", "other"), strict=True):
         first.kernel(text, name)
-    other = cache.get(first._key(texts[1]))
+    other = cache.get(first.programs.key(texts[1]))
     assert other is not None
-    cache.put(first._key(texts[0]), other)
-    assert OpenClDevice(device._device, cache).kernel(texts[0], "one").function_name == "one"
-    assert cache.get(first._key(texts[0])) not in (None, other)
+    cache.put(first.programs.key(texts[0]), other)
+    assert OpenClDevice(opened, cache).kernel(texts[0], "one").function_name == "one"
+    assert cache.get(first.programs.key(texts[0])) not in (None, other)
 
 
 def test_text_that_does_not_compile_is_shown_with_its_line_numbers(device: Any, capfd: Any) -> None:
@@ -163,9 +167,11 @@ def test_text_that_does_not_compile_is_shown_with_its_line_numbers(device: Any, 
 
 
 UNBUILDABLE = """
+import sys
 from tflgpu.delegates.device import CompileError
-from tflgpu.delegates.opencl.device import OpenClDevice, find_device
-device = OpenClDevice(find_device("cpu"))
+from tflgpu.delegates.opencl.choice import find_device
+from tflgpu.delegates.opencl.device import OpenClDevice
+device = OpenClDevice(find_device(sys.argv[1]))
 wide = "kernel void wide(global const ulong* x, global ulong* y, int n) {"
 wide += "for (int k = 0; k < n; k += 8) vstore8(vload8(0, x + k), 0, y + k); }"
 for text in (wide, "kernel void wide() { no }"):
@@ -178,8 +184,8 @@ print("still here")
 """
 
 
-def test_a_program_that_does_not_build_leaves_the_process_alive_to_its_end() -> None:
-    run = subprocess.run([sys.executable, "-c", UNBUILDABLE], capture_output=True, text=True, timeout=120)
+def test_a_program_that_does_not_build_leaves_the_process_alive_to_its_end(compiler: str) -> None:
+    run = subprocess.run([sys.executable, "-c", UNBUILDABLE, compiler], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0 and "still here" in run.stdout, run.stderr
 
 
@@ -189,10 +195,10 @@ def test_an_unknown_device_is_refused_with_those_found() -> None:
 
 
 def test_profile_sums_the_time_of_each_kernel() -> None:
-    delegate: Any = load_delegate("opencl", {"profile": "1"})
+    delegate: Any = load_delegate("opencl", {"device": "cpu", "profile": "1"})
     tflgpu_run(chain(), [np.zeros((2, 6), np.float32)], [delegate])
     times = delegate.device.times()
-    assert times["softmax"][0] == 1 and times["softmax"][1] > 0
+    assert times and all(runs == 1 and ms > 0 for runs, ms in times.values())
 
 
 def convolved_and_multiplied(rounded: bool, largest: float = 3.0) -> bytes:
@@ -247,7 +253,7 @@ def elementwise_chain() -> bytes:
 
 
 def test_a_chain_of_elementwise_operators_is_one_launch_with_the_same_results() -> None:
-    delegate: Any = load_delegate("opencl", {"profile": "1", "require_full": "1"})
+    delegate: Any = load_delegate("opencl", {"device": "cpu", "profile": "1", "require_full": "1"})
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(2, 6)).astype(np.float32), rng.normal(size=(1, 6)).astype(np.float32)
     assert_same(tflgpu_run(elementwise_chain(), [x, y], [delegate]), tflgpu_run(elementwise_chain(), [x, y]))

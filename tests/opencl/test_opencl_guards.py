@@ -1,4 +1,4 @@
-"""Every OpenCL kernel between guard bytes and on poisoned memory: on PoCL and Intel's runtime, as for CPUs and GPUs."""
+"""Every OpenCL kernel between guard bytes and on poisoned memory: on Intel's runtime and PoCL, as for CPUs and GPUs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from kit import case, check, kernels, of_family
-from opencl_runtimes import require_intel
-from programs import one_of_each
+from opencl_runtimes import require
+from programs import one_of_each, one_of_each_kernel
 
 from tflgpu.conformance.cases.case import Case
 from tflgpu.delegates.device import DeviceLimits
@@ -23,21 +23,22 @@ PLAIN = DeviceLimits(vector=8).plus("chains", "register_tiles")
 CPU = replace(PLAIN, cpu=True)
 
 
-def of_each(limits: DeviceLimits) -> list[Case]:
+def of_each(limits: DeviceLimits, choose: Any = one_of_each) -> list[Case]:
     from tflgpu.delegates.opencl.device import OpenClDevice
 
-    return list(one_of_each(ALL, limits, OpenClDevice.dialect))
+    return list(choose(ALL, limits, OpenClDevice.dialect))
 
 
 DEVICES = {
-    "default-cpu": ("", True, ALL),
-    "default-gpu": ("", False, of_each(PLAIN)),
-    "intel-cpu": ("intel", True, of_each(CPU.plus("vnni", "vnni_assembly"))),
-    "intel-gpu": ("intel", False, of_each(PLAIN)),
+    "intel-cpu": ("Intel", True, ALL),
+    "intel-gpu": ("Intel", False, of_each(PLAIN)),
+    "pocl-cpu": ("PoCL", True, of_each(CPU, one_of_each_kernel)),
+    "pocl-gpu": ("PoCL", False, of_each(PLAIN, one_of_each_kernel)),
 }
-"""Words of the device's name, whether it gets the kernels for CPUs or those for GPUs, and what it runs.
+"""The compiler, whether the device gets the kernels for CPUs or those for GPUs, and what it runs.
 
-One has every operator; the others have a case of each program.
+The first has every operator, the second a case of each program, and the second compiler, which is slow, a case of each
+kernel.
 """
 PAIRS = [pytest.param(name, case, id=f"{name}-{case.name}") for name, row in DEVICES.items() for case in row[2]]
 
@@ -46,8 +47,8 @@ PAIRS = [pytest.param(name, case, id=f"{name}-{case.name}") for name, row in DEV
 def device(request: pytest.FixtureRequest) -> Any:
     from guarded_device import GuardedDevice
 
-    words, cpu, _ = DEVICES[request.param]
-    return GuardedDevice(words and require_intel(), cpu)
+    runtime, cpu, _ = DEVICES[request.param]
+    return GuardedDevice(require(runtime), cpu)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
 
 from tflgpu.delegation.discovery import load_delegate
@@ -15,12 +14,6 @@ from tflgpu.model.builder import ModelBuilder
 pytest.importorskip("pyopencl")
 
 PLAIN = {"fused_activation_function": "NONE"}
-
-
-@pytest.fixture(params=["PoCL", "Intel"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    """The `device` option of each implementation that is installed."""
-    return require_intel() if request.param == "Intel" else "portable"
 
 
 def floats(*shape: int) -> Any:

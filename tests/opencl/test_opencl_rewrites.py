@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opencl_runtimes import require_intel
 from oracle import assert_same, tflgpu_run
 
 from tflgpu.delegates.fusion.fold_conv_padding import folded
@@ -18,12 +17,6 @@ pytest.importorskip("pyopencl")
 
 PLAIN = {"fused_activation_function": "NONE"}
 CODES = {"scale": 0.05, "zero_point": 3}
-
-
-@pytest.fixture(params=["PoCL", "Intel"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    """The `device` option of each implementation that is installed."""
-    return require_intel() if request.param == "Intel" else "portable"
 
 
 def same(model: bytes, inputs: list[Any], runtime: str) -> set[str]:

@@ -29,13 +29,13 @@ MODELS = {
 @pytest.mark.parametrize("kernel", MODELS)
 @pytest.mark.parametrize("standard", ["1.2", "3.0"])
 def test_a_block_reduces_within_sub_groups_first(kernel: str, standard: str) -> None:
-    from tflgpu.delegates.opencl.device import SUBGROUPS
+    from tflgpu.delegates.opencl.limits import SUBGROUPS
 
     options = {"device": require_intel(), "cache_dir": "none", "profile": "1", "require_full": "1"}
     delegate: Any = load_delegate("opencl", options)
     device = delegate.device
     device.limits = replace(device.limits.minus("vnni", "vnni_assembly"), cpu=False, vector=8)
-    device._build_options = [f"-cl-std=CL{standard}", SUBGROUPS]
+    device.programs.options = [f"-cl-std=CL{standard}", SUBGROUPS]
     texts: list[str] = []
     make = device.kernel
     device.kernel = lambda text, name: texts.append(text) or make(text, name)
@@ -58,7 +58,7 @@ def test_a_block_reduces_within_sub_groups_first(kernel: str, standard: str) -> 
 def test_kernels_are_compiled_for_sub_groups_where_a_gpu_has_them(
     kind: str, version: str, extensions: str, wanted: list[str]
 ) -> None:
-    from tflgpu.delegates.opencl.device import language
+    from tflgpu.delegates.opencl.limits import language
 
     device: Any = SimpleNamespace(type=getattr(cl.device_type, kind), version=version, extensions=extensions)
     assert language(device) == wanted

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opencl_runtimes import require_intel
 from oracle import assert_same, one_op, tflgpu_run
 
 from tflgpu.delegation.discovery import load_delegate
@@ -17,12 +16,6 @@ pytest.importorskip("pyopencl")
 
 ONE_BY_ONE = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU6"}
 PLAIN = {"fused_activation_function": "NONE"}
-
-
-@pytest.fixture(params=["PoCL", "Intel"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    """The `device` option of each implementation that is installed."""
-    return require_intel() if request.param == "Intel" else "portable"
 
 
 def residual(kind: str, channels: int, taps: int = 1) -> bytes:

@@ -236,7 +236,7 @@ def test_composites_of_control_flow_and_of_late_shapes_are_inlined(fill: Any) ->
 def test_a_delegate_gets_one_partition() -> None:
     pytest.importorskip("pyopencl")
     for data, inputs in ((two_levels(), FLOATS), (quantized(Q), CODES)):
-        delegate = tflgpu.load_delegate("opencl", {"device": "portable", "require_full": True})
+        delegate = tflgpu.load_delegate("opencl", {"device": "cpu", "require_full": True})
         interpreter = tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate])
         interpreter.allocate_tensors()
         interpreter.set_tensor(0, inputs[0])
@@ -249,7 +249,7 @@ def test_a_delegate_gets_one_partition() -> None:
 def test_the_options_of_a_delegate_name_composites_as_they_are_in_the_model() -> None:
     pytest.importorskip("pyopencl")
     for option in ({"skip_nodes": "0"}, {"skip_ops": "STABLEHLO_COMPOSITE"}):
-        delegate = tflgpu.load_delegate("opencl", {"device": "portable", "min_nodes_per_partition": 1, **option})
+        delegate = tflgpu.load_delegate("opencl", {"device": "cpu", "min_nodes_per_partition": 1, **option})
         interpreter = tflgpu.Interpreter(model_content=two_levels(), experimental_delegates=[delegate])
         interpreter.allocate_tensors()
         left = [node for p in interpreter._graphs[0].partitions if p.owner is None for node in p.nodes]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from abi.abi_libraries import compiled
-from opencl_runtimes import require_intel
+from opencl_runtimes import PLATFORMS, RUNTIMES, require
 
 import tflgpu
 from tflgpu.delegates.gpu import GpuDelegate
@@ -71,19 +71,13 @@ def assert_refused(said, name):
     assert isinstance(said, RuntimeError), said
     assert f"{name}" in str(said) and "was opened before this process was forked" in str(said), said
 """
-NAMES = {
-    "pocl": "Portable Computing Language",
-    "intel": "Intel(R) OpenCL",
-    "emulator": "emulator",
-    "native": "adder.so",
-}
+NAMES = {**PLATFORMS, "emulator": "emulator", "native": "adder.so"}
+"""What an error calls the runtime of a device."""
 
 
-@pytest.fixture(params=list(NAMES))
+@pytest.fixture(params=[*RUNTIMES, "emulator", "native"])
 def device(request: pytest.FixtureRequest) -> str:
-    if request.param == "intel":
-        require_intel()
-    return str(request.param)
+    return require(request.param) if request.param in RUNTIMES else str(request.param)
 
 
 def run(folder: Path, program: str, device: str) -> None:
@@ -95,7 +89,7 @@ def run(folder: Path, program: str, device: str) -> None:
     g.outputs(y)
     (folder / "model.tflite").write_bytes(m.build())
     native = str(compiled("adder")) if device == "native" else ""
-    head = f"device, native, name = {device!r}, {native!r}, {NAMES.get(device)!r}\n"
+    head = f"device, native, name = {device!r}, {native!r}, {NAMES[device]!r}\n"
     (folder / "program.py").write_text(f"{head}{COMMON}\nif __name__ == '__main__':\n" + indented(program))
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "program.py"]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
@@ -119,7 +113,7 @@ assert values(interpreter) == WANTED
 
 
 @needs_fork
-@pytest.mark.parametrize("device", ["pocl", "intel"], indirect=True)
+@pytest.mark.parametrize("device", ["PoCL", "Intel"], indirect=True)
 def test_a_runtime_that_runs_already_cannot_be_opened_in_the_child(device: str, tmp_path: Path) -> None:
     program = """
 delegate = load(device)
@@ -133,7 +127,7 @@ assert_refused(in_child(lambda: prepared([delegate])), name)
 @needs_fork
 def test_a_delegate_first_loaded_in_the_child_is_right_there(device: str, tmp_path: Path) -> None:
     program = """
-import tflgpu.delegates.opencl.device, tflgpu.delegates.cuda.delegate
+import tflgpu.delegates.opencl.delegate, tflgpu.delegates.cuda.delegate
 assert values(prepared()) == WANTED
 assert in_child(lambda: values(prepared([load(device)]))) == WANTED
 """
@@ -142,13 +136,13 @@ assert in_child(lambda: values(prepared([load(device)]))) == WANTED
 
 @needs_fork
 def test_another_runtime_than_the_parents_is_right_in_the_child(tmp_path: Path) -> None:
-    require_intel()
+    require("Intel")
     program = """
-kept = prepared([load("pocl")])
+kept = prepared([load(device)])
 assert in_child(lambda: values(prepared([load("intel")]))) == WANTED
 assert_refused(in_child(lambda: load("cpu")), "Portable Computing Language")
 """
-    run(tmp_path, program, "pocl")
+    run(tmp_path, program, require("PoCL"))
 
 
 @needs_fork
@@ -157,7 +151,7 @@ def test_the_cpu_is_right_in_the_child(tmp_path: Path) -> None:
 interpreter = prepared()
 assert in_child(lambda: values(interpreter)) == WANTED
 """
-    run(tmp_path, program, "pocl")
+    run(tmp_path, program, "emulator")
 
 
 @needs_fork
@@ -187,7 +181,7 @@ cuda.cupy()
 assert_refused(in_child(lambda: tflgpu.load_delegate("cuda")), "CUDA")
 assert_refused(in_child(lambda: cuda.cupy() and None), "CUDA")
 """
-    run(tmp_path, program, "pocl")
+    run(tmp_path, program, "emulator")
 
 
 def test_a_delegate_can_be_given_to_a_spawned_process(device: str, tmp_path: Path) -> None:

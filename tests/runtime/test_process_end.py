@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 import pytest
-from opencl_runtimes import require_intel
+from opencl_runtimes import require
 
 SETUP = """
 import os, signal, sys, threading, time
@@ -95,12 +95,9 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("device", ["cpu", "pocl", "intel"])
+@pytest.mark.parametrize("device", ["cpu", "PoCL", "Intel"])
 def test_a_process_ends_as_without_delegates(device: str, end: str) -> None:
-    if device != "cpu":
-        pytest.importorskip("pyopencl")
-    if device == "intel":
-        require_intel()
+    device = device if device == "cpu" else require(device)
     body, status = ENDS[end]
     script = f"{SETUP}\n{textwrap.dedent(body)}\nprint('done', flush=True)\n"
     ran = subprocess.run(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opencl_runtimes import require_intel
+from opencl_runtimes import require
 
 import tflgpu
 from tflgpu.delegates.emulator.programs import compiler
@@ -37,11 +37,7 @@ def model() -> bytes:
 
 
 def opencl(device: str) -> Any:
-    pytest.importorskip("pyopencl")
-    return load_delegate(
-        "opencl",
-        {"device": require_intel() if device == "intel" else device, "skip_nodes": "3", "min_nodes_per_partition": "1"},
-    )
+    return load_delegate("opencl", {"device": require(device), "skip_nodes": "3", "min_nodes_per_partition": "1"})
 
 
 def emulator() -> Any:
@@ -72,7 +68,7 @@ def answer(interpreter: tflgpu.Interpreter, x: np.ndarray) -> np.ndarray:
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
-@pytest.mark.parametrize("device", ["pocl", "intel", "emulator"])
+@pytest.mark.parametrize("device", ["PoCL", "Intel", "emulator"])
 def test_interpreters_of_several_threads_that_share_a_delegate_are_right(device: str, many_switches: None) -> None:
     delegate = emulator() if device == "emulator" else opencl(device)
     inputs = [np.random.default_rng(seed).normal(size=(3, 8)).astype(np.float32) for seed in range(THREADS)]
@@ -101,8 +97,7 @@ def test_interpreters_of_several_threads_that_share_a_delegate_are_right(device:
 
 
 def test_the_times_of_a_shared_delegate_are_of_all_its_interpreters() -> None:
-    pytest.importorskip("pyopencl")
-    delegate: Any = load_delegate("opencl", {"device": "pocl", "profile": True})
+    delegate: Any = load_delegate("opencl", {"device": require("Intel"), "profile": True})
     for _ in range(3):
         interpreter = tflgpu.Interpreter(model_content=model(), experimental_delegates=[delegate])
         interpreter.allocate_tensors()

@@ -12,7 +12,7 @@ from rich.text import Text
 
 import tflgpu
 from tflgpu.cli.models import console
-from tflgpu.delegation.discovery import BUILT_IN, ENTRY_POINTS
+from tflgpu.delegation.discovery import BUILT_IN, ENTRY_POINTS, SURVEYS, survey
 
 # package -> (what it is for, how to get it)
 _PACKAGES = {
@@ -20,8 +20,7 @@ _PACKAGES = {
     "flatbuffers": ("reading models", "pip install tflgpu"),
     "threadpoolctl": ("num_threads on the CPU", "pip install tflgpu"),
     "pyopencl": ("the OpenCL delegate", "pip install 'tflgpu[opencl]'"),
-    "pocl-binary-distribution": ("OpenCL on the CPU", "pip install 'tflgpu[opencl]'"),
-    "intel-opencl-rt": ("OpenCL on the CPU, Intel's", "pip install 'tflgpu[opencl-intel]'"),
+    "intel-opencl-rt": ("OpenCL on x86-64 CPUs", "pip install 'tflgpu[opencl]'"),
     "cupy-cuda12x": ("the CUDA delegate, CUDA 12", "pip install 'tflgpu[cuda12]'"),
     "cupy-cuda13x": ("the CUDA delegate, CUDA 13", "pip install 'tflgpu[cuda13]'"),
     "ai-edge-litert": ("comparing with LiteRT", "pip install 'tflgpu[interop]'"),
@@ -31,7 +30,7 @@ _PACKAGES = {
 
 
 def doctor() -> None:
-    """Show what is installed, which delegates work and on which device, and what is missing."""
+    """Show what is installed, which delegates work, which device each takes and why, and what is missing."""
     console.print(f"tflgpu {tflgpu.__version__}, Python {sys.version.split()[0]}, {platform.platform()}")
     packages = Table("package", "version", "for")
     for name, (purpose, remedy) in _PACKAGES.items():
@@ -43,6 +42,20 @@ def doctor() -> None:
     for name in sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}):
         delegates.add_row(name, _tried(name))
     console.print(delegates)
+    for name in SURVEYS:
+        _show_devices(name)
+
+
+def _show_devices(name: str) -> None:
+    """A table of every device that the delegate could run on, where its Python packages are installed."""
+    try:
+        found = survey(name)
+    except ImportError:
+        return  # as the table of delegates says
+    devices = Table(f"device of {name}", "")
+    for device, taken in found:
+        devices.add_row(Text(device), Text(taken, "green" if taken.startswith("taken: ") else ""))
+    console.print(devices)
 
 
 def _version(package: str) -> str | None:

@@ -19,8 +19,10 @@ ENTRY_POINTS = "tflgpu.delegates"
 
 BUILT_IN: Mapping[str, str] = {
     "cuda": "tflgpu.delegates.cuda.delegate:load",
-    "opencl": "tflgpu.delegates.opencl.device:load",
+    "opencl": "tflgpu.delegates.opencl.delegate:load",
 }
+SURVEYS: Mapping[str, str] = {"opencl": "tflgpu.delegates.opencl.choice:survey"}
+"""What lists the devices that a delegate may run on."""
 EXTRAS: Mapping[str, str] = {"cuda": "cuda12", "opencl": "opencl"}
 """What brings the Python packages that a delegate needs."""
 NATIVE = "tflgpu.delegates.abi:load"
@@ -97,6 +99,15 @@ def load_again(delegate: LoadsAgain) -> tuple[Callable[..., Delegate], LoadedAs]
     if not delegate.loaded_as:
         raise TypeError(f"cannot pickle or copy {delegate!r}: it was not made by load_delegate")
     return load_delegate, delegate.loaded_as
+
+
+def survey(name: str) -> Sequence[tuple[str, str]]:
+    """Each device that the delegate of SURVEYS finds, and whether and why it is taken; each driver that fails, and why.
+
+    Raises ImportError where a Python package that it needs is not installed.
+    """
+    rows: Sequence[tuple[str, str]] = named(SURVEYS[name])()
+    return rows
 
 
 def _opened(name: str) -> str:

@@ -31,7 +31,6 @@ def require_oclgrind() -> Path:
     return found
 
 
-
 class Runtime(NamedTuple):
     """A compiler of OpenCL for CPUs: the `device` option that chooses it, its platform's name, why tests skip it."""
 

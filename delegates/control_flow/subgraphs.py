@@ -17,8 +17,7 @@ from tflgpu.delegates.lowering.recurrent.linear import Accumulation, weights_of
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.lowering.registry import lower, require, size
 from tflgpu.delegates.passes import SUBGRAPH_PASSES, run_passes
-from tflgpu.delegation.cost import macs
-from tflgpu.delegation.partitioner import operations
+from tflgpu.delegation.cost import macs, operations
 from tflgpu.limits import Meter
 from tflgpu.model.graph import Array, Graph, Node, Quantization, Shape, TensorSpec, graphs_named
 from tflgpu.ops.registry import OPS

@@ -7,8 +7,7 @@ from tflgpu.delegates.fusion.steps import PassContext, Step, Steps
 from tflgpu.delegates.ir import Alias
 from tflgpu.delegates.launch import Launch, Loop
 from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS, MOST_BARRIERS, barriers, buffers, fits
-from tflgpu.delegation.cost import macs
-from tflgpu.delegation.partitioner import operations
+from tflgpu.delegation.cost import macs, operations
 
 SMALL_LAUNCH = 8192
 """Elements or products of a launch that is worth no start of its own on a CPU."""

@@ -37,10 +37,10 @@ def node(index: int, op: str, inputs: list[TensorSpec], output: TensorSpec) -> N
     return Node(index, op, 1, SimpleNamespace(), tuple(inputs), (output,))
 
 
-def line(ops: str, size: int = 4) -> Graph:
-    """A chain: node i reads tensor i and makes tensor i + 1."""
+def line(ops: str, size: int = 4, **sizes: int) -> Graph:
+    """A chain: node i reads tensor i and makes tensor i + 1. sizes: those of some tensors, as in t3=100."""
     names = ops.split()
-    specs = [spec(i, size) for i in range(len(names) + 1)]
+    specs = [spec(i, sizes.get(f"t{i}", size)) for i in range(len(names) + 1)]
     nodes = [node(i, op, [specs[i]], specs[i + 1]) for i, op in enumerate(names)]
     return Graph(0, "main", tuple(specs), tuple(nodes), (0,), (len(names),))
 
@@ -118,6 +118,12 @@ def test_the_largest_partitions_are_taken_and_the_others_say_why_not() -> None:
     assert "max_partitions" in cut[0].why[0][0]
 
 
+def test_of_two_partitions_the_one_is_taken_that_saves_more_though_it_has_fewer_nodes() -> None:
+    cut = partition(line("ABS ABS ABS NEG ABS ABS", t5=10**6), [Taker("a", "ABS", max_partitions=1)])
+    assert owners(cut) == [("cpu", [0, 1, 2, 3]), ("a", [4, 5])]
+    assert "is not one of the 1 that save most (max_partitions)" in cut[0].why[0][0]
+
+
 def test_a_partition_below_min_nodes_is_offered_to_the_next_delegate() -> None:
     first = Taker("a", "ABS", min_nodes=2)
     cut = partition(line("ABS NEG ABS ABS"), [first, Taker("b", "ABS")])
@@ -153,5 +159,6 @@ def test_the_report_counts_nodes_partitions_and_bytes() -> None:
     delegate = Taker("a", "ABS")
     text = delegation_report(partition(line("ABS NEG ABS"), [delegate]), [delegate]).splitlines()
     assert text[0] == "a delegate: 2 nodes delegated out of 3 with 2 partitions"
-    assert text[1] == "partition 0 on a: reads 16 bytes, writes 16 bytes; nodes 0 ABS"
+    costs = "by the cost model 65 us, 10 on the CPU"
+    assert text[1] == f"partition 0 on a: reads 16 bytes, writes 16 bytes; {costs}; nodes 0 ABS"
     assert text[-1] == "node 1 NEG stays on the CPU: a: no kernel for NEG"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from tflgpu.cli.models import (
     reshaped,
 )
 from tflgpu.debug import pass_in_words
-from tflgpu.delegation.cost import macs
+from tflgpu.delegation.cost import estimate, macs
 from tflgpu.delegation.delegate import Delegate, HasPasses
 from tflgpu.interpreter import Interpreter
 from tflgpu.memory import nbytes
@@ -120,7 +121,11 @@ def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
         "arena_bytes": sum(segment.arena_nbytes for segment in ready),
         "memory_plan": [where for graph in interpreter._graphs for where in described_memory(graph)],
         "delegated": [
-            {"delegate": partition.owner.name, "nodes": [n.index for n in partition.nodes]}
+            {
+                "delegate": partition.owner.name,
+                "nodes": [n.index for n in partition.nodes],
+                **asdict(estimate(partition.nodes, partition.inputs | partition.outputs)),
+            }
             for partition in main.partitions
             if partition.owner is not None
         ],

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from tflgpu.hints import did_you_mean
 from tflgpu.limits import Meter
 from tflgpu.memory import StreamedPlace, Tensor
 from tflgpu.model.graph import Graph, Model, Node, TensorSpec
-from tflgpu.ops.registry import Op
+from tflgpu.model.schema import BUILTIN_OPERATORS
+from tflgpu.ops.registry import OPS, Op
 
 
 class Unsupported(Exception):
@@ -20,7 +22,7 @@ class Unsupported(Exception):
 class Limits:
     """What a user lets a delegate take. An empty set of names or numbers means no limit by it.
 
-    max_partitions: the largest this many partitions are taken; 0 for any number.
+    max_partitions: the partitions that save most by the cost model are taken, this many; 0 for any number.
     min_nodes: a partition of fewer nodes stays on the CPU; None leaves that to the cost model of partitioner.py.
     require_full: a node that stays on the CPU is an error.
     """
@@ -38,6 +40,20 @@ class Limits:
         own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         shown = {name: set(value) if isinstance(value, frozenset) else value for name, value in own.items()}
         return ", ".join(f"{name}={value}" for name, value in shown.items())
+
+    def check_names(self, model: Model) -> None:
+        """Raises ValueError for an operator that neither TensorFlow Lite nor the model has, and for a missing node."""
+        nodes = [node for graph in model.graphs for node in graph.nodes]
+        own = {node.op for node in nodes}
+        for option in ("only_ops", "skip_ops"):
+            for name in sorted(getattr(self, option) - {*BUILTIN_OPERATORS, *OPS} - own):
+                meant = did_you_mean(name, {*BUILTIN_OPERATORS, *OPS, *own})
+                there = f"the model has {', '.join(sorted(own))}"
+                raise ValueError(f"option {option}: there is no operator {name!r}{meant}; {there}")
+        last = max((node.index for node in nodes), default=-1)
+        for option in ("only_nodes", "skip_nodes"):
+            for number in sorted(number for number in getattr(self, option) if number > last):
+                raise ValueError(f"option {option}: there is no node {number}; the model has nodes 0 to {last}")
 
     def check(self, node: Node) -> None:
         """Raises Unsupported where these limits exclude the node, or the composite that it comes from."""

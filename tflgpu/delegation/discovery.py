@@ -174,7 +174,8 @@ def _created(name: str, options: Mapping[str, Any], make: Callable[[], Any]) -> 
 
 
 def attached(delegates: Sequence[Any] | None, model: Model, threads: int | None) -> list[Delegate]:
-    """The delegates as they serve this model. Raises TypeError for what is no list, AttributeError for no delegate.
+    """The delegates as they serve this model. Raises TypeError for what is no list, AttributeError for no delegate,
+    ValueError for limits that name an operator or a node that there is not.
 
     threads: how many a delegate may use; None leaves that to it.
     """
@@ -188,5 +189,9 @@ def attached(delegates: Sequence[Any] | None, model: Model, threads: int | None)
                     "(tflgpu.Delegate) and no '_get_native_delegate_pointer'"
                 )
             delegate = named(BORROW)(delegate)
+        try:
+            delegate.limits.check_names(model)
+        except ValueError as error:
+            raise ValueError(f"{delegate.name} delegate: {error}") from None
         found[i] = delegate.attach(model, threads or -1) if offers(delegate, Attaches) else delegate
     return found

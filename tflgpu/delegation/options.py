@@ -66,7 +66,7 @@ def numbers(value: Any) -> frozenset[int]:
 
 
 LIMIT_OPTIONS: Mapping[str, Option] = {
-    "max_partitions": Option(0, count, "take at most this many partitions, the largest; 0 takes any number"),
+    "max_partitions": Option(0, count, "take at most this many partitions, those that save most; 0: any number"),
     "min_nodes_per_partition": Option(None, count, "leave smaller partitions to the CPU; unset asks the cost model"),
     "only_ops": Option(frozenset(), names, "take only these operators, e.g. CONV_2D,ADD"),
     "skip_ops": Option(frozenset(), names, "leave these operators to the CPU"),

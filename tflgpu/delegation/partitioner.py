@@ -3,7 +3,7 @@
 A partition is taken from the CPU only where that pays. The cost model, in microseconds: a node costs the CPU 10, and
 one for each 1000 elements it touches or operations it does; a partition costs a delegate 60 to enter and leave, 5 a
 node, and one for each 4000 bytes that cross its boundary. A partition that does not pay stays on the CPU, but for the
-largest of the main graph. Stating min_nodes, only_ops, only_nodes or require_full replaces the model.
+one of the main graph that saves most. Stating min_nodes, only_ops, only_nodes or require_full replaces the model.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from tflgpu.delegation.cost import operations
+from tflgpu.delegation.cost import Estimate, estimate
 from tflgpu.delegation.delegate import ClaimsNodes, Delegate, KeepsVariables, Partition, Unsupported
-from tflgpu.memory import nbytes
 from tflgpu.model.graph import Graph, Node, Options, TensorSpec, graphs_named
 from tflgpu.ops.registry import OPS
 from tflgpu.optional import offering, offers
@@ -245,15 +244,15 @@ def _walk(graph: Graph, owners: Mapping[int, Owner], before: Mapping[int, set[in
 def _dropped(graph: Graph, cuts: Sequence[_Cut], delegates: Sequence[Delegate]) -> list[tuple[_Cut, str]]:
     """The partitions of one delegate that its limits or the cost model give back to the CPU, with the reason."""
     for delegate in delegates:
-        mine = sorted((cut for cut in cuts if cut.owner is delegate), key=lambda cut: -len(cut.nodes))
+        mine = [(cut, estimated(graph, cut.nodes).saved_us) for cut in cuts if cut.owner is delegate]
         limits, dropped = delegate.limits, []
-        for rank, cut in enumerate(mine):
+        for rank, (cut, saved_us) in enumerate(sorted(mine, key=lambda one: -one[1])):
             its = f"its partition of {len(cut.nodes)} nodes"
             if limits.min_nodes is not None and len(cut.nodes) < limits.min_nodes:
                 reason = f"{its} has fewer nodes than min_nodes_per_partition, {limits.min_nodes}"
             elif limits.max_partitions and rank >= limits.max_partitions:
-                reason = f"{its} is not one of the largest {limits.max_partitions} (max_partitions)"
-            elif (rank or graph.index) and _model_decides(delegate) and not pays(graph, cut.nodes):
+                reason = f"{its} is not one of the {limits.max_partitions} that save most (max_partitions)"
+            elif (rank or graph.index) and _model_decides(delegate) and saved_us <= 0:
                 reason = f"{its} is too little work for the copies and launches it costs"
             else:
                 continue
@@ -270,12 +269,12 @@ def _model_decides(delegate: Delegate) -> bool:
 
 def pays(graph: Graph, nodes: Sequence[Node]) -> bool:
     """Whether the cost model gives the nodes to a delegate."""
-    inputs, outputs = boundary(graph, nodes)
-    specs = {s.index: s for node in nodes for s in (*node.inputs, *node.outputs) if s is not None}
-    # Variables stay where they are.
-    crossing = sum(nbytes(specs[i]) for i in inputs | outputs if specs[i].data is None and not specs[i].is_variable)
-    on_cpu = sum(10 + operations(node) / 1000 for node in nodes)
-    return on_cpu > 60 + 5 * len(nodes) + crossing / 4000
+    return estimated(graph, nodes).saved_us > 0
+
+
+def estimated(graph: Graph, nodes: Sequence[Node]) -> Estimate:
+    """What the nodes take as one partition of the graph."""
+    return estimate(nodes, frozenset().union(*boundary(graph, nodes)))
 
 
 def boundary(graph: Graph, nodes: Sequence[Node]) -> tuple[frozenset[int], frozenset[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tflgpu.delegation.cost import estimate
 from tflgpu.delegation.delegate import Delegate, HasNotes, Partition
 from tflgpu.memory import nbytes
 from tflgpu.model.graph import graphs_named
@@ -28,11 +29,15 @@ def delegation_report(partitions: Sequence[Partition], delegates: Sequence[Deleg
     for delegate in delegates:
         lines.extend(f"{delegate.name} delegate: {note}" for note in _notes(delegate))
     for number, partition in enumerate(partitions):
-        owner = "CPU" if partition.owner is None else partition.owner.name
+        owner, estimated = "CPU", ""
+        if partition.owner is not None:
+            owner = partition.owner.name
+            model = estimate(partition.nodes, partition.inputs | partition.outputs)
+            estimated = f"; by the cost model {model.delegate_us:,.0f} us, {model.cpu_us:,.0f} on the CPU"
         indices = ", ".join(f"{node.index} {node.op}" for node in partition.nodes)
         lines.append(
             f"partition {number} on {owner}: reads {_bytes(partition, partition.inputs)} bytes, "
-            f"writes {_bytes(partition, partition.outputs)} bytes; nodes {indices}"
+            f"writes {_bytes(partition, partition.outputs)} bytes{estimated}; nodes {indices}"
         )
     for partition in partitions:
         for node in partition.nodes:

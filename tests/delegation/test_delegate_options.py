@@ -82,10 +82,8 @@ def test_illegal_values_are_refused(key: str, value: Any) -> None:
         load_delegate("opencl", {key: value})
 
 
-@pytest.mark.parametrize(
-    "key, value", [("precision", "fp8"), ("max_partitions", -1), ("colour", "red"), ("Device", "")]
-)
-def test_what_is_refused_is_named_and_every_legal_option_listed(key: str, value: Any) -> None:
+@pytest.mark.parametrize("key, value", [("colour", "red"), ("Device", "")])
+def test_an_option_that_is_not_known_is_named_and_every_legal_one_listed(key: str, value: Any) -> None:
     with pytest.raises(ValueError) as caught:
         load_delegate("opencl", {key: value})
     assert key in str(caught.value)
@@ -212,7 +210,10 @@ def test_options_choose_what_is_delegated_and_change_no_result(options: dict[str
 @pytest.mark.parametrize(
     "options, told",
     [
-        ({"only_ops": "CONV2D"}, "option only_ops: there is no operator 'CONV2D' (did you mean 'CONV_2D'?); the model has ABS, NEG"),
+        (
+            {"only_ops": "CONV2D"},
+            "option only_ops: there is no operator 'CONV2D' (did you mean 'CONV_2D'?); the model has ABS, NEG",
+        ),
         ({"skip_ops": "abs"}, "option skip_ops: there is no operator 'abs' (did you mean 'ABS'?); "),
         ({"skip_ops": "mfcc"}, "option skip_ops: there is no operator 'mfcc' (did you mean 'Mfcc'?); "),
         ({"only_ops": "what is it"}, "option only_ops: there is no operator 'what is it'; the model has ABS, NEG"),

@@ -65,8 +65,8 @@ class Interpreter:
     model_path: the file, which is mapped and not copied; or model_content: its bytes, or an array or np.memmap of them,
         which must not change.
     experimental_delegates: from `load_delegate`; the first that can take a node gets it.
-    num_threads: an int >= 1: the threads of matrix multiplies while this interpreter prepares or runs. As in LiteRT it
-        is 1 unless given; more than the processors that the process may use are taken for these.
+    num_threads: an int >= 1: the threads that share out large convolutions and matrix multiplies on the CPU. As in
+        LiteRT it is 1 unless given; more than the processors that the process may use are taken for these.
     experimental_op_resolver_type: checked; see OpResolverType. TensorFlow's own enum is taken too.
     experimental_preserve_all_tensors: every tensor keeps memory of its own, so that `get_tensor` works on all of them,
         those inside what delegates run too; delegates then fuse less.
@@ -124,10 +124,11 @@ class Interpreter:
             for delegate in offering(self._delegates, KeepsLimits):
                 delegate.within(self._meter)
             self._session = Session(ops, self._delegates, experimental_preserve_all_tensors, _observe, self._meter)
+            if num_threads not in (None, 1):
+                self._session.use_threads(min(num_threads, usable_processors()))
             self._graphs = graph_runners(self._model, self._session)
             self._loans = Loans()
-            threads = 1 if num_threads in (None, 1) else min(num_threads, usable_processors())
-            self._exclusive = Exclusive(self._loans, threads, self._meter)
+            self._exclusive = Exclusive(self._loans, self._meter)
             if self._session.delegates_claim:
                 self._apply_delegates()
         except Exception as error:

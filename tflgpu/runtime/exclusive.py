@@ -22,17 +22,17 @@ Result = TypeVar("Result")
 
 
 class Exclusive:
-    """Runs one call at a time, in which NumPy does not warn and BLAS keeps to `num_threads`.
+    """Runs one call at a time, in which NumPy does not warn and BLAS keeps to one thread.
 
     An interrupt at any line, of this file too, ends the call and leaves nothing held: what ends a call can be done
     twice, and is done again where anything is raised.
     """
 
-    def __init__(self, loans: Loans, num_threads: int, meter: Meter):
+    def __init__(self, loans: Loans, meter: Meter):
         self._loans = loans
         self._meter = meter
         self._holder: dict[str, object] = {}
-        self._limit = BlasLimit(num_threads)
+        self._limit = BlasLimit()
         # Infinities, NaN and wrapping integers are results, not faults; NumPy would warn of each.
         self._quietly = np.errstate(all="ignore")(_called)
 

@@ -9,7 +9,9 @@ from tflgpu.delegation.delegate import ClaimsNodes, CompilesForOneShape, Delegat
 from tflgpu.limits import Meter
 from tflgpu.model.graph import Node
 from tflgpu.ops.registry import Op, Step, Subgraph
+from tflgpu.ops.scratch import Memory
 from tflgpu.optional import offering
+from tflgpu.runtime.workers import Workers
 
 Observer = Callable[["Partition | Node", Step], Step]
 """Given what a step runs, returns the step to run in its place: how a profiler watches."""
@@ -35,6 +37,10 @@ class Session:
         self.graphs: Sequence[Subgraph] = ()
         self.one_plan = any(delegate.one_plan for delegate in offering(delegates, CompilesForOneShape))
         self.delegates_claim = bool(offering(delegates, ClaimsNodes))
+
+    def use_threads(self, count: int) -> None:
+        """Shares large nodes out among so many threads, from the next preparation on."""
+        self.state["scratch"] = Memory(Workers(count) if count > 1 else None)
 
     @property
     def static_only(self) -> bool:

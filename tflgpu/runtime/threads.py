@@ -101,44 +101,36 @@ def locked(lock: threading.RLock, call: Callable[[], Result]) -> Result:
 
 
 class BlasLimit:
-    """While it is entered, NumPy's BLAS takes `count` threads; afterwards as many as before.
+    """While it is entered, NumPy's BLAS takes one thread; afterwards as many as before.
 
-    BLAS has one number for the process: where limits of several threads overlap, the one entered last of those still in
-    force holds for all. An interrupt at any line leaves no limit in force, if `leave` is called after it.
+    BLAS has one number for the process: it is set by the first to enter, and restored by the last to leave. An
+    interrupt at any line leaves no limit in force, if `leave` is called after it.
     """
 
     _lock = threading.RLock()
     _in_force: ClassVar[dict[object, int]] = {}
-    """The number before any limit, and those of the limits entered, in order."""
+    """Who has entered, and the number before the first."""
 
-    def __init__(self, count: int):
-        self._count = count
+    def __init__(self) -> None:
         self._blas = _blas()
 
     def enter(self, owner: object) -> None:
         if self._blas is not None:
-            self._change(owner, self._count)
+            locked(self._lock, lambda: self._enter(owner))
 
     def leave(self, owner: object) -> None:
         """Ends the limit that `owner` entered; nothing where it has none."""
         if owner in self._in_force:
-            self._change(owner, None)
+            locked(self._lock, lambda: self._leave(owner))
 
-    def _change(self, owner: object, count: int | None) -> None:
-        locked(self._lock, lambda: self._changed(owner, count))
+    def _enter(self, owner: object) -> None:
+        others = next(iter(self._in_force.values()), None)
+        self._in_force[owner] = before = self._blas.get_num_threads() if others is None else others
+        if others is None and before != 1:
+            self._blas.set_num_threads(1)
 
-    def _changed(self, owner: object, count: int | None) -> None:
-        blas, in_force = self._blas, self._in_force
-        present = blas.get_num_threads()
-        if not in_force:
-            in_force[BlasLimit] = present
-        if count is None:
-            wanted = next(number for key, number in reversed(in_force.items()) if key is not owner)
-        else:
-            wanted = in_force[owner] = count
-        if wanted != present:
-            blas.set_num_threads(wanted)
-        if count is None:
-            del in_force[owner]
-            if len(in_force) == 1:
-                in_force.clear()
+    def _leave(self, owner: object) -> None:
+        before = self._in_force[owner]
+        if len(self._in_force) == 1 and before != 1:
+            self._blas.set_num_threads(before)
+        del self._in_force[owner]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tflgpu.model.graph import Array, Node, Shape
-from tflgpu.ops.convolution.convolution import MAX_PADDED, FloatEpilogue, is_constant
+from tflgpu.ops.convolution.convolution import MAX_PADDED, is_constant
+from tflgpu.ops.convolution.float_epilogue import FloatEpilogue
 from tflgpu.ops.convolution.im2col import IM2COL_ELEMENTS
 from tflgpu.ops.convolution.window import inside, taps_that_meet
 from tflgpu.ops.registry import Step, kernel, require, value

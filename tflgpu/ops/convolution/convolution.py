@@ -9,12 +9,15 @@ from typing import Protocol
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
+from tflgpu.ops.cache_blocks import in_order
+from tflgpu.ops.convolution.float_epilogue import FloatEpilogue
+from tflgpu.ops.convolution.image_shares import ImageShare, image_shares
 from tflgpu.ops.convolution.window import Copy, Window
-from tflgpu.ops.fused_activation import clamp, float_range
-from tflgpu.ops.matmul.requantize import Requantizer, fold, rescale
+from tflgpu.ops.matmul.requantize import Requantizer, exact_in_float64, rescale
 from tflgpu.ops.registry import OpError, Step, require
 from tflgpu.ops.scratch import scratch
 from tflgpu.ops.shape_rules import elements
+from tflgpu.ops.shares import in_shares
 
 HYBRID_FILTERS = ("UINT8", "INT8", "INT4")
 BIASES = {
@@ -53,6 +56,10 @@ class ConvolutionWeights(Protocol):
     """What no accumulator exceeds in magnitude."""
     accumulator: np.dtype
     constant: bool
+    multiplies: int
+    """Multiply-adds of an element of the output; where they are no GEMM's, how many of GEMM take as long."""
+    whole_images: bool
+    """Whether `row_blocks` is for images, not for some rows of one."""
 
     def load(self) -> None:
         """Reads the present content of weights that are not constant."""
@@ -70,12 +77,10 @@ WeightsFactory = Callable[["int | None", np.dtype, int], ConvolutionWeights]
 """f(largest magnitude of the image's values, or None for floats; accumulator's dtype; the filter's zero point)."""
 
 
-def execute(before: Sequence[Step], blocks: Sequence[tuple[tuple[Copy, ...], Step, Step]]) -> Step:
-    """A step: `before`, then for each block its copies, its computation and its epilogue."""
+def execute(blocks: Sequence[tuple[tuple[Copy, ...], Step, Step]]) -> Step:
+    """A step that does for each block its copies, its computation and its epilogue."""
 
     def step() -> None:
-        for each in before:
-            each()
         for copies, compute, epilogue in blocks:
             for target, source in copies:
                 target[...] = source
@@ -200,37 +205,6 @@ def scale_factors(x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, o
     return np.array([np.float64(x.scale * scales[0]) / np.float64(output.scale)])
 
 
-class FloatEpilogue:
-    """Adds a bias (oc,) to rows (m, oc) and clamps them, in place."""
-
-    def __init__(self, bias: Array | None, activation: str):
-        self._bias = bias
-        lo, hi = float_range(activation)
-        self._lo, self._hi = lo, hi
-        self._tiled: dict[int, Array] = {}
-
-    def bind(self, rows: Array) -> Step:
-        """The step for C-contiguous rows (m, oc)."""
-        lo, hi = self._lo, self._hi
-        if self._bias is None:
-            return lambda: clamp(rows, lo, hi, rows)
-        together = fold(*rows.shape)
-        if together not in self._tiled:
-            self._tiled[together] = np.tile(self._bias, together)
-        bias, rows = self._tiled[together], rows.reshape(len(rows) // together, -1)
-
-        def step() -> None:
-            np.add(rows, bias, rows)
-            clamp(rows, lo, hi, rows)
-
-        return step
-
-    def load(self) -> None:
-        """Reads the present content of a bias that is not constant."""
-        for together, tiled in self._tiled.items():
-            tiled[...] = np.tile(self._bias, together) if self._bias is not None else 0
-
-
 def accumulator_rows(prepared: ConvolutionWeights) -> Callable[[slice], Array]:
     """A `target` for ConvolutionWeights.row_blocks in scratch that all blocks share, as large as the first asks for."""
     store: list[Array] = []
@@ -259,12 +233,17 @@ def float_convolution(
     activation: str | None = None,
 ) -> Step:
     """A step that convolves float32 x (b, h, w, c) with float32 weights, plus bias (oc), into out (b, oh, ow, oc)."""
-    flat = out.reshape(-1, prepared.oc)
     epilogue = FloatEpilogue(bias, node.options.fused_activation_function if activation is None else activation)
-    blocks = prepared.row_blocks(x, window, 0.0, lambda rows: flat[rows], per_image=False, large=True)
-    bound = [(block.copies, block.compute, epilogue.bind(block.accumulators)) for block in blocks]
-    before = [] if prepared.constant else [prepared.load]
-    return execute(before if constant_bias else [*before, epilogue.load], bound)
+
+    def bind(share: ImageShare) -> Step:
+        rows_of = share.out.__getitem__
+        blocks = prepared.row_blocks(share.x, share.window, 0.0, rows_of, per_image=False, large=True)
+        return execute([(block.copies, block.compute, epilogue.bind(block.accumulators)) for block in blocks])
+
+    before: list[Step] = [] if prepared.constant else [prepared.load]
+    if not constant_bias:
+        before.append(epilogue.load)
+    return in_order([*before, in_shares(image_shares(x, window, out, prepared), bind)])
 
 
 def integer_convolution(
@@ -286,7 +265,6 @@ def integer_convolution(
     prepared = make(largest, dtype, weights_spec.zero_point if x_spec.type == "UINT8" else 0)
     factors = scale_factors(x_spec, weights_spec, bias_spec, node.outputs[0], prepared.oc)
     scaling = rescale(factors, prepared.oc, node.outputs[0], node.options.fused_activation_function, wide)
-    flat = out.reshape(-1, prepared.oc)
     constant_bias = is_constant(bias_spec)
 
     def offsets() -> Array:
@@ -299,12 +277,23 @@ def integer_convolution(
     most_bias = 1 << 62 if not constant_bias else int(np.abs(offsets()).max(initial=0))
     if not prepared.constant:
         most_bias += 255 * prepared.bound
-    target = accumulator_rows(prepared)
-    blocks = prepared.row_blocks(x, window, float(zero_point), target, per_image=False, large=False)
-    size = max(block.rows.stop - block.rows.start for block in blocks)
-    epilogue = Requantizer(scaling, size, offsets(), prepared.bound + most_bias)
-    bound = [(block.copies, block.compute, epilogue.bind(block.accumulators, flat[block.rows])) for block in blocks]
+    largest_sum = prepared.bound + most_bias
+    exact = exact_in_float64(scaling, largest_sum)
+    epilogues: list[Requantizer] = []
+
+    def bind(share: ImageShare) -> Step:
+        target, pad = accumulator_rows(prepared), float(zero_point)
+        blocks = prepared.row_blocks(share.x, share.window, pad, target, per_image=False, large=False)
+        size = max(block.rows.stop - block.rows.start for block in blocks)
+        epilogue = Requantizer(scaling, size, offsets(), largest_sum, exact)
+        epilogues.append(epilogue)
+        return execute([(b.copies, b.compute, epilogue.bind(b.accumulators, share.out[b.rows])) for b in blocks])
+
+    def load_bias() -> None:
+        for epilogue in epilogues:
+            epilogue.set_bias(offsets())
+
     before: list[Step] = [] if prepared.constant else [prepared.load]
     if before or not constant_bias:
-        before.append(lambda: epilogue.set_bias(offsets()))
-    return execute(before, bound)
+        before.append(load_bias)
+    return in_order([*before, in_shares(image_shares(x, window, out, prepared), bind)])

@@ -18,6 +18,10 @@ BLOCK = 1 << 15
 """Accumulators at a time: with the rows that they read, what a core's own cache holds."""
 
 
+GEMM_SPEED = 8
+"""Multiply-adds of GEMM in the time that one takes here."""
+
+
 class DepthwiseWeights:
     """Weights (kh, kw, oc) of a depthwise convolution of oc / multiplier channels; `convolution.ConvolutionWeights`.
 
@@ -38,6 +42,7 @@ class DepthwiseWeights:
     ):
         self.kh, self.kw, self.oc = weights.shape
         self.multiplier, self.constant = multiplier, constant
+        self.multiplies, self.whole_images = GEMM_SPEED * self.kh * self.kw, False
         self._weights, self._zero_point = weights, zero_point
         self.accumulator = np.dtype(dtype)
         self.weight_sums, self.bound = np.zeros(self.oc, np.int64), 0

@@ -8,11 +8,14 @@ import numpy as np
 
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.cache_blocks import in_order
-from tflgpu.ops.convolution.convolution import ConvolutionWeights, FloatEpilogue, accumulator_rows, execute
+from tflgpu.ops.convolution.convolution import ConvolutionWeights, accumulator_rows, execute
+from tflgpu.ops.convolution.float_epilogue import FloatEpilogue
+from tflgpu.ops.convolution.image_shares import ImageShare, image_shares
 from tflgpu.ops.convolution.window import Window
 from tflgpu.ops.matmul.hybrid import RowQuantizer
 from tflgpu.ops.registry import Step
 from tflgpu.ops.scratch import scratch
+from tflgpu.ops.shares import in_shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +66,20 @@ def hybrid_convolution(
             image[..., : x.shape[3]] = quantized
             np.minimum(quantized, np.float32(0), out=image[..., x.shape[3] :])
 
-    flat = out.reshape(-1, prepared.oc)
     epilogue = FloatEpilogue(bias, node.options.fused_activation_function)
     before: list[Step] = [] if prepared.constant else [prepared.load]
     if not constant_bias:
         before.append(epilogue.load)
-    bound = []
-    for block in prepared.row_blocks(image, window, 0.0, accumulator_rows(prepared), per_image=True, large=False):
-        scaled = flat[block.rows]
-        scale = _scaling(block.accumulators, scaled, image_scale[block.image], rule)
-        bound.append((block.copies, block.compute, in_order([scale, epilogue.bind(scaled)])))
-    return execute([*before, quantize], bound)
+
+    def bind(share: ImageShare) -> Step:
+        bound, scales, target = [], image_scale[share.images], accumulator_rows(prepared)
+        for block in prepared.row_blocks(share.x, share.window, 0.0, target, per_image=True, large=False):
+            scaled = share.out[block.rows]
+            scale = _scaling(block.accumulators, scaled, scales[block.image], rule)
+            bound.append((block.copies, block.compute, in_order([scale, epilogue.bind(scaled)])))
+        return execute(bound)
+
+    return in_order([*before, quantize, in_shares(image_shares(image, window, out, prepared), bind)])
 
 
 def _scaling(accumulators: Array, out: Array, image_scale: Array, rule: HybridRule) -> Step:

@@ -42,7 +42,7 @@ class Im2colWeights:
         self.n = self.oc // groups
         self.dtype = np.dtype(dtype)
         self._weights, self._zero_point, self._largest = weights.reshape(self.oc, self.k), zero_point, largest
-        self.constant = constant
+        self.constant, self.multiplies, self.whole_images = constant, self.k, False
         self.weight_sums, self.bound = np.zeros(self.oc, np.int64), 0
         self.k_slices = [slice(0, self.k)]
         self._float_weights: Array | None = None

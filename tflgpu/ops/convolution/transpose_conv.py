@@ -56,6 +56,7 @@ class ScatterWeights:
         constant: bool = True,
     ):
         self.oc, self.size, self.constant = weights.shape[0], size, constant
+        self.multiplies, self.whole_images = weights.size // self.oc, True
         self._weights, self._zero_point = weights, zero_point
         # Borders add up fewer terms than the middle, so that the zero point is subtracted from the image itself.
         self.weight_sums, self.bound = np.zeros(self.oc, np.int64), 0

@@ -65,6 +65,18 @@ class Window:
         )
         return window, rows, columns
 
+    def share(self, axis: int, outputs: slice, size: int) -> tuple[Window, slice]:
+        """The window over some output rows (axis 1) or columns (2), and which of `size` rows or columns they read."""
+        count = outputs.stop - outputs.start
+        if axis == 1:
+            names, stride, before, read = ("oh", "top"), self.sh, self.top, self.rows(count)
+        else:
+            names, stride, before, read = ("ow", "left"), self.sw, self.left, replace(self, ow=count).columns
+        start = outputs.start * stride - before
+        first = min(max(start, 0), size - 1)
+        stop = max(min(start + read, size), first + 1)
+        return replace(self, **dict(zip(names, (count, first - start), strict=True))), slice(first, stop)
+
     def inside(self, h: int, w: int) -> bool:
         """Whether no output pixel of an image of h x w reads padding."""
         return self.top == self.left == 0 and self.rows(self.oh) <= h and self.columns <= w

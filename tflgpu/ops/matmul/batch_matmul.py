@@ -13,6 +13,7 @@ from tflgpu.ops.matmul.requantize import Requantizer, rescale
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.scratch import scratch
 from tflgpu.ops.shape_rules import broadcast, elements
+from tflgpu.ops.shares import cut, in_shares, ranges
 
 BLOCK = 1 << 14
 """Elements of a quantized result that GEMM and its epilogue take at a time: they stay in the cache between the two."""
@@ -68,16 +69,34 @@ def batch_matmul(node: Node, inputs: tuple[Array | None, ...], outputs: tuple[Ar
     out = outputs[0]
     if not out.size:
         return lambda: None
-    if types[0] == "FLOAT32":
-        return _hybrid(node, x, y, out) if types[1] == "INT8" else lambda: _multiply(x, y, out)
+    if types[:2] == ("FLOAT32", "INT8"):
+        return _hybrid(node, x, y, out)
     if types[0] == "FLOAT16":
         # Only XNNPACK has it: in float32, rounded at the end.
         return lambda: np.copyto(out, np.matmul(x.astype(np.float32), y.astype(np.float32)), casting="same_kind")
-    return _quantized(node, x, y, out)
+    if types[0] == "FLOAT32":
+        return in_shares(_shares(x, y, out), lambda share: _float32(*share))
+    return in_shares(_shares(x, y, out), lambda share: _quantized(node, *share))
 
 
-def _multiply(x: Array, y: Array, out: Array) -> None:
-    np.matmul(x, y, out=out)
+def _float32(x: Array, y: Array, out: Array) -> Step:
+    return lambda: np.matmul(x, y, out=out)
+
+
+def _shares(x: Array, y: Array, out: Array) -> list[tuple[Array, Array, Array]]:
+    """The batched GEMM cut along its first dimension of several, leading ones or rows, for threads: x, y, out.
+
+    What is cut of out is contiguous.
+    """
+    axis = next((axis for axis in range(-out.ndim, -2) if out.shape[axis] > 1), -2)
+
+    def of(a: Array, rows: slice) -> Array:
+        return a if a.ndim < -axis or a.shape[axis] == 1 else cut(a, axis, rows)
+
+    return [
+        (of(x, rows), y if axis == -2 else of(y, rows), of(out, rows))
+        for rows in ranges(out.shape[axis], out.size * x.shape[-1])
+    ]
 
 
 def _blocks(x: Array, y: Array, out: Array) -> Iterator[tuple[Array, Array, Array]]:

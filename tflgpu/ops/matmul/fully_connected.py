@@ -16,6 +16,7 @@ from tflgpu.ops.matmul.hybrid import RowQuantizer, weight_scale
 from tflgpu.ops.movement.sparse import dense_values
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import elements
+from tflgpu.ops.shares import in_shares, ranges
 
 _NARROW = frozenset({"INT8", "INT4", "INT2"})
 _QUANTIZED = frozenset({"INT8", "UINT8", "INT16"})
@@ -128,16 +129,32 @@ def fully_connected(node: Node, inputs: tuple[Array | None, ...], outputs: tuple
         return shuffled(node, x, inputs[1], bias_values, y)
     make = _factory(spec, weights)
     if weights.data is not None:
-        return make(node, x, dense_values(weights), bias_values, y)
+        return _in_shares(make, node, x, dense_values(weights), bias_values, y)
     given = inputs[1]
     assert given is not None
     if make is _float32:
-        return make(node, x, given, bias_values, y)
+        return _in_shares(make, node, x, given, bias_values, y)
     # Integer weights that are not constant: everything derived from them is computed anew at each invoke.
     return lambda: make(node, x, given, bias_values, y)()
 
 
 Factory = Callable[[Node, Array, Array, "Array | None", Array], Step]
+
+
+GEMM_SPEED = 8
+"""Multiply-adds of GEMM in the time that one takes for a single row, whose weights come from memory."""
+
+
+def _in_shares(make: Factory, node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
+    """What `make` makes, cut along the rows for threads, or along the units where there is one row of floats."""
+    units, depth = weights.shape
+    if len(x) > 1 or make is not _float32:
+        return in_shares(ranges(len(x), y.size * depth), lambda rows: make(node, x[rows], weights, bias, y[rows]))
+
+    def of_units(cut: slice) -> Step:
+        return make(node, x, weights[cut], None if bias is None else bias[cut], y[:, cut])
+
+    return in_shares(ranges(units, GEMM_SPEED * y.size * depth), of_units)
 
 
 def _factory(x: TensorSpec, weights: TensorSpec) -> Factory:

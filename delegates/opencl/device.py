@@ -26,8 +26,8 @@ from tflgpu.delegation.forks import Opened
 from tflgpu.memory import aligned_zeros
 from tflgpu.model.graph import Array
 
-SCHED_YIELD = "-DSCHED_YIELD"
-"""The build option for persistent_kernel.clh to yield."""
+FUTEX = "-DFUTEX"
+"""The build option for persistent_kernel.clh to let threads sleep."""
 
 EARLY = 4
 """Launches after which a partition's queue is flushed for the first time."""
@@ -80,7 +80,7 @@ class OpenClDevice:
         if self.limits.exact_division:
             options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         if self.limits.has("persistent") and sys.platform == "linux" and machine() == "x86_64":
-            options.append(SCHED_YIELD)
+            options.append(FUTEX)
         return options
 
     def _probe_assembly(self) -> None:

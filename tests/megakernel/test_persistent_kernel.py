@@ -66,6 +66,24 @@ def test_more_groups_than_processors_or_fewer_end_and_give_the_same(units: int) 
     assert "team" in names
 
 
+def test_groups_that_sleep_as_soon_as_they_wait_are_woken() -> None:
+    model, inputs = network(0, "INT8")
+    made, names = delegate()
+    from tflgpu.delegates.opencl.device import FUTEX
+
+    if FUTEX not in made.device._build_options:
+        pytest.skip("threads do not sleep on this system")
+    made.device._build_options.append("-DSPINS=0")
+    interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[made])
+    interpreter.allocate_tensors()
+    want = tflgpu_run(model, inputs)
+    for _ in range(300):
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], inputs[0])
+        interpreter.invoke()
+        assert_same([interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()], want)
+    assert "team" in names
+
+
 @pytest.mark.parametrize("asymmetric", [False, True])
 def test_layers_of_dynamic_range_are_one_persistent_kernel(asymmetric: bool) -> None:
     rng = np.random.default_rng(3)

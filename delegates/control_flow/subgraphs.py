@@ -100,11 +100,11 @@ def lowered_graph(
     nodes, specs = inferred(graph, given, graphs)
     alone = replace(limits.minus("register_tiles", "vnni", "warps", "cublas"), tensor_cores=False)
     steps: list[Step] = []
-    launches = 0
+    count = 0
     for k, n in enumerate(nodes):
         ops = _dense(n, alone) or lower(with_body(n, graphs), alone)
-        launches += len(list(launches_of(ops)))
-        require(launches <= MOST_STEPS, "a graph of too many launches")
+        count += len(list(launches_of(ops)))
+        require(count <= MOST_STEPS, "a graph of too many launches")
         steps += [Step(k, op) for op in ops]
     # No kernels of vectors: here the block's work-items are the vector.
     plain = replace(alone.plus("chains"), cpu=False)

@@ -5,11 +5,13 @@ usage: python tests/faults.py [DEVICE [EVERY]]   cpu, intel or emulator; every s
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,12 +104,12 @@ def fails_at(number: int, call: Callable[[], object], error: Callable[[], BaseEx
 
     def trace(frame: Any, event: str, arg: Any) -> Any:
         nonlocal lines, where
-        if not (frame.f_globals.get("__name__", "").startswith("tflgpu") or frame.f_code is told.__code__):
+        if not (frame.f_globals.get("__name__", "").startswith("tflgpu") or frame.f_globals is told.__globals__):
             return None
         if event == "line":
             lines += 1
             if lines == number:
-                where = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+                where = f"{Path(inspect.getfile(frame)).name}:{frame.f_lineno}"
                 sys.settrace(None)
                 raise error()
         return trace

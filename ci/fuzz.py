@@ -128,8 +128,8 @@ class Child:
                 return end
         except (EOFError, OSError):
             self._process.join()
-            code, self._process = self._process.exitcode, None
-            return f"crash: exit status {code}"
+            status, self._process = self._process.exitcode, None
+            return f"crash: exit status {status}"
         self.stop()
         return f"hang: {HANG_S:.0f} s"
 

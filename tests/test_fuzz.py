@@ -66,7 +66,7 @@ def test_what_is_found_is_counted_and_printed_as_a_small_test(monkeypatch: pytes
             assert len(lines) == 1
 
 
-def test_a_process_that_ends_is_a_crash_and_another_one_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ends_is_a_crash_and_another_one_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     process = Child("cpu")
     sound = seed_model(next(name for name in NAMES if name.startswith("ADD[")))
     assert process.end_of(sound) == "result"

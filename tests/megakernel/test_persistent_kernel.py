@@ -71,9 +71,9 @@ def test_groups_that_sleep_as_soon_as_they_wait_are_woken() -> None:
     made, names = delegate()
     from tflgpu.delegates.opencl.device import FUTEX
 
-    if FUTEX not in made.device._build_options:
+    if FUTEX not in made.device.programs.options:
         pytest.skip("threads do not sleep on this system")
-    made.device._build_options.append("-DSPINS=0")
+    made.device.programs.options.append("-DSPINS=0")
     interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[made])
     interpreter.allocate_tensors()
     want = tflgpu_run(model, inputs)

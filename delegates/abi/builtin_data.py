@@ -14,7 +14,7 @@ from tflgpu.model.graph import Options
 from tflgpu.model.schema import ENUMS, OPTIONS_OF, TABLES, Field
 
 # By operators, the members in the struct's order, under the schema's names, whose types they have. Where C differs:
-# `:int` an int for a long; `:8` so many values with no count of them behind; `:20` with `#`, with one; `-` a member
+# `:int` an int for a long; `:8` so many values without a count after them; `:20` with `#`, with one; `-` a member
 # that the schema does not have. A vector without a note has room for 8 values and a count.
 # fmt: off
 _TABLE = {
@@ -170,15 +170,15 @@ class Member:
             return value.encode() or None
         return value
 
-    def _named(self, code: Any) -> Any:
+    def _named(self, number: Any) -> Any:
         if self.type == "string":
-            return (code or b"").decode("utf-8", "replace")
+            return (number or b"").decode("utf-8", "replace")
         if self.type != "TensorType" and self.type not in ENUMS:
-            return code
+            return number
         names = TYPES if self.type == "TensorType" else ENUMS[self.type].names
-        index = max(code - (self.type in _FROM_ONE), 0)
+        index = max(number - (self.type in _FROM_ONE), 0)
         if index >= len(names):
-            raise RuntimeError(f"{self.name} {code} has no meaning in this version. ")
+            raise RuntimeError(f"{self.name} {number} has no meaning in this version. ")
         return "FLOAT32" if names[index] == "NOTYPE" else names[index]
 
 

@@ -103,12 +103,12 @@ class Guest:
         """Asks the delegate for the nodes it takes, and hands them to the runtime. Returns its status."""
         graph = GuestGraph(context)
         inferred = graph.inferred()
-        parts = partition(inferred, [_Choosing(self.delegate, graph.unreadable)])
+        partitions = partition(inferred, [_Choosing(self.delegate, graph.unreadable)])
         left = [
-            f"{n}: {'; '.join(part.why.get(n.index, ()))}" for part in parts if part.owner is None for n in part.nodes
+            f"{n}: {'; '.join(one.why.get(n.index, ()))}" for one in partitions if one.owner is None for n in one.nodes
         ]
         self._keep(left)
-        chosen = sorted(node.index for part in parts if part.owner is not None for node in part.nodes)
+        chosen = sorted(node.index for one in partitions if one.owner is not None for node in one.nodes)
         array = (c.c_int32 * (len(chosen) + 1))(len(chosen), *chosen)
         address = c.addressof(context)
         self.graphs[address] = graph
@@ -117,9 +117,9 @@ class Guest:
         )
         if not graph.kernels:
             self.graphs.pop(address, None)
-        # With preserve_all_tensors the runtime makes a part of each node, and shows every tensor, but does not ask for
-        # what is left on a device.
-        ours = sum(part.owner is not None for part in parts)
+        # With preserve_all_tensors the runtime makes a partition of each node, and shows every tensor, but does not ask
+        # for what is left on a device.
+        ours = sum(one.owner is not None for one in partitions)
         graph.all_at_the_host = ours < graph.kernels == len(chosen)
         return status
 

@@ -26,10 +26,10 @@ _UNKNOWN = "a tensor whose shape is known only when the model runs"
 
 
 class GuestGraph:
-    """The nodes of a context, which of them cannot be taken and why, and the tensors that our parts share.
+    """The nodes of a context, which of them cannot be taken and why, and the tensors that our partitions share.
 
-    unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our parts.
-    all_at_the_host: whether each part gives its outputs to the runtime, and leaves none on a device.
+    unreadable: reasons by the number of a node. tensors: storage of what crosses to and from our partitions.
+    all_at_the_host: whether each partition gives its outputs to the runtime, and leaves none on a device.
     """
 
     def __init__(self, context: structs.Context):
@@ -104,16 +104,16 @@ class GuestGraph:
 
     def _node(self, index: int) -> Node:
         node, registration = structs.node_at(self.context, index)
-        code = registration.builtin_code
-        is_custom = code == structs.CUSTOM
-        op = (registration.custom_name or b"").decode() if is_custom else _operator(code)
+        number = registration.builtin_code
+        is_custom = number == structs.CUSTOM
+        op = (registration.custom_name or b"").decode() if is_custom else _operator(number)
         inputs = tuple(None if i < 0 else self._specs[i] for i in structs.ints(node.inputs))
         outputs = tuple(self._specs[i] for i in structs.ints(node.outputs))
         options, content = Options(), b""
         try:
             if is_custom and node.custom_initial_data:
                 content = c.string_at(node.custom_initial_data, node.custom_initial_data_size)
-            elif code == structs.DELEGATE:
+            elif number == structs.DELEGATE:
                 raise RuntimeError("another delegate has it")
             elif not is_custom:
                 first = next((spec for spec in inputs if spec is not None), None)
@@ -151,7 +151,7 @@ class GuestGraph:
 
 
 def infer_node(node: Node, specs: list[TensorSpec]) -> bool:
-    """Sets the outputs of a node in specs, from its inputs there; False where only running it can tell their shapes.
+    """Sets the outputs of a node in specs, from its inputs there; False where their shapes are known only at run time.
 
     Raises RuntimeError where our operator refuses the node.
     """
@@ -168,8 +168,8 @@ def over(node: Node, specs: list[TensorSpec]) -> Node:
     )
 
 
-def _operator(code: int) -> str:
-    return BUILTIN_OPERATORS[code] if 0 <= code < len(BUILTIN_OPERATORS) else f"operator {code}"
+def _operator(number: int) -> str:
+    return BUILTIN_OPERATORS[number] if 0 <= number < len(BUILTIN_OPERATORS) else f"operator {number}"
 
 
 def _quantization(tensor: structs.Tensor) -> Quantization | None:

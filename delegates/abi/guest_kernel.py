@@ -1,4 +1,4 @@
-"""One part that a delegate of ours runs inside Google's interpreter, and what crosses to and from it."""
+"""One partition that a delegate of ours runs inside Google's interpreter, and what crosses to and from it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def crossing(native: structs.Tensor, tensor: Tensor) -> Crossing:
 
 
 class GuestKernel:
-    """One part that a delegate of ours runs for Google's runtime."""
+    """One partition that a delegate of ours runs for Google's runtime."""
 
     def __init__(self, owner: Owner, graph: GuestGraph, params: structs.DelegateParams):
         self.owner, self.graph = owner, graph
@@ -111,7 +111,7 @@ class GuestKernel:
         graph.kernels += 1
 
     def prepare(self) -> None:
-        """Compiles the part for the present shapes; nothing where they have not changed."""
+        """Compiles the partition for the present shapes; nothing where they have not changed."""
         self.owner.require_open()
         graph = self.graph.inferred()
         specs = list(graph.tensors)
@@ -135,27 +135,27 @@ class GuestKernel:
         delegate = self.owner.delegate
         indices = [i for i in sorted(self._inputs | self._outputs) if specs[i].data is None]
         self._tensors = {i: self._tensor(specs[i]) for i in indices}
-        # The library may keep a tensor that nobody reads, which is then no output of the part.
+        # The library may keep a tensor that nobody reads, which is then no output of the partition.
         reads, _ = boundary(graph, nodes)
-        part = Partition(delegate, nodes, reads, self._outputs)
+        partition = Partition(delegate, nodes, reads, self._outputs)
         try:
             for node in nodes:
                 delegate.check(node)
-            self._step = delegate.compile(part, self._tensors)
+            self._step = delegate.compile(partition, self._tensors)
         except Unsupported as reason:  # the runtime does not take a partition back when shapes change
             shapes = ", ".join(f"{specs[i].name} {list(specs[i].shape)}" for i in indices if i in self._inputs)
             self.owner.tell(f"{len(nodes)} nodes from {nodes[0]} run on tflgpu's CPU kernels at {shapes}: {reason}")
             self._step = on_the_cpu(nodes, self._tensors, self._outputs)
 
     def _tensor(self, spec: TensorSpec) -> Tensor:
-        """The tensor's storage, which parts of ours share."""
+        """The tensor's storage, which partitions of ours share."""
         known = self.graph.tensors.get(spec.index)
         if known is None or known.spec.shape != spec.shape:
             known = self.graph.tensors[spec.index] = Tensor(spec, host_array(spec, [self.owner.delegate]))
         return known
 
     def _resize(self, spec: TensorSpec) -> None:
-        """Gives one of the part's outputs its shape, and memory where the runtime would wait for more to be known."""
+        """Gives an output of the partition its shape, and memory where the runtime would wait for more to be known."""
         context = self.graph.context
         tensor = structs.tensor_at(context, spec.index)
         waits = tensor.allocation_type == structs.DYNAMIC and not tensor.data
@@ -169,7 +169,7 @@ class GuestKernel:
         context = self.graph.context
         crossings = {i: crossing(structs.tensor_at(context, i), t) for i, t in self._tensors.items()}
         self._reads = [x for i, x in crossings.items() if i in self._inputs and i not in self.graph.made_by_us]
-        # What another part of ours made is read where that part left it.
+        # What another partition of ours made is read where that partition left it.
         self._writes = [(x, self._handle(i)) for i, x in crossings.items() if i in self._outputs]
         self._variables = [x for x in self._reads if x.tensor.spec.is_variable]
         self._base = context.tensors
@@ -181,7 +181,7 @@ class GuestKernel:
         return self._handles[index]
 
     def invoke(self) -> None:
-        """Runs the part between the runtime's inputs and outputs; what is left on a device gets a buffer handle."""
+        """Runs the partition on the runtime's inputs and outputs; what is left on a device gets a buffer handle."""
         if self.owner.closed:
             self.owner.require_open()
         if self._base != self.graph.context.tensors:

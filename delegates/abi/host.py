@@ -81,7 +81,7 @@ class NativeDelegate:
         """Raises Unsupported: a native delegate chooses its nodes in `Attached.claim`."""
         raise Unsupported("a native delegate claims its nodes")
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
         raise DelegateError(f"{self.name} must be attached to an interpreter first. ")
 
     def _get_native_delegate_pointer(self) -> int:
@@ -115,7 +115,7 @@ class Attached:
 
     @property
     def static_only(self) -> bool:
-        """Whether it refuses graphs with shapes that only running tells."""
+        """Whether it refuses graphs with shapes that are known only at run time."""
         return not self.delegate.struct.flags & structs.ALLOW_DYNAMIC
 
     def check(self, node: Node) -> None:
@@ -142,9 +142,9 @@ class Attached:
         self._claimed.update((group[0], (applied, kernel)) for kernel, group in groups)
         return [group for _, group in groups]
 
-    def compile(self, part: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
-        """The part as a call of its kernel, which is prepared here."""
-        applied, kernel = self._claimed.pop(part.nodes[0])
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+        """The partition as a call of its kernel, which is prepared here."""
+        applied, kernel = self._claimed.pop(partition.nodes[0])
         packed = {i: Packed(applied.tensors, tensor) for i, tensor in tensors.items() if is_packed(tensor.spec)}
         for index, tensor in tensors.items():
             native = applied.tensors[index]
@@ -153,7 +153,7 @@ class Attached:
             if address is not None:
                 applied.bound[index] = native.data = address
         applied.prepare(kernel)
-        return _step(applied, kernel, part, tensors, packed, self.delegate.opened.require)
+        return _step(applied, kernel, partition, tensors, packed, self.delegate.opened.require)
 
     def __repr__(self) -> str:
         return repr(self.delegate)
@@ -162,14 +162,14 @@ class Attached:
 def _step(
     applied: NativeGraph,
     kernel: Kernel,
-    part: Partition,
+    partition: Partition,
     tensors: Mapping[int, Tensor],
     packed: Mapping[int, Packed],
     require: Callable[[], None],
 ) -> Callable[[], None]:
     invoke, context, node = kernel.registration.invoke, applied.address, c.addressof(kernel.node)
-    reads = [tensors[i] for i in sorted(part.inputs) if i in tensors]
-    writes = [tensors[i] for i in sorted(part.outputs)]
+    reads = [tensors[i] for i in sorted(partition.inputs) if i in tensors]
+    writes = [tensors[i] for i in sorted(partition.outputs)]
 
     def failed() -> DelegateError:
         return applied.error(f"{kernel} failed to invoke.")
@@ -183,20 +183,22 @@ def _step(
         for tensor in writes:
             tensor.write()
 
-    elsewhere = applied.moves_data or any(applied.tensors[i].allocation_type == structs.DYNAMIC for i in part.outputs)
+    elsewhere = applied.moves_data or any(
+        applied.tensors[i].allocation_type == structs.DYNAMIC for i in partition.outputs
+    )
     if packed or elsewhere:
 
         def checked() -> int:
             require()
             return invoke(context, node)
 
-        return _step_with_handles(applied, part, tensors, packed, checked, failed)
+        return _step_with_handles(applied, partition, tensors, packed, checked, failed)
     return step
 
 
 def _step_with_handles(
     applied: NativeGraph,
-    part: Partition,
+    partition: Partition,
     tensors: Mapping[int, Tensor],
     packed: Mapping[int, Packed],
     invoke: Callable[[], int],
@@ -205,9 +207,9 @@ def _step_with_handles(
     """The step of a delegate that may leave results in buffers of its own or in memory that it allocates, or whose
     tensors C lays out otherwise."""
     place = applied.place
-    reads = [(tensors[i], applied.tensors[i]) for i in sorted(part.inputs) if i in tensors]
-    given = [packed[i] for i in sorted(part.inputs) if i in packed]
-    writes = [(i, tensors[i]) for i in sorted(part.outputs)]
+    reads = [(tensors[i], applied.tensors[i]) for i in sorted(partition.inputs) if i in tensors]
+    given = [packed[i] for i in sorted(partition.inputs) if i in packed]
+    writes = [(i, tensors[i]) for i in sorted(partition.outputs)]
 
     def step() -> None:
         for tensor, native in reads:

@@ -35,7 +35,7 @@ _TYPES = (
 )
 TYPES = _TYPES.split()
 """The schema's names of element types by TfLiteType."""
-TYPE_CODES = {name: code for code, name in enumerate(TYPES)}
+TYPE_CODES = {name: number for number, name in enumerate(TYPES)}
 
 Pointer = c.c_void_p
 
@@ -158,7 +158,7 @@ class DelegateParams(c.Structure):
 def variadic(system: str, machine: str) -> tuple[Any, ...]:
     """The parameters by which a callback finds the arguments of a variadic call; none where they cannot be found so.
 
-    x86-64 Linux and macOS hand them to these in turn: registers, then the stack. Fewer may have been given: what is
+    x86-64 Linux and macOS pass them in registers, then on the stack. Fewer may have been given: what is
     read beyond them is never used.
     """
     if system != "posix" or machine not in ("x86_64", "AMD64"):

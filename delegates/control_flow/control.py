@@ -20,7 +20,7 @@ from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS, MOST_BARRIER
 from tflgpu.model.graph import Graph, Node, TensorSpec
 
 MOST_LAUNCHES = 256
-"""Of a turn; on a CPU no more than a sequence may have barriers."""
+"""Launches of an iteration, at the most; on a CPU as many as a barrier kernel may have barriers."""
 
 
 def _touches(step: Launch | Loop, buffer: Buffer) -> bool:
@@ -34,24 +34,24 @@ def _same(one: Buffer, other: Buffer) -> bool:
 
 @lowers("WHILE")
 def while_(node: Node, limits: DeviceLimits) -> Lowered:
-    """The loop variables are the outputs, but for those that no turn changes: they are the inputs."""
+    """The outputs are the loop variables; those that no iteration changes are aliases of the inputs."""
     graphs: Sequence[Graph] = getattr(node.options, "graphs", ())
     require(graphs, "graphs that are not known")
     first = [node.input(k) for k in range(len(node.inputs))]
     cond, body = (graphs[i] for i in (node.options.cond_subgraph_index, node.options.body_subgraph_index))
     fixed = [i == o for i, o in zip(body.inputs, body.outputs, strict=True)]
     given = [spec if still else replace(spec, data=None) for spec, still in zip(first, fixed, strict=True)]
-    test, turn = (lowered_graph(graph, given, graphs, limits) for graph in (cond, body))
-    work = test.work + turn.work
-    require(work <= small_step(limits), f"a turn of {work:,} operations")
+    test, step = (lowered_graph(graph, given, graphs, limits) for graph in (cond, body))
+    work = test.work + step.work
+    require(work <= small_step(limits), f"an iteration of {work:,} operations")
     for k, index in enumerate(body.outputs):
-        after = turn.specs[index]
+        after = step.specs[index]
         require((after.shape, after.type) == (first[k].shape, first[k].type), f"loop variable {k} changes its shape")
     held: list[Buffer] = [
         Ref(spec.index) if still else Ref(out.index)
         for spec, out, still in zip(first, node.outputs, fixed, strict=True)
     ]
-    asks, does = Storage(test, held), Storage(turn, held)
+    asks, does = Storage(test, held), Storage(step, held)
     condition = asks(Ref(cond.outputs[0]))
     steps = does.steps()
     carried = [(k, does(Ref(body.outputs[k]))) for k, still in enumerate(fixed) if not still and size(first[k])]
@@ -68,9 +68,9 @@ def _overrun(node: Node, limits: DeviceLimits) -> Fault:
 
 def _checked(loop: Loop, limits: DeviceLimits) -> Loop:
     launches = list(loop.launches())
-    require(limits.inner_barriers, "a loop that ends by a test, which the device's compiler does not stand")
+    require(limits.inner_barriers, "a loop that ends by a test, which the device's compiler does not support")
     most = MOST_BARRIERS if limits.cpu else MOST_LAUNCHES
-    require(len(launches) <= most, f"a turn of {len(launches)} launches, where {most} are the most")
+    require(len(launches) <= most, f"an iteration of {len(launches)} launches, where {most} are the most")
     count = len(buffers(launches))
     require(count <= MAX_BUFFERS, f"{count} buffers in its graphs, where {MAX_BUFFERS} are the most")
     return loop
@@ -82,9 +82,9 @@ def _carried(
     held: Sequence[Buffer],
     specs: Sequence[TensorSpec],
 ) -> list[Launch | Loop]:
-    """The steps of a turn, and behind them what makes its results the loop variables, all at once.
+    """The steps of an iteration, then copies that make its results the loop variables, all at once.
 
-    A result is made in its variable's own place where nothing looks at the old value from then on.
+    A result is written to its variable's own buffer where nothing reads the old value afterwards.
     """
     olds = {id(held[k]) for k, _ in carried}
     apart: list[tuple[int, Buffer]] = []
@@ -146,13 +146,13 @@ def if_(node: Node, limits: DeviceLimits) -> Lowered:
     for index, value in zip(indices, (unequal(X, 0), equal(X, 0)), strict=True):
         branch = lowered_graph(graphs[index], given, graphs, limits)
         require(branch.work <= small_step(limits), f"a branch of {branch.work:,} operations")
-        place = Storage(branch, [Ref(spec.index) for spec in given])
-        body = place.steps()
+        storage = Storage(branch, [Ref(spec.index) for spec in given])
+        body = storage.steps()
         for k, out in enumerate(node.outputs):
             made = branch.specs[graphs[index].outputs[k]]
             require((made.shape, made.type) == (out.shape, out.type), f"output {k} differs between the branches")
             if size(out):
-                body.append(_copied(place(Ref(graphs[index].outputs[k])), Ref(out.index), out))
+                body.append(_copied(storage(Ref(graphs[index].outputs[k])), Ref(out.index), out))
         flag = Temp(1)
         steps.append(_flag(condition, flag, value))
         done = render.copy(Copy(np.zeros(1, np.bool_), flag, 1, "u8"))

@@ -40,10 +40,10 @@ class Compiler:
         self._headers: tuple[str, ...] = ()
 
     def find_headers(self) -> str:
-        """Looks for those of tensor cores. "", or what the compiler says where none of the usual places has them."""
+        """Looks for those of tensor cores. "", or what the compiler says where none of the usual folders has them."""
         said = ""
-        for place in header_folders(self._cupy):
-            self._headers = (f"-I{place}",) if place else ()
+        for folder in header_folders(self._cupy):
+            self._headers = (f"-I{folder}",) if folder else ()
             try:
                 self.function(TENSOR_CORES + PROBE, "probe")
                 return ""
@@ -115,4 +115,4 @@ def _of_packages() -> Iterator[str]:
     for package, below in (("nvidia", ("cu13", "cuda_runtime", "cuda_nvcc")), ("triton", ("backends/nvidia",))):
         found = importlib.util.find_spec(package)
         for folder in (found.submodule_search_locations or ()) if found else ():
-            yield from (str(Path(folder) / part) for part in below)
+            yield from (str(Path(folder) / name) for name in below)

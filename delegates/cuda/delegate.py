@@ -19,7 +19,7 @@ OPTIONS: Mapping[str, Option] = {
         one_of("fp32", "tf32", "fp16"),
         "products of floats: fp32; on tensor cores with operands rounded to tf32 or fp16, summed in float32",
     ),
-    "graphs": Option(True, boolean, "record a part with its copies as a CUDA graph and replay it"),
+    "graphs": Option(True, boolean, "record a partition with its copies as a CUDA graph and replay it"),
     "autotune": Option(False, boolean, "choose among kernels and cuBLAS by timing them; cache_dir keeps the choices"),
     **CACHE_OPTIONS,
     "profile": Option(False, boolean, "time each kernel, without graphs; delegate.device.times() has the sums"),

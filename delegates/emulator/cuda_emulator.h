@@ -106,7 +106,7 @@ template <class T> EMU_FN T emu_shuffle(unsigned mask, T v, int source, bool ins
     unsigned came = emu_exchange(mask, &v, all, sizeof(T));
     if (!inside) return v;
     if (came >> source & 1) return all[source];
-    emu_error("a shuffle reads lane %d, which takes no part (mask %08x)", source, mask);
+    emu_error("a shuffle reads lane %d, which is not in the mask %08x", source, mask);
     return v;
 }
 template <class T> EMU_FN T __shfl_sync(unsigned mask, T v, int source, int width = 32) {
@@ -132,7 +132,7 @@ EMU_FN unsigned __ballot_sync(unsigned mask, int predicate) {
     return out;
 }
 
-// Atomics: fibers never pre-empt one another, so plain code is atomic.
+// Atomics: fibers never pre-empt one another, so plain C is atomic.
 #define EMU_ATOMIC(name, value)                                                                                        \
     template <class T> EMU_FN T name(T* p, T v) {                                                                      \
         emu_atomic(p);                                                                                                 \
@@ -236,7 +236,7 @@ template <class T> struct EmuPlain<T* __restrict__> : EmuPlain<T*> {};
 template <auto f, class... A, int... I> EMU_FN void emu_apply(void (*)(A...), EmuPlaces<I...>, void* const* args) {
     f(*(typename EmuPlain<A>::type*)args[I]...);
 }
-template <class... A> EMU_FN typename EmuCount<sizeof...(A)>::type emu_places(void (*)(A...)) { return {}; }
+template <class... A> EMU_FN typename EmuCount<sizeof...(A)>::type emu_indices(void (*)(A...)) { return {}; }
 template <class... A> EMU_FN int emu_describe(void (*)(A...), int* sizes, int* kinds) {
     int all_sizes[] = {0, (int)sizeof(typename EmuPlain<A>::type)...};
     int all_kinds[] = {0, (int)EmuPlain<A>::kind...};
@@ -250,7 +250,7 @@ template <class... A> EMU_FN int emu_describe(void (*)(A...), int* sizes, int* k
 // pointer (1) or a pointer to const (2), where sizes is not null; returns their number.
 #define EMU_KERNEL(name)                                                                                               \
     static void __attribute__((no_sanitize("thread"))) emu_body_##name(void* const* args) {                            \
-        emu_apply<name>(name, emu_places(name), args);                                                                 \
+        emu_apply<name>(name, emu_indices(name), args);                                                                \
     }                                                                                                                  \
     extern "C" __attribute__((visibility("default"))) int emu_go_##name(EmuLaunch* launch) {                           \
         launch->shared_begin = __start_emu_shared;                                                                     \

@@ -75,13 +75,13 @@ class ndarray:
         self.data = memptr
         self.nbytes = int(np.prod(shape))
 
-    def __getitem__(self, part: slice) -> ndarray:
-        first, last, _ = part.indices(self.nbytes)
+    def __getitem__(self, bounds: slice) -> ndarray:
+        first, last, _ = bounds.indices(self.nbytes)
         return ndarray((last - first,), "u1", Memory(self.data.array[first:last]))
 
 
 class Memory:
-    """A place in device memory."""
+    """An address in device memory."""
 
     owner: object = None
 
@@ -282,7 +282,7 @@ class Kernel:
         """Launches on the current stream. args: ndarrays and NumPy scalars of exactly the parameters' sizes."""
         if len(args) != len(self._parameters):
             raise TypeError(f"{self.name} takes {len(self._parameters)} arguments, not {len(args)}")
-        kept = [self._value(place, a) for place, a in enumerate(args)]
+        kept = [self._value(k, a) for k, a in enumerate(args)]
         cooperative = self.enable_cooperative_groups
         if cooperative and np.prod(grid) > MULTIPROCESSORS * _resident(0, int(np.prod(block)), shared_mem):
             raise RuntimeError("cudaErrorCooperativeLaunchTooLarge: too many blocks in cooperative launch")
@@ -302,14 +302,14 @@ class Kernel:
         run.kept, run.name = kept, self.name  # type: ignore[attr-defined]
         _current().do(run)
 
-    def _value(self, place: int, argument: Any) -> Any:
-        size, kind = self._parameters[place]
+    def _value(self, k: int, argument: Any) -> Any:
+        size, kind = self._parameters[k]
         if isinstance(argument, ndarray) != (kind > 0):
-            raise TypeError(f"{self.name}, argument {place}: {'a pointer' if kind else 'a value'}, not {argument!r}")
+            raise TypeError(f"{self.name}, argument {k}: {'a pointer' if kind else 'a value'}, not {argument!r}")
         if isinstance(argument, ndarray):
             return ctypes.c_void_p(argument.data.ptr)
         if not isinstance(argument, np.generic) or argument.itemsize != size:
-            raise TypeError(f"{self.name}, argument {place}: {size} bytes, not {argument!r} of {type(argument)}")
+            raise TypeError(f"{self.name}, argument {k}: {size} bytes, not {argument!r} of {type(argument)}")
         return (ctypes.c_char * size).from_buffer_copy(argument.tobytes())
 
     def _watch(self, buffers: Sequence[tuple[ndarray, int]]) -> None:
@@ -317,10 +317,10 @@ class Kernel:
         region = self._programs.runtime.emu_region
         self._programs.runtime.emu_regions_clear()
         written = {buffer.data.ptr for buffer, kind in buffers if kind == GLOBAL}
-        for place, (buffer, kind) in enumerate(buffers):
+        for k, (buffer, kind) in enumerate(buffers):
             if kind != GLOBAL and buffer.data.ptr in written:
                 continue  # read and written in place
-            name = f"buffer {place} of {self.name}".encode()
+            name = f"buffer {k} of {self.name}".encode()
             region(ctypes.c_void_p(buffer.data.ptr), ctypes.c_size_t(buffer.nbytes), kind, name)
         base = ctypes.cast(self._go, ctypes.c_void_p).value
         assert base is not None
@@ -344,8 +344,8 @@ class _Launch:
     def __init__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Any, cooperative: bool):
         self._args = args
         three = ctypes.c_uint * 3
-        place = ctypes.cast(args, ctypes.c_void_p)
-        self.struct = self.Struct(three(*grid), three(*block), place, None, None, cooperative)
+        pointers = ctypes.cast(args, ctypes.c_void_p)
+        self.struct = self.Struct(three(*grid), three(*block), pointers, None, None, cooperative)
 
 
 def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:

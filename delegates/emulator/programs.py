@@ -43,8 +43,8 @@ class Programs:
         self._compiler = compiler()
         self._flags = ["-std=c++17", "-fPIC", "-shared", "-w", "-O2", *_processor_flags()]
         self._loaded: dict[tuple[str, tuple[str, ...], str], tuple[ctypes.CDLL, Path]] = {}
-        parts = sorted([HERE / "cuda_emulator.h", HERE / "runtime.cpp", *(HERE / "include").iterdir()])
-        self._salt = "\n".join(part.read_text() for part in parts if part.is_file())
+        sources = sorted([HERE / "cuda_emulator.h", HERE / "runtime.cpp", *(HERE / "include").iterdir()])
+        self._salt = "\n".join(source.read_text() for source in sources if source.is_file())
         check_flags = ["-DEMU_CHECK"] if check else []
         text = (HERE / "runtime.cpp").read_text()
         built = self._built(text, [*check_flags, "-I", str(HERE)], soname=True)
@@ -104,7 +104,7 @@ _symbols: dict[tuple[Path, str], list[tuple[str, int, int, int]]] = {}
 
 
 def data_of(library: Path, anchor: str) -> list[tuple[str, int, int, int]]:
-    """Name, place after the symbol `anchor`, bytes and kind of each shared array, and of the library's other data."""
+    """Name, offset from the symbol `anchor`, bytes and kind of each shared array, and of the library's other data."""
     if (library, anchor) not in _symbols:
         nm = subprocess.run(["nm", "-S", "-C", str(library)], capture_output=True, text=True, check=True).stdout
         at = {m[2]: int(m[1], 16) for m in re.finditer(r"^(\w{8,}) (?:\w{8,} )?\w (.+)$", nm, re.M)}

@@ -37,10 +37,10 @@ class _Source:
 
 def fold_conv_padding(steps: Steps, context: PassContext) -> Steps:
     """Convolutions among the nodes rewritten, and without the nodes that nothing reads then."""
-    places = {step.op.index: step.node for step in steps if isinstance(step.op, Node)}
+    positions = {step.op.index: step.node for step in steps if isinstance(step.op, Node)}
     nodes = [step.op for step in steps if isinstance(step.op, Node)]
     rewritten = folded(nodes, context.live, lambda node: _lowers(node, context.limits))
-    return tuple(Step(places[node.index], node) for node in rewritten)
+    return tuple(Step(positions[node.index], node) for node in rewritten)
 
 
 def _lowers(node: Node, limits: DeviceLimits) -> bool:

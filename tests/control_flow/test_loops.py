@@ -140,7 +140,7 @@ def test_an_iteration_of_much_work_stays_on_the_host(delegate: Any, monkeypatch:
     interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
     interpreter.allocate_tensors()
     (partition,) = interpreter._graphs[0].partitions
-    with pytest.raises(Unsupported, match="a turn of [0-9,]+ operations"):
+    with pytest.raises(Unsupported, match="an iteration of [0-9,]+ operations"):
         delegate.attach(interpreter._model, 1).check(partition.nodes[0])
 
 
@@ -155,5 +155,5 @@ def test_an_iteration_of_more_launches_than_compilers_support_stays_on_the_host(
     interpreter = tflgpu.Interpreter(model_content=loop(FLOATS, dense))
     interpreter.allocate_tensors()
     (partition,) = interpreter._graphs[0].partitions
-    with pytest.raises(Unsupported, match="a turn of [0-9]+ launches, where 2 are the most"):
+    with pytest.raises(Unsupported, match="an iteration of [0-9]+ launches, where 2 are the most"):
         delegate.attach(interpreter._model, 1).check(partition.nodes[0])

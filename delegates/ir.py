@@ -51,7 +51,7 @@ class Alias:
 class Elementwise:
     """out[i] = the expression of the inputs, for i < n.
 
-    values: what is computed before it, each of a type, and speaks of the inputs and of the values before: of fused
+    values: what is computed before it, each of a type, from the inputs and the values before: of fused
     operators. fault: the condition on the inputs under which an element is a fault and stays as it was, and the fault.
     """
 
@@ -189,7 +189,7 @@ class Reducer:
 class Reduce:
     """out[i] = the `count` elements x[x_at(i) + k_at(k)] taken together, for i < n; `width` work-items share them.
 
-    numbers: what the reducer speaks of.
+    numbers: the scalars that the reducer names.
     """
 
     x: Buffer

@@ -196,7 +196,7 @@ def int8_rows(op: Lookup | Rescaled, limits: DeviceLimits) -> Launch | None:
 
 def _pieces(rows: int, inner: int, total: int, limits: DeviceLimits) -> dict[str, int]:
     """How rows are cut into pieces, and how many of these a work-item has."""
-    # A single row is shared out, in whole cache lines.
+    # A single row is divided among work-items, in whole cache lines.
     most = PIECE if rows > 1 else max(64, -(-total // (limits.units * 2) // 64) * 64)
     length = min(inner, most, PIECE)
     per_row = -(-inner // length)

@@ -105,7 +105,7 @@ def _joined(w: Writer, x: int) -> int:
 
 
 def torch_attention(tokens: int, keys: int, heads: int, each: int, batch: int = 1) -> Callable[[Writer], list[int]]:
-    """q times k turned by the product itself, then scaled."""
+    """q times k transposed by the BATCH_MATMUL itself, then scaled."""
 
     def write(w: Writer) -> list[int]:
         q, k, v = (_heads(w, w.input(batch, n, heads * each), heads, 0, 2, 1, 3) for n in (tokens, keys, keys))
@@ -116,7 +116,7 @@ def torch_attention(tokens: int, keys: int, heads: int, each: int, batch: int = 
 
 
 def keras_attention(tokens: int, heads: int, each: int, mask: str) -> Callable[[Writer], list[int]]:
-    """k turned by a TRANSPOSE; mask: "keys" (1, 1, 1, n), "all" (1, 1, m, n), "choice" or ""."""
+    """k transposed by a TRANSPOSE; mask: "keys" (1, 1, 1, n), "all" (1, 1, m, n), "choice" or ""."""
 
     def write(w: Writer) -> list[int]:
         q = _heads(w, w.input(1, tokens, heads * each), heads, 0, 2, 1, 3)
@@ -211,7 +211,7 @@ def _weights_wanted(w: Writer) -> list[int]:
     return [w.matmul(weights, v), weights]
 
 
-def _weights_turned(w: Writer) -> list[int]:
+def _weights_transposed(w: Writer) -> list[int]:
     q, k, v = (w.input(2, 9, 8) for _ in range(3))
     return [w.matmul(w.softmax(w.matmul(q, k, adj_y=True)), v, adj_x=True)]
 
@@ -236,7 +236,7 @@ NO_ATTENTIONS = [
     Pattern("the scores are an output", _scores_wanted),
     Pattern("the scores have another reader", _scores_read_twice),
     Pattern("the weights are an output", _weights_wanted),
-    Pattern("the weights are turned", _weights_turned),
+    Pattern("the weights are transposed", _weights_transposed),
     Pattern("softmax along the queries", _softmax_along_queries),
     Pattern("softmax of other rows", _rows_cut_otherwise),
     Pattern("values of more batches", _values_of_more_batches),

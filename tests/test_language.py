@@ -12,7 +12,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {".py", ".md", ".cl", ".cu", ".cuh", ".h", ".toml", ".sh"}
 
-NOT_YET = ("delegates/", "kernels_cl/", "kernels_cuda/", "benchmarks/results/")
+NOT_YET = (
+    "benchmarks/results/",
+    "delegates/abi/native_",
+    "delegates/cuda/",
+    "delegates/device.py",
+    "delegates/gpu.py",
+    "delegates/launch.py",
+    "delegates/megakernel/",
+    "delegates/fusion/describe.py",
+    "delegates/fusion/join_small_launches.py",
+)
 """Folders in which only the words of EVERYWHERE are refused; results name kernels as they were called when measured."""
 BUT = ("delegates/opencl/",)
 """Folders of those in which all words are."""
@@ -32,6 +42,10 @@ class Word(NamedTuple):
 
 EVERYWHERE = [
     Word(r"CodeMap|PairMap|all_codes\(dtype|codes_step|pairs_step|CodesProduct|QuickHybrid", "the name's successor"),
+    Word(
+        r"scaled_code|BYTE_TABLES|LAST_TABLE|all_blocks_meet|BARRIER_OF_ALL|lanes_of\b|(all|means)_codes",
+        "the name's successor",
+    ),
     Word(r"\bbyte tables?\b", "8-bit lookup tables"),
     Word(r"\bkept[ _]plans?\b", "plan cache"),
     Word(r"\bpatches of (the )?image|\bimage rows\b", "im2col, row-parallel image kernel"),
@@ -45,7 +59,7 @@ OUTSIDE_KERNELS = [
         "quantized value, or int8 value",
         r"(custom|operator|builtin|error|exit|vector|NEON|C\+\+|code_only|one|machine)[ _-]?codes?|opcode|code_only"
         r"|\b_code\(|</?code\b|^code \{|\b[Tt]he code\b",
-        ("tflgpu/exec/", "tests/cli/test_exec.py", "docs/compatibility.md"),  # of programs
+        ("tflgpu/exec/", "tests/cli/test_exec.py", "docs/compatibility.md", "delegates/emulator/"),  # of programs
     ),
     Word(
         r"\bmatrix products?\b|\bproducts? of (matrices|rows)\b|_product_with\b|\bproduct_with\b",
@@ -58,7 +72,7 @@ OUTSIDE_KERNELS = [
         "location, offset, index or output pixel",
         r"\b[Ii]n[ _](its |their )?place\b|_in_place|runs? in its place"
         r"|\b(read|write)\(place\)|, where place$|; place is \"host\"",
-        ("tflgpu/memory.py", "docs/delegates.md"),
+        ("tflgpu/memory.py", "docs/delegates.md", "delegates/abi/"),
     ),
     Word(
         r"\bparts?\b|_parts?\b|\bPart\b",
@@ -83,6 +97,17 @@ OUTSIDE_KERNELS = [
     Word(r"\bwiring\b", "definitions and uses"),
     Word(r"\btold_plainly\b", "plain_errors"),
     Word(r"\bin a circle\b", "in a cycle"),
+    Word(
+        r"\bturned\b(?! (on|off|into)\b)",
+        "transposed, reversed or rotated",
+        terms_of=("tests/ops/custom/", "tflgpu/conformance/cases/indexing.py"),  # names of cases, which are their seeds
+    ),
+    Word(r"\blies? over\b", "overlaps"),
+    Word(r"\bas (it|they) lies?\b", "as stored, in place"),
+    Word(r"\bshared out\b", "divided among"),
+    Word(r"\bspeaks? of\b", "names"),
+    Word(r"\bwhat becomes of\b", "the result of"),
+    Word(r"\btaken off\b", "subtracted"),
 ]
 
 

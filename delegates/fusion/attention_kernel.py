@@ -162,8 +162,8 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
     return replace(launches[0], variants=tuple(launches[1:])) if launches else None
 
 
-def _matrices(view: Array, turned: bool, batches: tuple[int, ...]) -> Array:
-    view = view.swapaxes(-1, -2) if turned else view
+def _matrices(view: Array, transposed: bool, batches: tuple[int, ...]) -> Array:
+    view = view.swapaxes(-1, -2) if transposed else view
     return np.broadcast_to(view, (*batches, *view.shape[-2:]))
 
 

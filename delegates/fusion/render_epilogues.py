@@ -79,7 +79,7 @@ Parameters = dict[str, tuple[str, Buffer | np.generic]]
 
 
 def _rendered(epilogue: Epilogue, number: int, channels: int) -> tuple[str, Parameters]:
-    """Statements on `acc`, and the parameters that they speak of: name, C type, argument."""
+    """Statements on `acc`, and the parameters that they name: name, C type, argument."""
     op = epilogue.op
     if isinstance(op, Lookup):
         table = f"table_{number}"

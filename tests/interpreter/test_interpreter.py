@@ -231,7 +231,7 @@ def test_an_interpreter_is_not_pickled(api):
         pickle.dumps(allocated(api))
 
 
-def test_numbers_of_the_other_byte_order_are_swapped():  # LiteRT takes their bytes as they lie
+def test_numbers_of_the_other_byte_order_are_swapped():  # LiteRT does not swap them
     it = allocated(tflgpu)
     it.set_tensor(0, np.arange(6, dtype=np.float32).reshape(2, 3).astype(">f4"))
     assert it.get_tensor(0).ravel().tolist() == [0, 1, 2, 3, 4, 5]

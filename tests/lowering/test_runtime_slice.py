@@ -50,7 +50,7 @@ CASES = {
     "a row": (((3, 5), (5,), (1,)), {"shrink_axis_mask": 1}, [(0,), (2,), (-3,)]),
     "below the first is the first": (((3, 5), (5,), (1,)), {"shrink_axis_mask": 1}, [(-4,), (-(2**31),)]),
     "one number": (((3, 5), (), (1, 1)), {"shrink_axis_mask": 3}, [(1, 4), (-1, -5)]),
-    "the middle, turned": (
+    "the middle, reversed": (
         ((2, 3, 4), (2, 4), (-1, 1, -1)),
         {"begin_mask": 5, "end_mask": 5, "shrink_axis_mask": 2},
         [(7, 1, 9), (0, -1, 0)],

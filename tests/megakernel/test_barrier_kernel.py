@@ -119,9 +119,11 @@ def small_graph(seed: int) -> tuple[bytes, Any]:
             g.node("SUM", [a, g.constant(f"axis{k}", np.array([1], np.int32))], [sums], keep_dims=True)
             g.node("ADD", [b, sums], [out], **none)
         elif kind == 4:
-            turned = g.tensor(f"turned{k}", "FLOAT32", [5, 3])
-            g.node("TRANSPOSE", [a, g.constant(f"order{k}", np.array([1, 0], np.int32))], [turned])
-            g.node("RESHAPE", [turned, g.constant(f"shape{k}", np.array([3, 5], np.int32))], [out], new_shape=[3, 5])
+            transposed = g.tensor(f"transposed{k}", "FLOAT32", [5, 3])
+            g.node("TRANSPOSE", [a, g.constant(f"order{k}", np.array([1, 0], np.int32))], [transposed])
+            g.node(
+                "RESHAPE", [transposed, g.constant(f"shape{k}", np.array([3, 5], np.int32))], [out], new_shape=[3, 5]
+            )
         elif kind == 5:
             rows = np.array([rng.randrange(3) for _ in range(3)], np.int32)
             g.node("GATHER", [a, g.constant(f"rows{k}", rows)], [out], axis=0)

@@ -81,7 +81,7 @@ def _owners(
 
 
 def overwriting(order: Sequence[Node], ops: Mapping[str, Op], live_out: Collection[int]) -> dict[int, int]:
-    """For each output that may lie over its node's first input, since no node reads that afterwards, that input.
+    """For each output that may share memory with its node's first input, which no node reads afterwards, that input.
 
     live_out: what must not be overwritten besides constants and variables.
     """

@@ -46,7 +46,7 @@ class Value:
 
 @dataclass
 class Draw:
-    """A graph that grows. batched: every value's first dimension is the batch, which no step speaks of. variables:
+    """A graph that grows. batched: every value's first dimension is the batch, which no step depends on. variables:
     whether resource variables may keep a value from one invoke to the next.
     """
 

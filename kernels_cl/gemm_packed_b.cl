@@ -10,6 +10,20 @@
 #define NR (VW * NV)
 #pragma OPENCL FP_CONTRACT ON
 
+// Load: the first `count` columns of y as a panel (k, NR), then zeros.
+FN void pack(global f32* panel, global const f32* y, i32 count, i32 k, i32 y_row, i32 y_column) {
+    if (y_column == 1) {
+        for (i32 j = 0; j < k; j++) {
+            i32 i = 0;
+            for (; i + VW <= count; i += VW) VSTORE(VLOAD(y + j * y_row + i), panel + j * NR + i);
+            for (; i < NR; i++) panel[j * NR + i] = i < count ? y[j * y_row + i] : 0;
+        }
+    } else {
+        for (i32 i = 0; i < NR; i++)
+            for (i32 j = 0; j < k; j++) panel[j * NR + i] = i < count ? y[i * y_column + j * y_row] : 0;
+    }
+}
+
 ONE_WORK_ITEM
 kernel void gemm_packed_b(global const f32* restrict x, global const f32* restrict y, global f32* restrict scratch,
                            global f32* restrict out, i32 blocks, i32 across, i32 m, i32 n, i32 k, i32 x_row,
@@ -21,17 +35,8 @@ kernel void gemm_packed_b(global const f32* restrict x, global const f32* restri
     x += X_BATCH;
     y += Y_BATCH + n0 * y_column;
     out += b * m * n + n0;
-    if (y_column == 1) {
-        for (i32 j = 0; j < k; j++) {
-            i32 i = 0;
-            for (; i + VW <= count; i += VW) VSTORE(VLOAD(y + j * y_row + i), panel + j * NR + i);
-            for (; i < NR; i++) panel[j * NR + i] = i < count ? y[j * y_row + i] : 0;
-        }
-    } else {
-        for (i32 i = 0; i < NR; i++)
-            for (i32 j = 0; j < k; j++) panel[j * NR + i] = i < count ? y[i * y_column + j * y_row] : 0;
-    }
-    for (i32 m0 = 0; m0 < m; m0 += MR) {
+    pack(panel, y, count, k, y_row, y_column);
+    for (i32 m0 = 0; m0 < m; m0 += MR) {  // multiply, then store
         VF acc[MR][NV];
         global const f32* from[MR];
         #pragma unroll

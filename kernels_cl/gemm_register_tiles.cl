@@ -68,6 +68,7 @@
 
 #define SUM_START(i, j) V acc##i##j = 0;
 #define ROW_SUMS(i) COLUMNS(SUM_START, i)
+// Load: a0, a1 ... are where the values of the rows begin.
 #ifdef POINTWISE
 #define ROW_START(i) global const X_T* a##i = x + min(m0 + i, pixels - 1) * c;
 #else
@@ -101,6 +102,7 @@
         COLUMNS(WEIGHT, 0)                                                                                             \
         ROWS(ROW_ADD)                                                                                                  \
     }
+// Store: sums to memory, or outputs at once.
 #define KEEP_SUM(i, j) VSTORE(acc##i##j, sums + i * NR + j * VW);
 #define KEEP_ROW(i) COLUMNS(KEEP_SUM, i)
 #define STORE(i, j)                                                                                                    \

@@ -80,6 +80,35 @@ def test_twins_have_the_same_kernels_with_the_same_parameters(stem: str) -> None
     assert signatures("cu", texts("cu")[stem])
 
 
+CONTRACT = r"\A(?://.*\n)+"
+CONDITION = r"^\s*#\s*(?:if|ifdef|ifndef|elif)\b([^/\n]*)"
+FUNCTION = r"^\w[^\n]*\([\s\S]*?^}"
+
+
+def kernel_texts() -> dict[str, str]:
+    """All kernel files and the headers between them, by name."""
+    folders = (SHARED, *map(files, FOLDERS.values()))
+    return {p.name: p.read_text() for folder in folders for p in folder.iterdir() if not p.name.startswith("__")}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in kernel_texts() if name.endswith((".cl", ".cu", ".h"))))
+def test_a_kernel_file_begins_with_a_contract_that_names_the_macros_it_depends_on(name: str) -> None:
+    text, contracts = kernel_texts()[name], {k: re.match(CONTRACT, text) for k, text in kernel_texts().items()}
+    own = contracts[name]
+    assert own is not None
+    mentioned = re.findall(r"\w+\.(?:cuh|clh)\b", text)
+    named = " ".join(found.group() for found in (own, *(contracts.get(k) for k in mentioned)) if found is not None)
+    asked = set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", " ".join(re.findall(CONDITION, text, re.M))))
+    asked -= set(re.findall(r"#\s*define (\w+)", text))
+    assert {macro for macro in asked if not re.search(rf"\b{macro}\b", named)} == set()
+
+
+def test_the_body_of_a_kernel_fits_a_screen() -> None:
+    for name, text in kernel_texts().items():
+        for function in re.findall(FUNCTION, text, re.M):
+            assert function.count("\n") < 60, f"{name}: {function[:80]}"
+
+
 SIZES = (
     "BQ",
     "BK",

@@ -58,7 +58,7 @@ OUTSIDE_KERNELS = [
         r"\bcodes?\b|\b_?codes?_|_codes?\b",
         "quantized value, or int8 value",
         r"(custom|operator|builtin|error|exit|vector|NEON|C\+\+|code_only|one|machine)[ _-]?codes?|opcode|code_only"
-        r"|\b_code\(|</?code\b|^code \{|\b[Tt]he code\b",
+        r"|\b(f_code|co_code|_code\()|</?code\b|^code \{|\b[Tt]he code\b",
         ("tflgpu/exec/", "tests/cli/test_exec.py", "docs/compatibility.md", "delegates/emulator/"),  # of programs
     ),
     Word(

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Brings the OpenCL implementations that the tests name, and says which are there: Intel's runtime for CPUs, from PyPI, and
-# from Debian's and Ubuntu's archives PoCL, the second compiler, and Oclgrind, a simulator. Usage: ci/opencl.sh VENV
+# from Debian's and Ubuntu's archives PoCL and Mesa's Rusticl, the second and third compiler, and Oclgrind, a simulator.
+# Usage: ci/opencl.sh VENV
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1/bin/python
@@ -22,5 +23,7 @@ from_apt() {
 device "intel cpu" || echo "Intel's OpenCL runtime: NOT THERE; its tests are skipped (it is for Linux x86-64)"
 device portable || { from_apt pocl-opencl-icd && device portable; } ||
     echo "PoCL: NOT THERE; its tests are skipped (apt-get install pocl-opencl-icd)"
+RUSTICL_ENABLE=llvmpipe device llvmpipe || { from_apt mesa-opencl-icd && RUSTICL_ENABLE=llvmpipe device llvmpipe; } ||
+    echo "Mesa's Rusticl: NOT THERE; its test is skipped (apt-get install mesa-opencl-icd)"
 command -v oclgrind || { from_apt oclgrind && command -v oclgrind; } ||
     echo "Oclgrind: NOT THERE; no kernel is checked for races and bounds (apt-get install oclgrind)"

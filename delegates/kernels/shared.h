@@ -27,7 +27,12 @@ FN i32 mbqm64(i64 x, i32 m, i32 e) {
 
 FN i32 clamp_i32(i32 x, i32 low, i32 high) { return x < low ? low : x > high ? high : x; }
 
+#ifdef __OPENCL_VERSION__
+// Mesa 22.3 compares a sign-extended i32 with a constant wrongly (docs/delegates.md), its clamp does not.
+FN i64 clamp_i64(i64 x, i64 low, i64 high) { return clamp(x, low, high); }
+#else
 FN i64 clamp_i64(i64 x, i64 low, i64 high) { return x < low ? low : x > high ? high : x; }
+#endif
 
 // NaN stays, as std::min(std::max(x, low), high) keeps it.
 FN f32 clamp_f32(f32 x, f32 low, f32 high) { x = x < low ? low : x; return high < x ? high : x; }

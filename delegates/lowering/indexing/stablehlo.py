@@ -149,7 +149,7 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
             k = kept.index(d)
             ruler = standin((window[k],), np.uint8)
             terms.append(str(at(ruler.reshape([-1] + [1] * (len(window) - k - 1)), ruler)))
-        position = f"i64 p = {' + '.join(terms) or '0'}; inside &= p >= 0 && p < {n};"
+        position = f"i64 p = {' + '.join(terms) or '0'}; inside &= (u64)p < {n}u;"  # below 0 too
         steps.append(f"{{ {position} at = at * {n} + (inside ? (i32)p : 0); }}")
     columns = int(np.prod(window, dtype=np.int64)) if apart else 1
     kind = bits_type(out) if name == "UPDATE" else c_type(out, limits)

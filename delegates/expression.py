@@ -24,8 +24,9 @@ def c_float(value: float) -> str:
 class Expr:
     """A scalar computed from others: `kind` says how, of `args`.
 
-    Leaves are "input" and "value", by number; "index", the output element's; "f32" and "int", constants; and "literal",
-    a constant as C writes it. Else it is an operator of C, "?:", a "cast" to the type `value`, or a "call" of `value`.
+    Leaves are "input" and "value", by number; "index", the output element's; "f32" and "int", constants; "literal", a
+    constant as C writes it; and "parameter", a scalar of the kernel's by its name. Else it is an operator of C, "?:", a
+    "cast" to the type `value`, or a "call" of `value`.
     """
 
     kind: str
@@ -141,6 +142,10 @@ def both(left: Expr, right: Expr) -> Expr:
     return _binary("&&", left, right)
 
 
+def either(left: Expr, right: Expr) -> Expr:
+    return _binary("||", left, right)
+
+
 def cast(kind: str, value: Any) -> Expr:
     """The value as the C type `kind`."""
     return Expr("cast", (expr(value),), kind)
@@ -154,6 +159,11 @@ def call(name: str, *args: Any) -> Expr:
 def literal(text: str) -> Expr:
     """A constant as C writes it."""
     return Expr("literal", value=text)
+
+
+def parameter(name: str) -> Expr:
+    """A scalar that the kernel is given."""
+    return Expr("parameter", value=name)
 
 
 @dataclass(frozen=True)
@@ -205,7 +215,7 @@ def c_text(expression: Expr, inputs: Callable[[int], str], words: Words = SCALAR
         return inputs(value)
     if kind in ("value", "index"):
         return f"t{value}" if kind == "value" else "i"
-    if kind in ("f32", "int", "literal"):
+    if kind in ("f32", "int", "literal", "parameter"):
         return c_float(value) if kind == "f32" else str(value)
     if kind == "neg":
         return f"(-{args[0]})"

@@ -72,7 +72,7 @@ class GpuDelegate:
             if launch.texts and dialect.suffix not in launch.texts:
                 raise Unsupported(f"no body of {node.op} in this device's language (.{dialect.suffix})")
         for launch in (launch for step in steps if isinstance(step, Loop) for launch in step.launches()):
-            if not fits(launch, dialect, limits):
+            if not fits(launch, limits):
                 raise Unsupported(f"{launch.name} in a graph that one launch runs")
 
     def _check_hosted(self, loop: Node, instead: str) -> None:

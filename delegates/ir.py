@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tflgpu.delegates.expression import IDENTITY, Expr, IndexMap, Term, input_
+from tflgpu.delegates.expression import IDENTITY, Expr, IndexMap, Term, X, Y, cast, expr, input_, parameter
 from tflgpu.delegates.launch import Buffer, Fault, Packed, Ref
 from tflgpu.model.graph import Array, Shape
 
@@ -173,16 +173,23 @@ class Rescaled:
 
 @dataclass(frozen=True)
 class Reducer:
-    """How elements are taken together. acc_kind: what is accumulated in. init, combine (of a and v), finish (of a): C.
+    """How elements are taken together, from init on: a = combine of a (X) and the next (Y); the result is finish of a.
 
-    name: "sum" or "mean" of floats, which passes know.
+    acc_kind: the type of a. They may ask for the first element of all (input 2), and for parameters of reduce.h.
     """
 
     acc_kind: str
-    init: str
-    combine: str
-    finish: str = "a"
-    name: str = ""
+    init: Expr
+    combine: Expr
+    finish: Expr = X
+
+
+def sum_of(acc_kind: str, finish: Expr = X) -> Reducer:
+    return Reducer(acc_kind, expr(0), X + Y, finish)
+
+
+SUM_OF_FLOATS = sum_of("f32")
+MEAN_OF_FLOATS = sum_of("f32", X / cast("f32", parameter("count")))
 
 
 @dataclass(frozen=True, eq=False)

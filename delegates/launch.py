@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -87,6 +87,12 @@ class Launch:
     variants: other launches with the same results, of which autotune.py may find one faster. before: launches that run
     right before this one and belong to it. epilogues: what it does to its output before it stores it. texts: by the
     suffix of a dialect, what stands instead of the kernel's file, for operators that are not ours.
+
+    computes: the IR value whose launch it is, a Gemm or one of ir.py's, where passes ask what that is.
+
+    What megakernels ask: stage, as which the kernel can be one of several: "items", its work-items do nothing together
+    and ask for no more than their number; "rows", a block of WIDTH makes a row, with so many `reductions` over the
+    block; "none". single: whether its blocks are single work-items, as the kernel's ONE_WORK_ITEM says.
     """
 
     kernel: str
@@ -102,6 +108,10 @@ class Launch:
     counters: Counters | None = None
     defines: Mapping[str, object] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    computes: object = None
+    stage: Literal["items", "rows", "none"] = "items"
+    reductions: int = 0
+    single: bool = False
     variants: tuple[Launch, ...] = ()
     before: tuple[Launch, ...] = ()
 
@@ -159,6 +169,11 @@ class Launch:
     def sequence(self) -> tuple[Launch, ...]:
         """All that runs: those before it, with those before them, and itself."""
         return (*(launch for other in self.before for launch in other.sequence), self)
+
+    @property
+    def vectors(self) -> bool:
+        """Whether its program has the dialect's file of vectors."""
+        return "VW" in self.defines
 
     @property
     def stem(self) -> str:
@@ -297,7 +312,7 @@ def source(launch: Launch, dialect: Dialect) -> str:
             folder.joinpath(dialect.prelude).read_text(),
             (SHARED / "shared.h").read_text(),
             *([folder.joinpath(dialect.types).read_text(), (SHARED / "types.h").read_text()] if typed else []),
-            *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and "VW" in launch.defines else []),
+            *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and launch.vectors else []),
             kernel_file(launch, dialect),
         ]
     )

@@ -12,6 +12,7 @@ from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import c_text, types_macro
 from tflgpu.delegates.ir import Copy, Elementwise, Lookup, Reduce, Rescaled
 from tflgpu.delegates.launch import Launch, Ref
+from tflgpu.delegates.lowering.reduction.combine import combine_macro, text_of
 from tflgpu.delegates.lowering.strided_index import broadcast_index
 from tflgpu.model.graph import Shape
 
@@ -91,13 +92,14 @@ def reduce(op: Reduce) -> Launch:
             "X_T": op.kinds[0],
             "OUT_T": op.kinds[1],
             "ACC_T": reducer.acc_kind,
-            "INIT": reducer.init,
-            "COMBINE(a, v)": f"({reducer.combine})",
-            "RESULT(a)": f"({reducer.finish})",
+            "INIT": text_of(reducer.init),
+            **combine_macro(reducer.combine),
+            "RESULT(a)": text_of(reducer.finish),
             "X_AT": op.x_at,
             "K_AT": op.k_at,
             "WIDTH": op.width,
         },
+        stage="items" if op.width == 1 else "none",
     )
 
 
@@ -191,6 +193,9 @@ def int8_rows(op: Lookup | Rescaled, limits: DeviceLimits) -> Launch | None:
         sizes=sizes,
         scalars=scalars,
         defines={**names, **macros},
+        computes=op,
+        stage="none",
+        single=True,
     )
 
 

@@ -48,7 +48,7 @@ ONE_WORK_ITEM
 #endif
 kernel void quantize_rows(global const f32* x, global i8* values, global f32* scales, global i32* zero_points,
                           i32 depth) {
-    local f32 partial[WIDTH];
+    PARTIAL;
     i32 r = get_group_id(0), t = get_local_id(0);
     x += r * depth;
     values += r * depth;

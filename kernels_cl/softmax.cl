@@ -42,7 +42,7 @@ kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
 #endif
 
 kernel void softmax(global const f32* x, global f32* out, i32 depth, f32 beta) {
-    local f32 partial[WIDTH];
+    PARTIAL;
     i32 t = get_local_id(0);
     x += get_group_id(0) * depth;
     out += get_group_id(0) * depth;

@@ -38,3 +38,13 @@ FN void grid_barrier(u32* arrived) {
 #define ROWS 1
 #define GRID_BARRIER __syncthreads()
 #endif
+
+// In the functions that kernels become: the number of their work-item or row. The memory of rows is a parameter.
+#undef GLOBAL_ID
+#define GLOBAL_ID item_
+#undef GROUP_ID
+#define GROUP_ID item_
+#undef RESTRICT
+#define RESTRICT
+#undef PARTIAL
+#define PARTIAL

@@ -59,8 +59,9 @@ FN i32 warp_sum(i32 v) {
 #endif
 
 #ifdef WIDTH
-// Reductions of one value for each of the WIDTH threads of a block of whole warps; all get the result. partial: a float
-// for each warp.
+// Reductions of one value for each of the WIDTH threads of a block of whole warps; all get the result. partial: what
+// PARTIAL declares.
+#define PARTIAL __shared__ f32 partial[WIDTH / 32]
 FN f32 block_max(f32 v, f32* partial) {
 #pragma unroll
     for (i32 s = 16; s > 0; s /= 2) {

@@ -32,10 +32,10 @@ FN f32 scale_of(f32 low, f32 high, f32* inverse, i32* zero_point) {
 #endif
 }
 
-extern "C" __global__ void quantize_rows(const f32* __restrict__ x, i8* __restrict__ values, f32* __restrict__ scales,
-                                         i32* __restrict__ zero_points, i32 depth) {
-    __shared__ f32 partial[WIDTH];
-    i32 r = blockIdx.x, t = threadIdx.x;
+extern "C" __global__ void quantize_rows(const f32* RESTRICT x, i8* RESTRICT values, f32* RESTRICT scales,
+                                         i32* RESTRICT zero_points, i32 depth) {
+    PARTIAL;
+    i32 r = GROUP_ID, t = threadIdx.x;
     x += r * depth;
     values += r * depth;
 

@@ -32,7 +32,7 @@ FN f32 row_sum(const f32 (&v)[PER_THREAD], f32* partial) {
 }
 
 extern "C" __global__ void __launch_bounds__(WIDTH) row_chain(INPUTS f32* __restrict__ out) {
-    __shared__ f32 partial[WIDTH / 32];
+    PARTIAL;
     i32 t = threadIdx.x, row = blockIdx.x;
     BODY
     out += row * COLUMNS;

@@ -11,11 +11,11 @@
 #define ROUND_EXP(v) (v)
 #endif
 
-extern "C" __global__ void softmax(const f32* __restrict__ x, f32* __restrict__ out, i32 depth, f32 beta) {
-    __shared__ f32 partial[WIDTH / 32];
+extern "C" __global__ void softmax(const f32* RESTRICT x, f32* RESTRICT out, i32 depth, f32 beta) {
+    PARTIAL;
     i32 t = threadIdx.x;
-    x += blockIdx.x * depth;
-    out += blockIdx.x * depth;
+    x += GROUP_ID * depth;
+    out += GROUP_ID * depth;
 
     if (depth <= WIDTH * PER_THREAD) {  // the row is read once and stays in registers
         f32 v[PER_THREAD], top = -FLT_MAX, sum = 0;

@@ -147,6 +147,7 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
             scalars={"beta": f32(a.beta)},
             extra={name: buffer for _, name, buffer in extra},
             defines=defines | macros | {"BK": ways.keys},
+            stage="none",
         )
 
     launches = [

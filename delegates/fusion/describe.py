@@ -10,6 +10,7 @@ from tflgpu.delegates.expression import IDENTITY, IndexMap, c_text
 from tflgpu.delegates.fusion.steps import Steps
 from tflgpu.delegates.ir import Alias, Copy, Elementwise, Epilogue, Lookup, Reduce, Rescaled
 from tflgpu.delegates.launch import Buffer, Launch, Loop, Ref, Temp
+from tflgpu.delegates.lowering.reduction.combine import text_of
 from tflgpu.model.graph import Node
 
 
@@ -50,9 +51,7 @@ def _value(op: Elementwise | Copy | Lookup | Rescaled | Reduce) -> str:
         return f"lookup of {_buffer(op.x)} in {_buffer(op.table)}"
     if isinstance(op, Rescaled):
         return f"rescaled {_buffer(op.x)} {op.operator} {_buffer(op.y)}"
-    return (
-        f"{op.reducer.name or op.reducer.combine} of {op.count} of {_buffer(op.x)}[{op.x_at} + {op.k_at}], i < {op.n}"
-    )
+    return f"{text_of(op.reducer.combine)} of {op.count} of {_buffer(op.x)}[{op.x_at} + {op.k_at}], i < {op.n}"
 
 
 def _element(buffer: Buffer, at: IndexMap) -> str:

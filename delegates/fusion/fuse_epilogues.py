@@ -8,7 +8,14 @@ from dataclasses import dataclass, field, replace
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import FIRST, IDENTITY, IndexMap, Term, suits_vectors
 from tflgpu.delegates.fusion.fuse_elementwise import is_fusable
-from tflgpu.delegates.fusion.render_epilogues import CHANNELS, SINGLE, channels_of, rescaled_other
+from tflgpu.delegates.fusion.render_epilogues import (
+    CHANNELS,
+    SINGLE,
+    channels_of,
+    makes_floats,
+    makes_int8,
+    rescaled_other,
+)
 from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
 from tflgpu.delegates.ir import Elementwise, Epilogue, Lookup, Rescaled
 from tflgpu.delegates.launch import Buffer, Launch, Op, Ref
@@ -52,12 +59,9 @@ class _Makers:
         if not isinstance(buffer, Ref) or self.uses.root(buffer) not in self.known or not self.uses.used_once(buffer):
             return None
         _, maker = self.known[self.uses.root(buffer)]
-        if floats:
-            takes = not maker.epilogues and ("FLOAT" in maker.defines or "HYBRID" in maker.defines)
-        else:
-            most = MOST if maker.name in CHANNELS else 1
-            takes = "QUANTIZED" in maker.defines and "INT16" not in maker.defines and len(maker.epilogues) < most
-        return maker if takes else None
+        most = MOST if maker.name in CHANNELS and not floats else 1
+        takes = makes_floats(maker) if floats else makes_int8(maker)
+        return maker if takes and len(maker.epilogues) < most else None
 
     def epilogue(self, op: Elementwise | Lookup | Rescaled) -> Epilogue | None:
         """The op as a step after the kernel that makes one of its inputs, or None where there is no such kernel."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 from tflgpu.delegates.expression import FIRST, IDENTITY, IndexMap, Term, c_text, types_macro
 from tflgpu.delegates.fusion.fuse_elementwise import is_fusable
 from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
-from tflgpu.delegates.ir import Elementwise, Operand, Reduce
+from tflgpu.delegates.ir import MEAN_OF_FLOATS, SUM_OF_FLOATS, Elementwise, Operand, Reduce
 from tflgpu.delegates.launch import Buffer, Launch, Op, Ref
 
 SHORTEST, MOST_THREADS, MOST_HELD = 16, 256, 16
@@ -51,7 +51,7 @@ def is_row_sum(op: object) -> bool:
     """Whether it adds floats along the last axis, and makes a tensor."""
     if not isinstance(op, Reduce) or not isinstance(op.x, Ref) or not isinstance(op.out, Ref):
         return False
-    return op.reducer.name in ("sum", "mean") and op.kinds == ("f32", "f32") and op.along_rows
+    return op.reducer in (SUM_OF_FLOATS, MEAN_OF_FLOATS) and op.kinds == ("f32", "f32") and op.along_rows
 
 
 class _Search:
@@ -174,12 +174,13 @@ class _Text:
                 "LAST": f"s{len(self.region) - 1}",
             }
             | types_macro(*(work.expression for work in works if isinstance(work, Elementwise))),
+            stage="none",
         )
 
     def _sum(self, work: Reduce, number: int) -> str:
         known = self.values.get(self.uses.root(cast(Ref, work.x)))
         name = known[0] if known else self._array(work.x, across=False)
-        return f"f32 s{number} = row_sum({name}, partial){' / (f32)COLUMNS' if work.reducer.name == 'mean' else ''};"
+        return f"f32 s{number} = row_sum({name}, partial){' / (f32)COLUMNS' if work.reducer == MEAN_OF_FLOATS else ''};"
 
     def _elementwise(self, work: Elementwise, number: int, whole: bool) -> str:
         names = [self._input(operand, whole) for operand in work.inputs]

@@ -1,7 +1,7 @@
 """A depthwise convolution and the 1 x 1 convolution that alone reads it, as one kernel, or as two.
 
-The product's blocks compute what they multiply as they go, so that nothing of the depthwise convolution is in memory.
-Each block of columns does so anew: it is worth trying where that is not more work than the product itself, and where
+The GEMM's blocks compute what they multiply as they go, so that nothing of the depthwise convolution is in memory.
+Each block of columns does so anew: it is worth trying where that is not more work than the GEMM itself, and where
 the images are small, as they are but for a network's first layers. Tuning measures both; without it, one kernel is
 taken where what it reads anew takes less time than the launch that it saves.
 """
@@ -13,9 +13,12 @@ from dataclasses import replace
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
 from tflgpu.delegates.launch import Launch, Op, Ref
+from tflgpu.delegates.lowering.gemm.block_sizes import load_words
+from tflgpu.delegates.lowering.gemm.problem import Gemm
+from tflgpu.delegates.lowering.gemm.shared_memory import loads_whole_words
 
-MOST_PLACES = 32 * 28 * 28
-"""Outputs a channel of a depthwise convolution, of all images, up to which it is tried."""
+MOST_PIXELS = 32 * 28 * 28
+"""Output pixels of a depthwise convolution, of all images, up to which it is tried."""
 
 CYCLE_LOADS = 8
 """Loads of 16 bytes that a multiprocessor does in a cycle."""
@@ -26,82 +29,85 @@ figures."""
 
 
 def fuse_separable(steps: Steps, context: PassContext) -> Steps:
-    """Products that can compute their depthwise convolution themselves have that among their variants."""
+    """GEMMs that can compute their depthwise convolution themselves have that among their variants."""
     if not context.limits.has("warps"):
         return steps
     uses = Uses(steps, context)
     ops: dict[int, Op | None] = {}
     for position, step in enumerate(steps):
-        product = _product(step.op) if isinstance(step.op, Launch) else None
-        x = product.inputs["x"] if product is not None else None
-        if product is None or not isinstance(x, Ref) or not isinstance(step.op, Launch):
+        first = step.op.sequence[0] if isinstance(step.op, Launch) else None
+        x = first.inputs["x"] if first is not None and _pointwise(first) is not None else None
+        if first is None or not isinstance(x, Ref) or not isinstance(step.op, Launch):
             continue
         maker = uses.makers.get(uses.root(x))
         depthwise = None if maker is None else steps[maker].op
         if not isinstance(depthwise, Launch) or depthwise.kernel != "depthwise.depthwise_strips":
             continue
-        if not uses.used_once(x) or not _worth_trying(depthwise, product):
+        if not uses.used_once(x) or not _worth_trying(depthwise, first):
             continue
         ways = (step.op, *step.op.variants)
         fused = [way for one in ways if (way := _fused(one, depthwise)) is not None]
         if not fused:
             continue
         apart = [replace(way, before=(depthwise, *way.before), variants=()) for way in ways]
-        anew = _reads_anew(depthwise, fused[0], context.limits)
+        anew = _reads_anew(depthwise, fused[0].sequence[0], context.limits)
         ways = (*fused, *apart) if anew < LAUNCH else (*apart, *fused)
         assert maker is not None
         ops |= {maker: None, position: replace(ways[0], variants=tuple(ways[1:]))}
     return with_ops(steps, ops)
 
 
-def _product(launch: Launch) -> Launch | None:
-    """The pointwise GEMM by constant weights that the launch begins with, else None."""
-    first = launch.sequence[0]
-    plain = first.name in ("gemm", "gemm_mma") and "POINTWISE" in first.defines
-    return first if plain and not first.defines.keys() & {"UNSIGNED", "HYBRID"} else None
+def _pointwise(launch: Launch) -> Gemm | None:
+    """The pointwise GEMM by constant weights that the launch computes, else None."""
+    g = launch.computes
+    if launch.name not in ("gemm", "gemm_mma") or not isinstance(g, Gemm) or not loads_whole_words(g):
+        return None
+    return None if g.x.spec.type == "UINT8" or g.arithmetic == "hybrid" else g
 
 
-def _worth_trying(depthwise: Launch, product: Launch) -> bool:
-    d = depthwise.defines
-    m, n, _ = _sizes(product)
-    blocks = -(-n // int(str(product.defines["BN"])))
-    return m <= MOST_PLACES and int(str(d["KH"])) * int(str(d["KW"])) * blocks <= n
+def _problem(launch: Launch) -> Gemm:
+    assert isinstance(launch.computes, Gemm)
+    return launch.computes
+
+
+def _taps(depthwise: Launch) -> int:
+    window = _problem(depthwise).gather.window
+    return window.kh * window.kw
+
+
+def _worth_trying(depthwise: Launch, pointwise: Launch) -> bool:
+    """Each of the grid[1] blocks of columns would compute the depthwise convolution anew."""
+    g = _problem(pointwise)
+    return g.m <= MOST_PIXELS and _taps(depthwise) * pointwise.grid[1] <= g.n
 
 
 def _reads_anew(depthwise: Launch, fused: Launch, limits: DeviceLimits) -> int:
     """Cycles that a multiprocessor takes to load what blocks of columns but the first load, in sixteens of bytes."""
-    (m, n, k), d = _sizes(fused), fused.defines
-    blocks = -(-n // int(str(d["BN"]))) - 1
-    each = 2 * int(str(d["KH"])) * int(str(d["KW"])) * m * k // (16 if "QUANTIZED" in d else 4)
-    return blocks * each // (CYCLE_LOADS * limits.units)
-
-
-def _sizes(product: Launch) -> tuple[int, int, int]:
-    m, n, k = (product.sizes[name] for name in "mnk")
-    assert isinstance(m, int) and isinstance(n, int) and isinstance(k, int)
-    return m, n, k
+    g = _problem(fused)
+    each = 2 * _taps(depthwise) * g.m * g.k // (16 if g.int8 else 4)
+    return (fused.grid[1] - 1) * each // (CYCLE_LOADS * limits.units)
 
 
 def _fused(way: Launch, depthwise: Launch) -> Launch | None:
-    """One way to compute the product, with the depthwise convolution inside; None where there is no such kernel."""
-    product = _product(way)
-    if product is None or way.sequence[1:] not in ((), (way,)) or "UNSIGNED" in depthwise.defines:
+    """One way to compute the GEMM, with the depthwise convolution inside; None where there is no such kernel."""
+    first, inner = way.sequence[0], _problem(depthwise)
+    g = _pointwise(first)
+    if g is None or way.sequence[1:] not in ((), (way,)) or depthwise.extra:
         return None
-    words = "QUANTIZED" in product.defines or product.defines["LOAD"] == 4
-    if depthwise.extra or not words or ("QUANTIZED" in product.defines) != ("QUANTIZED" in depthwise.defines):
+    if inner.x.spec.type == "UINT8" or g.int8 != inner.int8 or not (g.int8 or load_words(g) == 4):
         return None
-    d = depthwise.defines
-    image = {name: size for name, size in depthwise.sizes.items() if name in product.sizes}
-    image |= {"kw": int(str(d["KW"])), "sw": int(str(d["SW"])), "dw": int(str(d["DW"]))}
+    over = inner.gather.window
+    image = {name: size for name, size in depthwise.sizes.items() if name in first.sizes}
+    image |= {"kw": over.kw, "sw": over.sw, "dw": over.dw}
     own = {f"dw_{name}": buffer for name, buffer in depthwise.inputs.items() if name != "x"}
-    defines = {key: value for key, value in product.defines.items() if key != "POINTWISE"}
-    defines |= {"SEPARABLE": 1, "KH": d["KH"], "KW": d["KW"], "DW_EPILOGUE": d.get("EPILOGUE", "")}
+    defines = {key: value for key, value in first.defines.items() if key != "POINTWISE"}
+    epilogue = depthwise.defines.get("EPILOGUE", "")
     fused = replace(
-        product,
-        inputs={**product.inputs, "x": depthwise.inputs["x"], **own},
-        sizes={**product.sizes, **image},
-        scalars={**product.scalars, **{f"dw_{name}": scalar for name, scalar in depthwise.scalars.items()}},
-        defines=defines,
+        first,
+        inputs={**first.inputs, "x": depthwise.inputs["x"], **own},
+        sizes={**first.sizes, **image},
+        scalars={**first.scalars, **{f"dw_{name}": scalar for name, scalar in depthwise.scalars.items()}},
+        defines=defines | {"SEPARABLE": 1, "KH": over.kh, "KW": over.kw, "DW_EPILOGUE": epilogue},
         variants=(),
     )
-    return fused if product is way else replace(way, before=(fused,), variants=())
+    return fused if first is way else replace(way, before=(fused,), variants=())

@@ -25,8 +25,8 @@ def join_launches(steps: Steps, context: PassContext) -> Steps:
         if len(launches) < 2:
             out.extend(Step(node, stage.launch) for node, stage in stages)
         else:
-            alone = not any(single(launch, dialect) for launch in launches)
-            few = sum(barriers(launch, dialect, limits) for launch in launches) <= MOST_BARRIERS
+            alone = not any(single(launch) for launch in launches)
+            few = sum(barriers(launch, limits) for launch in launches) <= MOST_BARRIERS
             if alone and few:
                 whole = composed([Loop(tuple(launches), 1)], dialect, limits, storage_of_nodes)
             else:
@@ -43,7 +43,7 @@ def join_launches(steps: Steps, context: PassContext) -> Steps:
         elif isinstance(step.op, Launch):
             for launch in (one for one in step.op.sequence if 0 not in one.threads):
                 stage = Stage(launch, join_small_launches.work_of(launch, step.node, context))
-                if not single(launch, dialect) and not join_small_launches.is_small(launch, step.node, context):
+                if not single(launch) and not join_small_launches.is_small(launch, step.node, context):
                     close()
                     out.append(Step(step.node, launch))
                     continue

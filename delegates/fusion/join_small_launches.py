@@ -54,7 +54,7 @@ def cost(launch: Launch, node: int, context: PassContext) -> int:
     """How many barriers the launch brings into a kernel of several; 0 where it is worth more than its start."""
     if context.dialect is None or not is_small(launch, node, context):
         return 0
-    return barriers(launch, context.dialect, context.limits)
+    return barriers(launch, context.limits)
 
 
 def is_small(launch: Launch, node: int, context: PassContext) -> bool:
@@ -62,7 +62,7 @@ def is_small(launch: Launch, node: int, context: PassContext) -> bool:
     limits = context.limits
     if context.dialect is None or not limits.cpu or not limits.inner_barriers or 0 in launch.threads:
         return False
-    return work_of(launch, node, context) <= SMALL_LAUNCH and fits(launch, context.dialect, limits)
+    return work_of(launch, node, context) <= SMALL_LAUNCH and fits(launch, limits)
 
 
 def work_of(launch: Launch, node: int, context: PassContext) -> int:

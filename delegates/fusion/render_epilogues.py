@@ -15,6 +15,7 @@ import numpy as np
 from tflgpu.delegates.expression import FIRST, IDENTITY, VECTORS, IndexMap, Term, c_text, types_macro
 from tflgpu.delegates.ir import Elementwise, Epilogue, Lookup, Rescaled
 from tflgpu.delegates.launch import Buffer, Launch
+from tflgpu.delegates.lowering.gemm.problem import Gemm
 from tflgpu.delegates.render import rows_of, value_of
 
 CHANNELS = {
@@ -40,17 +41,29 @@ def channels_of(launch: Launch) -> int:
     return size
 
 
+def makes_floats(launch: Launch) -> bool:
+    """Whether the kernel takes epilogues on floats."""
+    return isinstance(launch.computes, Gemm) and launch.computes.arithmetic != "quantized"
+
+
+def makes_int8(launch: Launch) -> bool:
+    """Whether the kernel takes epilogues on 8-bit values."""
+    op = launch.computes
+    if isinstance(op, Gemm):
+        return op.arithmetic == "quantized" and op.x.spec.type != "INT16"
+    return isinstance(op, Lookup | Rescaled)
+
+
 def with_rendered_epilogues(launch: Launch) -> Launch:
     """The launch, its variants and those before it, with their epilogues in macros and arguments."""
     variants = tuple(with_rendered_epilogues(variant) for variant in launch.variants)
     launch = replace(launch, variants=variants)
-    if launch.name == "elementwise_int8" and "table" in launch.inputs and not launch.epilogues:
-        one_type = launch.defines["X_T"] == launch.defines["OUT_T"]
-        return _with_macros(launch, {"COPY": 1, "OUTPUT_LUT": "table"}) if one_type else launch
     if not launch.epilogues:
-        return launch
+        op = launch.computes
+        copies = isinstance(op, Lookup) and op.kinds[0] == op.kinds[1]
+        return _with_macros(launch, {"COPY": 1, "OUTPUT_LUT": "table"}) if copies else launch
     epilogues: list[Any] = list(launch.epilogues)
-    last = epilogues[-1].op if launch.name in TABLES_LAST and "QUANTIZED" in launch.defines else None
+    last = epilogues[-1].op if launch.name in TABLES_LAST and makes_int8(launch) else None
     texts, parameters = [], dict[str, tuple[str, Buffer | np.generic]]()
     for number, epilogue in enumerate(epilogues):
         text, more = _rendered(epilogue, number, channels_of(launch))

@@ -82,6 +82,8 @@ def _computed(op: Elementwise, limits: DeviceLimits) -> Launch | None:
             "EXPR": f"(VF)({c_text(op.expression, value_of, VECTORS)})",
             "OUT_T": "f32",
         },
+        stage="none",
+        single=True,
     )
 
 
@@ -109,6 +111,8 @@ def _copied(op: Copy, limits: DeviceLimits) -> Launch | None:
         outputs={"out": op.out},
         sizes={**split.sizes, "x_start": op.x_at.start, "out_start": op.out_at.start},
         defines=defines,
+        stage="none",
+        single=True,
     )
 
 

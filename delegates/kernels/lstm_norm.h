@@ -18,7 +18,7 @@
 #if defined(WIDTH)
 KERNEL normalize_gate(IN(f32) RESTRICT peephole, IN(f32) RESTRICT state, IN(f32) RESTRICT weights,
                       IN(f32) RESTRICT bias, OUT(f32) z, i32 n, i32 gates, i32 gate, i32 sees) {
-    LOCAL f32 partial[WIDTH];
+    PARTIAL;
     i32 r = GROUP_ID, t = LOCAL_ID;
     z += (r * gates + gate) * n;
     state += r * n;

@@ -5,7 +5,7 @@
 
 #ifdef WIDTH
 KERNEL l2_normalization(IN(f32) RESTRICT x, OUT(f32) RESTRICT out, i32 depth) {
-    LOCAL f32 partial[WIDTH];
+    PARTIAL;
     i32 t = LOCAL_ID;
     x += GROUP_ID * depth;
     out += GROUP_ID * depth;

@@ -8,10 +8,8 @@ work and the device runs several blocks at once, these share it, and the barrier
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -19,21 +17,9 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import c_float
-from tflgpu.delegates.launch import (
-    LIBRARY,
-    Argument,
-    Buffer,
-    Dialect,
-    Launch,
-    Loop,
-    Ref,
-    Turn,
-    kernel_file,
-    launches_of,
-    needs_types,
-)
+from tflgpu.delegates.launch import Argument, Buffer, Dialect, Launch, Loop, Ref, Turn, launches_of, needs_types
 from tflgpu.delegates.lowering.recurrent.sequence import SMALL_STEP_OF_A_GPU
-from tflgpu.delegates.megakernel.preprocess import active_lines
+from tflgpu.delegates.megakernel.linking import Functions
 
 MAX_BUFFERS = 96
 """Pointers that a kernel may have: PoCL takes 1024 bytes of arguments."""
@@ -54,129 +40,19 @@ def width(limits: DeviceLimits) -> int:
     return 64 if limits.cpu else limits.max_block
 
 
-@dataclass(frozen=True)
-class _Words:
-    """How a dialect's kernels begin, number their work-items, and have memory of a block."""
-
-    kernel: str
-    item: str
-    row: str
-    partial: str
-    partial_type: str
-    header: str
-
-
-_DIALECTS = {
-    "cl": _Words(
-        r"\b(?:KERNEL|kernel void) (\w+)\(",
-        r"\bGLOBAL_ID\b|get_global_id\(0\)",
-        r"\bGROUP_ID\b|get_group_id\(0\)",
-        r"\b(?:LOCAL|local) f32 partial\[WIDTH\];",
-        "local f32*",
-        "barrier_kernel.clh",
-    ),
-    "cu": _Words(
-        r'(?:\bKERNEL|extern "C" __global__ void) (\w+)\(',
-        r"\bGLOBAL_ID\b|blockIdx\.x \* blockDim\.x \+ threadIdx\.x",
-        r"\bGROUP_ID\b|blockIdx\.x\b",
-        r"\b(?:LOCAL|__shared__) f32 partial\[WIDTH(?: / 32)?\];",
-        "f32*",
-        "barrier_kernel.cuh",
-    ),
-}
-_ALONE = re.compile(
-    r"\b(?:GLOBAL_ID|LOCAL_ID|GROUP_ID|LOCAL|BARRIER|get_\w+|barrier|local|atomic\w*|v(?:load|store)\d+|\w*(?:float|int|char|short|long|double)(?:2|4|8|16)\b|"
-    r"blockIdx|threadIdx|blockDim|__shared__|__shfl\w*|__sync\w+|atomic\w+|__launch_bounds__|asm)\b"
-)
-"""What a kernel that runs as a stage of a sequence does not say, its rows' own places and sums aside."""
-
-
-@dataclass(frozen=True)
-class Function:
-    """A kernel's file as functions. rows: the whole block makes one row after another."""
-
-    text: str
-    names: tuple[str, ...]
-    macros: tuple[str, ...]
-    rows: bool
-
-
-def fits(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> bool:
-    """Whether the launch can be a stage of a sequence: no vectors, no memory of its block, one dimension."""
-    plain = limits.inner_barriers and len(launch.threads) == 1 and "VW" not in launch.defines and launch.stem != LIBRARY
-    return plain and not needs_types(launch) and function(launch, dialect, width(limits)) is not None
-
-
-def function(launch: Launch, dialect: Dialect, width: int) -> Function | None:
-    """The launch's kernel as functions, for a block of that many work-items; None where it cannot be."""
-    defines = tuple(sorted((name, str(value)) for name, value in launch.defines.items()))
-    return _function(kernel_file(launch, dialect), defines, dialect.suffix, width)
-
-
-@lru_cache(maxsize=512)
-def _function(text: str, defines: tuple[tuple[str, str], ...], suffix: str, width: int) -> Function | None:
-    """width: of a block, all of which makes one row after another in kernels of which a block makes one."""
-    words, known = _DIALECTS[suffix], dict(defines)
-    rows = "WIDTH" in known and re.search(words.partial, text) is not None
-    if rows:
-        known["WIDTH"] = str(width)
-        known.pop("LANES", None)
-    try:
-        lines = active_lines(text, known)
-    except ValueError:
-        return None
-    body = "\n".join(line for line in lines if not line.lstrip().startswith("//") and line.strip())
-    names = re.findall(words.kernel, body)
-    helpers = re.findall(r"^FN [\w ]+?\**\s*\**(\w+)\(", body, re.M)
-    body = re.sub(r"\b(?:RESTRICT|__restrict__|restrict) |^ONE_WORK_ITEM\n", "", body, flags=re.M)
-    first = "i32 item_, "
-    if rows:
-        body = re.sub(words.row, "item_", re.sub(words.partial, "", body))
-        body = re.sub(r"\bLOCAL_ID\b|get_local_id\(0\)|threadIdx\.x", "ME", body)
-    else:
-        body = re.sub(words.item, "item_", body)
-    body = re.sub(r"\bWIDTH\b", known.get("WIDTH", ""), body)
-    if not names or _ALONE.search(" ".join([body, *known.values()])):
-        return None
-    if rows:
-        first += f"{words.partial_type} partial, "
-    body = re.sub(words.kernel, rf"FN void \1({first}", body)
-    macros = re.findall(r"^\s*#\s*define (\w+)", body, re.M)
-    return Function(body, (*names, *helpers), tuple(macros), rows)
+def fits(launch: Launch, limits: DeviceLimits) -> bool:
+    """Whether the launch can be a stage of a barrier kernel: no vectors, one dimension."""
+    return limits.inner_barriers and launch.stage != "none" and len(launch.threads) == 1 and not needs_types(launch)
 
 
 @dataclass(eq=False)
 class Program:
-    """The text of a kernel on its way: the functions of its launches, and the buffers that they use.
+    """The text of a kernel on its way: the functions of its launches, and the buffers that they use."""
 
-    width: of its blocks.
-    """
-
-    dialect: Dialect
-    width: int
+    functions: Functions
     memory: Memory
     buffers: dict[object, Buffer] = field(default_factory=dict)
-    functions: dict[tuple[str, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
     counts: bool = False
-
-    def function(self, launch: Launch) -> Function | None:
-        return function(launch, self.dialect, self.width)
-
-    def name(self, launch: Launch, made: Function) -> str:
-        """The launch's function, which is written once for all launches that have the same."""
-        of_blocks = ("WIDTH", "LANES") if "WIDTH" in launch.defines and (made.rows or self.width > 1) else ()
-        defines = {k: str(v) for k, v in launch.defines.items() if k not in of_blocks}
-        key = made.text, tuple(sorted(defines.items()))
-        if key not in self.functions:
-            suffix = f"_{len(self.functions)}"
-            self.functions[key] = suffix
-            macros = [name.split("(")[0] for name in defines] + list(made.macros)
-            self.texts += [f"#define {name} {value}" for name, value in key[1]]
-            self.texts += [f"#define {name} {name}{suffix}" for name in made.names]
-            self.texts.append(made.text)
-            self.texts += [f"#undef {name}" for name in (*made.names, *macros)]
-        return launch.name + self.functions[key]
 
     def argument(self, value: Argument, turn: str) -> str:
         if isinstance(value, Turn):
@@ -208,8 +84,6 @@ class Program:
         written: dict[object, int] = {}
         seen = {self.memory(a): 1 for a in read}
         for launch in launches:
-            made = self.function(launch)
-            assert made is not None, launch.kernel
             touched = [(self.memory(a), True) for a in launch.reads] + [(self.memory(a), False) for a in launch.writes]
             # The first place behind all writes of what it touches, and behind all reads of what it writes.
             place = max(
@@ -220,7 +94,7 @@ class Program:
                 places[m] = max(places.get(m, 0), place + 1)
             while place >= len(out):  # two, where the first waits for what is read
                 out.append([])
-            out[place].append(self.stage(launch, made, f"turn{depth - 1}"))
+            out[place].append(self.stage(launch, f"turn{depth - 1}"))
         return [line for stages in out for line in (*stages, "GRID_BARRIER;")]
 
     def loop(self, loop: Loop, depth: int) -> list[str]:
@@ -247,12 +121,16 @@ class Program:
         """The buffers by the names that the text has for them."""
         return {f"p{k}": buffer for k, buffer in enumerate(self.buffers.values())}
 
-    def stage(self, launch: Launch, made: Function, turn: str) -> str:
-        given = ", ".join(self.argument(a, turn) for a in launch.arguments.values())
-        name = self.name(launch, made)
-        if made.rows:
-            return f"for (i32 row = FIRST_ROW; row < {launch.grid[0]}; row += ROWS) {name}(row, partial, {given});"
-        return f"for (i32 item = FIRST_ITEM; item < {launch.threads[0]}; item += ITEMS) {name}(item, {given});"
+    def stage(self, launch: Launch, turn: str) -> str:
+        kind, count = ("ROW", launch.grid[0]) if self.functions.of_rows(launch) else ("ITEM", launch.threads[0])
+        call = self.call(launch, "item", turn)
+        return f"for (i32 item = FIRST_{kind}; item < {count}; item += {kind}S) {call}"
+
+    def call(self, launch: Launch, item: str, turn: str = "") -> str:
+        """The launch's function for a work-item, or a row, by a number."""
+        name, memory = self.functions.name(launch), ["partial"] if self.functions.of_rows(launch) else []
+        given = [self.argument(a, turn) for a in launch.arguments.values()]
+        return f"{name}({', '.join([item, *memory, *given])});"
 
 
 def identity(buffer: Buffer) -> object:
@@ -281,9 +159,9 @@ def literal(value: Any) -> str:
 
 def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memory: Memory = identity) -> Launch:
     """The steps, all of which fit, as one launch."""
-    program = Program(dialect, width(limits), memory)
+    block = width(limits)
+    program = Program(Functions(dialect, block), memory)
     body = program.stages(steps)
-    words, block = _DIALECTS[dialect.suffix], width(limits)
     work = _most_work(steps)
     blocks = 1 if work <= SMALL_STEP_OF_A_GPU else min(limits.blocks, -(-work // SHARE))
     defines, parameters = {"WIDTH": block}, program.parameters
@@ -293,8 +171,8 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     sizes = {"most": min(limits.loop_iterations, MOST_COUNTED)} if program.counts else {}
     declared = [*(f"BUFFER {name}" for name in parameters), *(f"i32 {name}" for name in sizes)]
     text = [
-        files(dialect.package).joinpath(words.header).read_text(),
-        *program.texts,
+        files(dialect.package).joinpath(f"barrier_kernel.{dialect.suffix}h").read_text(),
+        *program.functions.texts,
         f"BLOCK sequence({', '.join(declared)}) {{",
         "SHARED_FLOATS(partial);",
         *body,
@@ -316,11 +194,7 @@ MOST_BARRIERS = 40
 used behind which, and now and then crashes when that outgrows its first 48 entries."""
 
 
-def barriers(launch: Launch, dialect: Dialect, limits: DeviceLimits) -> int:
-    """How many a launch that fits brings into a sequence: one behind it, and on CPUs those in its sums."""
-    total = 0
-    for one in launch.sequence:
-        made = function(one, dialect, width(limits))
-        inner = len(re.findall(r"\bblock_(?:sum|max)\(", made.text)) if limits.cpu and made and made.rows else 0
-        total += 1 + inner * (width(limits).bit_length() + 1)
-    return total
+def barriers(launch: Launch, limits: DeviceLimits) -> int:
+    """How many a launch that fits brings into a barrier kernel: one after it, and on CPUs those of its reductions."""
+    reductions = sum(one.reductions for one in launch.sequence) if limits.cpu else 0
+    return len(launch.sequence) + reductions * (width(limits).bit_length() + 1)

@@ -7,17 +7,16 @@ one block, the kernels may be of vectors, and run on all cores.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import LIBRARY, Dialect, Launch, kernel_file, needs_types
-from tflgpu.delegates.megakernel.barrier_kernel import Function, Program, buffers, identity
+from tflgpu.delegates.launch import Dialect, Launch, needs_types
+from tflgpu.delegates.megakernel.barrier_kernel import Program, buffers, identity
+from tflgpu.delegates.megakernel.linking import Functions
 
 CELL = 16
 """Ints from one counter to the next, as in persistent_kernel.clh: a cache line."""
@@ -41,25 +40,12 @@ class Stage:
         return 1 if self.work <= SOLO or self.launch.block != (1,) else self.launch.threads[0]
 
 
-ONE_WORK_ITEM = re.compile(r"^ONE_WORK_ITEM\n(#endif\n)?(?:kernel void|KERNEL) (\w+)\(", re.M)
-"""How kernels begin whose work-groups are one work-item: with prelude.clh's word, maybe under a condition."""
-
-
-def single(launch: Launch, dialect: Dialect) -> bool:
+def single(launch: Launch) -> bool:
     """Whether the launch can be a stage that cores share: its work-groups are single work-items."""
-    if launch.stem == LIBRARY or launch.block != (1,) or len(launch.threads) != 1 or needs_types(launch):
-        return False
-    return ONE_WORK_ITEM.search(kernel_file(launch, dialect)) is not None
+    return launch.single and launch.block == (1,) and len(launch.threads) == 1 and not needs_types(launch)
 
 
 class _Team(Program):
-    def function(self, launch: Launch) -> Function | None:
-        text = kernel_file(launch, self.dialect)
-        if not ONE_WORK_ITEM.search(text):
-            return super().function(launch)
-        vectors = files(self.dialect.package).joinpath(self.dialect.vectors).read_text()
-        return _single_function(f"{vectors}\n{text}" if "VW" in launch.defines else text)
-
     def runs(self, stages: Sequence[Sequence[Stage]]) -> list[str]:
         """C of the stages, each of launches that are one claim, or of one launch that is a claim for each work-item."""
         out = []
@@ -68,37 +54,14 @@ class _Team(Program):
             if claims > 1:
                 call = self.call(stage[0].launch, "claim")
             else:
-                loops = [self.loop_over(one.launch) for one in stage]
-                call = "\n".join(loops)
+                call = "\n".join(self.loop_over(one.launch) for one in stage)
             out.append(f"STAGE({claims}u, {call})")
         return out
 
     def loop_over(self, launch: Launch) -> str:
         """All items one after another: the rows of a kernel of which a block makes one, else its work-items."""
-        made = self.function(launch)
-        assert made is not None, launch.kernel
-        items = launch.grid[0] if made.rows else launch.threads[0]
+        items = launch.grid[0] if self.functions.of_rows(launch) else launch.threads[0]
         return f"for (i32 item = 0; item < {items}; item++) {self.call(launch, 'item')}"
-
-    def call(self, launch: Launch, item: str) -> str:
-        made = self.function(launch)
-        assert made is not None, launch.kernel
-        partial = "partial, " if made.rows else ""
-        given = ", ".join(self.argument(a, "") for a in launch.arguments.values())
-        return f"{self.name(launch, made)}({item}, {partial}{given});"
-
-
-@lru_cache(maxsize=64)
-def _single_function(text: str) -> Function:
-    words = r"(?:FN|kernel|__attribute__\(\(noinline\)\)) [\w ]+?(?:\(\w+, \w+\) )?\**"
-    names = re.findall(rf"^(?:{words}|KERNEL )(\w+)\(", text, re.M)
-    macros = re.findall(r"^\s*#\s*define (\w+)", text, re.M)
-    body = re.sub(r"get_(?:global|group)_id\(0\)", "((size_t)item_)", text)
-    body = re.sub(r"\b(?:GLOBAL_ID|GROUP_ID)\b", "item_", body)
-    # Of blocks of one work-item, whose reductions do without memory.
-    body = re.sub(r"get_local_id\(0\)|\bLOCAL_ID\b", "0", body).replace("local f32 partial[WIDTH];", "")
-    body = ONE_WORK_ITEM.sub(r"\1__attribute__((noinline)) void \2(i32 item_, ", body)
-    return Function(body, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(macros)), False)
 
 
 def merged(stages: Iterable[Stage]) -> list[list[Stage]]:
@@ -121,13 +84,13 @@ def fits(stages: Sequence[Stage], more: Stage) -> bool:
 def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Launch:
     """The stages as one launch."""
     together = merged(stages)
-    program = _Team(dialect, 1, identity)
+    program = _Team(Functions(dialect, 1, singles=True), identity)
     body = program.runs(together)
     folder = files(dialect.package)
     parameters = "".join(f", BUFFER {name}" for name in program.parameters)
     text = [
         folder.joinpath("barrier_kernel.clh").read_text(),
-        *program.texts,
+        *program.functions.texts,
         folder.joinpath("persistent_kernel.clh").read_text(),
         f"ONE_WORK_ITEM kernel void team(global u32* cells{parameters}) {{",
         "local f32 partial[1];",

@@ -27,7 +27,7 @@ from tflgpu.delegates.launch import SHARED, Launch, source
 FOLDERS = {"cl": "tflgpu.kernels_cl", "cu": "tflgpu.kernels_cuda"}
 KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void '}
 ONLY = {"cl": "// Only for OpenCL", "cu": "// Only for CUDA"}
-WORDS = r"\b(?:global|restrict|__restrict__|__global)\b"
+WORDS = r"\b(?:global|restrict|RESTRICT|__restrict__|__global)\b"
 
 REGISTERS, REGISTERS_OF_A_BLOCK = 160, 32768
 """The most that a thread and a block may use: at least two blocks then fit a multiprocessor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from tflgpu.delegates.fusion.steps import PassContext, Step, Steps
 from tflgpu.delegates.fusion.vectorize_rows import by_rows
 from tflgpu.delegates.ir import Alias, Elementwise, Lookup, Operand, Rescaled, entries_of
 from tflgpu.delegates.launch import Launch, Ref
+from tflgpu.delegates.lowering.gemm import problem as gemm
 from tflgpu.delegates.lowering.strided_index import index_map
+from tflgpu.model.graph import TensorSpec
 
 GPU = PassContext(DeviceLimits().plus("chains"), (), {}, live=(0, 9))
 """Of a partition that reads tensor 0 and makes tensor 9."""
@@ -73,8 +76,11 @@ def test_a_product_of_two_tensors_is_no_lookup() -> None:
 
 
 def test_an_epilogue_is_data_on_the_launch_and_on_all_its_variants() -> None:
-    variant = Launch("gemm.gemm", (1,), outputs={"out": Ref(1)}, defines={"FLOAT": 1})
-    maker = Launch("gemm.gemm", (1,), outputs={"out": Ref(1)}, defines={"FLOAT": 1}, variants=(variant,))
+    shapes = (3, 2), (2, 4), (3, 4)
+    x, y, out = (gemm.Operand.of(TensorSpec(k, "", "FLOAT32", shape)) for k, shape in enumerate(shapes))
+    g = gemm.Gemm("batched", x, y, out, 3, 4, 2, gemm.Gather.plain_rows(3, 2), gemm.GemmEpilogue(-np.inf, np.inf))
+    variant = Launch("gemm.gemm", (1,), outputs={"out": Ref(1)}, computes=g)
+    maker = replace(variant, variants=(variant,))
     op = Elementwise((Operand(Ref(1), "f32"), Operand(Ref(0), "f32")), X + Y, Ref(9), "f32", 12)
     (joined,) = fuse_epilogues(steps(maker, op), GPU)
     assert isinstance(joined.op, Launch) and joined.op.reads == [Ref(0)] and not maker.epilogues

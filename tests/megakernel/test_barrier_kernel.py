@@ -23,43 +23,8 @@ from tflgpu.delegates.ir import Elementwise, Operand
 from tflgpu.delegates.launch import Launch, Loop, Ref
 from tflgpu.delegates.lowering.recurrent import sequence
 from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, composed, fits, literal
-from tflgpu.delegates.megakernel.preprocess import active_lines
 from tflgpu.delegates.render import elementwise
 from tflgpu.model.builder import ModelBuilder
-
-TEXT = """a
-#if defined(X) && !defined(Y)
-b
-#elif Y > 1
-#define Z 2
-c \\
-    d
-#if Z == 2
-e
-#endif
-#else
-f
-#endif
-g"""
-
-
-@pytest.mark.parametrize(
-    "defines, lines",
-    [
-        ({"X": ""}, "a b g"),
-        ({"X": "", "Y": 1}, "a f g"),
-        ({"Y": 2}, "a #define Z 2 c d e g"),
-        ({}, "a f g"),
-        ({"X(v)": "v"}, "a b g"),
-    ],
-)
-def test_lines_whose_conditions_hold_stay(defines: dict[str, Any], lines: str) -> None:
-    assert " ".join(active_lines(TEXT, defines)) == lines
-
-
-def test_a_condition_that_is_not_understood_is_an_error() -> None:
-    with pytest.raises(ValueError, match="X \\+ 1"):
-        active_lines("#if X + 1\n#endif", {})
 
 
 @pytest.mark.parametrize(
@@ -144,7 +109,7 @@ def test_small_launches_give_in_a_megakernel_what_they_give_one_by_one(
     made: list[int] = []
 
     def small(launch: Launch, node: int, context: PassContext) -> bool:
-        return 0 not in launch.threads and fits(launch, delegate.device.dialect, context.limits)
+        return 0 not in launch.threads and fits(launch, context.limits)
 
     def counting(steps: Any, *rest: Any) -> Any:
         made.append(len(list(steps[0].launches())))

@@ -105,6 +105,8 @@ def _launch(x: Lines, out: Lines, length: int, seen: int, inverse: bool, limits:
         outputs={"scratch": Temp(16 if local else blocks * lanes * nbytes), "out": out.plane.buffer},
         sizes={"rows": rows, "blocks": blocks, "outputs": outputs, "seen": seen, **x.sizes("x"), **out.sizes("out")},
         defines=defines | plan.defines | ({} if local else {"SCRATCH": 1}) | ({"CPU": 1} if limits.cpu else {}),
+        stage="none",
+        single=limits.cpu,
     )
 
 

@@ -69,6 +69,7 @@ def _depths(x: TensorSpec, window: Window3D, limits: DeviceLimits) -> tuple[Buff
             outputs={"out": images},
             sizes=sizes | steps,
             defines={"DEPTHS": 1, "C": c} | ({"CPU": 1} if limits.cpu else {}),
+            single=limits.cpu,
         )
     ]
 
@@ -106,6 +107,7 @@ def conv_3d_transpose(node: Node, limits: DeviceLimits) -> Lowered:
         inputs={"x": products, "bias": direct.inputs["bias"]},
         sizes={**direct.sizes, "size": items},
         defines={"TAPS": 1} | ({"CPU": 1} if limits.cpu else {}),
+        single=limits.cpu,
     )
     return [*lowered(gemm, limits), summed]
 

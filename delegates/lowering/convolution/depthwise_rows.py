@@ -70,6 +70,9 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
             sizes={"rows": rows, "items": items, "slices": slices, **image, **steps_of(over)},
             scalars=zero | g.epilogue.bounds,
             defines=defines,
+            computes=g,
+            stage="none",
+            single=True,
         )
     ]
 

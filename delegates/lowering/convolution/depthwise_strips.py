@@ -61,4 +61,6 @@ def _of_length(strip: int, block: int, g: Gemm, bias: Buffer) -> Launch:
         sizes={"size": size, **image, "top": over.top, "left": over.left},
         scalars=zeros | g.epilogue.bounds,
         defines=defines,
+        computes=g,
+        stage="none",
     )

@@ -88,6 +88,9 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
             sizes=sizes | {"stride_h": over.sh, "top": over.top, "left": over.left, "bands": bands, "quads": count},
             scalars={"zeros": i32(g.x.zero_point), **g.epilogue.bounds},
             defines=defines,
+            computes=g,
+            stage="none",
+            single=True,
         )
     ]
 

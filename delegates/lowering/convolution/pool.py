@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,16 +47,16 @@ def pool(node: Node, limits: DeviceLimits) -> Lowered:
     if limits.cpu and acc == "f32" and c >= 4 and out.shape[0] * over.oh > 1:
         rows = rows_of(out, limits)
         kind = defines | vectors(c, limits)
-        return [
-            Launch("image_rows.pool_rows", (rows["items"],), (1,), inputs, outputs, rows | sizes, bounds, defines=kind)
-        ]
+        by_row = Launch("image_rows.pool_rows", (rows["items"],), (1,), inputs, outputs, rows | sizes, bounds)
+        return [replace(by_row, defines=kind, stage="none", single=True)]
     lanes = next((n for n in (16, 8, 4) if n <= limits.vector and c % n == 0), 1)
     if limits.cpu and acc == "f32" and lanes > 1:
         defines |= {"VW": lanes, "OUT_T": "f32"}
     else:
         lanes = 1
     sizes = {"size": size(out), **sizes}
-    return [Launch("pool.pool", (size(out) // lanes,), (64,), inputs, outputs, sizes, bounds, defines=defines)]
+    each = Launch("pool.pool", (size(out) // lanes,), (64,), inputs, outputs, sizes, bounds, defines=defines)
+    return [replace(each, stage="items" if lanes == 1 else "none")]
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[int, int]:

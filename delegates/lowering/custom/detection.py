@@ -74,6 +74,7 @@ def detection_post_process(node: Node, limits: DeviceLimits) -> Lowered:
         sizes={"n": n, "most": most, "first": first},
         scalars={"least": o.score_threshold, "iou": o.iou_threshold},
         defines=_quotient(limits) | {"WIDTH": width},
+        stage="items" if width == 1 else "none",
     )
     found: dict[str, Buffer] = {"boxes": boxes, "scores": scores, "chosen": chosen, "counts": counts}
     return [_decode(node, o, boxes, scores, limits), select, _emit(node, o, found, most, limits)]

@@ -78,6 +78,7 @@ def _squares(g: Gemm, side: int, limits: DeviceLimits) -> Launch:
         sizes={"m": g.m, "n": g.n, "k": g.k, **steps},
         scalars=scalars,
         defines=defines,
+        stage="none",
     )
 
 

@@ -31,7 +31,8 @@ def gemm(g: Gemm, y: Buffer, out: Buffer, arithmetic: str, batch_steps: tuple[in
     sizes = {"m": g.m, "n": g.n, "k": g.k, "x_by_column": int(g.x.transposed), "y_by_column": int(g.y.transposed)}
     sizes |= {"batches": g.batches, "x_step": x_step, "y_step": y_step}
     sizes |= {"arithmetic": ARITHMETICS.index(arithmetic)}
-    return Launch(f"{LIBRARY}.product", (1,), (1,), {"x": x, "y": y}, {"out": out}, sizes, before=before)
+    inputs, outputs = {"x": x, "y": y}, {"out": out}
+    return Launch(f"{LIBRARY}.product", (1,), (1,), inputs, outputs, sizes, before=before, stage="none")
 
 
 def _float16(operand: Buffer, count: int) -> tuple[tuple[Launch, ...], Buffer]:
@@ -39,7 +40,8 @@ def _float16(operand: Buffer, count: int) -> tuple[tuple[Launch, ...], Buffer]:
     if isinstance(operand, Packed):
         return (), Packed(lambda: _rounded(operand.make()))
     temp = Temp(2 * count)
-    return (Launch("float16.to_float16", (count,), (256,), {"x": operand}, {"out": temp}, {"n": count}),), temp
+    made = Launch("float16.to_float16", (count,), (256,), {"x": operand}, {"out": temp}, {"n": count}, stage="none")
+    return (made,), temp
 
 
 def _rounded(array: Array) -> Array:

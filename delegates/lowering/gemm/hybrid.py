@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Buffer, Launch, Temp
@@ -36,4 +36,5 @@ def quantize_rows(x: Buffer, rows: int, depth: int, asymmetric: bool, limits: De
         defines["LANES"] = limits.vector
     threads, block = (rows * width,), (width,)
     launch = Launch("quantize_rows.quantize_rows", threads, block, {"x": x}, outputs, {"depth": depth}, defines=defines)
+    launch = replace(launch, stage="rows", reductions=2, single=width == 1)
     return QuantizedRows(values, scales, zero_points, launch)

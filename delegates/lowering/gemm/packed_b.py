@@ -28,5 +28,7 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
             outputs={"scratch": scratch, "out": g.out.buffer},
             sizes={"blocks": blocks, "across": across, **generic.matrix_sizes(g)},
             defines=defines,
+            stage="none",
+            single=True,
         )
     ]

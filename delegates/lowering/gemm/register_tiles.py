@@ -75,6 +75,9 @@ def _launch(g: Gemm, limits: DeviceLimits, tile: tuple[int, int, int]) -> Launch
         sizes=sizes,
         scalars=g.epilogue.bounds | ({"each": i32(1)} if g.arithmetic == "hybrid" else {}),
         defines=defines | {"VW": lanes, "NV": vectors, "MR": height},
+        computes=g,
+        stage="none",
+        single=limits.cpu,
     )
 
 

@@ -99,7 +99,7 @@ def _launch(g: Gemm, tiles: Tiles, slices: int, mma: int) -> Launch:
     defines: dict[str, Any] = {**tiles.defines, "LOAD": load_words(g)}
     defines |= {"MMA": mma} if mma else {}
     defines |= {"WHOLE_WORDS": 1} if g.int8 and c % 4 == 0 else {}
-    if g.gather.pointwise and c % lanes == 0:
+    if loads_whole_words(g):
         defines["POINTWISE"] = 1
     elif c in COMMON_CHANNELS or c % 32 == 0:
         defines |= {"CHANNELS": c, "KERNEL_WIDTH": over.kw}
@@ -122,7 +122,14 @@ def _launch(g: Gemm, tiles: Tiles, slices: int, mma: int) -> Launch:
         scalars={"fill": i32(fill - (1 << 32) if fill >= 1 << 31 else fill), **w_zero, **_last_scalars(g)},
         counters=Counters(math.prod(blocks)) if slices > 1 else None,
         defines=defines | _epilogue_macros(g),
+        computes=g,
+        stage="none",
     )
+
+
+def loads_whole_words(g: Gemm) -> bool:
+    """Whether threads load x as the words in which it lies, which no window takes apart."""
+    return g.gather.pointwise and g.gather.channels % (4 if g.int8 else 1) == 0
 
 
 def _split_k(depth: int, bk: int, slices: int) -> tuple[int, int]:
@@ -185,6 +192,8 @@ def _epilogue(g: Gemm, sums: Buffer, before: Launch) -> Launch:
         scalars=_last_scalars(g),
         defines=_epilogue_macros(g) | {"OUT_T": "Y_T"},
         before=(before,),
+        computes=g,
+        stage="none",
     )
 
 

@@ -51,7 +51,7 @@ def _quantized(g: Gemm, limits: DeviceLimits, spread: OutputsPerWindow | None = 
     if spread is not None:
         sizes |= {"out_h": g.out.spec.shape[1], "out_w": g.out.spec.shape[2], "padded_oc": channels}
     name = C_NAMES[g.x.spec.type]
-    defines: dict[str, Any] = {"X_T": name, "OUT_T": name, "QUANTIZED": 1, "FLIP": flip}
+    defines: dict[str, Any] = {"X_T": name, "OUT_T": name, "QUANTIZED": 1}
     defines |= {"FLOAT64_SCALES": 1} if g.epilogue.in_float64 else {}
     defines |= {"ROW_SUMS": 1} if by_sum else {}
     defines |= {} if spread is None else spread.defines
@@ -63,7 +63,7 @@ def _quantized(g: Gemm, limits: DeviceLimits, spread: OutputsPerWindow | None = 
         **{name: padded(array, columns) for name, array in g.epilogue.scales.items()},
     }
     scalars = {"zeros": i32(g.x.zero_point)} | ({"by_sum": i32(by_sum)} if by_sum else {}) | g.epilogue.bounds
-    return tile.launch(inputs, g.out.buffer, sizes, scalars, defines, flip, limits)
+    return tile.launch(g, inputs, sizes, scalars, defines | {"FLIP": flip}, limits)
 
 
 def _hybrid(g: Gemm, limits: DeviceLimits) -> Launch:
@@ -83,7 +83,7 @@ def _hybrid(g: Gemm, limits: DeviceLimits) -> Launch:
     scalars = {"zeros": i32(0), **g.epilogue.bounds, "each": i32(scales.rows_per_scale)}
     defines: dict[str, Any] = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 128}
     defines |= {"WEIGHT_SCALE_FIRST": 1} if scales.weight_scale_first else {}
-    return tile.launch(inputs, g.out.buffer, sizes, scalars, defines, 128, limits)
+    return tile.launch(g, inputs, sizes, scalars, defines, limits)
 
 
 def vector_lanes(limits: DeviceLimits) -> int:
@@ -150,18 +150,19 @@ class Tiling:
 
     def launch(
         self,
+        g: Gemm,
         inputs: dict[str, Buffer],
-        out: Buffer,
         sizes: dict[str, int],
         scalars: dict[str, Any],
         defines: dict[str, Any],
-        flip: int,
         limits: DeviceLimits,
     ) -> Launch:
         defines |= {"VW": self.lanes, "NV": self.vectors, "MR": self.height}
-        defines |= {"ASSEMBLY": assembly(self.height, self.vectors, flip)} if limits.has("vnni_assembly") else {}
-        outputs = {"scratch": Temp(self.items * self.height * self.steps * 4), "out": out}
-        return Launch("gemm_vnni.gemm_vnni", (self.items,), (1,), inputs, outputs, sizes, scalars, defines=defines)
+        if limits.has("vnni_assembly"):
+            defines["ASSEMBLY"] = assembly(self.height, self.vectors, defines["FLIP"])
+        outputs = {"scratch": Temp(self.items * self.height * self.steps * 4), "out": g.out.buffer}
+        made = Launch("gemm_vnni.gemm_vnni", (self.items,), (1,), inputs, outputs, sizes, scalars, defines=defines)
+        return replace(made, computes=g, stage="none", single=True)
 
 
 def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
@@ -212,6 +213,7 @@ def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
         | {"y_row": y_row, "y_column": y_column},
         scalars={"x_zero": i32(x_zero), "offset": i32(k * x_zero * y.zero_point)},
         defines=defines,
+        single=True,
     )
     sizes = tile.sizes | Gather.plain_rows(m, k).sizes(n) | {"batches": g.batches}
     inputs: dict[str, Buffer] = {"x": x.buffer, "weights": panels, "bias": bias}
@@ -223,7 +225,7 @@ def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
         f"{name}_BATCH": f"({broadcast_index(s.spec.shape[:-2], lead, 'b')})" for name, s in (("X", x), ("Y", y))
     }
     defines |= {"ROW_SUMS": 1} if y.zero_point else {}
-    return [pack, tile.launch(inputs, g.out.buffer, sizes, scalars, defines, 128, limits)]
+    return [pack, tile.launch(g, inputs, sizes, scalars, defines, limits)]
 
 
 def packed_panels(g: Gemm, tile: Tiling, limits: DeviceLimits) -> Array:

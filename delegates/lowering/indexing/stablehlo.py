@@ -11,8 +11,8 @@ from tflgpu.delegates.expression import Expr, IndexMap, X, Y, call, cast, where
 from tflgpu.delegates.ir import Copy
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering.elementwise.elementwise import elementwise
-from tflgpu.delegates.lowering.indexing.scatter import wrapping
 from tflgpu.delegates.lowering.movement.movement import copy, fill_from
+from tflgpu.delegates.lowering.reduction.combine import A, V, combine_macro, wrapping
 from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
 from tflgpu.delegates.lowering.registry import bits_type, c_type, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import index_map, standin
@@ -99,13 +99,13 @@ def stablehlo_gather(node: Node, limits: DeviceLimits) -> Lowered:
 
 
 COMBINED = {
-    "UPDATE": "v",
-    "ADD": "+",
-    "MUL": "*",
-    "MAXIMUM": "a < v ? v : a",
-    "MINIMUM": "v < a ? v : a",
+    "UPDATE": V,
+    "ADD": A + V,
+    "MUL": A * V,
+    "MAXIMUM": where(A < V, V, A),
+    "MINIMUM": where(V < A, V, A),
 }
-OF_BOOLS = COMBINED | {"ADD": "a | v", "MUL": "a & v", "ALL": "a & v", "ANY": "a | v"}
+OF_BOOLS = COMBINED | {"ADD": A | V, "MUL": A & V, "ALL": A & V, "ANY": A | V}
 
 
 @lowers("STABLEHLO_SCATTER")
@@ -153,13 +153,12 @@ def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
         steps.append(f"{{ {position} at = at * {n} + (inside ? (i32)p : 0); }}")
     columns = int(np.prod(window, dtype=np.int64)) if apart else 1
     kind = bits_type(out) if name == "UPDATE" else c_type(out, limits)
-    combine = wrapping(rows[name], kind) if len(rows[name]) == 1 and name != "UPDATE" else rows[name]
     defines = {
         "T": kind,
         "INDEX_T": c_type(indices, limits),
         "STEPS": " ".join(steps),
         "UPDATE_AT": index_map(base_view, base),
-        "COMBINE(a, v)": f"({combine})",
+        **combine_macro(wrapping(rows[name], kind)),
     }
     over = Launch(
         "windows.scatter_windows",

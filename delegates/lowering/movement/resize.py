@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref
 from tflgpu.delegates.lowering.image_rows import rows_of, vectors
@@ -70,7 +72,7 @@ def resize_bilinear(node: Node, limits: DeviceLimits) -> Lowered:
         rows = rows_of(out, limits)
         kind = {"RESIZE": 1} | vectors(c, limits)
         kind |= {"QUANTIZED": 1, "OUT_T": "uchar"} if x.type == "UINT8" else {}
-        by_row = rows | sizes
-        return [Launch("image_rows.resize_rows", (rows["items"],), (1,), inputs, outputs, by_row, defines=kind)]
+        by_row = Launch("image_rows.resize_rows", (rows["items"],), (1,), inputs, outputs, rows | sizes, defines=kind)
+        return [replace(by_row, stage="none", single=True)]
     n = size(out)
     return [Launch("resize.resize_bilinear", (n,), (64,), inputs, outputs, {"size": n, **sizes}, defines=defines)]

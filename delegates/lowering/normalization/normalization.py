@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering.normalization import l2_normalization_int8
@@ -21,10 +23,8 @@ def l2_normalization(node: Node, limits: DeviceLimits) -> Lowered:
     rows = size(x) // depth if depth else 0
     width = 1 if limits.cpu else min(limits.max_block, 128)
     inputs, outputs, defines = {"x": Ref(x.index)}, {"out": Ref(out.index)}, {"WIDTH": width}
-    threads, block = (rows * width,), (width,)
-    return [
-        Launch("normalization.l2_normalization", threads, block, inputs, outputs, {"depth": depth}, defines=defines)
-    ]
+    whole = Launch("normalization.l2_normalization", (rows * width,), (width,), inputs, outputs, {"depth": depth})
+    return [replace(whole, defines=defines, stage="rows", reductions=1)]
 
 
 @lowers("LOCAL_RESPONSE_NORMALIZATION")

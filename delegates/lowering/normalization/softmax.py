@@ -43,6 +43,8 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
                 sizes={"depth": depth},
                 scalars={"beta": f32(beta)},
                 defines=defines,
+                stage="rows",
+                reductions=2,
             )
         ]
     if types == ("INT16", "INT16") and node.op == "SOFTMAX":
@@ -69,7 +71,8 @@ def _by_warps(launch: Launch, limits: DeviceLimits) -> Launch:
     """The launch with a warp a row, on a device with warps."""
     if not limits.has("warps"):
         return launch
-    return replace(launch, threads=(launch.threads[0] * 32,), block=(128,), defines={**launch.defines, "WARP": 1})
+    defines = {**launch.defines, "WARP": 1}
+    return replace(launch, threads=(launch.threads[0] * 32,), block=(128,), defines=defines, stage="none")
 
 
 QUANTIZED = (("INT8", "INT8"), ("UINT8", "UINT8"), ("INT8", "INT16"), ("UINT8", "INT16"))

@@ -240,6 +240,8 @@ def _cell_steps(
             outputs={"z": sums},
             sizes={"n": c.n, "gates": len(c.order), "gate": c.order.index(g), "sees": int(g in c.sees)},
             defines={"WIDTH": width},
+            stage="rows",
+            reductions=2,
         )
 
     return [*(normalize(g) for g in c.order if g != "o"), cell(1, {}), normalize("o"), cell(2, {})]

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import quantize_multiplier
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.expression import IndexMap
-from tflgpu.delegates.ir import Reduce, Reducer
+from tflgpu.delegates.expression import (
+    Expr,
+    IndexMap,
+    call,
+    cast,
+    equal,
+    expr,
+    literal,
+    parameter,
+    unequal,
+    where,
+)
+from tflgpu.delegates.ir import MEAN_OF_FLOATS, Reduce, Reducer, sum_of
 from tflgpu.delegates.launch import Launch, Lowered, Ref
+from tflgpu.delegates.lowering.reduction.combine import FIRST_OF_ALL, A, V
 from tflgpu.delegates.lowering.registry import c_type, constant, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import index_map, standin
 from tflgpu.model.graph import Node, TensorSpec
@@ -20,9 +33,6 @@ QUANTIZED_TYPES = ("INT8", "UINT8", "INT16")
 
 WORTH_A_BLOCK = 64
 """From so many elements of one output on, a block of work-items shares them on a GPU."""
-
-
-SUM = "a + v"
 
 
 @lowers("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL")
@@ -45,34 +55,40 @@ def _plain(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reducer:
     name = c_type(x, limits)
     if node.op in ("REDUCE_ANY", "REDUCE_ALL") or (x.type == "BOOL" and node.op in ("REDUCE_MAX", "REDUCE_MIN")):
         some = node.op in ("REDUCE_ANY", "REDUCE_MAX")
-        return Reducer("u8", "0", "a | (v != 0)") if some else Reducer("u8", "1", "a & (v != 0)")
+        return Reducer("u8", expr(0), A | unequal(V, 0)) if some else ALL
     if x.type == "BOOL" and node.op == "REDUCE_PROD":
-        return Reducer("u8", "1", "a & (v != 0)")
+        return ALL
     require(x.type != "BOOL", f"{node.op} of BOOL")
     if node.op in ("REDUCE_MAX", "REDUCE_MIN"):
         return _extreme(node, axes, name)
     if x.type in QUANTIZED_TYPES and node.op == "REDUCE_PROD":
-        return Reducer(f"u{x.dtype.itemsize * 8}", "1", f"a * (u{x.dtype.itemsize * 8})v")
+        return _product_of(f"u{x.dtype.itemsize * 8}")
     require(x.type in ("FLOAT32", "INT32", "INT64"), f"{node.op} of {x.type}")
     if node.op == "MEAN":
-        floats = name == "f32"
-        return Reducer("f32", "0", SUM, "a / (f32)count", "mean") if floats else Reducer("i64", "0", SUM, "a / count")
+        return MEAN_OF_FLOATS if name == "f32" else sum_of("i64", A / parameter("count"))
     unsigned = {"f32": "f32", "i32": "u32", "i64": "u64"}[name]
-    return Reducer(unsigned, "0", SUM, name="sum") if node.op == "SUM" else Reducer(unsigned, "1", f"a * ({unsigned})v")
+    return sum_of(unsigned) if node.op == "SUM" else _product_of(unsigned)
+
+
+ALL = Reducer("u8", expr(1), A & unequal(V, 0))
+
+
+def _product_of(acc_kind: str) -> Reducer:
+    return Reducer(acc_kind, expr(1), A * cast(acc_kind, V))
 
 
 def _extreme(node: Node, axes: tuple[int, ...], name: str) -> Reducer:
     """A NaN loses against any number, except as the first of all elements reduced to one."""
     x, largest = node.input(0), node.op == "REDUCE_MAX"
-    combine = "v > a ? v : a" if largest else "v < a ? v : a"
+    combine = where(V > A if largest else V < A, V, A)
     if name == "f32":
-        everything = len(axes) == len(x.shape)
+        first = where(unequal(FIRST_OF_ALL, FIRST_OF_ALL), FIRST_OF_ALL, A)
         return Reducer(
-            "f32", "-FLT_MAX" if largest else "FLT_MAX", combine, "x[0] != x[0] ? x[0] : a" if everything else "a"
+            "f32", literal("-FLT_MAX" if largest else "FLT_MAX"), combine, first if len(axes) == len(x.shape) else A
         )
     kind = np.iinfo(x.dtype)
     smallest = f"(-{kind.max}l - 1)" if kind.min else "0"
-    return Reducer(name, smallest if largest else f"{kind.max}{'l' if kind.min else 'ul'}", combine)
+    return Reducer(name, literal(smallest if largest else f"{kind.max}{'l' if kind.min else 'ul'}"), combine)
 
 
 def _quantized(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
@@ -84,18 +100,26 @@ def _quantized(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduc
         m, e = quantize_multiplier(float(x.scale) / float(out.scale))
         shift = min(count.bit_length() - 1, 32, 31 + e)
         m, e = (m << shift) // count, e - shift
-        result = f"clamp_i64((i64)mbqm((i32)(a - offset), multiplier, exponent) + zero_point, {kind.min}, {kind.max})"
-        reducer = Reducer("i32", "0", SUM, result)
+        finish = call("mbqm", cast("i32", A - parameter("offset")), *SCALING)
+        reducer = sum_of("i32", _stored(finish, kind))
         scalars = {"offset": x.zero_point * count, "multiplier": m, "exponent": e, "zero_point": out.zero_point}
         return _reduce(node, axes, reducer, limits, scalars)
     scale = x.scale / out.scale
     bias = np.float32(-x.zero_point) * scale * np.float32(count)
-    result = f"clamp_i64((i64)to_i32(round_away((f32)a * scale + bias)) + zero_point, {kind.min}, {kind.max})"
+    finish = call("to_i32", call("round_away", cast("f32", A) * parameter("scale") + parameter("bias")))
     scalars = {"zero_point": out.zero_point, "scale": scale, "bias": bias}
-    return _reduce(node, axes, Reducer("i32", "0", SUM, result), limits, scalars)
+    return _reduce(node, axes, sum_of("i32", _stored(finish, kind)), limits, scalars)
 
 
-NOTHING_YET = "((i64)1 << 62)"
+SCALING = parameter("multiplier"), parameter("exponent")
+
+
+def _stored(value: Expr, kind: np.iinfo[Any]) -> Expr:
+    """A rescaled value with the zero point, clamped to the type."""
+    return call("clamp_i64", cast("i64", value) + parameter("zero_point"), int(kind.min), int(kind.max))
+
+
+NOTHING_YET = cast("i64", 1) << 62
 
 
 def _quantized_product(node: Node, axes: tuple[int, ...], limits: DeviceLimits) -> Reduce:
@@ -106,10 +130,9 @@ def _quantized_product(node: Node, axes: tuple[int, ...], limits: DeviceLimits) 
     count, bounds = int(np.prod([x.shape[a] for a in axes])), np.iinfo(out.dtype)
     m, e = quantize_multiplier(float(x.scale) / float(out.scale) ** (1.0 / count))
     require(-31 <= e < 8, "scales that are far apart")
-    factor = "(i64)mbqm64(a * ((i64)v - offset), multiplier, exponent)"
-    result = f"clamp_i64((i64)mbqm64(a, multiplier, exponent) + zero_point, {bounds.min}, {bounds.max})"
-    combine = f"a == {NOTHING_YET} ? (i64)v - offset : {factor}"
-    reducer = Reducer("i64", NOTHING_YET, combine, result)
+    factor = cast("i64", V) - parameter("offset")
+    combine = where(equal(A, NOTHING_YET), factor, cast("i64", call("mbqm64", A * factor, *SCALING)))
+    reducer = Reducer("i64", NOTHING_YET, combine, _stored(call("mbqm64", A, *SCALING), bounds))
     scalars = {"offset": x.zero_point, "multiplier": m, "exponent": e, "zero_point": out.zero_point}
     return _reduce(node, axes, reducer, limits, scalars, in_order=True)
 

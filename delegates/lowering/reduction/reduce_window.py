@@ -7,10 +7,10 @@ import math
 from numpy.lib.stride_tricks import as_strided
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.expression import FIRST
+from tflgpu.delegates.expression import FIRST, both, either, unequal, where
 from tflgpu.delegates.ir import Copy
 from tflgpu.delegates.launch import MAX_ELEMENTS, Buffer, Launch, Lowered, Ref, Temp
-from tflgpu.delegates.lowering.indexing.scatter import wrapping
+from tflgpu.delegates.lowering.reduction.combine import A, V, combine_macro, text_of, wrapping
 from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
 from tflgpu.delegates.lowering.registry import bits_type, c_type, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import index_map, standin
@@ -18,12 +18,12 @@ from tflgpu.model.graph import Node, Shape, TensorSpec
 from tflgpu.ops.reduction.reduce_window import Window, edges_of, spread_slices, window_of_inputs, window_of_options
 
 FUNCTIONS = {
-    "ADD": "+",
-    "MUL": "*",
-    "MAXIMUM": "a >= v ? a : v",
-    "MINIMUM": "a <= v ? a : v",
-    "ALL": "a != 0 && v != 0",
-    "ANY": "a != 0 || v != 0",
+    "ADD": A + V,
+    "MUL": A * V,
+    "MAXIMUM": where(A >= V, A, V),
+    "MINIMUM": where(A <= V, A, V),
+    "ALL": both(unequal(A, 0), unequal(V, 0)),
+    "ANY": either(unequal(A, 0), unequal(V, 0)),
 }
 
 
@@ -62,9 +62,8 @@ def reduced(
     """Every window of x, in row-major order."""
     # Bools are bytes, whose sum may wrap.
     kind = "i8" if out.type == "BOOL" else c_type(out, limits)
-    combine = wrapping(FUNCTIONS[name], kind) if len(FUNCTIONS[name]) == 1 else FUNCTIONS[name]
-    defines: dict[str, object] = {"T": kind, "COMBINE(a, v)": f"({combine})"}
-    defines["RESULT(a)"] = "((a) != 0)" if out.type == "BOOL" else "(a)"
+    defines: dict[str, object] = {"T": kind, **combine_macro(wrapping(FUNCTIONS[name], kind))}
+    defines["RESULT(a)"] = text_of(unequal(A, 0) if out.type == "BOOL" else A)
     if size(out):
         base = standin(shape, out.dtype)
         steps = [n * s for n, s in zip(base.strides, window.strides, strict=True)]

@@ -25,9 +25,9 @@ DEVICES = ("cpu", "cpu with two threads", "pocl", "intel", "emulator")
 PROGRAM = """
 import json, os, signal, sys, tempfile, threading, time
 import numpy as np, tflgpu
-import tflgpu.interpreter, tflgpu.ops.shares, tflgpu.delegates.cuda.delegate
+import tflgpu.arguments, tflgpu.ops.shares, tflgpu.delegates.cuda.delegate
 from tflgpu.model.builder import ModelBuilder
-from tflgpu.interpreter import InterpreterWithCustomOps
+from tflgpu import InterpreterWithCustomOps
 from tflgpu.ops.custom.custom import custom_op
 
 def make(*last):
@@ -61,7 +61,7 @@ def load(**options):
 device, jobs = sys.argv[1], json.loads(sys.argv[2])
 threads = 2 if "two threads" in device else 1
 tflgpu.ops.shares.LEAST_WORK = 1
-tflgpu.interpreter.usable_processors = lambda: 2
+tflgpu.arguments.usable_processors = lambda: 2
 if device in ("pocl", "intel"):
     import tflgpu.delegates.opencl.device
 

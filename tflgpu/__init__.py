@@ -3,9 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tflgpu.arguments import OpResolverType
+from tflgpu.custom_ops_interpreter import InterpreterWithCustomOps
 from tflgpu.delegation.delegate import Delegate, Unsupported
 from tflgpu.delegation.discovery import as_tflite_delegate, load_delegate
-from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps, OpResolverType, SignatureRunner
+from tflgpu.interpreter import Interpreter, SignatureRunner
 from tflgpu.limits import Limits
 from tflgpu.ops.custom.custom import custom_op
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegation.delegate import Delegate, Partition, StandsIn
-from tflgpu.model.graph import TensorSpec
+from tflgpu.model.graph import Model, TensorSpec
 from tflgpu.ops.registry import Op
 from tflgpu.optional import offering
 from tflgpu.runtime.graph_runner import GraphRunner
@@ -115,3 +115,11 @@ def of_interpreter(source: str, graph: GraphRunner, delegates: Sequence[Delegate
     return (
         f"<tflgpu.Interpreter of {source}: {sides[0]} -> {sides[1]}; {len(graph.graph.nodes)} nodes on {names}{ready}>"
     )
+
+
+def of_signatures(model: Model) -> dict[str, dict[str, dict[str, int]]]:
+    """The index of each tensor by its name, by "inputs" and "outputs", by signature key; sorted."""
+    return {
+        key: {"inputs": dict(sorted(signature.inputs.items())), "outputs": dict(sorted(signature.outputs.items()))}
+        for key, signature in sorted(model.signatures.items())
+    }

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import enum
-import mmap
 import operator
 import os
-from collections import ChainMap
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tflgpu import details
+from tflgpu.arguments import ModelContent, OpResolverType, check_arguments, checked_content, threads_of
 from tflgpu.delegation.delegate import Delegate, KeepsLimits, Partition
 from tflgpu.delegation.discovery import attached
 from tflgpu.delegation.report import delegation_report
@@ -28,29 +27,9 @@ from tflgpu.runtime.exclusive import Exclusive
 from tflgpu.runtime.graph_runner import GraphRunner, graph_runners, running
 from tflgpu.runtime.list_writes import with_list_writes
 from tflgpu.runtime.session import Observer, Session
-from tflgpu.runtime.threads import usable_processors
 from tflgpu.shapes import DelegateError, reraise
-from tflgpu.signature_runner import SignatureRunner
+from tflgpu.signature_runner import SignatureRunner, only_signature
 from tflgpu.tensor_access import resize, set_value, storage_of, tensor_at, value_of
-
-
-@enum.unique
-class OpResolverType(enum.Enum):
-    """Which kernels TensorFlow Lite would use. All are one here: the reference's integers, at full speed."""
-
-    AUTO = 0
-    BUILTIN = 1
-    BUILTIN_REF = 2
-    BUILTIN_WITHOUT_DEFAULT_DELEGATES = 3
-
-
-def _is_op_resolver_type(given: object) -> bool:
-    """Whether it is a member of OpResolverType, or of the enum of that name in one of TensorFlow Lite's modules."""
-    return (
-        isinstance(given, enum.Enum)
-        and type(given).__name__ == OpResolverType.__name__
-        and given.name in OpResolverType.__members__
-    )
 
 
 class Interpreter:
@@ -82,7 +61,7 @@ class Interpreter:
     def __init__(
         self,
         model_path: str | os.PathLike[str] | None = None,
-        model_content: bytes | bytearray | memoryview | mmap.mmap | Array | None = None,
+        model_content: ModelContent | None = None,
         experimental_delegates: Sequence[Delegate] | None = None,
         num_threads: int | None = None,
         experimental_op_resolver_type: enum.Enum = OpResolverType.AUTO,
@@ -98,21 +77,11 @@ class Interpreter:
         _ops: Mapping[str, Op] | None = None,
         _observe: Observer | None = None,
     ):
-        if not _is_op_resolver_type(experimental_op_resolver_type):
-            raise ValueError(f"Unrecognized passed in op resolver type: {experimental_op_resolver_type}")
-        if num_threads is not None:
-            if not isinstance(num_threads, int):
-                raise ValueError("type of num_threads should be int")
-            if num_threads < 1:
-                raise ValueError("num_threads should >= 1")
-        has_content = model_content is not None and len(model_content) > 0  # an array of several has no truth value
-        if model_path and has_content:
-            raise ValueError("Can't both provide `model_path` and `model_content`")
-        if not model_path and not has_content:
-            raise ValueError("`model_path` or `model_content` must be specified.")
+        check_arguments(experimental_op_resolver_type, num_threads)
+        content = checked_content(model_path, model_content)
         self._source = os.fspath(model_path) if model_path else "model_content"
         try:
-            model = load(model_path or None, model_content if has_content else None, copy_model)
+            model = load(model_path or None, content, copy_model)
             self._model = model if experimental_preserve_all_tensors else with_list_writes(model)
             self._compress_zero_points = experimental_compress_quantization_zero_points
             known_ops = OPS if _ops is None else _ops
@@ -124,8 +93,8 @@ class Interpreter:
             for delegate in offering(self._delegates, KeepsLimits):
                 delegate.within(self._meter)
             self._session = Session(ops, self._delegates, experimental_preserve_all_tensors, _observe, self._meter)
-            if num_threads not in (None, 1):
-                self._session.use_threads(min(num_threads, usable_processors()))
+            if (threads := threads_of(num_threads)) > 1:
+                self._session.use_threads(threads)
             self._graphs = graph_runners(self._model, self._session)
             self._loans = Loans()
             self._exclusive = Exclusive(self._loans, self._meter)
@@ -173,11 +142,9 @@ class Interpreter:
 
     def get_tensor_details(self, subgraph_index: int = 0) -> list[dict[str, Any]]:
         """One dict a tensor of a subgraph. Raises ValueError where there is no such subgraph."""
-        if not 0 <= subgraph_index < len(self._graphs):
-            raise ValueError(
-                f"subgraph_index is out of range: {subgraph_index} for the model, "
-                f"which has {len(self._graphs)} subgraphs."
-            )
+        if not 0 <= subgraph_index < (n := len(self._graphs)):
+            text = f"subgraph_index is out of range: {subgraph_index} for the model, which has {n} subgraphs."
+            raise ValueError(text)
         return details.of_tensors(self._graphs[subgraph_index].specs)
 
     def set_tensor(self, tensor_index: int, value: Any) -> None:
@@ -266,29 +233,17 @@ class Interpreter:
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
         """{signature key: {"inputs": names, "outputs": names}}, sorted by name."""
-        return {
-            key: {side: list(names) for side, names in sides.items()}
-            for key, sides in self._get_full_signature_list().items()
-        }
+        full = self._get_full_signature_list()
+        return {key: {side: list(names) for side, names in sides.items()} for key, sides in full.items()}
 
     def _get_full_signature_list(self) -> dict[str, dict[str, dict[str, int]]]:
         """As `get_signature_list`, with the index of each tensor by its name: programs for the Edge TPU ask for it."""
-        return {
-            key: {"inputs": dict(sorted(signature.inputs.items())), "outputs": dict(sorted(signature.outputs.items()))}
-            for key, signature in sorted(self._model.signatures.items())
-        }
+        return details.of_signatures(self._model)
 
     def get_signature_runner(self, signature_key: str | None = None) -> SignatureRunner:
         """A callable for one signature; without a key, for the model's only one. Raises ValueError otherwise."""
-        if signature_key is None:
-            keys = list(self._model.signatures)
-            if len(keys) != 1:
-                raise ValueError(
-                    f"SignatureDef signature_key is None and model has {len(keys)} Signatures. "
-                    "None is only allowed when the model has 1 SignatureDef"
-                )
-            signature_key = keys[0]
-        return SignatureRunner(interpreter=self, signature_key=signature_key)
+        key = only_signature(self._model) if signature_key is None else signature_key
+        return SignatureRunner(interpreter=self, signature_key=key)
 
     def num_subgraphs(self) -> int:
         """The number of subgraphs of the model."""
@@ -339,25 +294,3 @@ class Interpreter:
     def _safe_to_run(self) -> bool:
         """Whether no view of the interpreter's memory is alive."""
         return not self._loans
-
-
-CustomOpRegisterer = Callable[[MutableMapping[str, Op]], None]
-
-
-class InterpreterWithCustomOps(Interpreter):
-    """An Interpreter with custom operators of its own.
-
-    custom_op_registerers: functions that put operators into the mapping they are given, by custom name; or the
-    `Op`s that `tflgpu.custom_op` returns. An operator for every interpreter is registered by `custom_op` alone.
-    """
-
-    def __init__(self, custom_op_registerers: Sequence[CustomOpRegisterer | Op] | None = None, **arguments: Any):
-        own: dict[str, Op] = {}
-        for registerer in custom_op_registerers or ():
-            if isinstance(registerer, Op):
-                own[registerer.name] = registerer
-            elif callable(registerer):
-                registerer(own)
-            else:
-                raise ValueError(f"Custom ops must be given as functions or Op, not {type(registerer).__name__}")
-        super().__init__(**arguments, _ops=ChainMap(own, OPS))

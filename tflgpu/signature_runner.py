@@ -79,3 +79,14 @@ class SignatureRunner:
     def __repr__(self) -> str:
         inputs, outputs = (", ".join(sorted(names)) for names in (self._signature.inputs, self._signature.outputs))
         return f"<tflgpu.SignatureRunner {self._signature.key}({inputs}) -> {outputs}>"
+
+
+def only_signature(model: Model) -> str:
+    """The key of the model's only signature. Raises ValueError where it has none or several."""
+    keys = list(model.signatures)
+    if len(keys) != 1:
+        raise ValueError(
+            f"SignatureDef signature_key is None and model has {len(keys)} Signatures. "
+            "None is only allowed when the model has 1 SignatureDef"
+        )
+    return keys[0]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tflgpu.interpreter import Interpreter, InterpreterWithCustomOps
+from tflgpu import Interpreter, InterpreterWithCustomOps
 from tflgpu.model.builder import ModelBuilder
 from tflgpu.ops.custom.custom import custom_op
 from tflgpu.runtime.threads import BlasLimit, _blas, blas_threads, usable_processors

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tflgpu.interpreter as interpreter_module
-from tflgpu import Interpreter
+from tflgpu import Interpreter, arguments
 from tflgpu.conformance.cases import every
 from tflgpu.conformance.reference import answer
 from tflgpu.model.builder import ModelBuilder
@@ -34,7 +33,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         run(self, steps)
 
     monkeypatch.setattr(shares, "LEAST_WORK", 1)
-    monkeypatch.setattr(interpreter_module, "usable_processors", lambda: 3)
+    monkeypatch.setattr(arguments, "usable_processors", lambda: 3)
     monkeypatch.setattr(Workers, "run", watched)
     return seen
 
@@ -104,7 +103,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_small_node_keeps_to_the_thread_that_invokes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreter_module, "usable_processors", lambda: 3)
+    monkeypatch.setattr(arguments, "usable_processors", lambda: 3)
     before = len(own_threads())
     kept = prepared()
     assert (value(kept) == EXAMPLE).all()

@@ -6,15 +6,14 @@ import ctypes as c
 from collections.abc import Sequence
 from typing import Any
 
-from tflgpu.delegates.abi import builtin_data, structs
+from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.context_functions import CALLED, FUNCTIONS
-from tflgpu.delegates.abi.native_kernel import GONE, BufferHandles, Kernel
+from tflgpu.delegates.abi.native_kernel import GONE, BufferHandles, Kernel, described
 from tflgpu.delegates.abi.native_tensors import NativeTensors, shape_of
 from tflgpu.delegates.abi.structs import ERROR, OK
 from tflgpu.delegates.abi.variadic import formatted
-from tflgpu.delegation.partitioner import boundary, contracted, groups_of, has_side_effects
-from tflgpu.model.graph import Array, Graph, Model, Node, Options
-from tflgpu.model.schema import BUILTIN_OPERATORS
+from tflgpu.delegation.partitioner import boundary, contracted, groups_of
+from tflgpu.model.graph import Array, Graph, Model, Node
 from tflgpu.shapes import DelegateError
 
 _RESTORED = "Restored original execution plan after delegate application failure."
@@ -53,7 +52,7 @@ class NativeGraph:
         self._keep: list[Any] = []
         self._nodes: dict[int, tuple[structs.Node, structs.Registration]] = {}
         for node in graph.nodes:
-            self._nodes[node.index] = self._described(node)
+            self._nodes[node.index] = described(node, self._keep)
         # XNNPACK takes impl_ for the runtime's own object and reads the graph's number there: 0 in zeroed memory.
         self._impl = (c.c_uint8 * 65536)()
         self.context = structs.Context(
@@ -148,27 +147,6 @@ class NativeGraph:
     def __del__(self) -> None:
         if hasattr(self, "context"):
             self.close()
-
-    def _described(self, node: Node) -> tuple[structs.Node, structs.Registration]:
-        arrays = [
-            structs.int_array([-1 if spec is None else spec.index for spec in specs])
-            for specs in (node.inputs, node.outputs, node.intermediates, ())
-        ]
-        made = structs.Node(*arrays, might_have_side_effect=has_side_effects(node))
-        told = node.options
-        if node.op == "CAST":  # whose options are often absent, and never needed
-            told = Options(in_data_type=node.input(0).type, out_data_type=node.outputs[0].type)
-        params = None if node.is_custom else builtin_data.write(node.op, told)
-        options, name = c.create_string_buffer(node.custom_options, len(node.custom_options)), node.op.encode()
-        self._keep += [params, options, name]
-        made.builtin_data = params and c.addressof(params)
-        if node.is_custom:
-            made.custom_initial_data, made.custom_initial_data_size = c.addressof(options), len(node.custom_options)
-        code = structs.CUSTOM if node.is_custom else BUILTIN_OPERATORS.index(node.op)
-        registration = structs.Registration(
-            builtin_code=code, custom_name=name if node.is_custom else None, version=node.version
-        )
-        return made, registration
 
     # What follows is called by the delegate, through FUNCTIONS.
 

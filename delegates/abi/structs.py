@@ -6,6 +6,7 @@ Source of the facts: the declarations of TensorFlow Lite's `common.h`, whose str
 from __future__ import annotations
 
 import ctypes as c
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -147,12 +148,7 @@ class Delegate(c.Structure):
 
 
 class DelegateParams(c.Structure):
-    _fields_ = [
-        ("delegate", Pointer),
-        ("nodes_to_replace", Pointer),
-        ("input_tensors", Pointer),
-        ("output_tensors", Pointer),
-    ]
+    _fields_ = [(name, Pointer) for name in ("delegate", "nodes_to_replace", "input_tensors", "output_tensors")]
 
 
 def variadic(system: str, machine: str) -> tuple[Any, ...]:
@@ -261,18 +257,16 @@ def float_array(values: Sequence[float]) -> int:
 
 def ints(address: int | None) -> list[int]:
     """The values of a TfLiteIntArray; none where there is no array."""
-    if not address:
-        return []
-    count = c.c_int32.from_address(address).value
-    return list((c.c_int32 * count).from_address(address + 4))
+    return _values(address, c.c_int32)
 
 
 def floats(address: int | None) -> list[float]:
     """The values of a TfLiteFloatArray; none where there is no array."""
-    if not address:
-        return []
-    count = c.c_int32.from_address(address).value
-    return list((c.c_float * count).from_address(address + 4))
+    return _values(address, c.c_float)
+
+
+def _values(address: int | None, kind: Any) -> list[Any]:
+    return list((kind * c.c_int32.from_address(address).value).from_address(address + 4)) if address else []
 
 
 def tensor_at(context: Context, index: int) -> Tensor:
@@ -296,9 +290,7 @@ def memory(address: int, nbytes: int) -> Array:
 
 def array_at(tensor: Tensor, spec: TensorSpec) -> Array | None:
     """A view of a tensor's memory in spec's type and shape; None where it has none or is laid out otherwise."""
-    nbytes = spec.dtype.itemsize
-    for d in spec.shape:
-        nbytes *= d
+    nbytes = spec.dtype.itemsize * math.prod(spec.shape)
     if nbytes == 0:
         return np.empty(spec.shape, spec.dtype)
     if not tensor.data or spec.dtype == object or spec.type in BITS or tensor.bytes != nbytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tflgpu.delegates.lowering.gemm.cublas import ARITHMETICS
@@ -89,3 +90,14 @@ def functions(binding: Any) -> dict[str, Callable[..., int]]:
         found[name] = function = getattr(library, name)
         function.argtypes, function.restype = list(parameters), ctypes.c_int
     return found
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A library's function that is called as a kernel is."""
+
+    name: str
+    function: Any
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        self.function(grid, block, args)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,20 +15,16 @@ import numpy.typing as npt
 from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.cuda.compiler import Compiler
-from tflgpu.delegates.cuda.cublas import Cublas
+from tflgpu.delegates.cuda.cublas import Cublas, Routine
+from tflgpu.delegates.cuda.external import address_of
 from tflgpu.delegates.cuda.graph import RecordedPartition
+from tflgpu.delegates.cuda.properties import blocks_at_once, properties_of
 from tflgpu.delegates.cuda.timing import Timing
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.launch import Dialect, numbered
 from tflgpu.delegation.forks import Opened
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Shape, TensorSpec
-
-MOST_BLOCKS = 16
-"""Blocks of one sequence: a turn that keeps more of them busy is worth launches of its own."""
-
-VECTOR = 16
-"""Bytes of the widest load that a kernel makes."""
 
 
 class CudaDevice:
@@ -39,8 +35,7 @@ class CudaDevice:
     def __init__(self, cupy: Any, number: int = 0, precision: str = "fp32", cache: ProgramCache = NOWHERE):
         self._cupy, self._cuda = cupy, cupy.cuda
         self.runtime = cupy.cuda.runtime
-        self._check_number(number)
-        properties = self.runtime.getDeviceProperties(number)
+        properties = properties_of(self.runtime, number)
         self.name = f"{properties['name'].decode()} (compute capability {properties['major']}.{properties['minor']})"
         self._opened = Opened(self.name)
         self.limits = DeviceLimits(
@@ -48,7 +43,7 @@ class CudaDevice:
             alignment=256,
             units=properties["multiProcessorCount"],
             precision=precision,
-            blocks=self._blocks_at_once(number, properties),
+            blocks=blocks_at_once(self.runtime, number, properties),
             kernel_families=frozenset({"warps", "chains"}),
         )
         self.graphs = True
@@ -82,18 +77,6 @@ class CudaDevice:
     def _new_cublas(self) -> Cublas:
         with self.active():
             return Cublas(self._cupy, self.allocate, self.stream.ptr)
-
-    def _check_number(self, number: int) -> None:
-        count = self.runtime.getDeviceCount()
-        if number >= count:
-            names = [self.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
-            found = "; ".join(f"{i}: {name}" for i, name in enumerate(names))
-            raise ValueError(f"cuda delegate: no GPU {number}; found {found}")
-
-    def _blocks_at_once(self, number: int, properties: Mapping[str, Any]) -> int:
-        """How many blocks of a sequence may wait for one another; they sleep meanwhile, as only newer GPUs can."""
-        launches = self.runtime.deviceGetAttribute(self.runtime.cudaDevAttrCooperativeLaunch, number)
-        return min(properties["multiProcessorCount"], MOST_BLOCKS) if launches and properties["major"] >= 7 else 1
 
     def _use_tensor_cores(self, capability: int) -> None:
         """Where the GPU has them and mma.h is installed. Raises ValueError where precision needs what is not there."""
@@ -214,13 +197,7 @@ class CudaDevice:
                 raise ValueError(f"{spec}: {type(array).__name__} has neither __cuda_array_interface__ nor __dlpack__")
             with self.active():
                 array = self._cupy.from_dlpack(array)
-        known = array.__cuda_array_interface__
-        shape, dtype, address = tuple(known["shape"]), np.dtype(known["typestr"]), known["data"][0]
-        if (shape, dtype) != (spec.shape, spec.dtype):
-            raise ValueError(f"{spec}: the array is {dtype.name} {list(shape)}")
-        if not contiguous(shape, known.get("strides"), dtype.itemsize) or address % VECTOR:
-            raise ValueError(f"{spec}: the array must be C-contiguous and begin at a multiple of {VECTOR} bytes")
-        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        address, nbytes = address_of(array.__cuda_array_interface__, spec)
         memory = self._cuda.UnownedMemory(address, nbytes, array)
         self._external.add(address)
         return self._cupy.ndarray((nbytes,), "u1", self._cuda.MemoryPointer(memory, 0))
@@ -316,25 +293,3 @@ class CudaDevice:
         self._opened.require()
         with self._device:
             self.stream.synchronize()
-
-
-@dataclass(frozen=True)
-class Routine:
-    """A library's function that is called as a kernel is."""
-
-    name: str
-    function: Any
-
-    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
-        self.function(grid, block, args)
-
-
-def contiguous(shape: Shape, strides: Sequence[int] | None, itemsize: int) -> bool:
-    """Whether strides, in bytes, are those of C order; None are."""
-    if strides is None or 0 in shape:
-        return True
-    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if size > 1 and stride != itemsize:
-            return False
-        itemsize *= size
-    return True

@@ -133,9 +133,9 @@ def test_every_variant_of_a_fast_kernel_is_exact_on_whole_numbers(case: Case, pr
 def test_the_fastest_variant_is_taken_and_remembered(
     kind: str, cublas_is_fast: bool, monkeypatch: Any, tmp_path: Any
 ) -> None:
-    from tflgpu.delegates.emulator import device
+    from tflgpu.delegates.emulator import streams
 
-    now, put_on_stream = [0.0], device.Stream.do
+    now, put_on_stream = [0.0], streams.Stream.do
 
     def do(self: Any, work: Any) -> None:
         def timed() -> None:
@@ -149,8 +149,8 @@ def test_the_fastest_variant_is_taken_and_remembered(
     case = named("gemm", "tuned", gemm)
     model, values = fed(case)
     want = tflgpu_run(model, values)
-    monkeypatch.setattr(device.Stream, "do", do)
-    monkeypatch.setattr(device, "clock", lambda: now[0])
+    monkeypatch.setattr(streams.Stream, "do", do)
+    monkeypatch.setattr(streams, "clock", lambda: now[0])
     options = {"device": DEVICE, "autotune": True, "profile": True, "cache_dir": str(tmp_path)}
     first = load_delegate("cuda", options)
     np.testing.assert_array_equal(tflgpu_run(model, values, [first])[0], want[0])

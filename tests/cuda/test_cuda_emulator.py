@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tflgpu.delegates.emulator.device import Emulator, Stream, ndarray
+from tflgpu.delegates.emulator.device import Emulator
+from tflgpu.delegates.emulator.memory import ndarray
 from tflgpu.delegates.emulator.programs import compiler
+from tflgpu.delegates.emulator.streams import Stream
 
 try:
     compiler()

@@ -25,7 +25,7 @@ from test_kernels import variants
 
 from tflgpu.delegates.cuda.compiler import OPTIONS
 from tflgpu.delegates.cuda.device import CudaDevice
-from tflgpu.delegates.launch import source
+from tflgpu.delegates.program import source
 
 INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*(\S+)(.*?);", re.M)
 PRODUCT = re.compile(r"(FFMA|IDP|HMMA|IMMA)\b")

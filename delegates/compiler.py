@@ -10,7 +10,8 @@ from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
 from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.buffers import Buffers
 from tflgpu.delegates.device import Call, Device, DeviceLimits, Tunes
-from tflgpu.delegates.launch import LIBRARY, Launch, source
+from tflgpu.delegates.launch import LIBRARY, Launch
+from tflgpu.delegates.program import source
 from tflgpu.optional import offers
 
 LARGE_BLOCK = 1024

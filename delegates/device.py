@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from tflgpu.delegates.launch import Dialect
+from tflgpu.delegates.program import Dialect
 from tflgpu.memory import StreamedPlace, Tensor
 from tflgpu.model.graph import Array, TensorSpec
 

@@ -13,11 +13,12 @@ from tflgpu.delegates.control_flow import control as control  # which registers 
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.steps import PassContext, Step
-from tflgpu.delegates.launch import LIBRARY, Dialect, Launch, Loop, launches_of
+from tflgpu.delegates.launch import LIBRARY, Launch, Loop, launches_of
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
 from tflgpu.delegates.lowering.registry import C_TYPES
 from tflgpu.delegates.megakernel.barrier_kernel import composed
 from tflgpu.delegates.passes import PASSES, run_passes
+from tflgpu.delegates.program import Dialect
 from tflgpu.delegation.delegate import Partition
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS

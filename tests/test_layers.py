@@ -143,7 +143,7 @@ def test_no_modules_import_one_another_in_a_cycle():
 DELEGATES = [
     {"kernels"},
     {"launch", "expression", "cache"},
-    {"ir"},
+    {"ir", "program"},
     {"device"},
     {"lowering"},
     {"render"},

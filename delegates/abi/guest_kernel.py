@@ -14,8 +14,8 @@ from tflgpu.delegates.abi import structs
 from tflgpu.delegates.abi.guest_fallback import on_the_cpu
 from tflgpu.delegates.abi.guest_graph import GuestGraph, infer_node, over
 from tflgpu.delegates.abi.structs import OK
+from tflgpu.delegation.boundary import boundary
 from tflgpu.delegation.delegate import Delegate, Partition, Unsupported
-from tflgpu.delegation.partitioner import boundary
 from tflgpu.memory import HOST, Tensor, host_array
 from tflgpu.model.constants import Budget, decode, encode
 from tflgpu.model.graph import BITS, Array, Graph, Node, TensorSpec

@@ -12,7 +12,8 @@ from tflgpu.delegates.abi.native_kernel import GONE, BufferHandles, Kernel, desc
 from tflgpu.delegates.abi.native_tensors import NativeTensors, shape_of
 from tflgpu.delegates.abi.structs import ERROR, OK
 from tflgpu.delegates.abi.variadic import formatted
-from tflgpu.delegation.partitioner import boundary, contracted, groups_of
+from tflgpu.delegation.boundary import boundary
+from tflgpu.delegation.partitioner import contracted, groups_of
 from tflgpu.model.graph import Array, Graph, Model, Node
 from tflgpu.shapes import DelegateError
 

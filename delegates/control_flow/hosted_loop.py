@@ -13,10 +13,12 @@ from tflgpu.delegates import render
 from tflgpu.delegates.control_flow.subgraphs import inferred
 from tflgpu.delegates.device import Call, Device
 from tflgpu.delegates.ir import Copy
-from tflgpu.delegates.launch import MAX_ELEMENTS, Temp, source
+from tflgpu.delegates.launch import MAX_ELEMENTS, Temp
 from tflgpu.delegates.lowering.registry import bits_type, require, size
+from tflgpu.delegates.program import source
+from tflgpu.delegation.boundary import boundary
 from tflgpu.delegation.delegate import Partition
-from tflgpu.delegation.partitioner import boundary, pays
+from tflgpu.delegation.partitioner import pays
 from tflgpu.limits import Meter
 from tflgpu.memory import Tensor, exchange
 from tflgpu.model.graph import Graph, Node, TensorSpec

@@ -21,7 +21,7 @@ from tflgpu.delegates.cuda.graph import RecordedPartition
 from tflgpu.delegates.cuda.properties import blocks_at_once, properties_of
 from tflgpu.delegates.cuda.timing import Timing
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
-from tflgpu.delegates.launch import Dialect, numbered
+from tflgpu.delegates.program import Dialect, numbered
 from tflgpu.delegation.forks import Opened
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Shape, TensorSpec

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tflgpu.delegates.fusion import join_small_launches
 from tflgpu.delegates.fusion.steps import PassContext, Step, Steps
 from tflgpu.delegates.launch import Buffer, Launch, Loop
 from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, barriers, composed
 from tflgpu.delegates.megakernel.persistent_kernel import Stage, fits, single, team
+from tflgpu.delegates.program import Dialect
 
 
 def join_launches(steps: Steps, context: PassContext) -> Steps:
@@ -16,22 +19,11 @@ def join_launches(steps: Steps, context: PassContext) -> Steps:
     out: list[Step] = []
     stages: list[tuple[int, Stage]] = []
 
-    def storage_of_nodes(buffer: Buffer) -> object:
-        # Of launches of several nodes one may use in the arena what another has done with.
-        return "arena" if context.in_arena(buffer) else context.storage(buffer)
-
     def close() -> None:
-        launches = [stage.launch for _, stage in stages]
-        if len(launches) < 2:
-            out.extend(Step(node, stage.launch) for node, stage in stages)
+        if len(stages) > 1:
+            out.append(Step(stages[-1][0], _joined([stage for _, stage in stages], dialect, context)))
         else:
-            alone = not any(single(launch) for launch in launches)
-            few = sum(barriers(launch, limits) for launch in launches) <= MOST_BARRIERS
-            if alone and few:
-                whole = composed([Loop(tuple(launches), 1)], dialect, limits, storage_of_nodes)
-            else:
-                whole = team([stage for _, stage in stages], dialect, limits)
-            out.append(Step(stages[-1][0], whole))
+            out.extend(Step(node, stage.launch) for node, stage in stages)
         stages.clear()
 
     for step in steps:
@@ -52,3 +44,17 @@ def join_launches(steps: Steps, context: PassContext) -> Steps:
                 stages.append((step.node, stage))
     close()
     return tuple(out)
+
+
+def _joined(stages: Sequence[Stage], dialect: Dialect, context: PassContext) -> Launch:
+    """The stages as one kernel: with barriers of one work-group where cores share none, else persistent."""
+    limits, launches = context.limits, [stage.launch for stage in stages]
+
+    def storage(buffer: Buffer) -> object:
+        # Of launches of several nodes one may use in the arena what another has done with.
+        return "arena" if context.in_arena(buffer) else context.storage(buffer)
+
+    few = sum(barriers(launch, limits) for launch in launches) <= MOST_BARRIERS
+    if few and not any(map(single, launches)):
+        return composed([Loop(tuple(launches), 1)], dialect, limits, storage)
+    return team(stages, dialect, limits)

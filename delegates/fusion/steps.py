@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.ir import Alias
-from tflgpu.delegates.launch import Buffer, Dialect, Launch, Op, Ref
+from tflgpu.delegates.launch import Buffer, Launch, Op, Ref
+from tflgpu.delegates.program import Dialect
 from tflgpu.model.graph import Array, Node, TensorSpec
 
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import c_float
-from tflgpu.delegates.launch import Argument, Buffer, Dialect, Launch, Loop, Ref, Turn, launches_of, needs_types
+from tflgpu.delegates.launch import Argument, Buffer, Launch, Loop, Ref, Turn, launches_of
 from tflgpu.delegates.lowering.recurrent.sequence import SMALL_STEP_OF_A_GPU
 from tflgpu.delegates.megakernel.linking import Functions
+from tflgpu.delegates.program import Dialect, needs_types
 
 MAX_BUFFERS = 96
 """Pointers that a kernel may have: PoCL takes 1024 bytes of arguments."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 
-from tflgpu.delegates.launch import Dialect, Launch, kernel_file
+from tflgpu.delegates.launch import Launch
+from tflgpu.delegates.program import Dialect, kernel_file
 
 KERNEL = {"cl": ("KERNEL ", "kernel void "), "cu": ("KERNEL ", 'extern "C" __global__ void ')}
 """How the line begins at which a kernel begins, by the suffix of a dialect."""

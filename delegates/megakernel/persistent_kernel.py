@@ -14,9 +14,10 @@ from importlib.resources import files
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Dialect, Launch, needs_types
+from tflgpu.delegates.launch import Launch
 from tflgpu.delegates.megakernel.barrier_kernel import Program, buffers, identity
 from tflgpu.delegates.megakernel.linking import Functions
+from tflgpu.delegates.program import Dialect, needs_types
 
 CELL = 16
 """Ints from one counter to the next, as in persistent_kernel.clh: a cache line."""

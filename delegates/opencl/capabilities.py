@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import CompileError, Device
-from tflgpu.delegates.launch import Launch, source
+from tflgpu.delegates.launch import Launch
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES, PROBE, probe_arrays
+from tflgpu.delegates.program import source
 from tflgpu.model.graph import Array
 
 CPU = Path("/proc/cpuinfo")

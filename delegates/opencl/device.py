@@ -15,13 +15,13 @@ import pyopencl as cl
 from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.device import Call
-from tflgpu.delegates.launch import Dialect
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
 from tflgpu.delegates.opencl import capabilities
 from tflgpu.delegates.opencl.choice import Rank, describe, rank
 from tflgpu.delegates.opencl.limits import language, limits_of, shares_memory
 from tflgpu.delegates.opencl.process_end import awaited, synchronized_at_end
 from tflgpu.delegates.opencl.programs import Programs
+from tflgpu.delegates.program import Dialect
 from tflgpu.delegation.forks import Opened
 from tflgpu.memory import aligned_zeros
 from tflgpu.model.graph import Array

@@ -12,10 +12,10 @@ from pyopencl import _cl
 
 from tflgpu.delegates.cache import ProgramCache
 from tflgpu.delegates.device import CompileError
-from tflgpu.delegates.launch import numbered
 from tflgpu.delegates.opencl import capabilities
 from tflgpu.delegates.opencl.choice import describe
 from tflgpu.delegates.opencl.process_end import awaited
+from tflgpu.delegates.program import numbered
 from tflgpu.runtime.threads import locked
 
 

@@ -22,7 +22,8 @@ from programs import launches
 from tflgpu.delegates.cuda.compiler import OPTIONS
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import SHARED, Launch, source
+from tflgpu.delegates.launch import Launch
+from tflgpu.delegates.program import SHARED, source
 
 FOLDERS = {"cl": "tflgpu.kernels_cl", "cu": "tflgpu.kernels_cuda"}
 KERNEL = {"cl": r"^kernel void ", "cu": r'^extern "C" __global__ void '}

@@ -14,7 +14,8 @@ from programs import kind, launches
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.emulator.programs import compiler
-from tflgpu.delegates.launch import Dialect, Launch, Ref, Turn, source
+from tflgpu.delegates.launch import Launch, Ref, Turn
+from tflgpu.delegates.program import Dialect, source
 from tflgpu.delegation.delegate import Unsupported
 
 CUDA = Dialect("tflgpu.kernels_cuda", "cu", "prelude.cuh", types="types.cuh")

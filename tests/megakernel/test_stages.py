@@ -12,7 +12,8 @@ from programs import kind, launches
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.emulator.programs import compiler
-from tflgpu.delegates.launch import Dialect, Launch, kernel_file
+from tflgpu.delegates.launch import Launch
+from tflgpu.delegates.program import Dialect, kernel_file
 
 OPENCL = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh", "vectors.clh", "types.clh")
 DEVICES = {

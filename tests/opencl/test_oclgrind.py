@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from opencl_runtimes import require_oclgrind, under_oclgrind
 
-from tflgpu.delegates.launch import SHARED
+from tflgpu.delegates.program import SHARED
 
 pytest.importorskip("pyopencl")
 

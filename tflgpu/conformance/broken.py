@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.conformance import faults
+from tflgpu.conformance import faults, partition_faults
 from tflgpu.delegation.delegate import Limits, Partition, Unsupported
 from tflgpu.delegation.options import LIMIT_OPTIONS, Option, read_limits, read_options
 from tflgpu.memory import Tensor
@@ -40,33 +40,33 @@ FAULTS: Mapping[str, Fault] = {
     "padding": Fault(r"^MAX_POOL_2D\[float32,2x5x7x3.*same", node=faults.padding_off_by_one),
     "rounding": Fault(r"^QUANTIZE\[float32,67,to=int8,ties", node=faults.half_to_even),
     "nan": Fault(r"^RELU\[float32,61,special", node=faults.nan_swallowed),
-    "after": Fault("outside its outputs", partition=faults.writes_after),
-    "before": Fault("outside its outputs", partition=faults.writes_before),
-    "stale": Fault("each invoke computes anew", partition=faults.runs_once),
+    "after": Fault("outside its outputs", partition=partition_faults.writes_after),
+    "before": Fault("outside its outputs", partition=partition_faults.writes_before),
+    "stale": Fault("each invoke computes anew", partition=partition_faults.runs_once),
     "broadcast": Fault(r"^ADD\[float32,2x3x5,5\]", node=faults.wrong_broadcast),
-    "resize": Fault("inputs may be resized", partition=faults.forgets_resize),
-    "leak": Fault("memory is flat", partition=faults.leaks_a_tensor),
-    "objects": Fault("memory is flat", partition=faults.leaks_objects),
-    "outlives": Fault("that is gone leaves nothing", partition=faults.outlives),
+    "resize": Fault("inputs may be resized", partition=partition_faults.forgets_resize),
+    "leak": Fault("memory is flat", partition=partition_faults.leaks_a_tensor),
+    "objects": Fault("memory is flat", partition=partition_faults.leaks_objects),
+    "outlives": Fault("that is gone leaves nothing", partition=partition_faults.outlives),
     "crash": Fault(r"^SOFTMAX\[float32,3x10,beta=1\]", "crashed", node=faults.crashes),
     "hang": Fault(r"^SOFTMAX\[float32,3x10,beta=1\]", "timed out", node=faults.hangs),
     "claims": Fault(r"^RNN\[float32,1x3", "error", claims=True),
-    "skips": Fault("chain of element-wise", partition=faults.skips_the_last),
+    "skips": Fault("chain of element-wise", partition=partition_faults.skips_the_last),
     "in_place": Fault(r"^RELU\[float32,7\]", node=faults.changes_its_input),
-    "random": Fault("always give the same bits", partition=faults.adds_noise),
+    "random": Fault("always give the same bits", partition=partition_faults.adds_noise),
     "half": Fault(r"^FULLY_CONNECTED\[float32,3x17", node=faults.half_precision),
     "through_float": Fault(r"^MAXIMUM\[int64,61,61,special", node=faults.integers_through_floats),
     "activation": Fault(r"^ADD\[float32,2x3x5,5,relu6\]", node=faults.ignores_activation),
     "ties": Fault(r"^ARG_MAX\[float32,5x11,axis=1,ties", node=faults.last_of_ties),
     "saturates": Fault(r"^ADD\[int32,61,61,special", node=faults.saturates),
-    "shared": Fault("alternately", partition=faults.one_for_all),
-    "after_error": Fault("an error leaves", "error", partition=faults.dies_of_an_error),
-    "threads": Fault("in two threads", partition=faults.not_for_threads),
+    "shared": Fault("alternately", partition=partition_faults.one_for_all),
+    "after_error": Fault("an error leaves", "error", partition=partition_faults.dies_of_an_error),
+    "threads": Fault("in two threads", partition=partition_faults.not_for_threads),
     "options": Fault("options set the limits", ignores_options=True),
     "axis": Fault(r"^SOFTMAX\[float32,3x10,beta=1\]", node=faults.wrong_axis),
     "empty": Fault(r"^ABS\[float32,0\]", "error", node=faults.fails_of_empty),
     "last_row": Fault(r"^FULLY_CONNECTED\[float32,3x17", node=faults.forgets_the_last),
-    "passed_on": Fault("an inner tensor that is an output", partition=faults.forgets_inner_outputs),
+    "passed_on": Fault("an inner tensor that is an output", partition=partition_faults.forgets_inner_outputs),
 }
 """By the name of the option `fault`."""
 

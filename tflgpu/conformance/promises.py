@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.conformance.contract import PAIRS, PROMISES, Broken, NotApplicable, Subject, numbers, on_cpu, promise, same
+from tflgpu.conformance.contract import PROMISES, Broken, NotApplicable, Subject, numbers, on_cpu, promise, same
 from tflgpu.conformance.guards import Watched
+from tflgpu.conformance.promise_models import counting, gathering
 from tflgpu.conformance.reference import answer, feed, outputs_of
 from tflgpu.conformance.resident import python_blocks, resident_bytes
 from tflgpu.conformance.settings import opened
 from tflgpu.delegation.delegate import ClaimsNodes
 from tflgpu.interpreter import Interpreter
-from tflgpu.model.builder import ModelBuilder
 from tflgpu.optional import offering
 
 SHAPES = ((2, 3), (5, 7), (1, 1), (2, 3), (64, 65), (0, 3), (5, 7))
@@ -153,7 +153,7 @@ def _views(subject: Subject) -> None:
 
 @promise("variables keep their state between partitions")
 def _variables(subject: Subject) -> None:
-    model = _counting(subject.op)
+    model = counting(subject.op)
     mine, theirs = subject.interpreter(model), Interpreter(model_content=model)
     for seed in range(4):
         x = numbers((1, 3), seed)
@@ -161,22 +161,6 @@ def _variables(subject: Subject) -> None:
     mine.reset_all_variables()
     theirs.reset_all_variables()
     same(answer(mine, [numbers((1, 3))]), answer(theirs, [numbers((1, 3))]), "after a reset")
-
-
-def _counting(op: str) -> bytes:
-    """A recurrent cell between two nodes of op."""
-    model = ModelBuilder()
-    g = model.graph()
-    rng = np.random.default_rng(1)
-    x = g.input("x", "FLOAT32", (1, 3))
-    before, cell, after = (g.tensor(n, "FLOAT32", (1, d)) for n, d in (("a", 3), ("b", 4), ("c", 4)))
-    weights = [g.constant(f"w{k}", rng.normal(size=s).astype(np.float32)) for k, s in enumerate(((4, 3), (4, 4), (4,)))]
-    state = g.tensor("state", "FLOAT32", (1, 4), is_variable=True)
-    g.node(op, [x, x] if op in PAIRS else [x], [before])
-    g.node("RNN", [before, *weights, state], [cell], fused_activation_function="TANH")
-    g.node(op, [cell, cell] if op in PAIRS else [cell], [after])
-    g.outputs(after)
-    return model.build()
 
 
 @promise("an interpreter that is gone leaves nothing")
@@ -266,7 +250,7 @@ def _alternately(subject: Subject) -> None:
 def _errors(subject: Subject) -> None:
     for taken in (True, False):
         delegate = subject.limited(**({} if taken else {"skip_ops": frozenset({"GATHER"})}))
-        model = _gathering(subject.op)
+        model = gathering(subject.op)
         interpreter = subject.interpreter(model, delegate)
         x = numbers((5,))
         want = on_cpu(model, x, np.array([4, 0, 2], np.int32))
@@ -279,18 +263,6 @@ def _errors(subject: Subject) -> None:
             else:
                 raise Broken("an index out of bounds raised nothing")
         same(answer(interpreter, [x, np.array([4, 0, 2], np.int32)]), want, "after an error")
-
-
-def _gathering(op: str) -> bytes:
-    model = ModelBuilder()
-    g = model.graph()
-    x, index = g.input("x", "FLOAT32", (5,)), g.input("i", "INT32", (3,))
-    a, b, c = (g.tensor(n, "FLOAT32", (s,)) for n, s in (("a", 5), ("b", 3), ("c", 3)))
-    g.node(op, [x, x] if op in PAIRS else [x], [a])
-    g.node("GATHER", [a, index], [b], axis=0)
-    g.node(op, [b, b] if op in PAIRS else [b], [c])
-    g.outputs(c)
-    return model.build()
 
 
 @promise("signatures run")

@@ -18,9 +18,11 @@ from tflgpu.ops.elementwise import arithmetic as arithmetic
 from tflgpu.ops.elementwise import cast as cast
 from tflgpu.ops.elementwise import comparison as comparison
 from tflgpu.ops.elementwise import elementwise as elementwise
+from tflgpu.ops.elementwise import power as power
 from tflgpu.ops.elementwise import selection as selection
 from tflgpu.ops.indexing import embedding as embedding
 from tflgpu.ops.indexing import indexing as indexing
+from tflgpu.ops.indexing import scatter as scatter
 from tflgpu.ops.indexing import segment as segment
 from tflgpu.ops.indexing import sorting as sorting
 from tflgpu.ops.indexing import stablehlo_indexing as stablehlo_indexing
@@ -36,6 +38,7 @@ from tflgpu.ops.movement import resize as resize
 from tflgpu.ops.movement import shape as shape
 from tflgpu.ops.movement import sparse as sparse
 from tflgpu.ops.movement import strided_slice as strided_slice
+from tflgpu.ops.normalization import log_softmax as log_softmax
 from tflgpu.ops.normalization import normalization as normalization
 from tflgpu.ops.normalization import softmax as softmax
 from tflgpu.ops.quantization import quantize as quantize

@@ -26,27 +26,7 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
     depth = x.shape[-1]
     rows = size(x) // depth if depth else 0
     if types == ("FLOAT32", "FLOAT32"):
-        width = 1 if limits.cpu else min(limits.max_block, 32 if depth <= 128 else 128 if depth <= 1024 else 256)
-        beta = node.options.beta if node.op == "SOFTMAX" else 1.0
-        defines: dict[str, object] = {"WIDTH": width}
-        if node.op == "LOG_SOFTMAX":
-            defines["LOGARITHM"] = 1
-        elif limits.cpu and limits.has("register_tiles") and depth >= limits.vector:
-            defines["LANES"] = limits.vector
-        return [
-            Launch(
-                "softmax.softmax",
-                (rows * width,),
-                (width,),
-                inputs={"x": Ref(x.index)},
-                outputs={"out": Ref(out.index)},
-                sizes={"depth": depth},
-                scalars={"beta": f32(beta)},
-                defines=defines,
-                stage="rows",
-                reductions=2,
-            )
-        ]
+        return [_of_floats(node, rows, depth, limits)]
     if types == ("INT16", "INT16") and node.op == "SOFTMAX":
         return [_by_warps(_softmax_16_bits(node, rows, depth), limits)]
     if node.op == "LOG_SOFTMAX" and x.type in ("INT8", "UINT8"):
@@ -65,6 +45,29 @@ def softmax(node: Node, limits: DeviceLimits) -> Lowered:
         defines={"X_T": c_type(x, limits), "OUT_T": c_type(out, limits)},
     )
     return [_by_warps(launch, limits)]
+
+
+def _of_floats(node: Node, rows: int, depth: int, limits: DeviceLimits) -> Launch:
+    x, out = node.input(0), node.outputs[0]
+    width = 1 if limits.cpu else min(limits.max_block, 32 if depth <= 128 else 128 if depth <= 1024 else 256)
+    beta = node.options.beta if node.op == "SOFTMAX" else 1.0
+    defines: dict[str, object] = {"WIDTH": width}
+    if node.op == "LOG_SOFTMAX":
+        defines["LOGARITHM"] = 1
+    elif limits.cpu and limits.has("register_tiles") and depth >= limits.vector:
+        defines["LANES"] = limits.vector
+    return Launch(
+        "softmax.softmax",
+        (rows * width,),
+        (width,),
+        inputs={"x": Ref(x.index)},
+        outputs={"out": Ref(out.index)},
+        sizes={"depth": depth},
+        scalars={"beta": f32(beta)},
+        defines=defines,
+        stage="rows",
+        reductions=2,
+    )
 
 
 def _by_warps(launch: Launch, limits: DeviceLimits) -> Launch:

@@ -1,4 +1,4 @@
-"""SOFTMAX and LOG_SOFTMAX along the last axis: of floats, and of integers in the reference kernels' fixed point."""
+"""SOFTMAX along the last axis: of floats, and of integers in the reference kernels' fixed point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import INT32_MAX, clz32, mbqm, quantize_multiplier, rdbp
-from tflgpu.arithmetic.fixed_point_functions import exp_on_negative_values, log_x
+from tflgpu.arithmetic.fixed_point_functions import exp_on_negative_values
 from tflgpu.arithmetic.lookup_tables import lut_int16, lut_int16_lookup
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.registry import Step, UnsupportedType, kernel, require
@@ -25,11 +25,11 @@ BLOCK = 1 << 15
 """Elements computed at a time, so that the intermediate values stay in the cache."""
 
 
-def _rows(node: Node, array: Array) -> Array:
+def as_rows(node: Node, array: Array) -> Array:
     return array.reshape(-1 if array.size else 0, node.input(0).shape[-1])
 
 
-def _greatest(x: Array, out: Array) -> None:
+def greatest(x: Array, out: Array) -> None:
     """The greatest of each row of x (rows, depth) into out (rows, 1)."""
     if x.shape[1] > NARROW or x.shape[0] < NARROW:
         np.maximum.reduce(x, axis=1, keepdims=True, out=out)
@@ -64,7 +64,7 @@ def _check_softmax(node: Node) -> None:
 )
 def softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """exp(beta * x) divided by its sum along the last axis."""
-    x, y = _rows(node, inputs[0]), _rows(node, outputs[0])
+    x, y = as_rows(node, inputs[0]), as_rows(node, outputs[0])
     if x.size == 0:
         return lambda: None
     types = (node.input(0).type, node.outputs[0].type)
@@ -99,7 +99,7 @@ def _softmax_float(x: Array, y: Array, beta: np.float32) -> Step:
     def step() -> None:
         with np.errstate(all="ignore"):
             for x, y, sums in blocks:
-                _greatest(x, sums)
+                greatest(x, sums)
                 np.subtract(x, sums, out=y)
                 if beta != 1:
                     np.multiply(y, beta, out=y)
@@ -136,9 +136,9 @@ def exponentials(m: int, shift: int, least: int) -> tuple[Array, Array]:
     return e.astype(np.int64), rdbp(e, ACCUMULATOR_BITS)
 
 
-def _differences(x: Array, largest: Array, out: Array) -> Array:
+def differences(x: Array, largest: Array, out: Array) -> Array:
     """The greatest of each row less x, in out (uint8). Returns out."""
-    _greatest(x, largest)
+    greatest(x, largest)
     return np.subtract(largest.view(np.uint8), x.view(np.uint8), out=out)
 
 
@@ -186,7 +186,7 @@ def _softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
 
     def rows(start: int) -> None:
         n = min(block, len(x) - start)
-        np.copyto(index[:n], _differences(x[start : start + n], largest[:n], below[:n]))
+        np.copyto(index[:n], differences(x[start : start + n], largest[:n], below[:n]))
         share.take(index[:n], out=shares[:n], mode="clip")
         r, over_unit = reciprocals(_sums(shares[:n]))
         # The two roundings, by 31 and by `exponent`, of numbers that are not negative are one:
@@ -239,7 +239,7 @@ def _softmax_16_bits(node: Node, x: Array, y: Array) -> Step:
     below = np.empty(x.shape, np.uint16)
 
     def step() -> None:
-        _greatest(x, largest)
+        greatest(x, largest)
         np.subtract(largest.view(np.uint16), x.view(np.uint16), out=below)
         table.take(below, out=e, mode="clip")
         sums = np.add.reduce(e, axis=1, keepdims=True, dtype=np.int32)
@@ -252,59 +252,5 @@ def _softmax_16_bits(node: Node, x: Array, y: Array) -> Step:
         np.add(e, np.int32(1) << (shift - 1), out=e)
         np.right_shift(e, shift, out=e)
         np.copyto(y, np.clip(e, 0, 32767, out=e), casting="unsafe")
-
-    return step
-
-
-def _check_log_softmax(node: Node) -> None:
-    x, out = node.input(0), node.outputs[0]
-    require(len(x.shape) >= 1, "NumDimensions(input) >= 1 was not true.")
-    require(x.type == out.type, f"{out} must be of the input's type. ")
-    if x.type != "FLOAT32" and elements(x.shape):
-        most = np.iinfo(out.dtype).max
-        require(out.scale == 16 / 256, f"{out}: the scale of LOG_SOFTMAX's output must be 16/256. ")
-        require(out.zero_point == most, f"{out}: the zero point of LOG_SOFTMAX's output must be {most}. ")
-        require(rescaling(1.0, float(x.scale))[0] > 0, f"{x} has a scale of {x.scale}. ")
-
-
-@kernel("LOG_SOFTMAX", inputs=1, version=2, types="FLOAT32 INT8 UINT8", shape=same_as_input, check=_check_log_softmax)
-def log_softmax(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
-    """x less the logarithm of the sum of exp(x), along the last axis."""
-    x, y = _rows(node, inputs[0]), _rows(node, outputs[0])
-    if x.size == 0:
-        return lambda: None
-    return _log_softmax_float(x, y) if x.dtype == np.float32 else _log_softmax_8_bits(node, x, y)
-
-
-def _log_softmax_float(x: Array, y: Array) -> Step:
-    sums, e = np.empty((len(x), 1), np.float32), np.empty(x.shape, np.float32)
-
-    def step() -> None:
-        with np.errstate(all="ignore"):
-            _greatest(x, sums)
-            np.subtract(x, sums, out=y)
-            np.exp(y, out=e)
-            np.add.reduce(e, axis=1, keepdims=True, out=sums)
-            np.log(sums, out=sums)
-            np.subtract(y, sums, out=y)
-
-    return step
-
-
-def _log_softmax_8_bits(node: Node, x: Array, y: Array) -> Step:
-    limits = np.iinfo(y.dtype)
-    m, shift, least = rescaling(1.0, float(node.input(0).scale))
-    rm, re = quantize_multiplier(2.0 ** (31 - shift) / m)
-    share = exponentials(m, shift, least)[1]
-    scaled = mbqm(-np.arange(256, dtype=np.int64), m, shift).astype(np.int64)
-    largest, below = np.empty((len(x), 1), x.dtype), np.empty(x.shape, np.uint8)
-
-    def step() -> None:
-        d = _differences(x, largest, below)
-        log_sum = log_x(np.add.reduce(share[d], axis=1, keepdims=True, dtype=np.int32))
-        negligible = np.maximum(least - 1, mbqm(log_sum.astype(np.int64) - 2**31, rm, re))
-        value = rdbp((scaled[d] - log_sum).astype(np.int32), 22).astype(np.int64) + limits.max
-        value[-d.astype(np.int64) <= negligible] = limits.min
-        np.copyto(y, np.clip(value, limits.min, limits.max), casting="unsafe")
 
     return step

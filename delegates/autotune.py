@@ -11,8 +11,9 @@ import numpy as np
 
 from tflgpu.debug import LAUNCHES, say
 from tflgpu.delegates.cache import NOWHERE, ProgramCache
-from tflgpu.delegates.device import Call, Device
+from tflgpu.delegates.device import Call, Device, TimesCalls
 from tflgpu.delegates.launch import Launch
+from tflgpu.optional import offers
 
 TURNS = 5
 """How often each variant runs; its least time counts."""
@@ -73,10 +74,10 @@ def _said(launch: Launch) -> str:
 
 def _time(device: Device, launch: Launch, bind: Callable[[Launch], Call]) -> float:
     """Seconds of one run, infinite where the variant does not compile or run on this device."""
-    measured: Callable[[Call], float] | None = getattr(device, "seconds_of", None)
+    timed: object = device
     try:
         call = bind(launch)
-        seconds = _least_time(device, call) if measured is None else measured(call)
+        seconds = timed.seconds_of(call) if offers(timed, TimesCalls) else _least_time(device, call)
     except (MemoryError, RuntimeError) as error:
         say(LAUNCHES, f"{launch.kernel} is no variant here: {error}")
         return float("inf")

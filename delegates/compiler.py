@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
 
 from tflgpu.debug import LAUNCHES, PROGRAMS, enabled, say
 from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.buffers import Buffers
-from tflgpu.delegates.device import Call, Device, DeviceLimits, Tunes
+from tflgpu.delegates.device import Call, Device, DeviceLimits, HasRoutines, Tunes
 from tflgpu.delegates.launch import LIBRARY, Launch
 from tflgpu.delegates.program import source
 from tflgpu.optional import offers
@@ -38,8 +37,9 @@ def _fastest(launch: Launch, tuner: Tuner, device: Device, buffers: Buffers) -> 
 def _bound(launch: Launch, device: Device, buffers: Buffers) -> Call:
     arguments = [buffers.argument(argument) for argument in launch.arguments.values()]
     if launch.stem == LIBRARY:
-        routine: Any = device.routine(launch.name)  # type: ignore[attr-defined]
-        return device.bind(routine, arguments, launch.grid, launch.block)
+        library: object = device
+        assert offers(library, HasRoutines), launch.kernel
+        return device.bind(library.routine(launch.name), arguments, launch.grid, launch.block)
     text = source(launch, device.dialect)
     say(PROGRAMS, text)
     kernel = device.kernel(text, launch.name)

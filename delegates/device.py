@@ -141,3 +141,10 @@ class TimesCalls(Protocol):
 
     def seconds_of(self, call: Call, /) -> float:
         """How long a call takes on the device."""
+
+
+class HasRoutines(Protocol):
+    """A device with a vendor's library, whose routines launches of stem LIBRARY name."""
+
+    def routine(self, name: str, /) -> Any:
+        """The routine of that name, to be bound as a kernel is."""

@@ -81,10 +81,6 @@ def declared_members() -> set[str]:
     return methods | {ast.unparse(m.target) for c in protocols for m in c.body if isinstance(m, ast.AnnAssign)}
 
 
-# Files of the delegates that still probe. None may be added.
-PROBING = {"autotune.py", "compilation.py"}
-
-
 @pytest.mark.parametrize("folder", ["tflgpu", "delegates"])
 def test_optional_members_are_asked_for_through_their_protocols(folder):
     members = declared_members()
@@ -93,8 +89,7 @@ def test_optional_members_are_asked_for_through_their_protocols(folder):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
                 name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
-                probed = name in members and path.name not in PROBING
-                assert not probed, f"{path.name}, line {node.lineno}: see tflgpu/optional.py"
+                assert name not in members, f"{path.name}, line {node.lineno}: see tflgpu/optional.py"
 
 
 @pytest.mark.parametrize("binding, only", [("cupy", "cuda"), ("pyopencl", "opencl")])

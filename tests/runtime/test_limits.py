@@ -75,6 +75,18 @@ def test_what_is_too_large_is_refused_by_name_and_smaller_shapes_run_afterwards(
         assert z.shape == (1000 * size,) and (z == -1).all()
 
 
+def test_what_a_delegate_would_make_inside_its_partition_is_refused_too() -> None:
+    delegate = Elsewhere([0, 1])
+    interpreter = tflgpu.Interpreter(
+        model_content=tiles([100]), experimental_delegates=[delegate], limits=Limits(memory_bytes=700_000)
+    )
+    with pytest.raises(
+        RuntimeError, match=r"what <2 nodes on elsewhere: .*> makes inside needs 400,000 bytes, besides"
+    ):
+        interpreter.allocate_tensors()
+    assert not delegate.compiled
+
+
 def test_memory_that_goes_is_no_longer_counted() -> None:
     interpreter = tflgpu.Interpreter(model_content=tiles([100]), limits=Limits(memory_bytes=10**7))
     interpreter.allocate_tensors()

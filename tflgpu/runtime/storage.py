@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tflgpu.delegation.delegate import Delegate, Partition
 from tflgpu.limits import Meter
-from tflgpu.memory import Tensor
+from tflgpu.memory import Tensor, arena, nbytes
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.runtime.binding import Binding
 from tflgpu.runtime.memory_planner import Arena, in_arena, overwriting
@@ -103,6 +103,9 @@ class Storage:
         for index in made & apart:
             if index not in self.tensors:
                 self.make(self.specs[index])
+        for one in partitions:
+            if one.owner is not None:
+                self._session.meter.reserve(_nbytes_inside(one), f"what {one} makes inside")
         here = {node.index for partition in partitions if partition.owner is None for node in partition.nodes}
         cpu = [(at, node) for at, node in enumerate(order) if node.index in here]
         session = self._session
@@ -131,6 +134,17 @@ def _inside(partitions: Sequence[Partition]) -> set[int]:
     delegated = [partition for partition in partitions if partition.owner is not None]
     made = {(p, spec.index) for p in delegated for node in p.nodes for spec in node.outputs}
     return {index for partition, index in made if index not in partition.outputs}
+
+
+def _nbytes_inside(partition: Partition) -> int:
+    """Bytes of the tensors that live only inside a delegated partition, each as long as nodes read it."""
+    sizes, live = dict[int, int](), dict[int, tuple[int, int]]()
+    for time, node in enumerate(partition.nodes):
+        for spec in (*node.outputs, *(s for s in node.inputs if s is not None and s.index in sizes)):
+            if spec.index not in partition.outputs:
+                sizes[spec.index] = nbytes(spec)
+                live[spec.index] = (live.get(spec.index, (time,))[0], time)
+    return arena(sizes, live)[1]
 
 
 def variables_written(node: Node, session: Session) -> list[TensorSpec]:

@@ -40,7 +40,8 @@ class DeviceLimits:
     to; sums are float32 always. tensor_cores: whether the kernels of "warps" may use tensor cores.
     inner_barriers: whether functions that a kernel calls, and loops, may have barriers, so that there are megakernels.
     blocks: how many work-groups of one launch may wait for one another, so that they can share a megakernel's work.
-    kernel_families: which of KERNEL_FAMILIES there are for it. loop_iterations: of the loops in one launch together.
+    kernel_families: which of KERNEL_FAMILIES there are for it. loop_iterations: of the loops in one launch
+    together; None: so many that it ends within a minute or so.
     """
 
     max_block: int = 256
@@ -55,7 +56,7 @@ class DeviceLimits:
     inner_barriers: bool = True
     blocks: int = 1
     kernel_families: frozenset[str] = frozenset()
-    loop_iterations: int = 1 << 24
+    loop_iterations: int | None = None
 
     def __post_init__(self) -> None:
         unknown = self.kernel_families - KERNEL_FAMILIES.keys()

@@ -52,8 +52,7 @@ class GpuDelegate:
     def within(self, meter: Meter) -> None:
         """Keeps to one interpreter's limits, from its next compile on. For what `attach` returned."""
         self.meter = meter
-        if meter.limits.loop_iterations is not None:
-            self.device.limits = replace(self.device.limits, loop_iterations=meter.limits.loop_iterations)
+        self.device.limits = replace(self.device.limits, loop_iterations=meter.limits.loop_iterations)
 
     def check(self, node: Node) -> None:
         """Raises Unsupported where the node cannot be lowered: lowering it is the test."""

@@ -34,7 +34,7 @@ class Limits:
     seconds: of one call, such as `invoke`, and of the construction. Asked between nodes and between iterations: a node
     that runs is not interrupted.
     loop_iterations: of all loops in one call together; a branch or a composite that runs counts as one. A loop that a
-    device runs in one launch may have as many in each launch, and without a limit 2**24.
+    device runs in one launch may have as many in each launch, and without a limit 2**24, or 2**36 operations.
     tensor_elements: of one tensor.
 
     A call that would use more raises RuntimeError, which names the limit and the node or the tensor; the interpreter

@@ -63,7 +63,10 @@ def while_(node: Node, limits: DeviceLimits) -> Lowered:
 
 def _overrun(node: Node, limits: DeviceLimits) -> Fault:
     most = limits.loop_iterations
-    return Fault(f"{node} takes more iterations in one launch than Limits.loop_iterations = {most:,}. ")
+    allowed = (
+        "a launch may; Limits.loop_iterations allows more" if most is None else f"limits.loop_iterations = {most:,}"
+    )
+    return Fault(f"{node} takes more iterations than {allowed}. ")
 
 
 def _checked(loop: Loop, limits: DeviceLimits) -> Loop:

@@ -31,6 +31,9 @@ SHARE = 1 << 14
 MOST_COUNTED = 2**31 - 1 - 2**16
 """Iterations that an i32 counts, and as many tests after them as loops may be nested."""
 
+MOST_ITERATIONS, MOST_OPERATIONS = 2**24, 2**36
+"""Of the loops in one launch, operations of each block, where the user sets no limit: no launch can be interrupted."""
+
 Step = Launch | Loop
 Memory = Callable[[Buffer], object]
 """What two buffers have in common whose storage is the same."""
@@ -169,7 +172,7 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     if blocks > 1:
         defines["GRID_WIDE"] = 1
         parameters["arrived"] = np.zeros(1, np.uint32)
-    sizes = {"most": min(limits.loop_iterations, MOST_COUNTED)} if program.counts else {}
+    sizes = {"most": _most_iterations(work // blocks, limits)} if program.counts else {}
     declared = [*(f"BUFFER {name}" for name in parameters), *(f"i32 {name}" for name in sizes)]
     text = [
         files(dialect.package).joinpath(f"barrier_kernel.{dialect.suffix}h").read_text(),
@@ -182,6 +185,13 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     texts = {dialect.suffix: "\n".join(text)}
     threads = (block * blocks,)
     return Launch("sequence.sequence", threads, (block,), {}, parameters, sizes, defines=defines, texts=texts)
+
+
+def _most_iterations(work: int, limits: DeviceLimits) -> int:
+    """How many iterations, of so many operations of a block at most, the loops in one launch may take."""
+    if limits.loop_iterations is None:
+        return min(MOST_ITERATIONS, MOST_OPERATIONS // max(work, 1))
+    return min(limits.loop_iterations, MOST_COUNTED)
 
 
 def _most_work(steps: Iterable[Step]) -> int:

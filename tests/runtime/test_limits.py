@@ -21,6 +21,12 @@ from resource_bombs import a_loop_without_end_and_without_nodes, loops
 import tflgpu
 from tflgpu import Limits
 from tflgpu.cgroups import memory_of_the_machine
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.expression import X
+from tflgpu.delegates.ir import Elementwise, Operand
+from tflgpu.delegates.launch import Dialect, Fault, Loop, Ref
+from tflgpu.delegates.megakernel.barrier_kernel import composed
+from tflgpu.delegates.render import elementwise
 from tflgpu.limits import read_limits
 from tflgpu.model.builder import ModelBuilder
 
@@ -144,6 +150,21 @@ def test_a_loop_that_the_host_drives_ends_so_too(device: str, monkeypatch: pytes
     with pytest.raises(RuntimeError, match=r"limits.loop_iterations = 3\b"):
         outputs(interpreter, np.int32(0), h)
     assert outputs(interpreter, np.int32(3), h)[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("work", "limit", "most"),
+    [(10, None, 2**24), (2**16, None, 2**20), (2**18, None, 2**21), (10, 7, 7), (10, 2**40, 2**31 - 1 - 2**16)],
+)
+def test_a_loop_without_end_gets_its_number_of_iterations_as_an_argument(
+    work: int, limit: int | None, most: int
+) -> None:
+    ask = elementwise(Elementwise((Operand(Ref(0), "u8"),), X, Ref(9), "u8", 1))
+    inner = Loop((ask,), 0, (), Ref(9), work)
+    dialect = Dialect("tflgpu.kernels_cl", "cl", "prelude.clh")
+    limits = DeviceLimits(blocks=8, loop_iterations=limit)
+    launch = composed([Loop((inner,), 1, overrun=Fault("too many"))], dialect, limits)
+    assert launch.sizes == {"most": most}
 
 
 def test_time_is_up_between_nodes_and_between_iterations() -> None:

@@ -162,14 +162,20 @@ def _read_only(array: Array) -> Array:
     return array
 
 
+_TOLD = (RuntimeError, ValueError, TypeError, AttributeError)
+
+
 def reraise(error: BaseException, what: object) -> NoReturn:
     """Raises the error, where it is of a kind that callers are told of; any other as a RuntimeError that names `what`.
 
     Memory that is not there, numbers too large, drivers' errors and mistakes of our own are such others.
     """
-    if isinstance(error, RuntimeError | ValueError | TypeError | AttributeError) or not isinstance(error, Exception):
-        raise error
-    raise RuntimeError(f"{what}: {str(error).strip() or 'it failed'} ({type(error).__name__}). ") from error
+    try:
+        if isinstance(error, _TOLD) or not isinstance(error, Exception):
+            raise error
+        raise RuntimeError(f"{what}: {str(error).strip() or 'it failed'} ({type(error).__name__}). ") from error
+    finally:
+        del error  # else the error and this call hold one another, and what the caller's frames hold stays too
 
 
 class DelegateError(RuntimeError):

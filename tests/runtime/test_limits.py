@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,24 @@ def test_what_goes_wrong_at_the_end_of_invoke_is_a_runtime_error_that_names_the_
             interpreter.invoke()
     delegate.fails = False
     assert (outputs(interpreter, np.ones(1, np.float32))[0] == -1).all()
+
+
+def misused() -> weakref.ref[Any]:
+    """What is left of an interpreter whose calls have failed."""
+    interpreter = tflgpu.Interpreter(model_content=tiles([1]))
+    with suppress(RuntimeError):
+        interpreter.invoke()
+    with suppress(ValueError):
+        interpreter.set_tensor(1, "text")
+    return weakref.ref(interpreter._meter)
+
+
+def test_errors_hold_nothing_of_an_interpreter_that_goes() -> None:
+    gc.disable()
+    try:
+        assert misused()() is None
+    finally:
+        gc.enable()
 
 
 def test_sizes_beyond_int32_are_runtime_errors() -> None:

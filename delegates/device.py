@@ -119,7 +119,7 @@ class Device(Protocol):
 class RecordsCopies(Protocol):
     """A device that records a partition's copies together with its launches."""
 
-    def part(self, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call, /) -> Call:
+    def with_copies(self, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call, /) -> Call:
         """The whole partition as one call: brings `reads` to the device, runs, and marks `writes` as made there."""
 
 

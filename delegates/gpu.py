@@ -116,7 +116,7 @@ class GpuDelegate:
         if compiled.buffers.counters is not None:
             step = or_else(step, compiled.buffers.after_failure)
         if check is not None:
-            step = in_turn(step, check)
+            step = one_after_another(step, check)
         return with_variables(partition, tensors, step)
 
     def host_array(self, shape: Shape, dtype: npt.DTypeLike) -> Array | None:
@@ -146,7 +146,7 @@ class GpuDelegate:
         return f"<{self.name} delegate on {self.device.name}{limits}>"
 
 
-def in_turn(first: Call, second: Call) -> Call:
+def one_after_another(first: Call, second: Call) -> Call:
     """Both, one after the other."""
 
     def run() -> None:
@@ -207,7 +207,7 @@ def with_variables(partition: Partition, tensors: Mapping[int, Tensor], step: Ca
 def between_copies(device: Device, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:
     """run, after what brings the tensors it reads to the device and before what marks its outputs as made there."""
     if offers(device, RecordsCopies):
-        return device.part(reads, writes, run)
+        return device.with_copies(reads, writes, run)
 
     def step() -> None:
         for tensor in reads:

@@ -1,4 +1,4 @@
-"""What a device must run for one node, said without naming the device."""
+"""Launches: what a device runs for a node, independent of the device."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Turn:
+class PerIteration:
     """An int32 that differs from one iteration of a Loop to the next: start, and stride more each time."""
 
     start: int
     stride: int
 
-    def at(self, turn: int) -> int:
-        return self.start + turn * self.stride
+    def at(self, iteration: int) -> int:
+        return self.start + iteration * self.stride
 
 
 Buffer = Ref | Temp | Packed | Fault | Counters | Array
 """What a kernel takes by its address. An array or a Packed is uploaded once, when the partition is compiled."""
 
-Argument = Buffer | np.generic | Turn
+Argument = Buffer | np.generic | PerIteration
 
-Size = int | Turn
+Size = int | PerIteration
 
 
 LIBRARY = "library"
@@ -84,7 +84,7 @@ class Launch:
     epilogues take, once they are rendered. fault, counters: its last parameters, where it has them.
     variants: other launches with the same results, of which autotune.py may find one faster. before: launches that run
     right before this one and belong to it. epilogues: what it does to its output before it stores it. texts: by the
-    suffix of a dialect, what stands instead of the kernel's file, for operators that are not ours.
+    suffix of a dialect, the program instead of the kernel's file, for custom operators.
 
     computes: the IR value whose launch it is, a Gemm or one of ir.py's, where passes ask what that is.
 
@@ -115,13 +115,13 @@ class Launch:
 
     def __post_init__(self) -> None:
         for name, size in self.sizes.items():
-            if not isinstance(size, Turn) and not -(2**31) <= size < 2**31:
+            if not isinstance(size, PerIteration) and not -(2**31) <= size < 2**31:
                 raise Unsupported(f"a size {name} of {size}")
 
     @property
     def arguments(self) -> dict[str, Argument]:
         """Everything that the kernel takes, in the order of its parameters."""
-        sizes = {name: s if isinstance(s, Turn) else np.int32(s) for name, s in self.sizes.items()}
+        sizes = {name: s if isinstance(s, PerIteration) else np.int32(s) for name, s in self.sizes.items()}
         last = {"fault": self.fault, "counters": self.counters}
         return {
             **self.inputs,
@@ -189,15 +189,15 @@ class Launch:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """Steps that run again and again, turn by turn, all in one launch (sequence.py).
+    """Steps that are repeated, all in one launch (barrier_kernel.py).
 
-    Either `turns` times; or as long as the byte at `test` is not 0, which `before` makes before every iteration.
-    work: operations of a turn, by which several blocks may share it. overrun: raised where loops that end by a test, in
-    it at any depth, take more iterations than the device's limits have.
+    Either `iterations` times; or while the byte at `test`, which `before` computes before every iteration, is not 0.
+    work: operations of an iteration, which decide how many blocks run it. overrun: raised where loops that end by a
+    test, in it at any depth, take more iterations than the device's limits have.
     """
 
     steps: tuple[Launch | Loop, ...]
-    turns: int = 0
+    iterations: int = 0
     before: tuple[Launch | Loop, ...] = ()
     test: Buffer | None = None
     work: int = 0

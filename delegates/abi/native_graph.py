@@ -260,7 +260,7 @@ class NativeGraph:
         return OK
 
     def _inside(self, index: int) -> bool:
-        """Whether a tensor of the graph is made and read inside the delegate's parts alone."""
+        """Whether a tensor of the graph is made and read inside the delegate's partitions alone."""
         return not any(index in structs.ints(array) for kernel in self.kernels.values() for array in kernel.arrays[1:])
 
     def _report_error(self, text: bytes, *arguments: Any) -> None:

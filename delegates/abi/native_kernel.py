@@ -69,8 +69,8 @@ def described(node: Node, keep: list[Any]) -> tuple[structs.Node, structs.Regist
     made.builtin_data = params and c.addressof(params)
     if node.is_custom:
         made.custom_initial_data, made.custom_initial_data_size = c.addressof(options), len(node.custom_options)
-    code = structs.CUSTOM if node.is_custom else BUILTIN_OPERATORS.index(node.op)
+    number = structs.CUSTOM if node.is_custom else BUILTIN_OPERATORS.index(node.op)
     registration = structs.Registration(
-        builtin_code=code, custom_name=name if node.is_custom else None, version=node.version
+        builtin_code=number, custom_name=name if node.is_custom else None, version=node.version
     )
     return made, registration

@@ -91,7 +91,7 @@ class CudaDevice:
         if enough:
             reason = f"mma.h does not compile ({said}); CUDA's toolkit or pip install 'cupy-cuda12x[ctk]' has it"
         if wanted != "fp32":
-            raise ValueError(f"cuda delegate: precision={wanted} is not to be had on {self.name}: {reason}")
+            raise ValueError(f"cuda delegate: precision={wanted} is not available on {self.name}: {reason}")
         self.notes.append(f"int8 does without tensor cores: {reason}")
 
     @property
@@ -262,7 +262,7 @@ class CudaDevice:
 
         return run
 
-    def part(self, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:
+    def with_copies(self, reads: Sequence[Tensor], writes: Sequence[Tensor], run: Call) -> Call:
         """run, with the copies that bring what it reads to the device and its results to the host."""
         return RecordedPartition(self, reads, writes, run).step
 

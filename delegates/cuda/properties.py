@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_BLOCKS = 16
-"""Blocks of one sequence: a turn that keeps more of them busy is worth launches of its own."""
+"""Blocks of a barrier kernel at the most: an iteration that keeps more of them busy is worth launches of its own."""
 
 
 def properties_of(runtime: Any, number: int) -> Mapping[str, Any]:

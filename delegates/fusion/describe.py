@@ -26,7 +26,7 @@ def _op(op: Any) -> str:
     if isinstance(op, Alias):
         return f"%{op.output} is %{op.input}"
     if isinstance(op, Loop):
-        times = f"{op.turns} times" if op.test is None else f"while {_buffer(op.test)}"
+        times = f"{op.iterations} times" if op.test is None else f"while {_buffer(op.test)}"
         return f"loop {times} over {sum(1 for _ in op.launches())} launches"
     if isinstance(op, Launch):
         outputs, inputs = (", ".join(map(_buffer, group.values())) for group in (op.outputs, op.inputs))

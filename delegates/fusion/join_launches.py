@@ -1,4 +1,4 @@
-"""Loops become kernels, and launches in a row a persistent kernel where cores agree faster than launches start."""
+"""Loops become barrier kernels; consecutive launches a persistent kernel, where barriers cost less than starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tflgpu.delegates.fusion import join_small_launches
 from tflgpu.delegates.fusion.steps import PassContext, Step, Steps
 from tflgpu.delegates.launch import Buffer, Launch, Loop
 from tflgpu.delegates.megakernel.barrier_kernel import MOST_BARRIERS, barriers, composed
-from tflgpu.delegates.megakernel.persistent_kernel import Stage, fits, single, team
+from tflgpu.delegates.megakernel.persistent_kernel import Stage, fits, persistent_launch, single
 from tflgpu.delegates.program import Dialect
 
 
@@ -51,10 +51,10 @@ def _joined(stages: Sequence[Stage], dialect: Dialect, context: PassContext) -> 
     limits, launches = context.limits, [stage.launch for stage in stages]
 
     def storage(buffer: Buffer) -> object:
-        # Of launches of several nodes one may use in the arena what another has done with.
+        # Launches of several nodes may use the same memory of the arena one after another.
         return "arena" if context.in_arena(buffer) else context.storage(buffer)
 
     few = sum(barriers(launch, limits) for launch in launches) <= MOST_BARRIERS
     if few and not any(map(single, launches)):
         return composed([Loop(tuple(launches), 1)], dialect, limits, storage)
-    return team(stages, dialect, limits)
+    return persistent_launch(stages, dialect, limits)

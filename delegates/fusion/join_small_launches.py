@@ -1,4 +1,4 @@
-"""Small launches in a row become one kernel with barriers between, where starts cost more than they do."""
+"""Consecutive small launches become one barrier kernel, where starting them costs more than running them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS, MOST_BARRIER
 from tflgpu.delegation.cost import macs, operations
 
 SMALL_LAUNCH = 8192
-"""Elements or products of a launch that is worth no start of its own on a CPU."""
+"""Operations of a launch that is not worth a start of its own on a CPU, at the most."""
 
 
 def join_small_launches(steps: Steps, context: PassContext) -> Steps:
-    """A Loop of one iteration in place of each run of them; none of more barriers than compilers stand."""
+    """The steps, each run of small launches replaced by a Loop of one iteration and at most MOST_BARRIERS barriers."""
     if context.limits.has("persistent"):  # then join_launches joins them, and more
         return steps
     out: list[Step] = []

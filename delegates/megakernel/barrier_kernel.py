@@ -1,9 +1,9 @@
-"""Launches that run one after another in one launch: what each costs to start is then paid once.
+"""Barrier kernels: several launches as one, with barriers between them, so that only one launch has to start.
 
-Each constituent's kernel becomes a function of the work-item's number, under its own defines, and its work-items are
-shared out among the WIDTH of a block. A CPU's compiler makes vectors of them. Those that do not touch what another
-writes are done in one go; then all meet at a barrier. Scalars become literals; a Loop becomes one. Where a turn is much
-work and the device runs several blocks at once, these share it, and the barrier is theirs all (GRID_WIDE).
+Each launch's kernel becomes a function of the work-item's number, under its own macros. The WIDTH work-items of a block
+share its work-items; a CPU's compiler vectorizes over them. Launches that do not touch what another writes share the
+barrier after them. Scalars become literals; a Loop becomes one in C. Where an iteration is much work and the device
+runs several blocks at once, these share it, with a barrier for all of them (GRID_WIDE).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import c_float
-from tflgpu.delegates.launch import Argument, Buffer, Launch, Loop, Ref, Turn, launches_of
+from tflgpu.delegates.launch import Argument, Buffer, Launch, Loop, PerIteration, Ref, launches_of
 from tflgpu.delegates.lowering.recurrent.sequence import SMALL_STEP_OF_A_GPU
 from tflgpu.delegates.megakernel.linking import Functions
 from tflgpu.delegates.program import Dialect, needs_types
@@ -26,7 +26,7 @@ MAX_BUFFERS = 96
 """Pointers that a kernel may have: PoCL takes 1024 bytes of arguments."""
 
 SHARE = 1 << 14
-"""Operations of a turn for each block, where they are more than one has: what a block reads then comes in less time."""
+"""Operations of an iteration for each block, where several blocks share it, as bandwidth grows with them."""
 
 MOST_COUNTED = 2**31 - 1 - 2**16
 """Iterations that an i32 counts, and as many tests after them as loops may be nested."""
@@ -40,7 +40,7 @@ Memory = Callable[[Buffer], object]
 
 
 def width(limits: DeviceLimits) -> int:
-    """Work-items in a sequence's block. On a CPU a few vectors' worth, by measurement: from 16 to 256 makes no odds."""
+    """Work-items of the block. On a CPU a few vectors' worth: by measurement 16 to 256 are equally fast."""
     return 64 if limits.cpu else limits.max_block
 
 
@@ -51,16 +51,16 @@ def fits(launch: Launch, limits: DeviceLimits) -> bool:
 
 @dataclass(eq=False)
 class Program:
-    """The text of a kernel on its way: the functions of its launches, and the buffers that they use."""
+    """The text of a kernel: the functions of its launches, and the buffers that they use."""
 
     functions: Functions
     memory: Memory
     buffers: dict[object, Buffer] = field(default_factory=dict)
     counts: bool = False
 
-    def argument(self, value: Argument, turn: str) -> str:
-        if isinstance(value, Turn):
-            return f"({value.start} + {value.stride} * {turn})"
+    def argument(self, value: Argument, iteration: str) -> str:
+        if isinstance(value, PerIteration):
+            return f"({value.start} + {value.stride} * {iteration})"
         if isinstance(value, np.generic):
             return literal(value)
         if identity(value) not in self.buffers:
@@ -68,20 +68,20 @@ class Program:
         return f"UNTYPED(p{list(self.buffers).index(identity(value))})"
 
     def stages(self, steps: Iterable[Step], depth: int = 0, read: Sequence[Buffer] = ()) -> list[str]:
-        """read: what all may still be reading when the first stage begins."""
+        """C of the steps. read: buffers that work-items may still read when the first stage begins."""
         out: list[str] = []
         waiting: list[Launch] = []
         for step in steps:
             if isinstance(step, Loop):
-                out += self.meeting(waiting, depth, read)
+                out += self.with_barriers(waiting, depth, read)
                 out += self.loop(step, depth)
                 waiting, read = [], ()
             else:
                 waiting += [launch for launch in step.sequence if 0 not in launch.threads]
-        return out + self.meeting(waiting, depth, read)
+        return out + self.with_barriers(waiting, depth, read)
 
-    def meeting(self, launches: Sequence[Launch], depth: int, read: Sequence[Buffer]) -> list[str]:
-        """The launches, with a barrier behind all that may run between the same two."""
+    def with_barriers(self, launches: Sequence[Launch], depth: int, read: Sequence[Buffer]) -> list[str]:
+        """The launches in as few stages as their reads and writes allow, with a barrier after each stage."""
         if read and not launches:
             return ["GRID_BARRIER;"]
         out: list[list[str]] = []
@@ -89,20 +89,20 @@ class Program:
         seen = {self.memory(a): 1 for a in read}
         for launch in launches:
             touched = [(self.memory(a), True) for a in launch.reads] + [(self.memory(a), False) for a in launch.writes]
-            # The first place behind all writes of what it touches, and behind all reads of what it writes.
-            place = max(
+            # The first stage after all writes of what it touches, and after all reads of what it writes.
+            stage = max(
                 [0, *(written.get(m, 0) for m, _ in touched), *(seen.get(m, 0) for m, still in touched if not still)]
             )
             for m, still in touched:
-                places = seen if still else written
-                places[m] = max(places.get(m, 0), place + 1)
-            while place >= len(out):  # two, where the first waits for what is read
+                stages = seen if still else written
+                stages[m] = max(stages.get(m, 0), stage + 1)
+            while stage >= len(out):  # two, where the first waits for what is read
                 out.append([])
-            out[place].append(self.stage(launch, f"turn{depth - 1}"))
-        return [line for stages in out for line in (*stages, "GRID_BARRIER;")]
+            out[stage].append(self.stage(launch, f"iteration{depth - 1}"))
+        return [line for lines in out for line in (*lines, "GRID_BARRIER;")]
 
     def loop(self, loop: Loop, depth: int) -> list[str]:
-        turn = f"turn{depth}"
+        iteration = f"iteration{depth}"
         if loop.overrun is not None and depth == 0:  # the count of all loops in it, the same for every work-item
             self.counts = True
             cell = self.argument(loop.overrun, "")
@@ -110,30 +110,30 @@ class Program:
             return ["{", "i32 count = 0;", *body, f"if (count > most && FIRST_ITEM == 0) *(OUT(i32)){cell} = 1;", "}"]
         if loop.test is None:
             steps = self.stages(loop.steps, depth + 1)
-            return [f"for (i32 {turn} = 0; {turn} < {loop.turns}; {turn}++) {{", *steps, "}"]
-        # What is computed from inputs found wrong may never end the loop.
+            return [f"for (i32 {iteration} = 0; {iteration} < {loop.iterations}; {iteration}++) {{", *steps, "}"]
+        # With faulty inputs the test may never end the loop.
         faults = dict.fromkeys(launch.fault for launch in loop.launches() if launch.fault is not None)
         before = self.stages(loop.before, depth + 1)
         steps = self.stages((*loop.steps, *loop.before), depth + 1, (loop.test, *faults))
         tests = [f"*(IN(u8)){self.argument(loop.test, '')}"]
         tests += [f"!*(IN(i32)){self.argument(fault, '')}" for fault in faults]
         tests += ["count++ < most"] if self.counts else []
-        return [*before, f"for (i32 {turn} = 0; {' && '.join(tests)}; {turn}++) {{", *steps, "}"]
+        return [*before, f"for (i32 {iteration} = 0; {' && '.join(tests)}; {iteration}++) {{", *steps, "}"]
 
     @property
     def parameters(self) -> dict[str, Buffer]:
         """The buffers by the names that the text has for them."""
         return {f"p{k}": buffer for k, buffer in enumerate(self.buffers.values())}
 
-    def stage(self, launch: Launch, turn: str) -> str:
+    def stage(self, launch: Launch, iteration: str) -> str:
         kind, count = ("ROW", launch.grid[0]) if self.functions.of_rows(launch) else ("ITEM", launch.threads[0])
-        call = self.call(launch, "item", turn)
+        call = self.call(launch, "item", iteration)
         return f"for (i32 item = FIRST_{kind}; item < {count}; item += {kind}S) {call}"
 
-    def call(self, launch: Launch, item: str, turn: str = "") -> str:
+    def call(self, launch: Launch, item: str, iteration: str = "") -> str:
         """The launch's function for a work-item, or a row, by a number."""
         name, memory = self.functions.name(launch), ["partial"] if self.functions.of_rows(launch) else []
-        given = [self.argument(a, turn) for a in launch.arguments.values()]
+        given = [self.argument(a, iteration) for a in launch.arguments.values()]
         return f"{name}({', '.join([item, *memory, *given])});"
 
 
@@ -177,14 +177,15 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     text = [
         files(dialect.package).joinpath(f"barrier_kernel.{dialect.suffix}h").read_text(),
         *program.functions.texts,
-        f"BLOCK sequence({', '.join(declared)}) {{",
+        f"BLOCK barrier_kernel({', '.join(declared)}) {{",
         "SHARED_FLOATS(partial);",
         *body,
         "}",
     ]
     texts = {dialect.suffix: "\n".join(text)}
     threads = (block * blocks,)
-    return Launch("sequence.sequence", threads, (block,), {}, parameters, sizes, defines=defines, texts=texts)
+    name = "barrier_kernel.barrier_kernel"
+    return Launch(name, threads, (block,), {}, parameters, sizes, defines=defines, texts=texts)
 
 
 def _most_iterations(work: int, limits: DeviceLimits) -> int:
@@ -195,14 +196,14 @@ def _most_iterations(work: int, limits: DeviceLimits) -> int:
 
 
 def _most_work(steps: Iterable[Step]) -> int:
-    """Operations of a turn of the loop that has the most."""
+    """Operations of an iteration of the loop that has the most."""
     loops = [step for step in steps if isinstance(step, Loop)]
     return max((max(loop.work, _most_work((*loop.before, *loop.steps))) for loop in loops), default=0)
 
 
 MOST_BARRIERS = 40
-"""Of one sequence: compilers take the longer, the more there are. Intel's, as of version 2026.2, has a table of what is
-used behind which, and now and then crashes when that outgrows its first 48 entries."""
+"""Barriers of one kernel at the most: compile times grow with them. Intel's compiler, as of version 2026.2, has a table
+of uses between barriers, and now and then crashes when that outgrows its first 48 entries."""
 
 
 def barriers(launch: Launch, limits: DeviceLimits) -> int:

@@ -11,15 +11,15 @@ from tflgpu.delegates.launch import Launch
 from tflgpu.delegates.program import Dialect, kernel_file
 
 KERNEL = {"cl": ("KERNEL ", "kernel void "), "cu": ("KERNEL ", 'extern "C" __global__ void ')}
-"""How the line begins at which a kernel begins, by the suffix of a dialect."""
+"""What the first line of a kernel begins with, by the suffix of a dialect."""
 
 INLINED, CALLED = "FN ", "__attribute__((noinline)) void "
-"""How the line begins at which another function begins."""
+"""What the first line of another function begins with."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a kernel file defines, under whichever macros."""
+    """The functions and macros that a kernel file defines, under any macros."""
 
     functions: tuple[str, ...]
     macros: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""Launches that the work-groups of a CPU run together, one after another, in one: no start is paid but the first.
+"""Persistent kernels: launches that the work-groups of a CPU run together, one after another, in one launch.
 
 Each launch is a stage, whose work-items the work-groups claim. A stage begins when all claims of the one before are
-done: the groups turn round until then, for less time than a launch takes to start. Unlike a sequence's, which are of
-one block, the kernels may be of vectors, and run on all cores.
+done: work-groups spin until then, for less time than a launch takes to start. Unlike a barrier kernel, which is one
+block, it runs on all cores, and its kernels may be of vectors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CELL = 16
 """Ints from one counter to the next, as in persistent_kernel.clh: a cache line."""
 
 SOLO = 16384
-"""Operations of a launch that one core does in less time than two take to agree."""
+"""Operations of a launch that one core does in less time than two cores take to synchronize."""
 
 MOST_STAGES = 64
 MOST_BUFFERS = 400
@@ -46,7 +46,7 @@ def single(launch: Launch) -> bool:
     return launch.single and launch.block == (1,) and len(launch.threads) == 1 and not needs_types(launch)
 
 
-class _Team(Program):
+class _Stages(Program):
     def runs(self, stages: Sequence[Sequence[Stage]]) -> list[str]:
         """C of the stages, each of launches that are one claim, or of one launch that is a claim for each work-item."""
         out = []
@@ -66,7 +66,7 @@ class _Team(Program):
 
 
 def merged(stages: Iterable[Stage]) -> list[list[Stage]]:
-    """The stages, those that follow one another and are one claim each together."""
+    """The stages, with consecutive stages of one claim each merged."""
     out: list[list[Stage]] = []
     for stage in stages:
         if out and stage.claims == out[-1][0].claims == 1:
@@ -82,10 +82,10 @@ def fits(stages: Sequence[Stage], more: Stage) -> bool:
     return len(launches) <= MOST_STAGES and len(buffers(launches)) <= MOST_BUFFERS
 
 
-def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Launch:
+def persistent_launch(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Launch:
     """The stages as one launch."""
     together = merged(stages)
-    program = _Team(Functions(dialect, 1, singles=True), identity)
+    program = _Stages(Functions(dialect, 1, singles=True), identity)
     body = program.runs(together)
     folder = files(dialect.package)
     parameters = "".join(f", BUFFER {name}" for name in program.parameters)
@@ -93,7 +93,7 @@ def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Lau
         folder.joinpath("barrier_kernel.clh").read_text(),
         *program.functions.texts,
         folder.joinpath("persistent_kernel.clh").read_text(),
-        f"ONE_WORK_ITEM kernel void team(global u32* cells{parameters}) {{",
+        f"ONE_WORK_ITEM kernel void persistent_kernel(global u32* cells{parameters}) {{",
         "local f32 partial[1];",
         "JOIN",
         *body,
@@ -103,4 +103,5 @@ def team(stages: Sequence[Stage], dialect: Dialect, limits: DeviceLimits) -> Lau
     groups = min(limits.units, max(stage[0].claims for stage in together))
     cells = np.zeros((1 + len(together) * (groups + 1)) * CELL, np.uint32)
     outputs, texts = {"cells": cells, **program.parameters}, {dialect.suffix: "\n".join(text)}
-    return Launch("team.team", (groups,), (1,), outputs=outputs, defines={"WIDTH": 1}, texts=texts)
+    name = "persistent_kernel.persistent_kernel"
+    return Launch(name, (groups,), (1,), outputs=outputs, defines={"WIDTH": 1}, texts=texts)

@@ -171,7 +171,7 @@ def test_a_kernel_compiles_for_every_gpu_within_its_registers(launch: Launch, nv
 
 
 def test_a_megakernel_reads_nothing_through_the_cache_of_constants(nvrtc: Any) -> None:
-    sequences = [launch for launch in variants().values() if launch.name == "sequence"]
+    sequences = [launch for launch in variants().values() if launch.name == "barrier_kernel"]
     assert any("GRID_WIDE" in launch.defines for launch in sequences)
     for launch in sequences:
         ptx = nvrtc.ptx(source(launch, CudaDevice.dialect), 90, OPTIONS)

@@ -14,7 +14,7 @@ from programs import kind, launches
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.emulator.programs import compiler
-from tflgpu.delegates.launch import Launch, Ref, Turn
+from tflgpu.delegates.launch import Launch, PerIteration, Ref
 from tflgpu.delegates.program import Dialect, source
 from tflgpu.delegation.delegate import Unsupported
 
@@ -63,6 +63,8 @@ def test_a_size_that_no_int32_holds_is_no_launch() -> None:
 
 
 def test_arguments_come_in_the_order_of_the_kinds_whatever_order_they_are_given_in() -> None:
-    launch = Launch("a.b", (1,), scalars={"s": np.float32(2)}, sizes={"n": 3, "t": Turn(0, 1)}, outputs={"y": Ref(1)})
+    launch = Launch(
+        "a.b", (1,), scalars={"s": np.float32(2)}, sizes={"n": 3, "t": PerIteration(0, 1)}, outputs={"y": Ref(1)}
+    )
     assert list(replace(launch, inputs={"x": Ref(0)}).arguments) == ["x", "y", "n", "t", "s"]
     assert launch.arguments["n"].dtype == np.int32  # type: ignore[union-attr]

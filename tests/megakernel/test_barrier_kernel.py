@@ -146,7 +146,7 @@ def test_a_stage_waits_for_what_it_reads_under_another_name(delegate: Any, monke
     inputs = [np.linspace(-3, 3, 120, dtype=np.float32).reshape(3, 40)]
     got = tflgpu_run(m.build(), inputs, [delegate])
     (text,) = made
-    assert text[text.index("BLOCK sequence") :].count("GRID_BARRIER;") == 2
+    assert text[text.index("BLOCK barrier_kernel") :].count("GRID_BARRIER;") == 2
     assert_same(got, tflgpu_run(m.build(), inputs), rtol=1e-5, atol=1e-6)
 
 
@@ -154,7 +154,7 @@ def test_stages_that_do_not_touch_one_anothers_memory_share_a_barrier(delegate: 
     steps = [_negated(x, y) for x, y in _PAIRS]
     limits, dialect = delegate.device.limits, delegate.device.dialect
     text = composed([Loop(tuple(steps), 1)], dialect, limits).texts[dialect.suffix]
-    made = text[text.index("BLOCK sequence") :].split("GRID_BARRIER;")
+    made = text[text.index("BLOCK barrier_kernel") :].split("GRID_BARRIER;")
     assert [text.count("elementwise_0(") for text in made] == [2, 1, 1, 0]
 
 

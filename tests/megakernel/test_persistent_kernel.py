@@ -47,7 +47,7 @@ def test_a_persistent_kernel_gives_what_its_launches_give_one_by_one(seed: int, 
     want = tflgpu_run(model, inputs, [alone])
     interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[together])
     interpreter.allocate_tensors()
-    assert "team" in names and "team" not in others
+    assert "persistent_kernel" in names and "persistent_kernel" not in others
     for _ in range(20):  # the counters count on
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], inputs[0])
         interpreter.invoke()
@@ -63,7 +63,7 @@ def test_more_groups_than_processors_or_fewer_end_and_give_the_same(units: int) 
     model, inputs = network(0, "INT8")
     made, names = delegate(units=units)
     assert_same(tflgpu_run(model, inputs, [made]), tflgpu_run(model, inputs))
-    assert "team" in names
+    assert "persistent_kernel" in names
 
 
 def test_groups_that_sleep_as_soon_as_they_wait_are_woken() -> None:
@@ -103,7 +103,7 @@ def test_layers_of_dynamic_range_are_one_persistent_kernel(asymmetric: bool) -> 
     (together, names), (alone, others) = delegate(), delegate("persistent")
     got = tflgpu_run(model, inputs, [together])
     assert_same(got, tflgpu_run(model, inputs, [alone]), rtol=0, atol=0)
-    assert set(names) == {"team"} and "team" not in others
+    assert set(names) == {"persistent_kernel"} and "persistent_kernel" not in others
     assert_same(got, tflgpu_run(model, inputs), rtol=1e-5, atol=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_reductions_are_not_split_in_a_persistent_kernel() -> None:
     model, inputs = m.build(), [np.random.default_rng(1).uniform(1, 2, (5, 16)).astype(np.float32)]
     made_of, names = delegate()
     assert_same(tflgpu_run(model, inputs, [made_of]), tflgpu_run(model, inputs), rtol=1e-5, atol=0)
-    assert "team" in names
+    assert "persistent_kernel" in names
 
 
 def test_small_launches_of_several_nodes_use_again_what_is_done_with_only_then() -> None:
@@ -137,7 +137,7 @@ def test_small_launches_of_several_nodes_use_again_what_is_done_with_only_then()
     model, inputs = m.build(), [np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)]
     made_of, names = delegate()
     assert_same(tflgpu_run(model, inputs, [made_of]), tflgpu_run(model, inputs), rtol=1e-5, atol=1e-5)
-    assert names == ["sequence"]
+    assert names == ["barrier_kernel"]
 
 
 COUNTING = """
@@ -209,6 +209,6 @@ def test_volumes_and_spectra_are_one_persistent_kernel() -> None:
     want = tflgpu_run(model, inputs, [alone])
     assert {"depth_windows", "sum_taps", "fft"} <= set(others)
     assert_same(tflgpu_run(model, inputs, [together]), want, rtol=0, atol=0)
-    assert "team" in names and not {"depth_windows", "sum_taps", "fft"} & set(names)
+    assert "persistent_kernel" in names and not {"depth_windows", "sum_taps", "fft"} & set(names)
     together.device.check_guards()
     assert_same(want, tflgpu_run(model, inputs), rtol=1e-5, atol=1e-4)

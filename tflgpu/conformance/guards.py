@@ -148,10 +148,10 @@ def _guard_device(delegate: Any) -> Any:
 class GuardedDevice:
     """A Device (delegates/device.py) whose buffers lie between guard bytes and begin full of poison.
 
-    It offers neither recorded copies (`part`) nor host memory of its own.
+    It offers neither recorded copies (`with_copies`) nor host memory of its own.
     """
 
-    part = None
+    with_copies = None
     host_array = None
 
     def __init__(self, device: Any):

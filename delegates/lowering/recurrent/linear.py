@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp, Turn
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, PerIteration, Ref, Temp
 from tflgpu.delegates.lowering.gemm.hybrid import quantize_rows
 from tflgpu.delegates.lowering.gemm.problem import EXACT, Gather, Gemm, GemmEpilogue, Operand, RowScales
 from tflgpu.delegates.lowering.gemm.selection import family_of
@@ -105,7 +105,7 @@ class Accumulation:
     ) -> Accumulation:
         return cls(gemm(x, rows, weights, asymmetric, limits), weights, COLUMNS if limits.cpu else 1)
 
-    def launches(self, start: Buffer, step: int, offset: int | Turn, out: Temp | Ref) -> list[Launch]:
+    def launches(self, start: Buffer, step: int, offset: int | PerIteration, out: Temp | Ref) -> list[Launch]:
         """Row r of start begins at offset + r * step."""
         g, w = self.gemm, self.weights
         columns = self.columns if g.n % self.columns == 0 else 1

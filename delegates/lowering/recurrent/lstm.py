@@ -10,7 +10,7 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import c_float
-from tflgpu.delegates.launch import Buffer, Launch, Lowered, Ref, Temp, Turn
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, PerIteration, Ref, Temp
 from tflgpu.delegates.lowering.recurrent.linear import (
     COLUMNS,
     Accumulation,
@@ -207,7 +207,7 @@ def _cell_steps(
     sums: Temp,
     hidden: Buffer,
     out: TensorSpec,
-    output_at: tuple[int, int | Turn] | None,
+    output_at: tuple[int, int | PerIteration] | None,
     limits: DeviceLimits,
 ) -> list[Launch]:
     """The rest of a step after the gates' sums: writes the cell's state and `hidden`, and with output_at the output."""
@@ -270,7 +270,7 @@ class _Projection:
         made = Accumulation.of(hidden, rows, weights, asymmetric, limits)
         return _Projection(made, bias, hidden, Temp(4 * rows * cell.n_output), rows, activate)
 
-    def launches(self, state: Ref, out: TensorSpec, output_at: tuple[int, int | Turn]) -> Sequence[Launch]:
+    def launches(self, state: Ref, out: TensorSpec, output_at: tuple[int, int | PerIteration]) -> Sequence[Launch]:
         n = self.gemm.gemm.n
         last = emit(self.projected, state, out, self.rows * n, n, output_at, "f32", "f32", self.activate)
         return [*self.gemm.launches(self.bias, 0, 0, self.projected), last]

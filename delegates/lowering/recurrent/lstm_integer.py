@@ -9,7 +9,7 @@ import numpy as np
 
 from tflgpu.arithmetic.fixed_point import quantize_multiplier, quantize_multipliers
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp, Turn
+from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, PerIteration, Ref, Temp
 from tflgpu.delegates.lowering.recurrent.sequence import Time, Walk, emit, one_row, state
 from tflgpu.delegates.lowering.registry import constant, i32, require
 from tflgpu.model.graph import Array, Node, TensorSpec
@@ -32,7 +32,7 @@ class QuantizedLinear:
     low: int
     high: int
 
-    def launch(self, x: Buffer, rows: int, start: Buffer, step: int, offset: int | Turn, out: Temp) -> Launch:
+    def launch(self, x: Buffer, rows: int, start: Buffer, step: int, offset: int | PerIteration, out: Temp) -> Launch:
         """Row r of start, which is added after rescaling, begins at offset + r * step."""
         scaling = {"w_sums": self.biases, "multipliers": self.multipliers, "exponents": self.exponents}
         return Launch(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, Ref, Turn, launches_of
+from tflgpu.delegates.launch import Buffer, Launch, Loop, Lowered, PerIteration, Ref, launches_of
 from tflgpu.delegates.lowering.registry import require
 from tflgpu.model.graph import TensorSpec
 
@@ -43,10 +43,10 @@ class Time:
     def rows(self) -> int:
         return self.n_batch * self.steps
 
-    def row_step_and_offset(self, depth: int, column: int = 0, reverse: bool = False) -> tuple[int, Turn]:
+    def row_step_and_offset(self, depth: int, column: int = 0, reverse: bool = False) -> tuple[int, PerIteration]:
         """The step from row to row, and the offset of the first row at each time step, from column `column` on."""
         row, step = (depth, self.n_batch * depth) if self.major else (self.steps * depth, depth)
-        return row, Turn(column + (self.steps - 1) * step, -step) if reverse else Turn(column, step)
+        return row, PerIteration(column + (self.steps - 1) * step, -step) if reverse else PerIteration(column, step)
 
     def walk(self, steps: Sequence[Launch], macs: int, limits: DeviceLimits) -> Lowered:
         """The launches of all time steps. macs: multiplications of one time step."""
@@ -69,7 +69,9 @@ def small_step(limits: DeviceLimits) -> int:
 
 def at_iteration(launch: Launch, iteration: int) -> Launch:
     """The launch of one iteration of a loop."""
-    sizes = {name: size.at(iteration) if isinstance(size, Turn) else size for name, size in launch.sizes.items()}
+    sizes = {
+        name: size.at(iteration) if isinstance(size, PerIteration) else size for name, size in launch.sizes.items()
+    }
     return replace(launch, sizes=sizes)
 
 
@@ -117,7 +119,7 @@ def emit(
     out: TensorSpec,
     size: int,
     n: int,
-    output_at: tuple[int, int | Turn],
+    output_at: tuple[int, int | PerIteration],
     p_type: str,
     kind: str,
     activate: str,

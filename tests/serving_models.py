@@ -71,3 +71,61 @@ def carried() -> bytes:
     g.node("ASSIGN_VARIABLE", [handle, y], [])
     g.outputs(y)
     return m.build()
+
+
+def averaged_images() -> bytes:
+    """x (1, 4, 4, 3), an image, to y (1, 3): the means of its channels."""
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", "FLOAT32", [1, 4, 4, 3])
+    y = g.tensor("y", "FLOAT32", [1, 3])
+    g.node("MEAN", [x, g.constant("axes", np.array([1, 2], np.int32))], [y], keep_dims=False)
+    g.outputs(y)
+    return m.build()
+
+
+def passed_through(type: str) -> bytes:
+    """x (1,) of any type, to y."""
+    m = ModelBuilder()
+    g = m.graph()
+    x = g.input("x", type, [1])
+    y = g.tensor("y", type, [1])
+    g.node("RESHAPE", [x, g.constant("shape", np.array([-1], np.int32))], [y])
+    g.outputs(y)
+    return m.build()
+
+
+def two_signatures() -> bytes:
+    """x (1, 4) to y: negate and double."""
+    m = ModelBuilder()
+    for key in ("negate", "double"):
+        g = m.graph(key)
+        x, y = g.input("x", "FLOAT32", [1, 4]), g.tensor("y", "FLOAT32", [1, 4])
+        g.node(*(("NEG", [x], [y]) if key == "negate" else ("ADD", [x, x], [y])))
+        g.outputs(y)
+        m.signature(key, g, inputs={"x": x}, outputs={"y": y})
+    return m.build()
+
+
+def looked_up() -> bytes:
+    """x (1, 1), indices of [0, 10, 20], to y: those below 0 and beyond 2 are errors."""
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "INT32", [1, 1]), g.tensor("y", "INT32", [1, 1])
+    g.node("GATHER", [g.constant("table", np.array([0, 10, 20], np.int32)), x], [y], axis=0)
+    g.outputs(y)
+    return m.build()
+
+
+def slow() -> bytes:
+    """x (1, 2048) to y through many GEMMs, which take some tenths of a second."""
+    m = ModelBuilder()
+    g = m.graph()
+    last = g.input("x", "FLOAT32", [1, 2048])
+    weights = g.constant("weights", np.zeros((2048, 2048), np.float32))
+    for number in range(20):
+        y = g.tensor(f"y{number}" if number < 19 else "y", "FLOAT32", [1, 2048])
+        g.node("FULLY_CONNECTED", [last, weights], [y])
+        last = y
+    g.outputs(last)
+    return m.build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,18 @@ def _bytes(array: Array) -> Array:
             raise ValueError(f"PyBytes_AsStringAndSize() failed: a string tensor cannot hold {type(item).__name__}.")
         out[index] = bytes(item)
     return out
+
+
+def at_random(details: Mapping[str, Any], generator: np.random.Generator, within: Any = None) -> Array:
+    """A random input: floats in [-1, 1) or `within`, 8- and 16-bit integers in their range, others 0 or 1."""
+    shape, dtype = tuple(int(d) for d in details["shape"]), np.dtype(details["dtype"])
+    if dtype.kind in "SO":
+        return np.full(shape, b"tflgpu", object)
+    if dtype.kind == "b":
+        return generator.integers(0, 2, shape).astype(bool)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        low, high = within or ((limits.min, limits.max) if dtype.itemsize <= 2 else (0, 1))
+        return generator.integers(int(low), int(high), shape, endpoint=True).astype(dtype)
+    low, high = within or (-1.0, 1.0)
+    return generator.uniform(low, high, shape).astype(dtype)

@@ -18,6 +18,7 @@ from tflgpu.memory import nbytes
 from tflgpu.model.graph import Array
 from tflgpu.runtime.session import Observer
 from tflgpu.serving.images import SUFFIXES, read_image
+from tflgpu.values import at_random
 
 # Without markup: texts of models and delegates may look like it.
 console = Console(markup=False, emoji=False)
@@ -184,21 +185,6 @@ def _read(path: Path, details: Mapping[str, Any]) -> Array:
     if len(content) != wanted:
         raise ValueError(f"raw bytes must be {wanted}, are {len(content)}")
     return np.frombuffer(content, details["dtype"]).reshape(details["shape"])
-
-
-def at_random(details: Mapping[str, Any], generator: np.random.Generator, within: Any = None) -> Array:
-    """A random input: floats in [-1, 1) or `within`, 8- and 16-bit integers in their range, others 0 or 1."""
-    shape, dtype = tuple(int(d) for d in details["shape"]), np.dtype(details["dtype"])
-    if dtype.kind in "SO":
-        return np.full(shape, b"tflgpu", object)
-    if dtype.kind == "b":
-        return generator.integers(0, 2, shape).astype(bool)
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        low, high = within or ((limits.min, limits.max) if dtype.itemsize <= 2 else (0, 1))
-        return generator.integers(int(low), int(high), shape, endpoint=True).astype(dtype)
-    low, high = within or (-1.0, 1.0)
-    return generator.uniform(low, high, shape).astype(dtype)
 
 
 def feed(interpreter: Any, arrays: Sequence[Array]) -> None:

@@ -32,6 +32,7 @@ class Rows:
         self.own = own if own == 1 or len(self._batched) == len(entry.outputs) else 0
         wanted = max(batch or 1, self.own) // max(self.own, 1) * self.own
         self.sizes = batch_sizes(wanted, self.own) if self.own and not entry.stateful else [self.own]
+        self.divisible = self.own > 0 and len(self._batched) == len(entry.outputs)
         self._resizing_checked = self._padding_checked = False
 
     @property
@@ -42,20 +43,28 @@ class Rows:
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """The outputs of all rows. Raises ValueError for inputs that do not fit, RuntimeError as `invoke`."""
         inputs = self.entry.inputs
-        if arrays.keys() != inputs.keys():
-            raise ValueError(f"the inputs are {list(inputs)}, given were {list(arrays)}")
-        deeper = {arrays[name].ndim - len(port.shape) for name, port in inputs.items()}
-        if deeper == {1}:
-            return self._whole_inputs(arrays)
-        if not self.own:
-            shapes = {name: ["n", *port.shape] for name, port in inputs.items()}
-            raise ValueError(f"this model has no batch: give whole inputs, of the shapes {shapes}")
-        for name, port in inputs.items():
-            port.check(arrays[name], fixed_from=1)
-        rows = _rows(arrays)
+        if arrays.keys() == inputs.keys():
+            if {arrays[name].ndim - len(port.shape) for name, port in inputs.items()} == {1}:
+                return self._whole_inputs(arrays)
+            if not self.own:
+                shapes = {name: ["n", *port.shape] for name, port in inputs.items()}
+                raise ValueError(f"this model has no batch: give whole inputs, of the shapes {shapes}")
+        rows = self.check(arrays)
         if rows == 0:
             return {name: np.empty((0, *_positive(port)[1:]), port.dtype) for name, port in self.entry.outputs.items()}
         return self._joined(list(self._invokes(arrays, rows)), self._batched)
+
+    def check(self, arrays: Arrays, rows: bool = True) -> int:
+        """How many rows these are; 1 without `rows`, when they must have the model's own shapes.
+
+        Raises ValueError, naming what does not fit.
+        """
+        inputs = self.entry.inputs
+        if arrays.keys() != inputs.keys():
+            raise ValueError(f"the inputs are {list(inputs)}, given were {list(arrays)}")
+        for name, port in inputs.items():
+            port.check(arrays[name], fixed_from=int(rows))
+        return _rows(arrays) if rows else 1
 
     def _whole_inputs(self, arrays: Arrays) -> dict[str, Array]:
         for name, port in self.entry.inputs.items():

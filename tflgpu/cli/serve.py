@@ -1,0 +1,67 @@
+"""`tflgpu serve`: models by the Open Inference Protocol, REST and gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tflgpu.cli.models import Threads, key_values, plain_errors
+
+
+@plain_errors
+def serve(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL_OR_FOLDER", exists=True, help="A file, or a folder of NAME.tflite or NAME/VERSION/*.tflite."
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="The port of REST, and of /metrics.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(help="The port of gRPC; 0 for none.")] = 8081,
+    batch: Annotated[int, typer.Option(min=1, help="Rows that one invoke takes at most.")] = 1,
+    max_delay_ms: Annotated[
+        float, typer.Option(min=0, help="That a request waits for others while an instance is free.")
+    ] = 0,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait, of each model.")] = 1024,
+    instances: Annotated[int, typer.Option(min=1, help="Interpreters of each model on each device.")] = 1,
+    device: Annotated[list[str] | None, typer.Option(help="A device of the delegate; repeatable.")] = None,
+    delegate: Annotated[str | None, typer.Option("--delegate", "-d", help="opencl, cuda or another.")] = None,
+    delegate_option: Annotated[list[str] | None, typer.Option("--delegate-option", "-o", help="key=value.")] = None,
+    num_threads: Threads = None,
+    poll: Annotated[float, typer.Option(min=0, help="Seconds between looks for changed models; 0 only on SIGHUP.")] = 0,
+    control: Annotated[bool, typer.Option(help="Let clients load and unload models of the folder.")] = False,
+    max_body_mib: Annotated[int, typer.Option(min=1, help="MiB of one request.")] = 64,
+    max_held_mib: Annotated[int, typer.Option(min=1, help="MiB of all requests that are being answered.")] = 1024,
+    connections: Annotated[int, typer.Option(min=1, help="Connections of HTTP, and calls of gRPC, at a time.")] = 1024,
+    grace: Annotated[int, typer.Option(min=0, help="Seconds to answer what was accepted, on SIGTERM.")] = 30,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds between the end of readiness and of listening.")] = 0,
+) -> None:
+    """Serve models to clients of KServe's and Triton's protocol until SIGTERM."""
+    arguments, sys.argv[1:] = sys.argv[1:], []  # KServe reads them for options of its own when it is imported
+    try:
+        import uvloop
+
+        from tflgpu.serving.repository import Repository, Settings
+        from tflgpu.serving.server import Limits, Ports
+        from tflgpu.serving.server import serve as run
+    except ModuleNotFoundError as missing:
+        raise ValueError(f"tflgpu serve needs {missing.name}: pip install 'tflgpu[serve]'") from missing
+    finally:
+        sys.argv[1:] = arguments
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    options = key_values(delegate_option, "--delegate-option")
+    settings = Settings(delegate, options, device or [], instances, batch, max_delay_ms, max_queue, num_threads)
+    limits = Limits(max_body_mib * 2**20, max_held_mib * 2**20, connections, control=control)
+    ports = Ports(host, http_port, grpc_port, grace, drain)
+
+    async def main() -> None:
+        await run(Repository(source.absolute(), settings), limits, ports, poll)
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(main())

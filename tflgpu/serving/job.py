@@ -1,0 +1,164 @@
+"""A batch job: a folder of images or Parquet files through a model, to a folder of Parquet files, shard by shard.
+
+A shard's file appears whole or not at all, under a name that follows from the inputs. So a job that is stopped goes on
+where it was, and a shard that two workers run is there once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from tflgpu.serving.columns import array, table
+from tflgpu.serving.images import SUFFIXES, read_image
+from tflgpu.serving.predictor import Predictor
+
+ABOUT = "_job.json"
+"""What the job in a folder is; readers of Parquet leave out names that begin so."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one file of results is made of: images, or row groups of one Parquet file.
+
+    skip_unreadable: images that cannot be read are listed in a file beside the results, and not an error.
+    """
+
+    number: int
+    files: tuple[str, ...]
+    row_groups: tuple[int, ...]
+    output: str
+    skip_unreadable: bool = False
+
+    @property
+    def target(self) -> Path:
+        return Path(self.output) / f"rows-{self.number:05}.parquet"
+
+
+def shards(source: Path, output: Path, images_a_shard: int, skip_unreadable: bool = False) -> list[Shard]:
+    """The shards of a folder of images, or of Parquet files. Raises ValueError where there are neither, or both."""
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    images = [str(path) for path in files if path.suffix.lower() in SUFFIXES]
+    tables = [str(path) for path in files if path.suffix == ".parquet"]
+    if bool(images) == bool(tables):
+        raise ValueError(f"{source} must have images or Parquet files, and has {'both' if images else 'neither'}")
+    chunks = [(tuple(images[i : i + images_a_shard]), ()) for i in range(0, len(images), images_a_shard)]
+    groups = [((path,), (group,)) for path in tables for group in range(pq.ParquetFile(path).num_row_groups)]
+    return [Shard(i, *both, str(output), skip_unreadable) for i, both in enumerate(chunks or groups)]
+
+
+def begin(predictor: Predictor, made: list[Shard], output: Path) -> list[Shard]:
+    """The shards that are still to do; the folder is made if there is none.
+
+    Raises ValueError where the folder has results of another model, other inputs or other options.
+    """
+    about = {"model": _digest(predictor), "options": _options(predictor), "shards": len(made), "inputs": _inputs(made)}
+    output.mkdir(parents=True, exist_ok=True)
+    known = output / ABOUT
+    if known.exists():
+        before = json.loads(known.read_text())
+        differ = [name for name in about if before.get(name) != about[name]]
+        if differ:
+            raise ValueError(f"{output} has the results of a job with other {', '.join(differ)}: give another folder")
+    elif any(output.glob("*.parquet")):
+        raise ValueError(f"{output} has Parquet files that are not of a job: give another folder")
+    else:
+        _replace(known, json.dumps(about, indent=1).encode())
+    return [shard for shard in made if not shard.target.exists()]
+
+
+def run_shard(predictor: Predictor, shard: Shard) -> int:
+    """Predicts a shard and writes its file, unless it is there; the number of its rows. Raises as the predictor."""
+    if shard.target.exists():
+        return int(pq.read_metadata(shard.target).num_rows)
+    temporary = shard.target.with_name(f"._{shard.target.name}.{uuid.uuid4().hex}")
+    rows, unreadable, writer = 0, list[str](), None
+    try:
+        for given in _batches(predictor, shard, unreadable):
+            results = table(predictor(given))
+            writer = writer or pq.ParquetWriter(temporary, results.schema)
+            writer.write_table(results)
+            rows += results.num_rows
+        if writer is not None:
+            writer.close()
+            os.replace(temporary, shard.target)
+        else:
+            pq.write_table(table({}), shard.target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if unreadable:
+        _replace(shard.target.with_name(f"_unreadable-{shard.number:05}.txt"), "\n".join(unreadable).encode() + b"\n")
+    return rows
+
+
+def _batches(predictor: Predictor, shard: Shard, unreadable: list[str]) -> Iterator[Mapping[str, Any]]:
+    size = predictor.batch or max(predictor.rows.own, 1)
+    if not shard.row_groups:
+        for start in range(0, len(shard.files), size):
+            yield from _images(predictor, shard, shard.files[start : start + size], unreadable)
+        return
+    inputs = predictor.rows.entry.inputs
+    file = pq.ParquetFile(shard.files[0])
+    for batch in file.iter_batches(max(size, 1), row_groups=list(shard.row_groups)):
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        if predictor.preprocess is None:
+            missing = [name for name in inputs if name not in columns]
+            if missing:
+                raise ValueError(f"{shard.files[0]} has no column {missing}, but {list(columns)}")
+            kept = {name: columns[name] for name in predictor.keep if name in columns}
+            yield kept | {name: array(columns[name], port) for name, port in inputs.items()}
+        else:
+            yield columns
+
+
+def _images(predictor: Predictor, shard: Shard, paths: tuple[str, ...], unreadable: list[str]) -> Iterator[Any]:
+    if predictor.preprocess is not None:
+        yield {"path": np.array(paths, object)}
+        return
+    ports = predictor.rows.entry.inputs
+    if len(ports) != 1:
+        raise ValueError(f"images go to a model of one input, or through --preprocess; this one has {list(ports)}")
+    name, port = next(iter(ports.items()))
+    read, pixels = [], []
+    for path in paths:
+        try:
+            pixels.append(read_image(path, port.own, port.dtype, port.quantization)[0])
+            read.append(path)
+        except OSError as error:
+            if not shard.skip_unreadable:
+                raise ValueError(f"{path}: {error}") from error
+            unreadable.append(path)
+    if read:
+        yield {"path": np.array(read, object), name: np.stack(pixels)}
+
+
+def _digest(predictor: Predictor) -> str:
+    content = predictor.model if isinstance(predictor.model, bytes) else Path(predictor.model).read_bytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _options(predictor: Predictor) -> dict[str, str]:
+    functions = {name: getattr(predictor, name) for name in ("preprocess", "postprocess")}
+    names = {name: f"{one.__module__}:{one.__qualname__}" for name, one in functions.items() if one is not None}
+    return names | {"signature": str(predictor.signature), "keep": ",".join(predictor.keep)}
+
+
+def _inputs(made: list[Shard]) -> str:
+    """A digest of the inputs' names and sizes, as they are divided."""
+    listed = [([(path, os.stat(path).st_size) for path in shard.files], shard.row_groups) for shard in made]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"._{path.name}.{uuid.uuid4().hex}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

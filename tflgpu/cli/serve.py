@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,10 @@ def serve(
     delegate: Annotated[str | None, typer.Option("--delegate", "-d", help="opencl, cuda or another.")] = None,
     delegate_option: Annotated[list[str] | None, typer.Option("--delegate-option", "-o", help="key=value.")] = None,
     num_threads: Threads = None,
+    ray: Annotated[str | None, typer.Option(help="Run the models on Ray Serve: a cluster's address, or local.")] = None,
+    replicas: Annotated[str, typer.Option(help="Of each model on Ray: a number, or LEAST:MOST by the load.")] = "1",
+    num_cpus: Annotated[float, typer.Option(min=0, help="CPUs of each replica on Ray.")] = 1,
+    num_gpus: Annotated[float, typer.Option(min=0, help="GPUs of each replica on Ray.")] = 0,
     poll: Annotated[float, typer.Option(min=0, help="Seconds between looks for changed models; 0 only on SIGHUP.")] = 0,
     control: Annotated[bool, typer.Option(help="Let clients load and unload models of the folder.")] = False,
     max_body_mib: Annotated[int, typer.Option(min=1, help="MiB of one request.")] = 64,
@@ -57,6 +62,9 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     options = key_values(delegate_option, "--delegate-option")
     settings = Settings(delegate, options, device or [], instances, batch, max_delay_ms, max_queue, num_threads)
+    if ray is not None:
+        settings = replace(settings, replicas=_least_and_most(replicas), num_cpus=num_cpus, num_gpus=num_gpus)
+        _connect(ray)
     limits = Limits(max_body_mib * 2**20, max_held_mib * 2**20, connections, control=control)
     ports = Ports(host, http_port, grpc_port, grace, drain)
 
@@ -65,3 +73,20 @@ def serve(
 
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.run(main())
+
+
+def _least_and_most(text: str) -> tuple[int, int]:
+    least, sign, most = text.partition(":")
+    try:
+        return int(least), int(most if sign else least)
+    except ValueError:
+        raise ValueError(f"--replicas takes a number, or LEAST:MOST, not {text!r}") from None
+
+
+def _connect(address: str) -> None:
+    try:
+        import ray.serve
+    except ModuleNotFoundError as missing:
+        raise ValueError(f"--ray needs {missing.name}: pip install 'tflgpu[serve,ray]'") from missing
+    ray.init(address, log_to_driver=False, include_dashboard=False if address == "local" else None)
+    ray.serve.start(proxy_location="Disabled")  # clients come through this server alone

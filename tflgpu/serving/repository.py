@@ -20,10 +20,11 @@ from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
 from tflgpu.optional import offers
 from tflgpu.serving.batcher import Batcher, BusyError
-from tflgpu.serving.entry_point import Arrays
+from tflgpu.serving.entry_point import Arrays, Port
 from tflgpu.serving.metrics import ModelMetrics
 from tflgpu.serving.predictor import Predictor
 from tflgpu.serving.protocol import datatype
+from tflgpu.serving.rows import Rows
 
 logger = logging.getLogger("tflgpu.serve")
 
@@ -37,7 +38,8 @@ class Settings:
 
     delegate, options: as for `load_delegate`. devices: values of the option `device`, each with so many instances.
     batch: rows that one invoke takes at most. max_delay_ms: that a request waits for others while an instance is free.
-    max_queue: requests that may wait; more are refused.
+    max_queue: requests that may wait; more are refused. replicas: the least and the most on Ray Serve, each with these
+    instances, num_cpus and num_gpus; none: the instances run in the server.
     """
 
     delegate: str | None = None
@@ -48,10 +50,15 @@ class Settings:
     max_delay_ms: float = 0
     max_queue: int = 1024
     num_threads: int | None = None
+    replicas: Sequence[int] = ()
+    num_cpus: float = 1
+    num_gpus: float = 0
 
     def __post_init__(self) -> None:
         if self.instances < 1 or self.batch < 1 or self.max_delay_ms < 0 or self.max_queue < 1:
             raise ValueError("instances, batch and max_queue are at least 1, max_delay_ms at least 0")
+        if self.replicas and (len(self.replicas) != 2 or not 0 < self.replicas[0] <= self.replicas[1]):
+            raise ValueError(f"replicas are the least and the most, not {self.replicas}")
 
     def changed_by(self, file: Path) -> Settings:
         """With what a config.json says. Raises ValueError for what is none, or names no field."""
@@ -84,29 +91,46 @@ class ReportsMemory(Protocol):
         """A report with `device` and `nbytes`."""
 
 
+class Runs(Protocol):
+    """Instances of a model, wherever they are: a Batcher or Replicas."""
+
+    def prepare(self) -> None: ...
+
+    async def predict(self, arrays: Arrays) -> dict[str, Array]: ...
+
+    async def close(self) -> None: ...
+
+
+def _described(port: Port, rows: Rows) -> dict[str, Any]:
+    shape = [-1, *port.shape[1:]] if rows.divisible else [*port.shape]
+    return {"name": port.name, "datatype": datatype(port), "shape": shape}
+
+
 class Served(InferenceModel):
     """One signature of one version of a model, answering requests."""
 
-    def __init__(self, name: str, version: str, predictors: Sequence[Predictor], settings: Settings):
+    def __init__(self, name: str, version: str, content: bytes, signature: str | None, settings: Settings):
         super().__init__(name)
         self.version = version
-        self._predictors = predictors
         self._metrics = ModelMetrics(name, version)
-        self._batcher = Batcher(predictors, settings.max_delay_ms / 1e3, settings.max_queue, self._metrics)
+        self._predictors = settings.predictors(content, signature)
+        self._runs: Runs
+        if settings.replicas:
+            from tflgpu.serving.replicas import Replicas
+
+            self._predictors = [Predictor(content, signature=signature, batch=settings.batch)]  # to describe the model
+            self._runs = Replicas(f"{name}-{version}", content, signature, settings, self._predictors[0])
+        else:
+            delay = settings.max_delay_ms / 1e3
+            self._runs = Batcher(self._predictors, delay, settings.max_queue, self._metrics)
 
     def load(self) -> bool:
         """Opens and warms every instance. Raises ValueError or RuntimeError where the model cannot be used."""
-        self._batcher.prepare()
-        entry = self._predictors[0].rows.entry
-        divisible = self._predictors[0].rows.divisible
-        self._inputs, self._outputs = (
-            [
-                {"name": p.name, "datatype": datatype(p), "shape": [-1, *p.shape[1:]] if divisible else [*p.shape]}
-                for p in ports.values()
-            ]
-            for ports in (entry.inputs, entry.outputs)
-        )
-        self.output_names = frozenset(entry.outputs)
+        rows = self._predictors[0].rows
+        inputs, outputs = rows.entry.inputs, rows.entry.outputs
+        self._inputs, self._outputs = ([_described(p, rows) for p in ports.values()] for ports in (inputs, outputs))
+        self.output_names = frozenset(outputs)
+        self._runs.prepare()
         self.ready = True
         self.measure_memory()
         return True
@@ -121,7 +145,7 @@ class Served(InferenceModel):
         """The outputs. Raises as `Batcher.predict`; counts how it ended."""
         start, outcome = time.perf_counter(), "failed"
         try:
-            results = await self._batcher.predict(arrays)
+            results = await self._runs.predict(arrays)
             outcome = "ok"
             return results
         except ValueError:
@@ -142,7 +166,7 @@ class Served(InferenceModel):
 
     async def close(self) -> None:
         """Answers what it was asked, and then lets go of its instances."""
-        await self._batcher.close()
+        await self._runs.close()
 
 
 class Repository(ModelRepository):
@@ -248,7 +272,7 @@ def _served(name: str, version: str, file: Path, settings: Settings) -> list[Ser
     keys: list[str | None] = [None, *signatures] if len(signatures) > 1 else [None]
     found = []
     for key in keys:
-        served = Served(f"{name}.{key}" if key else name, version, settings.predictors(content, key), settings)
+        served = Served(f"{name}.{key}" if key else name, version, content, key, settings)
         served.load()
         found.append(served)
     return found

@@ -411,3 +411,43 @@ def test_settings_of_a_model_are_read_and_checked(tmp_path):
     config.write_text('{"batch": 4, "instances": 2, "max_delay_ms": 1}')
     with Server(tmp_path / "models") as server:
         assert server.get("/v2/models/m/ready")[0] == 200
+
+
+def test_memory_is_flat(tmp_path):
+    """TFLGPU_SOAK: how many requests, of both protocols, of which some are refused and some fail."""
+    requests = int(os.environ.get("TFLGPU_SOAK", "4000"))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m.tflite").write_bytes(averaged_images())
+    (tmp_path / "models" / "gather.tflite").write_bytes(looked_up())
+    x = np.random.default_rng(0).random((2, 4, 4, 3), dtype=np.float32)
+    wanted = tflgpu.Predictor(averaged_images())({"x": x})["y"]
+    seen = []
+    with Server(tmp_path / "models", "--batch", 8) as server:
+
+        def ask(client: int, count: int) -> int:
+            module, url = ((by_http, server.http), (by_grpc, server.grpc))[client % 2]
+            right = 0
+            with module.InferenceServerClient(url) as found:
+                for number in range(count):
+                    try:
+                        if number % 50 == 0:
+                            found.infer("gather", [asked(module, np.array([[7]], np.int32))])
+                        elif number % 50 == 1:
+                            found.infer("m", [asked(module, x[:, :3])])
+                        else:
+                            np.testing.assert_allclose(
+                                found.infer("m", [asked(module, x)]).as_numpy("y"), wanted, rtol=1e-6
+                            )
+                            right += 1
+                    except InferenceServerException:
+                        pass
+            return right
+
+        with ThreadPoolExecutor(4) as clients:
+            for _ in range(5):
+                right = list(clients.map(ask, range(4), [requests // 20] * 4))
+                assert right == [sum(n % 50 > 1 for n in range(requests // 20))] * 4
+                resident = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
+                seen.append(int(resident) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    print(f"resident MiB after each fifth of {requests} requests: {[round(one, 1) for one in seen]}")
+    assert seen[-1] - seen[0] < 10

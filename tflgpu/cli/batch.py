@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tflgpu.cli.models import ModelPath, Threads, console, key_values, plain_errors
+from tflgpu.cli.models import LimitOptions, ModelPath, Threads, console, key_values, plain_errors
+from tflgpu.limits import UNTRUSTED, read_limits
 from tflgpu.serving.predictor import Predictor
 
 Function = Callable[[Any], Any]
@@ -46,6 +47,7 @@ def batch(
     delegate: Annotated[str | None, typer.Option("--delegate", "-d", help="opencl, cuda or another.")] = None,
     delegate_option: Annotated[list[str] | None, typer.Option("--delegate-option", "-o", help="key=value.")] = None,
     num_threads: Threads = None,
+    limit: LimitOptions = None,
 ) -> None:
     """Predict every row of the inputs. A job that was stopped goes on: the same command runs what is missing."""
     try:
@@ -63,6 +65,7 @@ def batch(
         _function(postprocess),
         tuple(keep or (["path"] if not made[0].row_groups else ())),
         num_threads,
+        read_limits(key_values(limit, "--limit"), UNTRUSTED),
     )
     todo = begin(predictor, made, output.absolute())
     if len(todo) < len(made):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tflgpu.cli.models import Threads, key_values, plain_errors
+from tflgpu.cli.models import LimitOptions, Threads, key_values, plain_errors
 
 
 @plain_errors
@@ -39,6 +39,7 @@ def serve(
     replicas: Annotated[str, typer.Option(help="Of each model on Ray: a number, or LEAST:MOST by the load.")] = "1",
     num_cpus: Annotated[float, typer.Option(min=0, help="CPUs of each replica on Ray.")] = 1,
     num_gpus: Annotated[float, typer.Option(min=0, help="GPUs of each replica on Ray.")] = 0,
+    limit: LimitOptions = None,
     poll: Annotated[float, typer.Option(min=0, help="Seconds between looks for changed models; 0 only on SIGHUP.")] = 0,
     control: Annotated[bool, typer.Option(help="Let clients load and unload models of the folder.")] = False,
     max_body_mib: Annotated[int, typer.Option(min=1, help="MiB of one request.")] = 64,
@@ -62,6 +63,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     options = key_values(delegate_option, "--delegate-option")
     settings = Settings(delegate, options, device or [], instances, batch, max_delay_ms, max_queue, num_threads)
+    settings = replace(settings, limits=key_values(limit, "--limit"))
     if ray is not None:
         settings = replace(settings, replicas=_least_and_most(replicas), num_cpus=num_cpus, num_gpus=num_gpus)
         _connect(ray)

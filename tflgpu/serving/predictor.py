@@ -13,6 +13,7 @@ import numpy as np
 from tflgpu.delegation.delegate import Delegate
 from tflgpu.delegation.discovery import load_delegate
 from tflgpu.interpreter import Interpreter
+from tflgpu.limits import Limits
 from tflgpu.model.graph import Array
 from tflgpu.serving.entry_point import Arrays, EntryPoint
 from tflgpu.serving.rows import Rows
@@ -44,7 +45,7 @@ class Predictor:
     ones are padded. A model without a batch takes whole inputs, stacked: one dimension more than its own.
 
     model: the file's path, or its content. It must be there where the predictor is called.
-    delegate, options: as for `load_delegate`, or a Delegate. num_threads: as for Interpreter.
+    delegate, options: as for `load_delegate`, or a Delegate. num_threads, limits: as for Interpreter.
     signature: the key of one; None for the only one, or the main graph where there are none or several.
     batch: rows that one invoke takes at most. None: the model's own, which is one by one in most models. More are taken
         where the model can be resized and gives the same: the first call runs both ways and compares. Integers are
@@ -66,6 +67,7 @@ class Predictor:
     postprocess: Callable[[dict[str, Array]], Mapping[str, Any]] | None = None
     keep: Sequence[str] = ()
     num_threads: int | None = None
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
@@ -104,6 +106,7 @@ class Predictor:
             model_content=content,
             experimental_delegates=[] if delegate is None else [delegate],
             num_threads=self.num_threads,
+            limits=self.limits,
         )
         return EntryPoint(interpreter, self.signature)
 

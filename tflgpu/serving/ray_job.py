@@ -33,7 +33,7 @@ def run_on_ray(
     import ray
 
     ray.init(address, ignore_reinit_error=True, log_to_driver=False)
-    numbers = ray.data.range(len(shards), override_num_blocks=len(shards))
+    numbers = ray.data.from_items([{"id": i} for i in range(len(shards))], override_num_blocks=len(shards))
     done = numbers.map_batches(
         ShardRunner,
         fn_constructor_args=(predictor, list(shards)),

@@ -16,6 +16,7 @@ from kserve.model import InferenceModel
 
 from tflgpu.delegation.delegate import Delegate
 from tflgpu.delegation.discovery import load_delegate
+from tflgpu.limits import UNTRUSTED, read_limits
 from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
 from tflgpu.optional import offers
@@ -39,7 +40,8 @@ class Settings:
     delegate, options: as for `load_delegate`. devices: values of the option `device`, each with so many instances.
     batch: rows that one invoke takes at most. max_delay_ms: that a request waits for others while an instance is free.
     max_queue: requests that may wait; more are refused. replicas: the least and the most on Ray Serve, each with these
-    instances, num_cpus and num_gpus; none: the instances run in the server.
+    instances, num_cpus and num_gpus; none: the instances run in the server. limits: of each interpreter, by their names
+    in tflgpu.limits.Limits; those for untrusted files otherwise.
     """
 
     delegate: str | None = None
@@ -53,6 +55,7 @@ class Settings:
     replicas: Sequence[int] = ()
     num_cpus: float = 1
     num_gpus: float = 0
+    limits: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.instances < 1 or self.batch < 1 or self.max_delay_ms < 0 or self.max_queue < 1:
@@ -79,7 +82,8 @@ class Settings:
             if self.delegate is not None:
                 own = {} if device is None else {"device": device}
                 delegate = load_delegate(self.delegate, {**self.options, **own})
-            one = Predictor(content, delegate, {}, signature, self.batch, num_threads=self.num_threads)
+            limits = read_limits(self.limits, UNTRUSTED)
+            one = Predictor(content, delegate, {}, signature, self.batch, num_threads=self.num_threads, limits=limits)
             found += [replace(one) for _ in range(self.instances)]
         return found
 

@@ -17,6 +17,7 @@ step "ruff format"; "$venv/bin/ruff" format --check
 step "mypy";        ci/types.sh "$venv/bin/mypy"
 step "pytest";      "$venv/bin/python" -m pytest --numprocesses 2 "$@"
 step "fuzz"; for device in cpu opencl emulator; do "$venv/bin/python" ci/fuzz.py --device $device --seconds 8; done
+step "batch jobs and the server"; ci/scale.sh quick
 step "the GPU's command, on the emulator"; PYTHON="$(cd "$venv" && pwd)/bin/python" ci/gpu.sh --dry-run
 
 step "the wheel, installed in an environment of its own"

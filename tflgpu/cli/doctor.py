@@ -25,6 +25,9 @@ _PACKAGES = {
     "cupy-cuda13x": ("the CUDA delegate, CUDA 13", "pip install 'tflgpu[cuda13]'"),
     "ai-edge-litert": ("comparing with LiteRT", "pip install 'tflgpu[interop]'"),
     "ml_dtypes": ("bfloat16 tensors", "pip install 'tflgpu[interop]'"),
+    "pyarrow": ("tflgpu batch", "pip install 'tflgpu[batch]'"),
+    "ray": ("tflgpu batch and serve on a cluster", "pip install 'tflgpu[ray]'"),
+    "kserve": ("tflgpu serve", "pip install 'tflgpu[serve]'"),
     "pillow": ("images as inputs of tflgpu run", "pip install 'tflgpu[cli]'"),
 }
 

@@ -53,8 +53,9 @@ def serve(
     try:
         import uvloop
 
+        from tflgpu.serving.inference import Limits
         from tflgpu.serving.repository import Repository, Settings
-        from tflgpu.serving.server import Limits, Ports
+        from tflgpu.serving.server import Ports
         from tflgpu.serving.server import serve as run
     except ModuleNotFoundError as missing:
         raise ValueError(f"tflgpu serve needs {missing.name}: pip install 'tflgpu[serve]'") from missing

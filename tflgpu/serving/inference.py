@@ -1,0 +1,130 @@
+"""Requests of both protocols: which model answers them, within which limits, and what an error is to a client."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from kserve.errors import ModelNotFound
+from kserve.protocol.dataplane import DataPlane
+
+from tflgpu import __version__
+from tflgpu.model.graph import Array
+from tflgpu.serving.batcher import BusyError
+from tflgpu.serving.metrics import HELD_BYTES
+from tflgpu.serving.protocol import InferenceRequest
+from tflgpu.serving.repository import Repository, Served
+
+logger = logging.getLogger("tflgpu.serve")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What clients may ask for.
+
+    body_bytes: of one request. held_bytes: of all requests that are being answered. connections: of HTTP, and calls of
+    gRPC at a time. body_seconds: until a request's body is read. control: whether they may load and unload models.
+    """
+
+    body_bytes: int = 64 * 2**20
+    held_bytes: int = 2**30
+    connections: int = 1024
+    body_seconds: float = 30
+    control: bool = False
+
+
+class TooLargeError(ValueError):
+    """A request is larger than it may be."""
+
+
+class Inference:
+    """Answers requests of both protocols: finds the model, runs it, and holds the limits."""
+
+    def __init__(self, repository: Repository, limits: Limits):
+        self.repository, self.limits = repository, limits
+        self._held = 0
+
+    @contextlib.contextmanager
+    def holding(self, nbytes: int) -> Iterator[None]:
+        """While a request of so many bytes is answered. Raises TooLargeError, or BusyError beyond the limit of all."""
+        if nbytes > self.limits.body_bytes:
+            raise TooLargeError(f"the request is larger than {self.limits.body_bytes} bytes")
+        if self._held + nbytes > self.limits.held_bytes:
+            raise BusyError(f"requests of {self._held} bytes are being answered already")
+        self._held += nbytes
+        HELD_BYTES.set(self._held)
+        try:
+            yield
+        finally:
+            self._held -= nbytes
+            HELD_BYTES.set(self._held)
+
+    def model(self, name: str, version: str) -> Served:
+        """Raises ModelNotFound where there is none of this name and version."""
+        found = self.repository.get_model(name, version or "")
+        if found is None:
+            raise ModelNotFound(f"{name} version {version}" if version else name)
+        return found
+
+    async def run(self, model: Served, request: InferenceRequest) -> dict[str, Array]:
+        """The model's outputs. Raises ValueError for what the model does not have or take, BusyError, RuntimeError."""
+        unknown = request.outputs.keys() - model.output_names
+        if unknown:
+            raise ValueError(f"model {model.name!r} has no output {sorted(unknown)}, but {sorted(model.output_names)}")
+        return await model(request.inputs)
+
+
+def about(model: Served) -> dict[str, str]:
+    return {"model_name": model.name, "model_version": model.version}
+
+
+class Plane(DataPlane):
+    """KServe's view of the models, with versions, and readiness that ends before the server does."""
+
+    def __init__(self, inference: Inference):
+        super().__init__(inference.repository)
+        self._server_name, self._server_version = "tflgpu", __version__
+        self.inference = inference
+        self.stopping = False
+
+    def metadata(self) -> dict[str, Any]:
+        return {**super().metadata(), "extensions": ["binary_tensor_data", "model_repository"]}
+
+    async def ready(self) -> bool:
+        return not self.stopping
+
+    async def described(self, name: str, version: str) -> dict[str, Any]:
+        """The metadata of a model. Raises ModelNotFound."""
+        model = self.inference.model(name, version)
+        known = await self.model_metadata(f"{model.name}/{model.version}")
+        versions = self.inference.repository.versions(model.name)
+        return {**known, "name": model.name, "versions": versions, "platform": "tflgpu_tflite"}
+
+
+STATUS = (
+    (TooLargeError, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (BusyError, 503, grpc.StatusCode.UNAVAILABLE),
+    (ModelNotFound, 404, grpc.StatusCode.NOT_FOUND),
+    (ValueError, 400, grpc.StatusCode.INVALID_ARGUMENT),
+    (TimeoutError, 408, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (RuntimeError, 500, grpc.StatusCode.INTERNAL),
+    (MemoryError, 503, grpc.StatusCode.RESOURCE_EXHAUSTED),
+)
+
+
+def status_of(error: Exception) -> tuple[int, grpc.StatusCode]:
+    """HTTP's and gRPC's."""
+    known = ((http, code) for kind, http, code in STATUS if isinstance(error, kind))
+    return next(known, (500, grpc.StatusCode.INTERNAL))
+
+
+def told(error: Exception) -> str:
+    """What a client is told; of an error that is not expected, no more than that there was one."""
+    if any(isinstance(error, kind) for kind, _, _ in STATUS):
+        return str(error).strip() or type(error).__name__
+    logger.error("a request failed", exc_info=error)
+    return "internal error"

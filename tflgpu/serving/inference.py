@@ -118,7 +118,7 @@ STATUS = (
 
 def status_of(error: Exception) -> tuple[int, grpc.StatusCode]:
     """HTTP's and gRPC's."""
-    known = ((http, code) for kind, http, code in STATUS if isinstance(error, kind))
+    known = ((http, rpc) for kind, http, rpc in STATUS if isinstance(error, kind))
     return next(known, (500, grpc.StatusCode.INTERNAL))
 
 

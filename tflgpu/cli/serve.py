@@ -45,6 +45,7 @@ def serve(
     max_body_mib: Annotated[int, typer.Option(min=1, help="MiB of one request.")] = 64,
     max_held_mib: Annotated[int, typer.Option(min=1, help="MiB of all requests that are being answered.")] = 1024,
     connections: Annotated[int, typer.Option(min=1, help="Connections of HTTP, and calls of gRPC, at a time.")] = 1024,
+    client_seconds: Annotated[float, typer.Option(min=0.1, help="That a client may take to ask, and to be told.")] = 30,
     grace: Annotated[int, typer.Option(min=0, help="Seconds to answer what was accepted, on SIGTERM.")] = 30,
     drain: Annotated[float, typer.Option(min=0, help="Seconds between the end of readiness and of listening.")] = 0,
 ) -> None:
@@ -68,7 +69,7 @@ def serve(
     if ray is not None:
         settings = replace(settings, replicas=_least_and_most(replicas), num_cpus=num_cpus, num_gpus=num_gpus)
         _connect(ray)
-    limits = Limits(max_body_mib * 2**20, max_held_mib * 2**20, connections, control=control)
+    limits = Limits(max_body_mib * 2**20, max_held_mib * 2**20, connections, client_seconds, control)
     ports = Ports(host, http_port, grpc_port, grace, drain)
 
     async def main() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,6 +20,9 @@ from tflgpu.serving.entry_point import Arrays
 from tflgpu.serving.metrics import ModelMetrics
 from tflgpu.serving.predictor import Predictor
 from tflgpu.values import at_random
+
+MAX_ROWS = 2**16
+"""Of one request."""
 
 
 class BusyError(RuntimeError):
@@ -48,6 +52,20 @@ class Instance:
     def submit(self, task: Callable[[], None]) -> None:
         self._tasks.put(task)
 
+    def prepare(self) -> Future[None]:
+        """Opens the model, and runs each size of batch once on random rows, in the thread that runs it later."""
+        done: Future[None] = Future()
+
+        def task() -> None:
+            try:
+                _warm(self.predictor)
+                done.set_result(None)
+            except Exception as error:
+                done.set_exception(error)
+
+        self.submit(task)
+        return done
+
     def stop(self) -> None:
         """Ends the thread after the tasks that it has."""
         self._tasks.put(None)
@@ -76,21 +94,9 @@ class Batcher:
         self._all_idle.set()
 
     def prepare(self) -> None:
-        """Opens the model in every instance, and runs each size of batch once, on random rows.
-
-        Raises ValueError or RuntimeError where the model or its delegate cannot be used.
-        """
-        for instance in self._instances:
-            rows = instance.predictor.rows
-            for size in rows.sizes if rows.own else ():
-                generator = np.random.default_rng(0)
-                ports = rows.entry.inputs.values()
-                shapes = {port.name: (size, *(max(d, 1) for d in port.own[1:])) for port in ports}
-                arrays = {p.name: at_random({"shape": shapes[p.name], "dtype": p.dtype}, generator) for p in ports}
-                try:
-                    instance.predictor(arrays)
-                except (ValueError, RuntimeError):
-                    break  # random numbers need not be inputs
+        """Opens the model in every instance. Raises ValueError or RuntimeError where it cannot be used."""
+        for done in [instance.prepare() for instance in self._instances]:
+            done.result()
         rows = self._instances[0].predictor.rows
         self._divisible = rows.divisible
         self.max_rows = rows.batch if rows.divisible and not rows.entry.stateful else 0
@@ -102,6 +108,8 @@ class Batcher:
         Raises ValueError for inputs that do not fit, BusyError where too many wait, RuntimeError where the model fails.
         """
         rows = self._instances[0].predictor.rows.check(arrays, self._divisible)
+        if rows > MAX_ROWS:
+            raise ValueError(f"a request has at most {MAX_ROWS} rows, not {rows}")
         if len(self._waiting) >= self._max_queue:
             raise BusyError(f"{len(self._waiting)} requests wait already")
         kind = [(x.dtype, x.shape[1:]) for x in arrays.values()] if 0 < rows < self.max_rows else object()
@@ -178,6 +186,19 @@ class Batcher:
                 request.answer.set_result(result)
         self._idle.append(instance)
         self._dispatch()
+
+
+def _warm(predictor: Predictor) -> None:
+    rows = predictor.rows
+    generator = np.random.default_rng(0)
+    for size in rows.sizes if rows.own else ():
+        shapes = {name: (size, *(max(d, 1) for d in port.own[1:])) for name, port in rows.entry.inputs.items()}
+        ports = rows.entry.inputs.items()
+        arrays = {n: at_random({"shape": shapes[n], "dtype": port.dtype}, generator) for n, port in ports}
+        try:
+            rows(arrays)
+        except (ValueError, RuntimeError):
+            return  # random numbers need not be inputs
 
 
 def _results(predictor: Predictor, batch: Sequence[Request]) -> Sequence[dict[str, Array] | Exception]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from kserve.errors import ModelNotFound
@@ -21,19 +22,22 @@ from tflgpu.serving.repository import Repository, Served
 
 logger = logging.getLogger("tflgpu.serve")
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Limits:
     """What clients may ask for.
 
-    body_bytes: of one request. held_bytes: of all requests that are being answered. connections: of HTTP, and calls of
-    gRPC at a time. body_seconds: until a request's body is read. control: whether they may load and unload models.
+    body_bytes: of one request. held_bytes: of all requests that are being answered; JSON, whose numbers become objects,
+    counts eightfold. connections: of HTTP, and calls of gRPC at a time. client_seconds: until the head of a request of
+    HTTP is there, then its body, and until its answer is taken. control: whether they may load and unload models.
     """
 
     body_bytes: int = 64 * 2**20
     held_bytes: int = 2**30
     connections: int = 1024
-    body_seconds: float = 30
+    client_seconds: float = 30
     control: bool = False
 
 
@@ -49,19 +53,31 @@ class Inference:
         self._held = 0
 
     @contextlib.contextmanager
-    def holding(self, nbytes: int) -> Iterator[None]:
-        """While a request of so many bytes is answered. Raises TooLargeError, or BusyError beyond the limit of all."""
+    def holding(self) -> Iterator[Callable[[int], None]]:
+        """While a request is answered: what is called with the numbers of bytes that are held for it, as they come.
+
+        That raises BusyError beyond the limit of all requests.
+        """
+        own = 0
+
+        def hold(nbytes: int) -> None:
+            nonlocal own
+            if self._held + nbytes > self.limits.held_bytes:
+                raise BusyError(f"requests of {self._held} bytes are being answered already")
+            own += nbytes
+            self._held += nbytes
+            HELD_BYTES.set(self._held)
+
+        try:
+            yield hold
+        finally:
+            self._held -= own
+            HELD_BYTES.set(self._held)
+
+    def check_size(self, nbytes: int) -> None:
+        """Raises TooLargeError for a request of so many bytes."""
         if nbytes > self.limits.body_bytes:
             raise TooLargeError(f"the request is larger than {self.limits.body_bytes} bytes")
-        if self._held + nbytes > self.limits.held_bytes:
-            raise BusyError(f"requests of {self._held} bytes are being answered already")
-        self._held += nbytes
-        HELD_BYTES.set(self._held)
-        try:
-            yield
-        finally:
-            self._held -= nbytes
-            HELD_BYTES.set(self._held)
 
     def model(self, name: str, version: str) -> Served:
         """Raises ModelNotFound where there is none of this name and version."""
@@ -76,6 +92,15 @@ class Inference:
         if unknown:
             raise ValueError(f"model {model.name!r} has no output {sorted(unknown)}, but {sorted(model.output_names)}")
         return await model(request.inputs)
+
+
+SMALL = 2**20
+"""Bytes of a request that is read where it arrives; larger ones are read in a thread, so that others go on."""
+
+
+async def apart(nbytes: int, call: Callable[[], Result]) -> Result:
+    """What the call returns, made in a thread where it has many bytes to go through."""
+    return call() if nbytes <= SMALL else await asyncio.to_thread(call)
 
 
 def about(model: Served) -> dict[str, str]:

@@ -15,11 +15,13 @@ from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer, metrics_handler
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tflgpu.serving.batcher import BusyError
-from tflgpu.serving.inference import Inference, Plane, TooLargeError, about, status_of, told
+from tflgpu.serving.inference import Inference, Plane, TooLargeError, about, apart, status_of, told
 from tflgpu.serving.protocol import from_rest, to_rest
 
+LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.encode()
 INFER = re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer")
 
 
@@ -32,6 +34,8 @@ class Rest(RESTServer):
         self.config.host = host
         logging.getLogger("uvicorn.access").propagate = False  # a line a request costs more than it tells
         self.config.limit_concurrency = self._inference.limits.connections
+        seconds = self._inference.limits.client_seconds
+        self.config.http = type("Impatient", (_Impatient,), {"seconds": seconds})
         self._server.capture_signals = contextlib.nullcontext
 
     def create_application(self) -> None:
@@ -115,53 +119,98 @@ class _InferenceFirst:
         if not match:
             await self._others(scope, receive, send)
             return
-        status, body, json_length = await self._answer(match["name"], match["version"] or "", scope, receive)
-        headers = [(b"content-type", b"application/json" if json_length is None else b"application/octet-stream")]
-        headers.append((b"content-length", b"%d" % len(body)))
-        if json_length is not None:
-            headers.append((INFERENCE_CONTENT_LENGTH_HEADER.encode(), b"%d" % json_length))
-        if status == 413:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        with self._inference.holding() as hold:
+            status, body, json_length = await self._answer(match, scope, receive, hold)
+            headers = [(b"content-type", b"application/json" if json_length is None else b"application/octet-stream")]
+            headers.append((b"content-length", b"%d" % len(body)))
+            if json_length is not None:
+                headers.append((LENGTH, b"%d" % json_length))
+            if status in (408, 413):
+                headers.append((b"connection", b"close"))
+            with anyio.fail_after(self._inference.limits.client_seconds):
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, name: str, version: str, scope: Any, receive: Any) -> tuple[int, bytes, int | None]:
-        """Status, body, and the length of its JSON."""
-        headers = dict(scope["headers"])
+    async def _answer(
+        self, match: re.Match[str], scope: Any, receive: Any, hold: Callable[[int], None]
+    ) -> tuple[int, bytes, int | None]:
+        """Status, body, and the length of its JSON where binary data follows."""
+        body = None
         try:
-            model = self._inference.model(name, version)
-            declared = int(headers.get(b"content-length", b"0"))
-            if b"transfer-encoding" in headers:  # its size is known when it has come
-                declared = self._inference.limits.body_bytes
-            with self._inference.holding(declared):
-                body = await self._body(receive, declared)
-                if headers.get(b"content-encoding", b"identity") != b"identity":
-                    raise ValueError("compressed requests are not supported")
-                length = headers.get(INFERENCE_CONTENT_LENGTH_HEADER.encode())
-                request = from_rest(body, None if length is None else length.decode("latin-1"))
-                results = await self._inference.run(model, request)
-            return 200, *to_rest(request, about(model), results)
+            model = self._inference.model(match["name"], match["version"] or "")
+            headers = dict(scope["headers"])
+            if headers.get(b"content-encoding", b"identity") != b"identity":
+                raise ValueError("compressed requests are not supported")
+            self._inference.check_size(int(headers.get(b"content-length", b"0")))
+            body = await self._body(receive, hold)
+            read = body
+            length = headers[LENGTH].decode("latin-1") if LENGTH in headers else None
+            hold(7 * min(int(length), len(body)) if length and length.isdecimal() else 7 * len(body))
+            request = await apart(len(body), lambda: from_rest(read, length))
+            results = await self._inference.run(model, request)
+            size = sum(x.nbytes for x in results.values())
+            return 200, *await apart(size, lambda: to_rest(request, about(model), results))
         except Exception as error:
-            if isinstance(error, TooLargeError | BusyError):
+            if body is None and isinstance(error, TooLargeError | BusyError):
                 await self._discard(receive)  # who is still sending reads no answer
             return status_of(error)[0], orjson.dumps({"error": told(error)}), None
 
     async def _discard(self, receive: Any) -> None:
-        with anyio.move_on_after(self._inference.limits.body_seconds):
+        with anyio.move_on_after(self._inference.limits.client_seconds):
             while (await receive()).get("more_body"):
                 pass
 
-    async def _body(self, receive: Any, declared: int) -> bytes:
+    async def _body(self, receive: Any, hold: Callable[[int], None]) -> bytes:
         """The request's body. Raises TooLargeError, TimeoutError, ValueError where the client is gone."""
         chunks, size, more = [], 0, True
-        with anyio.fail_after(self._inference.limits.body_seconds):
+        with anyio.fail_after(self._inference.limits.client_seconds):
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ValueError("the client is gone")
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
-                if size > declared:
-                    raise TooLargeError(f"the request is larger than {declared} bytes")
+                self._inference.check_size(size)
+                hold(len(chunks[-1]))
                 more = message.get("more_body", False)
         return b"".join(chunks)
+
+
+class _Impatient(HttpToolsProtocol):
+    """A connection that is closed when the head of a request is not there in time, or too long."""
+
+    seconds: float = 30
+    head_bytes: int = 2**16
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._head_nbytes = 0
+        self._deadline = self.loop.call_later(self.seconds, transport.close)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_nbytes = 0
+        self._deadline.cancel()
+        self._deadline = self.loop.call_later(self.seconds, self.transport.close)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(name + value)
+
+    def on_headers_complete(self) -> None:
+        self._deadline.cancel()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def _count(self, read: bytes) -> None:
+        self._head_nbytes += len(read)
+        if self._head_nbytes > self.head_bytes:
+            self.transport.close()
+            raise ValueError("the head of a request is too long")  # which the parser tells as a bad request

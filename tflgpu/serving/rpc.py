@@ -11,7 +11,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServi
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from tflgpu.serving.inference import Plane, about, status_of, told
+from tflgpu.serving.inference import Plane, about, apart, status_of, told
 from tflgpu.serving.protocol import from_grpc, to_grpc
 
 
@@ -25,9 +25,12 @@ class Servicer(InferenceServicer):
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         try:
             model = self._inference.model(request.model_name, request.model_version)
-            with self._inference.holding(request.ByteSize()):
-                asked = from_grpc(request)
-                return to_grpc(asked, about(model), await self._inference.run(model, asked))
+            with self._inference.holding() as hold:
+                hold(request.ByteSize())
+                asked = await apart(request.ByteSize(), lambda: from_grpc(request))
+                results = await self._inference.run(model, asked)
+                size = sum(x.nbytes for x in results.values())
+                return await apart(size, lambda: to_grpc(asked, about(model), results))
         except Exception as error:
             await _abort(context, error)
 

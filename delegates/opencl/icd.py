@@ -108,7 +108,7 @@ def _open_before_others(library: str) -> None:
         path.write_bytes(elf.library(needs, "sched_yield", elf.BRIEF_SLEEP))
         try:
             ctypes.CDLL(str(path), mode)
-        except OSError:  # maybe no code may run that is in this folder
+        except OSError:  # nothing may be executed that is in this folder, perhaps
             path = Path(folder, "tflgpu-icd-bare.so")
             path.write_bytes(elf.library(needs))
             ctypes.CDLL(str(path), mode)

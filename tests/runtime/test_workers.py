@@ -24,7 +24,7 @@ from tflgpu.runtime.workers import Workers
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many steps each run of several threads had; nodes of any size are shared out, whatever the machine has."""
+    """How many steps each run of several threads had; nodes of any size are divided, whatever the machine has."""
     seen: list[int] = []
     run = Workers.run
 
@@ -57,7 +57,7 @@ def test_three_threads_give_the_integers_of_one_and_floats_that_differ_by_roundi
                     np.testing.assert_array_equal(got, want, case.name)
         shared += bool(runs)
         assert set(runs) <= {2, 3}, case.name
-    assert shared > 1, f"{shared} cases of {op} were shared out"
+    assert shared > 1, f"{shared} cases of {op} were divided"
 
 
 def model(rows: int = 64, width: int = 64) -> bytes:

@@ -52,7 +52,7 @@ def sharing(state: MutableMapping[Any, Any]) -> Iterator[None]:
 
 
 def workers() -> Workers | None:
-    """The threads among which steps may be shared out; None for one thread."""
+    """The threads among which steps may be divided; None for one thread."""
     memory = _shared.get()
     return None if memory is None else memory.workers
 

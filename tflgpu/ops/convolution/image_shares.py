@@ -24,7 +24,7 @@ class ImageShare:
 
 
 class Shareable(Protocol):
-    """What of `convolution.ConvolutionWeights` decides how a convolution is shared out."""
+    """What of `convolution.ConvolutionWeights` decides how a convolution is divided."""
 
     multiplies: int
     whole_images: bool

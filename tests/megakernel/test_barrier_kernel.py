@@ -162,7 +162,7 @@ def test_the_next_test_is_not_made_before_all_have_read_the_last(delegate: Any) 
     limits, dialect = delegate.device.limits, delegate.device.dialect
     ask = _negated(Ref(0), Ref(9))
     text = composed([Loop((), 0, (ask,), Ref(9))], dialect, limits).texts[dialect.suffix]
-    (inside,) = re.findall(r"turn0\+\+\) \{(.*)\}\n\}", text, re.S)
+    (inside,) = re.findall(r"iteration0\+\+\) \{(.*)\}\n\}", text, re.S)
     assert re.findall(r"GRID_BARRIER|elementwise", inside) == ["GRID_BARRIER", "elementwise", "GRID_BARRIER"]
 
 

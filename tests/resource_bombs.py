@@ -131,6 +131,29 @@ def branches_that_double_with_each_level() -> bytes:
 
 
 @bomb
+def shapes_that_double_with_each_level() -> bytes:
+    """Each graph calls the next one with 2 n elements, and with 2 n + 1."""
+    m, levels = ModelBuilder(), 14
+    for k in range(levels):
+        g = m.graph(f"g{k}")
+        c, x = g.input("c", "BOOL", [1]), g.input("x", F, [1])
+        made = []
+        for more in (0, 1) if k < levels - 1 else ():
+            wide, y = g.tensor("wide", F, [1]), g.tensor("y", F, [1])
+            others = [g.constant("one", np.ones(1, np.float32))] * more
+            g.node("CONCATENATION", [x, x, *others], [wide], axis=0, fused_activation_function="NONE")
+            g.node("IF", [c, c, wide], [y], then_subgraph_index=k + 1, else_subgraph_index=k + 1)
+            made.append(y)
+        y = g.tensor("sum", F, [1])
+        if made:
+            g.node("ADD", made, [y], fused_activation_function="NONE")
+        else:
+            g.node("REDUCE_MAX", [x, g.constant("axis", ints(0))], [y], keep_dims=True)
+        g.outputs(y)
+    return m.build()
+
+
+@bomb
 def branches_nested_1000_deep() -> bytes:
     return branches(1000, False, negated)
 

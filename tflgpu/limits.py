@@ -33,8 +33,9 @@ class Limits:
     memory of the machine, or of the process's cgroup.
     seconds: of one call, such as `invoke`, and of the construction. Asked between nodes and between iterations: a node
     that runs is not interrupted.
-    loop_iterations: of all loops in one call together; a branch or a composite that runs counts as one. A loop that a
-    device runs in one launch may have as many in each launch, and without a limit 2**24, or 2**36 operations.
+    loop_iterations: of all loops in one call together; a branch or a composite that runs counts as one. Graphs
+    that others call may be prepared for new shapes 1/64 as often in one call, or 256 times. A loop that a device runs
+    in one launch may have as many iterations in each launch, and without a limit 2**24, or 2**36 operations.
     tensor_elements: of one tensor.
 
     A call that would use more raises RuntimeError, which names the limit and the node or the tensor; the interpreter
@@ -99,12 +100,12 @@ class Meter:
         self.short = False
         self.most_folded_nbytes = FOLDED_NBYTES + FOLDED_PER_BYTE * file_nbytes
         self._end = float("inf")
-        self._iterations = 0
+        self._iterations = self._preparations = 0
 
     def begin(self) -> None:
         """A call begins."""
         self.stopped.clear()
-        self._iterations = 0
+        self._iterations = self._preparations = 0
         if self.limits.seconds is not None:
             self._end = monotonic() + self.limits.seconds
 
@@ -134,6 +135,13 @@ class Meter:
             raise LimitExceeded(f"More iterations in one call than limits.loop_iterations = {most:,}. ")
         if self.stopped or self.limits.seconds is not None:
             self.check()
+
+    def preparation(self) -> None:
+        """A graph that another calls is prepared: for shapes that may double with each level. Raises LimitExceeded."""
+        self._preparations += 1
+        most = self.limits.loop_iterations
+        if most is not None and self._preparations > max(most // 64, 256):
+            raise LimitExceeded(f"More graphs to prepare in one call than limits.loop_iterations = {most:,} allows. ")
 
     @property
     def counter(self) -> Callable[[], object]:

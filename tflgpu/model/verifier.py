@@ -16,7 +16,7 @@ import numpy as np
 from tflgpu.model.schema import ENUMS, IDENTIFIER, SCALARS, TABLES, UNIONS, Field
 
 INVALID = "The model is not a valid Flatbuffer buffer"
-MAX_TABLES = 300_000
+MAX_TABLES = 250_000
 MAX_BYTES_PER_BYTE = 8
 SLACK_BYTES = 1 << 16
 

@@ -147,6 +147,8 @@ class GraphRunner:
         own = [base if base.index in made else self.specs[base.index] for base in self.graph.tensors]
         specs = (*own, *self._inlined.tensors[len(own) :])
         known, meter = dict(self._variable_tensors(specs)), self._session.meter
+        if self.called:
+            meter.preparation()
         for index in self.graph.inputs:
             if specs[index].data is None and index not in known:
                 known[index] = new_tensor(specs[index], meter, self._session.delegates, self.bindings.get(index))

@@ -26,8 +26,9 @@ from tflgpu.cgroups import memory_of_the_machine
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import X
 from tflgpu.delegates.ir import Elementwise, Operand
-from tflgpu.delegates.launch import Dialect, Fault, Loop, Ref
+from tflgpu.delegates.launch import Fault, Loop, Ref
 from tflgpu.delegates.megakernel.barrier_kernel import composed
+from tflgpu.delegates.program import Dialect
 from tflgpu.delegates.render import elementwise
 from tflgpu.limits import read_limits
 from tflgpu.model.builder import ModelBuilder

@@ -50,6 +50,8 @@ class Limits:
                 meant = did_you_mean(name, {*BUILTIN_OPERATORS, *OPS, *own})
                 there = f"the model has {', '.join(sorted(own))}"
                 raise ValueError(f"option {option}: there is no operator {name!r}{meant}; {there}")
+        if "STABLEHLO_COMPOSITE" in own:
+            return  # inlining it numbers its nodes after the others
         last = max((node.index for node in nodes), default=-1)
         for option in ("only_nodes", "skip_nodes"):
             for number in sorted(number for number in getattr(self, option) if number > last):

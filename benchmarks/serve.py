@@ -32,6 +32,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from serving.served import Server
 
 Ask = Callable[[], None]
+ROUNDS = 3
+"""Of which the best counts: others may use the machine too."""
 
 
 def rest(server: str, model: str, name: str, x: Any) -> Ask:
@@ -95,7 +97,8 @@ def load(way: str, clients: int, seconds: float, *where: Any) -> dict[str, float
     """Requests a second and latencies in milliseconds, of so many clients in a process of their own."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as process:
-        return process.apply(_load, (way, clients, seconds, *where))
+        found = [process.apply(_load, (way, clients, seconds, *where)) for _ in range(ROUNDS)]
+    return max(found, key=lambda one: one["a_second"])
 
 
 def _load(way: str, clients: int, seconds: float, *where: Any) -> dict[str, float]:
@@ -145,8 +148,10 @@ def measured(model: Path, seconds: float, batch: int) -> list[dict[str, Any]]:
     """A row a measurement: the interpreter with one row and a batch, then each way, batching off and on."""
     (port,) = tflgpu.Predictor(model).rows.entry.inputs.values()
     x = np.random.default_rng(0).random(port.own).astype(port.dtype)
-    rows: list[dict[str, Any]] = [{"what": "bare", "rows": 1, **bare(model, x, seconds)}]
-    rows.append({"what": "bare", "rows": batch, **bare(model, np.repeat(x, batch, 0), seconds)})
+    rows: list[dict[str, Any]] = []
+    for size in (1, batch):
+        found = [bare(model, np.repeat(x, size, 0), seconds) for _ in range(ROUNDS)]
+        rows.append({"what": "bare", "rows": size, **max(found, key=lambda one: one["a_second"])})
     for size in (1, batch):
         with Server(model.absolute(), "--batch", size) as server:
             for clients in (1, 8, 32):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,8 +18,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer, metrics_handler
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tflgpu.serving.batcher import BusyError
-from tflgpu.serving.inference import Inference, Plane, TooLargeError, about, apart, status_of, told
+from tflgpu.serving.inference import Inference, Plane, about, apart, status_of, told
 from tflgpu.serving.protocol import from_rest, to_rest
 
 LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.encode()
@@ -31,15 +31,24 @@ class Rest(RESTServer):
     def __init__(self, plane: Plane, host: str, port: int, grace: int):
         super().__init__("", plane, ModelRepositoryExtension(plane.model_registry), port, grace_period=grace)
         self._inference: Inference = plane.inference
-        self.config.host = host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=2048)
+        except OSError as error:
+            raise OSError(f"cannot listen at {host}:{port}: {error}") from error
         logging.getLogger("uvicorn.access").propagate = False  # a line a request costs more than it tells
         self.config.limit_concurrency = self._inference.limits.connections
         seconds = self._inference.limits.client_seconds
         self.config.http = type("Impatient", (_Impatient,), {"seconds": seconds})
         self._server.capture_signals = contextlib.nullcontext
 
+    async def start(self) -> None:
+        """Serves until `stop`."""
+        self.create_application()
+        await self._server.serve(sockets=[self._socket])
+
     def create_application(self) -> None:
-        """Called by `start`: requests for inference go past FastAPI, whose models would make objects of all numbers."""
+        """Requests for inference go past FastAPI, whose models would make objects of all numbers."""
         app = FastAPI(title="tflgpu", docs_url=None, redoc_url=None, openapi_url=None)
         self._add_exception_handlers(app)
         app.add_api_route("/metrics", metrics_handler)
@@ -151,7 +160,7 @@ class _InferenceFirst:
             size = sum(x.nbytes for x in results.values())
             return 200, *await apart(size, lambda: to_rest(request, about(model), results))
         except Exception as error:
-            if body is None and isinstance(error, TooLargeError | BusyError):
+            if body is None and not isinstance(error, TimeoutError):
                 await self._discard(receive)  # who is still sending reads no answer
             return status_of(error)[0], orjson.dumps({"error": told(error)}), None
 

@@ -48,6 +48,7 @@ async def serve(repository: Repository, limits: Limits, ports: Ports, poll: floa
     if ports.grpc:
         calls, _ = grpc_server(plane, ports.host, ports.grpc)
         await calls.start()
+    logger.info("listening at http://%s:%d%s", ports.host, ports.http, f", gRPC at :{ports.grpc}" if ports.grpc else "")
     tasks = [loop.create_task(rest.start()), loop.create_task(_refresh(repository, reload, poll))]
     await asyncio.wait([loop.create_task(stop.wait()), tasks[0]], return_when=asyncio.FIRST_COMPLETED)
     plane.stopping = True

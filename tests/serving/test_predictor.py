@@ -157,6 +157,16 @@ def test_few_sizes_are_prepared(most, own, sizes):
     assert batch_sizes(most, own) == sizes
 
 
+def test_batch_sizes_that_are_no_faster_are_forgotten(monkeypatch):
+    rows = tflgpu.Predictor(classifier(), batch=32).rows
+    took = {1: 1.0, 2: 3.0, 8: 4.0, 32: 40.0}
+    invoked: list[int] = []
+    monkeypatch.setattr(rows.entry, "invoke", lambda arrays: invoked.append(len(arrays["x"])))
+    monkeypatch.setattr("tflgpu.serving.rows._seconds", lambda call: (call(), took[invoked[-1]])[1])
+    rows.keep_what_pays({"x": with_random_rows(32, 4)})
+    assert rows.sizes == [8, 1]
+
+
 def test_more_than_half_of_a_batch_is_filled():
     for left in range(1, 200):
         size = next_size(left, [32, 8, 2, 1])

@@ -190,15 +190,16 @@ class Batcher:
 
 def _warm(predictor: Predictor) -> None:
     rows = predictor.rows
-    generator = np.random.default_rng(0)
-    for size in rows.sizes if rows.own else ():
-        shapes = {name: (size, *(max(d, 1) for d in port.own[1:])) for name, port in rows.entry.inputs.items()}
-        ports = rows.entry.inputs.items()
-        arrays = {n: at_random({"shape": shapes[n], "dtype": port.dtype}, generator) for n, port in ports}
-        try:
-            rows(arrays)
-        except (ValueError, RuntimeError):
-            return  # random numbers need not be inputs
+    if not rows.own:
+        return
+    generator, ports = np.random.default_rng(0), rows.entry.inputs.items()
+    shapes = {name: (rows.batch, *(max(d, 1) for d in port.own[1:])) for name, port in ports}
+    arrays = {name: at_random({"shape": shapes[name], "dtype": port.dtype}, generator) for name, port in ports}
+    try:
+        rows(arrays)
+        rows.keep_what_pays(arrays)
+    except (ValueError, RuntimeError):
+        return  # random numbers need not be inputs
 
 
 def _results(predictor: Predictor, batch: Sequence[Request]) -> Sequence[dict[str, Array] | Exception]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -39,6 +40,17 @@ class Rows:
     def batch(self) -> int:
         """Rows that one invoke takes at most; 0 where the model has no batch."""
         return self.sizes[0]
+
+    def keep_what_pays(self, arrays: Arrays) -> None:
+        """Times each batch size on the first of these rows, and forgets those no faster than smaller ones together."""
+        kept = [(self.own, math.inf)]
+        for size in reversed(self.sizes):
+            chunk = {name: x[:size] for name, x in arrays.items()}
+            seconds = min(_seconds(lambda chunk=chunk: self.entry.invoke(chunk)) for _ in range(3))
+            smaller, of_smaller = kept[-1]
+            if seconds < of_smaller * size / smaller:
+                kept.append((size, seconds))
+        self.sizes = [size for size, _ in reversed(kept[1:])]
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """The outputs of all rows. Raises ValueError for inputs that do not fit, RuntimeError as `invoke`."""
@@ -207,6 +219,12 @@ def _zero(x: Array) -> Array:
 
 def _differ(x: Array) -> bool:
     return len(x) > 1 and bool(np.any(x[1:] != x[:1]))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def _attempt(call: Callable[[], Any]) -> Any:

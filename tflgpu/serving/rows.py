@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Rows:
         kept = [(self.own, math.inf)]
         for size in reversed(self.sizes):
             chunk = {name: x[:size] for name, x in arrays.items()}
-            seconds = min(_seconds(lambda chunk=chunk: self.entry.invoke(chunk)) for _ in range(3))
+            seconds = min(_seconds(partial(self.entry.invoke, chunk)) for _ in range(3))
             smaller, of_smaller = kept[-1]
             if seconds < of_smaller * size / smaller:
                 kept.append((size, seconds))

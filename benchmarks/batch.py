@@ -2,7 +2,7 @@
 
     python benchmarks/batch.py MODEL [--images 400] [--json FILE]
 
-Images are of the model's size, as PNG files. Counted from the second shard that is done to the last, without the start.
+Images are of the model's size, as PNG files. The second half of the shards counts, when all workers have started.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from tflgpu.serving.ray_job import run_on_ray
 from tflgpu.serving.workers import Workers
 
 
-def rate(done: Iterable[int], workers: int) -> float:
-    """Rows a second after each worker has done a shard."""
-    rows, start = 0, 0.0
-    for number, found in enumerate(done):
-        if number >= 2 * workers:
-            rows += found
-        if number == 2 * workers - 1:
-            start = time.perf_counter()
-    return rows / (time.perf_counter() - start)
+def rate(done: Iterable[int]) -> float:
+    """Rows a second of the second half, when all workers have started."""
+    times, rows = [], []
+    for found in done:
+        times.append(time.perf_counter())
+        rows.append(found)
+    middle = len(rows) // 2
+    return sum(rows[middle + 1 :]) / (times[-1] - times[middle])
 
 
 def alone(predictor: tflgpu.Predictor, files: list[Path]) -> float:
@@ -67,10 +66,10 @@ def main() -> None:
             output = folder / f"{what}{workers}"
             todo = begin(predictor, shards(folder / "images", output, 10), output)
             if what == "ray":
-                found = rate(run_on_ray(predictor, todo, "local", workers), workers)
+                found = rate(run_on_ray(predictor, todo, "local", workers))
             else:
                 with Workers([predictor] * workers) as pool:
-                    found = rate(pool.map(run_shard, todo), workers)
+                    found = rate(pool.map(run_shard, todo))
             rows.append({"what": what, "workers": workers, "rows_a_second": round(found, 1)})
             print(rows[-1], flush=True)
     about = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "date": f"{date.today()}"}

@@ -19,8 +19,10 @@ from typing import ParamSpec, TypeVar
 
 from tflgpu.delegates.device import Device
 
-PATIENCE_S = 10.0
-"""How long the end waits for a call that another thread is in, such as a kernel that loops for ever."""
+PAUSE_S = 0.001
+PAUSES = 10_000
+"""How often the end pauses for a call that another thread is in, such as a kernel that loops for ever: for ten seconds,
+and on a busy machine, where calls take longer, for as much longer as pauses do."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,11 +63,12 @@ def synchronized_at_end(device: Device) -> None:
 @atexit.register
 def _end() -> None:
     _ending.append(threading.get_ident())
-    deadline = time.monotonic() + PATIENCE_S
-    while _others_inside():
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.001)
+    for _ in range(PAUSES):
+        if not _others_inside():
+            break
+        time.sleep(PAUSE_S)
+    else:
+        return
     for device in list(_devices):
         with suppress(Exception):  # what failed on it was raised by the call that asked for it, if any did
             device.synchronize()

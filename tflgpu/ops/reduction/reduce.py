@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tflgpu.arithmetic.fixed_point import mbqm64, quantize_multiplier, rescaler, round_half_away, to_int32
@@ -199,8 +201,7 @@ def _extreme(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...], 
     """The greatest or least element. A NaN loses against any number, except as the first of all elements reduced."""
     r = reduction(node, inputs, outputs)
     if r.x.dtype == np.bool_:
-        some = np.logical_or if largest else np.logical_and
-        return lambda: quietly(some.reduce, r.x, axis=r.axes, out=r.out)
+        return _reduced_by(np.logical_or if largest else np.logical_and, r)
     limits = np.finfo(np.float32) if r.x.dtype == np.float32 else np.iinfo(r.x.dtype)
     start = r.x.dtype.type(limits.min if largest else limits.max)
     if r.x.dtype != np.float32:
@@ -220,28 +221,18 @@ def _extreme(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...], 
     return step
 
 
-@kernel(
-    "REDUCE_MAX",
-    inputs=2,
-    version=3,
-    types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL",
-    shape=reduced_shape,
-    check=_check_extreme,
-)
+EXTREME: dict[str, Any] = {"inputs": 2, "version": 3, "shape": reduced_shape, "check": _check_extreme}
+EXTREME["types"] = "FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL"
+
+
+@kernel("REDUCE_MAX", **EXTREME)
 @in_float32
 def reduce_max(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The greatest element; of nothing, the least finite number of the type."""
     return _extreme(node, inputs, outputs, largest=True)
 
 
-@kernel(
-    "REDUCE_MIN",
-    inputs=2,
-    version=3,
-    types="FLOAT32 FLOAT16 INT32 INT64 INT8 UINT8 INT16 BOOL",
-    shape=reduced_shape,
-    check=_check_extreme,
-)
+@kernel("REDUCE_MIN", **EXTREME)
 @in_float32
 def reduce_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """The least element; of nothing, the greatest finite number of the type."""
@@ -251,12 +242,14 @@ def reduce_min(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]
 @kernel("REDUCE_ANY", inputs=2, types="BOOL", shape=reduced_shape, check=require_output_type)
 def reduce_any(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Whether any element is true; of nothing, false."""
-    r = reduction(node, inputs, outputs)
-    return lambda: quietly(np.logical_or.reduce, r.x, axis=r.axes, out=r.out)
+    return _reduced_by(np.logical_or, reduction(node, inputs, outputs))
 
 
 @kernel("REDUCE_ALL", inputs=2, types="BOOL", shape=reduced_shape, check=require_output_type)
 def reduce_all(node: Node, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Step:
     """Whether all elements are true; of nothing, true."""
-    r = reduction(node, inputs, outputs)
-    return lambda: quietly(np.logical_and.reduce, r.x, axis=r.axes, out=r.out)
+    return _reduced_by(np.logical_and, reduction(node, inputs, outputs))
+
+
+def _reduced_by(ufunc: np.ufunc, r: Reduction) -> Step:
+    return lambda: quietly(ufunc.reduce, r.x, axis=r.axes, out=r.out)

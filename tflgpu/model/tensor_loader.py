@@ -114,15 +114,7 @@ def _tensor(index: int, table: Table, buffers: Buffers) -> TensorSpec:
             sparsity = read_sparsity(table.sparsity)
         data = buffers.value(table.buffer, raw, type_, shape, sparsity)
     return TensorSpec(
-        index,
-        table.name or "",
-        type_,
-        shape,
-        table.shape_signature,
-        quantization,
-        data,
-        table.is_variable,
-        sparsity,
+        index, table.name or "", type_, shape, table.shape_signature, quantization, data, table.is_variable, sparsity
     )
 
 

@@ -41,11 +41,7 @@ def _weights(g: Gemm) -> tuple[Buffer, Lowered]:
 
 
 def _launch(
-    g: Gemm,
-    kernel: str,
-    inputs: Mapping[str, Buffer],
-    scalars: Mapping[str, np.generic],
-    defines: Mapping[str, object],
+    g: Gemm, kernel: str, inputs: Mapping[str, Buffer], scalars: Mapping[str, np.generic], defines: Mapping[str, object]
 ) -> Launch:
     (_, h, w, channels), (_, oh, ow, oc), win = g.x.spec.shape, g.out.spec.shape, g.gather.window
     image = {"h": h, "w": w, "c": channels, "oh": oh, "ow": ow, "oc": oc}

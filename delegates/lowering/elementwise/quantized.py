@@ -18,16 +18,7 @@ from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.fused_activation import quantized_range
 from tflgpu.ops.registry import evaluate
 
-BY_PAIRS = (
-    "SQUARED_DIFFERENCE",
-    "PRELU",
-    "EQUAL",
-    "GREATER",
-    "GREATER_EQUAL",
-    "LESS",
-    "LESS_EQUAL",
-    "NOT_EQUAL",
-)
+BY_PAIRS = ("SQUARED_DIFFERENCE", "PRELU", "EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
 """Operators that rescale 8-bit values in ways of their own."""
 
 SIGNS = {"ADD": "+", "SUB": "-", "MUL": "*"}

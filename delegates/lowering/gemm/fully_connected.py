@@ -19,12 +19,7 @@ HYBRID = {("FLOAT32", kind, "FLOAT32") for kind in ("INT8", "INT4", "INT2")}
 QUANTIZED = {(kind, weights, kind) for kind in ("INT8", "INT16") for weights in ("INT8", "INT4", "INT2")} | {
     ("UINT8", "UINT8", "UINT8")
 }
-HYBRID_RANGES = {
-    "NONE": (-np.inf, np.inf),
-    "RELU": (0.0, np.inf),
-    "RELU6": (0.0, 6.0),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-}
+HYBRID_RANGES = {"NONE": (-np.inf, np.inf), "RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
 
 @lowers("FULLY_CONNECTED")

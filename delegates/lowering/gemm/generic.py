@@ -60,11 +60,7 @@ def _y(g: Gemm) -> Buffer:
 
 
 def _matmul(
-    g: Gemm,
-    kernel: str,
-    inputs: Mapping[str, Buffer],
-    scalars: Mapping[str, np.generic],
-    defines: Mapping[str, object],
+    g: Gemm, kernel: str, inputs: Mapping[str, Buffer], scalars: Mapping[str, np.generic], defines: Mapping[str, object]
 ) -> Launch:
     """inputs: besides x and y."""
     one_row = {"ONE_ROW": 1} if g.size == g.n else {}

@@ -49,9 +49,7 @@ def _signed(g: Gemm) -> Gemm:
         return g
     unsigned = g.y.value
     y = replace(
-        g.y,
-        zero_point=g.y.zero_point - 128,
-        constant=Packed(lambda: (unsigned.astype(np.int16) - 128).astype(np.int8)),
+        g.y, zero_point=g.y.zero_point - 128, constant=Packed(lambda: (unsigned.astype(np.int16) - 128).astype(np.int8))
     )
     return replace(g, x=replace(g.x, zero_point=g.x.zero_point - 128), y=y)
 

@@ -98,13 +98,7 @@ def stablehlo_gather(node: Node, limits: DeviceLimits) -> Lowered:
     return [Launch("windows.gather_windows", (n,), (64,), inputs, {"out": Ref(out.index)}, {"n": n}, defines=defines)]
 
 
-COMBINED = {
-    "UPDATE": V,
-    "ADD": A + V,
-    "MUL": A * V,
-    "MAXIMUM": where(A < V, V, A),
-    "MINIMUM": where(V < A, V, A),
-}
+COMBINED = {"UPDATE": V, "ADD": A + V, "MUL": A * V, "MAXIMUM": where(A < V, V, A), "MINIMUM": where(V < A, V, A)}
 OF_BOOLS = COMBINED | {"ADD": A | V, "MUL": A & V, "ALL": A & V, "ANY": A | V}
 
 

@@ -20,15 +20,7 @@ from tflgpu.delegates.lowering.recurrent.linear import (
     weights_of,
 )
 from tflgpu.delegates.lowering.recurrent.lstm_integer import integer_cell
-from tflgpu.delegates.lowering.recurrent.sequence import (
-    ACTIVATIONS,
-    Walk,
-    checked,
-    emit,
-    one_row,
-    state,
-    time_of,
-)
+from tflgpu.delegates.lowering.recurrent.sequence import ACTIVATIONS, Walk, checked, emit, one_row, state, time_of
 from tflgpu.delegates.lowering.registry import constant, f32, lowers, require
 from tflgpu.delegates.lowering.strided_index import standin
 from tflgpu.model.graph import Array, Node, TensorSpec

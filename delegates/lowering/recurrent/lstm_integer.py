@@ -47,11 +47,7 @@ class QuantizedLinear:
 
 
 def quantized_linear(
-    weights: Sequence[Tensor],
-    scales: Sequence[np.float32],
-    offset: int,
-    bias: Array | None,
-    bounds: Range = INT16,
+    weights: Sequence[Tensor], scales: Sequence[np.float32], offset: int, bias: Array | None, bounds: Range = INT16
 ) -> QuantizedLinear:
     """scales: the factor of the sums of each of the weights. offset: is added to each value of x."""
     arrays = [constant(w.spec, "weights") for w in weights]

@@ -7,15 +7,7 @@ from collections.abc import Sequence
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Lowered, Temp
 from tflgpu.delegates.lowering.recurrent.linear import Accumulation, inputs_of_all_times, weights_of
-from tflgpu.delegates.lowering.recurrent.sequence import (
-    ACTIVATIONS,
-    UPSTREAM_TANH,
-    Time,
-    checked,
-    emit,
-    state,
-    time_of,
-)
+from tflgpu.delegates.lowering.recurrent.sequence import ACTIVATIONS, UPSTREAM_TANH, Time, checked, emit, state, time_of
 from tflgpu.delegates.lowering.registry import constant, lowers, require
 from tflgpu.model.graph import Node, TensorSpec
 

@@ -9,18 +9,7 @@ import numpy as np
 
 from tflgpu.arithmetic.fixed_point import quantize_multiplier
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.expression import (
-    Expr,
-    IndexMap,
-    call,
-    cast,
-    equal,
-    expr,
-    literal,
-    parameter,
-    unequal,
-    where,
-)
+from tflgpu.delegates.expression import Expr, IndexMap, call, cast, equal, expr, literal, parameter, unequal, where
 from tflgpu.delegates.ir import MEAN_OF_FLOATS, Reduce, Reducer, sum_of
 from tflgpu.delegates.launch import Launch, Lowered, Ref
 from tflgpu.delegates.lowering.reduction.combine import FIRST_OF_ALL, A, V

@@ -10,10 +10,7 @@ from tflgpu.delegates.lowering.registry import require
 from tflgpu.model.graph import Graph, Node
 from tflgpu.ops.reduction.reduce_window import BODIES
 
-NAMED_BY = {
-    "STABLEHLO_REDUCE_WINDOW": "body_subgraph_index",
-    "STABLEHLO_SCATTER": "update_computation_subgraph_index",
-}
+NAMED_BY = {"STABLEHLO_REDUCE_WINDOW": "body_subgraph_index", "STABLEHLO_SCATTER": "update_computation_subgraph_index"}
 """The option by which a reduction names its body."""
 
 

@@ -21,16 +21,7 @@ from tflgpu.model.loader import load
 STEP_MODULES = (control, movement, patterns, rows)
 """Which register the steps that a graph grows by."""
 MOST_NODES = 60
-SHAPES = (
-    (1, 8, 8, 8),
-    (1, 9, 7, 1),
-    (2, 6, 8),
-    (3, 4, 16),
-    (4, 5),
-    (1, 24),
-    (7,),
-    (2, 3, 1, 5),
-)
+SHAPES = ((1, 8, 8, 8), (1, 9, 7, 1), (2, 6, 8), (3, 4, 16), (4, 5), (1, 24), (7,), (2, 3, 1, 5))
 KINDS = ("FLOAT32", "INT8", "UINT8", "INT16", "mixed")
 
 

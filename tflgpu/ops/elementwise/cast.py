@@ -95,8 +95,7 @@ def _bitcast_shape(node: Node) -> list[Shape]:
     if wide > narrow:
         return [(*x.shape, wide // narrow)]
     require(
-        x.shape and x.shape[-1] == narrow // wide,
-        "input->dims->data[dims - 1] != output_type_size / input_type_size. ",
+        x.shape and x.shape[-1] == narrow // wide, "input->dims->data[dims - 1] != output_type_size / input_type_size. "
     )
     return [x.shape[:-1]]
 

@@ -131,10 +131,7 @@ def _first_k(node: Node) -> list[Shape]:
     require(len(shape) >= 1, "TopK k input must have 1 or more dimensions.")
     k = _k(node.input(1))
     require(k <= shape[-1], "TopK k is higher than the internal dimension.")
-    require(
-        k == 0 or positions.type != "INT16" or shape[-1] <= 32767,
-        "TopK row size exceeds output index type range.",
-    )
+    require(k == 0 or positions.type != "INT16" or shape[-1] <= 32767, "TopK row size exceeds output index type range.")
     return [(*shape[:-1], k)] * 2
 
 

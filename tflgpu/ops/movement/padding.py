@@ -161,10 +161,7 @@ def mirror_pad(node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) ->
     # One dimension after another, each over what the earlier ones have already mirrored.
     for axis, ((before, after), d) in enumerate(zip(paddings, x.shape, strict=True)):
         rest = inner[axis + 1 :]
-        for count, at, source in (
-            (before, 0, before + offset),
-            (after, before + d, before + d - offset - after),
-        ):
+        for count, at, source in ((before, 0, before + offset), (after, before + d, before + d - offset - after)):
             if count:
                 mirrored = sliced(y, [*[slice(None)] * axis, slice(source, source + count), *rest])
                 target = sliced(y, [*[slice(None)] * axis, slice(at, at + count), *rest])

@@ -92,10 +92,7 @@ def resolved(shape: Shape, wanted: Shape) -> Shape:
         else:
             stretched = elements([d for d in shape if d]) // elements([d for d in known if d])
         wanted = tuple(stretched if d == -1 else d for d in wanted)
-    require(
-        elements(wanted) == count,
-        f"num_input_elements != num_output_elements ({count} != {elements(wanted)})",
-    )
+    require(elements(wanted) == count, f"num_input_elements != num_output_elements ({count} != {elements(wanted)})")
     return wanted
 
 

@@ -111,10 +111,7 @@ def _requantized(node: Node) -> QuantizedUnary:
 
 def _check_quantize(node: Node) -> None:
     x, y = node.input(0), node.outputs[0]
-    require(
-        y.type in _OUTPUTS[x.type],
-        f"Input type {x.type} with Output type {y.type} is not currently supported. ",
-    )
+    require(y.type in _OUTPUTS[x.type], f"Input type {x.type} with Output type {y.type} is not currently supported. ")
     require(y.quantization is not None, "output->quantization.type != kTfLiteAffineQuantization. ")
     if x.type != "FLOAT32":
         _requantized(node)

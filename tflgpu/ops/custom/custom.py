@@ -33,7 +33,8 @@ def custom_op(
     cuda, opencl: what the delegates of these names run in its place: the statements of a kernel, or `(node) -> str`
     that gives them for the shapes and options of a node. They run for every element `i` of `n` in the first output,
     over the pointers `in0`, `in1` … and `out0` … to elements of the tensors' types, which have the names i8 u8 i16 u16
-    i32 u32 i64 u64 f32 f64. Both need shapes, and must compute what cpu computes.
+    i32 u32 i64 u64 f32 f64. An element is computed by itself, without barriers and memory of a block: several launches
+    may become one kernel. Both need shapes, and must compute what cpu computes.
 
     >>> double = custom_op(
     ...     "Double",

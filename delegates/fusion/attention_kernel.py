@@ -7,6 +7,7 @@ user lets operands be rounded.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,27 +120,20 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
         return None
     if any(spec.is_variable for spec in (a.q.source, a.k.source, a.v.source, a.out.source)):
         return None
-    views = {"Q": (q, a.q.base), "K": (k, a.k.base), "V": (v, a.v.base), "OUT": (a.out.view, a.out.base)}
     score, extra = _score(a.steps)
-    defines: dict[str, Any] = {"HEAD_DIM": deep, "V_HEAD_DIM": wide, "SCORE": score}
+    located, steps = _located(
+        {"Q": (q, a.q.base), "K": (k, a.k.base), "V": (v, a.v.base), "OUT": (a.out.view, a.out.base)}
+    )
+    defines: dict[str, Any] = located | {"HEAD_DIM": deep, "V_HEAD_DIM": wide, "SCORE": score}
     defines |= types_macro(*(op.expression for op, _ in a.steps))
     defines["EXTRA_INPUTS"] = "".join(f", IN({kind}) {name}" for kind, name, _ in extra)
-    steps: dict[str, int] = {}
-    for name, (view, base) in views.items():
-        defines |= {
-            f"{name}_AT": index_map(view[..., 0, 0], base, "b"),
-            f"{name}_VECTORS": int(_in_vectors(view, base)),
-        }
-        row, column = (stride // view.itemsize for stride in view.strides[-2:])
-        steps |= {f"{name.lower()}_row": row, f"{name.lower()}_column": column}
     few = -(-m // MANY[0].queries) * batches < 2 * limits.units
     mma = {"fp16": 16, "tf32": 32}.get(limits.precision, 0) if limits.tensor_cores and m >= 16 else 0
 
     def launch(ways: Tiles | Warps, kernel: str, **macros: int) -> Launch:
-        threads = -(-m // ways.queries) * ways.threads, batches
         return Launch(
             f"{kernel}.{kernel}",
-            threads,
+            (-(-m // ways.queries) * ways.threads, batches),
             (ways.threads, 1),
             inputs={"q": Ref(a.q.source.index), "k": Ref(a.k.source.index), "v": Ref(a.v.source.index)},
             outputs={"out": Ref(a.out.source.index)},
@@ -150,22 +144,28 @@ def attention(a: Attention, limits: DeviceLimits) -> Launch | None:
             stage="none",
         )
 
-    launches = [
-        launch(warps, "attention_mma", MMA=mma, WARPS=warps.warps)
-        for warps in dict.fromkeys((*(FEW_WARPS if few else MANY_WARPS), *FEW_WARPS, *MANY_WARPS))
-        if mma and warps.fit(deep, wide, mma)
-    ]
-    launches += [
-        launch(tiles, "attention", BQ=tiles.queries, THREAD_ROWS=tiles.each)
-        for tiles in dict.fromkeys((*(FEW if few else MANY), *FEW, *MANY))
-        if tiles.fit(deep, wide)
-    ]
+    warps = dict.fromkeys((*(FEW_WARPS if few else MANY_WARPS), *FEW_WARPS, *MANY_WARPS))
+    tiles = dict.fromkeys((*(FEW if few else MANY), *FEW, *MANY))
+    launches = [launch(w, "attention_mma", MMA=mma, WARPS=w.warps) for w in warps if mma and w.fit(deep, wide, mma)]
+    launches += [launch(t, "attention", BQ=t.queries, THREAD_ROWS=t.each) for t in tiles if t.fit(deep, wide)]
     return replace(launches[0], variants=tuple(launches[1:])) if launches else None
 
 
 def _matrices(view: Array, transposed: bool, batches: tuple[int, ...]) -> Array:
     view = view.swapaxes(-1, -2) if transposed else view
     return np.broadcast_to(view, (*batches, *view.shape[-2:]))
+
+
+def _located(views: Mapping[str, tuple[Array, Array]]) -> tuple[dict[str, object], dict[str, int]]:
+    """Where the matrices begin, and whether in vectors, as macros; and how far rows and columns are apart."""
+    macros: dict[str, object] = {}
+    steps: dict[str, int] = {}
+    for name, (view, base) in views.items():
+        macros[f"{name}_AT"] = index_map(view[..., 0, 0], base, "b")
+        macros[f"{name}_VECTORS"] = int(_in_vectors(view, base))
+        row, column = (stride // view.itemsize for stride in view.strides[-2:])
+        steps |= {f"{name.lower()}_row": row, f"{name.lower()}_column": column}
+    return macros, steps
 
 
 def _in_vectors(view: Array, base: Array) -> bool:

@@ -13,6 +13,9 @@ from tflgpu.ops.custom.custom import custom_op
 
 if TYPE_CHECKING:
     from tflgpu.compiled_model import CompiledModel
+    from tflgpu.images import image_input
+    from tflgpu.metadata import labels, top_k
+    from tflgpu.quantized import dequantize, quantize
     from tflgpu.serving.predictor import Predictor
 
 __all__ = [
@@ -27,11 +30,24 @@ __all__ = [
     "Unsupported",
     "as_tflite_delegate",
     "custom_op",
+    "dequantize",
+    "image_input",
+    "labels",
     "load_delegate",
+    "quantize",
+    "top_k",
 ]
 __version__ = "0.1.0"
 
-_IMPORTED_WHEN_USED = {"CompiledModel": "tflgpu.compiled_model", "Predictor": "tflgpu.serving.predictor"}
+_IMPORTED_WHEN_USED = {
+    "CompiledModel": "tflgpu.compiled_model",
+    "Predictor": "tflgpu.serving.predictor",
+    "dequantize": "tflgpu.quantized",
+    "image_input": "tflgpu.images",
+    "labels": "tflgpu.metadata",
+    "quantize": "tflgpu.quantized",
+    "top_k": "tflgpu.metadata",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from tflgpu.delegation.delegate import Delegate, Partition, StandsIn
-from tflgpu.model.graph import Model, TensorSpec
+from tflgpu.model.graph import Array, Model, TensorSpec
 from tflgpu.ops.registry import Op
 from tflgpu.optional import offering
 from tflgpu.runtime.graph_runner import GraphRunner
 from tflgpu.values import caller_dtype
 
 
-def of_tensor(spec: TensorSpec) -> dict[str, Any]:
+class QuantizationParameters(TypedDict):
+    """scales, zero_points: one, or one for each index of quantized_dimension; empty where it is not quantized."""
+
+    scales: Array
+    zero_points: Array
+    quantized_dimension: int
+    block_size: int
+
+
+class TensorDetails(TypedDict):
+    """What `get_input_details` and the like say of a tensor. quantization: (scale, zero point), (0.0, 0) without."""
+
+    name: str
+    index: int
+    shape: Array
+    shape_signature: Array
+    dtype: type[Any]
+    quantization: tuple[float, int]
+    quantization_parameters: QuantizationParameters
+    sparsity_parameters: dict[str, Any]
+
+
+def of_tensor(spec: TensorSpec) -> TensorDetails:
     """The dict that describes a tensor. Raises ValueError for a type that NumPy has no name for."""
     q = spec.quantization
     scales = np.array([], np.float32) if q is None else q.scale.copy()
@@ -39,7 +61,7 @@ def of_tensor(spec: TensorSpec) -> dict[str, Any]:
     }
 
 
-def of_tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+def of_tensors(specs: Sequence[TensorSpec]) -> list[TensorDetails]:
     """One dict a tensor. A type that NumPy has no name for is left out, as in TensorFlow Lite."""
     found = []
     for spec in specs:

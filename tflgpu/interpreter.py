@@ -6,7 +6,7 @@ import enum
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from tflgpu import details
 from tflgpu.arguments import ModelContent, OpResolverType, check_arguments, checked_content, threads_of
 from tflgpu.delegation.delegate import Delegate, KeepsLimits, Partition
 from tflgpu.delegation.discovery import attached
-from tflgpu.delegation.report import delegation_report
+from tflgpu.delegation.report import DelegationReport, delegation_report
+from tflgpu.details import TensorDetails
 from tflgpu.interpreter_wrapper import InterpreterWrapper
 from tflgpu.limits import CANCELLED, Limits, Meter
 from tflgpu.memory import Loans
@@ -30,6 +31,9 @@ from tflgpu.runtime.session import Observer, Session
 from tflgpu.shapes import DelegateError, reraise
 from tflgpu.signature_runner import SignatureRunner, only_signature
 from tflgpu.tensor_access import resize, set_value, storage_of, tensor_at, value_of
+
+if TYPE_CHECKING:
+    from tflgpu.metadata import Metadata
 
 
 class Interpreter:
@@ -130,17 +134,17 @@ class Interpreter:
     def _invoke(self, graph: GraphRunner) -> None:
         self._exclusive.run(graph.invoke)
 
-    def get_input_details(self) -> list[dict[str, Any]]:
+    def get_input_details(self) -> list[TensorDetails]:
         """One dict an input, in the model's order: name, index, shape, shape_signature, dtype, quantization, …"""
         graph = self._graphs[0]
         return [details.of_tensor(graph.specs[i]) for i in graph.graph.inputs]
 
-    def get_output_details(self) -> list[dict[str, Any]]:
+    def get_output_details(self) -> list[TensorDetails]:
         """One dict an output, as `get_input_details`. A dynamic output has its real shape after `invoke`."""
         graph = self._graphs[0]
         return [details.of_tensor(graph.specs[i]) for i in graph.graph.outputs]
 
-    def get_tensor_details(self, subgraph_index: int = 0) -> list[dict[str, Any]]:
+    def get_tensor_details(self, subgraph_index: int = 0) -> list[TensorDetails]:
         """One dict a tensor of a subgraph. Raises ValueError where there is no such subgraph."""
         if not 0 <= subgraph_index < (n := len(self._graphs)):
             text = f"subgraph_index is out of range: {subgraph_index} for the model, which has {n} subgraphs."
@@ -249,8 +253,21 @@ class Interpreter:
         """The number of subgraphs of the model."""
         return len(self._graphs)
 
-    def delegation_report(self) -> str:
-        """Which node runs where, why not on a delegate, and what crosses. Raises RuntimeError before allocation."""
+    @property
+    def metadata(self) -> Metadata:
+        """What the model says about itself: names, normalization, labels, files. Empty where it says nothing.
+
+        Raises ValueError where its metadata are malformed.
+        """
+        from tflgpu.metadata import metadata_of  # most programs do without
+
+        self._model.require_whole()
+        return metadata_of(self._model)
+
+    def delegation_report(self) -> DelegationReport:
+        """Which node runs where, why not on a delegate, and what crosses: text, a table in notebooks, and `rows`.
+
+        Raises RuntimeError before allocation."""
         if not any(graph.ready for graph in self._graphs):
             raise RuntimeError("There is no delegation to report before allocate_tensors().")
         return delegation_report(self._running_partitions(), self._delegates)
@@ -263,7 +280,7 @@ class Interpreter:
             raise ValueError(f"Invalid subgraph index {index} exceeds max subgraph index {len(self._graphs)}")
         return self._graphs[index]
 
-    def _get_tensor_details(self, tensor_index: int, subgraph_index: int) -> dict[str, Any]:
+    def _get_tensor_details(self, tensor_index: int, subgraph_index: int) -> TensorDetails:
         graph = self._graph_at(operator.index(subgraph_index))
         return details.of_tensor(tensor_at(graph, operator.index(tensor_index)))
 

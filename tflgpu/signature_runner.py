@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from tflgpu import details
+from tflgpu.details import TensorDetails
 from tflgpu.model.graph import Array, Model, Signature
 from tflgpu.runtime.exclusive import Exclusive
 from tflgpu.runtime.graph_runner import GraphRunner
@@ -65,15 +66,15 @@ class SignatureRunner:
         self._interpreter._exclusive.run(run)
         return {name: value_of(graph, index) for name, index in sorted(self._signature.outputs.items())}
 
-    def get_input_details(self) -> dict[str, dict[str, Any]]:
+    def get_input_details(self) -> dict[str, TensorDetails]:
         """Input name -> tensor details, as `Interpreter.get_input_details`."""
         return self._details(self._signature.inputs)
 
-    def get_output_details(self) -> dict[str, dict[str, Any]]:
+    def get_output_details(self) -> dict[str, TensorDetails]:
         """Output name -> tensor details, as `Interpreter.get_output_details`."""
         return self._details(self._signature.outputs)
 
-    def _details(self, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    def _details(self, names: Mapping[str, int]) -> dict[str, TensorDetails]:
         return {name: details.of_tensor(self._graph.specs[index]) for name, index in sorted(names.items())}
 
     def __repr__(self) -> str:

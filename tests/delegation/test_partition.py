@@ -157,7 +157,14 @@ def test_require_full_names_what_is_left_and_why() -> None:
 
 def test_the_report_counts_nodes_partitions_and_bytes() -> None:
     delegate = Taker("a", "ABS")
-    text = delegation_report(partition(line("ABS NEG ABS"), [delegate]), [delegate]).splitlines()
+    report = delegation_report(partition(line("ABS NEG ABS"), [delegate]), [delegate])
+    text = report.splitlines()
+    first = report.partitions[0]
+    assert (first.runs_on, first.nodes, first.bytes_read, first.bytes_written) == ("a", (0,), 16, 16)
+    assert [(row.op, row.runs_on, row.reasons) for row in report.rows[:2]] == [
+        ("ABS", "a", ()),
+        ("NEG", "CPU", ("a: no kernel for NEG",)),
+    ]
     assert text[0] == "a delegate: 2 nodes delegated out of 3 with 2 partitions"
     costs = "by the cost model 65 us, 10 on the CPU"
     assert text[1] == f"partition 0 on a: reads 16 bytes, writes 16 bytes; {costs}; nodes 0 ABS"

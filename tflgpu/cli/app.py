@@ -13,6 +13,7 @@ from tflgpu.cli import exec as program
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the frames of rich cut the names of options
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

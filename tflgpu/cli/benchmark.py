@@ -12,15 +12,14 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tflgpu.cli.inputs import Seed, feed, inputs_for
 from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
     LimitOptions,
-    Seed,
     Threads,
+    columns,
     console,
-    feed,
-    inputs_for,
     loaded,
     opened,
     plain_errors,
@@ -90,8 +89,8 @@ def benchmark(
     init_ms = (time.perf_counter() - start) * 1e3
     feed(interpreter, inputs_for(interpreter, None, seed, value_ranges(input_layer_value_range)))
     first_ms = timed(interpreter)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    bars = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*bars, console=console, transient=True) as progress:
         task = progress.add_task("warming up", total=None)
         repeated(interpreter, warmup_runs, warmup_min_secs, max_secs, 0)
         if profiler:
@@ -165,7 +164,7 @@ def repeated(interpreter: Any, runs: int, min_secs: float, max_secs: float, dela
 
 
 def latencies(init_ms: float, first_ms: float, times: list[float]) -> Table:
-    table = Table("measured", "milliseconds", title=f"{len(times)} runs", title_justify="left")
+    table = columns("measured", "milliseconds", title=f"{len(times)} runs")
     table.add_row("initialisation", f"{init_ms:.3f}")
     table.add_row("first run", f"{first_ms:.3f}")
     if times:
@@ -180,7 +179,7 @@ def profile_table(profiler: Profiler, runs: int) -> Table:
     """Operators by their share of the time, then the slowest nodes."""
     runs = max(runs, 1)
     whole = sum(total for _, total in profiler.by_op().values()) or 1.0
-    table = Table("node", "ms a run", "share", title="operators, then the ten slowest nodes", title_justify="left")
+    table = columns("node", "ms a run", "share", title="operators, then the ten slowest nodes")
     for op, (count, total) in profiler.by_op().items():
         table.add_row(f"{count} {op}", f"{total / runs:.4f}", f"{total / whole:.1%}")
     table.add_section()

@@ -12,17 +12,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from tflgpu.cli.inputs import Inputs, Seed, feed, inputs_for
 from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
-    Inputs,
     LimitOptions,
     ModelPath,
-    Seed,
     Shapes,
+    columns,
     console,
-    feed,
-    inputs_for,
     loaded,
     opened,
     outputs_of,
@@ -69,7 +67,7 @@ def compare(
     with console.status("running both"):
         mine = ran(interpreter, arrays)
         theirs = ran(other(str(model), against, False), arrays)
-    table = Table("output", "type", "shape", "differing", "largest difference", "")
+    table = columns("output", "type", "shape", "differing", "largest difference", "")
     verdicts = []
     for name, got in outputs_of(mine).items():
         want = outputs_of(theirs)[name]
@@ -193,7 +191,7 @@ def first_difference(mine: Any, theirs: Any, rtol: float, atol: float) -> str | 
 
 def node_table(mine: Any, theirs: Any, rtol: float, atol: float) -> Table:
     """A row for every node's output that both runtimes keep."""
-    table = Table("node", "type", "shape", "differing", "largest difference", "")
+    table = columns("node", "type", "shape", "differing", "largest difference", "")
     for node, index, got, want in compared_nodes(mine, theirs):
         row(table, f"{node['index']} {node['op_name']}, tensor {index}", got, want, rtol, atol)
     return table

@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
-from tflgpu.cli.models import console, key_values, plain_errors
+from tflgpu.cli.models import columns, console, key_values, plain_errors
 from tflgpu.conformance import catalog, report, runner
 from tflgpu.conformance.settings import Settings
 from tflgpu.conformance.shrink import shrunk
@@ -95,14 +94,14 @@ def _random(result: Result) -> bool:
 
 
 def _run(names: list[str], settings: Settings, jobs: int, timeout: float, log: Path, resume: bool) -> list[Result]:
-    columns = (
+    bars = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("[red]{task.fields[bad]}[/]"),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*bars, console=console, transient=True) as progress:
         task = progress.add_task(settings.delegate, total=len(names), bad="")
         wrong = 0
 
@@ -116,7 +115,7 @@ def _run(names: list[str], settings: Settings, jobs: int, timeout: float, log: P
 
 def _tell(results: list[Result], whole: report.Summary, files: list[Path]) -> None:
     occurring = list(whole.counts)
-    families = Table("family", *occurring, title=f"{whole.delegate}, {whole.seconds:.0f} s", title_justify="left")
+    families = columns("family", *occurring, title=f"{whole.delegate}, {whole.seconds:.0f} s")
     for family, found in whole.families.items():
         families.add_row(family, *(str(found.get(v, "")) for v in occurring))
     families.add_section()

@@ -7,11 +7,10 @@ import platform
 import sys
 from importlib.metadata import entry_points
 
-from rich.table import Table
 from rich.text import Text
 
 import tflgpu
-from tflgpu.cli.models import console
+from tflgpu.cli.models import columns, console
 from tflgpu.delegation.discovery import BUILT_IN, ENTRY_POINTS, SURVEYS, survey
 
 # package -> (what it is for, how to get it)
@@ -35,13 +34,13 @@ _PACKAGES = {
 def doctor() -> None:
     """Show what is installed, which delegates work, which device each takes and why, and what is missing."""
     console.print(f"tflgpu {tflgpu.__version__}, Python {sys.version.split()[0]}, {platform.platform()}")
-    packages = Table("package", "version", "for")
+    packages = columns("package", "version", "for")
     for name, (purpose, remedy) in _PACKAGES.items():
         version = _version(name)
         told = (version, purpose) if version else (Text("missing", "yellow"), f"{purpose}: {remedy}")
         packages.add_row(name, *told)
     console.print(packages)
-    delegates = Table("delegate", "")
+    delegates = columns("delegate", "")
     for name in sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}):
         delegates.add_row(name, _tried(name))
     console.print(delegates)
@@ -55,7 +54,7 @@ def _show_devices(name: str) -> None:
         found = survey(name)
     except ImportError:
         return  # as the table of delegates says
-    devices = Table(f"device of {name}", "")
+    devices = columns(f"device of {name}", "")
     for device, taken in found:
         devices.add_row(Text(device), Text(taken, "green" if taken.startswith("taken: ") else ""))
     console.print(devices)

@@ -19,6 +19,7 @@ from tflgpu.cli.models import (
     LimitOptions,
     ModelPath,
     Shapes,
+    columns,
     console,
     loaded,
     opened,
@@ -147,7 +148,7 @@ def described_memory(graph: GraphRunner) -> list[dict[str, Any]]:
 
 
 def memory_table(facts: dict[str, Any]) -> Table:
-    table = Table("graph", "tensor", "offset in the arena", "bytes", title="memory plan", title_justify="left")
+    table = columns("graph", "tensor", "offset in the arena", "bytes", title="memory plan")
     for where in facts["memory_plan"]:
         offset = "own" if where["offset"] is None else f"{where['offset']:,}"
         table.add_row(where["graph"], str(where["tensor"]), offset, f"{where['bytes']:,}")
@@ -194,7 +195,7 @@ def described_tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def tensor_table(title: str, tensors: list[dict[str, Any]]) -> Table:
-    table = Table("index", "name", "type", "shape", "signature", "quantization", title=title, title_justify="left")
+    table = columns("index", "name", "type", "shape", "signature", "quantization", title=title)
     for t in tensors:
         signature = str(t.get("shape_signature", ""))
         table.add_row(str(t["index"]), t["name"], t["type"], str(t["shape"]), signature, t.get("quantization", ""))
@@ -208,7 +209,7 @@ def show_graph(graph: dict[str, Any], nodes: bool) -> None:
     )
     if not nodes:
         return
-    table = Table("node", "op", "version", "inputs", "outputs", "MACs")
+    table = columns("node", "op", "version", "inputs", "outputs", "MACs")
     for node in graph["nodes"]:
         table.add_row(
             str(node["index"]),

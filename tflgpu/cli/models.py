@@ -1,28 +1,40 @@
-"""What the subcommands share: opening a model with delegates, and inputs for it from files or at random."""
+"""What the subcommands share: opening a model with delegates."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from zipfile import BadZipFile
 
-import numpy as np
 import typer
 from rich.console import Console
+from rich.table import Column, Table
 
 import tflgpu
 from tflgpu.limits import UNTRUSTED, read_limits
-from tflgpu.memory import nbytes
 from tflgpu.model.graph import Array
 from tflgpu.runtime.session import Observer
-from tflgpu.serving.images import SUFFIXES, read_image
-from tflgpu.values import at_random
+
+WIDE = 100_000
+"""The width of what is no terminal, unless COLUMNS says another: nothing is folded in what programs read."""
+
+
+def _width(stream: Any) -> int | None:
+    return None if stream.isatty() or os.environ.get("COLUMNS") else WIDE
+
 
 # Without markup: texts of models and delegates may look like it.
-console = Console(markup=False, emoji=False)
-errors = Console(stderr=True, markup=False, emoji=False)
+console = Console(markup=False, emoji=False, width=_width(sys.stdout))
+errors = Console(stderr=True, markup=False, emoji=False, width=_width(sys.stderr))
+
+
+def columns(*names: str, title: str | None = None) -> Table:
+    """A table that folds its cells where the terminal is narrow, and never cuts them."""
+    return Table(*(Column(name, overflow="fold") for name in names), title=title, title_justify="left")
+
 
 ModelPath = Annotated[Path, typer.Argument(help="The .tflite file.", exists=True, dir_okay=False)]
 Delegates = Annotated[
@@ -35,10 +47,6 @@ Threads = Annotated[
     int | None,
     typer.Option("--num-threads", "--num_threads", help="Of matrix multiplies on the CPU; 1 unless given."),
 ]
-Inputs = Annotated[
-    list[str] | None,
-    typer.Option("--input", "-i", help="FILE or NAME=FILE: .npy, .npz, an image, or raw bytes; repeatable, in order."),
-]
 Shapes = Annotated[
     list[str] | None, typer.Option("--shape", "-s", help="NAME=1,224,224,3: the shape of an input; repeatable.")
 ]
@@ -50,7 +58,6 @@ LimitOptions = Annotated[
         "(a call), tensor_elements; repeatable.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs that stand in for those not given.")]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -125,76 +132,6 @@ def sizes(text: str, what: str) -> list[int]:
         return [int(d) for d in text.split(",") if d]
     except ValueError:
         raise ValueError(f"{what} takes sizes such as 1,224,224,3, not {text!r}") from None
-
-
-def inputs_for(interpreter: Any, given: Sequence[str] | None, seed: int, ranges: Mapping[str, Any] = {}) -> list[Array]:
-    """One array an input, in order: from the files given, by position or name, and random where none is."""
-    details = interpreter.get_input_details()
-    names = [d["name"] for d in details]
-    files: dict[str, Path] = {}
-    for position, text in enumerate(given or ()):
-        name, sign, path = text.partition("=")
-        if not sign or (name not in names and Path(text).exists()):
-            if position >= len(details):
-                raise ValueError(f"the inputs of the model are {names}; {text!r} is one too many")
-            name, path = names[position], text
-        files[name] = Path(path)
-    unknown = (set(files) | set(ranges)) - set(names)
-    if unknown:
-        raise ValueError(f"no input {', '.join(sorted(unknown))}; the inputs are {names}")
-    if isinstance(interpreter, tflgpu.Interpreter):
-        graph = interpreter._graphs[0]
-        interpreter._meter.admit(graph.inputs)
-        interpreter._meter.reserve(sum(map(nbytes, graph.inputs)), "what the model's inputs hold")
-    generator = np.random.default_rng(seed)
-    return [
-        from_file(files[d["name"]], d) if d["name"] in files else at_random(d, generator, ranges.get(d["name"]))
-        for d in details
-    ]
-
-
-def from_file(path: Path, details: Mapping[str, Any]) -> Array:
-    """An input's value: .npy; .npz, by the input's name or its only array; an image, scaled; or raw bytes.
-
-    Raises ValueError, naming the input and the file, for what cannot be read.
-    """
-    try:
-        return _read(path, details)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        takes = f"{np.dtype(details['dtype']).name} {list(map(int, details['shape']))}"
-        raise ValueError(f"input {details['name']!r}, which takes {takes}, from {path}: {error}") from error
-
-
-def _read(path: Path, details: Mapping[str, Any]) -> Array:
-    if path.suffix in (".npy", ".npz"):
-        with path.open("rb") as file:
-            if file.read(4) not in (b"\x93NUM", b"PK\3\4", b"PK\5\6"):
-                raise ValueError("not a file that NumPy has saved")
-    if path.suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False))
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            if details["name"] not in arrays.files and len(arrays.files) != 1:
-                raise ValueError(f"has {arrays.files or 'no arrays'}, none of that name")
-            return np.asarray(arrays[details["name"] if details["name"] in arrays.files else arrays.files[0]])
-    if path.suffix.lower() in SUFFIXES:
-        shape = tuple(int(d) for d in details["shape"])
-        return read_image(path, shape, details["dtype"], details["quantization"])
-    content = path.read_bytes()
-    wanted = int(np.prod(details["shape"], dtype=np.int64)) * np.dtype(details["dtype"]).itemsize
-    if len(content) != wanted:
-        raise ValueError(f"raw bytes must be {wanted}, are {len(content)}")
-    return np.frombuffer(content, details["dtype"]).reshape(details["shape"])
-
-
-def feed(interpreter: Any, arrays: Sequence[Array]) -> None:
-    """Resizes where shapes differ, allocates, and sets the inputs."""
-    for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
-        if tuple(details["shape"]) != array.shape:
-            interpreter.resize_tensor_input(details["index"], array.shape)
-    interpreter.allocate_tensors()
-    for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
-        interpreter.set_tensor(details["index"], array)
 
 
 def outputs_of(interpreter: Any) -> dict[str, Array]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from tflgpu.delegation.cost import estimate
 from tflgpu.delegation.delegate import Delegate, HasNotes, Partition
@@ -11,13 +13,68 @@ from tflgpu.model.graph import graphs_named
 from tflgpu.optional import offers
 
 
-class DelegationReport(str):
-    """The report as a string, which a session of Python or a notebook shows as it would be printed."""
+@dataclass(frozen=True)
+class NodeRow:
+    """Where a node runs: on a delegate, by its name, or on "CPU"; reasons: why no delegate has it, one a delegate."""
 
-    __slots__ = ()
+    node: int
+    op: str
+    runs_on: str
+    partition: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PartitionRow:
+    """Nodes that run together, and the bytes that they read and write across the partition's boundary.
+
+    delegate_us, cpu_us: of an invoke by the cost model, in microseconds; None on the CPU.
+    """
+
+    partition: int
+    runs_on: str
+    nodes: tuple[int, ...]
+    bytes_read: int
+    bytes_written: int
+    delegate_us: float | None = None
+    cpu_us: float | None = None
+
+
+class DelegationReport(str):
+    """The report as text, which a session of Python shows as it would be printed and a notebook as a table.
+
+    rows: one a node, in the order of partitions. partitions: one a partition.
+    """
+
+    __slots__ = ("partitions", "rows")
+    rows: tuple[NodeRow, ...]
+    partitions: tuple[PartitionRow, ...]
+
+    def __new__(
+        cls, text: str, rows: Sequence[NodeRow] = (), partitions: Sequence[PartitionRow] = ()
+    ) -> DelegationReport:
+        made = super().__new__(cls, text)
+        made.rows, made.partitions = tuple(rows), tuple(partitions)
+        return made
 
     def __repr__(self) -> str:
         return str(self)
+
+    def grouped(self) -> list[tuple[str, tuple[str, ...], dict[str, int]]]:
+        """(where, why not on a delegate, operators with their counts) of the nodes for which both are the same."""
+        groups: dict[tuple[str, tuple[str, ...]], Counter[str]] = {}
+        for row in self.rows:
+            groups.setdefault((row.runs_on, row.reasons), Counter())[row.op] += 1
+        return [(where, why, dict(ops.most_common())) for (where, why), ops in groups.items()]
+
+    def _repr_html_(self) -> str:
+        from html import escape  # takes 20 ms, which `import tflgpu` shall not
+
+        summary = "<br>".join(escape(line) for line in self.splitlines() if "delegate: " in line)
+        cells = [(f"{r.node} {r.op}", r.runs_on, str(r.partition), "; ".join(r.reasons)) for r in self.rows]
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
+        head = "".join(f"<th>{name}</th>" for name in ("node", "runs on", "partition", "why not on a delegate"))
+        return f"<p>{summary}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def delegation_report(partitions: Sequence[Partition], delegates: Sequence[Delegate]) -> DelegationReport:
@@ -28,16 +85,17 @@ def delegation_report(partitions: Sequence[Partition], delegates: Sequence[Deleg
     lines = [_summary(delegate, partitions, nodes) for delegate in delegates]
     for delegate in delegates:
         lines.extend(f"{delegate.name} delegate: {note}" for note in _notes(delegate))
-    for number, partition in enumerate(partitions):
-        owner, estimated = "CPU", ""
-        if partition.owner is not None:
-            owner = partition.owner.name
-            model = estimate(partition.nodes, partition.inputs | partition.outputs)
-            estimated = f"; by the cost model {model.delegate_us:,.0f} us, {model.cpu_us:,.0f} on the CPU"
+    shown = [_partition_row(number, partition) for number, partition in enumerate(partitions)]
+    for row, partition in zip(shown, partitions, strict=True):
+        estimated = (
+            f"; by the cost model {row.delegate_us:,.0f} us, {row.cpu_us:,.0f} on the CPU"
+            if row.cpu_us is not None
+            else ""
+        )
         indices = ", ".join(f"{node.index} {node.op}" for node in partition.nodes)
         lines.append(
-            f"partition {number} on {owner}: reads {_bytes(partition, partition.inputs)} bytes, "
-            f"writes {_bytes(partition, partition.outputs)} bytes{estimated}; nodes {indices}"
+            f"partition {row.partition} on {row.runs_on}: reads {row.bytes_read} bytes, "
+            f"writes {row.bytes_written} bytes{estimated}; nodes {indices}"
         )
     for partition in partitions:
         for node in partition.nodes:
@@ -45,7 +103,21 @@ def delegation_report(partitions: Sequence[Partition], delegates: Sequence[Deleg
             if partition.owner is not None and named:
                 lines.append(f"{node} runs on {partition.owner.name} with its graphs {', '.join(map(str, named))}")
             lines.extend(f"{node} stays on the CPU: {reason}" for reason in partition.why.get(node.index, ()))
-    return DelegationReport("\n".join(lines))
+    rows = [
+        NodeRow(node.index, node.op, row.runs_on, row.partition, tuple(partition.why.get(node.index, ())))
+        for row, partition in zip(shown, partitions, strict=True)
+        for node in partition.nodes
+    ]
+    return DelegationReport("\n".join(lines), rows, shown)
+
+
+def _partition_row(number: int, partition: Partition) -> PartitionRow:
+    nodes = tuple(node.index for node in partition.nodes)
+    sizes = [_bytes(partition, side) for side in (partition.inputs, partition.outputs)]
+    if partition.owner is None:
+        return PartitionRow(number, "CPU", nodes, *sizes)
+    model = estimate(partition.nodes, partition.inputs | partition.outputs)
+    return PartitionRow(number, partition.owner.name, nodes, *sizes, model.delegate_us, model.cpu_us)
 
 
 def _notes(delegate: Delegate) -> Sequence[str]:

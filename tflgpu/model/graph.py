@@ -209,7 +209,7 @@ class Signature:
 class Model:
     """A verified .tflite file. builtins: its builtin operators with their versions, also those that no node has.
 
-    file: what its constants are views of, where that is a mapped file.
+    content: the file's bytes, of which its constants are views.
     """
 
     version: int
@@ -218,10 +218,14 @@ class Model:
     builtins: tuple[tuple[str, int], ...] = ()
     signatures: Mapping[str, Signature] = field(default_factory=dict)
     metadata: Mapping[str, bytes] = field(default_factory=dict)
-    nbytes: int = 0
-    file: mmap.mmap | None = None
+    content: memoryview = field(default_factory=lambda: memoryview(b""))
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.content)
 
     def require_whole(self) -> None:
         """Raises RuntimeError where the mapped file has become shorter: reading what it lacks would end the process."""
-        if self.file is not None and self.file.size() < self.nbytes:
-            raise RuntimeError(f"The model's file had {self.nbytes:,} bytes and has {self.file.size():,} now.")
+        file = self.content.obj
+        if isinstance(file, mmap.mmap) and file.size() < self.nbytes:
+            raise RuntimeError(f"The model's file had {self.nbytes:,} bytes and has {file.size():,} now.")

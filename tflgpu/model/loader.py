@@ -71,8 +71,7 @@ def _model(raw: Table, content: memoryview) -> Model:
         tuple((op, version) for op, version, is_custom in operator_codes if not is_custom),
         dict(_signature(s, graphs) for s in raw.signature_defs or ()),
         {m.name or "": buffers.copy(m.buffer) for m in raw.metadata or ()},
-        len(content),
-        content.obj if isinstance(content.obj, mmap.mmap) else None,
+        content,
     )
 
 

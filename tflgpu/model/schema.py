@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tflgpu.model.schema_metadata import METADATA_ENUMS, METADATA_TABLES, METADATA_UNIONS
 from tflgpu.model.schema_options import OPTIONS_WITH_FIELDS, OPTIONS_WITHOUT_FIELDS, SHARED_OPTIONS
 
 IDENTIFIER = b"TFL3"
@@ -91,6 +92,7 @@ _ENUMS = {
     "ReduceWindowFunction": ("int", "UNSUPPORTED ADD MUL MINIMUM MAXIMUM ALL ANY"),
     "CustomOptionsFormat": ("byte", "FLEXBUFFERS"),
     "BuiltinOperator": ("int", " ".join(BUILTIN_OPERATORS)),
+    **METADATA_ENUMS,
 }
 
 _UNIONS = {
@@ -133,6 +135,7 @@ _UNIONS = {
         StablehloGatherOptions StablehloTransposeOptions DilateOptions StablehloRngBitGeneratorOptions
         ReduceWindowOptions StableHLOCompositeOptions StablehloShiftLeftOptions StablehloCaseOptions
     """,
+    **METADATA_UNIONS,
 }
 
 # fmt: off
@@ -177,6 +180,7 @@ _TABLES = {
         "metadata_buffer:[int] metadata:[Metadata] signature_defs:[SignatureDef] "
         "external_buffer_groups:[ExternalBufferGroup] external_buffers:[ExternalBuffer]"
     ),
+    **METADATA_TABLES,
     **OPTIONS_WITH_FIELDS,
     **dict.fromkeys(OPTIONS_WITHOUT_FIELDS.split(), ""),
 }

@@ -38,19 +38,20 @@ class _Malformed(Exception):
         self.path: list[str] = []
 
 
-def read_model(content: Any) -> Table:
+def read_model(content: Any, root: str = "Model", identifier: bytes = IDENTIFIER) -> Table:
     """The model in `content` (bytes-like) as nested `Table`s; bulk data are read-only views of `content`.
 
-    Raises ValueError, which names the path, the rule and what was there.
+    root, identifier: of another of the schema's tables that content may be. Raises ValueError, which names the path,
+    the rule and what was there.
     """
     reader = _Reader(content)
     try:
-        if reader.size < 8 or bytes(reader.view[4:8]) != IDENTIFIER:
+        if reader.size < 8 or bytes(reader.view[4:8]) != identifier:
             found = bytes(reader.view[4:8])
-            raise _Malformed(f"the identifier at byte 4 must be {IDENTIFIER!r}, found {found!r} in {reader.size} bytes")
-        return reader.table("Model", reader.target(0))
+            raise _Malformed(f"the identifier at byte 4 must be {identifier!r}, found {found!r} in {reader.size} bytes")
+        return reader.table(root, reader.target(0))
     except _Malformed as error:
-        path = ".".join(["Model", *reversed(error.path)]).replace(".[", "[")
+        path = ".".join([root, *reversed(error.path)]).replace(".[", "[")
         raise ValueError(f"{INVALID}: {path}: {error}") from None
 
 

@@ -14,10 +14,10 @@ Values = dict[str, Any]
 """A table's fields by name. Left out or None: absent. A union is (name of its table, its values)."""
 
 
-def serialize(model: Values) -> bytes:
-    """The file of a Model. Raises TypeError for a field that the schema lacks."""
+def serialize(values: Values, root: str = "Model", identifier: bytes = IDENTIFIER) -> bytes:
+    """The file of a Model, or of another root table. Raises TypeError for a field that the schema lacks."""
     builder = flatbuffers.Builder(1024)
-    builder.Finish(_write_table(builder, "Model", model), file_identifier=IDENTIFIER)
+    builder.Finish(_write_table(builder, root, values), file_identifier=identifier)
     return bytes(builder.Output())
 
 

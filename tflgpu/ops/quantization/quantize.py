@@ -63,7 +63,7 @@ def _scale_and_zero_point(spec: TensorSpec) -> tuple[Array, Array]:
     return _along_axis(scale, spec), _along_axis(np.asarray(spec.quantization.zero_point, np.int64), spec)
 
 
-def _quantize_real(x: Array, y: Array, spec: TensorSpec) -> Step:
+def quantize_step(x: Array, y: Array, spec: TensorSpec) -> Step:
     """A step that fills y with x / scale, rounded half away from zero, plus the zero point, clamped.
 
     What does not fit into int32, NaN too, is INT32_MIN before the zero point is added in 32 bits, as on x86.
@@ -125,7 +125,7 @@ def quantize(node: Node, inputs: tuple[Array], outputs: tuple[Array]) -> Step:
     """x, real or quantized, as quantized values of the output's scale and zero point, per tensor or per channel."""
     x, y = node.input(0), node.outputs[0]
     if x.type == "FLOAT32":
-        return _quantize_real(inputs[0], outputs[0], y)
+        return quantize_step(inputs[0], outputs[0], y)
     return quantized_unary_step(_requantized(node), inputs[0], outputs[0])
 
 

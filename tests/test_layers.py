@@ -29,6 +29,7 @@ LAYERS = [
     {"details", "tensor_access"},
     {"signature_runner", "interpreter_wrapper"},
     {"interpreter"},
+    {"edit"},
     {"accelerators", "compiled_model", "custom_ops_interpreter"},
     {"serving"},
     {"__init__"},

@@ -1,4 +1,4 @@
-"""The command line: run, batch, serve, inspect, benchmark, compare, conformance, doctor, exec.
+"""The command line: run, batch, serve, inspect, edit, benchmark, compare, conformance, doctor, exec.
 
 All but `exec` need the extra `tflgpu[cli]`.
 """

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tflgpu import __version__
-from tflgpu.cli import batch, benchmark, compare, conformance, doctor, inspect, run, serve
+from tflgpu.cli import batch, benchmark, compare, conformance, doctor, edit, inspect, run, serve
 from tflgpu.cli import exec as program
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ def top(
     """Runs TensorFlow Lite models on the CPU and the GPU."""
 
 
-for module in (run, batch, serve, inspect, benchmark, compare, conformance, doctor):
+for module in (run, batch, serve, inspect, edit, benchmark, compare, conformance, doctor):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
 

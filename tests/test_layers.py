@@ -34,7 +34,7 @@ LAYERS = [
     {"serving"},
     {"__init__"},
     {"exec"},
-    {"cli", "conformance", "__main__"},
+    {"cli", "comparison", "conformance", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

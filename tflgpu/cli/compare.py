@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from tflgpu.cli import compare_models
 from tflgpu.cli.inputs import Inputs, Seed, feed, inputs_for
 from tflgpu.cli.models import (
     DelegateOptions,
@@ -21,14 +23,17 @@ from tflgpu.cli.models import (
     Shapes,
     columns,
     console,
+    key_values,
     loaded,
     opened,
     outputs_of,
     plain_errors,
     reshaped,
 )
+from tflgpu.comparison.measure import METRICS, Measure, read_metrics
 from tflgpu.conformance import bisect as bisection
 from tflgpu.model.graph import Array
+from tflgpu.quantized import dequantize
 
 DIFFERS = Text("differs", "red")
 _RESOLVERS = {
@@ -38,9 +43,21 @@ _RESOLVERS = {
 }
 
 
+@dataclass(frozen=True)
+class Tolerance:
+    """How far values may be apart: floats by atol + rtol * |want|, integers by steps."""
+
+    rtol: float
+    atol: float
+    steps: int = 0
+
+
 @plain_errors
 def compare(
     model: ModelPath,
+    other_model: Annotated[
+        Path | None, typer.Argument(help="Another model, e.g. what was quantized of it.", exists=True, dir_okay=False)
+    ] = None,
     against: Annotated[
         str, typer.Option(help="litert (with XNNPACK), litert-ref, litert-builtin, or cpu: ours with no delegate.")
     ] = "litert-ref",
@@ -49,6 +66,17 @@ def compare(
     seed: Seed = 0,
     rtol: Annotated[float, typer.Option(help="Relative difference that floats may have.")] = 1e-4,
     atol: Annotated[float, typer.Option(help="Absolute difference that floats may have.")] = 1e-4,
+    tolerance_steps: Annotated[
+        int, typer.Option("--tolerance-steps", min=0, help="Steps by which integers may differ.")
+    ] = 0,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", help=f"NAME=BOUND, which the outputs are judged by: {', '.join(METRICS)}; repeatable."
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Of two models: examples to run.")] = 4,
+    html: Annotated[Path | None, typer.Option(help="Of two models: a page with plots, written here.")] = None,
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
     limit: LimitOptions = None,
@@ -60,7 +88,18 @@ def compare(
         bool, typer.Option("--nodes", help="Show every node's outputs, whether or not they differ.")
     ] = False,
 ) -> None:
-    """Run a model here and elsewhere and show where they differ; the exit status is 1 where an output does."""
+    """Run a model here and elsewhere, or two models, and show where they differ; the exit status is 1 where they do."""
+    bounds = read_metrics(key_values(metric, "--metric"))
+    allowed = Tolerance(rtol, atol, tolerance_steps)
+    if other_model is not None:
+        if delegate or bisect:
+            raise ValueError("two models are compared on the CPU: leave --delegate and --bisect out")
+        paths = (model, other_model)
+        comparison = compare_models.compare_files(paths, inputs, shape, seed, samples, limit)
+        compare_models.tell(comparison, nodes)
+        return compare_models.finish(paths, comparison, html, bounds)
+    if html:
+        raise ValueError("--html is for two models: tflgpu compare A.tflite B.tflite --html page.html")
     interpreter = opened(model, loaded(delegate, delegate_option), limit=limit)
     reshaped(interpreter, shape)
     arrays = inputs_for(interpreter, inputs, seed)
@@ -71,22 +110,25 @@ def compare(
     verdicts = []
     for name, got in outputs_of(mine).items():
         want = outputs_of(theirs)[name]
-        verdicts.append(row(table, name, got, want, rtol, atol))
+        verdicts.append(row(table, name, got, want, allowed))
     console.print(table)
+    if bounds:
+        measures = measured(mine, theirs)
+        console.print(compare_models.outputs_table(measures, 1))
+        return compare_models.judge(measures, bounds)
     if nodes:
         keeping = ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True, limit=limit), arrays)
-        console.print(node_table(keeping, ran(other(str(model), against, True), arrays), rtol, atol))
+        console.print(node_table(keeping, ran(other(str(model), against, True), arrays), allowed))
     if all(verdicts):
-        return
+        return None
     if bisect:
-        console.print(_bisected(model, delegate, delegate_option, against, arrays, rtol, atol))
+        console.print(_bisected(model, delegate, delegate_option, against, arrays, allowed))
         raise typer.Exit(1)
     with console.status("looking for the first node that differs"):
         found = first_difference(
             ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True, limit=limit), arrays),
             ran(other(str(model), against, True), arrays),
-            rtol,
-            atol,
+            allowed,
         )
     console.print(found or "No node of the main graph differs in what both runtimes keep.")
     raise typer.Exit(1)
@@ -98,8 +140,7 @@ def _bisected(
     options: list[str] | None,
     against: str,
     arrays: list[Array],
-    rtol: float,
-    atol: float,
+    allowed: Tolerance,
 ) -> str:
     """Which node, or which nodes together, make the outputs differ."""
     theirs = ran(other(str(model), against, True), arrays)
@@ -107,7 +148,7 @@ def _bisected(
     reference = {index: value for index, value in values.items() if value is not None}
 
     def differs(got: Array, want: Array) -> bool:
-        return got.shape != want.shape or bool(differing(got, want, rtol, atol).any())
+        return got.shape != want.shape or bool(differing(got, want, allowed).any())
 
     with console.status("bisecting"):
         found = bisection.bisect(str(model), loaded(delegate, options), arrays, reference, differs)
@@ -141,20 +182,33 @@ def ran(interpreter: Any, arrays: list[Array]) -> Any:
     return interpreter
 
 
-def differing(got: Array, want: Array, rtol: float, atol: float) -> Array:
-    """Where two arrays of one shape differ: floats by more than atol + rtol * |want|, others by anything."""
+def measured(mine: Any, theirs: Any) -> dict[str, Measure]:
+    """The metrics of each output that has numbers, in real values."""
+    found = {}
+    for details, (name, got) in zip(mine.get_output_details(), outputs_of(mine).items(), strict=True):
+        want = outputs_of(theirs)[name]
+        if got.dtype.kind in "fiub" and got.shape == want.shape:
+            found[name] = Measure(float(details["quantization"][0]))
+            found[name].add(dequantize(want, details), dequantize(got, details))
+    return found
+
+
+def differing(got: Array, want: Array, allowed: Tolerance) -> Array:
+    """Where two arrays of one shape differ by more than what is allowed; bools, strings and the like by anything."""
     if got.dtype.kind in "fc":
         with np.errstate(invalid="ignore", over="ignore"):
-            return ~np.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
+            return ~np.isclose(got, want, rtol=allowed.rtol, atol=allowed.atol, equal_nan=True)
+    if got.dtype.kind in "iu" and allowed.steps:
+        return np.asarray(np.where(got > want, got - want, want - got).astype(np.uint64) > allowed.steps)
     return np.asarray(got != want)
 
 
-def row(table: Table, name: str, got: Array, want: Array, rtol: float, atol: float) -> bool:
+def row(table: Table, name: str, got: Array, want: Array, allowed: Tolerance) -> bool:
     """Adds an output's row; whether it agrees."""
     if got.shape != want.shape or got.dtype != want.dtype:
         table.add_row(name, f"{got.dtype} / {want.dtype}", f"{got.shape} / {want.shape}", "", "", DIFFERS)
         return False
-    wrong = differing(got, want, rtol, atol)
+    wrong = differing(got, want, allowed)
     numeric = got.dtype.kind in "fiub"
     largest = f"{_distance(got, want):.4g}" if numeric and got.size else ""
     verdict = DIFFERS if wrong.any() else Text("equal" if largest in ("", "0") else "close", "green")
@@ -176,10 +230,10 @@ def compared_nodes(mine: Any, theirs: Any) -> Iterator[tuple[dict[str, Any], int
                 yield node, index, got, want
 
 
-def first_difference(mine: Any, theirs: Any, rtol: float, atol: float) -> str | None:
+def first_difference(mine: Any, theirs: Any, allowed: Tolerance) -> str | None:
     """The first node, in the model's order, with an output that differs; None where no visible one does."""
     for node, index, got, want in compared_nodes(mine, theirs):
-        if got.shape != want.shape or differing(got, want, rtol, atol).any():
+        if got.shape != want.shape or differing(got, want, allowed).any():
             what = (
                 f"largest difference {_distance(got, want):.4g}"
                 if got.shape == want.shape and got.dtype.kind in "fiub"
@@ -189,11 +243,11 @@ def first_difference(mine: Any, theirs: Any, rtol: float, atol: float) -> str | 
     return None
 
 
-def node_table(mine: Any, theirs: Any, rtol: float, atol: float) -> Table:
+def node_table(mine: Any, theirs: Any, allowed: Tolerance) -> Table:
     """A row for every node's output that both runtimes keep."""
     table = columns("node", "type", "shape", "differing", "largest difference", "")
     for node, index, got, want in compared_nodes(mine, theirs):
-        row(table, f"{node['index']} {node['op_name']}, tensor {index}", got, want, rtol, atol)
+        row(table, f"{node['index']} {node['op_name']}, tensor {index}", got, want, allowed)
     return table
 
 

@@ -113,11 +113,11 @@ def delegation_report(partitions: Sequence[Partition], delegates: Sequence[Deleg
 
 def _partition_row(number: int, partition: Partition) -> PartitionRow:
     nodes = tuple(node.index for node in partition.nodes)
-    sizes = [_bytes(partition, side) for side in (partition.inputs, partition.outputs)]
+    read, written = (_bytes(partition, side) for side in (partition.inputs, partition.outputs))
     if partition.owner is None:
-        return PartitionRow(number, "CPU", nodes, *sizes)
+        return PartitionRow(number, "CPU", nodes, read, written)
     model = estimate(partition.nodes, partition.inputs | partition.outputs)
-    return PartitionRow(number, partition.owner.name, nodes, *sizes, model.delegate_us, model.cpu_us)
+    return PartitionRow(number, partition.owner.name, nodes, read, written, model.delegate_us, model.cpu_us)
 
 
 def _notes(delegate: Delegate) -> Sequence[str]:

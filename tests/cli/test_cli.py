@@ -1,7 +1,10 @@
 """The command line, on the digits models of examples/."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from typer.testing import CliRunner
 
 import tflgpu
 from tflgpu.cli.app import app
+from tflgpu.cli.benchmark import Schedule, files, measured, value_ranges
 from tflgpu.cli.models import console
 from tflgpu.model.builder import ModelBuilder
 
@@ -231,3 +235,64 @@ def test_limits_of_commands_are_refused_by_name_and_can_be_lifted(command):
     assert "limits.tensor_elements = 10" in told(*arguments, "--limit", "tensor_elements=10", status=1)
     assert "no limit 'hours'" in told(*arguments, "--limit", "hours=1", status=1)
     told(*arguments, "--limit", "memory_bytes=none", "--limit", "seconds=100")
+
+
+def test_benchmark_takes_booleans_with_values_names_with_colons_files_and_signatures(tmp_path):
+    x = np.zeros((1, 8, 8, 1), np.float32)
+    x.tofile(tmp_path / "x.raw")
+    quick = ("--num_runs=2", "--min_secs=0", "--warmup_min_secs=0")
+    text = told(
+        "benchmark", FLOAT32, *quick, "--enable_op_profiling=false", "--use_xnnpack=true", "--use_gpu=false",
+        f"--input_layer_value_files=image:{tmp_path / 'x.raw'}",
+    )  # fmt: skip
+    assert "2 runs" in text and "runs a second" in text and "peak memory" in text and "ten slowest" not in text
+    assert "ten slowest" in told("benchmark", FLOAT32, *quick, "--enable_op_profiling=true")
+    assert "2 runs" in told("benchmark", FLOAT32, *quick, "--signature_to_run_for=classify")
+    assert value_ranges("serving_x:0,-1,2e1:b,0,1") == {"serving_x:0": (-1, 20), "b": (0, 1)}
+    assert files("a:0:f.raw,a:g.raw", ["a:0", "a"]) == ["a:0=f.raw", "a=g.raw"]
+
+
+def test_benchmark_as_json_has_every_time():
+    facts = json.loads(told("benchmark", FLOAT32, "--num_runs=3", "--min_secs=0", "--warmup_min_secs=0", "--json"))
+    assert len(facts["times_ms"]) == facts["runs"] == 3 and facts["milliseconds"]["least"] == min(facts["times_ms"])
+
+
+def test_an_interrupt_keeps_what_benchmark_measured():
+    times = []
+
+    def work():
+        times.append(0)
+        if len(times) > 4:
+            raise KeyboardInterrupt
+
+    assert len(measured(work, Schedule(1, 0, 9, 0), Schedule(9, 0, 9, 0), None)) == 3
+
+
+def test_benchmark_shows_the_kernels_of_a_delegate_that_times_them():
+    pytest.importorskip("pyopencl")
+    quick = ("--num_runs=2", "--min_secs=0", "--warmup_min_secs=0")
+    text = told("benchmark", FLOAT32, *quick, "-d", "opencl", "-o", "profile=true")
+    assert "kernels on the device" in text and re.search(r"softmax +│ \d+", text)
+
+
+def test_inspect_shows_metadata_and_groups_what_runs_where(tmp_path):
+    told("edit", INT8, str(tmp_path / "m.tflite"), "--labels", str(EXAMPLES / "digits" / "run.sh"))
+    text = told("inspect", str(tmp_path / "m.tflite"))
+    assert "metadata of output 0: name 9/softmax, files run.sh (TENSOR_AXIS_LABELS)" in text
+    assert "(quantized + 128)" in text and "#0 int8[1,8,8,1]" in text
+    pytest.importorskip("pyopencl")
+    text = told("inspect", INT8, "-d", "opencl", "-o", "skip_ops=SOFTMAX,CONV_2D", "--no-nodes")
+    assert re.search(r"│ CPU +│ 3 CONV_2D +│ opencl: the options leave CONV_2D to the CPU +│", text)
+
+
+@pytest.mark.parametrize("command", ["run", "inspect", "edit", "benchmark", "compare", "conformance"])
+def test_help_never_cuts_the_name_of_an_option(command):
+    text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "60"}).output
+    assert "…" not in text and "--help" in text
+
+
+def test_output_that_is_no_terminal_is_never_cut():
+    script = f"from tflgpu.cli import main; import sys; sys.argv = ['tflgpu', 'inspect', {INT8!r}]; main()"
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment).stdout
+    assert "…" not in shown and "#8 int32[32]" in shown

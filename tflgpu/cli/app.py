@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from tflgpu import __version__
 from tflgpu.cli import batch, benchmark, compare, conformance, doctor, edit, inspect, run, serve
@@ -33,7 +34,24 @@ def top(
     """Runs TensorFlow Lite models on the CPU and the GPU."""
 
 
-for module in (run, batch, serve, inspect, edit, benchmark, compare, conformance, doctor):
+class WithBooleans(TyperCommand):
+    """Takes --flag=true and --flag=false too, as TensorFlow Lite's benchmark_model does."""
+
+    def parse_args(self, context: Any, args: list[str]) -> list[str]:
+        flags = {name: p for p in self.params if getattr(p, "is_flag", False) for name in p.opts}
+        return super().parse_args(context, [word for arg in args for word in _spelled(arg, flags)])
+
+
+def _spelled(argument: str, flags: dict[str, Any]) -> list[str]:
+    """A flag with a boolean as the flag, its opposite or nothing; any other argument as it is."""
+    name, sign, value = argument.partition("=")
+    if not sign or name not in flags or value.lower() not in ("true", "false", "1", "0"):
+        return [argument]
+    return [name] if value.lower() in ("true", "1") else flags[name].secondary_opts[:1]
+
+
+app.command(cls=WithBooleans)(benchmark.benchmark)
+for module in (run, batch, serve, inspect, edit, compare, conformance, doctor):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import csv
+import json
+import re
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from tflgpu.cli.benchmark_report import Measured, kernel_table, profile_table, write_csv
 from tflgpu.cli.inputs import Seed, feed, inputs_for
 from tflgpu.cli.models import (
     DelegateOptions,
     Delegates,
     LimitOptions,
     Threads,
-    columns,
     console,
+    errors,
     loaded,
     opened,
     plain_errors,
     sizes,
 )
-from tflgpu.delegation.delegate import Delegate
+from tflgpu.delegation.delegate import Delegate, HasDevice, KernelTimes
 from tflgpu.delegation.discovery import load_delegate
+from tflgpu.optional import offering, offers
 from tflgpu.runtime.profile import Profiler
+
+Work = Callable[[], Any]
 
 
 def flag(*names: str, help: str, min: float | None = None) -> Any:
@@ -58,6 +64,16 @@ def benchmark(
     input_layer_value_range: Annotated[
         str, flag("--input_layer_value_range", "--input-layer-value-range", help="name,low,high:name,low,high")
     ] = "",
+    input_layer_value_files: Annotated[
+        str, flag("--input_layer_value_files", "--input-layer-value-files", help="name:file,name:file")
+    ] = "",
+    signature_to_run_for: Annotated[
+        str, flag("--signature_to_run_for", "--signature-to-run-for", help="Time this signature.")
+    ] = "",
+    use_gpu: Annotated[bool, flag("--use_gpu/--no-use_gpu", "--use-gpu", help="The best GPU delegate here.")] = False,
+    use_xnnpack: Annotated[
+        bool, flag("--use_xnnpack/--no-use_xnnpack", "--use-xnnpack", help="Taken and without effect: there is none.")
+    ] = False,
     external_delegate_path: Annotated[
         str, flag("--external_delegate_path", "--external-delegate-path", help="A native delegate's library.")
     ] = "",
@@ -74,6 +90,7 @@ def benchmark(
         Path | None, flag("--profiling_output_csv_file", "--profiling-output-csv-file", help="The profile, as CSV.")
     ] = None,
     trace: Annotated[Path | None, flag("--trace", help="The profile, for chrome://tracing or Perfetto.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
     seed: Seed = 0,
 ) -> None:
     """Time a model: preparing it, the first run, and many more; with --enable_op_profiling, every node."""
@@ -82,30 +99,100 @@ def benchmark(
         raise ValueError("the model is to be given once: as MODEL or with --graph")
     profiler = Profiler() if enable_op_profiling or profiling_output_csv_file or trace else None
     delegates = loaded(delegate, delegate_option) + external(external_delegate_path, external_delegate_options)
+    if use_gpu:
+        delegates.append(load_delegate(GPU_LIBRARY))
     start = time.perf_counter()
     interpreter = opened(path, delegates, num_threads, profiler, limit=limit)
+    names = [d["name"] for d in interpreter.get_input_details()]
     resize(interpreter, input_layer, input_layer_shape)
     interpreter.allocate_tensors()
     init_ms = (time.perf_counter() - start) * 1e3
-    feed(interpreter, inputs_for(interpreter, None, seed, value_ranges(input_layer_value_range)))
-    first_ms = timed(interpreter)
-    bars = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*bars, console=console, transient=True) as progress:
-        task = progress.add_task("warming up", total=None)
-        repeated(interpreter, warmup_runs, warmup_min_secs, max_secs, 0)
-        if profiler:
-            profiler.clear()
-        progress.update(task, description="timing")
-        times = repeated(interpreter, num_runs, min_secs, max_secs, run_delay)
-    if delegates:
-        console.print(interpreter.delegation_report().splitlines()[0])
-    console.print(latencies(init_ms, first_ms, times))
-    if profiler and enable_op_profiling:
-        console.print(profile_table(profiler, len(times)))
+    inputs = files(input_layer_value_files, names), seed, value_ranges(input_layer_value_range)
+    work = signature_call(interpreter, signature_to_run_for, *inputs) if signature_to_run_for else None
+    if work is None:
+        feed(interpreter, inputs_for(interpreter, *inputs))
+        work = interpreter.invoke
+    first_ms = timed(work)
+    schedule = Schedule(num_runs, min_secs, max_secs, run_delay)
+    times = measured(work, Schedule(warmup_runs, warmup_min_secs, max_secs, 0), schedule, profiler)
+    found = Measured(path.name, init_ms, first_ms, times, kernel_times(interpreter))
+    if as_json:
+        profile = profiler if enable_op_profiling else None
+        typer.echo(json.dumps(found.as_dict(interpreter, profile), indent=2))
+    else:
+        if delegates:
+            console.print(interpreter.delegation_report().splitlines()[0])
+        console.print(found.table())
+        if profiler and enable_op_profiling:
+            console.print(profile_table(profiler, len(times)))
+        if found.kernels:
+            console.print(kernel_table(found.kernels))
     if profiler and profiling_output_csv_file:
         write_csv(profiling_output_csv_file, profiler)
     if profiler and trace:
         trace.write_text(profiler.trace())
+
+
+GPU_LIBRARY = "libtensorflowlite_gpu_delegate.so"
+"""What TensorFlow Lite's GPU delegate is called: the best GPU delegate here, where there is no such library."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """At least `runs`, and for `min_secs`, but within `max_secs`; delay: seconds between two runs."""
+
+    runs: int
+    min_secs: float
+    max_secs: float
+    delay: float
+
+
+def measured(work: Work, warmup: Schedule, schedule: Schedule, profiler: Profiler | None) -> list[float]:
+    """Milliseconds of each run after the warmup; those that were done where Ctrl-C ends it."""
+    bars = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    times: list[float] = []
+    with Progress(*bars, console=errors, transient=True) as progress:
+        task = progress.add_task("warming up", total=None)
+        try:
+            repeated(work, warmup, [])
+            if profiler:
+                profiler.clear()
+            progress.update(task, description="timing; Ctrl-C shows what was measured")
+            repeated(work, schedule, times)
+        except KeyboardInterrupt:
+            errors.print(f"interrupted after {len(times)} runs")
+    return times
+
+
+def files(text: str, names: Sequence[str]) -> list[str]:
+    """name=file for each, from name:file,name:file, where names may have colons. Raises ValueError."""
+    found = []
+    for item in filter(None, text.split(",")):
+        name = max((n for n in names if item.startswith(f"{n}:")), key=len, default=None)
+        if name is None:
+            raise ValueError(f"--input_layer_value_files takes name:file, not {item!r}; the inputs are {list(names)}")
+        found.append(f"{name}={item[len(name) + 1 :]}")
+    return found
+
+
+def signature_call(interpreter: Any, key: str, given: list[str], seed: int, ranges: dict[str, Any]) -> Work:
+    """One run of a signature, its inputs' copies too."""
+    known = list(interpreter.get_signature_list())
+    if key not in known:
+        raise ValueError(f"--signature_to_run_for: no signature {key!r}; the model has {', '.join(known) or 'none'}")
+    runner = interpreter.get_signature_runner(key)
+    details = [{**d, "name": name} for name, d in runner.get_input_details().items()]
+    arrays = inputs_for(interpreter, given, seed, ranges, details=details)
+    return partial(runner, **{d["name"]: array for d, array in zip(details, arrays, strict=True)})
+
+
+def kernel_times(interpreter: Any) -> dict[str, tuple[int, float]]:
+    """Runs and milliseconds of the delegates' kernels, where their option `profile` is set."""
+    found: dict[str, tuple[int, float]] = {}
+    for delegate in offering(interpreter._delegates, HasDevice):
+        if offers(delegate.device, KernelTimes):
+            found |= delegate.device.times()
+    return found
 
 
 def external(path: str, options: str) -> list[Delegate]:
@@ -131,67 +218,36 @@ def resize(interpreter: Any, names: str, shapes: str) -> None:
 
 
 def value_ranges(text: str) -> dict[str, tuple[float, float]]:
-    """Input name -> (low, high), from name,low,high:name,low,high."""
+    """Input name -> (low, high), from name,low,high:name,low,high; names may have colons."""
     found = {}
-    for item in filter(None, text.split(":")):
-        name, *limits = item.rsplit(",", 2)
+    while text:
+        item = re.match(r"(.+?),([^,:]+),([^,:]+)(:|$)", text)
         try:
-            low, high = map(float, limits)
+            low, high = (float(item[2]), float(item[3])) if item else (0.0, float("nan"))
         except ValueError:
-            raise ValueError(f"--input_layer_value_range takes name,low,high, not {item!r}") from None
+            item = None
+        if item is None:
+            raise ValueError(f"--input_layer_value_range takes name,low,high, not {text!r}")
         if not low <= high:
-            raise ValueError(f"--input_layer_value_range: {low:g} is above {high:g} in {item!r}")
-        found[name] = (low, high)
+            raise ValueError(f"--input_layer_value_range: {low:g} is above {high:g} in {item[0].rstrip(':')!r}")
+        found[item[1]] = (low, high)
+        text = text[item.end() :]
     return found
 
 
-def timed(interpreter: Any) -> float:
-    """Milliseconds of one invoke."""
+def timed(work: Work) -> float:
+    """Milliseconds of one run."""
     start = time.perf_counter()
-    interpreter.invoke()
+    work()
     return (time.perf_counter() - start) * 1e3
 
 
-def repeated(interpreter: Any, runs: int, min_secs: float, max_secs: float, delay: float) -> list[float]:
-    """Milliseconds of each invoke: at least `runs` and for `min_secs`, but within `max_secs`."""
-    times: list[float] = []
+def repeated(work: Work, schedule: Schedule, times: list[float]) -> None:
+    """Adds the milliseconds of each run."""
     start = time.perf_counter()
-    while (spent := time.perf_counter() - start) < max_secs and (len(times) < runs or spent < min_secs):
-        times.append(timed(interpreter))
-        if delay > 0:
-            time.sleep(delay)
-    return times
-
-
-def latencies(init_ms: float, first_ms: float, times: list[float]) -> Table:
-    table = columns("measured", "milliseconds", title=f"{len(times)} runs")
-    table.add_row("initialisation", f"{init_ms:.3f}")
-    table.add_row("first run", f"{first_ms:.3f}")
-    if times:
-        for name, amount in (("average", np.mean(times)), ("standard deviation", np.std(times)), ("least", min(times))):
-            table.add_row(name, f"{amount:.3f}")
-        for q in (50, 90, 95, 99):
-            table.add_row(f"{q}th percentile", f"{np.percentile(times, q):.3f}")
-    return table
-
-
-def profile_table(profiler: Profiler, runs: int) -> Table:
-    """Operators by their share of the time, then the slowest nodes."""
-    runs = max(runs, 1)
-    whole = sum(total for _, total in profiler.by_op().values()) or 1.0
-    table = columns("node", "ms a run", "share", title="operators, then the ten slowest nodes")
-    for op, (count, total) in profiler.by_op().items():
-        table.add_row(f"{count} {op}", f"{total / runs:.4f}", f"{total / whole:.1%}")
-    table.add_section()
-    for timing in profiler.slowest()[:10]:
-        table.add_row(timing.name, f"{timing.total_ms / runs:.4f}", f"{timing.total_ms / whole:.1%}")
-    return table
-
-
-def write_csv(path: Path, profiler: Profiler) -> None:
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["name", "op", "owner", "runs", "average_ms", "total_ms"])
-        for timing in profiler.slowest():
-            runs = len(timing.durations)
-            rows.writerow([timing.name, timing.op, timing.owner, runs, timing.total_ms / runs, timing.total_ms])
+    while (spent := time.perf_counter() - start) < schedule.max_secs and (
+        len(times) < schedule.runs or spent < schedule.min_secs
+    ):
+        times.append(timed(work))
+        if schedule.delay > 0:
+            time.sleep(schedule.delay)

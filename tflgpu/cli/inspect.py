@@ -30,6 +30,7 @@ from tflgpu.cli.models import (
 from tflgpu.debug import pass_in_words
 from tflgpu.delegation.cost import estimate, macs
 from tflgpu.delegation.delegate import Delegate, HasPasses
+from tflgpu.delegation.report import DelegationReport
 from tflgpu.interpreter import Interpreter
 from tflgpu.memory import nbytes
 from tflgpu.model.graph import Node, TensorSpec
@@ -84,6 +85,7 @@ def show(
     model: Path, interpreter: Interpreter, facts: dict[str, Any], nodes: bool, memory: bool, delegation: bool
 ) -> None:
     console.print(Text(model.name, "bold"), f" {quantity(facts['bytes'])}  {facts['description']}")
+    show_metadata(facts)
     for which in ("inputs", "outputs"):
         console.print(tensor_table(which, facts[which]))
     for key, signature in facts["signatures"].items():
@@ -97,7 +99,45 @@ def show(
     if memory:
         console.print(memory_table(facts))
     if delegation:
-        console.print(interpreter.delegation_report(), highlight=False, soft_wrap=True)
+        show_delegation(interpreter.delegation_report())
+
+
+def show_metadata(facts: dict[str, Any]) -> None:
+    """What the model says about itself, in a few lines; nothing where it says nothing."""
+    about = facts["about"]
+    for key in ("malformed", "name", "description", "version", "author", "license"):
+        if about.get(key):
+            console.print(f"{key}: {about[key]}", highlight=False)
+    for side in ("inputs", "outputs"):
+        for number, tensor in enumerate(about.get(side, ())):
+            files = ", ".join(f"{file['name']} ({file['type']})" for file in tensor["files"])
+            said = {**tensor, "files": files}
+            told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items() if value)
+            if told:
+                console.print(f"metadata of {side[:-1]} {number}: {told}", highlight=False)
+    if facts["metadata"]:
+        entries = ", ".join(f"{name} ({quantity(size)})" for name, size in facts["metadata"].items())
+        console.print(f"metadata entries: {entries}", highlight=False)
+    if about.get("files"):
+        console.print(f"attached files: {', '.join(about['files'])}", highlight=False)
+
+
+def show_delegation(report: DelegationReport) -> None:
+    """A line a delegate, then one for all nodes that run at one location for one reason."""
+    for line in report.splitlines():
+        if not line.startswith(("partition ", "node ")):
+            console.print(line, highlight=False)
+    table = columns("runs on", "nodes", "why not on a delegate")
+    for where, why, ops in report.grouped():
+        table.add_row(where, ", ".join(f"{count} {op}" for op, count in ops.items()), "; ".join(why))
+    console.print(table)
+    for row in (row for row in report.partitions if row.delegate_us is not None):
+        console.print(
+            f"partition {row.partition} on {row.runs_on}: {len(row.nodes)} nodes, reads {quantity(row.bytes_read)}, "
+            f"writes {quantity(row.bytes_written)}; by the cost model {row.delegate_us:,.0f} us, "
+            f"{row.cpu_us or 0:,.0f} on the CPU",
+            highlight=False,
+        )
 
 
 def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
@@ -113,6 +153,7 @@ def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
         "inputs": [described_tensor(main.specs[i]) for i in main.graph.inputs],
         "outputs": [described_tensor(main.specs[i]) for i in main.graph.outputs],
         "signatures": interpreter.get_signature_list(),
+        "about": described_metadata(interpreter),
         "metadata": {name: len(content) for name, content in model.metadata.items()},
         "graphs": graphs,
         "ops": dict(Counter(n["op"] for g in graphs for n in g["nodes"]).most_common()),
@@ -131,6 +172,17 @@ def described(path: Path, interpreter: Interpreter) -> dict[str, Any]:
             if partition.owner is not None
         ],
     }
+
+
+def described_metadata(interpreter: Interpreter) -> dict[str, Any]:
+    """What the model says about itself; only "malformed", with the reason, where that cannot be read."""
+    try:
+        told = interpreter.metadata
+    except ValueError as error:
+        return {"malformed": str(error)}
+    texts = {name: getattr(told, name) for name in ("name", "description", "version", "author", "license")}
+    sides = {"inputs": [asdict(t) for t in told.inputs], "outputs": [asdict(t) for t in told.outputs]}
+    return {**texts, **sides, "files": list(told.files)}
 
 
 def described_memory(graph: GraphRunner) -> list[dict[str, Any]]:
@@ -189,9 +241,15 @@ def described_tensor(spec: TensorSpec) -> dict[str, Any]:
         found["quantization"] = (
             f"{len(q.scale)} scales on axis {q.axis}"
             if q.per_channel
-            else f"{spec.scale:.6g} * (quantized - {spec.zero_point})"
+            else f"{spec.scale:.6g} * ({_shifted(spec.zero_point)})"
         )
     return found
+
+
+def _shifted(zero_point: int) -> str:
+    if zero_point == 0:
+        return "quantized"
+    return f"quantized {'+' if zero_point < 0 else '-'} {abs(zero_point)}"
 
 
 def tensor_table(title: str, tensors: list[dict[str, Any]]) -> Table:
@@ -215,12 +273,12 @@ def show_graph(graph: dict[str, Any], nodes: bool) -> None:
             str(node["index"]),
             node["op"],
             str(node["version"]),
-            " ".join("-" if t is None else _short(t) for t in node["inputs"]),
-            " ".join(map(_short, node["outputs"])),
+            ", ".join("-" if t is None else _short(t) for t in node["inputs"]),
+            ", ".join(map(_short, node["outputs"])),
             f"{node['macs']:,}" if node["macs"] else "",
         )
     console.print(table)
 
 
 def _short(tensor: dict[str, Any]) -> str:
-    return f"{tensor['type'].lower()}{tensor['shape']}".replace(" ", "")
+    return f"#{tensor['index']} {tensor['type'].lower()}{tensor['shape']}".replace(", ", ",")

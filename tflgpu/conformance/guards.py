@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tflgpu.delegation.delegate import Limits, Partition
+from tflgpu.delegation.delegate import HasDevice, Limits, Partition
 from tflgpu.memory import HOST, Tensor
 from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.optional import offers
 
 GUARD = 256
 """Bytes on each side."""
@@ -135,7 +136,7 @@ class Watched:
 
 def _guard_device(delegate: Any) -> Any:
     """The guarding device that replaces the delegate's own; None where it has none of the kind."""
-    device = getattr(delegate, "device", None)
+    device = delegate.device if offers(delegate, HasDevice) else None
     needed = ("allocate", "slice", "upload", "download", "limits")
     if isinstance(device, GuardedDevice):
         return device

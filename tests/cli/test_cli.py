@@ -296,3 +296,17 @@ def test_output_that_is_no_terminal_is_never_cut():
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment).stdout
     assert "…" not in shown and "#8 int32[32]" in shown
+
+
+def test_doctor_as_json_says_what_the_tables_say():
+    facts = json.loads(told("doctor", "--json"))
+    assert facts["tflgpu"] == tflgpu.__version__ and {"cuda", "opencl"} <= {d["name"] for d in facts["delegates"]}
+    assert next(p for p in facts["packages"] if p["name"] == "numpy")["version"] == np.__version__
+
+
+def test_doctor_needs_no_extra():
+    script = "import sys; sys.modules['rich'] = sys.modules['typer'] = None; sys.argv = ['tflgpu', 'doctor']; "
+    run = [sys.executable, "-c", script + "from tflgpu.cli import main; main()"]
+    shown = subprocess.run(run, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "numpy " in shown.stdout and "delegate opencl: " in shown.stdout

@@ -1,6 +1,6 @@
 """The command line: run, batch, serve, inspect, edit, benchmark, compare, conformance, doctor, exec.
 
-All but `exec` need the extra `tflgpu[cli]`.
+All but `exec` and `doctor` need the extra `tflgpu[cli]`.
 """
 
 from __future__ import annotations
@@ -19,5 +19,10 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if missing.name not in ("typer", "rich", "click"):
             raise
+        if sys.argv[1:2] == ["doctor"]:
+            from tflgpu.cli import doctor
+
+            doctor.doctor("--json" in sys.argv[2:])
+            return
         sys.exit(f"The tflgpu command needs {missing.name}: pip install 'tflgpu[cli]'")
     app()

@@ -51,8 +51,14 @@ def _spelled(argument: str, flags: dict[str, Any]) -> list[str]:
 
 
 app.command(cls=WithBooleans)(benchmark.benchmark)
-for module in (run, batch, serve, inspect, edit, compare, conformance, doctor):
+for module in (run, batch, serve, inspect, edit, compare, conformance):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
+
+
+@app.command("doctor")
+def doctor_(as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False) -> None:
+    """Show what is installed, which delegates work, which device each takes and why, and what is missing."""
+    doctor.doctor(as_json)
 
 
 @app.command(

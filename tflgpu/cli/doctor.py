@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import sys
 from importlib.metadata import entry_points
-
-from rich.text import Text
+from typing import Any
 
 import tflgpu
-from tflgpu.cli.models import columns, console
 from tflgpu.delegation.discovery import BUILT_IN, ENTRY_POINTS, SURVEYS, survey
 
 # package -> (what it is for, how to get it)
@@ -31,33 +30,70 @@ _PACKAGES = {
 }
 
 
-def doctor() -> None:
+def findings() -> dict[str, Any]:
+    """What is installed, which delegates load, and which devices they see, as data."""
+    points = (point.name for point in entry_points(group=ENTRY_POINTS))
+    return {
+        "tflgpu": tflgpu.__version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": [
+            {"name": name, "version": _version(name), "for": purpose, "remedy": remedy}
+            for name, (purpose, remedy) in _PACKAGES.items()
+        ],
+        "delegates": [{"name": name, **_tried(name)} for name in sorted({*BUILT_IN, *points})],
+        "devices": [row for name in SURVEYS for row in _devices(name)],
+    }
+
+
+def plain(facts: dict[str, Any]) -> str:
+    """The findings as text, a line each: what needs none of the extras."""
+    lines = [f"tflgpu {facts['tflgpu']}, Python {facts['python']}, {facts['platform']}"]
+    for p in facts["packages"]:
+        lines.append(f"{p['name']} {p['version'] or 'missing'}: {_purpose(p)}")
+    lines += [f"delegate {d['name']}: {'works: ' if d['works'] else ''}{d['told']}" for d in facts["delegates"]]
+    lines += [f"device of {d['delegate']}: {d['device']}: {d['told']}" for d in facts["devices"]]
+    return "\n".join(lines)
+
+
+def doctor(as_json: bool = False) -> None:
     """Show what is installed, which delegates work, which device each takes and why, and what is missing."""
-    console.print(f"tflgpu {tflgpu.__version__}, Python {sys.version.split()[0]}, {platform.platform()}")
+    facts = findings()
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    try:
+        from tflgpu.cli.models import columns, console
+    except ModuleNotFoundError:  # rich is an extra
+        print(plain(facts))
+        return
+    console.print(f"tflgpu {facts['tflgpu']}, Python {facts['python']}, {facts['platform']}")
     packages = columns("package", "version", "for")
-    for name, (purpose, remedy) in _PACKAGES.items():
-        version = _version(name)
-        told = (version, purpose) if version else (Text("missing", "yellow"), f"{purpose}: {remedy}")
-        packages.add_row(name, *told)
+    for p in facts["packages"]:
+        packages.add_row(p["name"], p["version"] or "missing", _purpose(p), style="" if p["version"] else "yellow")
     console.print(packages)
     delegates = columns("delegate", "")
-    for name in sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}):
-        delegates.add_row(name, _tried(name))
+    for d in facts["delegates"]:
+        told = f"works: {d['told']}" if d["works"] else d["told"]
+        delegates.add_row(d["name"], told, style="" if d["works"] else "yellow")
     console.print(delegates)
-    for name in SURVEYS:
-        _show_devices(name)
+    devices = columns("device", "of", "")
+    for d in facts["devices"]:
+        devices.add_row(d["device"], d["delegate"], d["told"], style="green" if d["told"].startswith("taken: ") else "")
+    if facts["devices"]:
+        console.print(devices)
 
 
-def _show_devices(name: str) -> None:
-    """A table of every device that the delegate could run on, where its Python packages are installed."""
+def _purpose(package: dict[str, Any]) -> str:
+    return str(package["for"] if package["version"] else f"{package['for']}: {package['remedy']}")
+
+
+def _devices(name: str) -> list[dict[str, str]]:
+    """Every device that the delegate could run on; none where its Python packages are not installed."""
     try:
-        found = survey(name)
+        return [{"delegate": name, "device": device, "told": told} for device, told in survey(name)]
     except ImportError:
-        return  # as the table of delegates says
-    devices = columns(f"device of {name}", "")
-    for device, taken in found:
-        devices.add_row(Text(device), Text(taken, "green" if taken.startswith("taken: ") else ""))
-    console.print(devices)
+        return []  # as the list of delegates says
 
 
 def _version(package: str) -> str | None:
@@ -67,11 +103,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _tried(name: str) -> Text:
-    """Whether the delegate loads here, and why not."""
+def _tried(name: str) -> dict[str, Any]:
+    """Whether the delegate loads here, and what it is, or why not."""
     try:
         delegate = tflgpu.load_delegate(name)
-        told = type(delegate).__qualname__ if type(delegate).__repr__ is object.__repr__ else str(delegate)
-        return Text.assemble(("works", "green"), f": {told}")
     except (OSError, ValueError, ImportError) as error:
-        return Text(str(error).strip(), "yellow")
+        return {"works": False, "told": str(error).strip()}
+    anonymous = type(delegate).__repr__ is object.__repr__
+    return {"works": True, "told": type(delegate).__qualname__ if anonymous else str(delegate)}

@@ -1,4 +1,4 @@
-"""The device memory of a partition: constants, an arena for what lives inside it, cells for faults, counters."""
+"""The device memory of a partition: constants, which it shares, an arena for what lives inside it, faults, counters."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from tflgpu.delegates.device import Call, Device
+from tflgpu.delegates.device_memory import ARENAS, CELLS, WEIGHTS, Constant
 from tflgpu.delegates.fusion.steps import Steps, alias_roots
 from tflgpu.delegates.launch import (
     Argument,
     Buffer,
+    Cells,
     Counters,
     Fault,
     Launch,
@@ -45,10 +47,13 @@ class Buffers:
     ):
         self.device, self.specs, self.boundary, self.every_variant = device, specs, boundary, every_variant
         self.roots = alias_roots(steps)
-        self.constants: dict[int, Any] = {}
+        self.constants: dict[int, tuple[Constant, Packed | Array]] = {}
+        self._cells: dict[Cells, Any] = {}
+        self.nbytes = 0
+        """Bytes on the device that no other partition uses: without constants and what others put at the boundary."""
         launches = [(step.node, one) for step in steps if isinstance(step.op, Launch | Loop) for one in _launches(step)]
         self.faults = list(dict.fromkeys(faults_of([step.op for step in steps if isinstance(step.op, Launch | Loop)])))
-        self._cells = self._zeros(len(self.faults) * self._fault_step()) if self.faults else None
+        self._fault_cells = self._zeros(len(self.faults) * self._fault_step()) if self.faults else None
         used = [(node, buffer) for node, launch in launches for buffer in self._buffers(launch)]
         most = max((buffer.count for _, buffer in used if isinstance(buffer, Counters)), default=0)
         self.counters = self._zeros(most) if most else None
@@ -63,9 +68,13 @@ class Buffers:
             return argument
         if isinstance(argument, Fault):
             offset = self.faults.index(argument) * self.device.limits.alignment
-            return self.device.slice(self._cells, offset, 4)
+            return self.device.slice(self._fault_cells, offset, 4)
         if isinstance(argument, Counters):
             return self.device.slice(self.counters, 0, 4 * argument.count)
+        if isinstance(argument, Cells):
+            if argument not in self._cells:
+                self._cells[argument] = self._zeros(argument.count)
+            return self._cells[argument]
         key = self._key(argument)
         if key is not None:
             return self._arena[key]
@@ -100,7 +109,7 @@ class Buffers:
         """What raises the message of a kernel that found its inputs wrong; None where none can."""
         if not self.faults:
             return None
-        device, faults, cells, step = self.device, self.faults, self._cells, self._fault_step()
+        device, faults, cells, step = self.device, self.faults, self._fault_cells, self._fault_step()
         found = np.zeros(len(faults) * step, np.int32)
 
         def check() -> None:
@@ -121,9 +130,13 @@ class Buffers:
         return self.device.limits.alignment // 4
 
     def _zeros(self, count: int) -> Any:
-        buffer = self.device.allocate(4 * count)
+        buffer = self._allocate(4 * count, CELLS)
         self.device.upload(buffer, np.zeros(count, np.int32))
         return buffer
+
+    def _allocate(self, nbytes: int, what: str) -> Any:
+        self.nbytes += nbytes
+        return self.device.allocate(nbytes, what)
 
     def _buffers(self, launch: Launch) -> list[Buffer]:
         """All that the launch may be given."""
@@ -155,23 +168,28 @@ class Buffers:
         offsets, total = arena(sizes, live, self.device.limits.alignment)
         if not offsets:
             return {}
-        whole = self.device.allocate(total)
-        return {key: self.device.slice(whole, offset, sizes[key]) for key, offset in offsets.items()}
+        self._whole = self._allocate(total, ARENAS)  # held, since it is counted for as long as it lives
+        return {key: self.device.slice(self._whole, offset, sizes[key]) for key, offset in offsets.items()}
 
     def _exchanged(self, tensor: Tensor) -> Any:
         if self.device not in tensor.buffers:
             tensor.buffers[self.device] = exchange(self.device, max(tensor.host.nbytes, 1))
+            self.nbytes += tensor.host.nbytes
         return tensor.buffers[self.device]
 
     def _constant(self, value: Packed | Array) -> Any:
         if id(value) not in self.constants:
             array = np.ascontiguousarray(value.make() if isinstance(value, Packed) else value)
-            buffer = self.device.allocate(max(array.nbytes, 1))
-            if array.nbytes:
-                self.device.upload(buffer, array)
             # Kept beside its buffer, so that no other value can come to have its id.
-            self.constants[id(value)] = (buffer, value)
-        return self.constants[id(value)][0]
+            self.constants[id(value)] = (self.device.memory.constant(array, self._uploaded), value)
+        return self.constants[id(value)][0].buffer
+
+    def _uploaded(self, array: Array) -> Any:
+        buffer = self.device.allocate(max(array.nbytes, 1), WEIGHTS)
+        if array.nbytes:
+            self.device.upload(buffer, array)
+            self.device.synchronize()  # for the queues of other interpreters
+        return buffer
 
 
 def _launches(step: Any) -> list[Launch]:

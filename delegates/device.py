@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from tflgpu.delegates.device_memory import OTHER, DeviceMemory
 from tflgpu.delegates.program import Dialect
 from tflgpu.memory import StreamedPlace, Tensor
 from tflgpu.model.graph import Array, TensorSpec
@@ -86,9 +87,11 @@ class Device(Protocol):
     name: str
     limits: DeviceLimits
     dialect: Dialect
+    memory: DeviceMemory
+    """Counts what is allocated, for all interpreters of the delegate."""
 
-    def allocate(self, nbytes: int) -> Any:
-        """A buffer of uninitialised memory."""
+    def allocate(self, nbytes: int, what: str = OTHER) -> Any:
+        """A buffer of uninitialised memory. what: it is for, as device_memory.py has it. Raises MemoryError."""
 
     def slice(self, buffer: Any, offset: int, nbytes: int) -> Any:
         """A buffer that is nbytes of another from offset on, a multiple of limits.alignment."""

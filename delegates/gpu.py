@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tflgpu.delegates.compilation import compile_partition
 from tflgpu.delegates.control_flow.hosted_loop import Host, HostedLoop, hosted_loop, in_segments
 from tflgpu.delegates.device import Call, Device, RecordsCopies, TakesArrays
+from tflgpu.delegates.device_memory import MemoryReport
 from tflgpu.delegates.launch import Loop, launches_of
 from tflgpu.delegates.lowering import lower
 from tflgpu.delegates.lowering.reduction.reduction_bodies import with_body
@@ -26,6 +27,16 @@ from tflgpu.ops.registry import OPS
 from tflgpu.ops.state.variables import assigned
 from tflgpu.optional import offers
 from tflgpu.rewrites.inline_composites import inline_composites
+
+
+class CompiledPartition:
+    """A partition ready to run. uses: what must live as long. device_nbytes: what it holds beside the constants."""
+
+    def __init__(self, run: Call, uses: object, device_nbytes: int):
+        self._run, self._uses, self.device_nbytes = run, uses, device_nbytes
+
+    def __call__(self) -> None:
+        self._run()
 
 
 class GpuDelegate:
@@ -97,13 +108,20 @@ class GpuDelegate:
     def _graphs(self) -> Sequence[Graph]:
         return () if self.model is None else self.model.graphs
 
-    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> Callable[[], None]:
+    def compile(self, partition: Partition, tensors: Mapping[int, Tensor]) -> CompiledPartition:
         """The partition as a callable: moves what is stale to the device, launches, marks the outputs as made there."""
         self.meter.check()
         device = self.device
         hosted = self._hosted(partition.nodes)
         if hosted:
-            return in_segments(partition, tensors, hosted, Host(device, self.compile, self.meter))
+            parts: list[CompiledPartition] = []
+
+            def compile(part: Partition, tensors: Mapping[int, Tensor]) -> Call:
+                parts.append(self.compile(part, tensors))
+                return parts[-1]
+
+            run_all = in_segments(partition, tensors, hosted, Host(device, compile, self.meter))
+            return CompiledPartition(run_all, parts, sum(part.device_nbytes for part in parts))
         partition = replace(partition, nodes=tuple(with_body(node, self._graphs) for node in partition.nodes))
         compiled = compile_partition(device, partition, tensors, self.watch)
         reads = [tensors[i] for i in sorted(partition.inputs & compiled.buffers.tensors) if i in tensors]
@@ -117,7 +135,12 @@ class GpuDelegate:
             step = or_else(step, compiled.buffers.after_failure)
         if check is not None:
             step = one_after_another(step, check)
-        return with_variables(partition, tensors, step)
+        step = with_variables(partition, tensors, step)
+        return CompiledPartition(step, compiled.buffers, compiled.buffers.nbytes)
+
+    def memory(self) -> MemoryReport:
+        """What all interpreters that use this delegate hold on its device now, and why."""
+        return self.device.memory.report()
 
     def host_array(self, shape: Shape, dtype: npt.DTypeLike) -> Array | None:
         """Zeroed host memory that the device copies to and from fastest; None where any memory will do."""

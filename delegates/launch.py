@@ -50,6 +50,13 @@ class Counters:
     count: int
 
 
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """So many int32 on the device that are 0 before the first run, and from then on what the launch makes of them."""
+
+    count: int
+
+
 @dataclass(frozen=True)
 class PerIteration:
     """An int32 that differs from one iteration of a Loop to the next: start, and stride more each time."""
@@ -61,8 +68,9 @@ class PerIteration:
         return self.start + iteration * self.stride
 
 
-Buffer = Ref | Temp | Packed | Fault | Counters | Array
-"""What a kernel takes by its address. An array or a Packed is uploaded once, when the partition is compiled."""
+Buffer = Ref | Temp | Packed | Fault | Counters | Cells | Array
+"""What a kernel takes by its address. An array or a Packed is a constant, which no kernel writes: all launches
+that have one of the same bytes share it."""
 
 Argument = Buffer | np.generic | PerIteration
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyopencl as cl
 
 from tflgpu.delegates.cache import ProgramCache, cache_folder
+from tflgpu.delegates.device_memory import OTHER
 from tflgpu.delegates.opencl.choice import find_device
 from tflgpu.delegates.opencl.device import OpenClDevice
 
@@ -31,8 +32,8 @@ class GuardedDevice(OpenClDevice):
     def _guard(self) -> int:
         return -(-GUARD // self.limits.alignment) * self.limits.alignment
 
-    def allocate(self, nbytes: int) -> cl.Buffer:
-        whole = super().allocate(nbytes + 2 * self._guard)
+    def allocate(self, nbytes: int, what: str = OTHER) -> cl.Buffer:
+        whole = super().allocate(nbytes + 2 * self._guard, what)
         cl.enqueue_copy(self.queue, whole, np.full(nbytes + 2 * self._guard, POISON, np.uint8))
         self._wholes.append((whole, nbytes))
         inside = whole.get_sub_region(self._guard, nbytes)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tflgpu.delegates.cache import CACHE_OPTIONS, ProgramCache, cache_folder
 from tflgpu.delegates.cuda.device import CudaDevice
+from tflgpu.delegates.device_memory import MEMORY_OPTIONS
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegation.forks import Opened
 from tflgpu.delegation.options import LIMIT_OPTIONS, Option, boolean, one_of, read_limits, read_options
@@ -22,6 +23,7 @@ OPTIONS: Mapping[str, Option] = {
     "graphs": Option(True, boolean, "record a partition with its copies as a CUDA graph and replay it"),
     "autotune": Option(False, boolean, "choose among kernels and cuBLAS by timing them; cache_dir keeps the choices"),
     **CACHE_OPTIONS,
+    **MEMORY_OPTIONS,
     "profile": Option(False, boolean, "time each kernel, without graphs; delegate.device.times() has the sums"),
     "check": Option(False, boolean, "with the emulator: find races, bad addresses and uninitialised shared memory"),
 }
@@ -43,6 +45,7 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
         device = CudaDevice(cupy(), number, read["precision"], cache)
     device.graphs = read["graphs"] and not read["profile"]
     device.profile = read["profile"]
+    device.memory.limit = read["memory_limit"]
     if read["autotune"]:
         device.autotune(cache)
     return GpuDelegate("cuda", device, read_limits(read))

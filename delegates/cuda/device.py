@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ from tflgpu.delegates.cuda.graph import RecordedPartition
 from tflgpu.delegates.cuda.properties import blocks_at_once, properties_of
 from tflgpu.delegates.cuda.timing import Timing
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
+from tflgpu.delegates.device_memory import BOUNDARY, OTHER, WORKSPACES, DeviceMemory
 from tflgpu.delegates.program import Dialect, numbered
 from tflgpu.delegation.forks import Opened
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Shape, TensorSpec
+
+OUT_OF_MEMORY = 2
+"""cudaErrorMemoryAllocation."""
 
 
 class CudaDevice:
@@ -38,6 +43,7 @@ class CudaDevice:
         properties = properties_of(self.runtime, number)
         self.name = f"{properties['name'].decode()} (compute capability {properties['major']}.{properties['minor']})"
         self._opened = Opened(self.name)
+        self.memory = DeviceMemory(self._opened)
         self.limits = DeviceLimits(
             max_block=256,
             alignment=256,
@@ -53,7 +59,6 @@ class CudaDevice:
         self._device = self._cuda.Device(number)
         with self._device:
             self.stream = self._cuda.Stream(non_blocking=True)
-            self._pool = self._cuda.MemoryPool()
         self._timing = Timing(self._cuda, self.stream)
         self._compiler = Compiler(cupy, cache)
         self.tuner: Tuner | None = None
@@ -68,7 +73,6 @@ class CudaDevice:
         other = copy(self)
         with self._device:
             other.stream = self._cuda.Stream(non_blocking=True)
-            other._pool = self._cuda.MemoryPool()  # whose memory is given back in the order of that stream
         other._timing = self._timing.on(other.stream)
         other._cublas = None if self._cublas is None else other._new_cublas()
         other._pinned, other._mirrored, other._external = weakref.WeakValueDictionary(), {}, set()
@@ -76,7 +80,7 @@ class CudaDevice:
 
     def _new_cublas(self) -> Cublas:
         with self.active():
-            return Cublas(self._cupy, self.allocate, self.stream.ptr)
+            return Cublas(self._cupy, partial(self.allocate, what=WORKSPACES), self.stream.ptr)
 
     def _use_tensor_cores(self, capability: int) -> None:
         """Where the GPU has them and mma.h is installed. Raises ValueError where precision needs what is not there."""
@@ -119,20 +123,32 @@ class CudaDevice:
         with self._device, self.stream:
             yield
 
-    def allocate(self, nbytes: int) -> Any:
-        """A buffer from the device's pool. Raises MemoryError that says what was wanted and what is free."""
-        with self.active():
-            try:
-                memory = self._pool.malloc(nbytes)
-            except self._cuda.memory.OutOfMemoryError as error:
-                free, total = self.runtime.memGetInfo()
-                raise MemoryError(
-                    f"{nbytes:,} bytes are wanted on {self.name}, of whose {total:,} bytes {free:,} are free"
-                ) from error
-            buffer = self._cupy.ndarray((nbytes,), "u1", memory)
+    def allocate(self, nbytes: int, what: str = OTHER) -> Any:
+        """A buffer of its own. Raises MemoryError that says what was wanted, what is held and what is free.
+
+        Not of a pool: constants are freed in no stream's order, which only freeing to the driver waits for.
+        """
+        buffer = self.memory.allocated(nbytes, what, lambda: self._new_buffer(nbytes, what))
         self._mirrored.pop(buffer.data.ptr, None)
         self._external.discard(buffer.data.ptr)
         return buffer
+
+    def exchange(self, nbytes: int) -> Any:
+        """A buffer for what enters or leaves partitions."""
+        return self.allocate(nbytes, BOUNDARY)
+
+    def _new_buffer(self, nbytes: int, what: str) -> Any:
+        with self.active():
+            try:
+                memory = self._cuda.Memory(nbytes)
+            except self.runtime.CUDARuntimeError as error:
+                if error.status != OUT_OF_MEMORY:
+                    raise
+                free, total = self.runtime.memGetInfo()
+                raise MemoryError(
+                    f"{self.memory.wanted(nbytes, what)}; {free:,} of the device's {total:,} bytes are free"
+                ) from error
+            return self._cupy.ndarray((nbytes,), "u1", self._cuda.MemoryPointer(memory, 0))
 
     def slice(self, buffer: Any, offset: int, nbytes: int) -> Any:
         return buffer[offset : offset + nbytes]

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.emulator import cublas
 from tflgpu.delegates.emulator.kernel import MULTIPROCESSORS, Module, resident
-from tflgpu.delegates.emulator.memory import MEMORY, MemoryPool, OutOfMemoryError, ndarray, unowned_memory
+from tflgpu.delegates.emulator.memory import MEMORY, CUDARuntimeError, allocated, ndarray, unowned_memory
 from tflgpu.delegates.emulator.programs import CompileException, Programs
 from tflgpu.delegates.emulator.streams import Event, Stream, current, elapsed_time
 
@@ -31,8 +31,8 @@ class Emulator:
             Device=Device,
             Event=Event,
             get_elapsed_time=elapsed_time,
+            Memory=allocated,
             MemoryPointer=lambda mem, offset: mem,
-            MemoryPool=MemoryPool,
             Stream=lambda null=False, non_blocking=False, ptds=False, priority=None: Stream(),
             alloc_pinned_memory=lambda size: bytearray(size),
             UnownedMemory=unowned_memory,
@@ -42,7 +42,6 @@ class Emulator:
             get_cuda_path=lambda: None,
             nvrtc=SimpleNamespace(getVersion=lambda: (12, 9)),
             get_current_stream=lambda: stream,
-            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             runtime=runtime,
         )
 
@@ -75,6 +74,7 @@ def _memcpy_async(dst: int, src: int, size: int, kind: int, stream: int) -> None
 
 
 runtime = SimpleNamespace(
+    CUDARuntimeError=CUDARuntimeError,
     memcpyHostToDevice=1,
     memcpyDeviceToHost=2,
     memcpyAsync=_memcpy_async,

@@ -12,8 +12,10 @@ MEMORY = 1 << 33
 """Bytes that the emulated device says it has."""
 
 
-class OutOfMemoryError(MemoryError):
-    """More than MEMORY bytes are wanted."""
+class CUDARuntimeError(RuntimeError):
+    """status: cudaErrorMemoryAllocation, where more than MEMORY bytes are wanted."""
+
+    status = 2
 
 
 class ndarray:
@@ -46,15 +48,10 @@ def unowned_memory(ptr: int, size: int, owner: object) -> Memory:
     return memory
 
 
-class MemoryPool:
-    """Gives out memory that holds NaN whatever it is taken for."""
-
-    def malloc(self, size: int) -> Memory:
-        if size > MEMORY:
-            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
-        block = np.full(size + 256, 0xFF, np.uint8)
-        start = -block.ctypes.data % 256
-        return Memory(block[start : start + size])
-
-    def free_all_blocks(self) -> None:
-        """Nothing is kept."""
+def allocated(size: int) -> Memory:
+    """Memory that holds NaN whatever it is taken for."""
+    if size > MEMORY:
+        raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+    block = np.full(size + 256, 0xFF, np.uint8)
+    start = -block.ctypes.data % 256
+    return Memory(block[start : start + size])

@@ -17,7 +17,7 @@ import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import c_float
-from tflgpu.delegates.launch import Argument, Buffer, Launch, Loop, PerIteration, Ref, launches_of
+from tflgpu.delegates.launch import Argument, Buffer, Cells, Launch, Loop, PerIteration, Ref, launches_of
 from tflgpu.delegates.lowering.recurrent.sequence import SMALL_STEP_OF_A_GPU
 from tflgpu.delegates.megakernel.linking import Functions
 from tflgpu.delegates.program import Dialect, needs_types
@@ -171,7 +171,7 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     defines, parameters = {"WIDTH": block}, program.parameters
     if blocks > 1:
         defines["GRID_WIDE"] = 1
-        parameters["arrived"] = np.zeros(1, np.uint32)
+        parameters["arrived"] = Cells(1)
     sizes = {"most": _most_iterations(work // blocks, limits)} if program.counts else {}
     declared = [*(f"BUFFER {name}" for name in parameters), *(f"i32 {name}" for name in sizes)]
     text = [

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-import numpy as np
-
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Launch
+from tflgpu.delegates.launch import Cells, Launch
 from tflgpu.delegates.megakernel.barrier_kernel import Program, buffers, identity
 from tflgpu.delegates.megakernel.linking import Functions
 from tflgpu.delegates.program import Dialect, needs_types
@@ -101,7 +99,7 @@ def persistent_launch(stages: Sequence[Stage], dialect: Dialect, limits: DeviceL
         "}",
     ]
     groups = min(limits.units, max(stage[0].claims for stage in together))
-    cells = np.zeros((1 + len(together) * (groups + 1)) * CELL, np.uint32)
+    cells = Cells((1 + len(together) * (groups + 1)) * CELL)
     outputs, texts = {"cells": cells, **program.parameters}, {dialect.suffix: "\n".join(text)}
     name = "persistent_kernel.persistent_kernel"
     return Launch(name, (groups,), (1,), outputs=outputs, defines={"WIDTH": 1}, texts=texts)

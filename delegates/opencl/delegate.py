@@ -7,6 +7,7 @@ from typing import Any
 
 from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.cache import CACHE_OPTIONS, ProgramCache, cache_folder
+from tflgpu.delegates.device_memory import MEMORY_OPTIONS
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegates.opencl.choice import find_device
 from tflgpu.delegates.opencl.device import OpenClDevice
@@ -22,6 +23,7 @@ OPTIONS: Mapping[str, Option] = {
         "float32",
     ),
     **CACHE_OPTIONS,
+    **MEMORY_OPTIONS,
     "autotune": Option(False, boolean, "choose among variants of kernels by timing them; cache_dir keeps the choices"),
     "profile": Option(False, boolean, "time each kernel; delegate.device.times() has the sums"),
 }
@@ -32,6 +34,7 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
     read = read_options("opencl", options, OPTIONS)
     cache = ProgramCache(cache_folder(read["cache_dir"], "opencl"), read["cache_bytes"])
     device = OpenClDevice(find_device(read["device"]), cache, read["profile"], read["precision"])
+    device.memory.limit = read["memory_limit"]
     if read["autotune"]:
         device.tuner = Tuner(f"{device.identity}\n{read['precision']}", cache)
     return GpuDelegate("opencl", device, read_limits(read))

@@ -15,6 +15,7 @@ import pyopencl as cl
 from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.device import Call
+from tflgpu.delegates.device_memory import BOUNDARY, OTHER, DeviceMemory
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
 from tflgpu.delegates.opencl import capabilities
 from tflgpu.delegates.opencl.choice import Rank, describe, rank
@@ -36,7 +37,11 @@ PAGE = 4096
 """Bytes at whose multiples a runtime takes memory of the host's for its own, as it is."""
 
 
-class SharedBuffer(cl.Buffer):
+class DeviceBuffer(cl.Buffer):
+    """A buffer of which weak references are possible, unlike of pyopencl's own."""
+
+
+class SharedBuffer(DeviceBuffer):
     """Memory of the host's that a device uses where it is: copies are NumPy's, and cost a tenth of the runtime's."""
 
     def __init__(self, context: cl.Context, nbytes: int):
@@ -60,6 +65,7 @@ class OpenClDevice:
     ):
         self.name = describe(device)
         self._opened = Opened(self.name)
+        self.memory = DeviceMemory(self._opened)
         self.limits = replace(limits_of(device), precision=precision)
         if profile:  # which times launches
             self.limits = self.limits.minus("persistent")
@@ -108,17 +114,19 @@ class OpenClDevice:
         synchronized_at_end(self)
         return cl.CommandQueue(self._context, **flags)
 
-    def allocate(self, nbytes: int) -> cl.Buffer:
-        self._opened.require()
+    def allocate(self, nbytes: int, what: str = OTHER) -> cl.Buffer:
         try:
-            return cl.Buffer(self._context, cl.mem_flags.READ_WRITE, nbytes)
+            return self.memory.allocated(
+                nbytes, what, lambda: DeviceBuffer(self._context, cl.mem_flags.READ_WRITE, nbytes)
+            )
         except cl.Error as error:
-            raise MemoryError(f"{nbytes} bytes on {self.name}: {error}") from error
+            raise MemoryError(f"{self.memory.wanted(nbytes, what)}: {error}") from error
 
     def exchange(self, nbytes: int) -> cl.Buffer:
         """A buffer that is copied to and from, and of which there are no slices."""
-        self._opened.require()
-        return SharedBuffer(self._context, nbytes) if self._shares else self.allocate(nbytes)
+        if not self._shares:
+            return self.allocate(nbytes, BOUNDARY)
+        return self.memory.allocated(nbytes, BOUNDARY, lambda: SharedBuffer(self._context, nbytes))
 
     def slice(self, buffer: cl.Buffer, offset: int, nbytes: int) -> cl.Buffer:
         return buffer.get_sub_region(offset, nbytes)

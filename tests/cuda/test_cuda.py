@@ -320,7 +320,7 @@ def test_a_failed_invoke_leaves_the_interpreter_usable(checking: Any) -> None:
 
 
 def test_an_error_of_unavailable_memory_says_how_much_is_free() -> None:
-    with pytest.raises(MemoryError, match=r"10,000,000,000,000 bytes are wanted on .*, of whose .* are free"):
+    with pytest.raises(MemoryError, match=r"10,000,000,000,000 bytes for .* are wanted on .*; .* bytes are free"):
         emulated().device.allocate(10**13)
 
 

@@ -31,7 +31,6 @@ cupy = pytest.importorskip("cupy", reason="pip install cupy-cuda12x: its signatu
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 MADE_BY = {
-    "cupy.cuda.MemoryPool()": "cupy.cuda.MemoryPool",
     "cupy.cuda.Stream()": "cupy.cuda.Stream",
     "cupy.cuda.Device()": "cupy.cuda.Device",
     "cupy.cuda.Stream().end_capture()": "cupy.cuda.Graph",

@@ -84,7 +84,7 @@ def run(emulator: Any, text: str, name: str, args: tuple[Any, ...], grid: int = 
 
 
 def buffer(emulator: Any, array: Any) -> Any:
-    memory = emulator.cuda.MemoryPool().malloc(array.nbytes)
+    memory = emulator.cuda.Memory(array.nbytes)
     memory.array[:] = np.frombuffer(array.tobytes(), np.uint8)
     return ndarray((array.nbytes,), "u1", memory)
 

@@ -165,11 +165,11 @@ class GuardedDevice:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def allocate(self, nbytes: int) -> Any:
+    def allocate(self, nbytes: int, *what: str) -> Any:
         if not self.active:
-            return self.inner.allocate(nbytes)
+            return self.inner.allocate(nbytes, *what)
         size = nbytes + 2 * self._guard
-        whole = self.inner.allocate(size)
+        whole = self.inner.allocate(size, *what)
         self.inner.upload(whole, np.full(size, POISON, np.uint8))
         self._wholes.append((whole, nbytes))
         inside = self.inner.slice(whole, self._guard, nbytes)

@@ -168,6 +168,13 @@ class BindsArrays(Protocol):
         """The device, and a buffer on it that is the array. Raises ValueError where the array does not fit."""
 
 
+class HoldsDeviceMemory(Protocol):
+    """What `compile` returned, where it says how much memory it holds."""
+
+    device_nbytes: int
+    """Bytes on the device, but for constants that others share: they count for how many plans are kept."""
+
+
 class HasPasses(Protocol):
     """A delegate that rewrites partitions pass by pass."""
 

@@ -9,7 +9,7 @@ from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Step, evaluate, output_shapes, prepare
-from tflgpu.runtime.plan_cache import make_room
+from tflgpu.runtime.plan_cache import PlanCache
 from tflgpu.runtime.segment import Segment
 from tflgpu.runtime.session import Session
 from tflgpu.runtime.storage import new_tensor, variables_written
@@ -42,8 +42,8 @@ class DynamicNode:
         self._specs = specs
         self._storage = storage
         self._resume = resume
-        self._segments: dict[tuple[Shape, ...], Segment] = {}
         self._steps: dict[tuple[bytes, ...], tuple[Step, Segment]] = {}
+        self._segments: PlanCache[Segment] = PlanCache(session.plans, self._steps.clear)
         self._keys = self._key_tensors()
 
     def run(self) -> Segment:
@@ -146,16 +146,13 @@ class DynamicNode:
 
     def _segment_after(self, node: Node) -> Segment:
         """The segment that follows the node, whose outputs' shapes are now known."""
-        key = tuple(spec.shape for spec in node.outputs)
-        if key not in self._segments:
-            before = len(self._segments)
-            make_room(self._segments, self._session.one_plan)
-            if len(self._segments) < before:
-                self._steps.clear()
+
+        def prepare() -> Segment:
             specs = list(self._specs)
             storage = dict(self._storage)
             for spec in node.outputs:
                 specs[spec.index] = spec
                 storage[spec.index] = new_tensor(spec, self._session.meter)
-            self._segments[key] = self._resume(specs, storage)
-        return self._segments[key]
+            return self._resume(specs, storage)
+
+        return self._segments.plan(tuple(spec.shape for spec in node.outputs), prepare)

@@ -13,19 +13,20 @@ from tflgpu.shapes import failed
 class Executor:
     """Runs a graph for one set of input shapes: its first segment, and those that follow nodes of dynamic shapes.
 
-    segments: those of the last run, in order, as far as it came; before any run, the first alone. stopped: why the
-    present run is to end, if it is.
+    inputs_nbytes: what the graph's inputs hold. segments: those of the last run, in order, as far as it came; before
+    any run, the first alone. stopped: why the present run is to end, if it is.
     """
 
-    def __init__(self, first: Segment, stopped: Sequence[str]):
+    def __init__(self, first: Segment, inputs_nbytes: int, stopped: Sequence[str]):
         self._stopped = stopped
         self.first = first
+        self._inputs_nbytes = inputs_nbytes
         self.segments = [first]
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the first segment holds."""
-        return self.first.nbytes
+        """Bytes that the inputs and the first segment hold, on devices too."""
+        return self._inputs_nbytes + self.first.nbytes
 
     def run(self) -> Segment:
         """Runs every step. Returns the last segment, whose storage has the outputs."""

@@ -18,7 +18,7 @@ from tflgpu.ops.registry import Step
 from tflgpu.rewrites.inline_composites import inline_composites
 from tflgpu.runtime.binding import Binding
 from tflgpu.runtime.executor import Executor
-from tflgpu.runtime.plan_cache import make_room
+from tflgpu.runtime.plan_cache import PlanCache
 from tflgpu.runtime.prepare import prepared
 from tflgpu.runtime.segment import Segment
 from tflgpu.runtime.session import Session
@@ -60,8 +60,9 @@ class GraphRunner:
         self._inlined = inlined
         self.specs = list(graph.tensors)
         self.executor: Executor | None = None
-        self._current: Segment | None = None
-        self._cached: dict[tuple[Shape, ...], Executor] = {}
+        self._storage: Mapping[int, Tensor] = {}
+        """The tensors with the present values."""
+        self._plans: PlanCache[Executor] = PlanCache(session.plans)
         self._variables: dict[int, Tensor] = {}
         self._read = {spec.index for node in inlined.nodes for spec in node.inputs if spec is not None}
         self._read.update(graph.outputs)
@@ -109,28 +110,17 @@ class GraphRunner:
         """Prepares the graph for the present input shapes; nothing where it is prepared. Raises RuntimeError."""
         if self.executor is not None:
             return
+        self._entry = None
         shapes = tuple(spec.shape for spec in self.inputs)
-        if shapes not in self._cached:
-            make_room(self._cached, self._session.one_plan)
-            try:
-                self._cached[shapes] = self._prepared_in_room()
-            except RuntimeError as error:
-                error.args = (f"{error}{self._resized_inputs()}",)
-                raise
-        executor = self._cached[shapes]
+        try:
+            executor = self._plans.plan(shapes, self._prepared, self._leave_devices)
+        except RuntimeError as error:
+            error.args = (f"{error}{self._resized_inputs()}",)
+            raise
         self._copy_inputs(executor.first)
-        self.executor, self._current = executor, executor.first
+        self.executor, self._storage = executor, executor.first.storage
         self.specs = list(executor.first.specs[: len(self.graph.tensors)])
         self.reset_variables()
-
-    def _prepared_in_room(self) -> Executor:
-        try:
-            return self._prepared()
-        except RuntimeError:
-            if not self._cached or not self._session.meter.short:
-                raise
-            self._cached.clear()  # what was prepared for other shapes takes memory too
-            return self._prepared()
 
     def _resized_inputs(self) -> str:
         """The inputs that a caller gave other shapes than the model's, for the message where these do not fit."""
@@ -153,7 +143,9 @@ class GraphRunner:
             if specs[index].data is None and index not in known:
                 known[index] = new_tensor(specs[index], meter, self._session.delegates, self.bindings.get(index))
         context = Context(self._session, self.bindings, self.called)
-        return Executor(prepared(replace(self._inlined, tensors=specs), known, context), meter.stopped)
+        first = prepared(replace(self._inlined, tensors=specs), known, context)
+        inputs_nbytes = sum(known[index].host.nbytes for index in self.graph.inputs if index in known)
+        return Executor(first, inputs_nbytes, meter.stopped)
 
     def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:
         for spec in specs:
@@ -164,15 +156,16 @@ class GraphRunner:
 
     def _copy_inputs(self, segment: Segment) -> None:
         """Gives inputs whose shape did not change their present values."""
-        before = self._current
-        if before is None or before is segment:
-            return
         for index in self.graph.inputs:
-            old, new = before.storage.get(index), segment.storage.get(index)
+            old, new = self._storage.get(index), segment.storage.get(index)
             if old is None or new is None or old is new or index in self.bindings:
                 continue
             if old.host.shape == new.host.shape:
                 np.copyto(new.write(), old.read())
+
+    def _leave_devices(self) -> None:
+        """Keeps the present values at the host alone. Not while there is a plan that works on their buffers."""
+        self._storage = {index: Tensor(tensor.spec, tensor.read()) for index, tensor in self._storage.items()}
 
     def expose(self, indices: Iterable[int]) -> None:
         """Makes further tensors of the model's graph outputs, from the next preparation on."""
@@ -193,13 +186,14 @@ class GraphRunner:
             raise RuntimeError("Invoke called on model that is not ready.")
         first = executor.first
         if not self._session.delegates and first.following is None:
-            self._current = executor.run()
+            self._storage = executor.run().storage
             return
         for index, binding in self.bindings.items():
             binding.device.wait_for(binding.stream)
             if index in self.graph.inputs:
                 first.storage[index].write(binding.device)  # its holder may have changed it unseen
-        self._current = last = executor.run()
+        last = executor.run()
+        self._storage = last.storage
         if last is not first:
             self.specs = list(last.specs[: len(self.graph.tensors)])
         for index in self.graph.outputs:
@@ -216,13 +210,13 @@ class GraphRunner:
             self.bindings[index] = binding
         elif index in self.bindings:
             del self.bindings[index]
-        self._cached.clear()  # their kernels know the addresses
+        self._plans.clear()  # their kernels know the addresses
         self.executor = None
         self.allocate()
 
     def tensor(self, index: int) -> Tensor | None:
         """The tensor's storage, a constant's value, or None while there is neither."""
-        found = self._current.storage.get(index) if self._current is not None else None
+        found = self._storage.get(index)
         spec = self.specs[index]
         if found is None and spec.data is not None:
             return Tensor(spec, spec.data)
@@ -247,9 +241,8 @@ class GraphRunner:
             copy()
         if entry.outputs is None:
             self.invoke()
-            assert self._current is not None
-            return tuple(self._current.storage[index].read() for index in self.graph.outputs)
-        self._current = entry.executor.run()
+            return tuple(self._storage[index].read() for index in self.graph.outputs)
+        self._storage = entry.executor.run().storage
         return entry.outputs
 
     def _enter(self, inputs: tuple[Array, ...]) -> _Entry:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from tflgpu.debug import PARTITIONS, enabled, say
-from tflgpu.delegation.delegate import ClaimsNodes, Delegate, Partition
+from tflgpu.delegation.delegate import ClaimsNodes, Delegate, HoldsDeviceMemory, Partition
 from tflgpu.delegation.partitioner import partition
 from tflgpu.delegation.report import delegation_report
 from tflgpu.memory import Tensor
@@ -65,7 +65,7 @@ def prepare(
         outputs=tuple(storage.tensors[index].host for index in graph.outputs) if static else None,
         arena_nbytes=arena.block.nbytes,
         arena_offsets=arena.offsets,
-        nbytes=nbytes,
+        host_nbytes=nbytes,
         dynamic=inferred.dynamic,
         following=None if static else _following(inferred, storage, context),
         # The segment that follows does not know of the delegate that made them.
@@ -128,7 +128,7 @@ def _steps(inferred: Inferred, partitions: Sequence[Partition], storage: Storage
 def _partition_step(partition: Partition, owner: Delegate, storage: Storage, called: bool) -> Step:
     boundary = storage.at_boundary(partition)
     if called and not offers(owner, ClaimsNodes):
-        return _compiled_when_run(lambda: owner.compile(partition, boundary))
+        return _CompiledWhenRun(lambda: owner.compile(partition, boundary))
     try:
         step = owner.compile(partition, boundary)
         if not callable(step):
@@ -168,13 +168,19 @@ def _synchronized(step: Step, node: Node, storage: Storage, session: Session) ->
     return synchronized
 
 
-def _compiled_when_run(compile: Callable[[], Step]) -> Step:
-    """A graph that another calls may never run: a delegate may have the node that calls it."""
-    made: list[Step] = []
+class _CompiledWhenRun:
+    """A partition of a graph that another calls, which may never run: a delegate may have the node that calls it."""
 
-    def step() -> None:
-        if not made:
-            made.append(compile())
-        made[0]()
+    def __init__(self, compile: Callable[[], Step]):
+        self._compile = compile
+        self._step: Step = nothing
 
-    return step
+    @property
+    def device_nbytes(self) -> int:
+        """What it holds on a device; 0 until it has run."""
+        return self._step.device_nbytes if offers(self._step, HoldsDeviceMemory) else 0
+
+    def __call__(self) -> None:
+        if self._step is nothing:
+            self._step = self._compile()
+        self._step()

@@ -11,6 +11,7 @@ from tflgpu.model.graph import Node
 from tflgpu.ops.registry import Op, Step, Subgraph
 from tflgpu.ops.scratch import Memory
 from tflgpu.optional import offering
+from tflgpu.runtime.plan_cache import PlanBudget
 from tflgpu.runtime.workers import Workers
 
 Observer = Callable[["Partition | Node", Step], Step]
@@ -35,7 +36,8 @@ class Session:
         self.meter = meter or Meter()
         self.state: dict[Any, Any] = {}
         self.graphs: Sequence[Subgraph] = ()
-        self.one_plan = any(delegate.one_plan for delegate in offering(delegates, CompilesForOneShape))
+        one_plan = any(delegate.one_plan for delegate in offering(delegates, CompilesForOneShape))
+        self.plans = PlanBudget(one_plan, self.meter)
         self.delegates_claim = bool(offering(delegates, ClaimsNodes))
 
     def use_threads(self, count: int) -> None:

@@ -17,29 +17,42 @@ from tflgpu.memory import Tensor
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.optional import offers
 
+PROGRAM_NBYTES = 2 << 20
+"""What a program that is built for a partition is taken to hold: on Intel's runtime it is 1 to 3 MB."""
+
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A partition's calls, in order, and the memory that they use."""
+    """A partition's calls, in order, and the memory that they use. nbytes: of it what no other partition uses."""
 
     calls: Sequence[Call]
     buffers: Buffers
+    nbytes: int
 
 
 def compile_partition(
-    device: Device, partition: Partition, tensors: Mapping[int, Tensor], watch: Watch | None = None
+    device: Device,
+    partition: Partition,
+    tensors: Mapping[int, Tensor],
+    watch: Watch | None = None,
+    own_programs: bool = True,
 ) -> Compiled:
-    """tensors: where those that the partition shares with others are stored. watch: is told of each pass."""
+    """tensors: where those that the partition shares with others are stored. watch: is told of each pass.
+
+    own_programs: whether to compile what is faster, but of use for the present shapes alone.
+    """
     tuned = offers(device, Tunes)
     specs = _specs(partition.nodes)
     boundary = {index: tensors[index] for index in partition.inputs | partition.outputs if specs[index].data is None}
     limits = device.limits if device.limits.cpu and not tuned else device.limits.minus("persistent")
-    context = PassContext(limits, partition.nodes, specs, boundary, device.dialect)
+    context = PassContext(limits, partition.nodes, specs, boundary, device.dialect, own_programs=own_programs)
     steps = run_passes(PASSES, tuple(Step(k, node) for k, node in enumerate(partition.nodes)), context, watch)
     buffers = Buffers(device, steps, specs, boundary, every_variant=tuned)
     context = replace(context, storage=buffers.storage, in_arena=buffers.in_arena)
     launches = [step.op for step in run_passes(LAST_PASSES, steps, context, watch) if isinstance(step.op, Launch)]
-    return Compiled([call for launch in launches for call in calls_of(launch, device, buffers)], buffers)
+    built = device.memory.programs
+    calls = [call for launch in launches for call in calls_of(launch, device, buffers)]
+    return Compiled(calls, buffers, buffers.nbytes + (device.memory.programs - built) * PROGRAM_NBYTES)
 
 
 def _specs(nodes: Sequence[Node]) -> dict[int, TensorSpec]:

@@ -95,6 +95,8 @@ class DeviceMemory:
         self.limit = limit
         self.made: Counter[str] = Counter()
         """How many buffers have been allocated so far, by what they are for."""
+        self.programs = 0
+        """How many programs have been built so far; their memory is the runtime's."""
         self._opened = opened
         self._held: dict[int, tuple[str, int]] = {}
         self._numbers = numbers()
@@ -125,7 +127,7 @@ class DeviceMemory:
         value: C-contiguous. upload: returns a buffer that kernels of any queue may read at once.
         """
         self._opened.require()  # since another thread may have held the lock when this process was forked
-        key = hashlib.sha256(value.reshape(-1).view(np.uint8)).digest()
+        key = hashlib.sha256(value.reshape(-1).view(np.uint8).data).digest()
         return locked(self._lock, lambda: self._constant(key, value, upload))
 
     def _constant(self, key: bytes, value: Array, upload: Callable[[Array], Any]) -> Constant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -28,6 +29,9 @@ from tflgpu.ops.state.variables import assigned
 from tflgpu.optional import offers
 from tflgpu.rewrites.inline_composites import inline_composites
 
+MOST_SHAPES = 8
+"""For how many an interpreter compiles programs of their own; for more, those that all shapes share."""
+
 
 class CompiledPartition:
     """A partition ready to run. uses: what must live as long. device_nbytes: what it holds beside the constants."""
@@ -51,13 +55,14 @@ class GpuDelegate:
         self.limits = limits
         self.model: Model | None = None
         self.watch: Watch | None = None
+        self._compiled: Counter[tuple[tuple[int, str], ...]] = Counter()
         self.meter = Meter()
 
     def attach(self, model: Model, threads: int) -> GpuDelegate:
         """The same for one interpreter, with a queue of its own; its nodes may name graphs of its model."""
         model = replace(model, graphs=inline_composites(model))
         served = object.__new__(type(self))
-        served.__dict__.update(self.__dict__, model=model, device=self.device.with_own_queue())
+        served.__dict__.update(self.__dict__, model=model, device=self.device.with_own_queue(), _compiled=Counter())
         return served
 
     def within(self, meter: Meter) -> None:
@@ -123,7 +128,7 @@ class GpuDelegate:
             run_all = in_segments(partition, tensors, hosted, Host(device, compile, self.meter))
             return CompiledPartition(run_all, parts, sum(part.device_nbytes for part in parts))
         partition = replace(partition, nodes=tuple(with_body(node, self._graphs) for node in partition.nodes))
-        compiled = compile_partition(device, partition, tensors, self.watch)
+        compiled = compile_partition(device, partition, tensors, self.watch, self._has_few_shapes(partition))
         reads = [tensors[i] for i in sorted(partition.inputs & compiled.buffers.tensors) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
         writes = [tensors[i] for i in sorted({*partition.outputs, *_written_variables(partition)}) if i in tensors]
@@ -136,7 +141,13 @@ class GpuDelegate:
         if check is not None:
             step = one_after_another(step, check)
         step = with_variables(partition, tensors, step)
-        return CompiledPartition(step, compiled.buffers, compiled.buffers.nbytes)
+        return CompiledPartition(step, compiled.buffers, compiled.nbytes)
+
+    def _has_few_shapes(self, partition: Partition) -> bool:
+        """Whether these nodes have not been compiled often yet, which is for other shapes each time."""
+        nodes = tuple((node.index, node.op) for node in partition.nodes)
+        self._compiled[nodes] += 1
+        return self._compiled[nodes] <= MOST_SHAPES
 
     def memory(self) -> MemoryReport:
         """What all interpreters that use this delegate hold on its device now, and why."""

@@ -37,6 +37,8 @@ class Compiler:
         self._cupy, self._cache = cupy, cache
         self._folder = process_folder(self, "tflgpu-cuda-")
         self._modules: dict[str, Any] = {}
+        self.built = 0
+        """How many programs this process has loaded."""
         self._headers: tuple[str, ...] = ()
 
     def find_headers(self) -> str:
@@ -54,6 +56,7 @@ class Compiler:
     def function(self, text: str, name: str) -> Any:
         """The kernel of that name. Raises CuPy's CompileException."""
         if text not in self._modules:
+            self.built += 1
             together = f"#define {GRID_WIDE} " in text
             path = str(self._program(text))
             self._modules[text] = self._cupy.RawModule(path=path, enable_cooperative_groups=together)

@@ -232,9 +232,11 @@ class CudaDevice:
     def kernel(self, text: str, name: str) -> Any:
         try:
             with self.active():
-                return self._compiler.function(text, name)
+                function = self._compiler.function(text, name)
         except self._cuda.compiler.CompileException as error:
             raise CompileError(f"{name} for {self.name}:\n{error}\n{numbered(text)}") from error
+        self.memory.programs = self._compiler.built
+        return function
 
     def routine(self, name: str) -> Any:
         """The library's routine of that name, to be bound as a kernel is."""

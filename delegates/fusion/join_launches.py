@@ -30,7 +30,7 @@ def join_launches(steps: Steps, context: PassContext) -> Steps:
         if isinstance(step.op, Loop):
             close()
             out.append(Step(step.node, composed([step.op], dialect, limits, context.storage)))
-        elif isinstance(step.op, Launch) and not limits.has("persistent"):
+        elif isinstance(step.op, Launch) and not (limits.has("persistent") and context.own_programs):
             out.append(step)
         elif isinstance(step.op, Launch):
             for launch in (one for one in step.op.sequence if 0 not in one.threads):

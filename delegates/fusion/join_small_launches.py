@@ -15,7 +15,8 @@ SMALL_LAUNCH = 8192
 
 def join_small_launches(steps: Steps, context: PassContext) -> Steps:
     """The steps, each run of small launches replaced by a Loop of one iteration and at most MOST_BARRIERS barriers."""
-    if context.limits.has("persistent"):  # then join_launches joins them, and more
+    persistent = context.limits.has("persistent")  # then join_launches joins them, and more
+    if persistent or not context.own_programs:
         return steps
     out: list[Step] = []
     run: list[tuple[Step, Launch]] = []

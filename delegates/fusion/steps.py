@@ -29,6 +29,7 @@ class PassContext:
 
     live: tensors that exist or are wanted outside of it. dialect: None where it is not known yet. storage: what two
     buffers have in common whose memory is the same. in_arena: whether a buffer is in memory that others use later.
+    own_programs: whether programs are worth compiling that are of use for these shapes alone.
     """
 
     limits: DeviceLimits
@@ -38,6 +39,7 @@ class PassContext:
     dialect: Dialect | None = None
     storage: Callable[[Buffer], object] = id
     in_arena: Callable[[Buffer], bool] = lambda buffer: False
+    own_programs: bool = True
 
     def constant(self, buffer: Buffer) -> Array | None:
         """A tensor's value, where it is constant."""

@@ -64,7 +64,7 @@ def _computed(op: Elementwise, limits: DeviceLimits) -> Launch | None:
     for k, operand in enumerate(op.inputs):
         found = by_rows(operand.at, split.c)
         assert found is not None
-        row, across = found
+        row, across = in_c(found[0], split.c), found[1]
         loads.append(f"VF v{k} = {f'VLOAD(x{k} + {row} + k)' if across else f'x{k}[{row}]'};")
     values = [f"VF t{k} = {c_text(value, value_of, VECTORS)};" for k, (_, value) in enumerate(op.values)]
     return Launch(
@@ -101,7 +101,7 @@ def _copied(op: Copy, limits: DeviceLimits) -> Launch | None:
     (x_row, across), (out_row, filled) = source, target
     if not filled:
         return None
-    defines: dict[str, object] = {"T": WORD[op.bits], "X_ROW": x_row, "OUT_ROW": out_row}
+    defines: dict[str, object] = {"T": WORD[op.bits], "X_ROW": in_c(x_row, split.c), "OUT_ROW": in_c(out_row, split.c)}
     defines |= {"LANES": lanes, "GET": f"vload{lanes}", "PUT": f"vstore{lanes}"} | ({} if across else {"SCALAR": 1})
     return Launch(
         "vectorized_rows.move_rows",
@@ -149,6 +149,11 @@ def by_rows(at: IndexMap, c: int) -> tuple[IndexMap, bool] | None:
     if at.skip or (across and across != [True]):
         return None
     return replace(at, terms=tuple(row for term in at.terms if (row := _of_row(term, c))), counter="r"), bool(across)
+
+
+def in_c(row: IndexMap, c: int) -> str:
+    """The start of row r in C, by the kernel's own c where rows lie one after another: for rows of any length."""
+    return str(row).replace(f"(r * {c})", "(r * c)")
 
 
 def _of_row(term: Term, c: int) -> Term | None:

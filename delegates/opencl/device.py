@@ -149,7 +149,9 @@ class OpenClDevice:
 
     def kernel(self, text: str, name: str) -> cl.Kernel:
         self._opened.require()
-        return self.programs.kernel(text, name)
+        kernel = self.programs.kernel(text, name)
+        self.memory.programs = self.programs.made
+        return kernel
 
     def bind(self, kernel: cl.Kernel, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
         kernel.set_args(*args)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,17 +25,22 @@ class BuildError(Exception):
     """A compiler refused a program; the text holds what it said."""
 
 
+LATEST_PROGRAMS = 32
+"""That a device keeps while nobody uses them."""
+
 _building = threading.RLock()
 """Of all devices: pyopencl writes a Python function for each kernel, and two at once may get one name and fail."""
 
 
 class Programs:
-    """The programs of one device. options: with which they are built."""
+    """The programs of one device. options: with which they are built. made: how many have been so far."""
 
     def __init__(self, context: cl.Context, device: cl.Device, cache: ProgramCache, options: Sequence[str]):
-        self.options = list(options)
+        self.options, self.made = list(options), 0
         self._context, self._device, self._cache = context, device, cache
-        self._built: dict[str, cl.Program] = {}
+        # As long as a kernel of theirs is in use, or they are among the latest.
+        self._built: weakref.WeakValueDictionary[str, cl.Program] = weakref.WeakValueDictionary()
+        self._latest: deque[cl.Program] = deque(maxlen=LATEST_PROGRAMS)
 
     def kernel(self, text: str, name: str) -> cl.Kernel:
         """The kernel of that name in a program's text. Raises CompileError where it does not compile."""
@@ -46,12 +53,17 @@ class Programs:
 
     @awaited
     def _kernel(self, text: str, name: str) -> cl.Kernel:
-        return locked(_building, lambda: cl.Kernel(self._program(text, name), name))
+        return locked(_building, lambda: self._new_kernel(text, name))
 
-    def _program(self, text: str, name: str) -> cl.Program:
-        if text not in self._built:
-            self._built[text] = self._cached(text, name) or self._build(text, name)
-        return self._built[text]
+    def _new_kernel(self, text: str, name: str) -> cl.Kernel:
+        program = self._built.get(text)
+        if program is None:
+            program = self._built[text] = self._cached(text, name) or self._build(text, name)
+            self._latest.append(program)
+            self.made += 1
+        kernel = cl.Kernel(program, name)
+        kernel.made_of = program  # type: ignore[attr-defined]
+        return kernel
 
     def _build(self, text: str, name: str) -> cl.Program:
         program = _built(self._context, self._device, text, self.options)

@@ -16,7 +16,7 @@ from tflgpu.ops.registry import nothing
 PLANS = 4
 """Kept at least, of all graphs together, unless memory is short."""
 
-PLANS_NBYTES = 2**25
+PLANS_NBYTES = 2**26
 """Bytes, of host and devices, up to which more are kept: a loop that grows a tensor comes back to the same shapes."""
 
 Key = tuple[Shape, ...]
@@ -47,14 +47,16 @@ class PlanBudget:
 
     def __init__(self, one_plan: bool, meter: Meter):
         self.one_plan, self._meter = one_plan, meter
+        self.nbytes = PLANS_NBYTES
         self.uses = count()
         self.caches: weakref.WeakSet[PlanCache[Any]] = weakref.WeakSet()
 
-    def make_room(self, cache: PlanCache[Any], plans: int = PLANS, nbytes: int = PLANS_NBYTES) -> bool:
-        """Forgets the least recently used, for one more to come: beyond `plans` while they hold more than `nbytes`.
+    def make_room(self, cache: PlanCache[Any], short: bool = False) -> bool:
+        """Forgets the least recently used, for one more to come: those beyond the budget, or all where memory is short.
 
         cache: where it is to come. The last used of each other cache stays, for it is in use. Returns whether any went.
         """
+        plans, nbytes = (0, 0) if short else (PLANS, self.nbytes)
         kept = [(one.used, key, one, other) for other in self.caches for key, one in other.kept.items()]
         left, held = len(kept), sum(one.nbytes for _, _, one, _ in kept)
         for _, key, one, other in sorted(kept, key=lambda each: each[0]):
@@ -116,7 +118,7 @@ class PlanCache(Generic[P]):
         try:
             return self._budget.prepared(prepare)
         except RuntimeError as error:
-            if not self._budget.is_shortage(error) or not self._budget.make_room(self, 0, 0):
+            if not self._budget.is_shortage(error) or not self._budget.make_room(self, short=True):
                 raise
         spare()
         return self._budget.prepared(prepare)

@@ -49,4 +49,5 @@ class Segment:
     @property
     def nbytes(self) -> int:
         """Bytes that it holds, on devices too."""
-        return self.host_nbytes + sum(step.device_nbytes for step in offering(self.steps, HoldsDeviceMemory))
+        on_devices = [step.device_nbytes for step in offering(self.steps, HoldsDeviceMemory)]
+        return self.host_nbytes + sum(on_devices)

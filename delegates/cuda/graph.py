@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tflgpu.delegates.device import Call
-from tflgpu.memory import StreamedPlace, Tensor
+from tflgpu.memory import StreamedPlace, Tensor, exchange
 from tflgpu.model.graph import Array
 
 
@@ -109,5 +109,5 @@ class RecordedPartition:
     def _buffer(self, tensor: Tensor) -> Any:
         """Where the tensor is on the device; made now if it must be, since a recording allocates nothing."""
         if self._device not in tensor.buffers:
-            tensor.buffers[self._device] = self._device.exchange(max(tensor.host.nbytes, 1))
+            tensor.buffers[self._device] = exchange(self._device, max(tensor.host.nbytes, 1))
         return tensor.buffers[self._device]

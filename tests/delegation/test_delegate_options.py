@@ -23,7 +23,7 @@ pytest.importorskip("pyopencl")
 
 NAMES = (
     *("device", "precision", "max_partitions", "min_nodes_per_partition", "only_ops", "skip_ops", "only_nodes"),
-    *("skip_nodes", "require_full", "cache_dir", "cache_bytes", "profile"),
+    *("skip_nodes", "require_full", "cache_dir", "cache_bytes", "memory_limit", "profile"),
 )
 
 
@@ -41,6 +41,7 @@ def legal_options() -> dict[str, list[Any]]:
         "require_full": [False, "false", 0, "off"],
         "cache_dir": ["none", ""],
         "cache_bytes": [0, "1000000"],
+        "memory_limit": [0, 10**9, "100000000"],
         "profile": [True, False, "1", "no"],
     }
 
@@ -54,6 +55,7 @@ ILLEGAL: dict[str, list[Any]] = {
     "only_ops": [3, None],
     "skip_ops": [3, None],
     "cache_bytes": [-1, "1 GB", None],
+    "memory_limit": [-1, "1 GB", None],
     "require_full": ["perhaps", 2, "", None],
     "profile": ["perhaps", -1],
     "device": ["no such device", "99"],

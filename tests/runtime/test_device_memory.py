@@ -252,3 +252,24 @@ def test_memory_stays_flat_over_sequences_of_a_thousand_lengths(device: str, ste
     assert max(held) < budget + 2 * WEIGHTS_NBYTES + (PLANS + 1) * largest
     assert max(resident[half:]) - max(resident[:half]) < 40_000
     assert programs[-1] <= programs[half] + 1
+
+
+@pytest.mark.parametrize("device", ["pocl", "intel"])
+def test_programs_stay_as_long_as_a_kernel_of_theirs_is_used_or_they_are_among_the_latest(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyopencl")
+    monkeypatch.setattr("tflgpu.delegates.opencl.device.LATEST_PROGRAMS", 2)
+    opened = delegate(device).device
+    texts = [f"kernel void one(global int* x) {{ x[0] = {number}; }}" for number in range(5)]
+    used = opened.kernel(texts[0], "one")
+    for text in texts[1:]:
+        opened.kernel(text, "one")
+    built = opened.memory.programs
+    for text in (texts[0], texts[3], texts[4]):
+        opened.kernel(text, "one")
+    assert opened.memory.programs == built
+    del used
+    for text in (texts[1], texts[2], texts[0]):
+        opened.kernel(text, "one")
+    assert opened.memory.programs == built + 3

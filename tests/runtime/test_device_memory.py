@@ -259,7 +259,7 @@ def test_programs_stay_as_long_as_a_kernel_of_theirs_is_used_or_they_are_among_t
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyopencl")
-    monkeypatch.setattr("tflgpu.delegates.opencl.device.LATEST_PROGRAMS", 2)
+    monkeypatch.setattr("tflgpu.delegates.opencl.programs.LATEST_PROGRAMS", 2)
     opened = delegate(device).device
     texts = [f"kernel void one(global int* x) {{ x[0] = {number}; }}" for number in range(5)]
     used = opened.kernel(texts[0], "one")

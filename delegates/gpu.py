@@ -119,14 +119,14 @@ class GpuDelegate:
         device = self.device
         hosted = self._hosted(partition.nodes)
         if hosted:
-            parts: list[CompiledPartition] = []
+            inside: list[CompiledPartition] = []
 
-            def compile(part: Partition, tensors: Mapping[int, Tensor]) -> Call:
-                parts.append(self.compile(part, tensors))
-                return parts[-1]
+            def compile(inner: Partition, tensors: Mapping[int, Tensor]) -> Call:
+                inside.append(self.compile(inner, tensors))
+                return inside[-1]
 
             run_all = in_segments(partition, tensors, hosted, Host(device, compile, self.meter))
-            return CompiledPartition(run_all, parts, sum(part.device_nbytes for part in parts))
+            return CompiledPartition(run_all, inside, sum(one.device_nbytes for one in inside))
         partition = replace(partition, nodes=tuple(with_body(node, self._graphs) for node in partition.nodes))
         compiled = compile_partition(device, partition, tensors, self.watch, self._has_few_shapes(partition))
         reads = [tensors[i] for i in sorted(partition.inputs & compiled.buffers.tensors) if i in tensors]

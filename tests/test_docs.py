@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import tflgpu
+from tflgpu.edit.describe import put_labels
+from tflgpu.edit.document import Document
 from tflgpu.model.builder import ModelBuilder
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +60,11 @@ def test_snippets_run(snippet, tmp_path, monkeypatch):
     if "ai_edge_litert" in snippet:
         pytest.importorskip("ai_edge_litert")
     snippet = "\n".join(line for line in snippet.splitlines() if "tensorflow." not in line)
-    (tmp_path / "model.tflite").write_bytes(picture_model())
+    document = Document(picture_model())
+    put_labels(document, "labels.txt", b"cat\ndog\nbird")
+    (tmp_path / "model.tflite").write_bytes(document.build())
+    if "cat.jpg" in snippet:
+        pytest.importorskip("PIL.Image").new("RGB", (30, 20)).save(tmp_path / "cat.jpg")
     monkeypatch.chdir(tmp_path)
     known = dict(tflgpu.ops.registry.OPS)
     try:

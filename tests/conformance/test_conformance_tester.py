@@ -16,7 +16,7 @@ import pytest
 from checkout import EXAMPLES
 
 import tflgpu
-from tflgpu.conformance import broken, catalog, random_graphs, report, runner, verdicts
+from tflgpu.conformance import broken, catalog, html, random_graphs, report, runner, verdicts
 from tflgpu.conformance.bisect import bisect, every_value
 from tflgpu.conformance.guards import Watched
 from tflgpu.conformance.reference import answer
@@ -155,7 +155,7 @@ def results() -> list[Result]:
 
 
 def test_the_reports_agree_on_the_counts(results: list[Result], tmp_path: Path) -> None:
-    whole = report.summary(results, of("activation"), 1.5, False, "some")
+    whole = report.summary(results, of("activation"), 1.5, False, "some", {"a GPU, driver 1.2"})
     json_file, xml_file, html_file = report.write(whole, results, tmp_path)
     counts = runner.counts(results)
     assert counts[verdicts.FAILED] > 0 and counts[verdicts.NOT_DELEGATED] > 0
@@ -165,6 +165,10 @@ def test_the_reports_agree_on_the_counts(results: list[Result], tmp_path: Path) 
     assert len(list(root.iter("skipped"))) == counts[verdicts.NOT_DELEGATED]
     page = html_file.read_text()
     assert "ADD[float32,2x3x5,5,relu6]" in page and "<svg" in page and "prefers-color-scheme: dark" in page
+    assert "a GPU, driver 1.2" in page and "complete: both, and of every operator" in page
+    assert "another value; 1 allowed" in html._of_bound(
+        Result("x", "f", "EXP", "float32", "failed", ulps=1e17, bound=1.0)
+    )
     assert "src=" not in page and "http" not in page, "the page needs nothing from outside"
 
 

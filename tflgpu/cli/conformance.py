@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -79,11 +81,16 @@ def conformance(
         if value not in known:
             raise ValueError(f"{value!r} is none of {', '.join(known)}")
     start = time.perf_counter()
-    results = _run(names, settings, jobs, timeout, output / "results.jsonl", resume)
+    devices: set[str] = set()
+    with _watched(settings.delegate, len(names)) as seen:
+        log = output / "results.jsonl"
+        results = runner.run_all(
+            names, settings, jobs=jobs, timeout_s=timeout, log=log, resume=resume, seen=seen, devices=devices
+        )
     with console.status("shrinking the random graphs that fail"):
         for result in [result for result in results if _random(result)][:SHRUNK]:
             shrunk(result, settings, timeout)
-    whole = report.summary(results, settings, time.perf_counter() - start, quick, cases)
+    whole = report.summary(results, settings, time.perf_counter() - start, quick, cases, devices)
     _tell(results, whole, report.write(whole, results, output))
     if any(result.bad for result in results):
         raise typer.Exit(1)
@@ -93,7 +100,9 @@ def _random(result: Result) -> bool:
     return result.bad and re.fullmatch(r"RANDOM\[seed=\d+\]", result.name) is not None
 
 
-def _run(names: list[str], settings: Settings, jobs: int, timeout: float, log: Path, resume: bool) -> list[Result]:
+@contextmanager
+def _watched(title: str, count: int) -> Iterator[Callable[[Result], None]]:
+    """A bar that moves with each result that it is told."""
     bars = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -102,7 +111,7 @@ def _run(names: list[str], settings: Settings, jobs: int, timeout: float, log: P
         TextColumn("[red]{task.fields[bad]}[/]"),
     )
     with Progress(*bars, console=console, transient=True) as progress:
-        task = progress.add_task(settings.delegate, total=len(names), bad="")
+        task = progress.add_task(title, total=count, bad="")
         wrong = 0
 
         def seen(result: Result) -> None:
@@ -110,7 +119,7 @@ def _run(names: list[str], settings: Settings, jobs: int, timeout: float, log: P
             wrong += result.bad
             progress.update(task, advance=1, bad=f"{wrong} wrong" if wrong else "")
 
-        return runner.run_all(names, settings, jobs=jobs, timeout_s=timeout, log=log, resume=resume, seen=seen)
+        yield seen
 
 
 def _tell(results: list[Result], whole: report.Summary, files: list[Path]) -> None:
@@ -129,5 +138,7 @@ def _tell(results: list[Result], whole: report.Summary, files: list[Path]) -> No
             console.print(f"    {result.reproducer}", highlight=False)
     if len(wrong) > SHOWN:
         console.print(f"and {len(wrong) - SHOWN} more")
+    if "device" in whole.versions:
+        console.print(f"device: {whole.versions['device']}", highlight=False)
     console.print("level:", Text(whole.level, "bold"), f"({whole.level_reason})")
     console.print("reports: " + ", ".join(map(str, files)), highlight=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
 
-from tflgpu.conformance import verdicts
+from tflgpu.conformance import levels, verdicts
 from tflgpu.conformance.html_style import PAGE, SCRIPT, STYLE
 from tflgpu.conformance.verdicts import Result, Summary
 
@@ -26,6 +26,13 @@ TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "uint
 WHOLE = ("contract", "graphs", "random")
 SHOWN = 500
 BARS = 12
+ABSURD = 1e4
+LEVELS = (
+    " ".join((levels.__doc__ or "").partition("\n\n")[2].split())
+    .replace("in FLOAT", f"of the float core ({', '.join(levels.FLOAT)})")
+    .replace("of INTEGER", f"of the integer core ({', '.join(levels.INTEGER)})")
+)
+"""The rule of each level, in words."""
 
 
 def page(whole: Summary, results: Sequence[Result]) -> str:
@@ -39,6 +46,7 @@ def page(whole: Summary, results: Sequence[Result]) -> str:
         _section("Not delegated", _reasons(whole), "the delegate's own reasons"),
         _section("Worst errors", _errors(results), "in ULP of what is allowed, by operator; floats only"),
         _section("Time", _times(results), "median of an invoke, against the CPU") if _timed(results) else "",
+        _section("Levels", f"<p>{escape(LEVELS)}</p>"),
         _section("About this run", _about(whole)),
     ]
     return Template(PAGE).substitute(
@@ -159,11 +167,19 @@ def _errors(results: Sequence[Result]) -> str:
         worst = max(found, key=_share)
         rows.append(
             f"<tr><th>{escape(op)}</th><td>{_histogram([_share(r) for r in found])}</td>"
-            f'<td class="number">{worst.ulps:.3g} of {worst.bound:.3g}</td>'
+            f'<td class="number">{_of_bound(worst)}</td>'
             f"<td><code>{escape(worst.name)}</code></td></tr>"
         )
     head = "<tr><th></th><th>cases by share of what is allowed, 0 to 1</th><th>worst</th><th></th></tr>"
     return f'<div class="wide"><table class="list">{head}{"".join(rows)}</table></div>'
+
+
+def _of_bound(result: Result) -> str:
+    """The worst distance and its bound; beyond ABSURD times the bound a number would say nothing."""
+    assert result.ulps is not None
+    if _share(result) > ABSURD:
+        return f"another value; {result.bound:.3g} allowed"
+    return f"{result.ulps:.3g} of {result.bound:.3g}"
 
 
 def _share(result: Result) -> float:

@@ -47,6 +47,9 @@ td.relaxed, .tag.relaxed { background: var(--relaxed-ground); color: var(--relax
 .list.facts th { color: var(--soft); width: 120px; }
 .number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 svg .in { fill: var(--some); } svg .over { fill: var(--bad); }
+.list td, .list th { overflow-wrap: anywhere; }
+@media (max-width: 640px) { main { padding: 16px 10px 60px; } section { padding: 14px 12px; }
+  .list td, .list th { padding-right: 8px; } .number, .tag { white-space: normal; } .list.facts th { width: 84px; } }
 #filter { font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--line); border-radius: 7px;
   padding: 5px 10px; margin-bottom: 12px; width: 240px; }
 """

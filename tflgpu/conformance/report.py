@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,15 @@ ROUNDING = {
 }
 
 
-def summary(results: Sequence[Result], settings: Settings, seconds: float, quick: bool, cases: str | None) -> Summary:
+def summary(
+    results: Sequence[Result],
+    settings: Settings,
+    seconds: float,
+    quick: bool,
+    cases: str | None,
+    devices: Iterable[str] = (),
+) -> Summary:
+    """What a run found. devices: what the delegate says of the device, and its driver, on which it ran."""
     families: dict[str, list[Result]] = {}
     reasons: dict[str, int] = {}
     for result in results:
@@ -50,6 +58,7 @@ def summary(results: Sequence[Result], settings: Settings, seconds: float, quick
         quick=quick,
         made=time.strftime("%Y-%m-%d %H:%M:%S"),
         versions={
+            **({"device": "; ".join(sorted(devices))} if devices else {}),
             "tflgpu": tflgpu.__version__,
             "numpy": np.__version__,
             "python": sys.version.split()[0],

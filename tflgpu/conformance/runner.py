@@ -142,9 +142,11 @@ def run_all(
     log: Path | None = None,
     resume: bool = False,
     seen: Callable[[Result], None] = lambda result: None,
+    devices: set[str] | None = None,
 ) -> list[Result]:
     """The results of all names, in their order. seen: is told each as it comes, from one thread at a time.
 
+    devices: gets what the delegate says of itself, and so of its device, in the processes that opened it.
     log: a file that gets each result as a line of JSON. resume: what it already has is not run again.
     Raises DelegateUnavailable where the delegate cannot be opened.
     """
@@ -167,7 +169,10 @@ def run_all(
                     file.write(json.dumps(result.as_dict()) + "\n")
             seen(result)
 
-    _pooled(left, [Worker(settings) for _ in range(max(1, min(jobs, len(left))))], timeout_s, keep)
+    workers = [Worker(settings) for _ in range(max(1, min(jobs, len(left))))]
+    _pooled(left, workers, timeout_s, keep)
+    if devices is not None:
+        devices |= {worker.device for worker in workers if worker.device}
     return [results[name] for name in names]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import warnings
 from typing import Any, TextIO
@@ -20,7 +21,7 @@ def main() -> None:
     except Exception as error:
         _say(answers, {"failed": f"{type(error).__name__}: {error}"})
         return
-    _say(answers, {"ready": repr(delegate.inner)})
+    _say(answers, {"ready": re.sub(" at 0x[0-9a-f]+", "", repr(delegate.inner))})
     for line in sys.stdin:
         name = json.loads(line)["case"]
         try:

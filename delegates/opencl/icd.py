@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-
-from tflgpu.delegates.opencl import elf
 
 PACKAGE, LIBRARY = "intel-opencl-rt", "libintelocl.so"
 CHOICES = ("OCL_ICD_VENDORS", "OPENCL_VENDOR_PATH", "OCL_ICD_FILENAMES")
@@ -102,16 +101,10 @@ def _open_before_others(library: str) -> None:
         ctypes.CDLL(library, mode)
         return
     # By its name the system's loader would take whichever TBB is loaded; by a path in a library's needs it takes that.
-    needs = [str(tbb), library]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "tflgpu-icd.so")
-        path.write_bytes(elf.library(needs, "sched_yield", elf.BRIEF_SLEEP))
-        try:
-            ctypes.CDLL(str(path), mode)
-        except OSError:  # nothing may be executed that is in this folder, perhaps
-            path = Path(folder, "tflgpu-icd-bare.so")
-            path.write_bytes(elf.library(needs))
-            ctypes.CDLL(str(path), mode)
+        path.write_bytes(library_that_needs([str(tbb), library]))
+        ctypes.CDLL(str(path), mode)
 
 
 def _malloc_is_replaced() -> bool:
@@ -122,3 +115,29 @@ def _malloc_is_replaced() -> bool:
         return True  # another C library, whose loader knows no order of symbols
     addresses = [ctypes.cast(owner.malloc, ctypes.c_void_p).value for owner in (ctypes.CDLL(None), libc)]
     return addresses[0] != addresses[1]
+
+
+def library_that_needs(paths: Sequence[str]) -> bytes:
+    """An ELF file for x86-64 with nothing in it but the names of other libraries, which are searched in this order."""
+    load, dynamic, stack = 1, 2, 0x6474E551
+    needed, strtab, symtab, strsz, syment = 1, 5, 6, 10, 11
+    names, offsets = b"\0", []
+    for path in paths:
+        offsets.append(len(names))
+        names += os.fsencode(path) + b"\0"
+    header_size, program_size, symbol_size = 64, 56, 24
+    dynamic_at = header_size + 3 * program_size
+    symbols_at = dynamic_at + 16 * (len(paths) + 5)
+    names_at = symbols_at + symbol_size
+    size = names_at + len(names)
+    tags = [(needed, offset) for offset in offsets]
+    tags += [(strtab, names_at), (symtab, symbols_at), (strsz, len(names)), (syment, symbol_size), (0, 0)]
+    identity = b"\x7fELF" + bytes([2, 1, 1]).ljust(12, b"\0")  # 64 bits, least byte first, version 1
+    shared, x86_64 = 3, 62
+    counts = header_size, program_size, 3, 64, 0, 0
+    header = struct.pack("<HHIQQQIHHHHHH", shared, x86_64, 1, 0, header_size, 0, 0, *counts)
+    segments = [(load, 0, size, 4096), (dynamic, dynamic_at, symbols_at - dynamic_at, 8), (stack, 0, 0, 16)]
+    read_write = 6  # not executable: the stack's entry else makes every stack so
+    programs = [struct.pack("<IIQQQQQQ", kind, read_write, at, at, at, n, n, step) for kind, at, n, step in segments]
+    table = [struct.pack("<QQ", *tag) for tag in tags]
+    return b"".join([identity, header, *programs, *table, bytes(symbol_size), names])

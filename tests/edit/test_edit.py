@@ -23,9 +23,11 @@ from tflgpu.model.loader import load
 DIGITS = (EXAMPLES / "digits" / "digits_float32.tflite").read_bytes()
 
 
+GENERATOR = np.random.default_rng(0)
+
+
 def at_random(details: dict) -> Array:
-    values = np.random.default_rng(int(details["index"])).normal(size=details["shape"]) * 9
-    return values.astype(details["dtype"])
+    return (GENERATOR.normal(size=details["shape"]) * 9).astype(details["dtype"])
 
 
 def edited(original: bytes, change: Callable[[Document], list[str]], examples: int = 1) -> bytes:
@@ -105,6 +107,21 @@ def test_a_batch_that_cannot_change_is_refused_with_the_node(size: int | None):
         shapes.set_batch(Document(one_example()), None)
 
 
+def test_a_reshape_that_moves_the_batch_is_refused_and_an_output_that_lacks_it_differs():
+    m = ModelBuilder()
+    g = m.graph()
+    first, y = g.tensor("first", "FLOAT32", [4, 1, 3]), g.tensor("y", "FLOAT32", [1, 3])
+    x = g.input("x", "FLOAT32", [1, 4, 3])
+    g.node("RESHAPE", [x, g.constant("to", np.array([4, 1, 3], np.int32))], [first])
+    g.node("GATHER", [first, g.constant("one", np.array(0, np.int32))], [y], axis=0)
+    g.outputs(y)
+    with pytest.raises(ValueError, match=r"node 0 RESHAPE: \[1, 4, 3\] as \[4, 1, 3\] may move the batch"):
+        shapes.set_batch(Document(m.build()), 2)
+    wrong = Document(m.build())
+    wrong.tensors[2]["shape"], wrong.buffers[1]["data"] = [2, 4, 3], np.array([8, 1, 3], np.int32).view(np.uint8)
+    assert not compare(m.build(), wrong, wrong.build(), at_random, 2)[0].agrees
+
+
 def test_pinned_shapes_are_fixed_everywhere():
     made = load(content=edited(DIGITS, lambda d: shapes.pin(d, {"image": [2, 8, 8, 1]})))
     specs = made.graphs[0].tensors
@@ -172,6 +189,17 @@ def test_metadata_are_put_in_and_taken_out():
     assert (bare.name, bare.files, bare.entries) == ("", (), {})
     with pytest.raises(ValueError, match="ModelMetadata has no field x"):
         describe.put_metadata(Document(DIGITS), '{"x": 1}')
+
+
+def test_a_model_without_inputs_is_edited_too():
+    m = ModelBuilder()
+    g = m.graph()
+    y = g.tensor("y", "FLOAT32", [2])
+    g.node("ABS", [g.constant("c", np.float32([1, -2]))], [y])
+    g.outputs(y)
+    edited(m.build(), lambda d: interface.cut(d, [], []))
+    with pytest.raises(ValueError, match="no first input with a batch dimension"):
+        shapes.set_batch(Document(m.build()), 2)
 
 
 def test_a_difference_from_the_original_is_seen():

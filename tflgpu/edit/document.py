@@ -46,6 +46,8 @@ class Document:
     def __init__(self, content: bytes):
         load(content=content)
         self.values = values_of(read_model(content), "Model")
+        for graph in self.graphs:
+            graph["inputs"], graph["outputs"] = graph.get("inputs") or [], graph.get("outputs") or []
         self.origins = list(range(len(self.tensors)))
         view = memoryview(content)
         self.files = {name: associated_files.read(view, name) for name in associated_files.names(view)}

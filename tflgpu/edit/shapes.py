@@ -10,6 +10,7 @@ import numpy as np
 
 from tflgpu.edit.document import Document
 from tflgpu.interpreter import Interpreter
+from tflgpu.limits import UNTRUSTED
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.model.writer import Values
 from tflgpu.shapes import infer_stage
@@ -27,7 +28,7 @@ def pin(document: Document, shapes: Mapping[str, Sequence[int]]) -> list[str]:
     unknown = given.keys() - {*document.main["inputs"]}
     if unknown:
         raise ValueError(f"tensor {document.name(min(unknown))!r} is no input")
-    interpreter = Interpreter(model_content=document.build())
+    interpreter = Interpreter(model_content=document.build(), limits=UNTRUSTED)
     for index, shape in given.items():
         interpreter.resize_tensor_input(index, shape)
     interpreter.allocate_tensors()
@@ -66,10 +67,10 @@ class _Batch:
 
     def __post_init__(self) -> None:
         inputs = self.document.main["inputs"]
-        self.interpreter = Interpreter(model_content=self.document.build())
+        self.interpreter = Interpreter(model_content=self.document.build(), limits=UNTRUSTED)
         self.before = list(self.interpreter._graphs[0].graph.tensors)
         if not inputs or not self.before[inputs[0]].shape:
-            raise ValueError("the model's first input has no batch dimension")
+            raise ValueError("the model has no first input with a batch dimension")
         self.old = self.before[inputs[0]].shape[0]
         if self.old < 1:
             raise ValueError(f"the first input has a batch of {self.old}; pin its shape first")
@@ -167,6 +168,8 @@ def _followed(batch: _Batch, node: Node) -> Shape | None:
     if not fits:
         raise ValueError(f"{node}: the batch is inside a dimension of {list(old_out)}, made of {list(old_in)}")
     j = axis if axis in fits else fits[0]
+    if batch.old == 1 and old_out[j] != 1 and 1 in old_out:
+        raise ValueError(f"{node}: {list(old_in)} as {list(old_out)} may move the batch, as only one example allows")
     size = -1 if batch.size is None else old_out[j] // batch.old * batch.new
     return (*old_out[:j], size, *old_out[j + 1 :])
 

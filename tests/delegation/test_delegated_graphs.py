@@ -235,5 +235,5 @@ def test_inspect_shows_where_each_node_runs_its_reason_and_the_bytes_that_cross(
     result = typer.CliRunner().invoke(app, ["inspect", str(path), "--delegate", "opencl"])
     assert result.exit_code == 0, result.output
     text = " ".join(result.output.split())
-    assert "node 0 WHILE" in text and "opencl" in text
-    assert "reads" in text and "bytes" in text
+    assert "│ opencl │ 1 WHILE, 1 GREATER, 1 IF │" in text
+    assert "partition 0 on opencl: 3 nodes, reads 260 B, writes 260 B" in text

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from tflgpu.delegates.launch import Launch
 
-SHARED = files("tflgpu.delegates.kernels")
+_SHARED = "tflgpu.delegates.kernels"
+SHARED = files(_SHARED)
 """What every dialect compiles, with the words of its prelude."""
 
 
@@ -29,17 +30,33 @@ class Dialect:
 
 def kernel_file(launch: Launch, dialect: Dialect) -> str:
     """The text that has the launch's kernel, with those of the dialect's files that it includes."""
-    folder, shared = files(dialect.package), SHARED / f"{launch.stem}.h"
     text = launch.texts.get(dialect.suffix)
-    if not text:
-        text = (shared if shared.is_file() else folder.joinpath(f"{launch.stem}.{dialect.suffix}")).read_text()
-    return "\n".join(_included(line, folder) for line in text.split("\n"))
+    return _with_includes(text, dialect.package) if text else _of_stem(launch.stem, dialect)
 
 
-def _included(line: str, folder: Any) -> str:
+@cache
+def _of_stem(stem: str, dialect: Dialect) -> str:
+    shared = SHARED / f"{stem}.h"
+    text = shared.read_text() if shared.is_file() else file_text(dialect.package, f"{stem}.{dialect.suffix}")
+    return _with_includes(text, dialect.package)
+
+
+def _with_includes(text: str, package: str) -> str:
+    if "#include" not in text:
+        return text
+    return "\n".join(_included(line, package) for line in text.split("\n"))
+
+
+def _included(line: str, package: str) -> str:
     """The file that a line includes, of those beside the kernel's; any other line as it is."""
     word, _, name = line.partition(' "')
-    return folder.joinpath(name.rstrip('"')).read_text() if word == "#include" and name else line
+    return file_text(package, name.rstrip('"')) if word == "#include" and name else line
+
+
+@cache
+def file_text(package: str, name: str) -> str:
+    """A file of a package of kernels."""
+    return files(package).joinpath(name).read_text()
 
 
 def needs_types(launch: Launch) -> bool:
@@ -49,16 +66,15 @@ def needs_types(launch: Launch) -> bool:
 
 def source(launch: Launch, dialect: Dialect) -> str:
     """The complete program text: the launch's defines, prelude, shared.h, vectors, the kernel file."""
-    folder = files(dialect.package)
     defines = [f"#define {key} {value}" for key, value in sorted(launch.defines.items())]
     typed = dialect.types and needs_types(launch)
     return "\n".join(
         [
             *defines,
-            folder.joinpath(dialect.prelude).read_text(),
-            (SHARED / "shared.h").read_text(),
-            *([folder.joinpath(dialect.types).read_text(), (SHARED / "types.h").read_text()] if typed else []),
-            *([folder.joinpath(dialect.vectors).read_text()] if dialect.vectors and launch.vectors else []),
+            file_text(dialect.package, dialect.prelude),
+            file_text(_SHARED, "shared.h"),
+            *([file_text(dialect.package, dialect.types), file_text(_SHARED, "types.h")] if typed else []),
+            *([file_text(dialect.package, dialect.vectors)] if dialect.vectors and launch.vectors else []),
             kernel_file(launch, dialect),
         ]
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from tflgpu.delegates.expression import c_float
 from tflgpu.delegates.launch import Argument, Buffer, Cells, Launch, Loop, PerIteration, Ref, launches_of
 from tflgpu.delegates.lowering.recurrent.sequence import SMALL_STEP_OF_A_GPU
 from tflgpu.delegates.megakernel.linking import Functions
-from tflgpu.delegates.program import Dialect, needs_types
+from tflgpu.delegates.program import Dialect, file_text, needs_types
 
 MAX_BUFFERS = 96
 """Pointers that a kernel may have: PoCL takes 1024 bytes of arguments."""
@@ -175,7 +174,7 @@ def composed(steps: Sequence[Step], dialect: Dialect, limits: DeviceLimits, memo
     sizes = {"most": _most_iterations(work // blocks, limits)} if program.counts else {}
     declared = [*(f"BUFFER {name}" for name in parameters), *(f"i32 {name}" for name in sizes)]
     text = [
-        files(dialect.package).joinpath(f"barrier_kernel.{dialect.suffix}h").read_text(),
+        file_text(dialect.package, f"barrier_kernel.{dialect.suffix}h"),
         *program.functions.texts,
         f"BLOCK barrier_kernel({', '.join(declared)}) {{",
         "SHARED_FLOATS(partial);",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
 
 from tflgpu.delegates.launch import Launch
-from tflgpu.delegates.program import Dialect, kernel_file
+from tflgpu.delegates.program import Dialect, file_text, kernel_file
 
 KERNEL = {"cl": ("KERNEL ", "kernel void "), "cu": ("KERNEL ", 'extern "C" __global__ void ')}
 """What the first line of a kernel begins with, by the suffix of a dialect."""
@@ -76,7 +75,7 @@ class Functions:
     def _text(self, launch: Launch, text: str, defines: Mapping[str, str], suffix: str) -> list[str]:
         single, rows = self._single(launch), self.of_rows(launch)
         if single and launch.vectors:
-            text = f"{files(self.dialect.package).joinpath(self.dialect.vectors).read_text()}\n{text}"
+            text = f"{file_text(self.dialect.package, self.dialect.vectors)}\n{text}"
         names = names_of(text, self.dialect.suffix)
         begins = CALLED if single else f"{INLINED}void "
         first = "i32 item_, IN_LOCAL(f32) partial" if rows else "i32 item_"

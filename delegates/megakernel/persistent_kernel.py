@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Cells, Launch
 from tflgpu.delegates.megakernel.barrier_kernel import Program, buffers, identity
 from tflgpu.delegates.megakernel.linking import Functions
-from tflgpu.delegates.program import Dialect, needs_types
+from tflgpu.delegates.program import Dialect, file_text, needs_types
 
 CELL = 16
 """Ints from one counter to the next, as in persistent_kernel.clh: a cache line."""
@@ -85,12 +84,11 @@ def persistent_launch(stages: Sequence[Stage], dialect: Dialect, limits: DeviceL
     together = merged(stages)
     program = _Stages(Functions(dialect, 1, singles=True), identity)
     body = program.runs(together)
-    folder = files(dialect.package)
     parameters = "".join(f", BUFFER {name}" for name in program.parameters)
     text = [
-        folder.joinpath("barrier_kernel.clh").read_text(),
+        file_text(dialect.package, "barrier_kernel.clh"),
         *program.functions.texts,
-        folder.joinpath("persistent_kernel.clh").read_text(),
+        file_text(dialect.package, "persistent_kernel.clh"),
         f"ONE_WORK_ITEM kernel void persistent_kernel(global u32* cells{parameters}) {{",
         "local f32 partial[1];",
         "JOIN",

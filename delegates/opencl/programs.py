@@ -25,8 +25,8 @@ class BuildError(Exception):
     """A compiler refused a program; the text holds what it said."""
 
 
-LATEST_PROGRAMS = 32
-"""That a device keeps while nobody uses them."""
+LATEST_PROGRAMS = 128
+"""That a device keeps while nobody uses them: more than a model has, which may be opened again."""
 
 _building = threading.RLock()
 """Of all devices: pyopencl writes a Python function for each kernel, and two at once may get one name and fail."""
@@ -122,27 +122,21 @@ def _has(program: cl.Program, name: str) -> bool:
     return name in str(names).split(";")
 
 
-class NoInvokers:
-    """Replaces pyopencl's database of pickles of how kernels are called, which needs a sound disk with room.
+class Invokers(dict[object, object]):
+    """How kernels are called, by their names and types: in place of pyopencl's database of pickles, which needs a sound
+    disk with room."""
 
-    To make such a thing anew takes 0.1 ms more than to find it there.
-    """
-
-    def __getitem__(self, key: object) -> object:
-        raise KeyError(key)
-
-    def store_if_not_present(self, key: object, value: object) -> None:
-        """It is not stored."""
+    store_if_not_present = dict.setdefault
 
 
-def _keep_no_invokers() -> None:
+def _keep_invokers_in_memory() -> None:
     """Makes pyopencl neither read nor write its database, in this process."""
     asked, cl._PYOPENCL_NO_CACHE = cl._PYOPENCL_NO_CACHE, True  # else the import opens it
     try:
         from pyopencl import invoker
     finally:
         cl._PYOPENCL_NO_CACHE = asked
-    invoker.invoker_cache = NoInvokers()  # type: ignore[assignment]
+    invoker.invoker_cache = Invokers()  # type: ignore[assignment]
 
 
-_keep_no_invokers()  # here, where only one thread can be
+_keep_invokers_in_memory()  # here, where only one thread can be

@@ -21,7 +21,6 @@ from litert import machine
 from PIL import Image
 
 import tflgpu
-from tflgpu.serving.images import read_image
 from tflgpu.serving.job import begin, run_shard, shards
 from tflgpu.serving.ray_job import run_on_ray
 from tflgpu.serving.workers import Workers
@@ -39,10 +38,11 @@ def rate(done: Iterable[int]) -> float:
 
 def alone(predictor: tflgpu.Predictor, files: list[Path]) -> float:
     """Images a second, read and predicted one by one, and written nowhere."""
-    ((name, port),) = predictor.rows.entry.inputs.items()
+    entry = predictor.rows.entry
+    (name,) = entry.inputs
     start = time.perf_counter()
     for file in files:
-        predictor.rows({name: read_image(file, port.own, port.dtype, port.quantization)})
+        predictor.rows({name: entry.picture(name, file)})
     return len(files) / (time.perf_counter() - start)
 
 

@@ -10,32 +10,18 @@ from typing import Any
 import numpy as np
 
 from tflgpu.conformance.cases import GRAPHS, every
+from tflgpu.model.graph import Array
 from tflgpu.model.schema import ENUMS, SCALARS, TABLES, UNIONS, Field
 from tflgpu.model.verifier import read_model
-from tflgpu.model.writer import Values, serialize
+from tflgpu.model.writer import Values, serialize, values_of
 
 NUMBERS = (0, 1, 2, 3, 4, 5, 7, 8, 16, 100, 127, 128, 255, 256, 1000, 65535, 2**24, 2**31 - 1, 2**31, 2**32, 2**63 - 1)
 FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-30, 1e30, -1e30, float("inf"), float("nan"))
 
 
-def values_of(table: Any, name: str) -> Values:
-    """A table as `read_model` returns it, as `serialize` takes it."""
-    found: Values = {}
-    for field in TABLES[name]:
-        value = getattr(table, field.name)
-        if value is None:
-            continue
-        if field.kind == "union":
-            kind = getattr(table, f"{field.name}_type")
-            value = (kind, values_of(value, kind))
-        elif field.kind == "table":
-            value = values_of(value, field.type)
-        elif field.kind == "vector" and field.type in TABLES:
-            value = [values_of(one, field.type) for one in value]
-        elif isinstance(value, np.ndarray):
-            value = value.tobytes() if value.dtype == np.uint8 else value.tolist()
-        found[field.name] = value
-    return found
+def as_list(array: Array) -> bytes | list[Any]:
+    """A vector of numbers as something of which one can be changed."""
+    return array.tobytes() if array.dtype == np.uint8 else array.tolist()
 
 
 @cache
@@ -158,7 +144,7 @@ def mutant(seed: str, names: list[str]) -> tuple[str, Values | bytes]:
         for _ in range(rng.randrange(1, 5)):
             content[rng.randrange(len(content))] = rng.randrange(256)
         return name, bytes(content)
-    model, donor = (values_of(read_model(seed_model(one)), "Model") for one in (name, other))
+    model, donor = (values_of(read_model(seed_model(one)), "Model", as_list) for one in (name, other))
     mutator = Mutator(rng, donor)
     for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
         mutator.change(model)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from metadata_models import described
 from serving_models import carried, classifier, negated_floats, rows_that_mix, with_random_rows
 
 import tflgpu
@@ -200,3 +201,10 @@ def test_several_processes_map_batches_in_order_and_one_may_die(tmp_path):
     for batch, result in zip(batches, results, strict=True):
         np.testing.assert_array_equal(result["y"], one_by_one(classifier(), batch["x"])["y"])
     assert [progress.rows for progress in seen] == [3, 8, 10] and seen[-1].rows_per_second > 0
+
+
+def test_a_picture_is_normalized_as_the_metadata_say(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.array([[[12, 24, 36]]], np.uint8)).save(tmp_path / "one.png")
+    predictor = tflgpu.Predictor(described())
+    assert predictor.rows.entry.picture("x", tmp_path / "one.png").ravel().tolist() == [1, 2, 3]

@@ -54,7 +54,7 @@ def serve(
     try:
         import uvloop
 
-        from tflgpu.serving.inference import Limits
+        from tflgpu.serving.inference import ServerLimits
         from tflgpu.serving.repository import Repository, Settings
         from tflgpu.serving.server import Ports
         from tflgpu.serving.server import serve as run
@@ -69,7 +69,7 @@ def serve(
     if ray is not None:
         settings = replace(settings, replicas=_least_and_most(replicas), num_cpus=num_cpus, num_gpus=num_gpus)
         _connect(ray)
-    limits = Limits(max_body_mib * 2**20, max_held_mib * 2**20, connections, client_seconds, control)
+    limits = ServerLimits(max_body_mib * 2**20, max_held_mib * 2**20, connections, client_seconds, control)
     ports = Ports(host, http_port, grpc_port, grace, drain)
 
     async def main() -> None:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tflgpu.edit.document import Document, values_of
+from tflgpu.edit.document import Document
 from tflgpu.model.schema import TABLES, UNIONS
 from tflgpu.model.schema_metadata import METADATA_ENTRY, METADATA_IDENTIFIER
 from tflgpu.model.verifier import read_model
-from tflgpu.model.writer import Values, serialize
+from tflgpu.model.writer import Values, serialize, values_of
 
 STRIPPED = (METADATA_ENTRY, "CONVERSION_METADATA")
 

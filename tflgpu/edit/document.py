@@ -11,29 +11,9 @@ from tflgpu.model import associated_files
 from tflgpu.model.constants import encode
 from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
-from tflgpu.model.schema import BUILTIN_OPERATORS, OPTIONS_OF, TABLES
-from tflgpu.model.verifier import Table, read_model
-from tflgpu.model.writer import Values, serialize
-
-
-def values_of(table: Table, name: str) -> Values:
-    """A table as the writer takes it."""
-    values: Values = {}
-    for field in TABLES[name]:
-        value = getattr(table, field.name)
-        if value is None:
-            continue
-        if field.kind == "union":
-            member = getattr(table, field.name + "_type")
-            if member is not None:
-                values[field.name] = (member, values_of(value, member))
-        elif field.kind == "table":
-            values[field.name] = values_of(value, field.type)
-        elif field.kind == "vector" and field.type in TABLES:
-            values[field.name] = [values_of(element, field.type) for element in value]
-        else:
-            values[field.name] = value
-    return values
+from tflgpu.model.schema import BUILTIN_OPERATORS, OPTIONS_OF
+from tflgpu.model.verifier import read_model
+from tflgpu.model.writer import Values, serialize, values_of
 
 
 class Document:

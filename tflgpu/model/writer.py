@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 
+from tflgpu.model.graph import Array
 from tflgpu.model.schema import ENUMS, IDENTIFIER, SCALARS, TABLES, UNIONS, Field
 
 Values = dict[str, Any]
@@ -19,6 +21,28 @@ def serialize(values: Values, root: str = "Model", identifier: bytes = IDENTIFIE
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write_table(builder, root, values), file_identifier=identifier)
     return bytes(builder.Output())
+
+
+def values_of(table: Any, name: str, numbers: Callable[[Array], Any] = lambda array: array) -> Values:
+    """A table as `read_model` returns it, as `serialize` takes it. numbers: what a vector of numbers becomes."""
+    found: Values = {}
+    for field in TABLES[name]:
+        value = getattr(table, field.name)
+        if value is None:
+            continue
+        if field.kind == "union":
+            member = getattr(table, f"{field.name}_type")
+            if member is None:
+                continue
+            value = (member, values_of(value, member, numbers))
+        elif field.kind == "table":
+            value = values_of(value, field.type, numbers)
+        elif field.kind == "vector" and field.type in TABLES:
+            value = [values_of(element, field.type, numbers) for element in value]
+        elif isinstance(value, np.ndarray):
+            value = numbers(value)
+        found[field.name] = value
+    return found
 
 
 def _write_table(builder: Any, name: str, values: Values) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from tflgpu import details
+from tflgpu.images import image_input
 from tflgpu.interpreter import Interpreter
 from tflgpu.model.graph import Array, Model, Signature
 
@@ -26,14 +28,17 @@ def stateful(model: Model) -> bool:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output. shape: -1 where any size goes. own: the shape in the file. dtype: bytes_ for strings."""
+    """An input or output. shape: -1 where any size goes. own: the shape in the file. dtype: bytes_ for strings.
+
+    details: as `get_input_details` gives them.
+    """
 
     name: str
     index: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     own: tuple[int, ...]
-    quantization: tuple[float, int]
+    details: Mapping[str, Any]
 
     def check(self, array: Array, fixed_from: int = 0) -> None:
         """Raises ValueError where the type, the rank, or a fixed dimension from `fixed_from` on differs."""
@@ -54,7 +59,7 @@ class EntryPoint:
     """
 
     def __init__(self, interpreter: Interpreter, signature: str | None = None):
-        self._wrapper = interpreter._interpreter
+        self._interpreter, self._wrapper = interpreter, interpreter._interpreter
         chosen = _chosen(interpreter, signature)
         self._graph = chosen.graph
         specs = interpreter._graphs[self._graph].specs
@@ -78,6 +83,12 @@ class EntryPoint:
             self._wrapper.SetTensor(index, value, self._graph)
         self._wrapper.Invoke(self._graph)
         return {name: self._wrapper.GetTensor(port.index, self._graph) for name, port in self.outputs.items()}
+
+    def picture(self, name: str, path: str | PathLike[str]) -> Array:
+        """A picture as the input of that name, as `image_input` makes it by the metadata."""
+        main, port = self._interpreter._graphs[0].graph, self.inputs[name]
+        about = self._interpreter.metadata.inputs if self._graph == 0 else ()
+        return image_input(path, port.details, dict(zip(main.inputs, about, strict=False)).get(port.index))
 
     def arena_nbytes(self) -> int:
         """Bytes of the memory that the activations of the main graph share."""
@@ -112,4 +123,4 @@ def _ports(names: Mapping[str, int], order: Iterable[int], specs: Any) -> dict[s
 
 def _port(name: str, told: Mapping[str, Any]) -> Port:
     shape, own = (tuple(map(int, told[key])) for key in ("shape_signature", "shape"))
-    return Port(name, told["index"], np.dtype(told["dtype"]), shape or own, own, told["quantization"])
+    return Port(name, told["index"], np.dtype(told["dtype"]), shape or own, own, told)

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """What clients may ask for.
 
     body_bytes: of one request. held_bytes: of all requests that are being answered; JSON, whose numbers become objects,
@@ -48,7 +48,7 @@ class TooLargeError(ValueError):
 class Inference:
     """Answers requests of both protocols: finds the model, runs it, and holds the limits."""
 
-    def __init__(self, repository: Repository, limits: Limits):
+    def __init__(self, repository: Repository, limits: ServerLimits):
         self.repository, self.limits = repository, limits
         self._held = 0
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from tflgpu.images import SUFFIXES
 from tflgpu.serving.columns import array, table
-from tflgpu.serving.images import SUFFIXES, read_image
 from tflgpu.serving.predictor import Predictor
 
 ABOUT = "_job.json"
@@ -124,14 +124,16 @@ def _images(predictor: Predictor, shard: Shard, paths: tuple[str, ...], unreadab
     if predictor.preprocess is not None:
         yield {"path": np.array(paths, object)}
         return
-    ports = predictor.rows.entry.inputs
-    if len(ports) != 1:
-        raise ValueError(f"images go to a model of one input, or through --preprocess; this one has {list(ports)}")
-    name, port = next(iter(ports.items()))
+    entry = predictor.rows.entry
+    if len(entry.inputs) != 1:
+        raise ValueError(
+            f"images go to a model of one input, or through --preprocess; this one has {list(entry.inputs)}"
+        )
+    (name,) = entry.inputs
     read, pixels = [], []
     for path in paths:
         try:
-            pixels.append(read_image(path, port.own, port.dtype, port.quantization)[0])
+            pixels.append(entry.picture(name, path)[0])
             read.append(path)
         except OSError as error:
             if not shard.skip_unreadable:

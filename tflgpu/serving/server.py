@@ -8,7 +8,7 @@ import logging
 import signal
 from dataclasses import dataclass
 
-from tflgpu.serving.inference import Inference, Limits, Plane
+from tflgpu.serving.inference import Inference, Plane, ServerLimits
 from tflgpu.serving.repository import Repository
 from tflgpu.serving.rest import Rest
 from tflgpu.serving.rpc import grpc_server
@@ -30,7 +30,7 @@ class Ports:
     drain: float = 0
 
 
-async def serve(repository: Repository, limits: Limits, ports: Ports, poll: float = 0) -> None:
+async def serve(repository: Repository, limits: ServerLimits, ports: Ports, poll: float = 0) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP, and `poll` seconds, load what has changed.
 
     Raises ValueError where a model cannot be served at the start, OSError where a port is not free.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_rows_that_do_not_fit_are_named(tmp_path, column, said):
 def test_arrays_are_the_same_after_they_were_columns(dtype, shape):
     x = (np.arange(np.prod(shape)).reshape(shape) % 2).astype(dtype)
     port = tflgpu.Predictor(negated_floats([1, *shape[1:]])).rows.entry.inputs["x"]
-    port = type(port)("x", 0, np.dtype(dtype), port.shape, port.own, port.quantization)
+    port = replace(port, dtype=np.dtype(dtype))
     column = table({"x": x})["x"].chunk(0)
     np.testing.assert_array_equal(array(column, port), x)
     assert array(column, port).dtype == x.dtype

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,5 +77,6 @@ def test_a_process_that_ends_is_a_crash_and_another_one_follows(monkeypatch: pyt
     process._process.join()
     assert process.end_of(sound) == "crash: exit status -9"
     assert process.end_of(sound) == "result"
-    monkeypatch.setattr("fuzz.HANG_S", 0.0)
-    assert process.end_of(sound) == "hang: 0 s"
+    monkeypatch.setattr("fuzz.HANG_S", 1)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    assert process.end_of(sound) == "hang: 1 s"

@@ -36,6 +36,9 @@ Ask = Callable[[], None]
 ROUNDS = 3
 """Of which the best counts: others may use the machine too."""
 
+PAUSE_S = 0.0003
+"""What a server at its fastest takes for a request besides the model."""
+
 
 def rest(server: str, model: str, name: str, x: Any) -> Ask:
     """One request a call, on one connection."""
@@ -141,8 +144,8 @@ def told(times: list[float], seconds: float) -> dict[str, float]:
     return {"a_second": round(len(times) / seconds, 1), "p50_ms": round(p50, 3), "p99_ms": round(p99, 3)}
 
 
-def bare(model: Path, x: Any, seconds: float) -> dict[str, float]:
-    """The interpreter alone: set, invoke, get."""
+def bare(model: Path, x: Any, seconds: float, pause: float = 0) -> dict[str, float]:
+    """The interpreter alone: set, invoke, get. pause: seconds between, in which caches cool, as in a server."""
     interpreter = tflgpu.Interpreter(model)
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], x.shape)
     interpreter.allocate_tensors()
@@ -154,6 +157,8 @@ def bare(model: Path, x: Any, seconds: float) -> dict[str, float]:
         interpreter.invoke()
         interpreter.get_tensor(result)
         times.append(time.perf_counter() - begin)
+        if pause:
+            time.sleep(pause)
     return told(times, seconds)
 
 
@@ -165,6 +170,7 @@ def measured(model: Path, seconds: float, batch: int) -> list[dict[str, Any]]:
     for size in (1, batch):
         found = [bare(model, np.repeat(x, size, 0), seconds) for _ in range(ROUNDS)]
         rows.append({"what": "bare", "rows": size, **max(found, key=lambda one: one["a_second"])})
+    rows.append({"what": "bare, with pauses", "rows": 1, **bare(model, x, seconds, PAUSE_S)})
     for size in (1, batch):
         with Server(model.absolute(), "--batch", size, "--max-delay-ms", 10 if size > 1 else 0) as server:
             for clients in (1, 8, 32):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -130,6 +132,19 @@ def test_what_is_lost_runs_again_and_every_row_is_there_once(cluster, tmp_path, 
     found = pq.read_table(tmp_path / "out").to_pylist()
     assert [row["id"] for row in found] == list(range(60))
     np.testing.assert_array_equal([row["y"] for row in found], tflgpu.Predictor(classifier())({"x": x})["y"])
+
+
+def test_the_command_runs_on_a_cluster(cluster, tmp_path):
+    x = with_random_rows(40, 4)
+    (tmp_path / "model.tflite").write_bytes(classifier())
+    pq.write_table(pa.table({"id": range(40), "x": x.tolist()}), tmp_path / "in.parquet", row_group_size=8)
+    command = [sys.executable, "-m", "tflgpu", "batch", tmp_path / "model.tflite", tmp_path / "in.parquet"]
+    command += ["--output", tmp_path / "out", "--ray", cluster.address, "--workers", 2, "--keep", "id"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "40 rows" in done.stdout, done.stdout + done.stderr
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    assert [row["id"] for row in rows] == list(range(40))
+    np.testing.assert_array_equal([row["y"] for row in rows], tflgpu.Predictor(classifier())({"x": x})["y"])
 
 
 def columns_slowly(given: Any) -> dict[str, Any]:

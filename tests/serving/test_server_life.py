@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from serving.requests import asked, until
 from serving.served import Server
-from serving_models import averaged_images, looked_up, negated_floats, slow, unary
+from serving_models import averaged_images, classifier, looked_up, negated_floats, slow, unary
 
 import tflgpu
 
@@ -112,6 +112,13 @@ def test_settings_of_a_model_are_read_and_checked(tmp_path):
     config.write_text('{"batch": 4, "instances": 2, "max_delay_ms": 1}')
     with Server(tmp_path / "models") as server:
         assert server.get("/v2/models/m/ready")[0] == 200
+
+
+def test_the_metrics_say_what_a_delegate_holds_on_its_device(tmp_path):
+    pytest.importorskip("pyopencl", reason="pip install 'tflgpu[opencl]'")
+    (tmp_path / "m.tflite").write_bytes(classifier())
+    with Server(tmp_path / "m.tflite", "--delegate", "opencl") as server:
+        assert server.metric("tflgpu_device_memory_bytes") >= 12 * 4  # the weights
 
 
 def test_memory_is_flat(tmp_path):

@@ -1,13 +1,28 @@
 // gather (AXIS): out (batch, outer, count, inner) = x (batch, outer, rows, inner) at positions (batch, count).
+// gather_rows (AXIS, ROW): the same, on CPUs, a row of `inner` elements a work-item.
 // gather_nd: out (count, inner) = x (n0, ..., n5, inner) at indices (count, nd).
 // one_hot (ONE_HOT): out (outer, depth, inner) = on where the middle index is indices (outer, inner), else off.
 // embed (RESULT): out (n, depth) = rows of the int8 table (count, depth) times their scales, converted by RESULT.
 // lookup (KEYS): out (n, inner) = the rows of the table whose sorted keys (rows) are wanted (n), else 0; hits (n).
 // slice_at (START): out (u0, ..., u5) = the elements of x (n0, ..., n5) from start (6 - empty) on.
 // update_slice (UPDATE): out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
-// An index out of bounds is a fault. One work-item an output.
+// An index out of bounds is a fault. One work-item an output, but for gather_rows.
 
-#if defined(AXIS)
+#if defined(AXIS) && defined(ROW)
+ONE_WORK_ITEM
+KERNEL gather_rows(IN(T) RESTRICT x, IN(INDEX_T) RESTRICT positions, OUT(T) RESTRICT out, i32 outer, i32 rows, i32 count,
+                   i32 inner, OUT(i32) RESTRICT fault) {
+    i32 position = GLOBAL_ID, block = position / count;
+    INDEX_T row = positions[block / outer * count + position % count];
+    if (row < 0 || row >= rows) {
+        *fault = 1;
+        return;
+    }
+    x += (block * rows + (i32)row) * inner;
+    out += position * inner;
+    for (i32 k = 0; k < inner; k++) out[k] = x[k];
+}
+#elif defined(AXIS)
 KERNEL gather(IN(T) RESTRICT x, IN(INDEX_T) RESTRICT positions, OUT(T) RESTRICT out, i32 size, i32 outer, i32 rows,
               i32 count, i32 inner, OUT(i32) RESTRICT fault) {
     i32 i = GLOBAL_ID;

@@ -10,7 +10,7 @@ from tflgpu.model.graph import Array
 
 # erfc(z) exp(z²) / t as a polynomial in t = 1 / (1 + 0.4 z), highest power first: least squares of the relative error
 # over 0 <= z <= 9.5, where it stays below 1e-7.
-_COEFFICIENTS = tuple(
+COEFFICIENTS = tuple(
     np.array(c, np.float32)
     for c in (
         0.04090798273682594,
@@ -24,17 +24,17 @@ _COEFFICIENTS = tuple(
         0.22562995553016663,
     )
 )
-_SLOPE = np.array(0.4, np.float32)
+SLOPE = np.array(0.4, np.float32)
 _ONE = np.array(1, np.float32)
 
 
 def erfc_of_positive(z: Array, out: Array, scratch: Array) -> None:
     """out = erfc(z) for float32 z >= 0, to about 4e-7. Overwrites z; the three must not overlap."""
-    np.multiply(z, _SLOPE, out=scratch)
+    np.multiply(z, SLOPE, out=scratch)
     np.add(scratch, _ONE, out=scratch)
     np.divide(_ONE, scratch, out=scratch)
-    np.multiply(scratch, _COEFFICIENTS[0], out=out)
-    for c in _COEFFICIENTS[1:]:
+    np.multiply(scratch, COEFFICIENTS[0], out=out)
+    for c in COEFFICIENTS[1:]:
         np.add(out, c, out=out)
         np.multiply(out, scratch, out=out)
     np.multiply(z, z, out=z)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import reduce
 
+from tflgpu.arithmetic import erf
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import INDEX, Expr, IndexMap, X, Y, Z, both, call, cast, equal, unequal, where
 from tflgpu.delegates.ir import Elementwise, Operand
@@ -48,8 +51,17 @@ FLOAT_UNARY = {
 
 _TANH_OF = 0.79788456080286536 * (X + 0.044715 * X * X * X)
 
+
+def _gelu() -> Expr:
+    """max(x, 0) - |x| / 2 * erfc(|x| / sqrt(2)), of arithmetic that vectors have; from 20 on erfc is 0."""
+    z = call("fabs", where(X > 20.0, 20.0, X))
+    t = 1.0 / (1.0 + float(erf.SLOPE) * math.sqrt(0.5) * z)
+    polynomial = reduce(lambda sum, c: sum * t + c, map(float, erf.COEFFICIENTS))
+    return where(X < 0.0, 0.0, X) - 0.5 * z * (polynomial * t * call("exp", -0.5 * z * z))
+
+
 GELU = {
-    False: 0.5 * X * call("erfc", -X * 0.70710678118654752),
+    False: _gelu(),
     # Below -9.02 the hyperbolic tangent is -1 in float32. PoCL's is one unit above, which a large x must not multiply.
     True: 0.5 * X * where(_TANH_OF < -9.02, 0.0, 1.0 + call("tanh", _TANH_OF)),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,23 +24,42 @@ def gather(node: Node, limits: DeviceLimits) -> Lowered:
     batch_dims = node.options.batch_dims % (len(positions.shape) + 1) if node.options.batch_dims else 0
     if node.options.batch_dims < 0:
         batch_dims = node.options.batch_dims + len(positions.shape)
-    return [
-        Launch(
-            "indexing.gather",
-            (size(out),),
-            inputs={"x": Ref(x.index), "positions": Ref(positions.index)},
-            outputs={"out": Ref(out.index)},
-            sizes={
-                "size": size(out),
-                "outer": math.prod(x.shape[batch_dims:axis]),
-                "rows": x.shape[axis],
-                "count": math.prod(positions.shape[batch_dims:]),
-                "inner": math.prod(x.shape[axis + 1 :]),
-            },
-            fault=Fault("gather index out of bounds"),
-            defines={"T": bits_type(out), "INDEX_T": c_type(positions, limits), "AXIS": 1},
-        )
-    ]
+    sizes = {
+        "outer": math.prod(x.shape[batch_dims:axis]),
+        "rows": x.shape[axis],
+        "count": math.prod(positions.shape[batch_dims:]),
+        "inner": math.prod(x.shape[axis + 1 :]),
+    }
+    return [_gathered((x, positions, out), sizes, limits, "gather index out of bounds")]
+
+
+LONG_ROW = 16
+"""Elements from which on a work-item of a CPU copies a row of gather, where another one copies one element."""
+
+
+def _gathered(tensors: tuple[TensorSpec, ...], sizes: dict[str, int], limits: DeviceLimits, message: str) -> Launch:
+    x, positions, out = tensors
+    launch = Launch(
+        "indexing.gather",
+        (size(out),),
+        inputs={"x": Ref(x.index), "positions": Ref(positions.index)},
+        outputs={"out": Ref(out.index)},
+        sizes={"size": size(out)} | sizes,
+        fault=Fault(message),
+        defines={"T": bits_type(out), "INDEX_T": c_type(positions, limits), "AXIS": 1},
+    )
+    if not limits.cpu or sizes["inner"] < LONG_ROW:
+        return launch
+    return replace(
+        launch,
+        kernel="indexing.gather_rows",
+        threads=(size(out) // sizes["inner"],),
+        block=(1,),
+        sizes=sizes,
+        defines={**launch.defines, "ROW": 1},
+        stage="none",
+        single=True,
+    )
 
 
 @lowers("GATHER_ND")
@@ -94,18 +114,8 @@ def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
     if x.type in ("INT8", "UINT8") and out.type in ("FLOAT32", "FLOAT16"):
         return [_dequantized_rows(rows, x, out)]
     require(x.type == out.type, f"rows of {x.type} as {out.type}")
-    depth = math.prod(x.shape[1:])
-    return [
-        Launch(
-            "indexing.gather",
-            (size(out),),
-            inputs={"x": Ref(x.index), "positions": Ref(rows.index)},
-            outputs={"out": Ref(out.index)},
-            sizes={"size": size(out), "outer": 1, "rows": x.shape[0], "count": size(rows), "inner": depth},
-            fault=Fault("Embedding Lookup: index out of bounds. "),
-            defines={"T": bits_type(out), "INDEX_T": c_type(rows, limits), "AXIS": 1},
-        )
-    ]
+    sizes = {"outer": 1, "rows": x.shape[0], "count": size(rows), "inner": math.prod(x.shape[1:])}
+    return [_gathered((x, rows, out), sizes, limits, "Embedding Lookup: index out of bounds. ")]
 
 
 def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec) -> Launch:

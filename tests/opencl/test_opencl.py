@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -83,13 +84,14 @@ def test_partitions_alternate_between_cpu_and_device(device: Any) -> None:
     device.check_guards()
 
 
-def gather_model() -> bytes:
-    index, x = {"type": "INT32", "shape": [3]}, np.arange(5, dtype=np.float32)
-    return one_op("GATHER", [x, index], [{"type": "FLOAT32", "shape": [3]}], axis=0)
+def gather_model(row: tuple[int, ...]) -> bytes:
+    index, x = {"type": "INT32", "shape": [3]}, np.arange(5 * math.prod(row), dtype=np.float32).reshape(5, *row)
+    return one_op("GATHER", [x, index], [{"type": "FLOAT32", "shape": [3, *row]}], axis=0)
 
 
-def test_an_index_out_of_bounds_raises_and_the_interpreter_stays_usable(delegate: Any) -> None:
-    interpreter = tflgpu.Interpreter(model_content=gather_model(), experimental_delegates=[delegate])
+@pytest.mark.parametrize("row", [(), (17,)])  # from 16 elements on a CPU copies rows
+def test_an_index_out_of_bounds_raises_and_the_interpreter_stays_usable(delegate: Any, row: tuple[int, ...]) -> None:
+    interpreter = tflgpu.Interpreter(model_content=gather_model(row), experimental_delegates=[delegate])
     interpreter.allocate_tensors()
     index = interpreter.get_input_details()[0]["index"]
     for bad in (5, -1):
@@ -99,7 +101,7 @@ def test_an_index_out_of_bounds_raises_and_the_interpreter_stays_usable(delegate
     interpreter.set_tensor(index, np.array([4, 0, 1], np.int32))
     interpreter.invoke()
     out = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_array_equal(out, np.float32([4, 0, 1]))
+    np.testing.assert_array_equal(out, np.arange(5 * math.prod(row)).reshape(5, *row)[[4, 0, 1]])
 
 
 def test_a_divisor_of_zero_raises(delegate: Any) -> None:

@@ -1,53 +1,59 @@
-"""What each operator means on the CPU: its shapes, its types, its arithmetic. Importing this registers them all."""
+"""What each operator means on the CPU: its shapes, its types, its arithmetic."""
 
-# One line a family.
-from tflgpu.ops.audio import audio as audio
-from tflgpu.ops.audio import fft as fft
-from tflgpu.ops.control import control as control
-from tflgpu.ops.convolution import conv as conv
-from tflgpu.ops.convolution import conv_3d as conv_3d
-from tflgpu.ops.convolution import depthwise as depthwise
-from tflgpu.ops.convolution import pool as pool
-from tflgpu.ops.convolution import transpose_conv as transpose_conv
-from tflgpu.ops.convolution import unpool as unpool
-from tflgpu.ops.custom import detection as detection
-from tflgpu.ops.custom import hadamard as hadamard
-from tflgpu.ops.custom import mediapipe as mediapipe
-from tflgpu.ops.elementwise import activations as activations
-from tflgpu.ops.elementwise import arithmetic as arithmetic
-from tflgpu.ops.elementwise import cast as cast
-from tflgpu.ops.elementwise import comparison as comparison
-from tflgpu.ops.elementwise import elementwise as elementwise
-from tflgpu.ops.elementwise import power as power
-from tflgpu.ops.elementwise import selection as selection
-from tflgpu.ops.indexing import embedding as embedding
-from tflgpu.ops.indexing import indexing as indexing
-from tflgpu.ops.indexing import scatter as scatter
-from tflgpu.ops.indexing import segment as segment
-from tflgpu.ops.indexing import sorting as sorting
-from tflgpu.ops.indexing import stablehlo_indexing as stablehlo_indexing
-from tflgpu.ops.matmul import batch_matmul as batch_matmul
-from tflgpu.ops.matmul import fully_connected as fully_connected
-from tflgpu.ops.movement import blocks as blocks
-from tflgpu.ops.movement import diagonal as diagonal
-from tflgpu.ops.movement import dilate as dilate
-from tflgpu.ops.movement import joins as joins
-from tflgpu.ops.movement import movement as movement
-from tflgpu.ops.movement import padding as padding
-from tflgpu.ops.movement import resize as resize
-from tflgpu.ops.movement import shape as shape
-from tflgpu.ops.movement import sparse as sparse
-from tflgpu.ops.movement import strided_slice as strided_slice
-from tflgpu.ops.normalization import log_softmax as log_softmax
-from tflgpu.ops.normalization import normalization as normalization
-from tflgpu.ops.normalization import softmax as softmax
-from tflgpu.ops.quantization import quantize as quantize
-from tflgpu.ops.recurrent import lstm as lstm
-from tflgpu.ops.recurrent import rnn as rnn
-from tflgpu.ops.recurrent import svdf as svdf
-from tflgpu.ops.reduction import reduce as reduce
-from tflgpu.ops.reduction import reduce_window as reduce_window
-from tflgpu.ops.state import hash_table as hash_table
-from tflgpu.ops.state import random as random
-from tflgpu.ops.state import variables as variables
-from tflgpu.ops.text import strings as strings
+MODULES = {
+    "audio.audio": "AudioSpectrogram Mfcc",
+    "audio.fft": "FlexFFT FlexIFFT FlexRFFT FlexIRFFT FlexFFT2D FlexIFFT2D FlexRFFT2D FlexIRFFT2D"
+    " RFFT2D REAL IMAG COMPLEX_ABS",
+    "control.control": "IF WHILE CALL_ONCE STABLEHLO_COMPOSITE STABLEHLO_CASE",
+    "convolution.conv": "CONV_2D",
+    "convolution.conv_3d": "CONV_3D CONV_3D_TRANSPOSE",
+    "convolution.depthwise": "DEPTHWISE_CONV_2D",
+    "convolution.pool": "MAX_POOL_2D AVERAGE_POOL_2D L2_POOL_2D",
+    "convolution.transpose_conv": "TRANSPOSE_CONV Convolution2DTransposeBias",
+    "convolution.unpool": "MaxPoolingWithArgmax2D MaxPoolWithArgmax MaxUnpooling2D DenseImageWarp",
+    "custom.detection": "NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5 TFLite_Detection_PostProcess",
+    "custom.hadamard": "aeq.hadamard_rotation",
+    "custom.mediapipe": "TransformTensor TransformTensorBilinear TransformLandmarks Landmarks2TransformMatrix",
+    "elementwise.activations": "RELU RELU6 RELU_N1_TO_1 RELU_0_TO_1 LEAKY_RELU ELU GELU HARD_SWISH LOGISTIC TANH PRELU",
+    "elementwise.arithmetic": "ADD SUB MUL DIV SQUARED_DIFFERENCE",
+    "elementwise.cast": "CAST BITCAST",
+    "elementwise.comparison": "EQUAL NOT_EQUAL LESS LESS_EQUAL GREATER GREATER_EQUAL",
+    "elementwise.power": "POW",
+    "elementwise.selection": "SELECT SELECT_V2",
+    "indexing.embedding": "EMBEDDING_LOOKUP EMBEDDING_LOOKUP_SPARSE HASHTABLE_LOOKUP LSH_PROJECTION",
+    "indexing.indexing": "GATHER GATHER_ND ONE_HOT DYNAMIC_UPDATE_SLICE REVERSE_SEQUENCE",
+    "indexing.scatter": "SCATTER_ND SPARSE_TO_DENSE",
+    "indexing.segment": "SEGMENT_SUM UNSORTED_SEGMENT_SUM UNSORTED_SEGMENT_PROD UNSORTED_SEGMENT_MAX"
+    " UNSORTED_SEGMENT_MIN",
+    "indexing.sorting": "ARG_MAX ARG_MIN TOPK_V2 UNIQUE WHERE BUCKETIZE CUMSUM",
+    "indexing.stablehlo_indexing": "STABLEHLO_GATHER STABLEHLO_SCATTER",
+    "matmul.batch_matmul": "BATCH_MATMUL",
+    "matmul.fully_connected": "FULLY_CONNECTED",
+    "movement.blocks": "SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND",
+    "movement.diagonal": "MATRIX_DIAG MATRIX_SET_DIAG",
+    "movement.dilate": "DILATE",
+    "movement.joins": "CONCATENATION PACK UNPACK SPLIT SPLIT_V",
+    "movement.movement": "TRANSPOSE SLICE REVERSE_V2 BROADCAST_TO TILE SPACE_TO_DEPTH DEPTH_TO_SPACE",
+    "movement.padding": "PAD PADV2 MIRROR_PAD STABLEHLO_PAD",
+    "movement.resize": "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR",
+    "movement.shape": "SHAPE RANK RESHAPE SQUEEZE EXPAND_DIMS FILL RANGE BROADCAST_ARGS",
+    "movement.sparse": "DENSIFY",
+    "movement.strided_slice": "STRIDED_SLICE",
+    "normalization.log_softmax": "LOG_SOFTMAX",
+    "normalization.normalization": "L2_NORMALIZATION LOCAL_RESPONSE_NORMALIZATION",
+    "normalization.softmax": "SOFTMAX",
+    "quantization.quantize": "QUANTIZE DEQUANTIZE FAKE_QUANT NumericVerify",
+    "recurrent.lstm": "LSTM UNIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_LSTM",
+    "recurrent.rnn": "RNN UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN",
+    "recurrent.svdf": "SVDF",
+    "reduction.reduce": "MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL",
+    "reduction.reduce_window": "REDUCE_WINDOW STABLEHLO_REDUCE_WINDOW",
+    "state.hash_table": "HASHTABLE HASHTABLE_IMPORT HASHTABLE_FIND HASHTABLE_SIZE",
+    "state.random": "RANDOM_UNIFORM RANDOM_STANDARD_NORMAL MULTINOMIAL STABLEHLO_RNG_BIT_GENERATOR",
+    "state.variables": "VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE",
+    "text.strings": "SKIP_GRAM",
+}
+"""The operators of each module, which is imported when one of them is first asked for."""
+
+OTHERS = "elementwise.elementwise"
+"""The module of all other operators."""

@@ -29,8 +29,10 @@ import numpy as np
 
 from tflgpu.limits import Meter
 from tflgpu.model.graph import DTYPES, Array, Graph, Model, Node, Shape, TensorSpec
+from tflgpu.ops import MODULES, OTHERS
 from tflgpu.ops.arity import ANY, Count
 from tflgpu.ops.in_batches import in_batches
+from tflgpu.ops.on_demand import OnDemand
 from tflgpu.ops.runtime_views import by_values, copied
 from tflgpu.ops.scratch import sharing
 
@@ -151,7 +153,7 @@ class Op:
             )
 
 
-OPS: dict[str, Op] = {}
+OPS: OnDemand[Op] = OnDemand(MODULES, OTHERS)
 """Every builtin operator by its name in the schema, and every custom operator by its custom name."""
 
 
@@ -175,7 +177,7 @@ def _registrar(style: str) -> Callable[..., Any]:
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def add(run: Callable[..., Any]) -> Callable[..., Any]:
             accepted = frozenset(types.split())
-            if name in OPS or not accepted <= DTYPES.keys():
+            if OPS.registered(name) or not accepted <= DTYPES.keys():
                 raise TypeError(f"operator {name}: registered twice, or with unknown types {accepted - DTYPES.keys()}")
             bodies = {} if body is None else {"cu": body, "cl": body}
             counts = Count.parse(inputs), Count.parse(outputs)

@@ -10,12 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import threadpoolctl
 
-from tflgpu.cgroups import cgroups
+from tflgpu.cgroups import cgroups, text_of
 
 Result = TypeVar("Result")
 
@@ -57,7 +56,7 @@ def blas_threads() -> int | None:
     return None if blas is None else int(blas.get_num_threads())
 
 
-def usable_processors(root: Path = Path("/")) -> int:
+def usable_processors(root: str | os.PathLike[str] = "/") -> int:
     """How many processors this process may use: by its affinity, Python's own setting and its cgroups' quotas."""
     if hasattr(os, "process_cpu_count"):  # Python 3.13
         count = os.process_cpu_count() or 1
@@ -66,19 +65,19 @@ def usable_processors(root: Path = Path("/")) -> int:
     return max(1, min([count, *(math.ceil(quota) for quota in _quotas(root))]))
 
 
-def _quotas(root: Path) -> Iterator[float]:
+def _quotas(root: str | os.PathLike[str]) -> Iterator[float]:
     """The processors' time per time that each cgroup around this process allows, of version 1 or 2."""
     for folder, first_version in cgroups("cpu", root):
         with suppress(OSError, ValueError):  # no such file, or "max"
             yield _quota(folder, first_version)
 
 
-def _quota(cgroup: Path, first_version: bool) -> float:
+def _quota(cgroup: str, first_version: bool) -> float:
     """One cgroup's quota. Raises OSError or ValueError where it has none."""
     if first_version:
-        quota, period = ((cgroup / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        quota, period = (text_of(cgroup, f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     else:
-        quota, period = (cgroup / "cpu.max").read_text().split()
+        quota, period = text_of(cgroup, "cpu.max").split()
     if int(quota) <= 0:
         raise ValueError(f"{cgroup} has no quota")
     return int(quota) / int(period)

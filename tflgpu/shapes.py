@@ -90,8 +90,9 @@ def infer_stage(nodes: Sequence[Node], specs: list[TensorSpec], runtime: Runtime
 
 
 def _operator(node: Node, runtime: Runtime) -> Op:
-    if node.op in runtime.ops:
-        return runtime.ops[node.op]
+    operator = runtime.ops.get(node.op)
+    if operator is not None:
+        return operator
     if node.op.startswith("Flex"):
         raise OpError(
             "Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter. "
@@ -110,17 +111,20 @@ class _OnlyAtRunTime(Exception):
 
 
 def with_specs(node: Node, specs: Sequence[TensorSpec]) -> Node:
-    """The node over the present specs of its tensors."""
-    return replace(
-        node,
-        inputs=tuple(None if spec is None else specs[spec.index] for spec in node.inputs),
-        outputs=tuple(specs[spec.index] for spec in node.outputs),
-        intermediates=tuple(specs[spec.index] for spec in node.intermediates),
-    )
+    """The node over the present specs of its tensors; the same node where these are its own."""
+    inputs = tuple([None if spec is None else specs[spec.index] for spec in node.inputs])
+    outputs = tuple([specs[spec.index] for spec in node.outputs])
+    intermediates = tuple([specs[spec.index] for spec in node.intermediates])
+    if (inputs, outputs, intermediates) == (node.inputs, node.outputs, node.intermediates):
+        return node
+    return replace(node, inputs=inputs, outputs=outputs, intermediates=intermediates)
 
 
 def shaped(node: Node, shapes: Sequence[Shape] | None) -> Node:
-    """The node with its outputs' shapes set. Raises OpError for a shape that no tensor can have."""
+    """The node with its outputs' shapes set; the same node where it has them.
+
+    Raises OpError for a shape that no tensor can have.
+    """
     if shapes is None:
         raise _OnlyAtRunTime
     for shape in shapes:
@@ -130,7 +134,7 @@ def shaped(node: Node, shapes: Sequence[Shape] | None) -> Node:
         spec if spec.shape == shape else replace(spec, shape=tuple(int(d) for d in shape))
         for spec, shape in zip(node.outputs, shapes, strict=True)
     )
-    return replace(node, outputs=outputs)
+    return node if outputs == node.outputs else replace(node, outputs=outputs)
 
 
 def _fold(node: Node, runtime: Runtime, keep_handles: bool) -> tuple[TensorSpec, ...] | None:

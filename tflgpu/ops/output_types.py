@@ -19,7 +19,8 @@ def retyped(node: Node) -> Node:
 
 def _types(node: Node) -> list[str]:
     """The types of the first outputs, as many as the operator sets."""
-    declared = OPS[node.op].output_type if node.op in OPS else None
+    operator = OPS.get(node.op)
+    declared = None if operator is None else operator.output_type
     if declared is None:
         return []
     if isinstance(declared, int):

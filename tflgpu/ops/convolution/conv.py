@@ -60,7 +60,8 @@ def _check(node: Node) -> None:
     count, oc = elements(bias.shape), weights.shape[0]
     require(count == oc, f"NumElements(bias) != SizeOfDimension(filter, 0) ({count} != {oc})")
     check_integers(node, (x, weights, bias), oc)
-    cropped_to_image(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
+    if not is_constant(weights):
+        cropped_to_image(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, constant=False)
 
 
 @kernel("CONV_2D", inputs="2-3", version=8, types="FLOAT32 FLOAT16 UINT8 INT8 INT16", shape=_shape, check=_check)

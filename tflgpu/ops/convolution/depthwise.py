@@ -57,7 +57,8 @@ def _check(node: Node) -> None:
         if x.type == "INT16":
             require(bias.type == "INT64", f"bias->type != kTfLiteInt64 ({bias.type} != INT64)")
     check_integers(node, (x, weights, bias), weights.shape[3], symmetric_filter=False)
-    cropped_to_image(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, is_constant(weights))
+    if not is_constant(weights):
+        cropped_to_image(of_convolution(node, x.shape[1:3], weights.shape[1:3]), x.shape, constant=False)
     if x.type == "FLOAT32" and weights.type == "INT8" and elements(node.outputs[0].shape):
         quantization = weights.quantization
         require(quantization is not None, "filter->quantization.type != kTfLiteNoQuantization")

@@ -33,8 +33,11 @@ class Shareable(Protocol):
 def image_shares(x: Array, window: Window, out: Array, weights: Shareable) -> list[ImageShare]:
     """The shares of a convolution of x (b, h, w, c) into out (b, oh, ow, oc)."""
     axis = 0 if len(x) > 1 or weights.whole_images else 1 if out.shape[1] > 1 else 2
+    divided = ranges(out.shape[axis], out.size * weights.multiplies)
+    if len(divided) == 1:
+        return [ImageShare(x, window, out.reshape(-1, out.shape[3]), slice(0, len(x)))]
     shares = []
-    for outputs in ranges(out.shape[axis], out.size * weights.multiplies):
+    for outputs in divided:
         mine = cut(out, axis, outputs).reshape(-1, out.shape[3])
         if axis == 0:
             shares.append(ImageShare(x[outputs], window, mine, outputs))

@@ -56,6 +56,8 @@ class Window:
         """
         rows = taps_that_meet(self.kh, self.dh, self.top, self.sh, self.oh, h)
         columns = taps_that_meet(self.kw, self.dw, self.left, self.sw, self.ow, w)
+        if (rows, columns) == (slice(0, self.kh), slice(0, self.kw)):
+            return self, rows, columns
         window = replace(
             self,
             kh=rows.stop - rows.start,

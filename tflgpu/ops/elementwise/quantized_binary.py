@@ -9,7 +9,7 @@ import numpy as np
 
 from tflgpu.arithmetic.lookup_tables import all_quantized_values
 from tflgpu.model.graph import Array
-from tflgpu.ops.cache_blocks import blocked
+from tflgpu.ops.cache_blocks import BLOCK, blocked
 from tflgpu.ops.elementwise.elementwise import InPlace
 from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.registry import Step
@@ -22,7 +22,8 @@ TABLE_FROM = 4096
 class QuantizedBinary:
     """What an operator does to quantized values.
 
-    prepare: gives compute(a, b, out, *scratch). scratch: the types of its scratch arrays.
+    prepare: gives compute(a, b, out, *scratch), where a and b broadcast to out. scratch: the types of its scratch
+    arrays, of out's shape.
     """
 
     prepare: Callable[[], InPlace]
@@ -47,9 +48,10 @@ def by_tables(
     first, second = (first * m + up if summed else first), second * m
 
     def compute(a: Array, b: Array, out: Array, u: Array, v: Array) -> None:
-        first.take(a, None, u, "wrap")
-        second.take(b, None, v, "wrap")
-        join(u, v, u)
+        if a.shape == b.shape:
+            join(first.take(a, None, u, "wrap"), second.take(b, None, v, "wrap"), u)
+        else:
+            join(first.take(a, mode="wrap"), second.take(b, mode="wrap"), u)
         if not summed:
             np.add(u, up, u)
         if e:
@@ -71,10 +73,7 @@ def quantized_binary_step(op: QuantizedBinary, inputs: Sequence[Array], y: Array
     """A step that fills y with op of the two quantized inputs, by a table of all pairs where that pays."""
     if any(x.dtype.itemsize > 1 for x in inputs) or y.size < TABLE_FROM:
         return blocked(op.prepare(), inputs, y, scratch=op.scratch)
-    first, second = (all_quantized_values(x.dtype) for x in inputs)
-    table = np.empty((256, 256), y.dtype)
-    blocked(op.prepare(), [first[:, None], second[None, :]], table, scratch=op.scratch)()
-    flat = table.reshape(-1)
+    flat = _table_of_pairs(op, inputs[0].dtype, inputs[1].dtype, y.dtype).reshape(-1)
 
     def look_up(a: Array, b: Array, out: Array, index: Array) -> None:
         np.multiply(a, np.uint16(256), out=index, dtype=np.uint16)
@@ -82,3 +81,14 @@ def quantized_binary_step(op: QuantizedBinary, inputs: Sequence[Array], y: Array
         flat.take(index, out=out, mode="clip")
 
     return blocked(look_up, [x.view(np.uint8) for x in inputs], y, scratch=[np.uint16], limit=1 << 16)
+
+
+def _table_of_pairs(op: QuantizedBinary, first: np.dtype, second: np.dtype, out: np.dtype) -> Array:
+    """op of every value of one 8-bit type and every value of another, (256, 256), in the order of their bits."""
+    compute, table, count = op.prepare(), np.empty((256, 256), out), BLOCK // 256
+    scratch = [np.empty((count, 256), dtype) for dtype in op.scratch]
+    rows, columns = all_quantized_values(first)[:, None], all_quantized_values(second)[None, :]
+    for start in range(0, 256, count):
+        block = slice(start, start + count)
+        compute(rows[block], columns, table[block], *scratch)
+    return table

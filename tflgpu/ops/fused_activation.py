@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ _BOUNDS: dict[str, tuple[float | None, float | None]] = {
 """Real bounds; None and any other activation leave the type's own."""
 
 
+@cache
 def float_range(activation: str, dtype: np.dtype | type = np.float32) -> tuple[np.number[Any], np.number[Any]]:
     """(lo, hi) to clamp floats or plain integers to. NONE gives the finite limits: infinities become ±FLT_MAX."""
     dtype = np.dtype(dtype)

@@ -20,6 +20,8 @@ MOST_STEP = 1 << 20
 
 def with_list_writes(model: Model) -> Model:
     """The model, such writes in the bodies of its loops replaced where that is proved to change nothing."""
+    if not any(node.op == "WHILE" for graph in model.graphs for node in graph.nodes):
+        return model
     used = list(_used(model))
     graphs = list(model.graphs)
     for graph in model.graphs:

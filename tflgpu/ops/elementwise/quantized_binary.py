@@ -86,7 +86,7 @@ def quantized_binary_step(op: QuantizedBinary, inputs: Sequence[Array], y: Array
 def _table_of_pairs(op: QuantizedBinary, first: np.dtype, second: np.dtype, out: np.dtype) -> Array:
     """op of every value of one 8-bit type and every value of another, (256, 256), in the order of their bits."""
     compute, table, count = op.prepare(), np.empty((256, 256), out), BLOCK // 256
-    scratch = [np.empty((count, 256), dtype) for dtype in op.scratch]
+    scratch: list[Array] = [np.empty((count, 256), dtype) for dtype in op.scratch]
     rows, columns = all_quantized_values(first)[:, None], all_quantized_values(second)[None, :]
     for start in range(0, 256, count):
         block = slice(start, start + count)

@@ -6,7 +6,6 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import reduce
 
 from tflgpu.arithmetic import erf
 from tflgpu.delegates.device import DeviceLimits
@@ -56,8 +55,11 @@ def _gelu() -> Expr:
     """max(x, 0) - |x| / 2 * erfc(|x| / sqrt(2)), of arithmetic that vectors have; from 20 on erfc is 0."""
     z = call("fabs", where(X > 20.0, 20.0, X))
     t = 1.0 / (1.0 + float(erf.SLOPE) * math.sqrt(0.5) * z)
-    polynomial = reduce(lambda sum, c: sum * t + c, map(float, erf.COEFFICIENTS))
-    return where(X < 0.0, 0.0, X) - 0.5 * z * (polynomial * t * call("exp", -0.5 * z * z))
+    first, *rest = map(float, erf.COEFFICIENTS)
+    polynomial = first * t
+    for coefficient in rest:
+        polynomial = (polynomial + coefficient) * t
+    return where(X < 0.0, 0.0, X) - 0.5 * z * (polynomial * call("exp", -0.5 * z * z))
 
 
 GELU = {

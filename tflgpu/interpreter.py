@@ -183,10 +183,11 @@ class Interpreter:
     def bind_input(self, tensor_index: int, array: Any, stream: int = 0) -> None:
         """Makes `invoke` read an input from `array` where it is, on a delegate's device; None ends that.
 
-        array: of the input's shape and type, C-contiguous, with `__cuda_array_interface__` or `__dlpack__`, e.g. of
-        CuPy, PyTorch or JAX. stream: the number of the CUDA stream on which it is written; 0 is the default stream.
-        `invoke` waits for what is on that stream. Binding prepares the model anew. Raises ValueError for an array that
-        does not fit, or where no delegate has such a device.
+        array: of the input's shape and type, C-contiguous. For CUDA with `__cuda_array_interface__` or `__dlpack__`,
+        e.g. of CuPy, PyTorch or JAX; for OpenCL pyopencl's array or buffer in the context `delegate.device.context`.
+        stream: on which it is written, and whose work `invoke` waits for: a CUDA stream's number, 0 for the default;
+        a pyopencl queue's `int_ptr`, 0 where nothing is under way. Binding prepares the model anew. Raises ValueError
+        for an array that does not fit, or where no delegate has such a device.
         """
         self._bind(self._graphs[0].graph.inputs, "input", operator.index(tensor_index), array, stream)
 

@@ -19,13 +19,14 @@ from tflgpu.delegates.device_memory import BOUNDARY, OTHER, DeviceMemory
 from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES
 from tflgpu.delegates.opencl import capabilities
 from tflgpu.delegates.opencl.choice import Rank, describe, rank
+from tflgpu.delegates.opencl.external import buffer_of
 from tflgpu.delegates.opencl.limits import language, limits_of, shares_memory
 from tflgpu.delegates.opencl.process_end import awaited, synchronized_at_end
 from tflgpu.delegates.opencl.programs import Programs
 from tflgpu.delegates.program import Dialect
 from tflgpu.delegation.forks import Opened
 from tflgpu.memory import aligned_zeros
-from tflgpu.model.graph import Array
+from tflgpu.model.graph import Array, TensorSpec
 
 FUTEX = "-DFUTEX"
 """The build option for persistent_kernel.clh to let threads sleep."""
@@ -69,12 +70,12 @@ class OpenClDevice:
         self.limits = replace(limits_of(device), precision=precision)
         if profile:  # which times launches
             self.limits = self.limits.minus("persistent")
-        self._context = cl.Context([device])
+        self.context = cl.Context([device])
         self._profile = profile
         self.queue = self._new_queue()
         self._events: list[tuple[str, cl.Event]] = []
         self._times: dict[str, tuple[int, float]] = {}
-        self.programs = Programs(self._context, device, cache, self._build_options(device))
+        self.programs = Programs(self.context, device, cache, self._build_options(device))
         self._shares = self.limits.cpu and shares_memory(device)
         self._idle = True
         self.tuner: Tuner | None = None
@@ -112,12 +113,12 @@ class OpenClDevice:
     def _new_queue(self) -> cl.CommandQueue:
         flags: dict[str, Any] = {"properties": cl.command_queue_properties.PROFILING_ENABLE} if self._profile else {}
         synchronized_at_end(self)
-        return cl.CommandQueue(self._context, **flags)
+        return cl.CommandQueue(self.context, **flags)
 
     def allocate(self, nbytes: int, what: str = OTHER) -> cl.Buffer:
         try:
             return self.memory.allocated(
-                nbytes, what, lambda: DeviceBuffer(self._context, cl.mem_flags.READ_WRITE, nbytes)
+                nbytes, what, lambda: DeviceBuffer(self.context, cl.mem_flags.READ_WRITE, nbytes)
             )
         except cl.Error as error:
             raise MemoryError(f"{self.memory.wanted(nbytes, what)}: {error}") from error
@@ -126,7 +127,17 @@ class OpenClDevice:
         """A buffer that is copied to and from, and of which there are no slices."""
         if not self._shares:
             return self.allocate(nbytes, BOUNDARY)
-        return self.memory.allocated(nbytes, BOUNDARY, lambda: SharedBuffer(self._context, nbytes))
+        return self.memory.allocated(nbytes, BOUNDARY, lambda: SharedBuffer(self.context, nbytes))
+
+    def external(self, array: Any, spec: TensorSpec) -> cl.Buffer:
+        """A buffer that is a caller's array, of this device's `context`. Raises ValueError where it does not fit."""
+        self._opened.require()
+        return buffer_of(array, spec, self.context)
+
+    def wait_for(self, stream: int) -> None:
+        """What is put on this device's queue from now on runs after what is on the queue of that address, `int_ptr`."""
+        if stream:
+            follow(self.queue, stream)
 
     def slice(self, buffer: cl.Buffer, offset: int, nbytes: int) -> cl.Buffer:
         return buffer.get_sub_region(offset, nbytes)
@@ -215,6 +226,15 @@ class OpenClDevice:
 @awaited
 def finish(queue: cl.CommandQueue) -> None:
     queue.finish()
+
+
+@awaited
+def follow(queue: cl.CommandQueue, address: int) -> None:
+    """Makes what comes to the queue run after what is on the one of that address now."""
+    other = cl.CommandQueue.from_int_ptr(address)
+    marker = cl.enqueue_marker(other)
+    other.flush()
+    cl.enqueue_barrier(queue, wait_for=[marker])
 
 
 @awaited

@@ -382,7 +382,7 @@ def test_another_user_of_pyopencl_in_the_process_is_not_disturbed(tmp_path: Path
 import warnings, pyopencl as cl
 warnings.simplefilter("ignore")  # pyopencl's, of a compiler that reports success in words
 assert not cl._PYOPENCL_NO_CACHE
-context = delegate.device._context
+context = delegate.device.context
 queue, program = cl.CommandQueue(context), cl.Program(context, "kernel void three(global int* x) { x[0] = 3; }")
 x, buffer = np.zeros(1, np.int32), cl.Buffer(context, cl.mem_flags.READ_WRITE, 4)
 program.build().three(queue, (1,), None, buffer)

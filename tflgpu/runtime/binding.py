@@ -35,4 +35,4 @@ def bound(array: Any, spec: TensorSpec, delegates: Sequence[Delegate], stream: i
     for delegate in offering(delegates, BindsArrays):
         device, buffer = delegate.bind(array, spec)
         return Binding(spec, device, buffer, stream)
-    raise ValueError(f"{spec}: no delegate of this interpreter has arrays of its own; the CUDA delegate has.")
+    raise ValueError(f"{spec}: no delegate of this interpreter has arrays of its own; CUDA and OpenCL have.")

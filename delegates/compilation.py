@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from tflgpu.delegates.buffers import Buffers
 from tflgpu.delegates.compiler import calls_of
 from tflgpu.delegates.control_flow import control as control  # which registers how WHILE and IF are lowered
-from tflgpu.delegates.device import Call, Device, Tunes
+from tflgpu.delegates.device import Call, Device, NamesLaunches, Tunes
 from tflgpu.delegates.fusion.steps import PassContext, Step
 from tflgpu.delegates.launch import Launch
+from tflgpu.delegates.launch_nodes import nodes_of
 from tflgpu.delegates.passes import LAST_PASSES, PASSES, Watch, run_passes
 from tflgpu.delegation.delegate import Partition
 from tflgpu.memory import Tensor
@@ -51,7 +52,11 @@ def compile_partition(
     context = replace(context, storage=buffers.storage, in_arena=buffers.in_arena)
     launches = [step.op for step in run_passes(LAST_PASSES, steps, context, watch) if isinstance(step.op, Launch)]
     built = device.memory.programs
-    calls = [call for launch in launches for call in calls_of(launch, device, buffers)]
+    calls: list[Call] = []
+    for launch, nodes in zip(launches, nodes_of(launches, partition.nodes), strict=True):
+        if offers(device, NamesLaunches):
+            device.nodes = nodes
+        calls += calls_of(launch, device, buffers)
     return Compiled(calls, buffers, buffers.nbytes + (device.memory.programs - built) * PROGRAM_NBYTES)
 
 

@@ -140,6 +140,13 @@ class Tunes(Protocol):
     """The Tuner of autotune.py that has the choices."""
 
 
+class NamesLaunches(Protocol):
+    """A device that notes of which nodes its launches are."""
+
+    nodes: tuple[str, ...]
+    """Those of what is bound from now on."""
+
+
 class TimesCalls(Protocol):
     """A device with clocks of its own."""
 

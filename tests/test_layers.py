@@ -147,7 +147,7 @@ DELEGATES = [
     {"render"},
     {"autotune", "megakernel"},
     {"fusion"},
-    {"passes", "buffers"},
+    {"passes", "buffers", "launch_nodes"},
     {"control_flow", "compiler"},
     {"compilation"},
     {"gpu"},

@@ -25,6 +25,7 @@ from tflgpu.delegates.device import Call, CompileError, DeviceLimits
 from tflgpu.delegates.device_memory import BOUNDARY, OTHER, WORKSPACES, DeviceMemory
 from tflgpu.delegates.program import Dialect, numbered
 from tflgpu.delegation.forks import Opened
+from tflgpu.delegation.launch_times import LaunchTimes, by_kernel
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Shape, TensorSpec
 
@@ -54,6 +55,7 @@ class CudaDevice:
         )
         self.graphs = True
         self.profile = False
+        self.nodes: tuple[str, ...] = ()
         self.notes: list[str] = []
         """What the report should say of this device, e.g. that a graph could not be recorded."""
         self._device = self._cuda.Device(number)
@@ -254,12 +256,18 @@ class CudaDevice:
             kernel(*fixed)
 
         buffers = {a.data.ptr: a.nbytes for a in args if not isinstance(a, np.generic)}
-        return self._timing.noted(kernel.name, call, sum(buffers.values())) if self.profile else call
+        if not self.profile:
+            return call
+        return self._timing.noted(LaunchTimes(kernel.name, self.nodes), call, sum(buffers.values()))
 
     def times(self) -> dict[str, tuple[int, float]]:
         """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
+        return by_kernel(self.launches())
+
+    def launches(self) -> Sequence[LaunchTimes]:
+        """Every launch that was prepared, with its runs so far; none unless the option `profile` is set."""
         self.synchronize()
-        return self._timing.times()
+        return self._timing.launches()
 
     def traffic(self) -> dict[str, int]:
         """Bytes of the buffers that each kernel's runs so far were given, by its name, as `times` has their times."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
 from tflgpu.delegates.device import Call
+from tflgpu.delegation.launch_times import LaunchTimes
 
 TURNS, REPEATS = 5, 8
 """How often a variant of a launch is timed, and how many runs of it at a time."""
@@ -18,8 +19,9 @@ class Timing:
 
     def __init__(self, cuda: Any, stream: Any):
         self._cuda, self._stream = cuda, stream
-        self._events: list[tuple[str, Any, Any]] = []
-        self._times: dict[str, tuple[int, float]] = {}
+        self._origins: list[Any] = []
+        self._events: list[tuple[LaunchTimes, Any, Any]] = []
+        self._launches: list[LaunchTimes] = []
         self.traffic: dict[str, int] = {}
         """Bytes of the buffers that the runs so far were given, by name."""
         self._tuning = False
@@ -30,8 +32,10 @@ class Timing:
         other._stream, other._tuning = stream, False
         return other
 
-    def noted(self, name: str, call: Call, nbytes: int) -> Call:
-        """The call, its time and its buffers' bytes noted under a name whenever it runs, but for a tuner's runs."""
+    def noted(self, launch: LaunchTimes, call: Call, nbytes: int) -> Call:
+        """The call, its time and its buffers' bytes noted whenever it runs, but for a tuner's runs."""
+        self._launches.append(launch)
+        name = launch.kernel
 
         def timed_call() -> None:
             if self._tuning:
@@ -39,21 +43,24 @@ class Timing:
                 return
             start, end = self._cuda.Event(), self._cuda.Event()
             start.record(self._stream)
+            if not self._origins:
+                self._origins.append(start)
             call()
             end.record(self._stream)
-            self._events.append((name, start, end))
+            self._events.append((launch, start, end))
             self.traffic[name] = self.traffic.get(name, 0) + nbytes
 
         return timed_call
 
-    def times(self) -> dict[str, tuple[int, float]]:
-        """Runs and milliseconds so far, by name. Waits for what is not done yet."""
-        for name, start, end in self._events:
+    def launches(self) -> Sequence[LaunchTimes]:
+        """Every launch, with its runs so far. Waits for what is not done yet."""
+        elapsed = self._cuda.get_elapsed_time
+        for launch, start, end in self._events:
             end.synchronize()
-            runs, ms = self._times.get(name, (0, 0.0))
-            self._times[name] = (runs + 1, ms + self._cuda.get_elapsed_time(start, end))
+            start_ns = int(elapsed(self._origins[0], start) * 1e6)
+            launch.ran(start_ns, start_ns + int(elapsed(start, end) * 1e6))
         self._events.clear()
-        return dict(self._times)
+        return self._launches
 
     def seconds_of(self, call: Call, recorded: Callable[[Call], Call]) -> float:
         """One run's time, of many in a graph where they can be recorded: the median of TURNS."""

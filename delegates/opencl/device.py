@@ -25,6 +25,7 @@ from tflgpu.delegates.opencl.process_end import awaited, synchronized_at_end
 from tflgpu.delegates.opencl.programs import Programs
 from tflgpu.delegates.program import Dialect
 from tflgpu.delegation.forks import Opened
+from tflgpu.delegation.launch_times import LaunchTimes, by_kernel
 from tflgpu.memory import aligned_zeros
 from tflgpu.model.graph import Array, TensorSpec
 
@@ -73,8 +74,9 @@ class OpenClDevice:
         self.context = cl.Context([device])
         self._profile = profile
         self.queue = self._new_queue()
-        self._events: list[tuple[str, cl.Event]] = []
-        self._times: dict[str, tuple[int, float]] = {}
+        self.nodes: tuple[str, ...] = ()
+        self._events: list[tuple[LaunchTimes, cl.Event]] = []
+        self._launches: list[LaunchTimes] = []
         self.programs = Programs(self.context, device, cache, self._build_options(device))
         self._shares = self.limits.cpu and shares_memory(device)
         self._idle = True
@@ -98,6 +100,7 @@ class OpenClDevice:
         if not capabilities.looks_up_bytes(self):
             self.programs.options.remove(capabilities.VBMI)
         self._events.clear()
+        self._launches.clear()
 
     @property
     def identity(self) -> str:
@@ -169,17 +172,18 @@ class OpenClDevice:
         queue, enqueue = self.queue, cl.enqueue_nd_range_kernel
         whole, local = tuple(g * b for g, b in zip(grid, block, strict=True)), tuple(block)
 
-        name, events = kernel.function_name, self._events
-
         def call() -> None:
             self._idle = False
             enqueue(queue, kernel, whole, local)
 
-        def timed_call() -> None:
-            self._idle = False
-            events.append((name, enqueue(queue, kernel, whole, local)))
-
         if self._profile:
+            launch, events = LaunchTimes(kernel.function_name, self.nodes), self._events
+            self._launches.append(launch)
+
+            def timed_call() -> None:
+                self._idle = False
+                events.append((launch, enqueue(queue, kernel, whole, local)))
+
             call = timed_call
 
         # The kernel holds its buffers' handles, and the call must keep the Python objects that own them.
@@ -204,13 +208,16 @@ class OpenClDevice:
 
     def times(self) -> dict[str, tuple[int, float]]:
         """Runs and milliseconds of each kernel so far, by its name; nothing unless the option `profile` is set."""
+        return by_kernel(self.launches())
+
+    def launches(self) -> Sequence[LaunchTimes]:
+        """Every launch that was prepared, with its runs so far; none unless the option `profile` is set."""
         self._opened.require()
-        for name, event in self._events:
+        for launch, event in self._events:
             wait_for(event)
-            runs, ms = self._times.get(name, (0, 0.0))
-            self._times[name] = (runs + 1, ms + (event.profile.end - event.profile.start) * 1e-6)
+            launch.ran(event.profile.start, event.profile.end)
         self._events.clear()
-        return dict(self._times)
+        return self._launches
 
     def synchronize(self) -> None:
         self._opened.require()

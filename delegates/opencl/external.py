@@ -18,12 +18,14 @@ def buffer_of(array: Any, spec: TensorSpec, context: cl.Context) -> cl.Buffer:
     ValueError where type, shape, order, size or context does not fit.
     """
     nbytes = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
+    found: Any
+    memory: Any = array.base if isinstance(array, np.ndarray) else None
     if isinstance(array, cl.array.Array):
         _check(spec, array.shape, array.dtype, array.flags.c_contiguous)
         found, start = array.base_data, array.offset
-    elif isinstance(array, np.ndarray) and isinstance(array.base, cl.SVMPointer):
+    elif isinstance(memory, cl.SVMPointer):
         _check(spec, array.shape, array.dtype, array.flags.c_contiguous)
-        found, start = array.base.as_buffer(context, size=nbytes), array.ctypes.data - array.base.svm_ptr
+        found, start = memory.as_buffer(context, size=memory.size), array.ctypes.data - memory.svm_ptr
     elif isinstance(array, cl.Buffer):
         if array.size != nbytes:
             raise ValueError(f"{spec}: the buffer has {array.size} bytes, not {nbytes}")

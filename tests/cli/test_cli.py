@@ -265,14 +265,28 @@ def test_an_interrupt_keeps_what_benchmark_measured():
         if len(times) > 4:
             raise KeyboardInterrupt
 
-    assert len(measured(work, Schedule(1, 0, 9, 0), Schedule(9, 0, 9, 0), None)) == 3
+    assert len(measured(work, Schedule(1, 0, 9, 0), Schedule(9, 0, 9, 0), lambda: None)) == 3
 
 
-def test_benchmark_shows_the_kernels_of_a_delegate_that_times_them():
+def test_benchmark_shows_the_kernels_of_a_delegate_and_the_nodes_that_they_join(tmp_path):
     pytest.importorskip("pyopencl")
-    quick = ("--num_runs=2", "--min_secs=0", "--warmup_min_secs=0")
-    text = told("benchmark", FLOAT32, *quick, "-d", "opencl", "-o", "profile=true")
-    assert "kernels on the device" in text and re.search(r"softmax +│ \d+", text)
+    csv, trace = tmp_path / "profile.csv", tmp_path / "trace.json"
+    quick = ("--num_runs=2", "--min_secs=0", "--warmup_min_secs=0", "-d", "opencl", "--enable_op_profiling")
+    text = told("benchmark", FLOAT32, *quick, f"--profiling_output_csv_file={csv}", f"--trace={trace}")
+    assert "kernels on the device" in text and "softmax: 9 SOFTMAX" in text
+    nodes = {
+        name
+        for row in csv.read_text().splitlines()
+        if ",kernel,2," in row
+        for name in re.findall(r"\d+ [A-Z_0-9]+", row)
+    }
+    assert {int(name.split()[0]) for name in nodes} == set(range(10))
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert sum(event["name"] == "softmax: 9 SOFTMAX" and event["dur"] > 0 for event in events) == 2
+    kernels = json.loads(told("benchmark", FLOAT32, *quick, "--json"))["kernels"]
+    assert {"name": "softmax", "nodes": ["9 SOFTMAX"], "runs": 2} in [
+        {k: x[k] for k in ("name", "nodes", "runs")} for x in kernels
+    ]
 
 
 def test_inspect_shows_metadata_and_groups_what_runs_where(tmp_path):

@@ -28,9 +28,10 @@ from tflgpu.cli.models import (
     plain_errors,
     sizes,
 )
-from tflgpu.delegation.delegate import Delegate, HasDevice, KernelTimes
+from tflgpu.delegation.delegate import Delegate, HasDevice
 from tflgpu.delegation.discovery import load_delegate
-from tflgpu.optional import offering, offers
+from tflgpu.delegation.launch_times import LaunchTimes, TimesLaunches
+from tflgpu.optional import offering
 from tflgpu.runtime.profile import Profiler
 
 Work = Callable[[], Any]
@@ -98,7 +99,8 @@ def benchmark(
     if path is None or (model and graph):
         raise ValueError("the model is to be given once: as MODEL or with --graph")
     profiler = Profiler() if enable_op_profiling or profiling_output_csv_file or trace else None
-    delegates = loaded(delegate, delegate_option) + external(external_delegate_path, external_delegate_options)
+    delegates = (profiled if profiler else loaded)(delegate, delegate_option)
+    delegates += external(external_delegate_path, external_delegate_options)
     if use_gpu:
         delegates.append(load_delegate(GPU_LIBRARY))
     start = time.perf_counter()
@@ -114,8 +116,15 @@ def benchmark(
         work = interpreter.invoke
     first_ms = timed(work)
     schedule = Schedule(num_runs, min_secs, max_secs, run_delay)
-    times = measured(work, Schedule(warmup_runs, warmup_min_secs, max_secs, 0), schedule, profiler)
-    found = Measured(path.name, init_ms, first_ms, times, kernel_times(interpreter))
+
+    def forget() -> None:
+        if profiler:
+            profiler.clear()
+        for launch in launches_of(interpreter):
+            launch.forget()
+
+    times = measured(work, Schedule(warmup_runs, warmup_min_secs, max_secs, 0), schedule, forget)
+    found = Measured(path.name, init_ms, first_ms, times, launches_of(interpreter))
     if as_json:
         profile = profiler if enable_op_profiling else None
         typer.echo(json.dumps(found.as_dict(interpreter, profile), indent=2))
@@ -125,12 +134,12 @@ def benchmark(
         console.print(found.table())
         if profiler and enable_op_profiling:
             console.print(profile_table(profiler, len(times)))
-        if found.kernels:
-            console.print(kernel_table(found.kernels))
+        if found.launches:
+            console.print(kernel_table(found.launches, len(times)))
     if profiler and profiling_output_csv_file:
-        write_csv(profiling_output_csv_file, profiler)
+        write_csv(profiling_output_csv_file, profiler, found.launches)
     if profiler and trace:
-        trace.write_text(profiler.trace())
+        trace.write_text(profiler.trace(found.launches))
 
 
 GPU_LIBRARY = "libtensorflowlite_gpu_delegate.so"
@@ -147,16 +156,15 @@ class Schedule:
     delay: float
 
 
-def measured(work: Work, warmup: Schedule, schedule: Schedule, profiler: Profiler | None) -> list[float]:
-    """Milliseconds of each run after the warmup; those that were done where Ctrl-C ends it."""
+def measured(work: Work, warmup: Schedule, schedule: Schedule, forget: Work) -> list[float]:
+    """Milliseconds of each run after the warmup, when `forget` is called; those that were done where Ctrl-C ends it."""
     bars = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     times: list[float] = []
     with Progress(*bars, console=errors, transient=True) as progress:
         task = progress.add_task("warming up", total=None)
         try:
             repeated(work, warmup, [])
-            if profiler:
-                profiler.clear()
+            forget()
             progress.update(task, description="timing; Ctrl-C shows what was measured")
             repeated(work, schedule, times)
         except KeyboardInterrupt:
@@ -186,13 +194,20 @@ def signature_call(interpreter: Any, key: str, given: list[str], seed: int, rang
     return partial(runner, **{d["name"]: array for d, array in zip(details, arrays, strict=True)})
 
 
-def kernel_times(interpreter: Any) -> dict[str, tuple[int, float]]:
-    """Runs and milliseconds of the delegates' kernels, where their option `profile` is set."""
-    found: dict[str, tuple[int, float]] = {}
-    for delegate in offering(interpreter._delegates, HasDevice):
-        if offers(delegate.device, KernelTimes):
-            found |= delegate.device.times()
-    return found
+def launches_of(interpreter: Any) -> list[LaunchTimes]:
+    """The delegates' launches that have run, where their option `profile` is set."""
+    devices = [delegate.device for delegate in offering(interpreter._delegates, HasDevice)]
+    found = [launch for device in offering(devices, TimesLaunches) for launch in device.launches()]
+    return [launch for launch in found if launch.durations]
+
+
+def profiled(names: Sequence[str] | None, options: Sequence[str] | None) -> list[Delegate]:
+    """The delegates by name, those that can time their launches doing so."""
+    given = list(options or ())
+    return [d for name in names or () for d in loaded([name], [*given, *(["profile=true"] if name in TIMED else [])])]
+
+
+TIMED = ("opencl", "cuda")
 
 
 def external(path: str, options: str) -> list[Delegate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,21 @@ import numpy as np
 from rich.table import Table
 
 from tflgpu.cli.models import columns, quantity
-from tflgpu.runtime.profile import Profiler
+from tflgpu.delegation.launch_times import LaunchTimes, by_kernel
+from tflgpu.runtime.profile import Profiler, Timing
 
 PERCENTILES = (50, 90, 95, 99)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Milliseconds of preparing, of the first run and of each after. kernels: runs and milliseconds by kernel."""
+    """Milliseconds of preparing, of the first run and of each after. launches: of delegates, timed on their devices."""
 
     model: str
     init_ms: float
     first_ms: float
     times: list[float]
-    kernels: dict[str, tuple[int, float]]
+    launches: list[LaunchTimes]
 
     def figures(self) -> dict[str, float]:
         """Milliseconds by what was measured."""
@@ -66,7 +68,10 @@ class Measured:
             "peak_memory_bytes": peak_memory(),
             "times_ms": self.times,
             "nodes": [{"name": t.name, "op": t.op, "owner": t.owner, "total_ms": t.total_ms} for t in profile],
-            "kernels": [{"name": k, "runs": n, "total_ms": ms} for k, (n, ms) in self.kernels.items()],
+            "kernels": [
+                {"name": x.kernel, "nodes": x.nodes, "runs": len(x.durations), "total_ms": x.total_ms}
+                for x in slowest(self.launches)
+            ],
         }
 
 
@@ -80,12 +85,19 @@ def peak_memory() -> int | None:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def kernel_table(kernels: dict[str, tuple[int, float]]) -> Table:
-    """A delegate's kernels, those that took longest first."""
-    whole = sum(ms for _, ms in kernels.values()) or 1.0
-    table = columns("kernel", "runs", "ms a run", "share", title="kernels on the device, all runs")
-    for name, (runs, ms) in sorted(kernels.items(), key=lambda item: -item[1][1]):
-        table.add_row(name, str(runs), f"{ms / runs:.4f}", f"{ms / whole:.1%}")
+def slowest(launches: Iterable[LaunchTimes]) -> list[LaunchTimes]:
+    return sorted(launches, key=lambda launch: -launch.total_ms)
+
+
+def kernel_table(launches: Sequence[LaunchTimes], runs: int) -> Table:
+    """Kernels by their share of the device's time, then the slowest launches with the nodes that each joins."""
+    whole = sum(launch.total_ms for launch in launches) or 1.0
+    table = columns("kernel: nodes", "ms a run", "share", title="kernels on the device, then the ten slowest launches")
+    for name, (count, ms) in sorted(by_kernel(launches).items(), key=lambda item: -item[1][1]):
+        table.add_row(f"{count / runs:.0f} {name}", f"{ms / runs:.4f}", f"{ms / whole:.1%}")
+    table.add_section()
+    for launch in slowest(launches)[:10]:
+        table.add_row(str(launch), f"{launch.total_ms / runs:.4f}", f"{launch.total_ms / whole:.1%}")
     return table
 
 
@@ -102,10 +114,14 @@ def profile_table(profiler: Profiler, runs: int) -> Table:
     return table
 
 
-def write_csv(path: Path, profiler: Profiler) -> None:
+def write_csv(path: Path, profiler: Profiler, launches: Sequence[LaunchTimes]) -> None:
+    """A row for each node or partition that ran, then one for each launch of a delegate's kernel."""
+    steps: list[tuple[str, str, str, Timing | LaunchTimes]]
+    steps = [(timing.name, timing.op, timing.owner, timing) for timing in profiler.slowest()]
+    steps += [(", ".join(launch.nodes), launch.kernel, "kernel", launch) for launch in slowest(launches)]
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["name", "op", "owner", "runs", "average_ms", "total_ms"])
-        for timing in profiler.slowest():
-            runs = len(timing.durations)
-            rows.writerow([timing.name, timing.op, timing.owner, runs, timing.total_ms / runs, timing.total_ms])
+        for name, op, owner, times in steps:
+            runs = len(times.durations)
+            rows.writerow([name, op, owner, runs, times.total_ms / runs, times.total_ms])

@@ -182,15 +182,8 @@ class HasPasses(Protocol):
         """From now on `watch` is told of each pass: its name, the steps before and the steps after it, in words."""
 
 
-class KernelTimes(Protocol):
-    """A device that times its kernels."""
-
-    def times(self) -> dict[str, tuple[int, float]]:
-        """Runs and milliseconds of each kernel so far, by its name; nothing where timing is not asked for."""
-
-
 class HasDevice(Protocol):
-    """A delegate with a device that may be asked, e.g. as KernelTimes."""
+    """A delegate with a device that may be asked, e.g. as launch_times.TimesLaunches."""
 
     device: Any
 

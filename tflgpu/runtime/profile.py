@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tflgpu.delegation.delegate import Partition
+from tflgpu.delegation.launch_times import LaunchTimes
 from tflgpu.model.graph import Node
 from tflgpu.ops.registry import Step
+
+DELEGATE = "DELEGATE"
+"""What stands for an operator where a partition ran."""
 
 
 @dataclass
@@ -67,22 +71,25 @@ class Profiler:
             found[timing.op] = (count + 1, total + timing.total_ms)
         return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
-    def trace(self) -> str:
-        """The runs as JSON for chrome://tracing or Perfetto."""
-        return json.dumps({"traceEvents": sorted(self._events(), key=lambda e: e["ts"]), "displayTimeUnit": "ms"})
+    def trace(self, launches: Sequence[LaunchTimes] = ()) -> str:
+        """The runs as JSON for chrome://tracing or Perfetto, and those of a delegate's launches.
 
-    def _events(self) -> Iterator[dict[str, Any]]:
-        for timing in self.timings:
-            for start, duration in zip(timing.starts, timing.durations, strict=True):
-                yield {
-                    "name": timing.name,
-                    "cat": timing.op,
-                    "ph": "X",
-                    "ts": start / 1e3,
-                    "dur": duration / 1e3,
-                    "pid": 0,
-                    "tid": timing.owner,
-                }
+        A device has a clock of its own: its first launch is drawn where the first partition starts.
+        """
+        events = [e for t in self.timings for e in _events(t, t.name, t.op, t.owner)]
+        partitions = [start for t in self.timings if t.op == DELEGATE for start in t.starts]
+        starts = [start for launch in launches for start in launch.starts]
+        shift = min(partitions, default=0) - min(starts, default=0)
+        events += [e for x in launches for e in _events(x, str(x), x.kernel, "kernels", shift)]
+        return json.dumps({"traceEvents": sorted(events, key=lambda e: e["ts"]), "displayTimeUnit": "ms"})
+
+
+def _events(
+    times: Timing | LaunchTimes, name: str, category: str, thread: str, shift: int = 0
+) -> Iterator[dict[str, Any]]:
+    for start, duration in zip(times.starts, times.durations, strict=True):
+        when = {"ts": (start + shift) / 1e3, "dur": duration / 1e3}
+        yield {"name": name, "cat": category, "ph": "X", **when, "pid": 0, "tid": thread}
 
 
 def _named(what: Partition | Node) -> Timing:
@@ -90,4 +97,4 @@ def _named(what: Partition | Node) -> Timing:
         return Timing(str(what), what.op, "cpu")
     owner = "cpu" if what.owner is None else what.owner.name
     first, last = what.nodes[0], what.nodes[-1]
-    return Timing(f"{len(what.nodes)} nodes, {first.index} {first.op} to {last.index} {last.op}", "DELEGATE", owner)
+    return Timing(f"{len(what.nodes)} nodes, {first.index} {first.op} to {last.index} {last.op}", DELEGATE, owner)

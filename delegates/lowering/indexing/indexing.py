@@ -57,7 +57,6 @@ def _gathered(tensors: tuple[TensorSpec, ...], sizes: dict[str, int], limits: De
         block=(1,),
         sizes=sizes,
         defines={**launch.defines, "ROW": 1},
-        stage="none",
         single=True,
     )
 

@@ -119,11 +119,13 @@ def private_words(name: str, words: list[Word]) -> list[str]:
     path = ROOT / name
     if path.is_symlink() or not path.is_file():
         return []
+    text = path.read_text()
+    suspects = [word for word in words if not name.startswith(word.terms_of) and re.search(word.pattern, text)]
     return [
         f"{name}:{number}: {found!r}: say {word.say}"
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        for word in words
-        if not name.startswith(word.terms_of) and (found := refused(line, word))
+        for number, line in enumerate(text.splitlines() if suspects else (), 1)
+        for word in suspects
+        if (found := refused(line, word))
     ]
 
 

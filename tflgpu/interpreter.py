@@ -8,8 +8,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tflgpu import details
 from tflgpu.arguments import ModelContent, OpResolverType, check_arguments, checked_content, threads_of
 from tflgpu.delegation.delegate import Delegate, KeepsLimits, Partition
@@ -23,14 +21,13 @@ from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS, Op, check_operators
 from tflgpu.optional import offering
-from tflgpu.runtime.binding import bound
 from tflgpu.runtime.exclusive import Exclusive
 from tflgpu.runtime.graph_runner import GraphRunner, graph_runners, running
 from tflgpu.runtime.list_writes import with_list_writes
 from tflgpu.runtime.session import Observer, Session
 from tflgpu.shapes import DelegateError, reraise
 from tflgpu.signature_runner import SignatureRunner, only_signature
-from tflgpu.tensor_access import resize, set_value, storage_of, tensor_at, value_of
+from tflgpu.tensor_access import bind, checked_shape, resize, set_value, tensor_at, value_of, view_of
 
 if TYPE_CHECKING:
     from tflgpu.metadata import Metadata
@@ -116,7 +113,10 @@ class Interpreter:
                 raise  # others are asked again when the inputs may have other shapes
 
     def allocate_tensors(self) -> None:
-        """Prepares the model for the present input shapes. Raises RuntimeError where a node cannot be prepared."""
+        """Prepares the model for the present input shapes: see `runtime.prepare.prepare`.
+
+        Raises RuntimeError where a node cannot be prepared, or while a view of the interpreter's memory is alive.
+        """
         self._model.require_whole()
         self._exclusive.run(self._graphs[0].allocate)
 
@@ -170,15 +170,7 @@ class Interpreter:
         return lambda: self._view(self._graphs[0], index)
 
     def _view(self, graph: GraphRunner, index: int) -> Array:
-        spec = tensor_at(graph, index)
-        tensor = storage_of(graph, index, spec, self._graphs)
-        if spec.dtype == object:
-            raise ValueError(f"{spec} has no fixed memory to view; use get_tensor() and set_tensor().")
-        try:
-            tensor.read()
-        except Exception as error:
-            reraise(error, spec)
-        return self._loans.lend(tensor.write() if tensor.host.flags.writeable else tensor.host)
+        return self._loans.lend(view_of(graph, index, self._graphs))
 
     def bind_input(self, tensor_index: int, array: Any, stream: int = 0) -> None:
         """Makes `invoke` read an input from `array` where it is, on a delegate's device; None ends that.
@@ -189,26 +181,17 @@ class Interpreter:
         a pyopencl queue's `int_ptr`, 0 where nothing is under way. Binding prepares the model anew. Raises ValueError
         for an array that does not fit, or where no delegate has such a device.
         """
-        self._bind(self._graphs[0].graph.inputs, "input", operator.index(tensor_index), array, stream)
+        self._bind("input", operator.index(tensor_index), array, stream)
 
     def bind_output(self, tensor_index: int, array: Any, stream: int = 0) -> None:
         """Makes `invoke` write an output to `array` where it is, as `bind_input`; the value is there when it returns.
 
         stream: on which the array is read: `invoke` overwrites it only after what is there by then.
         """
-        self._bind(self._graphs[0].graph.outputs, "output", operator.index(tensor_index), array, stream)
+        self._bind("output", operator.index(tensor_index), array, stream)
 
-    def _bind(self, legal: Sequence[int], what: str, index: int, array: Any, stream: int) -> None:
-        def bind() -> None:
-            graph = self._graphs[0]
-            if index not in legal:
-                raise ValueError(f"Tensor {index} is no {what} of the model; those are {list(legal)}.")
-            graph.allocate()
-            if graph.tensor(index) is None:
-                raise ValueError(f"{graph.specs[index]} has no fixed shape before the model runs; it cannot be bound.")
-            graph.bind(index, None if array is None else bound(array, graph.specs[index], self._delegates, stream))
-
-        self._exclusive.run(bind)
+    def _bind(self, side: str, index: int, array: Any, stream: int) -> None:
+        self._exclusive.run(lambda: bind(self._graphs[0], side, index, array, stream, self._delegates))
 
     def resize_tensor_input(self, input_index: int, tensor_size: Any, strict: bool = False) -> None:
         """Gives an input another shape, from the next `allocate_tensors` on.
@@ -219,12 +202,7 @@ class Interpreter:
         self._resize(self._graphs[0], operator.index(input_index), tensor_size, strict)
 
     def _resize(self, graph: GraphRunner, index: int, tensor_size: Any, strict: bool) -> None:
-        try:
-            shape = np.array(tensor_size, dtype=np.int32)
-        except OverflowError as error:
-            reraise(error, f"Shape {tensor_size}")
-        if shape.ndim != 1:
-            raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
+        shape = checked_shape(tensor_size)
         self._exclusive.run(lambda: resize(graph, index, shape, strict))
 
     def reset_all_variables(self) -> None:

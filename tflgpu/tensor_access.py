@@ -1,4 +1,4 @@
-"""Tensors as callers reach them by index: checked, read, written and resized."""
+"""Tensors as callers reach them by index: checked, read, written, viewed, bound and resized."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tflgpu.delegation.delegate import Delegate
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Shape, TensorSpec, graphs_named
+from tflgpu.runtime.binding import bound
 from tflgpu.runtime.graph_runner import GraphRunner, running
 from tflgpu.shapes import reraise
 from tflgpu.values import from_caller, to_caller
@@ -57,6 +59,17 @@ def check_resize(graph: GraphRunner, index: int, shape: Shape, strict: bool) -> 
             )
 
 
+def checked_shape(size: Any) -> Array:
+    """A shape as callers give it. Raises ValueError unless it is one-dimensional."""
+    try:
+        shape = np.array(size, dtype=np.int32)
+    except OverflowError as error:
+        reraise(error, f"Shape {size}")
+    if shape.ndim != 1:
+        raise ValueError(f"Shape should be 1D instead of {shape.ndim}.")
+    return shape
+
+
 def resize(graph: GraphRunner, index: int, shape: Array, strict: bool = False) -> None:
     """Gives an input another shape, from the next allocation on. Raises RuntimeError as `check_resize`."""
     size = tuple(int(d) for d in shape)
@@ -91,6 +104,32 @@ def value_of(graph: GraphRunner, index: int, graphs: Sequence[GraphRunner] = ())
         return to_caller(storage.read().copy(), spec)
     except Exception as error:
         reraise(error, spec)
+
+
+def view_of(graph: GraphRunner, index: int, graphs: Sequence[GraphRunner] = ()) -> Array:
+    """A tensor's memory at the host, current there, and alone there where it may be written. Raises as `storage_of`."""
+    spec = tensor_at(graph, index)
+    tensor = storage_of(graph, index, spec, graphs)
+    if spec.dtype == object:
+        raise ValueError(f"{spec} has no fixed memory to view; use get_tensor() and set_tensor().")
+    try:
+        tensor.read()
+    except Exception as error:
+        reraise(error, spec)
+    return tensor.write() if tensor.host.flags.writeable else tensor.host
+
+
+def bind(
+    graph: GraphRunner, side: str, index: int, array: Any, stream: int, delegates: Sequence[Delegate] = ()
+) -> None:
+    """Binds an "input" or "output" to an array on a delegate's device; None ends that. Prepares the graph anew."""
+    legal = graph.graph.inputs if side == "input" else graph.graph.outputs
+    if index not in legal:
+        raise ValueError(f"Tensor {index} is no {side} of the model; those are {list(legal)}.")
+    graph.allocate()
+    if graph.tensor(index) is None:
+        raise ValueError(f"{graph.specs[index]} has no fixed shape before the model runs; it cannot be bound.")
+    graph.bind(index, None if array is None else bound(array, graph.specs[index], delegates, stream))
 
 
 def storage_of(graph: GraphRunner, index: int, spec: TensorSpec, graphs: Sequence[GraphRunner] = ()) -> Tensor:

@@ -19,7 +19,7 @@ from tflgpu.rewrites.inline_composites import inline_composites
 from tflgpu.runtime.binding import Binding
 from tflgpu.runtime.executor import Executor
 from tflgpu.runtime.plan_cache import PlanCache
-from tflgpu.runtime.prepare import prepared
+from tflgpu.runtime.prepare import prepare
 from tflgpu.runtime.segment import Segment
 from tflgpu.runtime.session import Session
 from tflgpu.runtime.storage import Context, new_tensor
@@ -113,7 +113,7 @@ class GraphRunner:
         self._entry = None
         shapes = tuple(spec.shape for spec in self.inputs)
         try:
-            executor = self._plans.plan(shapes, self._prepared, self._leave_devices)
+            executor = self._plans.plan(shapes, self._prepare, self._leave_devices)
         except RuntimeError as error:
             error.args = (f"{error}{self._resized_inputs()}",)
             raise
@@ -132,20 +132,25 @@ class GraphRunner:
         hints = "".join(f" {hint}" for was, shape in pairs if (hint := layout(shape, was.shape)))
         return f"\n(resized: {'; '.join(told)}){hints}" if told else ""
 
-    def _prepared(self) -> Executor:
+    def _prepare(self) -> Executor:
         made = {spec.index for node in self.graph.nodes for spec in node.outputs}
         own = [base if base.index in made else self.specs[base.index] for base in self.graph.tensors]
         specs = (*own, *self._inlined.tensors[len(own) :])
-        known, meter = dict(self._variable_tensors(specs)), self._session.meter
         if self.called:
-            meter.preparation()
+            self._session.meter.preparation()
+        known, context = self._known_tensors(specs), Context(self._session, self.bindings, self.called)
+        first = prepare(replace(self._inlined, tensors=specs), known, context)
+        inputs_nbytes = sum(known[index].host.nbytes for index in self.graph.inputs if index in known)
+        return Executor(first, inputs_nbytes, self._session.meter.stopped)
+
+    def _known_tensors(self, specs: Sequence[TensorSpec]) -> dict[int, Tensor]:
+        """The variables, which all preparations share, and new storage for the inputs."""
+        known, session = dict(self._variable_tensors(specs)), self._session
         for index in self.graph.inputs:
             if specs[index].data is None and index not in known:
-                known[index] = new_tensor(specs[index], meter, self._session.delegates, self.bindings.get(index))
-        context = Context(self._session, self.bindings, self.called)
-        first = prepared(replace(self._inlined, tensors=specs), known, context)
-        inputs_nbytes = sum(known[index].host.nbytes for index in self.graph.inputs if index in known)
-        return Executor(first, inputs_nbytes, meter.stopped)
+                binding = self.bindings.get(index)
+                known[index] = new_tensor(specs[index], session.meter, session.delegates, binding)
+        return known
 
     def _variable_tensors(self, specs: Sequence[TensorSpec]) -> Mapping[int, Tensor]:
         for spec in specs:

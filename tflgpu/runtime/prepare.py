@@ -26,19 +26,18 @@ SEGMENT_NBYTES = 2**14
 """Bytes that a segment is taken to have besides its tensors."""
 
 
-def prepared(graph: Graph, known: Mapping[int, Tensor], context: Context) -> Segment:
+def prepare(graph: Graph, known: Mapping[int, Tensor], context: Context) -> Segment:
     """The graph, whose inputs' shapes are known, ready to run as far as its shapes are known.
 
     known: the tensors that have storage already, by index. Raises RuntimeError where a node cannot be prepared.
     """
-    inferred = infer_shapes(graph, context.session, keep_handles=context.session.delegates_claim)
     session = context.session
-    seen = _as_delegates_see(inferred, session)
-    partitions = partition(seen, session.delegates, session.preserve_all_tensors)
-    return prepare(inferred, partitions, known, context)
+    inferred = infer_shapes(graph, session, keep_handles=session.delegates_claim)
+    partitions = partition(_as_delegates_see(inferred, session), session.delegates, session.preserve_all_tensors)
+    return _segment(inferred, partitions, known, context)
 
 
-def prepare(
+def _segment(
     inferred: Inferred, partitions: Sequence[Partition], known: Mapping[int, Tensor], context: Context
 ) -> Segment:
     """Storage and steps for the partitions. Where nodes follow whose shapes are known only at run time, the segment
@@ -97,7 +96,7 @@ def _following(inferred: Inferred, storage: Storage, context: Context) -> Dynami
 
 
 def _resumed(graph: Graph, context: Context, specs: Sequence[TensorSpec], known: Mapping[int, Tensor]) -> Segment:
-    return prepared(replace(graph, tensors=tuple(specs)), known, context)
+    return prepare(replace(graph, tensors=tuple(specs)), known, context)
 
 
 Made = tuple["Partition | Node", Node, Step]

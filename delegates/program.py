@@ -48,9 +48,12 @@ def _with_includes(text: str, package: str) -> str:
 
 
 def _included(line: str, package: str) -> str:
-    """The file that a line includes, of those beside the kernel's; any other line as it is."""
-    word, _, name = line.partition(' "')
-    return file_text(package, name.rstrip('"')) if word == "#include" and name else line
+    """The file that a line includes, a shared .inc or one of the dialect's; any other line as it is."""
+    word, _, rest = line.partition(' "')
+    name = rest.rstrip('"')
+    if word != "#include" or not name:
+        return line
+    return file_text(_SHARED if name.endswith(".inc") else package, name)
 
 
 @cache

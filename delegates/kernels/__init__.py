@@ -1,1 +1,4 @@
-"""Kernels that OpenCL and CUDA both compile, one .h a stem; before them comes shared.h, and types.h where asked for."""
+"""Kernels that OpenCL and CUDA both compile, one .h a stem, and the .inc files that they include.
+
+Before them comes shared.h, and types.h where asked for.
+"""

@@ -13,14 +13,7 @@
 // | WRITES_Y                      | y is written                                                          |
 // | ONE_ROW                       | rows is 1                                                             |
 
-// With one row, neighbouring work-items have neighbouring memory, so that compilers can vectorize over work-items.
-#ifdef ONE_ROW
-#define ROW(i, n) 0
-#define COLUMN(i, n) (i)
-#else
-#define ROW(i, n) ((i) / (n))
-#define COLUMN(i, n) ((i) % (n))
-#endif
+#include "row_column.inc"
 
 #ifdef QUANTIZED
 KERNEL lstm_cell_quantized(IN(i32) z, IN(i16) RESTRICT logistic, IN(i16) RESTRICT tangent,

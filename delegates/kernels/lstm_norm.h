@@ -6,14 +6,7 @@
 //
 // ONE_ROW: rows is 1.
 
-// With one row, neighbouring work-items have neighbouring memory, so that compilers can vectorize over work-items.
-#ifdef ONE_ROW
-#define ROW(i, n) 0
-#define COLUMN(i, n) (i)
-#else
-#define ROW(i, n) ((i) / (n))
-#define COLUMN(i, n) ((i) % (n))
-#endif
+#include "row_column.inc"
 
 #if defined(WIDTH)
 KERNEL normalize_gate(IN(f32) RESTRICT peephole, IN(f32) RESTRICT state, IN(f32) RESTRICT weights,

@@ -1,14 +1,7 @@
 // The end of a step of a recurrent layer: state (rows, n) = ACTIVATE(p), and row r of y from y_offset + r * y_step on.
 // P_T is p's type, T that of state and y. ONE_ROW: rows is 1. One work-item an element.
 
-// With one row, neighbouring work-items have neighbouring memory, so that compilers can vectorize over work-items.
-#ifdef ONE_ROW
-#define ROW(i, n) 0
-#define COLUMN(i, n) (i)
-#else
-#define ROW(i, n) ((i) / (n))
-#define COLUMN(i, n) ((i) % (n))
-#endif
+#include "row_column.inc"
 
 KERNEL emit(IN(P_T) RESTRICT p, OUT(T) RESTRICT state, OUT(T) RESTRICT y, i32 size, i32 n, i32 y_step, i32 y_offset) {
     i32 i = GLOBAL_ID;

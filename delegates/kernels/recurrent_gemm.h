@@ -12,14 +12,7 @@
 // | W_T     | the type of w, in which sums are exact |
 // | ONE_ROW | rows is 1                              |
 
-// With one row, neighbouring work-items have neighbouring memory, so that compilers can vectorize over work-items.
-#ifdef ONE_ROW
-#define ROW(i, n) 0
-#define COLUMN(i, n) (i)
-#else
-#define ROW(i, n) ((i) / (n))
-#define COLUMN(i, n) ((i) % (n))
-#endif
+#include "row_column.inc"
 #if COLUMNS == 4
 #define EACH_COLUMN(F) F(0) F(1) F(2) F(3)
 #else

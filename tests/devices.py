@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,14 +48,27 @@ def intel() -> Any:
     return delegate
 
 
-def cuda() -> Any:
-    """CUDA on the emulator with its checks."""
+def require_emulator() -> None:
+    """Skips a test, or a whole module, where there is no C++ compiler for the emulator."""
     from tflgpu.delegates.emulator.programs import compiler
 
     try:
         compiler()
-    except ValueError as error:  # no C++ compiler
-        pytest.skip(str(error))
+    except ValueError as error:
+        pytest.skip(str(error), allow_module_level=True)
+
+
+def cuda_device() -> str:
+    """The CUDA device of tests that run on a GPU too: its number, which TFLGPU_CUDA_DEVICE gives; else the emulator."""
+    device = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
+    if device == "emulator":
+        require_emulator()
+    return device
+
+
+def cuda() -> Any:
+    """CUDA on the emulator with its checks."""
+    require_emulator()
     return load_delegate("cuda", {"device": "emulator", "check": True, "require_full": True})
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
 import pytest
 from abi.abi_libraries import compiled
 from checkout import EXAMPLES
+from devices import cuda_device
 
 from tflgpu.conformance import catalog, runner, verdicts
 from tflgpu.conformance.cases import every
@@ -82,12 +82,7 @@ EMULATED_DELEGATED = 40
 
 
 def test_cuda_on_the_emulator_fulfils_the_contracts() -> None:
-    programs = pytest.importorskip("tflgpu.delegates.emulator.programs")
-    try:
-        programs.compiler()
-    except ValueError as error:
-        pytest.skip(str(error))
-    device = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
+    device = cuda_device()
     names = catalog.names(EMULATED, quick=True)
     results = runner.run_all(names, Settings("cuda", {"device": device}), jobs=2)
     assert not told(results)

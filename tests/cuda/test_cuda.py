@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from devices import cuda_device
 from kit import check, fed, kernels, of_family
 from loop_models import large
 from oracle import assert_same, one_op, tflgpu_run
@@ -21,18 +21,11 @@ from tflgpu.conformance.cases.values import drawn
 from tflgpu.delegates.cuda import cublas
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.emulator.programs import compiler
 from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
-DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
-"""On a GPU machine its number, e.g. 0: the same tests then run there, without the emulator's checks."""
-
-if DEVICE == "emulator":
-    try:
-        compiler()
-    except ValueError as error:  # no C++ compiler
-        pytest.skip(str(error), allow_module_level=True)
+DEVICE = cuda_device()
+"""On a GPU the same tests run without the emulator's checks."""
 
 GPU = DeviceLimits(units=132, tensor_cores=True).plus("warps", "chains", "cublas")
 ALONE = list(one_of_each(kernels(main=True), GPU, CudaDevice.dialect, operators=True))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import require_emulator
 from loop_models import large
 from nvrtc import ARCHITECTURES
 from oracle import one_op
@@ -22,7 +23,6 @@ from tflgpu.delegates.cuda.compiler import GRID_WIDE, Compiler, header_folders
 from tflgpu.delegates.cuda.cublas import DEFAULT_ALGORITHM, F16, F32, FUNCTIONS, I8, KINDS, functions
 from tflgpu.delegates.cuda.device import CudaDevice
 from tflgpu.delegates.emulator.device import Emulator
-from tflgpu.delegates.emulator.programs import compiler
 from tflgpu.delegates.gpu import GpuDelegate
 from tflgpu.delegation.delegate import Limits
 
@@ -106,10 +106,7 @@ def cuda_interface(x: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def calls() -> list[Call]:
-    try:
-        compiler()
-    except ValueError as error:  # no C++ compiler
-        pytest.skip(str(error))
+    require_emulator()
     return calls_of_a_session()
 
 

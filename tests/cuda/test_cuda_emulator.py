@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import require_emulator
 
 from tflgpu.delegates.emulator.device import Emulator
 from tflgpu.delegates.emulator.memory import ndarray
-from tflgpu.delegates.emulator.programs import compiler
 from tflgpu.delegates.emulator.streams import Stream
 
-try:
-    compiler()
-except ValueError as error:  # no C++ compiler
-    pytest.skip(str(error), allow_module_level=True)
+require_emulator()
 
 LAST_BLOCK = (
     "__shared__ int last; int t = threadIdx.x; if (t < 32) y[blockIdx.x * 32 + t] = t;",

@@ -5,25 +5,19 @@ Without one the same tests run on the emulator, with arrays of its own, and show
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
+from devices import cuda_device
 
 import tflgpu
-from tflgpu.delegates.emulator.programs import compiler
 from tflgpu.delegation.discovery import load_delegate
 from tflgpu.model.builder import ModelBuilder
 
-DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
+DEVICE = cuda_device()
 EMULATED = DEVICE == "emulator"
-if EMULATED:
-    try:
-        compiler()
-    except ValueError as error:  # no C++ compiler
-        pytest.skip(str(error), allow_module_level=True)
 
 
 class EmulatedArray(np.ndarray):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any
 
 import numpy as np
 import pytest
 from convolution_models import EPILOGUES, NO_SEPARABLES, SEPARABLES
+from devices import cuda_device
 from oracle import assert_same, tflgpu_run
 from pattern_models import (
     ATTENTIONS,
@@ -20,16 +20,9 @@ from pattern_models import (
     inputs_of,
 )
 
-from tflgpu.delegates.emulator.programs import compiler
 from tflgpu.delegation.discovery import load_delegate
 
-DEVICE = os.environ.get("TFLGPU_CUDA_DEVICE", "emulator")
-
-if DEVICE == "emulator":
-    try:
-        compiler()
-    except ValueError as error:  # no C++ compiler
-        pytest.skip(str(error), allow_module_level=True)
+DEVICE = cuda_device()
 
 TOLERANCE = {"rtol": 2e-6, "atol": 2e-6} if DEVICE == "emulator" else {"rtol": 1e-5, "atol": 5e-6}
 """Sums over keys and rows in another order than the CPU's; on a GPU, of functions that differ by some ULP too."""
@@ -129,22 +122,17 @@ def test_masked_rows_on_tensor_cores_are_those_of_the_single_kernels(name: str, 
     assert_same(got, tflgpu_run(model, values), rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("pattern", NO_ATTENTIONS, ids=lambda p: p.name)
-def test_what_only_looks_like_attention_runs_as_it_is(pattern: Pattern) -> None:
+ONLY_ALIKE = [("attention", p, ("batched_gemm", 2)) for p in NO_ATTENTIONS]
+ONLY_ALIKE += [("row_chain", p, ("reduce", 1)) for p in NO_NORMS]
+
+
+@pytest.mark.parametrize("kernel, pattern, instead", ONLY_ALIKE, ids=[p.name for _, p, _ in ONLY_ALIKE])
+def test_what_only_looks_like_a_pattern_runs_as_it_is(kernel: str, pattern: Pattern, instead: tuple[str, int]) -> None:
     model = pattern.model()
     values = inputs_of(model)
     got, launches = runs(model, values)
     assert_same(got, tflgpu_run(model, values), **TOLERANCE)
-    assert "attention" not in launches and launches["batched_gemm"] == 2
-
-
-@pytest.mark.parametrize("pattern", NO_NORMS, ids=lambda p: p.name)
-def test_what_only_looks_like_normalization_runs_as_it_is(pattern: Pattern) -> None:
-    model = pattern.model()
-    values = inputs_of(model)
-    got, launches = runs(model, values)
-    assert_same(got, tflgpu_run(model, values), **TOLERANCE)
-    assert "row_chain" not in launches and launches["reduce"] == 1
+    assert kernel not in launches and launches[instead[0]] == instead[1]
 
 
 def test_a_mean_that_others_read_is_made_and_the_rest_is_one_launch() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,6 +111,19 @@ class Variable(Tensor):
         super().__init__(spec, host)
         self.assigned = False
         self.replaced = False
+
+
+def synchronized(step: Callable[[], object], reads: Sequence[Tensor], writes: Sequence[Tensor]) -> Callable[[], None]:
+    """The step, once what it reads is current at the host; what it writes is current there alone."""
+
+    def run() -> None:
+        for tensor in reads:
+            tensor.read()
+        for tensor in writes:
+            tensor.write()
+        step()
+
+    return run
 
 
 class Loan:

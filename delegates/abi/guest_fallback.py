@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from tflgpu.limits import Meter
-from tflgpu.memory import Tensor, host_array
+from tflgpu.memory import Tensor, host_array, synchronized
 from tflgpu.model.graph import Array, Node, TensorSpec
+from tflgpu.ops.cache_blocks import in_order
 from tflgpu.ops.registry import OPS, prepare
 from tflgpu.runtime.storage import variables_written
 
@@ -34,13 +35,4 @@ def on_the_cpu(nodes: Sequence[Node], tensors: Mapping[int, Tensor], made: froze
     variables = {spec.index for node in nodes for spec in variables_written(node, runtime)}
     reads = [tensor for index, tensor in tensors.items() if index not in made]
     writes = [tensor for index, tensor in tensors.items() if index in made | variables]
-
-    def run() -> None:
-        for tensor in reads:
-            tensor.read()
-        for tensor in writes:
-            tensor.write()
-        for step in steps:
-            step()
-
-    return run
+    return synchronized(in_order(steps), reads, writes)

@@ -15,8 +15,9 @@ import numpy as np
 from tflgpu.conformance import faults, partition_faults
 from tflgpu.delegation.delegate import Limits, Partition, Unsupported
 from tflgpu.delegation.options import LIMIT_OPTIONS, Option, read_limits, read_options
-from tflgpu.memory import Tensor
+from tflgpu.memory import Tensor, synchronized
 from tflgpu.model.graph import Array, Node
+from tflgpu.ops.cache_blocks import in_order
 from tflgpu.ops.registry import OPS, Step, prepare
 
 
@@ -107,16 +108,7 @@ class Numpy:
         steps = [self._step(node, arrays) for node in partition.nodes]
         reads = [tensors[i] for i in sorted(partition.inputs) if i in tensors]
         writes = [tensors[i] for i in sorted(partition.outputs)]
-
-        def run() -> None:
-            for tensor in reads:
-                tensor.read()
-            for tensor in writes:
-                tensor.write()
-            for step in steps:
-                step()
-
-        fault = self.fault.partition
+        run, fault = synchronized(in_order(steps), reads, writes), self.fault.partition
         return run if fault is None else fault(self, partition, tensors, run)  # type: ignore[return-value]
 
     def _step(self, node: Node, arrays: dict[int, Array]) -> Step:

@@ -39,7 +39,6 @@ class Subject:
     def __init__(self, delegate: Watched, settings: Settings):
         self.delegate = delegate
         self.settings = settings
-        self._fresh: list[Watched] = []
         self.op = self._taken()
 
     def interpreter(self, model: bytes, delegate: Watched | None = None, **arguments: Any) -> Interpreter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from tflgpu.memory import Tensor
+from tflgpu.memory import Tensor, synchronized
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Step, evaluate, output_shapes, prepare
@@ -96,15 +96,7 @@ class DynamicNode:
         """The step, with its inputs brought to the host and its outputs made current there."""
         reads = [self._storage[s.index] for s in node.inputs if s is not None and s.index in self._storage]
         writes = [segment.storage[spec.index] for spec in node.outputs]
-
-        def synchronized() -> None:
-            for tensor in reads:
-                tensor.read()
-            for tensor in writes:
-                tensor.write()
-            step()
-
-        return synchronized
+        return synchronized(step, reads, writes)
 
     def _with_copied_keys(self, node: Node) -> Node:
         """The node with copies of the values that its step is cached by, so that what is prepared stays right."""

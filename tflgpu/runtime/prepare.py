@@ -10,7 +10,7 @@ from tflgpu.debug import PARTITIONS, enabled, say
 from tflgpu.delegation.delegate import ClaimsNodes, Delegate, HoldsDeviceMemory, Partition
 from tflgpu.delegation.partitioner import partition
 from tflgpu.delegation.report import delegation_report
-from tflgpu.memory import Tensor
+from tflgpu.memory import Tensor, synchronized
 from tflgpu.model.graph import Graph, Node, TensorSpec
 from tflgpu.ops.registry import Step, nothing
 from tflgpu.ops.registry import prepare as prepare_operator
@@ -154,17 +154,7 @@ def _synchronized(step: Step, node: Node, storage: Storage, session: Session) ->
     written = (*node.outputs, *variables_written(node, session))
     reads = [storage.tensors[spec.index] for spec in inputs if storage.leaves_the_host(spec.index)]
     writes = [storage.tensors[spec.index] for spec in written if storage.leaves_the_host(spec.index)]
-    if not reads and not writes:
-        return step
-
-    def synchronized() -> None:
-        for tensor in reads:
-            tensor.read()
-        for tensor in writes:
-            tensor.write()
-        step()
-
-    return synchronized
+    return synchronized(step, reads, writes) if reads or writes else step
 
 
 class _CompiledWhenRun:

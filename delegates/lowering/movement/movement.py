@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.expression import FIRST
+from tflgpu.delegates.expression import FIRST, IndexMap
 from tflgpu.delegates.ir import Copy, Lookup
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Ref, Temp
 from tflgpu.delegates.lowering.elementwise.lookup_table import all_values
@@ -113,25 +113,30 @@ def pad(node: Node, limits: DeviceLimits) -> Lowered:
     return [around, *moved]
 
 
+def _within(whole: TensorSpec, axis: int, index: int | slice) -> IndexMap:
+    """Where in a tensor its elements at `index` of an axis are, in their order."""
+    base = standin(whole.shape, whole.dtype)
+    return index_map(base[(slice(None),) * axis + (index, ...)], base)
+
+
 @lowers("CONCATENATION")
 def concatenation(node: Node, limits: DeviceLimits) -> Lowered:
     """The inputs one after another along an axis."""
     out = node.outputs[0]
     require(node.options.fused_activation_function == "NONE", "a fused activation")
-    base = standin(out.shape, out.dtype)
     axis = node.options.axis % len(out.shape)
     launches: Lowered = []
     start = 0
     for x in node.inputs:
         assert x is not None
         require(x.type == out.type, f"inputs of types {x.type} and {out.type}")
-        piece = base[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)]
+        piece = _within(out, axis, slice(start, start + x.shape[axis]))
         start += x.shape[axis]
         source: Buffer = Ref(x.index)
         if out.type == "UINT8" and not _same_quantization(x, out):
             source = Temp(max(size(x), 1))
             launches.append(_requantized(node, x, source))
-        launches.append(Copy(source, Ref(out.index), size(x), bits_type(out), out_at=index_map(piece, base)))
+        launches.append(Copy(source, Ref(out.index), size(x), bits_type(out), out_at=piece))
     return launches
 
 
@@ -158,16 +163,9 @@ def _same_quantization(x: TensorSpec, y: TensorSpec) -> bool:
 def pack(node: Node, limits: DeviceLimits) -> Lowered:
     """The inputs one after another along a new axis."""
     out = node.outputs[0]
-    base = standin(out.shape, out.dtype)
     axis = node.options.axis % len(out.shape)
     return [
-        Copy(
-            Ref(x.index),
-            Ref(out.index),
-            size(x),
-            bits_type(out),
-            out_at=index_map(base[(slice(None),) * axis + (k, ...)], base),
-        )
+        Copy(Ref(x.index), Ref(out.index), size(x), bits_type(out), out_at=_within(out, axis, k))
         for k, x in enumerate(node.inputs)
         if x is not None
     ]
@@ -177,16 +175,9 @@ def pack(node: Node, limits: DeviceLimits) -> Lowered:
 def unpack(node: Node, limits: DeviceLimits) -> Lowered:
     """Each output is x at one index of an axis."""
     x = node.input(0)
-    base = standin(x.shape, x.dtype)
     axis = node.options.axis % len(x.shape)
     return [
-        Copy(
-            Ref(x.index),
-            Ref(out.index),
-            size(out),
-            bits_type(out),
-            index_map(base[(slice(None),) * axis + (k, ...)], base),
-        )
+        Copy(Ref(x.index), Ref(out.index), size(out), bits_type(out), _within(x, axis, k))
         for k, out in enumerate(node.outputs)
     ]
 
@@ -196,11 +187,10 @@ def split(node: Node, limits: DeviceLimits) -> Lowered:
     """The outputs are x cut along an axis."""
     x = node.input(1 if node.op == "SPLIT" else 0)
     axis = int(constant(node.input(0 if node.op == "SPLIT" else 2), "an axis").reshape(-1)[0]) % len(x.shape)
-    base = standin(x.shape, x.dtype)
-    launches: Lowered = []
+    copies: Lowered = []
     start = 0
     for out in node.outputs:
-        piece = base[(slice(None),) * axis + (slice(start, start + out.shape[axis]),)]
+        piece = _within(x, axis, slice(start, start + out.shape[axis]))
+        copies.append(Copy(Ref(x.index), Ref(out.index), size(out), bits_type(out), piece))
         start += out.shape[axis]
-        launches.append(Copy(Ref(x.index), Ref(out.index), size(out), bits_type(out), index_map(piece, base)))
-    return launches
+    return copies

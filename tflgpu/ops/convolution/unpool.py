@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -114,8 +115,8 @@ def _require_floats(node: Node) -> None:
     require(out.type == "FLOAT32", f"{out} must be FLOAT32. ")
 
 
-@function(
-    "MaxPoolingWithArgmax2D",
+_arg_max_pool = partial(
+    function,
     inputs=1,
     outputs=2,
     types="FLOAT32",
@@ -124,6 +125,9 @@ def _require_floats(node: Node) -> None:
     custom=True,
     body=_pool_body,
 )
+
+
+@_arg_max_pool("MaxPoolingWithArgmax2D")
 def max_pooling_with_argmax_2d(node: Node, x: Array) -> tuple[Array, Array]:
     """The largest of each window of x (b, h, w, c), and where in the window it is: row * kw + column + 0.1."""
     options = _pool_options(node)
@@ -132,16 +136,7 @@ def max_pooling_with_argmax_2d(node: Node, x: Array) -> tuple[Array, Array]:
     return np.clip(best, lo, hi), np.maximum(taps, 0).astype(np.float32) + np.float32(0.1)
 
 
-@function(
-    "MaxPoolWithArgmax",
-    inputs=1,
-    outputs=2,
-    types="FLOAT32",
-    shape=_pool_shapes,
-    check=_require_floats,
-    custom=True,
-    body=_pool_body,
-)
+@_arg_max_pool("MaxPoolWithArgmax")
 def max_pool_with_argmax(node: Node, x: Array) -> tuple[Array, Array]:
     """The largest of each window of x (b, h, w, c), and where in its image it is: (y * w + x) * c + channel."""
     window = _window(node, _flexbuffer_options(node))

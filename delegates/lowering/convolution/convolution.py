@@ -12,7 +12,7 @@ from tflgpu.delegates.lowering.gemm.hybrid import quantize_rows
 from tflgpu.delegates.lowering.gemm.problem import Gather, Gemm, GemmEpilogue, Kind, Operand, RowScales
 from tflgpu.delegates.lowering.gemm.selection import lowered
 from tflgpu.delegates.lowering.registry import constant, require, size
-from tflgpu.model.graph import Node, TensorSpec
+from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.convolution.conv import IN_ORDER, check_hybrid_axis
 from tflgpu.ops.convolution.convolution import check_quantization, scale_factors
 from tflgpu.ops.fused_activation import float_range
@@ -33,13 +33,14 @@ def convolution(node: Node, kind: Kind, inputs: Inputs, gather: Gather, limits: 
     if types == ("FLOAT32", "FLOAT32") and out.type == "FLOAT32":
         epilogue = _of_floats(node, kind, x, gather)
     elif types in HYBRID and out.type == "FLOAT32":
-        return lowered(_hybrid(node, kind, inputs, gather, limits), limits)
+        return lowered(_without_groups(_hybrid(node, kind, inputs, gather, limits), limits), limits)
     else:
         supported = types in INTEGERS and out.type == x.type
         require(supported, f"{types[0]} input with {types[1]} weights to {out.type}")
         epilogue = _of_integers(node, kind, inputs)
     x_zero = x.zero_point if epilogue.rescale else 0
-    return lowered(_problem(node, kind, inputs, Operand.of(x, x_zero), gather, epilogue), limits)
+    problem = _problem(node, kind, inputs, Operand.of(x, x_zero), gather, epilogue)
+    return lowered(_without_groups(problem, limits) if epilogue.rescale else problem, limits)
 
 
 def _problem(node: Node, kind: Kind, inputs: Inputs, x: Operand, gather: Gather, epilogue: GemmEpilogue) -> Gemm:
@@ -48,6 +49,30 @@ def _problem(node: Node, kind: Kind, inputs: Inputs, x: Operand, gather: Gather,
     y = Operand.of(weights, zero_point, transposed=True, pack=True)
     n, k = out.shape[3], gather.depth // gather.groups
     return Gemm(kind, x, y, Operand.of(out), size(out) // n if n else 0, n, k, gather, epilogue, bias)
+
+
+FEW_GROUPS = 8
+"""So many times the multiplications by dot products of bytes take less time than those of the groups without them."""
+
+
+def _without_groups(g: Gemm, limits: DeviceLimits) -> Gemm:
+    """The integer convolution of few groups as one of all channels, whose other weights are zero points."""
+    few = 1 < g.gather.groups <= FEW_GROUPS and g.kind == "convolution" and limits.has("vnni")
+    if not few or g.y.constant is None or g.y.spec.type not in ("INT8", "UINT8") or g.epilogue.wide:
+        return g
+    oc, kh, kw, depth = g.y.spec.shape
+    shape = (oc, kh, kw, depth * g.gather.groups)
+
+    def weights() -> Array:
+        dense = np.full(shape, g.y.zero_point, g.y.value.dtype)
+        of_group = oc // g.gather.groups
+        for group in range(g.gather.groups):
+            rows, channels = slice(group * of_group, (group + 1) * of_group), slice(group * depth, (group + 1) * depth)
+            dense[rows, ..., channels] = g.y.value[rows]
+        return dense
+
+    y = replace(g.y, spec=replace(g.y.spec, shape=shape, data=None), constant=Packed(weights))
+    return replace(g, y=y, k=g.gather.depth, gather=replace(g.gather, groups=1))
 
 
 def _activation(node: Node) -> str:

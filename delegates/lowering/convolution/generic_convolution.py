@@ -1,4 +1,4 @@
-"""Any convolution: grouped, depthwise, transposed, with constant or computed weights. One work-item an output."""
+"""Any convolution: grouped, depthwise, transposed, with constant or computed weights."""
 
 from __future__ import annotations
 
@@ -21,10 +21,19 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     weights, before = _weights(g)
     if g.arithmetic == "float":
         inputs = {"x": g.x.buffer, "weights": weights, "bias": bias_argument(g.bias, g.n, "f4")}
-        return [*before, _launch(g, "conv_float", inputs, g.epilogue.bounds, {"FLOAT": 1})]
-    if g.arithmetic == "hybrid":
-        return [*before, _hybrid(g, weights)]
-    return [*before, _quantized(g, weights, limits)]
+        launch = _launch(g, "conv_float", inputs, g.epilogue.bounds, {"FLOAT": 1})
+    else:
+        launch = _hybrid(g, weights) if g.arithmetic == "hybrid" else _quantized(g, weights, limits)
+    return [*before, _on_cpus(launch, g) if limits.cpu else launch]
+
+
+def _on_cpus(launch: Launch, g: Gemm) -> Launch:
+    """With as many channels a work-item as divide those of a group, whose weights are vectors then."""
+    lanes = next((lanes for lanes in (32, 16, 8) if g.n // g.gather.groups % lanes == 0), 1)
+    if lanes == 1:
+        return launch
+    sizes, defines = {**launch.sizes, "size": g.size // lanes}, {**launch.defines, "LANES": lanes}
+    return replace(launch, threads=(g.size // lanes,), block=(1,), sizes=sizes, defines=defines, single=True)
 
 
 def _weights(g: Gemm) -> tuple[Buffer, Lowered]:
@@ -53,7 +62,7 @@ def _launch(
         outputs={"out": g.out.buffer},
         sizes={"size": g.size, **image, **window},
         scalars=scalars,
-        defines={**defines, **({"TRANSPOSED": 1} if g.kind == "transposed" else {})},
+        defines={"LANES": 1, **defines, **({"TRANSPOSED": 1} if g.kind == "transposed" else {})},
     )
 
 

@@ -9,9 +9,10 @@ import ctypes
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from tflgpu.delegates.lowering.gemm.cublas import ARITHMETICS
+from tflgpu.optional import offers
 
 WORKSPACE = 32 << 20
 """Bytes that cuBLAS may use, as much as it asks for on the largest GPUs. Its own would be allocated by every graph."""
@@ -79,11 +80,16 @@ class Cublas:
         )
 
 
+class HasFunctions(Protocol):
+    """What stands for CuPy's extension module, with functions of its own, as the emulator has it."""
+
+    functions: Mapping[str, Callable[..., int]]
+
+
 def functions(binding: Any) -> dict[str, Callable[..., int]]:
     """The library's functions, through the extension module of CuPy that is linked with it."""
-    stand_in = getattr(binding, "functions", None)
-    if stand_in is not None:
-        return dict(stand_in)
+    if offers(binding, HasFunctions):
+        return dict(binding.functions)
     library = ctypes.CDLL(binding.__file__)
     found = {}
     for name, parameters in FUNCTIONS.items():
@@ -98,6 +104,7 @@ class Routine:
 
     name: str
     function: Any
+    enable_cooperative_groups: ClassVar[bool] = False
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
         self.function(grid, block, args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -17,8 +17,8 @@ from tflgpu.delegates.autotune import Tuner
 from tflgpu.delegates.cache import NOWHERE, ProgramCache
 from tflgpu.delegates.cuda.compiler import Compiler
 from tflgpu.delegates.cuda.cublas import Cublas, Routine
-from tflgpu.delegates.cuda.external import address_of
-from tflgpu.delegates.cuda.graph import RecordedPartition
+from tflgpu.delegates.cuda.external import address_of, described
+from tflgpu.delegates.cuda.graph import RecordedPartition, captured
 from tflgpu.delegates.cuda.properties import blocks_at_once, properties_of
 from tflgpu.delegates.cuda.timing import Timing
 from tflgpu.delegates.device import Call, CompileError, DeviceLimits
@@ -210,11 +210,8 @@ class CudaDevice:
 
     def external(self, array: Any, spec: TensorSpec) -> Any:
         """A buffer that is a caller's array. Raises ValueError where type, shape, order or address does not fit."""
-        if not hasattr(array, "__cuda_array_interface__"):
-            if not hasattr(array, "__dlpack__"):
-                raise ValueError(f"{spec}: {type(array).__name__} has neither __cuda_array_interface__ nor __dlpack__")
-            with self.active():
-                array = self._cupy.from_dlpack(array)
+        with self.active():
+            array = described(array, spec, self._cupy)
         address, nbytes = address_of(array.__cuda_array_interface__, spec)
         memory = self._cuda.UnownedMemory(address, nbytes, array)
         self._external.add(address)
@@ -246,7 +243,7 @@ class CudaDevice:
         return Routine(name, getattr(self._cublas, name))
 
     def bind(self, kernel: Any, args: Sequence[Any], grid: Sequence[int], block: Sequence[int]) -> Call:
-        if getattr(kernel, "enable_cooperative_groups", False):
+        if kernel.enable_cooperative_groups:
             (blocks,), (threads,) = grid, block
             of_one = self._cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, threads, 0)
             grid = (min(blocks, of_one * self.limits.units),)
@@ -295,13 +292,7 @@ class CudaDevice:
     def recorded(self, run: Call) -> Call:
         """run as a CUDA graph, whose replay this returns. Raises RuntimeError where it cannot be recorded."""
         with self.active():
-            try:
-                self.stream.begin_capture()
-                run()
-                graph = self.stream.end_capture()
-            except BaseException:
-                self._end_failed_capture()
-                raise
+            graph = captured(self.stream, run)
         device, stream, require = self._device, self.stream, self._opened.require
 
         def replay() -> None:
@@ -310,10 +301,6 @@ class CudaDevice:
                 graph.launch(stream)
 
         return replay
-
-    def _end_failed_capture(self) -> None:
-        with suppress(Exception):  # the capture was void, or none; what made it so is being raised
-            self.stream.end_capture()
 
     def synchronize(self) -> None:
         self._opened.require()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from tflgpu.delegates.device import Call
@@ -33,6 +34,18 @@ class Recorder(StreamedPlace, Protocol):
 
     def is_external(self, buffer: Any) -> bool:
         """Whether a buffer is a caller's array, which nobody wants copied to the host with every run."""
+
+
+def captured(stream: Any, run: Call) -> Any:
+    """What run puts on the stream, as a CUDA graph. Raises RuntimeError where it cannot be recorded."""
+    try:
+        stream.begin_capture()
+        run()
+        return stream.end_capture()
+    except BaseException:
+        with suppress(Exception):  # the capture was void, or none; what made it so is being raised
+            stream.end_capture()
+        raise
 
 
 ATTEMPTS = 2

@@ -92,6 +92,7 @@ class Numpy:
     def __init__(self, limits: Limits, fault: Fault):
         self.limits = limits
         self.fault = fault
+        self.dead = False
 
     def check(self, node: Node) -> None:
         if self.fault.claims:

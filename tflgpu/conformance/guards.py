@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -134,13 +134,23 @@ class Watched:
         return self._hosts
 
 
+class HasBuffers(Protocol):
+    """A device whose buffers can be guarded: it makes slices of them, and its limits have their alignment."""
+
+    limits: Any
+
+    def allocate(self, nbytes: int, /) -> Any: ...
+    def slice(self, buffer: Any, offset: int, nbytes: int, /) -> Any: ...
+    def upload(self, buffer: Any, host: Array, /) -> None: ...
+    def download(self, buffer: Any, host: Array, /) -> None: ...
+
+
 def _guard_device(delegate: Any) -> Any:
     """The guarding device that replaces the delegate's own; None where it has none of the kind."""
     device = delegate.device if offers(delegate, HasDevice) else None
-    needed = ("allocate", "slice", "upload", "download", "limits")
     if isinstance(device, GuardedDevice):
         return device
-    if device is None or not all(hasattr(device, name) for name in needed):
+    if not offers(device, HasBuffers):
         return None
     delegate.device = GuardedDevice(device)
     return delegate.device

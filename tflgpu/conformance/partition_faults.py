@@ -124,7 +124,7 @@ def one_for_all(delegate: Any, partition: Partition, tensors: Tensors, run: Step
 
 def dies_of_an_error(delegate: Any, partition: Partition, tensors: Tensors, run: Step) -> Step:
     def once() -> None:
-        if getattr(delegate, "dead", False):
+        if delegate.dead:
             raise RuntimeError("the context is lost")
         try:
             run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from tflgpu.delegates.lowering.reduction.combine import A, V, combine_macro, wra
 from tflgpu.delegates.lowering.reduction.reduction_bodies import function_of
 from tflgpu.delegates.lowering.registry import bits_type, c_type, lowers, require, size
 from tflgpu.delegates.lowering.strided_index import index_map, standin
-from tflgpu.model.graph import Array, Node
+from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.indexing.stablehlo_indexing import dimensions_of, gather_dimensions, index_vectors, order_of
 from tflgpu.ops.movement.padding import placed, stablehlo_placements
 
@@ -102,55 +103,76 @@ COMBINED = {"UPDATE": V, "ADD": A + V, "MUL": A * V, "MAXIMUM": where(A < V, V, 
 OF_BOOLS = COMBINED | {"ADD": A | V, "MUL": A & V, "ALL": A & V, "ANY": A | V}
 
 
+@dataclass(frozen=True)
+class _Scatter:
+    """Which dimensions STABLEHLO_SCATTER means.
+
+    window_dims: of the updates, those of windows. inserted: of x, those in which a window has one element. targets:
+    of x, those that index vectors have an entry for, in their order. batch, window: the shapes of the windows
+    together, and of one.
+    """
+
+    window_dims: tuple[int, ...]
+    inserted: tuple[int, ...]
+    targets: tuple[int, ...]
+    batch: Shape
+    window: Shape
+
+    @classmethod
+    def of(cls, node: Node) -> _Scatter:
+        o, rank, updates = node.options, len(node.input(0).shape), node.input(2).shape
+        window_dims = tuple(sorted(dimensions_of(o.update_window_dims, len(updates), "update_window_dims")))
+        inserted = dimensions_of(o.inserted_window_dims, rank, "inserted_window_dims")
+        targets = dimensions_of(o.scatter_dims_to_operand_dims, rank, "scatter_dims_to_operand_dims")
+        batch = tuple(d for i, d in enumerate(updates) if i not in window_dims)
+        require(len(window_dims) + len(inserted) == rank, "windows of another rank")
+        return cls(window_dims, tuple(inserted), tuple(targets), batch, tuple(updates[d] for d in window_dims))
+
+    def step(self, d: int, n: int, vectors: Array, indices: Array, at: Callable[[Array, Array], IndexMap]) -> str:
+        """C that takes `at` on by dimension d of x, of size n: where a window begins, by `indices`, plus where in it.
+
+        vectors: a view of the indices. at: where in an array each update reads a view of it that broadcasts to them.
+        """
+        terms = []
+        if d in self.targets:
+            vector = vectors[..., self.targets.index(d)].reshape(self.batch + (1,) * len(self.window))
+            terms.append(f"(i64)indices[{at(vector, indices)}]")
+        if d not in self.inserted:
+            k = d - sum(i < d for i in self.inserted)
+            ruler = standin((self.window[k],), np.uint8)
+            terms.append(str(at(ruler.reshape([-1] + [1] * (len(self.window) - k - 1)), ruler)))
+        position = f"i64 p = {' + '.join(terms) or '0'}; inside &= (u64)p < {n}u;"  # below 0 too
+        return f"{{ {position} at = at * {n} + (inside ? (i32)p : 0); }}"
+
+
 @lowers("STABLEHLO_SCATTER")
 def stablehlo_scatter(node: Node, limits: DeviceLimits) -> Lowered:
     """x with windows of updates combined into it at index vectors; elements outside are left out."""
-    x, indices, updates, out, o = node.input(0), node.input(1), node.input(2), node.outputs[0], node.options
+    x, indices, updates, out = node.input(0), node.input(1), node.input(2), node.outputs[0]
     require(x.type == updates.type == out.type, f"STABLEHLO_SCATTER of {updates.type} to {out.type}")
-    name, rank = function_of(node), len(updates.shape)
+    name, s = function_of(node), _Scatter.of(node)
     rows = OF_BOOLS if out.type == "BOOL" else COMBINED
     require(name in rows, f"the function {name}")
-    window_dims = sorted(dimensions_of(o.update_window_dims, rank, "update_window_dims"))
-    inserted = dimensions_of(o.inserted_window_dims, len(x.shape), "inserted_window_dims")
-    targets = dimensions_of(o.scatter_dims_to_operand_dims, len(x.shape), "scatter_dims_to_operand_dims")
-    kept = [d for d in range(len(x.shape)) if d not in inserted]
     index_base, base = standin(indices.shape, indices.dtype), standin(updates.shape, updates.dtype)
-    vectors = index_vectors(index_base, int(o.index_vector_dim))
-    batch = tuple(d for i, d in enumerate(updates.shape) if i not in window_dims)
-    require(len(window_dims) == len(kept) and vectors.shape == (*batch, len(targets)), "shapes that do not fit")
+    vectors = index_vectors(index_base, int(node.options.index_vector_dim))
+    require(vectors.shape == (*s.batch, len(s.targets)), "shapes that do not fit")
     if not size(updates):
         return [copy(x, out)]
     # Rows that are not clipped can only overlap in their own column.
-    apart = set(targets) <= set(inserted)
-    window = [updates.shape[d] for d in window_dims]
-    order = order_of(rank, window_dims)
-    if apart:
-        base_view = base.transpose(np.argsort(order))
-        order = list(range(rank))
-    else:
-        base_view = base
+    apart = set(s.targets) <= set(s.inserted)
+    order = order_of(len(updates.shape), s.window_dims)
+    base_view = base.transpose(np.argsort(order)) if apart else base
+    order = list(range(len(order))) if apart else order
 
     def at(view: Array, of: Array) -> IndexMap:
-        return index_map(np.broadcast_to(view, (*batch, *window)).transpose(order), of)
+        return index_map(np.broadcast_to(view, (*s.batch, *s.window)).transpose(order), of)
 
-    steps = []
-    for d, n in enumerate(x.shape):
-        terms = []
-        if d in targets:
-            vector = vectors[..., targets.index(d)].reshape(batch + (1,) * len(window))
-            terms.append(f"(i64)indices[{at(vector, index_base)}]")
-        if d in kept:
-            k = kept.index(d)
-            ruler = standin((window[k],), np.uint8)
-            terms.append(str(at(ruler.reshape([-1] + [1] * (len(window) - k - 1)), ruler)))
-        position = f"i64 p = {' + '.join(terms) or '0'}; inside &= (u64)p < {n}u;"  # below 0 too
-        steps.append(f"{{ {position} at = at * {n} + (inside ? (i32)p : 0); }}")
-    columns = int(np.prod(window, dtype=np.int64)) if apart else 1
+    columns = int(np.prod(s.window, dtype=np.int64)) if apart else 1
     kind = bits_type(out) if name == "UPDATE" else c_type(out, limits)
     defines = {
         "T": kind,
         "INDEX_T": c_type(indices, limits),
-        "STEPS": " ".join(steps),
+        "STEPS": " ".join(s.step(d, n, vectors, index_base, at) for d, n in enumerate(x.shape)),
         "UPDATE_AT": index_map(base_view, base),
         **combine_macro(wrapping(rows[name], kind)),
     }

@@ -100,10 +100,8 @@ def _arithmetic(
 
     # MUL alone leaves the declared type: it may be narrower.
     output_type = None if name == "MUL" else 1
-    register = kernel(
-        name, inputs=2, output_type=output_type, version=version, types=types, shape=binary_shape, check=check
-    )
-    register(prepare)
+    how = {"output_type": output_type, "shape": binary_shape, "check": check}
+    kernel(name, inputs=2, version=version, types=types, **how)(prepare)
 
 
 _QUANTIZED = "INT8 UINT8 INT16"

@@ -20,7 +20,16 @@ from tflgpu.delegates.lowering.recurrent.linear import (
     weights_of,
 )
 from tflgpu.delegates.lowering.recurrent.lstm_integer import integer_cell
-from tflgpu.delegates.lowering.recurrent.sequence import ACTIVATIONS, Walk, checked, emit, one_row, state, time_of
+from tflgpu.delegates.lowering.recurrent.sequence import (
+    ACTIVATIONS,
+    Walk,
+    checked,
+    emit,
+    gates_at,
+    one_row,
+    state,
+    time_of,
+)
 from tflgpu.delegates.lowering.registry import constant, f32, lowers, require
 from tflgpu.delegates.lowering.strided_index import standin
 from tflgpu.model.graph import Array, Node, TensorSpec
@@ -71,11 +80,6 @@ def cell_of(node: Node, ports: Ports) -> Cell:
     return read_cell(node, arrays, ports)
 
 
-def order_of(cell: Cell) -> str:
-    """The gates in the order in which they are stored."""
-    return "ifoc" if "i" in cell.gates else "foc"
-
-
 def stacked(tensors: Gated, order: str, what: str) -> Array:
     """The gates' vectors one after another."""
     return np.concatenate([constant(tensors[g].spec, what).reshape(-1) for g in order])
@@ -95,10 +99,23 @@ class _Cell:
     normal: tuple[Buffer, Buffer] | None
     clip: np.float32
 
-
-def gates_at(order: str) -> dict[str, Any]:
-    """The macros of the gates' positions."""
-    return {f"AT_{g.upper()}": k for k, g in enumerate(order)} | {"GATES": len(order)}
+    @classmethod
+    def of(cls, cell: Cell, rows: int, activation: str, clip: float) -> _Cell:
+        order, n, normal = cell.order, cell.n_cell, None
+        if cell.layer_norm:
+            coefficients = np.ascontiguousarray(stacked(cell.layer_norm, order, "layer norm coefficients"))
+            normal = coefficients, stacked(cell.bias, order, "a bias")
+        return cls(
+            order,
+            n,
+            rows,
+            state(cell.cell_state.spec, rows * n),
+            {"ACTIVATE(x)": activation} | gates_at(order) | one_row(rows),
+            _peephole(cell, order, n),
+            "".join(cell.peephole),
+            normal,
+            f32(clip),
+        )
 
 
 def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowered:
@@ -108,30 +125,15 @@ def float_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowe
     name = o.fused_activation_function
     require(name in ACTIVATIONS and name != "NONE", f"the activation {name}")
     require(o.cell_clip >= 0 and o.proj_clip >= 0, "a clip below zero")
-    order, n, rows = order_of(cell), cell.n_cell, over.n_batch
+    order, n, rows = cell.order, cell.n_cell, over.n_batch
     width = n * len(order)
     hidden = state(cell.output_state.spec, rows * cell.n_output)
     bias = stacked(cell.bias, order, "a bias")
-    normal = (
-        (np.ascontiguousarray(stacked(cell.layer_norm, order, "layer norm coefficients")), bias)
-        if cell.layer_norm
-        else None
-    )
-    inner = _Cell(
-        order,
-        n,
-        rows,
-        state(cell.cell_state.spec, rows * n),
-        {"ACTIVATE(x)": ACTIVATIONS[name]} | gates_at(order) | one_row(rows),
-        _peephole(cell, order, n),
-        "".join(cell.peephole),
-        normal,
-        f32(o.cell_clip),
-    )
+    inner = _Cell.of(cell, rows, ACTIVATIONS[name], o.cell_clip)
     sources = [(walk.x, weights_of([cell.input_weights[g].spec for g in order]))]
     if walk.aux is not None and cell.aux_weights:
         sources.append((walk.aux, weights_of([cell.aux_weights[g].spec for g in order])))
-    start = np.zeros_like(bias) if normal else bias
+    start = np.zeros_like(bias) if cell.layer_norm else bias
     before, launches = inputs_of_all_times(sources, start, over, asymmetric, limits)
     sums = Temp(4 * rows * width)
     recurrent = _recurrent(cell, order, hidden, rows, sums, asymmetric, limits)

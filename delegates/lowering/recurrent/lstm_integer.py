@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from tflgpu.arithmetic.fixed_point import quantize_multiplier, quantize_multipliers
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, PerIteration, Ref, Temp
-from tflgpu.delegates.lowering.recurrent.sequence import Time, Walk, emit, one_row, state
+from tflgpu.delegates.lowering.recurrent.sequence import Time, Walk, emit, gates_at, one_row, state
 from tflgpu.delegates.lowering.registry import constant, i32, require
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.recurrent.linear import Tensor, single_scale
@@ -70,9 +70,8 @@ def quantized_linear(
 def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lowered:
     """The launches of one cell over the whole sequence."""
     require(len(node.intermediates) == 5, f"an INT8 LSTM with {len(node.intermediates)} intermediate tensors")
-    o, over = node.options, walk.over
-    require(o.cell_clip >= 0 and o.proj_clip >= 0, "a clip below zero")
-    order = "ifoc" if "i" in cell.gates else "foc"
+    require(node.options.cell_clip >= 0 and node.options.proj_clip >= 0, "a clip below zero")
+    over, order = walk.over, cell.order
     n, rows, width = cell.n_cell, over.n_batch, cell.n_cell * len(order)
     k = power_of_two(cell.cell_state.spec)
     require(-15 <= k <= -9, f"a cell state of scale 2^{k}")
@@ -83,48 +82,57 @@ def integer_cell(node: Node, cell: Cell, walk: Walk, limits: DeviceLimits) -> Lo
     from_x = _gates(cell.input_weights, scales, node.input(0), bias)
     from_h = _gates(cell.recurrent_weights, scales, cell.output_state.spec, None)
     before, sums = Temp(4 * over.rows * width), Temp(4 * rows * width)
-    launches: Lowered = [from_x.launch(Ref(walk.x.index), over.rows, np.zeros(width, np.int32), 0, 0, before)]
-    low, high = clip_range(o.cell_clip, single_scale(cell.cell_state.spec), INT16)
-    inner = node.intermediates[4]
-    m, e = quantize_multiplier(float(np.float32(2.0**-15 / float(inner.scale) * 2.0**-15)))
+    first = from_x.launch(Ref(walk.x.index), over.rows, np.zeros(width, np.int32), 0, 0, before)
     projection = _projection(node, cell)
     middle, projected = Temp(rows * n), Temp(4 * rows * cell.n_output)
+    views = _views(cell, scales, k, sums, state(cell.cell_state.spec, rows * n), over)
+    steps = [from_h.launch(hidden, rows, before, *over.row_step_and_offset(width), sums)]
+    if projection is None:
+        steps += _cell_steps(node, cell, walk, sums, hidden, views)
+    else:
+        steps += _cell_steps(node, cell, walk, sums, middle, views)
+        start = np.full(cell.n_output, cell.output_state.spec.zero_point, np.int32)
+        steps.append(projection.launch(middle, rows, start, 0, 0, projected))
+        size, output_at = rows * cell.n_output, over.row_step_and_offset(walk.out.shape[-1])
+        steps.append(emit(projected, hidden, walk.out, size, cell.n_output, output_at, "i32", "i8", "(x)"))
+    macs = rows * cell.n_output * (width + (n if projection is not None else 0))
+    return [first, *over.walk(steps, macs, limits)]
+
+
+def _cell_steps(
+    node: Node, cell: Cell, walk: Walk, sums: Temp, hidden: Buffer, views: Mapping[str, list[Launch]]
+) -> list[Launch]:
+    """The rest of a step after the gates' sums: writes the cell's state and `hidden`; without a projection, the output.
+
+    views: by gate, what is done to its sums before they are looked at.
+    """
+    n, rows, order, inner = cell.n_cell, walk.over.n_batch, cell.order, node.intermediates[4]
+    k, cell_state = power_of_two(cell.cell_state.spec), state(cell.cell_state.spec, rows * n)
+    low, high = clip_range(node.options.cell_clip, single_scale(cell.cell_state.spec), INT16)
+    m, e = quantize_multiplier(float(np.float32(2.0**-15 / float(inner.scale) * 2.0**-15)))
     # Subtracted, and added back times the weights' sums in the projection's bias (upstream's b/246629213).
-    zero = inner.zero_point if projection is None else -inner.zero_point
+    zero = inner.zero_point if cell.projection is None else -inner.zero_point
     tables = {"logistic": _table("logistic", 3), "tangent": _table("tanh", 3)}
     tables["tangent_of_state"] = _table("tanh", 15 + k)
-    cell_state = state(cell.cell_state.spec, rows * n)
-    defines = {f"AT_{g.upper()}": at for at, g in enumerate(order)} | {"GATES": len(order)} | one_row(rows)
-    views = _views(cell, scales, k, sums, cell_state, over)
-    output_at = over.row_step_and_offset(walk.out.shape[-1])
-    steps = [from_h.launch(hidden, rows, before, *over.row_step_and_offset(width), sums)]
-    target: Buffer = hidden if projection is None else middle
+    step, offset = walk.over.row_step_and_offset(walk.out.shape[-1])
     scalars = {"shift": 30 + k, "low": low, "high": high, "multiplier": m, "exponent": e, "zero_point": zero}
-    more = {"WRITES_Y": 1} if projection is None else {}
+    defines = gates_at(order) | one_row(rows)
+    more = {"WRITES_Y": 1} if cell.projection is None else {}
     stages = [
         Launch(
             "lstm_cell.lstm_cell_quantized",
             (rows * n,),
             inputs={"z": sums, **tables},
-            outputs={"state": cell_state, "hidden": target, "y": Ref(walk.out.index)},
-            sizes={"size": rows * n, "n": n, "y_step": output_at[0], "y_offset": output_at[1]},
+            outputs={"state": cell_state, "hidden": hidden, "y": Ref(walk.out.index)},
+            sizes={"size": rows * n, "n": n, "y_step": step, "y_offset": offset},
             scalars={name: i32(value) for name, value in scalars.items()},
             defines=defines | more | {"QUANTIZED": 1, "STAGE": stage},
         )
         for stage in range(3)
     ]
-    if any(views.values()):
-        steps += [launch for g in order if g != "o" for launch in views[g]]
-        steps += [stages[1], *views["o"], stages[2]]
-    else:
-        steps.append(stages[0])
-    if projection is not None:
-        start = np.full(cell.n_output, cell.output_state.spec.zero_point, np.int32)
-        steps.append(projection.launch(middle, rows, start, 0, 0, projected))
-        size = rows * cell.n_output
-        steps.append(emit(projected, hidden, walk.out, size, cell.n_output, output_at, "i32", "i8", "(x)"))
-    macs = rows * cell.n_output * (width + (n if projection is not None else 0))
-    return [*launches, *over.walk(steps, macs, limits)]
+    if not any(views.values()):
+        return [stages[0]]
+    return [*(launch for g in order if g != "o" for launch in views[g]), stages[1], *views["o"], stages[2]]
 
 
 def _data(tensors: Gated, g: str) -> Array:

@@ -75,6 +75,11 @@ def at_iteration(launch: Launch, iteration: int) -> Launch:
     return replace(launch, sizes=sizes)
 
 
+def gates_at(order: str) -> dict[str, object]:
+    """The macros of the positions of an LSTM's gates."""
+    return {**{f"AT_{g.upper()}": at for at, g in enumerate(order)}, "GATES": len(order)}
+
+
 def one_row(rows: int) -> dict[str, object]:
     """The macro ONE_ROW of the kernels of recurrent layers."""
     return {"ONE_ROW": 1} if rows == 1 else {}

@@ -73,7 +73,7 @@ class PlainCell:
     def __init__(self, cell: Cell, settings: Settings, n_batch: int):
         n = cell.n_cell
         # The gates with a sigmoid lie side by side.
-        self.order = "ifoc" if "i" in cell.gates else "foc"
+        self.order = cell.order
         self.width = n * len(self.order)
         self.output = state(cell.output_state, n_batch, cell.n_output, "output_state")
         self.cell = state(cell.cell_state, n_batch, n, "cell_state")

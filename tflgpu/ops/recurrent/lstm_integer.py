@@ -55,7 +55,7 @@ class _IntegerCell:
 
     def __init__(self, node: Node, cell: Cell, settings: Settings, over: Sequences):
         n, n_batch = cell.n_cell, over.n_batch
-        self.order = "ifoc" if "i" in cell.gates else "foc"
+        self.order = cell.order
         self.width = n * len(self.order)
         self._tensors = cell
         self._x = node.input(0)

@@ -69,6 +69,11 @@ class Cell:
     n_output: int
 
     @property
+    def order(self) -> str:
+        """The gates in the order in which they are computed, side by side."""
+        return "ifoc" if "i" in self.gates else "foc"
+
+    @property
     def diagonal(self) -> frozenset[str]:
         """The gates whose recurrent weights are a diagonal."""
         return frozenset(g for g, w in self.recurrent_weights.items() if len(w.spec.shape) == 1)

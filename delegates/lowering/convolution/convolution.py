@@ -14,7 +14,7 @@ from tflgpu.delegates.lowering.gemm.selection import lowered
 from tflgpu.delegates.lowering.registry import constant, require, size
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.convolution.conv import IN_ORDER, check_hybrid_axis
-from tflgpu.ops.convolution.convolution import check_quantization, scale_factors
+from tflgpu.ops.convolution.integer_convolution import check_quantization, scale_factors
 from tflgpu.ops.fused_activation import float_range
 from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.matmul.requantize import rescale

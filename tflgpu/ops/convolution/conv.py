@@ -9,21 +9,21 @@ import numpy as np
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.convolution.convolution import (
     HYBRID_FILTERS,
+    Convolution,
     ConvolutionWeights,
     as_bytes,
-    check_integers,
     check_types,
     cropped_to_image,
-    float_convolution,
-    integer_convolution,
     is_constant,
     through_float32,
 )
+from tflgpu.ops.convolution.convolve import convolve
 from tflgpu.ops.convolution.depthwise_rows import DepthwiseWeights
 from tflgpu.ops.convolution.hybrid_convolution import HybridRule, flipped_negatives, hybrid_convolution
 from tflgpu.ops.convolution.im2col import Im2colWeights
-from tflgpu.ops.convolution.window import Window, of_convolution
-from tflgpu.ops.matmul.hybrid import channel_scale, weight_scale
+from tflgpu.ops.convolution.integer_convolution import check_integers
+from tflgpu.ops.convolution.window import of_convolution
+from tflgpu.ops.matmul.hybrid import weight_scale
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import elements
 
@@ -70,8 +70,7 @@ def conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]
 
     Upstream has float16 in XNNPACK alone.
     """
-    as_float32 = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
-    return as_float32 or _convolution(node, inputs, outputs)
+    return through_float32(_convolution, node, inputs, outputs)
 
 
 def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
@@ -99,19 +98,13 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
             return depthwise
         return Im2colWeights(weights, groups, largest, zero_point, constant, dtype)
 
-    if x.dtype.kind != "f":
-        wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
-        specs = (x_spec, weights_spec, bias_spec)
-        return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide)
-    if weights_spec.type in HYBRID_FILTERS:
+    c = Convolution(node, (x_spec, weights_spec, bias_spec), x, bias, outputs[0], window)
+    if x_spec.type == "FLOAT32" and weights_spec.type in HYBRID_FILTERS:
         check_hybrid_axis(weights_spec, groups)
         if groups == 1 and _one_scale(weights_spec):
-            return _symmetric(node, x, weights, bias, outputs[0], window)
-        rule = HybridRule(channel_scale(weights_spec, len(weights)), asymmetric=True, filter_scale_first=True)
-        prepared = make(rule.largest, np.dtype(np.float32), 0)
-        return hybrid_convolution(node, x, rule, prepared, bias, outputs[0], window, is_constant(bias_spec))
-    prepared = make(None, np.dtype(np.float32), 0)
-    return float_convolution(node, x, bias, outputs[0], window, prepared, is_constant(bias_spec))
+            return _symmetric(c, weights)
+    wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
+    return convolve(c, make, wide, filter_scale_first=True)
 
 
 def check_hybrid_axis(weights: TensorSpec, groups: int) -> None:
@@ -126,13 +119,12 @@ def _one_scale(weights: TensorSpec) -> bool:
     return weights.type == "UINT8" or bool((scale == scale[0]).all())
 
 
-def _symmetric(node: Node, x: Array, weights: Array, bias: Array, out: Array, window: Window) -> Step:
+def _symmetric(c: Convolution, weights: Array) -> Step:
     """Hybrid, by a filter with one scale: here the reference resolver runs the optimized kernel."""
     # The bits of an unsigned filter are read as signed ones.
     weights = weights.view(np.int8)
-    constant = is_constant(node.input(1))
+    constant = is_constant(c.specs[1])
     flipped = flipped_negatives(weights) if constant else None
-    rule = HybridRule(weight_scale(node.input(1))[:1], asymmetric=False)
+    rule = HybridRule(weight_scale(c.specs[1])[:1], asymmetric=False)
     prepared = Im2colWeights(weights if flipped is None else flipped, 1, rule.largest, 0, constant)
-    constant_bias = is_constant(node.input(2))
-    return hybrid_convolution(node, x, rule, prepared, bias, out, window, constant_bias, negatives=flipped is not None)
+    return hybrid_convolution(c, rule, prepared, negatives=flipped is not None)

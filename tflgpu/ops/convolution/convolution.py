@@ -13,10 +13,8 @@ from tflgpu.ops.cache_blocks import in_order
 from tflgpu.ops.convolution.float_epilogue import FloatEpilogue
 from tflgpu.ops.convolution.image_shares import ImageShare, image_shares
 from tflgpu.ops.convolution.window import Copy, Window
-from tflgpu.ops.matmul.requantize import Requantizer, exact_in_float64, rescale
 from tflgpu.ops.registry import OpError, Step, require
 from tflgpu.ops.scratch import scratch
-from tflgpu.ops.shape_rules import elements
 from tflgpu.ops.shares import in_shares
 
 HYBRID_FILTERS = ("UINT8", "INT8", "INT4")
@@ -73,6 +71,25 @@ class ConvolutionWeights(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A node's image x (b, h, w, c), bias (oc) or None, result out (b, oh, ow, oc), and the window over the image.
+
+    specs: of x, filter and bias.
+    """
+
+    node: Node
+    specs: tuple[TensorSpec, TensorSpec, TensorSpec | None]
+    x: Array
+    bias: Array | None
+    out: Array
+    window: Window
+
+    @property
+    def constant_bias(self) -> bool:
+        return is_constant(self.specs[2])
+
+
 WeightsFactory = Callable[["int | None", np.dtype, int], ConvolutionWeights]
 """f(largest magnitude of the image's values, or None for floats; accumulator's dtype; the filter's zero point)."""
 
@@ -112,17 +129,17 @@ def cropped_to_image(window: Window, image: Shape, constant: bool) -> tuple[Wind
 
 
 def through_float32(
-    make: Callable[[Sequence[Array | None], Sequence[Array]], Step],
+    make: Callable[[Node, Sequence[Array | None], Sequence[Array]], Step],
     node: Node,
     inputs: Sequence[Array | None],
     outputs: Sequence[Array],
-) -> Step | None:
-    """`make`'s step over float32 copies where an array is float16, or None where none is."""
+) -> Step:
+    """`make`'s step, over float32 copies where an array is float16."""
     if not any(a is not None and a.dtype == np.float16 for a in inputs):
-        return None
+        return make(node, inputs, outputs)
     widened = [a.astype(np.float32) if a is not None and a.dtype == np.float16 else a for a in inputs]
     results = [np.empty(a.shape, np.float32) if a.dtype == np.float16 else a for a in outputs]
-    inner = make(widened, results)
+    inner = make(node, widened, results)
     changing = [
         (wide, narrow)
         for wide, narrow, spec in zip(widened, inputs, node.inputs, strict=True)
@@ -157,54 +174,6 @@ def check_types(
         require(bias.type in supported, f"bias->type {bias.type} is not one of {', '.join(supported)}. ")
 
 
-def check_quantization(
-    node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, symmetric_filter: bool = True
-) -> None:
-    """Raises OpError where quantization parameters are not what an integer convolution needs."""
-    require(weights.quantization is not None, "filter->quantization.type != kTfLiteAffineQuantization")
-    require(x.quantization is not None, "input->quantization.type != kTfLiteAffineQuantization")
-    if symmetric_filter and x.type != "UINT8" and weights.quantization is not None:
-        require(not weights.quantization.zero_point.any(), "affine_quantization->zero_point->data[i] != 0")
-    if bias is not None and bias.quantization is not None:
-        require(not bias.quantization.zero_point[:1].any(), "bias->params.zero_point != 0")
-    if x.type == "INT16":
-        require(x.zero_point == 0, f"input->params.zero_point != 0 ({x.zero_point} != 0)")
-        require(node.outputs[0].zero_point == 0, "output->params.zero_point != 0")
-        wanted = getattr(node.options, "quantized_bias_type", "FLOAT32")
-        if wanted != "FLOAT32":
-            require(wanted in ("INT32", "INT64"), f"a quantized_bias_type of {wanted} is not supported. ")
-            require(bias is None or bias.type == wanted, f"bias->type != params->quantized_bias_type ({wanted})")
-
-
-def check_integers(
-    node: Node, specs: tuple[TensorSpec, TensorSpec, TensorSpec | None], oc: int, symmetric_filter: bool = True
-) -> None:
-    """Raises OpError where input, filter and bias are quantized as an integer convolution cannot use."""
-    x, weights, bias = specs
-    if x.dtype.kind == "f":
-        return
-    check_quantization(node, x, weights, bias, symmetric_filter)
-    if elements(node.outputs[0].shape):
-        scale_factors(x, weights, bias, node.outputs[0], oc)
-
-
-def scale_factors(x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, output: TensorSpec, oc: int) -> Array:
-    """The real factors (1,) or (oc,), in double, from accumulators to the output. Raises OpError for other scales."""
-    assert weights.quantization is not None
-    scales = weights.quantization.scale
-    require(scales.size in (1, oc), f"affine_quantization->scale->size {scales.size} is neither 1 nor {oc}. ")
-    channels = weights.shape[weights.quantization.axis] if scales.size > 1 else oc
-    require(channels == oc, f"the scales are of axis {weights.quantization.axis}, which is not the output's channels. ")
-    require(output.scale > 0, f"{output} has a scale of {output.scale}. ")
-    if x.type != "UINT8":
-        return np.float64(x.scale) * scales.astype(np.float64) / np.float64(output.scale)
-    require(scales.size == 1, "input->type == kTfLiteInt8 || input->type == kTfLiteInt16 was not true.")
-    if bias is not None and bias.quantization is not None:
-        difference = abs(np.float64(x.scale) * np.float64(scales[0]) - np.float64(bias.scale))
-        require(difference / np.float64(output.scale) <= 0.02, "scale_diff / output_scale <= 0.02 was not true.")
-    return np.array([np.float64(x.scale * scales[0]) / np.float64(output.scale)])
-
-
 def accumulator_rows(prepared: ConvolutionWeights) -> Callable[[slice], Array]:
     """A `target` for ConvolutionWeights.row_blocks in scratch that all blocks share, as large as the first asks for."""
     store: list[Array] = []
@@ -222,78 +191,20 @@ def is_constant(spec: TensorSpec | None) -> bool:
     return spec is None or spec.data is not None
 
 
-def float_convolution(
-    node: Node,
-    x: Array,
-    bias: Array | None,
-    out: Array,
-    window: Window,
-    prepared: ConvolutionWeights,
-    constant_bias: bool,
-    activation: str | None = None,
-) -> Step:
-    """A step that convolves float32 x (b, h, w, c) with float32 weights, plus bias (oc), into out (b, oh, ow, oc)."""
-    epilogue = FloatEpilogue(bias, node.options.fused_activation_function if activation is None else activation)
+def float_convolution(c: Convolution, prepared: ConvolutionWeights, activation: str | None = None) -> Step:
+    """A step that convolves float32 images with float32 weights. activation: instead of that of the node's options."""
+    epilogue = FloatEpilogue(c.bias, c.node.options.fused_activation_function if activation is None else activation)
 
     def bind(share: ImageShare) -> Step:
         rows_of = share.out.__getitem__
         blocks = prepared.row_blocks(share.x, share.window, 0.0, rows_of, per_image=False, large=True)
         return execute([(block.copies, block.compute, epilogue.bind(block.accumulators)) for block in blocks])
 
-    before: list[Step] = [] if prepared.constant else [prepared.load]
-    if not constant_bias:
-        before.append(epilogue.load)
-    return in_order([*before, in_shares(image_shares(x, window, out, prepared), bind)])
+    before = loads(c, prepared, epilogue)
+    return in_order([*before, in_shares(image_shares(c.x, c.window, c.out, prepared), bind)])
 
 
-def integer_convolution(
-    node: Node,
-    x: Array,
-    specs: tuple[TensorSpec, TensorSpec, TensorSpec | None],
-    bias: Array | None,
-    out: Array,
-    window: Window,
-    make: WeightsFactory,
-    wide: bool,
-) -> Step:
-    """A step that convolves 8- or 16-bit x with 8-bit weights. specs: of x, filter, bias. wide: 64-bit accumulators."""
-    x_spec, weights_spec, bias_spec = specs
-    largest, dtype = (1 << 15, np.dtype(np.float64)) if x_spec.type == "INT16" else (255, np.dtype(np.float32))
-    zero_point = x_spec.zero_point
-    if x_spec.type == "INT8":
-        largest = 128
-    prepared = make(largest, dtype, weights_spec.zero_point if x_spec.type == "UINT8" else 0)
-    factors = scale_factors(x_spec, weights_spec, bias_spec, node.outputs[0], prepared.oc)
-    scaling = rescale(factors, prepared.oc, node.outputs[0], node.options.fused_activation_function, wide)
-    constant_bias = is_constant(bias_spec)
-
-    def offsets() -> Array:
-        """The bias, and what the input's zero point contributes."""
-        offset = -zero_point * prepared.weight_sums
-        return offset if bias is None else offset + bias
-
-    if not prepared.constant:
-        prepared.load()
-    most_bias = 1 << 62 if not constant_bias else int(np.abs(offsets()).max(initial=0))
-    if not prepared.constant:
-        most_bias += 255 * prepared.bound
-    largest_sum = prepared.bound + most_bias
-    exact = exact_in_float64(scaling, largest_sum)
-    epilogues: list[Requantizer] = []
-
-    def bind(share: ImageShare) -> Step:
-        target, pad = accumulator_rows(prepared), float(zero_point)
-        blocks = prepared.row_blocks(share.x, share.window, pad, target, per_image=False, large=False)
-        size = max(block.rows.stop - block.rows.start for block in blocks)
-        epilogue = Requantizer(scaling, size, offsets(), largest_sum, exact)
-        epilogues.append(epilogue)
-        return execute([(b.copies, b.compute, epilogue.bind(b.accumulators, share.out[b.rows])) for b in blocks])
-
-    def load_bias() -> None:
-        for epilogue in epilogues:
-            epilogue.set_bias(offsets())
-
-    before: list[Step] = [] if prepared.constant else [prepared.load]
-    if before or not constant_bias:
-        before.append(load_bias)
-    return in_order([*before, in_shares(image_shares(x, window, out, prepared), bind)])
+def loads(c: Convolution, prepared: ConvolutionWeights, epilogue: FloatEpilogue) -> list[Step]:
+    """What reads the present content of weights and bias, where they are not constant, before each run."""
+    steps: list[Step] = [] if prepared.constant else [prepared.load]
+    return steps if c.constant_bias else [*steps, epilogue.load]

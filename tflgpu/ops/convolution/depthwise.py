@@ -8,21 +8,19 @@ import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.convolution.convolution import (
+    Convolution,
     ConvolutionWeights,
     as_bytes,
-    check_integers,
     check_types,
     cropped_to_image,
-    float_convolution,
-    integer_convolution,
     is_constant,
     through_float32,
 )
+from tflgpu.ops.convolution.convolve import convolve
 from tflgpu.ops.convolution.depthwise_rows import DepthwiseWeights
-from tflgpu.ops.convolution.hybrid_convolution import HybridRule, hybrid_convolution
 from tflgpu.ops.convolution.im2col import Im2colWeights
+from tflgpu.ops.convolution.integer_convolution import check_integers
 from tflgpu.ops.convolution.window import of_convolution
-from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step, kernel, require
 from tflgpu.ops.shape_rules import elements
 
@@ -75,8 +73,7 @@ def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], outputs: Seque
 
     Upstream has float16 in XNNPACK alone.
     """
-    as_float32 = through_float32(lambda ins, outs: _convolution(node, ins, outs), node, inputs, outputs)
-    return as_float32 or _convolution(node, inputs, outputs)
+    return through_float32(_convolution, node, inputs, outputs)
 
 
 def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
@@ -99,12 +96,5 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
             return Im2colWeights(filters, 1, largest, zero_point, dtype=dtype)
         return DepthwiseWeights(kernel_weights, multiplier, largest, dtype, zero_point, is_constant(weights_spec))
 
-    if x.dtype.kind != "f":
-        specs = (x_spec, weights_spec, bias_spec)
-        return integer_convolution(node, x, specs, bias, outputs[0], window, make, wide=x_spec.type == "INT16")
-    if weights_spec.type == "INT8":
-        rule = HybridRule(channel_scale(weights_spec, weights.shape[3]), asymmetric=True)
-        prepared = make(rule.largest, np.dtype(np.float32), 0)
-        return hybrid_convolution(node, x, rule, prepared, bias, outputs[0], window, is_constant(bias_spec))
-    prepared = make(None, np.dtype(np.float32), 0)
-    return float_convolution(node, x, bias, outputs[0], window, prepared, is_constant(bias_spec))
+    c = Convolution(node, (x_spec, weights_spec, bias_spec), x, bias, outputs[0], window)
+    return convolve(c, make, wide=x_spec.type == "INT16", filter_scale_first=False)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflgpu.model.graph import Array, Node
+from tflgpu.model.graph import Array
 from tflgpu.ops.cache_blocks import in_order
-from tflgpu.ops.convolution.convolution import ConvolutionWeights, accumulator_rows, execute
+from tflgpu.ops.convolution.convolution import Convolution, ConvolutionWeights, accumulator_rows, execute, loads
 from tflgpu.ops.convolution.float_epilogue import FloatEpilogue
 from tflgpu.ops.convolution.image_shares import ImageShare, image_shares
-from tflgpu.ops.convolution.window import Window
 from tflgpu.ops.matmul.hybrid import RowQuantizer
 from tflgpu.ops.registry import Step
 from tflgpu.ops.scratch import scratch
@@ -36,21 +35,12 @@ class HybridRule:
         return 255 if self.asymmetric else 127
 
 
-def hybrid_convolution(
-    node: Node,
-    x: Array,
-    rule: HybridRule,
-    prepared: ConvolutionWeights,
-    bias: Array | None,
-    out: Array,
-    window: Window,
-    constant_bias: bool,
-    negatives: bool = False,
-) -> Step:
-    """A step that convolves float32 x (b, h, w, c), quantized image by image, with 8-bit weights into out.
+def hybrid_convolution(c: Convolution, rule: HybridRule, prepared: ConvolutionWeights, negatives: bool = False) -> Step:
+    """A step that convolves float32 images, quantized one by one, with 8-bit weights.
 
     negatives: the weights have 2 c channels: each image's values, then the negative ones of them and 0 for others.
     """
+    x = c.x
     quantizer = RowQuantizer(len(x), x[0].size, rule.asymmetric, shared=True)
     rows, image_scale = x.reshape(len(x), -1), np.empty((len(x), rule.scale.size), np.float32)
     quantized = quantizer.values.reshape(x.shape)
@@ -66,10 +56,7 @@ def hybrid_convolution(
             image[..., : x.shape[3]] = quantized
             np.minimum(quantized, np.float32(0), out=image[..., x.shape[3] :])
 
-    epilogue = FloatEpilogue(bias, node.options.fused_activation_function)
-    before: list[Step] = [] if prepared.constant else [prepared.load]
-    if not constant_bias:
-        before.append(epilogue.load)
+    epilogue = FloatEpilogue(c.bias, c.node.options.fused_activation_function)
 
     def bind(share: ImageShare) -> Step:
         bound, scales, target = [], image_scale[share.images], accumulator_rows(prepared)
@@ -79,7 +66,8 @@ def hybrid_convolution(
             bound.append((block.copies, block.compute, in_order([scale, epilogue.bind(scaled)])))
         return execute(bound)
 
-    return in_order([*before, quantize, in_shares(image_shares(image, window, out, prepared), bind)])
+    shares = image_shares(image, c.window, c.out, prepared)
+    return in_order([*loads(c, prepared, epilogue), quantize, in_shares(shares, bind)])
 
 
 def _scaling(accumulators: Array, out: Array, image_scale: Array, rule: HybridRule) -> Step:

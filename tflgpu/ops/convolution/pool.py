@@ -120,8 +120,7 @@ def average_pool_2d(node: Node, inputs: Sequence[Array | None], outputs: Sequenc
 
     Upstream has float16 in XNNPACK alone.
     """
-    as_float32 = through_float32(lambda ins, outs: _average(node, ins, outs), node, inputs, outputs)
-    return as_float32 or _average(node, inputs, outputs)
+    return through_float32(_average, node, inputs, outputs)
 
 
 def _average(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:

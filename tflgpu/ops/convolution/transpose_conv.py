@@ -11,18 +11,17 @@ import numpy as np
 from tflgpu.arithmetic.fixed_point import FLOAT32_EXACT
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
 from tflgpu.ops.convolution.convolution import (
+    Convolution,
     RowBlock,
-    check_integers,
     check_types,
     float_convolution,
-    integer_convolution,
     is_constant,
     through_float32,
 )
-from tflgpu.ops.convolution.hybrid_convolution import HybridRule, hybrid_convolution
+from tflgpu.ops.convolution.convolve import convolve
 from tflgpu.ops.convolution.im2col import IM2COL_ELEMENTS
+from tflgpu.ops.convolution.integer_convolution import check_integers
 from tflgpu.ops.convolution.window import Window, positions, row_ranges, sliding
-from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step, kernel, nothing, require, value
 from tflgpu.ops.scratch import scratch
 from tflgpu.ops.shape_rules import elements
@@ -204,8 +203,7 @@ def transpose_conv(node: Node, inputs: Sequence[Array | None], outputs: Sequence
 
     Upstream has a float16 filter in XNNPACK alone.
     """
-    as_float32 = through_float32(lambda ins, outs: _transposed(node, ins, outs), node, inputs, outputs)
-    return as_float32 or _transposed(node, inputs, outputs)
+    return through_float32(_transposed, node, inputs, outputs)
 
 
 def _transposed(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Step:
@@ -221,14 +219,9 @@ def _transposed(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
     def make(largest: int | None, dtype: np.dtype, zero_point: int) -> ScatterWeights:
         return ScatterWeights(weights, size, largest, dtype, zero_point, is_constant(weights_spec))
 
-    if x_spec.type != "FLOAT32":
-        wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
-        return integer_convolution(node, x, (x_spec, weights_spec, bias_spec), bias, out, window, make, wide)
-    if weights_spec.type == "INT8":
-        rule = HybridRule(channel_scale(weights_spec, len(weights)), asymmetric=True, filter_scale_first=True)
-        prepared = make(rule.largest, np.dtype(np.float32), 0)
-        return hybrid_convolution(node, x, rule, prepared, bias, out, window, is_constant(bias_spec))
-    return float_convolution(node, x, bias, out, window, make(None, np.dtype(np.float32), 0), is_constant(bias_spec))
+    c = Convolution(node, (x_spec, weights_spec, bias_spec), x, bias, out, window)
+    wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
+    return convolve(c, make, wide, filter_scale_first=True)
 
 
 def _bias_options(node: Node) -> SimpleNamespace:
@@ -278,4 +271,5 @@ def convolution_2d_transpose_bias(node: Node, inputs: Sequence[Array | None], ou
     if outputs[0].size == 0:
         return lambda: None
     prepared = ScatterWeights(weights, size, constant=is_constant(node.input(1)))
-    return float_convolution(node, x, bias, outputs[0], window, prepared, is_constant(node.optional(2)), "NONE")
+    c = Convolution(node, (node.input(0), node.input(1), node.optional(2)), x, bias, outputs[0], window)
+    return float_convolution(c, prepared, "NONE")

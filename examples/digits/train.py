@@ -2,8 +2,8 @@
 
     pip install torch scikit-learn '.[cli]' && python examples/digits/train.py
 
-The network: 3x3 convolution, two depthwise-separable blocks, pooling, a dense layer, softmax, on 8x8 images in [0, 1].
-Weights, images and test split are deterministic; the models beside this file are what it wrote.
+The network: 3x3 convolution, two depthwise-separable blocks, pooling, a dense layer, softmax, on 8x8 images in [0,
+1]. Weights, images and test split are deterministic; the models beside this file are what it wrote.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 from data import held_out, training
 from torch import nn
 
+from tflgpu.edit.describe import put_labels
+from tflgpu.edit.document import Document
 from tflgpu.model.builder import GraphBuilder, ModelBuilder
 
 HERE = Path(__file__).parent
@@ -186,7 +188,15 @@ def model(network: list[Layer], kind: str) -> bytes:
         g.node(layer.op, inputs, [value], version=VERSIONS.get(kind, {}).get(layer.op, 1), **layer.options)
     g.outputs(value)
     m.signature("classify", g, inputs={"image": image}, outputs={"probabilities": value})
-    return m.build()
+    return labelled(m.build())
+
+
+def labelled(content: bytes) -> bytes:
+    """The same model with labels for its output."""
+    document = Document(content)
+    words = "zero one two three four five six seven eight nine"
+    put_labels(document, "labels.txt", "\n".join(words.split()).encode())
+    return document.build()
 
 
 def main() -> None:

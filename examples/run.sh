@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs a program of this folder in .venv (or $TFLGPU_VENV), where it installs what the examples need the first time:
+#   examples/run.sh detection/boxes.py [arguments]
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=${TFLGPU_VENV:-$here/../.venv}
+"$venv/bin/python" -c 'import PIL, pyopencl, rich, sklearn, tflgpu' 2> /dev/null ||
+    "$here/../ci/install.sh" "$venv" --editable "$here/..[cli,opencl,examples]"
+program=$1
+shift
+exec "$venv/bin/python" "$here/$program" "$@"

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,13 @@ from tflgpu.edit.document import Document
 from tflgpu.model.builder import ModelBuilder
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 
 
-def blocks(language):
-    """(page and line, text) of every fenced block of a language."""
+def blocks(language, *pages):
+    """(page and line, text) of every fenced block of a language, in all pages unless told which."""
     found = []
-    for page in PAGES:
+    for page in pages or PAGES:
         text = page.read_text()
         for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.M | re.S):
             where = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 2}"
@@ -29,8 +30,14 @@ def blocks(language):
     return found
 
 
-def test_operators_page_is_fresh():
-    subprocess.run([sys.executable, str(ROOT / "docs" / "make_operators.py"), "--check"], check=True)
+@pytest.mark.parametrize("program", ["make_operators.py", "make_pictures.py", "make_plots.py"])
+def test_what_programs_make_is_fresh(program):
+    subprocess.run([sys.executable, str(ROOT / "docs" / program), "--check"], check=True)
+
+
+def test_every_page_is_in_the_sites_navigation_once():
+    named = re.findall(r"^ +- .*: ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(named) == sorted(str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md"))
 
 
 def picture_model():
@@ -65,6 +72,9 @@ def test_snippets_run(snippet, tmp_path, monkeypatch):
     (tmp_path / "model.tflite").write_bytes(document.build())
     if "cat.jpg" in snippet:
         pytest.importorskip("PIL.Image").new("RGB", (30, 20)).save(tmp_path / "cat.jpg")
+    if "hands.task" in snippet:
+        with zipfile.ZipFile(tmp_path / "hands.task", "w") as bundle:
+            bundle.writestr("hand_landmarks_detector.tflite", document.build())
     monkeypatch.chdir(tmp_path)
     known = dict(tflgpu.ops.registry.OPS)
     try:
@@ -83,13 +93,36 @@ def test_commands_and_their_options_exist(text):
     commands = typer.main.get_command(app).commands
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
+        if words[:1] == ["examples/run.sh"]:
+            program = (ROOT / "examples" / words[1]).read_text()
+            unknown = [word for word in words[2:] if word.startswith("-") and f'"{word}"' not in program]
+            assert not unknown, line
         if words[:1] != ["tflgpu"]:
             continue
-        known = {option for parameter in commands[words[1]].params for option in parameter.opts}
+        known = {option for p in commands[words[1]].params for option in (*p.opts, *p.secondary_opts)}
         if words[1] == "exec":
             known = {str(name) for option in option_parser().option_list for name in str(option).split("/")}
         unknown = {word.partition("=")[0] for word in words[2:] if word.startswith("-")} - known
         assert not unknown, line
+
+
+STARTS = [line for block in blocks("sh", ROOT / "docs" / "index.md") for line in block.values[0].splitlines()]
+
+
+@pytest.mark.parametrize("line", [line for line in STARTS if "examples/" in line])
+def test_commands_of_the_start_page_run(line, monkeypatch):
+    pytest.importorskip("PIL.Image")
+    if "opencl" in line:
+        pytest.importorskip("pyopencl")
+    from typer.testing import CliRunner
+
+    from tflgpu.cli.app import app
+
+    monkeypatch.chdir(ROOT)
+    ran = CliRunner().invoke(app, shlex.split(line)[1:])
+    assert ran.exit_code == 0, ran.output
+    assert "seven" in ran.output or "--input" not in line
+    assert "10 nodes delegated out of 10" in ran.output or "inspect" not in line or "opencl" not in line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -65,7 +65,7 @@ def draw(name: str) -> None:
     file, run, title = PLOTS[name]
     told = json.loads((RESULTS / file).read_text())[run]
     models = sorted(told["models"], key=lambda model: -model["ratio"])
-    figure, axes = plt.subplots(figsize=(6.2, 1.7 + 0.2 * len(models)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(4.8, 1.7 + 0.19 * len(models)), layout="constrained")
     kinds = [kind(model, types()) for model in models]
     for group, (marker, colour) in GROUPS.items():
         rows = [(model["ratio"], row) for row, model in enumerate(models) if kinds[row] == group]
@@ -73,14 +73,15 @@ def draw(name: str) -> None:
             axes.plot(*zip(*rows, strict=True), marker, color=colour, label=group, markersize=5)
     for row, model in enumerate(models):
         both = f"{milliseconds(model.get('best_ms', model.get('ms')))} / {milliseconds(model['peer_ms'])}"
-        axes.text(1.02, row, both, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
-    axes.text(1.02, -1.4, "ms / ms", transform=axes.get_yaxis_transform(), va="center", fontsize=8, weight="bold")
+        axes.text(1.02, row, both, transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+    axes.text(1.02, -1.4, "ms / ms", transform=axes.get_yaxis_transform(), va="center", fontsize=7, weight="bold")
     axes.axvline(1, color="#111827", linewidth=1)
     axes.set_xscale("log", base=2, subs=[])
-    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=99))
+    span = models[0]["ratio"] / models[-1]["ratio"]
+    axes.xaxis.set_major_locator(LogLocator(base=2 if span < 40 else 4, numticks=99))
     axes.tick_params(axis="x", labelsize=8)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks(range(len(models)), [model["model"] for model in models], fontsize=8)
+    axes.set_yticks(range(len(models)), [model["model"] for model in models], fontsize=7)
     axes.set_ylim(-2, len(models) - 0.4)
     axes.grid(axis="x", which="both", color="#e5e7eb", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -22,7 +22,6 @@ from tflgpu.model.loader import load
 PAGE = Path(__file__).parent / "support.md"
 BEGIN, END = "<!-- made by docs/make_support.py -->\n", "<!-- until here -->\n"
 DEVICES = {"OpenCL": ("opencl", {}), "CUDA": ("cuda", {"device": "emulator"})}
-MARKS = {"all": "●", "some": "◐", "none": "○"}
 
 Counts = dict[tuple[str, str], list[int]]
 """For each operator and type [cases whose node is taken, all cases]; the type in lower case."""
@@ -53,17 +52,15 @@ def _takes(delegate: GpuDelegate, node: Node) -> bool:
 
 
 def table(counts: Counts) -> str:
-    """A row an operator, a column an element type."""
-    rows_of = Counter(of for _, of in counts)
-    types = [t for t, _ in rows_of.most_common()]
-    rows = [f"| operator | {' | '.join(types)} |", f"|---|{':-:|' * len(types)}"]
+    """A row an operator: the types of which every case is taken, some are, and none."""
+    common = [t for t, _ in Counter(t for _, t in counts).most_common()]
+    rows = ["| operator | taken | some cases taken | on the CPU |", "|---|---|---|---|"]
     for op in sorted({op for op, _ in counts}):
-        marks = []
-        for t in types:
-            taken, of = counts.get((op, t), (0, 0))
-            kind = "all" if taken == of else "some" if taken else "none"
-            marks.append(MARKS[kind] if of else "")
-        rows.append(f"| {op} | {' | '.join(marks)} |")
+        groups: dict[str, list[str]] = {"all": [], "some": [], "none": []}
+        for type in (t for t in common if (op, t) in counts):
+            taken, of = counts[op, type]
+            groups["all" if taken == of else "some" if taken else "none"].append(type)
+        rows.append(f"| {op} | {' | '.join(' '.join(types) for types in groups.values())} |")
     return "\n".join(rows) + "\n"
 
 

@@ -7,8 +7,7 @@ venv=${TFLGPU_VENV:-.venv}
 step() { printf '\n== %s\n' "$1"; }
 
 step "environment in $venv"
-[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+ci/install.sh "$venv" --editable '.[test]'
 
 step "OpenCL runtimes"; ci/opencl.sh "$venv"
 
@@ -16,15 +15,10 @@ step "ruff";        "$venv/bin/ruff" check
 step "ruff format"; "$venv/bin/ruff" format --check
 step "mypy";        ci/types.sh "$venv/bin/mypy"
 step "pytest";      "$venv/bin/python" -m pytest --numprocesses 2 "$@"
+step "documentation"; ci/docs.sh "$venv"
 step "fuzz"; for device in cpu opencl emulator; do "$venv/bin/python" ci/fuzz.py --device $device --seconds 8; done
 step "batch jobs and the server"; ci/scale.sh quick
 step "the GPU's command, on the emulator"; PYTHON="$(cd "$venv" && pwd)/bin/python" ci/gpu.sh --dry-run
 
-step "the wheel, installed in an environment of its own"
-clean=$(mktemp -d)
-trap 'rm -rf "$clean"' EXIT
-"$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$clean" .
-"${PYTHON:-python3}" -m venv "$clean/venv"
-"$clean/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$clean"/tflgpu-*.whl
-(cd "$clean" && "$clean/venv/bin/python" - < "$OLDPWD/ci/check_wheel.py")
+step "wheel and sdist, and the wheel in an environment of its own"; ci/release.sh "$venv"
 step "all passed"

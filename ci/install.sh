@@ -14,9 +14,9 @@ terminal=$([ -t 1 ] && echo 1 || echo 0)
         if (terminal) printf "\r\033[K%s", substr(line, 1, columns - 1); else print line
         fflush()
     }
-    /^ *(Requirement already|Looking in|Using cached|Preparing metadata|Checking if|Created wheel|Stored in)/ { next }
+    /^ *(Requirement already|Looking in|Using cached|Preparing (editable )?metadata|Checking if|Created wheel|Stored in)/ { next }
     /^ *(Attempting uninstall|Found existing|Uninstalling|Successfully uninstalled|Successfully built|Using pip)/ { next }
     /^ *(Obtaining|Downloading [^ ]*\.metadata|Getting requirements|Installing (build|backend)|Building (wheel|editable))/ { next }
-    /^ *(Collecting|Downloading|Installing collected)/ { show($0); last = 1; next }
+    /^ *(Collecting|Processing|Downloading|Installing collected)/ { show($0); last = 1; next }
     /^Successfully installed/ { show(NF - 2 " packages installed"); if (terminal) print ""; last = 0; next }
     { if (last && terminal) print ""; last = 0; print; fflush() }'

@@ -3,9 +3,10 @@
 #   examples/run.sh detection/boxes.py [arguments]
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-venv=${TFLGPU_VENV:-$here/../.venv}
+root=${here%/*}
+venv=${TFLGPU_VENV:-$root/.venv}
 "$venv/bin/python" -c 'import PIL, pyopencl, rich, sklearn, tflgpu' 2> /dev/null ||
-    "$here/../ci/install.sh" "$venv" --editable "$here/..[cli,opencl,examples]"
+    "$root/ci/install.sh" "$venv" --editable "$root[cli,opencl,examples]"
 program=$1
 shift
 exec "$venv/bin/python" "$here/$program" "$@"

@@ -2,10 +2,11 @@
 # Installs the delegate, shows where it runs the nodes of a model, and tests whether it is right.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-venv=${TFLGPU_VENV:-$here/../../.venv}
+root=${here%/examples/*}
+venv=${TFLGPU_VENV:-$root/.venv}
 "$venv/bin/python" -c 'import rich, tflgpu' 2> /dev/null ||
-    "$here/../../ci/install.sh" "$venv" --editable "$here/../..[cli]"
-"$here/../../ci/install.sh" "$venv" --no-deps "$here"
+    "$root/ci/install.sh" "$venv" --editable "$root[cli]"
+"$root/ci/install.sh" "$venv" --no-deps "$here"
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 cd "$work" # where nothing of the repository is imported by its folder

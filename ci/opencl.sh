@@ -8,7 +8,7 @@ python=$1/bin/python
 
 # An earlier version of the extra brought PoCL 3.0, which does not know the CPUs of today.
 "$python" -m pip uninstall --quiet --yes pocl-binary-distribution 2>/dev/null
-"$python" -m pip install --quiet --disable-pip-version-check --editable '.[opencl]'
+ci/install.sh "$1" --editable '.[opencl]'
 
 device() {
     "$python" -c "from tflgpu.delegates.opencl.choice import find_device; print(find_device('$1').version)" 2>/dev/null
@@ -16,9 +16,11 @@ device() {
 from_apt() {
     local as_root
     as_root=$([ "$(id -u)" = 0 ] || echo "sudo --non-interactive")
+    echo "apt-get install $1" >&3
     command -v apt-get && $as_root apt-get update --quiet=2 &&
         $as_root apt-get install --quiet=2 --yes --no-install-recommends "$1"
 } >/dev/null 2>&1
+exec 3>&1
 
 device "intel cpu" || echo "Intel's OpenCL runtime: NOT THERE; its tests are skipped (it is for Linux x86-64)"
 device portable || { from_apt pocl-opencl-icd && device portable; } ||

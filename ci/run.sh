@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${TFLGPU_VENV:-.venv}
-step() { printf '\n== %s\n' "$1"; }
+step() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }
 
 step "environment in $venv"
 ci/install.sh "$venv" --editable '.[test]'

@@ -5,13 +5,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${TFLGPU_SCALE:-.scale}
-[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
 extras=batch,serve
 tests=(tests/serving/test_batch.py tests/serving/test_serve.py)
 if [ "${1:-}" != quick ]; then
   extras+=,opencl,ray,examples
   tests=(tests/serving)
 fi
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[$extras]" 'tritonclient[http,grpc]' 'pytest>=8'
+ci/install.sh "$venv" --editable ".[$extras]" 'tritonclient[http,grpc]' 'pytest>=8'
 "$venv/bin/python" -m pytest --noconftest "${tests[@]}" # whose fixtures want other packages
 [ "${1:-}" = quick ] || "$venv/bin/python" ci/check_manifest.py examples/scale/inferenceservice.yaml

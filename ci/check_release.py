@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LARGEST_WHEEL = 1 << 20
-SUFFIXES = {".py", ".typed", ".h", ".cl", ".clh", ".cu", ".cuh", ".cpp"}
+SUFFIXES = {".py", ".typed", ".h", ".inc", ".cl", ".clh", ".cu", ".cuh", ".cpp"}
 """Of files of the package: Python, kernels, and what the CUDA emulator is compiled from."""
 
 IN_SDIST = {"tflgpu", "delegates", "kernels_cl", "kernels_cuda", "README.md", "LICENSE", "pyproject.toml", "PKG-INFO"}

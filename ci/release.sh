@@ -9,14 +9,17 @@ trap 'rm -rf "$work"' EXIT
 "$python" -c 'import hatchling' 2> /dev/null || ci/install.sh "$1" 'hatchling>=1.26'
 
 # The same commit gives the same bytes, whoever builds it and when.
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct || date +%s)
 export SOURCE_DATE_EPOCH
+sources() { # git's files; where there is no git, all but what is made
+    git ls-files -z || find . \( -name '.*venv*' -o -name .git -o -name __pycache__ -o -name site \) -prune -o ! -type d -print0
+}
 built() { # $1: sources, $2: where to
     (cd "$1" && "$python" -m hatchling build --directory "$2") > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 }
 for number in 1 2; do
     mkdir "$work/source$number"
-    git ls-files -z | tar --create --null --files-from - | tar --extract --directory "$work/source$number"
+    sources | tar --create --null --files-from - | tar --extract --directory "$work/source$number"
     built "$work/source$number" "$work/dist$number"
 done
 mkdir "$work/unpacked"

@@ -4,8 +4,10 @@
 //
 // x        (n, h, w, c); flipping the top bit where FLIP is 128 makes its values unsigned; the bias accounts for that
 // weights  panels of NR columns, (steps, NR, 4), in plain C (steps * 4, NR); steps = kh * kw * c / 4 rounded up
+//          INT4: panels of 4-bit values, (steps / 2, NR) words of 8, as lowering/gemm/int4.py packs them
 // bias     (panels * NR); SCALES: vectors.clh
-// scratch  MR * steps words for each work-item, which computes `share` blocks of one tile of rows by `across` panels
+// scratch  MR * steps words for each work-item, which computes `share` blocks of one tile of rows by `across` panels;
+//          INT4: and MR * scale_blocks
 //
 // | macro                       | meaning                                                                        |
 // | MR, NV, VW                  | rows, vectors and lanes of a tile                                              |
@@ -15,6 +17,8 @@
 // | X_BATCH, Y_BATCH            | C for the matrix of x, and the panels, that matrix `b` of out is computed from |
 // | SPREAD_H, SPREAD_W          | output pixels of each window, down and across: a transposed convolution        |
 // | SPREAD_TOP, SPREAD_LEFT     | how many of the first of them lie outside of out (out_h x out_w)               |
+// | INT4                        | weights of 4 bits; FLIP is 0, and a row has `scale_blocks` scales of y         |
+// | BLOCKWISE                   | HYBRID and INT4: sums are floats, each block of a row times its own scale      |
 // | QUANTIZED, HYBRID, EPILOGUE | the epilogue, with FLOAT64_SCALES: vectors.clh                                 |
 // Only for OpenCL, and there for CPUs.
 
@@ -36,6 +40,12 @@
 #else
 #define EXTENT
 #define EXTENT_ARGS
+#endif
+#ifdef INT4
+#define SCALE_BLOCKS , i32 scale_blocks
+#else
+#define SCALE_BLOCKS
+#define scale_blocks 0
 #endif
 #ifdef ROW_SUMS
 #define BY_SUM , i32 by_sum
@@ -162,6 +172,9 @@ FN void sum_rows(i32* row_sums, global const u8* rows, const i64* layout, i32 kh
 }
 #endif
 
+#ifdef INT4
+#include "vnni_int4.clh"
+#else
 // Multiply: sums (MR, NR) = the rows times a panel.
 #ifdef ASSEMBLY
 // Not inlined: the text has labels.
@@ -184,6 +197,7 @@ FN void multiply(global const u8* rows, i64 row, i64 runs, i64 words, i64 jump, 
         for (i32 i = 0; i < MR; i++) VSTORE(acc[i], sums + i * NR + j * VW);
     }
 }
+#endif
 #endif
 
 // The sums of row i from column `column` of a panel on.
@@ -240,7 +254,7 @@ ONE_WORK_ITEM
 kernel void gemm_vnni(global const X_T* restrict x, global const i8* restrict weights,
                       global const BIAS_T* restrict bias, SCALES global u8* restrict scratch,
                       global OUT_T* restrict out, i32 blocks, i32 share, i32 across, i32 steps, i32 pixels, IMAGE,
-                      i32 batches EXTENT, i32 zeros BY_SUM, BOUNDS EPILOGUE_PARAMS) {
+                      i32 batches EXTENT SCALE_BLOCKS, i32 zeros BY_SUM, BOUNDS EPILOGUE_PARAMS) {
     i32 first = get_global_id(0) * share, last = min(first + share, blocks);
 #ifdef SPREAD_H
     i32 columns = SPREAD_H * SPREAD_W * padded_oc;
@@ -248,7 +262,7 @@ kernel void gemm_vnni(global const X_T* restrict x, global const i8* restrict we
     i32 columns = oc;
 #endif
     i32 panels = (columns + NR - 1) / NR, groups = (panels + across - 1) / across, heights = (pixels + MR - 1) / MR;
-    global u8* gathered = scratch + get_global_id(0) * MR * steps * 4;
+    global u8* gathered = scratch + get_global_id(0) * MR * (steps + scale_blocks) * 4;
     global const u8* rows = gathered;
     i64 layout[4];
     i32 row_sums[MR];
@@ -260,11 +274,20 @@ kernel void gemm_vnni(global const X_T* restrict x, global const i8* restrict we
 #ifdef ROW_SUMS
             sum_rows(row_sums, rows, layout, kh, kw * c, by_sum);
 #endif
+#ifdef INT4
+            start_sums((global i32*)(gathered + MR * steps * 4), rows, ROW, scale_blocks, c / scale_blocks);
+#endif
         }
         for (i32 p = p0; p < min(p0 + across, panels); p++) {
             i32 sums[MR * NR] __attribute__((aligned(64)));
+#ifdef INT4
+            global const u8* panel = (global const u8*)weights + p * steps * 2 * NR;
+            multiply_int4(rows, ROW, scale_blocks, steps / 2 / scale_blocks, panel,
+                          (global const i32*)(gathered + MR * steps * 4), PANEL_SCALES(p), sums);
+#else
             global const i8* panel = weights + (Y_BATCH * panels + p) * steps * 4 * NR;
             multiply(rows, ROW, RUNS, WORDS, JUMP, panel, sums);
+#endif
             store_tile(sums, row_sums, bias + Y_BATCH * panels * NR, SCALES_ARGS out, b, p, m0, min(MR, pixels - m0),
                        pixels, batches * pixels, oh, ow, oc EXTENT_ARGS, BOUNDS_ARGS EPILOGUE_ARGS);
         }

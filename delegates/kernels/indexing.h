@@ -3,6 +3,8 @@
 // gather_nd: out (count, inner) = x (n0, ..., n5, inner) at indices (count, nd).
 // one_hot (ONE_HOT): out (outer, depth, inner) = on where the middle index is indices (outer, inner), else off.
 // embed (RESULT): out (n, depth) = rows of the int8 table (count, depth) times their scales, converted by RESULT.
+// embed_int4 (INT4): the same of 4-bit values, panels of `panel` rows as lowering/gemm/int4.py packs them, with scales
+//                    by block of a row: SCALE_T, HALF_SCALES.
 // lookup (KEYS): out (n, inner) = the rows of the table whose sorted keys (rows) are wanted (n), else 0; hits (n).
 // slice_at (START): out (u0, ..., u5) = the elements of x (n0, ..., n5) from start (6 - empty) on.
 // update_slice (UPDATE): out (n0, ..., n5) = update (u0, ..., u5) from start (6 - empty) on, moved inside.
@@ -34,6 +36,26 @@ KERNEL gather(IN(T) RESTRICT x, IN(INDEX_T) RESTRICT positions, OUT(T) RESTRICT 
         return;
     }
     out[i] = x[(block * rows + (i32)row) * inner + i % inner];
+}
+#elif defined(INT4)
+#ifdef HALF_SCALES
+#define SCALE_OF(v) from_f16(v)
+#else
+#define SCALE_OF(v) (v)
+#endif
+KERNEL embed_int4(IN(u32) table, IN(i32) rows, IN(SCALE_T) scales, OUT(OUT_T) out, i32 size, i32 count, i32 depth,
+                  i32 block, i32 panel, OUT(i32) fault) {
+    i32 i = GLOBAL_ID;
+    if (i >= size) return;
+    i32 row = rows[i / depth], column = i % depth;
+    if (row < 0 || row >= count) {
+        *fault = 1;
+        return;
+    }
+    i32 first = row / panel, lane = row % panel;
+    u32 word = table[(first * (depth / 8) + column / 8) * panel + lane];
+    i32 value = (i32)(word >> (column % 4 * 8 + column % 8 / 4 * 4) & 15) - 8;
+    out[i] = RESULT((f32)value * SCALE_OF(scales[(first * (depth / block) + column / block) * panel + lane]));
 }
 #elif defined(RESULT)
 KERNEL embed(IN(i8) table, IN(i32) rows, IN(f32) scales, OUT(OUT_T) out, i32 size, i32 count, i32 depth, i32 scale_step,

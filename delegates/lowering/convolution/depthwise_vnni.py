@@ -13,7 +13,7 @@ from tflgpu.delegates.lowering.convolution import depthwise_rows
 from tflgpu.delegates.lowering.convolution.window import Window
 from tflgpu.delegates.lowering.gemm.packing import C_NAMES, folded_bias, with_x_zero
 from tflgpu.delegates.lowering.gemm.problem import Gemm, Operand
-from tflgpu.delegates.lowering.gemm.vnni import vector_lanes
+from tflgpu.delegates.lowering.gemm.vnni_assembly import vector_lanes
 from tflgpu.delegates.lowering.registry import i32
 from tflgpu.model.graph import Array
 

@@ -12,8 +12,9 @@ from tflgpu.delegates.lowering.gemm.hybrid import quantize_rows
 from tflgpu.delegates.lowering.gemm.problem import Gather, Gemm, GemmEpilogue, Operand, RowScales
 from tflgpu.delegates.lowering.gemm.selection import lowered
 from tflgpu.delegates.lowering.registry import constant, lowers, require, size
-from tflgpu.model.graph import Node
+from tflgpu.model.graph import Node, Quantization
 from tflgpu.ops.fused_activation import float_range, quantized_range
+from tflgpu.ops.matmul.hybrid import block_weight_sums
 
 HYBRID = {("FLOAT32", kind, "FLOAT32") for kind in ("INT8", "INT4", "INT2")}
 QUANTIZED = {(kind, weights, kind) for kind in ("INT8", "INT16") for weights in ("INT8", "INT4", "INT2")} | {
@@ -58,18 +59,36 @@ def _quantized(g: Gemm, node: Node) -> Gemm:
     return replace(g, x=replace(g.x, zero_point=x.zero_point), y=y, epilogue=epilogue)
 
 
+def _blockwise(g: Gemm, quantization: Quantization, limits: DeviceLimits) -> Gemm:
+    """float32 times 4-bit weights whose rows have a scale for each block; the reference ignores the activation."""
+    kind, block = g.y.spec.type, quantization.block_size
+    require(kind == "INT4" and block % 8 == 0, f"{kind} by blocks of {block}")
+    scale = np.ascontiguousarray(quantization.scale.astype(np.float32).reshape(g.n, -1))
+    rows = quantize_rows(g.x.buffer, g.m, g.k, True, limits)
+    scales = RowScales(rows, Packed(lambda: block_weight_sums(g.y.rows, scale)), blocks=scale)
+    found = _on_rows(g, scales)
+    require(found.packed_int4, "weights or a bias that are not constant")
+    return found
+
+
 def _hybrid(g: Gemm, node: Node, limits: DeviceLimits) -> Gemm:
     """float32 times quantized weights: the rows of x are quantized at run time."""
     weights, o = node.input(1), node.options
     values, quantization = constant(weights, "weights"), weights.quantization
-    require(quantization is not None and not quantization.block_size, "scales by block, or none")
+    require(quantization is not None, "weights without scales")
     assert quantization is not None
+    if quantization.block_size:
+        return _blockwise(g, quantization, limits)
     require(o.fused_activation_function in HYBRID_RANGES, f"activation {o.fused_activation_function}")
     # The x86 build multiplies -128 as +128 in some cases.
     require(g.k < 16 or int(values.min(initial=0)) > -128, "weights of -128")
     rows = quantize_rows(g.x.buffer, g.m, g.k, o.asymmetric_quantize_inputs, limits)
     low, high = HYBRID_RANGES[o.fused_activation_function]
     scale = quantization.scale
-    epilogue = GemmEpilogue(low, high, row_scales=RowScales(rows, Packed(lambda: scale)))
-    x = replace(g.x, spec=replace(g.x.spec, type="INT8"), buffer=rows.values)
-    return replace(g, x=x, epilogue=epilogue, before=(rows.launch,))
+    return _on_rows(g, RowScales(rows, Packed(lambda: scale)), low, high)
+
+
+def _on_rows(g: Gemm, scales: RowScales, low: float = -np.inf, high: float = np.inf) -> Gemm:
+    """The problem on rows that are quantized at run time."""
+    x = replace(g.x, spec=replace(g.x.spec, type="INT8"), buffer=scales.rows.values)
+    return replace(g, x=x, epilogue=GemmEpilogue(low, high, row_scales=scales), before=(scales.rows.launch,))

@@ -99,8 +99,9 @@ class Gather:
 class RowScales:
     """The scales of a hybrid GEMM: those of x, which is quantized at run time, and of the constant y.
 
-    columns: scales of y, (1,) or (n,). rows_per_scale: rows of x that share a scale. weight_scale_first: whether sums
-    are multiplied by y's scale before x's, as in one of the reference's two kernels.
+    columns: scales of y, (1,) or (n,). blocks: scales (n, blocks) of equal blocks of y's columns; `columns` are then
+    the columns' sums, each value times its scale. rows_per_scale: rows of x that share a scale. weight_scale_first:
+    whether sums are multiplied by y's scale before x's, as in one of the reference's two kernels.
     scale_of, columns_of: for a batched GEMM, the index of x's scales and of y's column sums for each group of
     rows_per_scale rows.
     """
@@ -112,6 +113,12 @@ class RowScales:
     asymmetric: bool = False
     scale_of: Array | None = None
     columns_of: Array | None = None
+    blocks: Array | None = None
+
+    @property
+    def blocks_of_row(self) -> int:
+        """Blocks of a column of y that have a scale each."""
+        return 1 if self.blocks is None else self.blocks.shape[1]
 
     def of_columns(self, n: int) -> Array:
         """y's scales, one for each column."""
@@ -185,6 +192,12 @@ class Gemm:
     @property
     def types(self) -> Types:
         return self.x.spec.type, self.y.spec.type, self.out.spec.type
+
+    @property
+    def packed_int4(self) -> bool:
+        """Whether 8-bit values are multiplied by constant weights whose 4-bit values stay packed (int4.py)."""
+        whole = self.kind == "dense" and self.constant_weights and self.k % 8 == 0
+        return whole and self.x.spec.type == "INT8" and self.y.spec.type == "INT4"
 
     @property
     def size(self) -> int:

@@ -15,7 +15,7 @@ from tflgpu.delegates.lowering.convolution import (
     generic_convolution,
     transpose_as_gemm,
 )
-from tflgpu.delegates.lowering.gemm import batched, generic, packed_b, register_tiles, shared_memory, vnni
+from tflgpu.delegates.lowering.gemm import batched, generic, int4, packed_b, register_tiles, shared_memory, vnni
 from tflgpu.delegates.lowering.gemm.problem import Arithmetic, Gemm, Kind
 
 DeviceClass = Literal["cuda", "cpu", "gpu"]
@@ -36,6 +36,7 @@ def _always(g: Gemm, limits: DeviceLimits) -> bool:
 
 
 REGISTER_TILES = Family("register tiles", register_tiles.fits, register_tiles.launches)
+INT4 = Family("packed 4-bit weights", int4.fits, int4.launches)
 VNNI = Family("VNNI", vnni.fits, vnni.launches)
 VNNI_COMPUTED = Family("VNNI, both operands computed", vnni.fits_computed, vnni.computed)
 VNNI_TRANSPOSED = Family("VNNI, transposed convolution", vnni.fits_transposed, vnni.transposed)
@@ -77,12 +78,12 @@ SELECTION: Mapping[tuple[Kind, Arithmetic, DeviceClass], tuple[Family, ...]] = {
     ("dense", "float", "cuda"): (SHARED_MEMORY,),
     ("dense", "float", "cpu"): (REGISTER_TILES,),
     ("dense", "float", "gpu"): (REGISTER_TILES,),
-    ("dense", "quantized", "cuda"): (SHARED_MEMORY,),
-    ("dense", "quantized", "cpu"): (VNNI, REGISTER_TILES),
-    ("dense", "quantized", "gpu"): (REGISTER_TILES,),
-    ("dense", "hybrid", "cuda"): (SHARED_MEMORY,),
-    ("dense", "hybrid", "cpu"): (VNNI, REGISTER_TILES),
-    ("dense", "hybrid", "gpu"): (REGISTER_TILES,),
+    ("dense", "quantized", "cuda"): (INT4, SHARED_MEMORY),
+    ("dense", "quantized", "cpu"): (VNNI, INT4, REGISTER_TILES),
+    ("dense", "quantized", "gpu"): (INT4, REGISTER_TILES),
+    ("dense", "hybrid", "cuda"): (INT4, SHARED_MEMORY),
+    ("dense", "hybrid", "cpu"): (VNNI, INT4, REGISTER_TILES),
+    ("dense", "hybrid", "gpu"): (INT4, REGISTER_TILES),
     ("batched", "float", "cuda"): (BATCHED,),
     ("batched", "float", "cpu"): (PACKED_B,),
     ("batched", "quantized", "cuda"): (BATCHED,),

@@ -11,10 +11,11 @@ import numpy as np
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.launch import Buffer, Launch, Lowered, Packed, Temp
 from tflgpu.delegates.lowering.convolution.transpose_as_gemm import as_convolution, fits_as_convolution
-from tflgpu.delegates.lowering.gemm.packing import C_NAMES, column_sums, folded_bias, padded, with_x_zero
+from tflgpu.delegates.lowering.gemm import int4
+from tflgpu.delegates.lowering.gemm.packing import C_NAMES, folded_bias, padded, with_x_zero
 from tflgpu.delegates.lowering.gemm.problem import Gather, Gemm
 from tflgpu.delegates.lowering.gemm.register_tiles import TYPES
-from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES, assembly
+from tflgpu.delegates.lowering.gemm.vnni_assembly import LANES, assembly, assembly_int4, vector_lanes, vectors_of
 from tflgpu.delegates.lowering.registry import i32
 from tflgpu.delegates.lowering.strided_index import broadcast_index
 from tflgpu.model.graph import Array
@@ -42,7 +43,7 @@ def _quantized(g: Gemm, limits: DeviceLimits, spread: OutputsPerWindow | None = 
     if low < -128 or int(weights.max(initial=0)) - y_zero > 127:
         by_sum = 128 - y_zero
     packed = replace(g, y=replace(g.y, zero_point=y_zero + by_sum))
-    flip = 128 if g.x.spec.type == "INT8" else 0
+    flip = 128 if g.x.spec.type == "INT8" and not g.packed_int4 else 0
     shifted = with_x_zero(g, g.x.zero_point + flip)
     oc = g.out.spec.shape[-1]
     channels = oc if spread is None else spread.channels
@@ -58,37 +59,33 @@ def _quantized(g: Gemm, limits: DeviceLimits, spread: OutputsPerWindow | None = 
     columns = tile.padded if spread is None else channels
     inputs: dict[str, Buffer] = {
         "x": g.x.buffer,
-        "weights": Packed(lambda: packed_panels(packed, tile, limits)),
+        "weights": Packed(lambda: _weights(packed, tile, limits)),
         "bias": Packed(lambda: folded_bias(shifted, tile.padded)),
         **{name: padded(array, columns) for name, array in g.epilogue.scales.items()},
     }
     scalars = {"zeros": i32(g.x.zero_point)} | ({"by_sum": i32(by_sum)} if by_sum else {}) | g.epilogue.bounds
+    sizes |= {"scale_blocks": 1} if g.packed_int4 else {}
     return tile.launch(g, inputs, sizes, scalars, defines | {"FLIP": flip}, limits)
 
 
 def _hybrid(g: Gemm, limits: DeviceLimits) -> Launch:
     """The launch of int8 rows or images, each with its own scale, to float32."""
     gather, scales = g.gather, g.row_scales
-    tile = Tiling.of(g.n, gather.image[0] * gather.window.oh * gather.window.ow, gather.depth, limits)
+    pixels, blockwise = gather.image[0] * gather.window.oh * gather.window.ow, scales.blocks is not None
+    tile = Tiling.of(g.n, pixels, gather.depth, limits, blockwise=blockwise)
     inputs: dict[str, Buffer] = {
         "x": g.x.buffer,
-        "weights": Packed(lambda: packed_panels(g, tile, limits)),
+        "weights": Packed(lambda: _weights(g, tile, limits)),
         "bias": folded_bias(g, tile.padded),
-        "weight_scales": padded(scales.of_columns(g.n), tile.padded),
-        "weight_sums": Packed(lambda: column_sums(g, tile.padded)),
-        "scales": scales.rows.scales,
-        "zero_points": scales.rows.zero_points,
+        **int4.hybrid_scales(g, int4.Int4Layout(tile.nr)),
     }
     sizes = tile.sizes | gather.sizes(g.out.spec.shape[-1]) | {"batches": 1}
+    sizes |= {"scale_blocks": scales.blocks_of_row} if g.packed_int4 else {}
     scalars = {"zeros": i32(0), **g.epilogue.bounds, "each": i32(scales.rows_per_scale)}
-    defines: dict[str, Any] = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 128}
+    defines: dict[str, Any] = {"X_T": "char", "OUT_T": "float", "HYBRID": 1, "FLIP": 0 if g.packed_int4 else 128}
+    defines |= int4.scale_macros(scales.blocks)
     defines |= {"WEIGHT_SCALE_FIRST": 1} if scales.weight_scale_first else {}
     return tile.launch(g, inputs, sizes, scalars, defines, limits)
-
-
-def vector_lanes(limits: DeviceLimits) -> int:
-    """Sums in a vector."""
-    return LANES if limits.has("vnni_assembly") else limits.vector
 
 
 @dataclass(frozen=True)
@@ -124,9 +121,11 @@ class Tiling:
     across: int
 
     @classmethod
-    def of(cls, columns: int, rows: int, depth: int, limits: DeviceLimits, batches: int = 1) -> Tiling:
+    def of(
+        cls, columns: int, rows: int, depth: int, limits: DeviceLimits, batches: int = 1, blockwise: bool = False
+    ) -> Tiling:
         lanes = vector_lanes(limits)
-        height, vectors = tile(columns, rows, lanes)
+        height, vectors = tile(columns, rows, lanes, blockwise)
         nr = lanes * vectors
         panels, down = -(-columns // nr), -(-rows // height) * batches
         groups = min(panels, -(-limits.units * 4 // down))
@@ -158,17 +157,26 @@ class Tiling:
         limits: DeviceLimits,
     ) -> Launch:
         defines |= {"VW": self.lanes, "NV": self.vectors, "MR": self.height}
+        if g.packed_int4:
+            defines["INT4"] = 1
         if limits.has("vnni_assembly"):
-            defines["ASSEMBLY"] = assembly(self.height, self.vectors, defines["FLIP"])
-        outputs = {"scratch": Temp(self.items * self.height * self.steps * 4), "out": g.out.buffer}
+            by_block = "BLOCKWISE" in defines, "HALF_SCALES" in defines
+            defines["ASSEMBLY"] = (
+                assembly_int4(self.height, self.vectors, *by_block)
+                if g.packed_int4
+                else assembly(self.height, self.vectors, defines["FLIP"])
+            )
+        words = self.steps + sizes.get("scale_blocks", 0)
+        outputs = {"scratch": Temp(self.items * self.height * words * 4), "out": g.out.buffer}
         made = Launch("gemm_vnni.gemm_vnni", (self.items,), (1,), inputs, outputs, sizes, scalars, defines=defines)
         return replace(made, computes=g, stage="none", single=True)
 
 
-def tile(columns: int, rows: int, lanes: int = LANES) -> tuple[int, int]:
-    """Rows and vectors of a tile; 32 registers hold 8 by 3."""
-    vectors = min((3, 2, 1), key=lambda v: (-(-columns // (v * lanes)) * v, -v))
-    return next(height for height in (8, 4, 2, 1) if rows >= height), vectors
+def tile(columns: int, rows: int, lanes: int = LANES, blockwise: bool = False) -> tuple[int, int]:
+    """Rows and vectors of a tile; 32 registers hold 8 by 3, or twice 4 by 3 where blocks have sums of their own."""
+    vectors = vectors_of(columns, lanes)
+    most = 4 if blockwise and vectors > 1 else 8
+    return next(height for height in (8, 4, 2, 1) if height <= min(rows, most)), vectors
 
 
 def fits_transposed(g: Gemm, limits: DeviceLimits) -> bool:
@@ -226,6 +234,11 @@ def computed(g: Gemm, limits: DeviceLimits) -> Lowered:
     }
     defines |= {"ROW_SUMS": 1} if y.zero_point else {}
     return [pack, tile.launch(g, inputs, sizes, scalars, defines, limits)]
+
+
+def _weights(g: Gemm, tile: Tiling, limits: DeviceLimits) -> Array:
+    """The panels of constant weights."""
+    return int4.Int4Layout(tile.nr).words(g.y.rows) if g.packed_int4 else packed_panels(g, tile, limits)
 
 
 def packed_panels(g: Gemm, tile: Tiling, limits: DeviceLimits) -> Array:

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from tflgpu.delegates.device import DeviceLimits
-from tflgpu.delegates.launch import Fault, Launch, Lowered, Ref
+from tflgpu.delegates.launch import Fault, Launch, Lowered, Packed, Ref
+from tflgpu.delegates.lowering.gemm.int4 import PER_WORD, Int4Layout, scale_macros
 from tflgpu.delegates.lowering.movement.movement import copy, view
 from tflgpu.delegates.lowering.registry import bits_type, c_type, constant, lowers, require, size
-from tflgpu.model.graph import Node, TensorSpec
+from tflgpu.model.graph import Array, Node, TensorSpec
 
 
 @lowers("GATHER")
@@ -110,18 +111,20 @@ def one_hot(node: Node, limits: DeviceLimits) -> Lowered:
 def embedding_lookup(node: Node, limits: DeviceLimits) -> Lowered:
     """Rows of x at indices; quantized rows are dequantized."""
     rows, x, out = node.input(0), node.input(1), node.outputs[0]
-    if x.type in ("INT8", "UINT8") and out.type in ("FLOAT32", "FLOAT16"):
-        return [_dequantized_rows(rows, x, out)]
+    if x.type in ("INT8", "UINT8", "INT4") and out.type in ("FLOAT32", "FLOAT16"):
+        return [_dequantized_rows(rows, x, out, limits)]
     require(x.type == out.type, f"rows of {x.type} as {out.type}")
     sizes = {"outer": 1, "rows": x.shape[0], "count": size(rows), "inner": math.prod(x.shape[1:])}
     return [_gathered((x, rows, out), sizes, limits, "Embedding Lookup: index out of bounds. ")]
 
 
-def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec) -> Launch:
+def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec, limits: DeviceLimits) -> Launch:
     """Rows of quantized values as floats; uint8 is read as int8, as on the CPU."""
-    require(x.quantization is None or not x.quantization.block_size, "scales by block")
     scale = np.zeros(1, np.float32) if x.quantization is None else x.quantization.scale.astype(np.float32)
     depth = math.prod(x.shape[1:])
+    if x.type == "INT4":
+        return _int4_rows(rows, x, out, scale, limits)
+    require(x.quantization is None or not x.quantization.block_size, "scales by block")
     return Launch(
         "indexing.embed",
         (size(out),),
@@ -129,10 +132,39 @@ def _dequantized_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec) -> Launc
         outputs={"out": Ref(out.index)},
         sizes={"size": size(out), "count": x.shape[0], "depth": depth, "scale_step": int(scale.size > 1)},
         fault=Fault("Embedding Lookup: index out of bounds. "),
-        defines={"OUT_T": "u16", "RESULT": "to_f16", "TYPES": 1}
-        if out.type == "FLOAT16"
-        else {"OUT_T": "f32", "RESULT": ""},
+        defines=_float_macros(out),
     )
+
+
+def _int4_rows(rows: TensorSpec, x: TensorSpec, out: TensorSpec, scale: Array, limits: DeviceLimits) -> Launch:
+    """Rows of 4-bit values that lie as FULLY_CONNECTED reads them, since a model's last one may have the same weights.
+
+    scale: of the tensor, of each row, or of blocks of rows.
+    """
+    table, depth = constant(x, "a table").reshape(x.shape[0], -1), math.prod(x.shape[1:])
+    count = len(table)
+    block = 0 if x.quantization is None else x.quantization.block_size
+    require(depth % PER_WORD == 0, f"rows of {depth} 4-bit values")
+    scales = np.broadcast_to(scale.reshape(-1, depth // block if block else 1), (count, depth // (block or depth)))
+    layout = Int4Layout.of(count, limits)
+    return Launch(
+        "indexing.embed_int4",
+        (size(out),),
+        inputs={
+            "table": Packed(lambda: layout.words(table)),
+            "rows": Ref(rows.index),
+            "scales": Packed(lambda: layout.scales(scales)),
+        },
+        outputs={"out": Ref(out.index)},
+        sizes={"size": size(out), "count": count, "depth": depth, "block": block or depth, "panel": layout.rows},
+        fault=Fault("Embedding Lookup: index out of bounds. "),
+        defines={"INT4": 1, "TYPES": 1, **scale_macros(scales), **_float_macros(out)},
+    )
+
+
+def _float_macros(out: TensorSpec) -> dict[str, object]:
+    """The type of the output and the conversion from float32 to it."""
+    return {"OUT_T": "u16", "RESULT": "to_f16", "TYPES": 1} if out.type == "FLOAT16" else {"OUT_T": "f32", "RESULT": ""}
 
 
 @lowers("HASHTABLE_LOOKUP")

@@ -12,9 +12,10 @@ from tflgpu.ops import fused_activation
 from tflgpu.ops.fused_activation import clamp
 from tflgpu.ops.matmul.fully_connected_integer import check_shuffled, fixed_point, quantized, shuffled
 from tflgpu.ops.matmul.gemv import hybrid_gemm
-from tflgpu.ops.matmul.hybrid import RowQuantizer, weight_scale
+from tflgpu.ops.matmul.hybrid import RowQuantizer, block_weight_sums, weight_scale
 from tflgpu.ops.movement.sparse import dense_values
 from tflgpu.ops.registry import Step, kernel, require
+from tflgpu.ops.scratch import scratch
 from tflgpu.ops.shape_rules import elements
 from tflgpu.ops.shares import in_shares, ranges
 
@@ -227,31 +228,35 @@ def _hybrid(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) 
     return step
 
 
+_CONVERTED = 1 << 18
+"""Weights by block that are float32 at a time: 1 MiB, which stays in the cache."""
+
+
 def _blockwise(node: Node, x: Array, weights: Array, bias: Array | None, y: Array) -> Step:
     """Follows EvalBlockwise4Bit of the builtin resolver (the reference yields zeros), which ignores the activation."""
     quantization = node.input(1).quantization
     assert quantization is not None
-    size = quantization.block_size
-    units, depth = weights.shape
-    scale = np.ascontiguousarray(quantization.scale.astype(np.float32).reshape(units, -1).T)
-    quantize = RowQuantizer(len(x), depth, asymmetric=True)
-    blocks = [slice(start, start + size) for start in range(0, depth, size)]
-    weight_sum = np.zeros(units, np.float32)
-    for block, s in zip(blocks, scale, strict=True):
-        weight_sum += s * weights[:, block].sum(axis=1, dtype=np.int32).astype(np.float32)
-    block_weights = np.empty((size, units), np.float32)
-    partial = np.empty_like(y)
+    (units, depth), rows, size = weights.shape, len(x), quantization.block_size
+    scale = quantization.scale.astype(np.float32).reshape(units, -1)
+    quantize, weight_sum = RowQuantizer(rows, depth, asymmetric=True), block_weight_sums(weights, scale)
+    blocks = quantize.values.reshape(rows, -1, size).swapaxes(0, 1)
+    step_size = max(1, min(units, _CONVERTED // depth))
+    converted = scratch("weights by block", (step_size, depth), np.float32)
+    products = scratch("products by block", (depth // size, rows, step_size), np.float32)
+    moved = scratch("moved by block", y.shape, np.float32)
 
     def step() -> None:
         quantize(x)
-        y.fill(0)
-        for block, s in zip(blocks, scale, strict=True):
-            np.copyto(block_weights, weights[:, block].T)
-            np.matmul(quantize.values[:, block], block_weights, out=partial)
-            np.multiply(partial, s, out=partial)
-            np.add(y, partial, out=y)
-        np.multiply(quantize.zero_points, weight_sum, out=partial)
-        np.subtract(y, partial, out=y)
+        for start in range(0, units, step_size):
+            some = slice(start, min(start + step_size, units))
+            count = some.stop - start
+            np.copyto(converted[:count], weights[some])
+            found = products[:, :, :count]
+            np.matmul(blocks, converted[:count].reshape(count, -1, size).transpose(1, 2, 0), out=found)
+            np.multiply(found, scale[some].T[:, np.newaxis], out=found)
+            np.add.reduce(found, axis=0, out=y[:, some])  # block after block, as the builtin resolver adds them
+        np.multiply(quantize.zero_points, weight_sum, out=moved)
+        np.subtract(y, moved, out=y)
         np.multiply(y, quantize.scales, out=y)
         if bias is not None:
             np.add(y, bias, out=y)

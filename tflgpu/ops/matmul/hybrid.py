@@ -181,6 +181,14 @@ def weight_scale(weights: TensorSpec) -> Array:
     return np.zeros(1, np.float32) if weights.quantization is None else weights.quantization.scale
 
 
+def block_weight_sums(weights: Array, scale: Array) -> Array:
+    """The sums (n,) of weights (n, k), each block of a row times its scale of (n, blocks), as float32."""
+    sums = np.zeros(len(weights), np.float32)
+    for block, scales in zip(np.split(weights, scale.shape[1], axis=1), scale.T, strict=True):
+        sums += scales * block.sum(axis=1, dtype=np.int32).astype(np.float32)
+    return sums
+
+
 def channel_scale(weights: TensorSpec, channels: int) -> Array:
     """`weight_scale` of a filter. Raises OpError unless there is one scale, or one for each output channel."""
     scale = weight_scale(weights)

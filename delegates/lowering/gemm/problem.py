@@ -196,7 +196,8 @@ class Gemm:
     @property
     def packed_int4(self) -> bool:
         """Whether 8-bit values are multiplied by constant weights whose 4-bit values stay packed (int4.py)."""
-        whole = self.kind == "dense" and self.constant_weights and self.k % 8 == 0
+        # 16 times the sums of at most 2 ** 16 products fit 32 bits.
+        whole = self.kind == "dense" and self.constant_weights and self.k % 8 == 0 and self.k <= 1 << 16
         return whole and self.x.spec.type == "INT8" and self.y.spec.type == "INT4"
 
     @property

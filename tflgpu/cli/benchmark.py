@@ -125,21 +125,27 @@ def benchmark(
 
     times = measured(work, Schedule(warmup_runs, warmup_min_secs, max_secs, 0), schedule, forget)
     found = Measured(path.name, init_ms, first_ms, times, launches_of(interpreter))
+    profile = profiler if enable_op_profiling else None
     if as_json:
-        profile = profiler if enable_op_profiling else None
         typer.echo(json.dumps(found.as_dict(interpreter, profile), indent=2))
     else:
         if delegates:
             console.print(interpreter.delegation_report().splitlines()[0])
-        console.print(found.table())
-        if profiler and enable_op_profiling:
-            console.print(profile_table(profiler, len(times)))
-        if found.launches:
-            console.print(kernel_table(found.launches, len(times)))
+        show(found, profile)
     if profiler and profiling_output_csv_file:
         write_csv(profiling_output_csv_file, profiler, found.launches)
     if profiler and trace:
         trace.write_text(profiler.trace(found.launches))
+
+
+def show(found: Measured, profile: Profiler | None) -> None:
+    """Prints the times, those of the nodes where there is a profile, and those of the launches that were timed."""
+    runs = len(found.times)
+    console.print(found.table())
+    if profile:
+        console.print(profile_table(profile, runs))
+    if found.launches:
+        console.print(kernel_table(found.launches, runs))
 
 
 GPU_LIBRARY = "libtensorflowlite_gpu_delegate.so"

@@ -106,30 +106,26 @@ def compare(
     with console.status("running both"):
         mine = ran(interpreter, arrays)
         theirs = ran(other(str(model), against, False), arrays)
-    table = columns("output", "type", "shape", "differing", "largest difference", "")
-    verdicts = []
-    for name, got in outputs_of(mine).items():
-        want = outputs_of(theirs)[name]
-        verdicts.append(row(table, name, got, want, allowed))
+    table, agree = output_table(mine, theirs, allowed)
     console.print(table)
     if bounds:
         measures = measured(mine, theirs)
         console.print(compare_models.outputs_table(measures, 1))
         return compare_models.judge(measures, bounds)
+
+    def keeping_all() -> tuple[Any, Any]:
+        here = opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True, limit=limit)
+        return ran(here, arrays), ran(other(str(model), against, True), arrays)
+
     if nodes:
-        keeping = ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True, limit=limit), arrays)
-        console.print(node_table(keeping, ran(other(str(model), against, True), arrays), allowed))
-    if all(verdicts):
+        console.print(node_table(*keeping_all(), allowed))
+    if agree:
         return None
     if bisect:
-        console.print(_bisected(model, delegate, delegate_option, against, arrays, allowed))
-        raise typer.Exit(1)
-    with console.status("looking for the first node that differs"):
-        found = first_difference(
-            ran(opened(model, loaded(delegate, delegate_option), preserve_all_tensors=True, limit=limit), arrays),
-            ran(other(str(model), against, True), arrays),
-            allowed,
-        )
+        found: str | None = _bisected(model, delegate, delegate_option, against, arrays, allowed)
+    else:
+        with console.status("looking for the first node that differs"):
+            found = first_difference(*keeping_all(), allowed)
     console.print(found or "No node of the main graph differs in what both runtimes keep.")
     raise typer.Exit(1)
 
@@ -201,6 +197,14 @@ def differing(got: Array, want: Array, allowed: Tolerance) -> Array:
     if got.dtype.kind in "iu" and allowed.steps:
         return np.asarray(np.where(got > want, got - want, want - got).astype(np.uint64) > allowed.steps)
     return np.asarray(got != want)
+
+
+def output_table(mine: Any, theirs: Any, allowed: Tolerance) -> tuple[Table, bool]:
+    """A row for every output; whether all agree."""
+    table = columns("output", "type", "shape", "differing", "largest difference", "")
+    wanted = outputs_of(theirs)
+    verdicts = [row(table, name, got, wanted[name], allowed) for name, got in outputs_of(mine).items()]
+    return table, all(verdicts)
 
 
 def row(table: Table, name: str, got: Array, want: Array, allowed: Tolerance) -> bool:

@@ -222,23 +222,25 @@ def _cell_steps(
 
     if c.normal is None:
         return [cell(0, {"PEEPHOLE": 1} if c.sees else {})]
+    before = [_normalize(c, g, c.normal, sums, limits) for g in c.order if g != "o"]
+    return [*before, cell(1, {}), _normalize(c, "o", c.normal, sums, limits), cell(2, {})]
+
+
+def _normalize(c: _Cell, g: str, normal: tuple[Buffer, Buffer], sums: Temp, limits: DeviceLimits) -> Launch:
+    """The layer normalization of one gate's sums, in place. normal: its coefficients and bias."""
     width = 1 if limits.cpu else min(limits.max_block, 128)
-    weights, bias = c.normal
-
-    def normalize(g: str) -> Launch:
-        return Launch(
-            "lstm_norm.normalize_gate",
-            (c.rows * width,),
-            (width,),
-            inputs={"peephole": c.peephole, "state": c.state, "weights": weights, "bias": bias},
-            outputs={"z": sums},
-            sizes={"n": c.n, "gates": len(c.order), "gate": c.order.index(g), "sees": int(g in c.sees)},
-            defines={"WIDTH": width},
-            stage="rows",
-            reductions=2,
-        )
-
-    return [*(normalize(g) for g in c.order if g != "o"), cell(1, {}), normalize("o"), cell(2, {})]
+    weights, bias = normal
+    return Launch(
+        "lstm_norm.normalize_gate",
+        (c.rows * width,),
+        (width,),
+        inputs={"peephole": c.peephole, "state": c.state, "weights": weights, "bias": bias},
+        outputs={"z": sums},
+        sizes={"n": c.n, "gates": len(c.order), "gate": c.order.index(g), "sees": int(g in c.sees)},
+        defines={"WIDTH": width},
+        stage="rows",
+        reductions=2,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -184,9 +184,7 @@ class Requantizer:
     def bind(self, accumulators: Array, out: Array) -> Step:
         """A step from the present accumulators (rows, n) to quantized values in out (rows, n), both C-contiguous."""
         if not self._exact:
-            return lambda: np.copyto(
-                out, requantized(np.rint(accumulators).astype(np.int64) + self._bias, self._scaling)
-            )
+            return lambda: np.copyto(out, self._by_integers(accumulators))
         together = fold(len(out), self._n)
         bias, scale, half_step = self._constants(together)
         shape = (len(out) // together, together * self._n)
@@ -223,6 +221,9 @@ class Requantizer:
             np.bitwise_xor(value, sign, bits)
 
         return step
+
+    def _by_integers(self, accumulators: Array) -> Array:
+        return requantized(np.rint(accumulators).astype(np.int64) + self._bias, self._scaling)
 
     def _signed_rounding(self, x: Array, shape: tuple[int, int], half_step: Array, already: float) -> Step:
         """A step that moves x away from zero by half of the first rounding's step.

@@ -1,6 +1,6 @@
 // x (rows, depth) of float32 as scale * (value - zero_point): values (rows, depth) of int8, scales (rows), zero_points
 // (rows), which are 0 without ASYMMETRIC.
-// One block of WIDTH work-items a row; with LANES and WIDTH 1, vectors of LANES elements.
+// One block of WIDTH work-items a row; with LANES, of OpenCL alone, and WIDTH 1, vectors of LANES elements.
 
 #if defined(LANES) && WIDTH == 1
 #define CAT_(a, b) a##b
@@ -13,15 +13,43 @@
 #define TO_INT8 CAT(convert_char, LANES)
 #endif
 
-#include "row_scale.inc"
+#ifdef ASYMMETRIC
+#define LEAST (-128)
+#else
+#define LEAST (-127)
+#endif
 
-#if WIDTH == 1
+// The scale of a row of values from low to high, its inverse and its zero point.
+FN f32 scale_of(f32 low, f32 high, f32* inverse, i32* zero_point) {
+#ifdef ASYMMETRIC
+    low = low < 0 ? low : 0;
+    high = high < 0 ? 0 : high;
+    // The range is computed in f32, everything after it in f64.
+    f64 wide = (f64)(high - low) / 255.0;
+    i32 empty = wide == 0;
+    if (empty) wide = 1;
+    f64 from_low = low / wide, from_high = high / wide;
+    f64 zero = 128 + fabs(from_low) < 127 + fabs(from_high) ? -128 - from_low : 127 - from_high;
+    zero = trunc(zero + (zero < 0 ? -0.5 : 0.5));
+    *zero_point = empty ? 0 : (i32)(zero < -128 ? -128 : zero > 127 ? 127 : zero);
+    f32 scale = (f32)wide;
+    *inverse = DIVIDE(1.0f, scale);
+    return scale;
+#else
+    f32 largest = high < -low ? -low : high;
+    *zero_point = 0;
+    *inverse = largest == 0 ? 127.0f : DIVIDE(127.0f, largest);
+    return largest == 0 ? 1.0f : DIVIDE(largest, 127.0f);
+#endif
+}
+
+#if defined(ONE_WORK_ITEM) && WIDTH == 1
 ONE_WORK_ITEM
 #endif
-kernel void quantize_rows(global const f32* x, global i8* values, global f32* scales, global i32* zero_points,
-                          i32 depth) {
+KERNEL quantize_rows(IN(f32) RESTRICT x, OUT(i8) RESTRICT values, OUT(f32) RESTRICT scales,
+                     OUT(i32) RESTRICT zero_points, i32 depth) {
     PARTIAL;
-    i32 r = get_group_id(0), t = get_local_id(0);
+    i32 r = GROUP_ID, t = LOCAL_ID;
     x += r * depth;
     values += r * depth;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.cache_blocks import in_order
 from tflgpu.ops.recurrent.lstm_basic import basic_lstm, basic_lstm_shapes, check_basic_lstm
 from tflgpu.ops.recurrent.lstm_float import Sequences, float_lstm
 from tflgpu.ops.recurrent.lstm_integer import integer_lstm
@@ -19,7 +20,12 @@ from tflgpu.ops.recurrent.lstm_tensors import (
     check_cell,
     read_cell,
 )
-from tflgpu.ops.recurrent.sequence import once_or_each_time
+from tflgpu.ops.recurrent.sequence import (
+    check_auxiliary,
+    depths_of_directions,
+    once_or_each_time,
+    outputs_of_directions,
+)
 from tflgpu.ops.registry import Step, kernel, require
 
 _STATES = (0, 18, 19)
@@ -129,15 +135,12 @@ def _one_cell(node: Node, inputs: Sequence[Array | None], over: Sequences) -> St
 
 def bidirectional_lstm_shapes(node: Node) -> Sequence[Shape]:
     require(len(node.inputs) == 48, f"48 inputs expected, {len(node.inputs)} given. ")
-    merged = node.options.merge_outputs
-    require(len(node.outputs) == (1 if merged else 2), f"{len(node.outputs)} outputs. ")
     x = node.input(0).shape
     require(len(x) == 3, f"{node.input(0)} must have three dimensions. ")
     for ports in (FORWARD, BACKWARD):
         _check_depth(node, ports, x[2])
     n_forward, n_backward = (cell_sizes(node, ports)[1] for ports in (FORWARD, BACKWARD))
-    depths = [n_forward + n_backward] if merged else [n_forward, n_backward]
-    return [(*x[:2], depth) for depth in depths]
+    return [(*x[:2], depth) for depth in depths_of_directions(node, n_forward, n_backward)]
 
 
 def _check_bidirectional(node: Node) -> None:
@@ -151,9 +154,7 @@ def _check_bidirectional(node: Node) -> None:
     require(not linked or aux is not None, "aux_input != nullptr was not true. ")
     if aux is None:
         return
-    require(aux.type == "FLOAT32", f"{aux} must be of type FLOAT32. ")
-    require(len(aux.shape) == 3 and aux.shape[:2] == x.shape[:2], "aux_input must be as long as the input. ")
-    require(linked or aux.shape == x.shape, "aux_input must be of the input's shape. ")
+    check_auxiliary(x, aux, in_place_of_x=not linked)
     for cell in (forward, backward):
         for weights in cell.aux_weights.values():
             wanted = (cell.n_cell, aux.shape[2])
@@ -180,17 +181,10 @@ def bidirectional_sequence_lstm(node: Node, inputs: Sequence[Array | None], outp
     def make() -> Step:
         forward, backward = (read_cell(node, inputs, ports) for ports in (FORWARD, BACKWARD))
         linked = bool(forward.aux_weights)
-        n = forward.n_output
-        merged = len(outputs) == 1
-        y_forward, y_backward = (outputs[0][..., :n], outputs[0][..., n:]) if merged else outputs
+        y_forward, y_backward = outputs_of_directions(outputs, forward.n_output)
         x_backward = x if aux is None or linked else aux
         ahead = float_lstm(forward, settings, Sequences(x, y_forward, time_major, aux))
         back = float_lstm(backward, settings, Sequences(x_backward, y_backward, time_major, aux, reverse=True))
-
-        def step() -> None:
-            ahead()
-            back()
-
-        return step
+        return in_order([ahead, back])
 
     return once_or_each_time(node, _BIDIRECTIONAL_STATES, make)

@@ -8,8 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.cache_blocks import in_order
 from tflgpu.ops.recurrent.linear import Tensor, check_weights, linear
-from tflgpu.ops.recurrent.sequence import ACTIVATIONS, check_state, frames, once_or_each_time, rows_of, upstream_tanh
+from tflgpu.ops.recurrent.sequence import (
+    ACTIVATIONS,
+    check_auxiliary,
+    check_state,
+    depths_of_directions,
+    frames,
+    once_or_each_time,
+    outputs_of_directions,
+    rows_of,
+    upstream_tanh,
+)
 from tflgpu.ops.registry import Step, kernel, require
 
 
@@ -143,13 +154,12 @@ def _unidirectional(node: Node, inputs: Sequence[Array | None], outputs: Sequenc
 
 
 def bidirectional_rnn_shapes(node: Node) -> Sequence[Shape]:
-    x, merged = node.input(0).shape, node.options.merge_outputs
+    x = node.input(0).shape
     require(
         len(node.inputs) == 12 and len(x) == 3, "a bidirectional RNN has 12 inputs, the first of three dimensions. "
     )
-    require(len(node.outputs) == (1 if merged else 2), f"{len(node.outputs)} outputs. ")
     forward, backward = _units(node, 1, x[2]), _units(node, 5, x[2])
-    return [(*x[:2], n) for n in ([forward + backward] if merged else [forward, backward])]
+    return [(*x[:2], n) for n in depths_of_directions(node, forward, backward)]
 
 
 def _check_bidirectional(node: Node) -> None:
@@ -163,10 +173,8 @@ def _check_bidirectional(node: Node) -> None:
     require(not linked or aux is not None, "an auxiliary input's weights without the input. ")
     if aux is None:
         return
-    require(aux.type == "FLOAT32", f"{aux} must be FLOAT32. ")
-    require(len(aux.shape) == 3 and aux.shape[:2] == x.shape[:2], "aux_input must be as long as the input. ")
     # Upstream's batch-major loop gives the backward layer the input all the same.
-    require(linked or not time_major or aux.shape == x.shape, "aux_input must be of the input's shape. ")
+    check_auxiliary(x, aux, in_place_of_x=not linked and time_major)
     for first, weights in zip((1, 5), aux_weights, strict=True):
         fits = weights is None or weights.shape == (node.input(first).shape[0], aux.shape[2])
         require(fits, f"{weights} must have {aux.shape[2]} columns. ")
@@ -191,9 +199,7 @@ def bidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outpu
     def make() -> Step:
         forward, backward = _layer(node, inputs, 1, aux=10), _layer(node, inputs, 5, aux=11)
         linked = forward.aux_weights is not None
-        n = len(forward.weights.array)
-        merged = len(outputs) == 1
-        y_forward, y_backward = (outputs[0][..., :n], outputs[0][..., n:]) if merged else outputs
+        y_forward, y_backward = outputs_of_directions(outputs, len(forward.weights.array))
         # Upstream's batch-major loop gives the backward layer the input all the same.
         x_backward = aux if aux is not None and not linked and time_major else x
         ahead = _walk(node, forward, _sources(x, aux, forward), y_forward, time_major)
@@ -201,13 +207,7 @@ def bidirectional_sequence_rnn(node: Node, inputs: Sequence[Array | None], outpu
         # Upstream's hybrid time-major loop runs the whole sequence once for each time, states carried on.
         hybrid = forward.weights.spec.type != "FLOAT32"
         repeats = x.shape[0] if hybrid and time_major else 1
-
-        def step() -> None:
-            for _ in range(repeats):
-                ahead()
-                back()
-
-        return step
+        return in_order([ahead, back] * repeats)
 
     return once_or_each_time(node, (0, 4, 8, 9), make)
 

@@ -115,3 +115,22 @@ def once_or_each_time(node: Node, varying: Sequence[int], make: Callable[[], Ste
 
     make()
     return step
+
+
+def depths_of_directions(node: Node, forward: int, backward: int) -> list[int]:
+    """The last dimension of each output of a bidirectional layer."""
+    merged = node.options.merge_outputs
+    require(len(node.outputs) == (1 if merged else 2), f"{len(node.outputs)} outputs. ")
+    return [forward + backward] if merged else [forward, backward]
+
+
+def outputs_of_directions(outputs: Sequence[Array], forward: int) -> Sequence[Array]:
+    """Where the forward layer, of `forward` columns, and the backward layer write."""
+    return outputs if len(outputs) == 2 else (outputs[0][..., :forward], outputs[0][..., forward:])
+
+
+def check_auxiliary(x: TensorSpec, aux: TensorSpec, in_place_of_x: bool) -> None:
+    """Raises OpError where an auxiliary input does not go with x. in_place_of_x: a layer has it for its input."""
+    require(aux.type == "FLOAT32", f"{aux} must be FLOAT32. ")
+    require(len(aux.shape) == 3 and aux.shape[:2] == x.shape[:2], "aux_input must be as long as the input. ")
+    require(not in_place_of_x or aux.shape == x.shape, "aux_input must be of the input's shape. ")

@@ -15,9 +15,10 @@ from tflgpu.delegates.ir import Alias, Copy, Elementwise, Operand
 from tflgpu.delegates.launch import Buffer, Fault, Launch, Loop, Lowered, Ref, Temp, launches_of
 from tflgpu.delegates.lowering.movement.movement import copy
 from tflgpu.delegates.lowering.recurrent.sequence import small_step
+from tflgpu.delegates.lowering.reduction.reduction_bodies import graphs_of
 from tflgpu.delegates.lowering.registry import bits_type, lowers, require, size
 from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS, MOST_BARRIERS, buffers
-from tflgpu.model.graph import Graph, Node, TensorSpec
+from tflgpu.model.graph import Node, TensorSpec
 
 MOST_LAUNCHES = 256
 """Launches of an iteration, at the most; on a CPU as many as a barrier kernel may have barriers."""
@@ -35,8 +36,7 @@ def _same(one: Buffer, other: Buffer) -> bool:
 @lowers("WHILE")
 def while_(node: Node, limits: DeviceLimits) -> Lowered:
     """The outputs are the loop variables; those that no iteration changes are aliases of the inputs."""
-    graphs: Sequence[Graph] = getattr(node.options, "graphs", ())
-    require(graphs, "graphs that are not known")
+    graphs = graphs_of(node)
     first = [node.input(k) for k in range(len(node.inputs))]
     cond, body = (graphs[i] for i in (node.options.cond_subgraph_index, node.options.body_subgraph_index))
     fixed = [i == o for i, o in zip(body.inputs, body.outputs, strict=True)]
@@ -139,8 +139,7 @@ def _in_place(
 @lowers("IF")
 def if_(node: Node, limits: DeviceLimits) -> Lowered:
     """Both branches stand in the kernel, each in a loop that runs once or not at all."""
-    graphs: Sequence[Graph] = getattr(node.options, "graphs", ())
-    require(graphs, "graphs that are not known")
+    graphs = graphs_of(node)
     given = [node.input(k) for k in range(1, len(node.inputs))]
     indices = node.options.then_subgraph_index, node.options.else_subgraph_index
     steps: list[Launch | Loop] = []

@@ -14,7 +14,7 @@ from tflgpu.delegates.lowering.gemm.selection import lowered
 from tflgpu.delegates.lowering.registry import constant, require, size
 from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.convolution.conv import IN_ORDER, check_hybrid_axis
-from tflgpu.ops.convolution.integer_convolution import check_quantization, scale_factors
+from tflgpu.ops.convolution.integer_convolution import check_quantization, has_wide_sums, scale_factors
 from tflgpu.ops.fused_activation import float_range
 from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.matmul.requantize import rescale
@@ -88,10 +88,7 @@ def _of_floats(node: Node, kind: Kind, x: TensorSpec, gather: Gather) -> GemmEpi
 
 def _of_integers(node: Node, kind: Kind, inputs: Inputs) -> GemmEpilogue:
     (x, weights, bias), out = inputs, node.outputs[0]
-    # 64-bit sums, unless the option says that the bias, and so the sum, has 32.
-    bias_type = "INT64" if kind == "depthwise" else getattr(node.options, "quantized_bias_type", "FLOAT32")
-    wide = x.type == "INT16" and bias_type != "INT32"
-    channels = out.shape[3]
+    channels, wide = out.shape[3], has_wide_sums(node, x)
     check_quantization(node, x, weights, bias, symmetric_filter=kind != "depthwise")
     scaling = rescale(scale_factors(x, weights, bias, out, channels), channels, out, _activation(node), wide)
     arrays = np.ascontiguousarray(scaling.multiplier), np.ascontiguousarray(scaling.exponent)

@@ -28,6 +28,13 @@ def with_body(node: Node, graphs: Sequence[Graph]) -> Node:
     return replace(node, options=SimpleNamespace(**vars(node.options), body=graphs[number]))
 
 
+def graphs_of(node: Node) -> Sequence[Graph]:
+    """The graphs that `with_body` gave a control operator."""
+    graphs: Sequence[Graph] = getattr(node.options, "graphs", ())
+    require(graphs, "graphs that are not known")
+    return graphs
+
+
 def function_of(node: Node) -> str:
     """The one of reduce_window.FUNCTIONS that the body computes; "UPDATE" where it returns its second argument."""
     body: Graph | None = getattr(node.options, "body", None)

@@ -103,8 +103,7 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
         check_hybrid_axis(weights_spec, groups)
         if groups == 1 and _one_scale(weights_spec):
             return _symmetric(c, weights)
-    wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
-    return convolve(c, make, wide, filter_scale_first=True)
+    return convolve(c, make, filter_scale_first=True)
 
 
 def check_hybrid_axis(weights: TensorSpec, groups: int) -> None:

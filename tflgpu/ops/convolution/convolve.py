@@ -11,10 +11,10 @@ from tflgpu.ops.matmul.hybrid import channel_scale
 from tflgpu.ops.registry import Step
 
 
-def convolve(c: Convolution, make: WeightsFactory, wide: bool, filter_scale_first: bool) -> Step:
-    """A step for the convolution. wide: 64-bit accumulators of integers. filter_scale_first: of its HybridRule."""
+def convolve(c: Convolution, make: WeightsFactory, filter_scale_first: bool) -> Step:
+    """A step for the convolution. filter_scale_first: of its HybridRule."""
     if c.x.dtype.kind != "f":
-        return integer_convolution(c, make, wide)
+        return integer_convolution(c, make)
     if c.specs[1].type in HYBRID_FILTERS:
         scale = channel_scale(c.specs[1], c.out.shape[3])
         rule = HybridRule(scale, asymmetric=True, filter_scale_first=filter_scale_first)

@@ -97,4 +97,4 @@ def _convolution(node: Node, inputs: Sequence[Array | None], outputs: Sequence[A
         return DepthwiseWeights(kernel_weights, multiplier, largest, dtype, zero_point, is_constant(weights_spec))
 
     c = Convolution(node, (x_spec, weights_spec, bias_spec), x, bias, outputs[0], window)
-    return convolve(c, make, wide=x_spec.type == "INT16", filter_scale_first=False)
+    return convolve(c, make, filter_scale_first=False)

@@ -27,6 +27,17 @@ SUMMED: dict[str, tuple[int, np.dtype]] = {
 """By the type of the input: its largest magnitude, and the type in which sums begin to be exact."""
 
 
+def quantized_bias_type(node: Node) -> str:
+    """The type that the options ask of an integer bias, "FLOAT32" where they ask nothing."""
+    wanted: str = "FLOAT32" if node.op == "DEPTHWISE_CONV_2D" else node.options.quantized_bias_type
+    return wanted
+
+
+def has_wide_sums(node: Node, x: TensorSpec) -> bool:
+    """Whether sums have 64 bits: with a 16-bit input, unless the bias is to have 32."""
+    return x.type == "INT16" and quantized_bias_type(node) != "INT32"
+
+
 def check_quantization(
     node: Node, x: TensorSpec, weights: TensorSpec, bias: TensorSpec | None, symmetric_filter: bool = True
 ) -> None:
@@ -40,7 +51,7 @@ def check_quantization(
     if x.type == "INT16":
         require(x.zero_point == 0, f"input->params.zero_point != 0 ({x.zero_point} != 0)")
         require(node.outputs[0].zero_point == 0, "output->params.zero_point != 0")
-        wanted = getattr(node.options, "quantized_bias_type", "FLOAT32")
+        wanted = quantized_bias_type(node)
         if wanted != "FLOAT32":
             require(wanted in ("INT32", "INT64"), f"a quantized_bias_type of {wanted} is not supported. ")
             require(bias is None or bias.type == wanted, f"bias->type != params->quantized_bias_type ({wanted})")
@@ -81,14 +92,15 @@ def _largest_sum(prepared: ConvolutionWeights, offsets: Array | None) -> int:
     return prepared.bound + most + (0 if prepared.constant else 255 * prepared.bound)
 
 
-def integer_convolution(c: Convolution, make: WeightsFactory, wide: bool) -> Step:
-    """A step that convolves 8- or 16-bit images with 8-bit weights. wide: 64-bit accumulators."""
+def integer_convolution(c: Convolution, make: WeightsFactory) -> Step:
+    """A step that convolves 8- or 16-bit images with 8-bit weights."""
     x_spec, weights_spec, bias_spec = c.specs
     zero_point = x_spec.zero_point
     prepared = make(*SUMMED[x_spec.type], weights_spec.zero_point if x_spec.type == "UINT8" else 0)
     output = c.node.outputs[0]
     factors = scale_factors(x_spec, weights_spec, bias_spec, output, prepared.oc)
-    scaling = rescale(factors, prepared.oc, output, c.node.options.fused_activation_function, wide)
+    activation, wide = c.node.options.fused_activation_function, has_wide_sums(c.node, x_spec)
+    scaling = rescale(factors, prepared.oc, output, activation, wide)
 
     def offsets() -> Array:
         """The bias, and what the input's zero point contributes."""

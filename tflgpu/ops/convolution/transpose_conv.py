@@ -220,8 +220,7 @@ def _transposed(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Ar
         return ScatterWeights(weights, size, largest, dtype, zero_point, is_constant(weights_spec))
 
     c = Convolution(node, (x_spec, weights_spec, bias_spec), x, bias, out, window)
-    wide = x_spec.type == "INT16" and node.options.quantized_bias_type != "INT32"
-    return convolve(c, make, wide, filter_scale_first=True)
+    return convolve(c, make, filter_scale_first=True)
 
 
 def _bias_options(node: Node) -> SimpleNamespace:

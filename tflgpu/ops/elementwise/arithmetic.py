@@ -73,8 +73,10 @@ def _arithmetic(
         return quantized(node) if x.type in ("INT8", "UINT8", "INT16") and not number else None
 
     def numbers_of(node: Node) -> InPlace:
-        activation, dtype = getattr(node.options, "fused_activation_function", None), node.input(0).dtype
-        return f(dtype) if activation is None else plain(f(dtype), activation, dtype)
+        dtype = node.input(0).dtype
+        if name == "SQUARED_DIFFERENCE":  # which alone has no activation
+            return f(dtype)
+        return plain(f(dtype), node.options.fused_activation_function, dtype)
 
     def check(node: Node) -> None:
         require_same_types(node)

@@ -72,7 +72,7 @@ def reshape(node: Node) -> Shape:
     if given is not None and given.type == "INT32" and len(given.shape) == 1:
         wanted = tuple(int(d) for d in value(given))
     else:
-        new_shape = getattr(node.options, "new_shape", None)
+        new_shape = node.options.new_shape
         wanted = () if new_shape is None else tuple(int(d) for d in new_shape)
         # Old converters wrote [0] for a scalar.
         wanted = () if wanted == (0,) else wanted
@@ -100,7 +100,7 @@ def resolved(shape: Shape, wanted: Shape) -> Shape:
 def squeeze(node: Node) -> Shape:
     """x without the dimensions squeeze_dims, each of size 1; without all of size 1 where none is named."""
     old = node.input(0).shape
-    named = getattr(node.options, "squeeze_dims", None)
+    named = node.options.squeeze_dims
     axes = [] if named is None else [normalized_axis(int(axis), len(old)) for axis in named]
     require(all(old[axis] == 1 for axis in axes), f"SQUEEZE of shape {list(old)}: dimensions {axes} are not all 1. ")
     if not axes:

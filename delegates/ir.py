@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -80,16 +81,16 @@ class Elementwise:
         return [*(value for _, value in self.values), self.expression]
 
 
+OfX = TypeVar("OfX", bound="_OfX")
+
+
 @dataclass(frozen=True, eq=False)
-class Copy:
-    """out at out_at = x at x_at, for i < n, of elements of the type `bits`."""
+class _OfX:
+    """The n elements of out, computed from x alone."""
 
     x: Buffer
     out: Buffer
     n: int
-    bits: str
-    x_at: IndexMap = IDENTITY
-    out_at: IndexMap = IDENTITY
 
     @property
     def reads(self) -> list[Buffer]:
@@ -99,8 +100,17 @@ class Copy:
     def writes(self) -> list[Buffer]:
         return [self.out]
 
-    def on(self, put: Put) -> Copy:
+    def on(self: OfX, put: Put) -> OfX:
         return replace(self, x=put(self.x), out=put(self.out))
+
+
+@dataclass(frozen=True, eq=False)
+class Copy(_OfX):
+    """out at out_at = x at x_at, for i < n, of elements of the type `bits`."""
+
+    bits: str
+    x_at: IndexMap = IDENTITY
+    out_at: IndexMap = IDENTITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,15 +203,12 @@ MEAN_OF_FLOATS = sum_of("f32", X / cast("f32", parameter("count")))
 
 
 @dataclass(frozen=True, eq=False)
-class Reduce:
+class Reduce(_OfX):
     """out[i] = the `count` elements x[x_at(i) + k_at(k)] taken together, for i < n; `width` work-items share them.
 
     numbers: the scalars that the reducer names.
     """
 
-    x: Buffer
-    out: Buffer
-    n: int
     count: int
     reducer: Reducer
     kinds: tuple[str, str]
@@ -209,17 +216,6 @@ class Reduce:
     k_at: IndexMap
     width: int = 1
     numbers: Mapping[str, int | np.float32] = field(default_factory=dict)
-
-    @property
-    def reads(self) -> list[Buffer]:
-        return [self.x]
-
-    @property
-    def writes(self) -> list[Buffer]:
-        return [self.out]
-
-    def on(self, put: Put) -> Reduce:
-        return replace(self, x=put(self.x), out=put(self.out))
 
     @property
     def along_rows(self) -> bool:

@@ -37,8 +37,10 @@ from tflgpu.runtime.profile import Profiler
 Work = Callable[[], Any]
 
 
-def flag(*names: str, help: str, min: float | None = None) -> Any:
-    return typer.Option(*names, help=help, min=min)
+def flag(name: str, help: str, min: float | None = None) -> Any:
+    """An option by benchmark_model's name, with dashes for its underscores too."""
+    dashed = name.partition("/")[0].replace("_", "-")
+    return typer.Option(*dict.fromkeys((name, dashed)), help=help, min=min)
 
 
 @plain_errors
@@ -49,46 +51,32 @@ def benchmark(
     graph: Annotated[
         Path | None, typer.Option(help="The .tflite file, as benchmark_model asks for it.", exists=True, dir_okay=False)
     ] = None,
-    num_runs: Annotated[int, flag("--num_runs", "--num-runs", help="At least this many timed runs.", min=1)] = 50,
-    min_secs: Annotated[float, flag("--min_secs", "--min-secs", help="Timed runs go on for this long.", min=0)] = 1.0,
-    max_secs: Annotated[float, flag("--max_secs", "--max-secs", help="And no longer than this.", min=0)] = 150.0,
-    warmup_runs: Annotated[int, flag("--warmup_runs", "--warmup-runs", help="Untimed runs before.", min=0)] = 1,
-    warmup_min_secs: Annotated[
-        float, flag("--warmup_min_secs", "--warmup-min-secs", help="For this long.", min=0)
-    ] = 0.5,
-    run_delay: Annotated[float, flag("--run_delay", "--run-delay", help="Seconds between two runs.", min=0)] = 0.0,
+    num_runs: Annotated[int, flag("--num_runs", help="At least this many timed runs.", min=1)] = 50,
+    min_secs: Annotated[float, flag("--min_secs", help="Timed runs go on for this long.", min=0)] = 1.0,
+    max_secs: Annotated[float, flag("--max_secs", help="And no longer than this.", min=0)] = 150.0,
+    warmup_runs: Annotated[int, flag("--warmup_runs", help="Untimed runs before.", min=0)] = 1,
+    warmup_min_secs: Annotated[float, flag("--warmup_min_secs", help="For this long.", min=0)] = 0.5,
+    run_delay: Annotated[float, flag("--run_delay", help="Seconds between two runs.", min=0)] = 0.0,
     num_threads: Threads = None,
-    input_layer: Annotated[str, flag("--input_layer", "--input-layer", help="Input names, comma-separated.")] = "",
-    input_layer_shape: Annotated[
-        str, flag("--input_layer_shape", "--input-layer-shape", help="Their shapes: 1,224,224,3:1,20")
-    ] = "",
-    input_layer_value_range: Annotated[
-        str, flag("--input_layer_value_range", "--input-layer-value-range", help="name,low,high:name,low,high")
-    ] = "",
-    input_layer_value_files: Annotated[
-        str, flag("--input_layer_value_files", "--input-layer-value-files", help="name:file,name:file")
-    ] = "",
-    signature_to_run_for: Annotated[
-        str, flag("--signature_to_run_for", "--signature-to-run-for", help="Time this signature.")
-    ] = "",
-    use_gpu: Annotated[bool, flag("--use_gpu/--no-use_gpu", "--use-gpu", help="The best GPU delegate here.")] = False,
+    input_layer: Annotated[str, flag("--input_layer", help="Input names, comma-separated.")] = "",
+    input_layer_shape: Annotated[str, flag("--input_layer_shape", help="Their shapes: 1,224,224,3:1,20")] = "",
+    input_layer_value_range: Annotated[str, flag("--input_layer_value_range", help="name,low,high:name,low,high")] = "",
+    input_layer_value_files: Annotated[str, flag("--input_layer_value_files", help="name:file,name:file")] = "",
+    signature_to_run_for: Annotated[str, flag("--signature_to_run_for", help="Time this signature.")] = "",
+    use_gpu: Annotated[bool, flag("--use_gpu/--no-use_gpu", help="The best GPU delegate here.")] = False,
     use_xnnpack: Annotated[
-        bool, flag("--use_xnnpack/--no-use_xnnpack", "--use-xnnpack", help="Taken and without effect: there is none.")
+        bool, flag("--use_xnnpack/--no-use_xnnpack", help="Taken and without effect: there is none.")
     ] = False,
-    external_delegate_path: Annotated[
-        str, flag("--external_delegate_path", "--external-delegate-path", help="A native delegate's library.")
-    ] = "",
-    external_delegate_options: Annotated[
-        str, flag("--external_delegate_options", "--external-delegate-options", help="key:value;key:value")
-    ] = "",
+    external_delegate_path: Annotated[str, flag("--external_delegate_path", help="A native delegate's library.")] = "",
+    external_delegate_options: Annotated[str, flag("--external_delegate_options", help="key:value;key:value")] = "",
     delegate: Delegates = None,
     delegate_option: DelegateOptions = None,
     limit: LimitOptions = None,
     enable_op_profiling: Annotated[
-        bool, flag("--enable_op_profiling/--no-op-profiling", "--enable-op-profiling", help="Time each node.")
+        bool, flag("--enable_op_profiling/--no-op-profiling", help="Time each node.")
     ] = False,
     profiling_output_csv_file: Annotated[
-        Path | None, flag("--profiling_output_csv_file", "--profiling-output-csv-file", help="The profile, as CSV.")
+        Path | None, flag("--profiling_output_csv_file", help="The profile, as CSV.")
     ] = None,
     trace: Annotated[Path | None, flag("--trace", help="The profile, for chrome://tracing or Perfetto.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,

@@ -5,85 +5,17 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from abi.abi_libraries import compiled
+from abi.adder import DYNAMIC, NAMES, PROPAGATED, RUNTIMES, STATIC, Counts, X, interpreter, result
 from oracle import one_op
 from sample_models import MIXED, around_a_tile, chain
 
 import tflgpu
-from tflgpu.delegation.delegate import Limits, Unsupported
-from tflgpu.model.graph import Node
-
-X = np.arange(6, dtype=np.float32).reshape(2, 3) - 2
-RUNTIMES = ["ai_edge_litert.interpreter", "tflgpu"]
-STATIC, DYNAMIC, PROPAGATED = {"flags": 0}, {"flags": 1, "resize": 1}, {"flags": 3}
-
-
-NAMES = [
-    "created",
-    "destroyed",
-    "prepared",
-    "inits",
-    "frees",
-    "kernel_prepares",
-    "invokes",
-    "copies",
-    "orphans",
-    "released",
-]
-
-
-@pytest.fixture(params=RUNTIMES)
-def runtime(request: pytest.FixtureRequest) -> Any:
-    """Google's interpreter, and ours."""
-    return pytest.importorskip(request.param) if request.param != "tflgpu" else tflgpu
-
-
-def interpreter(runtime: Any, data: bytes, *options: Mapping[str, Any], **arguments: Any) -> Any:
-    """An interpreter with a delegate for each of these options, which it alone keeps."""
-    delegates = [runtime.load_delegate(str(compiled("adder")), dict(given)) for given in options]
-    kernels = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    arguments = {"experimental_op_resolver_type": kernels, **arguments}
-    return runtime.Interpreter(model_content=data, experimental_delegates=delegates, **arguments)
-
-
-def result(it: Any, x: Any = X) -> Any:
-    it.allocate_tensors()
-    it.set_tensor(0, x)
-    it.invoke()
-    return it.get_tensor(it.get_output_details()[0]["index"])
-
-
-class Counts:
-    """What the library has been called for since this was made."""
-
-    def __init__(self) -> None:
-        counts = ctypes.CDLL(str(compiled("adder"))).adder_counts
-        counts.restype = ctypes.POINTER(ctypes.c_int)
-        self._counts = counts()
-        self._before = self._counts[: len(NAMES)]
-
-    def __getattr__(self, name: str) -> int:
-        at = NAMES.index(name)
-        return self._counts[at] - self._before[at]
-
-    def all(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in NAMES}
-
-
-@pytest.fixture
-def counts() -> Iterator[Counts]:
-    gc.collect()
-    found = Counts()
-    gc.disable()  # what must go at once has to go without the collector
-    yield found
-    gc.enable()
-    gc.collect()
 
 
 @pytest.mark.parametrize(
@@ -246,47 +178,6 @@ def test_buffers_are_released_with_the_interpreter(counts: Counts) -> None:
         del it
         released.append(counts.released - before)
     assert released == [2, 2] and counts.destroyed == 2
-
-
-def test_two_partitions_of_one_library_hand_over_in_its_buffers(counts: Counts) -> None:
-    it = interpreter(tflgpu, chain("ADD", "ADD", "ADD"), {"handles": 1, "one_by_one": 1})
-    np.testing.assert_array_equal(result(it), 4 * X)
-    assert counts.invokes == 3 and counts.copies == 1
-
-
-def test_each_delegate_sees_what_those_before_it_left(runtime: Any) -> None:
-    it = interpreter(runtime, MIXED, {}, {"add": 0, "mul": 1})
-    np.testing.assert_array_equal(result(it), (-(3 * X) + X) * X)
-    names = [d["op_name"] for d in it._get_ops_details()]
-    assert names == ["ADD", "ADD", "NEG", "ADD", "MUL", *["DELEGATE"] * 3]
-
-
-class Negator:
-    """A Python delegate that runs NEG."""
-
-    name = "negator"
-    limits = Limits(min_nodes=1)
-
-    def check(self, node: Node) -> None:
-        if node.op != "NEG":
-            raise Unsupported(f"no kernel for {node.op}")
-
-    def compile(self, partition: Any, tensors: Any) -> Any:
-        (node,) = partition.nodes
-        x, y = tensors[node.input(0).index], tensors[node.outputs[0].index]
-        return lambda: np.negative(x.read(), out=y.write())
-
-
-@pytest.mark.parametrize("native_first", [True, False])
-@pytest.mark.parametrize("handles", [0, 1])
-def test_native_and_python_delegates_share_a_graph(native_first: bool, handles: int) -> None:
-    delegates: list[Any] = [tflgpu.load_delegate(str(compiled("adder")), {"handles": handles}), Negator()]
-    it = tflgpu.Interpreter(model_content=MIXED, experimental_delegates=delegates if native_first else delegates[::-1])
-    np.testing.assert_array_equal(result(it), (-(3 * X) + X) * X)
-    report = it.delegation_report()
-    assert "adder.so delegate: 3 nodes delegated out of 5 with 2 partitions" in report
-    assert "negator delegate: 1 nodes delegated out of 5 with 1 partition" in report
-    assert "node 4 MUL stays on the CPU: adder.so: not claimed by the library" in report
 
 
 def test_a_custom_operator_that_only_the_library_knows_runs_in_it() -> None:

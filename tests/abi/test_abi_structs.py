@@ -94,7 +94,8 @@ import platform, sys
 sys.path.insert(0, {str(TESTS)!r})
 platform.machine = lambda: {machine!r}
 import tflgpu
-from abi.test_abi_host import MIXED, interpreter
+from abi.adder import interpreter
+from sample_models import MIXED
 try:
     interpreter(tflgpu, MIXED, {{"fail_init": 1}})
 except RuntimeError as error:

@@ -13,11 +13,12 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from attention_models import ATTENTIONS
 from convolution_models import EPILOGUES, SEPARABLES
 from kit import fed, kernels, of_family
 from loop_models import large
+from norm_models import NORMS
 from nvrtc import ARCHITECTURES, Nvrtc
-from pattern_models import ATTENTIONS, NORMS
 from programs import launches
 
 from tflgpu.delegates.cuda.compiler import OPTIONS

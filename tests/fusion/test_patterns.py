@@ -7,18 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attention_models import ATTENTIONS, NO_ATTENTIONS
 from convolution_models import EPILOGUES, NO_SEPARABLES, SEPARABLES
 from devices import cuda_device
+from norm_models import NO_NORMS, NORMS
 from oracle import assert_same, tflgpu_run
-from pattern_models import (
-    ATTENTIONS,
-    NO_ATTENTIONS,
-    NO_NORMS,
-    NORMS,
-    Pattern,
-    Writer,
-    inputs_of,
-)
+from pattern_models import Pattern, Writer, inputs_of
 
 from tflgpu.delegation.discovery import load_delegate
 

@@ -41,6 +41,18 @@ def _run(interpreter: Any, inputs: Sequence[Any]) -> list[Array]:
     return answer(interpreter, arrays)
 
 
+def answers(interpreter: Any, invokes: Sequence[Sequence[Array]]) -> list[Array]:
+    """The outputs of all invokes, one after the other, the state carried on."""
+    interpreter.allocate_tensors()
+    results = []
+    for inputs in invokes:
+        for detail, x in zip(interpreter.get_input_details(), inputs, strict=True):
+            interpreter.set_tensor(detail["index"], x)
+        interpreter.invoke()
+        results += [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+    return results
+
+
 def assert_same(
     got: Sequence[Array], want: Sequence[Array], *, rtol: float | None = None, atol: float | None = None
 ) -> None:

@@ -7,23 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import Array, assert_same
+from oracle import Array, answers, assert_same
 
 from tflgpu import Interpreter
 
 Spec = Mapping[str, Any]
-
-
-def answers(interpreter: Any, invokes: Sequence[Sequence[Array]]) -> list[Array]:
-    """The outputs of all invokes, one after the other, the state carried on."""
-    interpreter.allocate_tensors()
-    results = []
-    for inputs in invokes:
-        for detail, x in zip(interpreter.get_input_details(), inputs, strict=True):
-            interpreter.set_tensor(detail["index"], x)
-        interpreter.invoke()
-        results += [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
-    return results
 
 
 def assert_same_as_litert(data: bytes, invokes: Sequence[Sequence[Array]]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from delegation.test_partition import Taker, random_graph
 from elsewhere import Elsewhere
-from oracle import assert_same
+from oracle import answers, assert_same
 
 import tflgpu
 from tflgpu.delegation.partitioner import partition
@@ -87,14 +87,7 @@ def loop(limit: int = 5, kind: str = "FLOAT32") -> bytes:
 
 def run(model: bytes, inputs: list[Any], delegates: list[Any]) -> tuple[list[Any], Any]:
     interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=delegates)
-    interpreter.allocate_tensors()
-    results = []
-    for values in inputs:
-        for detail, value in zip(interpreter.get_input_details(), values, strict=True):
-            interpreter.set_tensor(detail["index"], value)
-        interpreter.invoke()
-        results += [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
-    return results, interpreter
+    return answers(interpreter, inputs), interpreter
 
 
 def test_partitions_inside_bodies_and_branches_run_on_the_delegate() -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from devices import cuda, opencl
 from kit import case, invokes
-from oracle import assert_same
-from recurrent_models import answers
+from oracle import answers, assert_same
 
 import tflgpu
 from tflgpu.delegation.discovery import load_delegate

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from devices import cuda, cuda_in_blocks, intel
 from kit import invokes, recurrent
-from oracle import assert_same, tflgpu_run
-from recurrent_models import answers
+from oracle import answers, assert_same, tflgpu_run
 
 import tflgpu
 from tflgpu.conformance.cases.case import Case

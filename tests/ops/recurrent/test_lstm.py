@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import assert_same, one_op
+from oracle import answers, assert_same, one_op
 from recurrent_models import (
-    answers,
     assert_same_as_litert,
     layer_norm_tensors,
     lstm_tensors,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import Array, one_op
-from recurrent_models import Spec, answers, assert_same_as_litert, sequences, variable, weights
+from oracle import Array, answers, one_op
+from recurrent_models import Spec, assert_same_as_litert, sequences, variable, weights
 
 from tflgpu import Interpreter
 from tflgpu.arithmetic.fixed_point import mbqm, quantize_multiplier

@@ -73,12 +73,12 @@ def carried() -> bytes:
     return m.build()
 
 
-def averaged_images() -> bytes:
-    """x (1, 4, 4, 3), an image, to y (1, 3): the means of its channels."""
+def averaged_images(batch: int = 1) -> bytes:
+    """x (batch, 4, 4, 3), images, to y (batch, 3): the means of their channels."""
     m = ModelBuilder()
     g = m.graph()
-    x = g.input("x", "FLOAT32", [1, 4, 4, 3])
-    y = g.tensor("y", "FLOAT32", [1, 3])
+    x = g.input("x", "FLOAT32", [batch, 4, 4, 3])
+    y = g.tensor("y", "FLOAT32", [batch, 3])
     g.node("MEAN", [x, g.constant("axes", np.array([1, 2], np.int32))], [y], keep_dims=False)
     g.outputs(y)
     return m.build()
@@ -128,4 +128,38 @@ def slow() -> bytes:
         g.node("FULLY_CONNECTED", [last, weights], [y])
         last = y
     g.outputs(last)
+    return m.build()
+
+
+def wide() -> bytes:
+    """x (1, 4) to y (1, 50000): a file larger than a pipe takes at once."""
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "FLOAT32", [1, 4]), g.tensor("y", "FLOAT32", [1, 50000])
+    g.node("FULLY_CONNECTED", [x, g.constant("weights", np.ones((50000, 4), np.float32))], [y])
+    g.outputs(y)
+    return m.build()
+
+
+def summed() -> bytes:
+    """x (1, 4) to y, a scalar."""
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "FLOAT32", [1, 4]), g.tensor("y", "FLOAT32", [])
+    g.node("SUM", [x, g.constant("axes", np.array([0, 1], np.int32))], [y], keep_dims=False)
+    g.outputs(y)
+    return m.build()
+
+
+def counted() -> bytes:
+    """x (1, 1) to y (1, x): the numbers below x, as many as it says."""
+    m = ModelBuilder()
+    g = m.graph()
+    x, y = g.input("x", "INT32", [1, 1]), g.tensor("y", "INT32", [1, 1])
+    limit, numbers = g.tensor("limit", "INT32", []), g.tensor("numbers", "INT32", [0])
+    g.node("RESHAPE", [x, g.constant("scalar", np.zeros(0, np.int32))], [limit])
+    start, step = (g.constant(f"{value}", np.array(value, np.int32)) for value in (0, 1))
+    g.node("RANGE", [start, limit, step], [numbers])
+    g.node("RESHAPE", [numbers, g.constant("row", np.array([1, -1], np.int32))], [y])
+    g.outputs(y)
     return m.build()

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 from metadata_models import described
-from serving_models import carried, classifier, negated_floats, rows_that_mix, with_random_rows
+from serving_models import (
+    carried,
+    classifier,
+    counted,
+    negated_floats,
+    rows_that_mix,
+    summed,
+    wide,
+    with_random_rows,
+)
 
 import tflgpu
 from tflgpu.serving.rows import batch_sizes, next_size
@@ -97,6 +106,20 @@ def test_whole_inputs_have_a_dimension_more():
     np.testing.assert_array_equal(
         tflgpu.Predictor(rows_that_mix(batch=4))({"x": x[None, [0, 1, 2, 0]]})["y"].shape, (1, 4, 4)
     )
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_outputs_without_a_batch_are_one_a_row(batch):
+    x = with_random_rows(9, 4)
+    predictor = tflgpu.Predictor(summed(), batch=batch)
+    for _ in range(2):
+        np.testing.assert_array_equal(predictor({"x": x})["y"], x.sum(1))
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_rows_of_different_shapes_are_objects(batch):
+    rows = tflgpu.Predictor(counted(), batch=batch)({"x": np.array([[2], [5], [3]], np.int32)})["y"]
+    assert rows.dtype == object and [row.tolist() for row in rows] == [[0, 1], [0, 1, 2, 3, 4], [0, 1, 2]]
 
 
 def test_no_rows_are_no_rows():
@@ -201,6 +224,12 @@ def test_several_processes_map_batches_in_order_and_one_may_die(tmp_path):
     for batch, result in zip(batches, results, strict=True):
         np.testing.assert_array_equal(result["y"], one_by_one(classifier(), batch["x"])["y"])
     assert [progress.rows for progress in seen] == [3, 8, 10] and seen[-1].rows_per_second > 0
+
+
+def test_a_large_model_goes_to_processes_by_its_content():
+    x = with_random_rows(2, 4)
+    (result,) = tflgpu.Predictor(wide()).map([{"x": x}], workers=2)
+    np.testing.assert_array_equal(result["y"], one_by_one(wide(), x)["y"])
 
 
 def test_a_picture_is_normalized_as_the_metadata_say(tmp_path: Path) -> None:

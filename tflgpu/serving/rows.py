@@ -33,8 +33,8 @@ class Rows:
         self._batched = {name for name, port in entry.outputs.items() if _has_batch(port, own, entry)}
         self.own = own if own == 1 or len(self._batched) == len(entry.outputs) else 0
         wanted = max(batch or 1, self.own) // max(self.own, 1) * self.own
-        self.sizes = batch_sizes(wanted, self.own) if self.own and not entry.stateful else [self.own]
         self.divisible = self.own > 0 and len(self._batched) == len(entry.outputs)
+        self.sizes = batch_sizes(wanted, self.own) if self.divisible and not entry.stateful else [self.own]
         self._resizing_checked = self._padding_checked = False
 
     @property
@@ -108,10 +108,9 @@ class Rows:
             alone.append(self._padded({name: x[start : start + self.own] for name, x in chunk.items()}, self.own))
         if any(_differ(x) for x in chunk.values()):
             self._resizing_checked = True
-            batched = set(self.entry.outputs)
-            wanted = self._joined(alone, batched)
+            wanted = self._joined(alone, self._batched)
             got = _attempt(lambda: self._cut(self.entry.invoke(_filled(chunk, size, _last)), size, _rows(chunk)))
-            if got is None or not all(agree(got[name], wanted[name]) for name in batched):
+            if got is None or not all(agree(got[name], wanted[name]) for name in wanted):
                 self.sizes = [self.own]
         return alone
 

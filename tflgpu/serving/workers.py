@@ -65,10 +65,8 @@ class Workers(Generic[P]):
     def _submitted(self, task: Callable[[P, Item], Result], item: Item) -> Future[Result]:
         if self._pool is None:
             spawn = multiprocessing.get_context("spawn")
-            queue = spawn.SimpleQueue()
-            for predictor in self._predictors:
-                queue.put(predictor)
-            self._pool = ProcessPoolExecutor(len(self._predictors), spawn, _take, (queue,))
+            taken = spawn.Value("i", 0)
+            self._pool = ProcessPoolExecutor(len(self._predictors), spawn, _take, (self._predictors, taken))
         try:
             return self._pool.submit(_run, task, item)
         except BrokenProcessPool as error:
@@ -85,8 +83,11 @@ class Workers(Generic[P]):
 _own: list[Any] = []
 
 
-def _take(queue: Any) -> None:
-    _own.append(queue.get())
+def _take(predictors: Sequence[Any], taken: Any) -> None:
+    """Makes the first predictor that no other process has this one's."""
+    with taken.get_lock():
+        _own.append(predictors[taken.value])
+        taken.value += 1
 
 
 def _run(task: Callable[[Any, Any], Any], item: Any) -> Any:

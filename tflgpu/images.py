@@ -31,7 +31,8 @@ def image_input(
     from `get_input_details` and `interpreter.metadata.inputs`. Values are (pixel - mean) / std, one mean and std or one
     a channel, by default those of the metadata, else pixels for uint8 and [0, 1] otherwise; then quantized. fit:
     "resize" to the input's size, "letterbox" into it with black beside, or "crop" what is beyond it. Needs Pillow.
-    Raises ValueError for another kind of input, and for a mean or std that does not fit.
+    Raises ValueError for another kind of input, and for a mean or std that does not fit, OSError for an image that
+    cannot be read.
     """
     if fit not in FITS:
         raise ValueError(f"fit is one of {', '.join(FITS)}, not {fit!r}")
@@ -96,8 +97,11 @@ def _pixels(image: Any, size: tuple[int, int], channels: int, fit: str) -> Array
         raise ValueError("images need Pillow: pip install 'tflgpu[cli]'") from missing
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
     if isinstance(image, str | PathLike):
-        with Image.open(image) as opened:
-            picture = opened.convert(mode)
+        try:
+            with Image.open(image) as opened:
+                picture = opened.convert(mode)
+        except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's, beside OSError
+            raise OSError(f"cannot read the image: {error}") from error
     elif isinstance(image, Image.Image):
         picture = image.convert(mode)
     else:

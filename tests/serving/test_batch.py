@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving_models import averaged_images, classifier, negated_floats, passed_through, with_random_rows
+from serving_models import averaged_images, classifier, counted, negated_floats, passed_through, with_random_rows
 
 import tflgpu
 
@@ -104,6 +104,74 @@ def test_an_unreadable_image_is_named_or_listed(model, tmp_path):
     assert batch(*arguments, "--skip-unreadable").exit_code == 0
     assert len(rows_of(tmp_path / "out")) == 3
     assert (tmp_path / "out" / "_unreadable-00000.txt").read_text() == f"{tmp_path}/images/002.png\n"
+
+
+def test_a_shard_without_rows_hides_no_columns_of_the_others(model, tmp_path):
+    images(tmp_path / "images", 4)
+    for name in ("000.png", "001.png"):
+        (tmp_path / "images" / name).write_bytes(b"no image")
+    arguments = (model, tmp_path / "images", "--output", tmp_path / "out", "--shard", 2, "--skip-unreadable")
+    assert "2 rows" in batch(*arguments).output
+    assert [Path(row["path"]).name for row in rows_of(tmp_path / "out")] == ["002.png", "003.png"]
+    assert "2 of 2 shards are there" in batch(*arguments).output
+
+
+def test_an_image_that_pillow_refuses_in_its_own_way_is_unreadable_too(model, tmp_path):
+    images(tmp_path / "images", 2)
+    bomb = tmp_path / "images" / "000.bmp"
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(bomb)
+    content = bytearray(bomb.read_bytes())
+    content[18:26] = (10**5).to_bytes(4, "little") * 2
+    bomb.write_bytes(content)
+    arguments = (model, tmp_path / "images", "--output", tmp_path / "out")
+    told = batch(*arguments)
+    assert told.exit_code == 1 and "000.bmp: cannot read the image" in told.output
+    assert batch(*arguments, "--skip-unreadable").exit_code == 0
+    assert len(rows_of(tmp_path / "out")) == 2
+
+
+def test_the_output_may_be_in_the_folder_of_the_inputs(model, tmp_path):
+    images(tmp_path / "images", 4)
+    arguments = (model, tmp_path / "images", "--output", tmp_path / "images" / "out", "--shard", 2)
+    assert batch(*arguments).exit_code == 0
+    assert "2 of 2 shards are there" in batch(*arguments).output
+
+
+def test_images_fill_a_batch_that_the_model_has(tmp_path):
+    pixels = images(tmp_path / "images", 3)
+    (tmp_path / "model.tflite").write_bytes(averaged_images(batch=2))
+    told = batch(tmp_path / "model.tflite", tmp_path / "images", "--output", tmp_path / "out")
+    assert told.exit_code == 0, told.output
+    wanted = tflgpu.Predictor(averaged_images())({"x": pixels.astype(np.float32) / 255})["y"]
+    np.testing.assert_array_equal([row["y"] for row in rows_of(tmp_path / "out")], wanted.tolist())
+
+
+def test_a_shard_is_one_row_group(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(classifier())
+    pq.write_table(pa.table({"x": with_random_rows(100, 4).tolist()}), tmp_path / "in.parquet")
+    assert batch(tmp_path / "model.tflite", tmp_path / "in.parquet", "--output", tmp_path / "out").exit_code == 0
+    assert pq.read_metadata(tmp_path / "out" / "rows-00000.parquet").num_row_groups == 1
+
+
+def test_rows_of_different_shapes_have_the_type_of_others(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(counted())
+    pq.write_table(pa.table({"x": [[1], [1], [2], [3]]}), tmp_path / "in.parquet")
+    told = batch(tmp_path / "model.tflite", tmp_path / "in.parquet", "--output", tmp_path / "out", "--batch", 2)
+    assert told.exit_code == 0, told.output
+    assert [row["y"] for row in rows_of(tmp_path / "out")] == [[0], [0], [0, 1], [0, 1, 2]]
+    assert pq.read_schema(tmp_path / "out" / "rows-00000.parquet").field("y").type.value_type == pa.int32()
+
+
+def test_a_file_without_row_groups_has_no_rows_and_a_broken_one_is_named(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(classifier())
+    pq.ParquetWriter(tmp_path / "in.parquet", pa.schema([("x", pa.list_(pa.float32()))])).close()
+    arguments = (tmp_path / "model.tflite", tmp_path / "in.parquet", "--output", tmp_path / "out")
+    told = batch(*arguments)
+    assert told.exit_code == 0 and "0 rows" in told.output
+    (tmp_path / "in.parquet").write_bytes(b"PAR1 no Parquet")
+    assert f"{tmp_path}/in.parquet: " in batch(*arguments).output
 
 
 def test_parquet_rows_become_rows_with_what_is_kept(tmp_path):

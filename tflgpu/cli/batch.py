@@ -63,7 +63,7 @@ def batch(
         batch_size,
         _function(preprocess),
         _function(postprocess),
-        tuple(keep or (["path"] if not made[0].row_groups else ())),
+        tuple(keep or (["path"] if made and not made[0].row_groups else ())),
         num_threads,
         read_limits(key_values(limit, "--limit"), UNTRUSTED),
     )

@@ -24,12 +24,22 @@ def _column(x: Any) -> Any:
     if isinstance(x, pa.Array):
         return x
     if x.dtype == object:
-        return pa.array([row.tolist() if isinstance(row, np.ndarray) else row for row in x])
+        return pa.array([row.tolist() if isinstance(row, np.ndarray) else row for row in x], _row_type(x))
     column = pa.array(np.ascontiguousarray(x).reshape(-1))
     for axis in range(x.ndim - 1, 0, -1):
         rows = int(np.prod(x.shape[:axis]))
         column = pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32) * x.shape[axis], column)
     return column
+
+
+def _row_type(rows: Array) -> Any:
+    """The type of rows of numbers whose shapes differ; None of others."""
+    if not (len(rows) and isinstance(rows[0], np.ndarray) and rows[0].dtype != object):
+        return None
+    found = pa.from_numpy_dtype(rows[0].dtype)
+    for _ in range(rows[0].ndim):
+        found = pa.list_(found)
+    return found
 
 
 def array(column: pa.Array, port: Port) -> Array:

@@ -88,7 +88,8 @@ class EntryPoint:
         """A picture as the input of that name, as `image_input` makes it by the metadata."""
         main, port = self._interpreter._graphs[0].graph, self.inputs[name]
         about = self._interpreter.metadata.inputs if self._graph == 0 else ()
-        return image_input(path, port.details, dict(zip(main.inputs, about, strict=False)).get(port.index))
+        told = {**port.details, "shape": (1, *port.own[1:])}  # one row of its batch
+        return image_input(path, told, dict(zip(main.inputs, about, strict=False)).get(port.index))
 
     def arena_nbytes(self) -> int:
         """Bytes of the memory that the activations of the main graph share."""

@@ -10,12 +10,14 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tflgpu.images import SUFFIXES
@@ -24,6 +26,9 @@ from tflgpu.serving.predictor import Predictor
 
 ABOUT = "_job.json"
 """What the job in a folder is; readers of Parquet leave out names that begin so."""
+
+ROW_GROUP_BYTES = 2**26
+"""Of results that are written at once."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,38 @@ class Shard:
 
     @property
     def target(self) -> Path:
-        return Path(self.output) / f"rows-{self.number:05}.parquet"
+        return self._file("rows-{}.parquet")
+
+    @property
+    def without_rows(self) -> Path:
+        """In place of the target where there are no rows: readers take the first file's columns for all."""
+        return self._file("_no-rows-{}")
+
+    @property
+    def unreadable(self) -> Path:
+        return self._file("_unreadable-{}.txt")
+
+    @property
+    def done(self) -> bool:
+        return self.target.exists() or self.without_rows.exists()
+
+    def _file(self, name: str) -> Path:
+        return Path(self.output) / name.format(f"{self.number:05}")
 
 
 def shards(source: Path, output: Path, images_a_shard: int, skip_unreadable: bool = False) -> list[Shard]:
-    """The shards of a folder of images, or of Parquet files. Raises ValueError where there are neither, or both."""
+    """The shards of a folder of images, or of Parquet files, without what is in the output.
+
+    Raises ValueError where there are neither, or both, and for a file that is no Parquet.
+    """
     files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    files = [path for path in files if output not in path.parents]
     images = [str(path) for path in files if path.suffix.lower() in SUFFIXES]
     tables = [str(path) for path in files if path.suffix == ".parquet"]
     if bool(images) == bool(tables):
         raise ValueError(f"{source} must have images or Parquet files, and has {'both' if images else 'neither'}")
     chunks = [(tuple(images[i : i + images_a_shard]), ()) for i in range(0, len(images), images_a_shard)]
-    groups = [((path,), (group,)) for path in tables for group in range(pq.ParquetFile(path).num_row_groups)]
+    groups = [((path,), (group,)) for path in tables for group in range(_row_groups(path))]
     return [Shard(i, *both, str(output), skip_unreadable) for i, both in enumerate(chunks or groups)]
 
 
@@ -73,31 +98,43 @@ def begin(predictor: Predictor, made: list[Shard], output: Path) -> list[Shard]:
         raise ValueError(f"{output} has Parquet files that are not of a job: give another folder")
     else:
         _replace(known, json.dumps(about, indent=1).encode())
-    return [shard for shard in made if not shard.target.exists()]
+    return [shard for shard in made if not shard.done]
 
 
 def run_shard(predictor: Predictor, shard: Shard) -> int:
     """Predicts a shard and writes its file, unless it is there; the number of its rows. Raises as the predictor."""
-    if shard.target.exists():
-        return int(pq.read_metadata(shard.target).num_rows)
-    temporary = shard.target.with_name(f"._{shard.target.name}.{uuid.uuid4().hex}")
+    if shard.done:
+        return int(pq.read_metadata(shard.target).num_rows) if shard.target.exists() else 0
+    temporary = _temporary(shard.target)
     rows, unreadable, writer = 0, list[str](), None
     try:
-        for given in _batches(predictor, shard, unreadable):
-            results = table(predictor(given))
+        for results in _joined(table(predictor(given)) for given in _batches(predictor, shard, unreadable)):
             writer = writer or pq.ParquetWriter(temporary, results.schema)
             writer.write_table(results)
             rows += results.num_rows
+        if unreadable:
+            _replace(shard.unreadable, "\n".join(unreadable).encode() + b"\n")
         if writer is not None:
             writer.close()
             os.replace(temporary, shard.target)
         else:
-            pq.write_table(table({}), shard.target)
+            _replace(shard.without_rows, b"")
     finally:
         temporary.unlink(missing_ok=True)
-    if unreadable:
-        _replace(shard.target.with_name(f"_unreadable-{shard.number:05}.txt"), "\n".join(unreadable).encode() + b"\n")
     return rows
+
+
+def _joined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables as few larger ones: each that is written is a row group."""
+    waiting, nbytes = list[pa.Table](), 0
+    for one in tables:
+        waiting.append(one)
+        nbytes += one.nbytes
+        if nbytes >= ROW_GROUP_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting, nbytes = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _batches(predictor: Predictor, shard: Shard, unreadable: list[str]) -> Iterator[Mapping[str, Any]]:
@@ -107,8 +144,7 @@ def _batches(predictor: Predictor, shard: Shard, unreadable: list[str]) -> Itera
             yield from _images(predictor, shard, shard.files[start : start + size], unreadable)
         return
     inputs = predictor.rows.entry.inputs
-    file = pq.ParquetFile(shard.files[0])
-    for batch in file.iter_batches(max(size, 1), row_groups=list(shard.row_groups)):
+    for batch in _record_batches(shard.files[0], shard.row_groups, size):
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         if predictor.preprocess is None:
             missing = [name for name in inputs if name not in columns]
@@ -118,6 +154,25 @@ def _batches(predictor: Predictor, shard: Shard, unreadable: list[str]) -> Itera
             yield kept | {name: array(columns[name], port) for name, port in inputs.items()}
         else:
             yield columns
+
+
+def _record_batches(path: str, row_groups: Sequence[int], size: int) -> Iterator[Any]:
+    with _naming(path):
+        yield from pq.ParquetFile(path).iter_batches(size, row_groups=list(row_groups))
+
+
+def _row_groups(path: str) -> int:
+    with _naming(path):
+        return int(pq.read_metadata(path).num_row_groups)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Errors of a Parquet file with its name."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _images(predictor: Predictor, shard: Shard, paths: tuple[str, ...], unreadable: list[str]) -> Iterator[Any]:
@@ -161,6 +216,10 @@ def _inputs(made: list[Shard]) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"._{path.name}.{uuid.uuid4().hex}")
+    temporary = _temporary(path)
     temporary.write_bytes(content)
     os.replace(temporary, path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"._{path.name}.{uuid.uuid4().hex}")

@@ -46,7 +46,7 @@ IN_OUR_TEXTS = [
         r"\bcodes?\b|\b_?codes?_|_codes?\b",
         "quantized value, or int8 value",
         r"(custom|operator|builtin|error|exit|vector|NEON|C\+\+|code_only|one|machine)[ _-]?codes?|opcode|code_only"
-        r"|\b(f_code|co_code|_code\()|</?code\b|^code \{|\b[Tt]he code\b",
+        r"|\b(f_code|co_code|_code\()|\.code\(\)|status_code|</?code\b|^code \{|\b[Tt]he code\b",
         ("tflgpu/exec/", "tests/cli/test_exec.py", "docs/compatibility.md", "delegates/emulator/"),  # of programs
     ),
     Word(

@@ -17,6 +17,7 @@ from serving.served import Server
 from serving_models import (
     averaged_images,
     classifier,
+    counted,
     looked_up,
     negated_floats,
     passed_through,
@@ -51,6 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "signatures": two_signatures(),
         "gather": looked_up(),
         "log": unary("LOG", "FLOAT32", [1, 4]),
+        "counted": counted(),
     }.items():
         (folder / name / "1").mkdir(parents=True)
         (folder / name / "1" / "model.tflite").write_bytes(content)
@@ -193,6 +195,22 @@ def test_a_failing_request_takes_no_other_of_its_batch_with_it(server):
         assert list(clients.map(ask, given)) == [10 * i if 0 <= i < 3 else None for i in given]
 
 
+@pytest.mark.parametrize("rows, y", [([3], [0, 1, 2]), ([2, 2], [0, 1, 0, 1])])
+def test_rows_of_one_shape_are_a_tensor(protocol, rows, y):
+    assert answer(protocol, "counted", np.array(rows, np.int32)[:, None]).as_numpy("y").ravel().tolist() == y
+
+
+def test_rows_of_different_shapes_are_no_tensor(protocol):
+    with pytest.raises(InferenceServerException, match="one row at a time"):
+        answer(protocol, "counted", np.array([[1], [3]], np.int32))
+
+
+def test_errors_of_grpc_are_told_however_long_a_name_is(server):
+    refused = pytest.raises(InferenceServerException, match="the inputs are")
+    with by_grpc.InferenceServerClient(server.grpc) as found, refused:
+        found.infer("classify", [asked(by_grpc, np.zeros((1, 4), np.float32), "x" * 10**5)])
+
+
 def tensor(**changes: Any) -> bytes:
     one = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4], **changes}
     return json.dumps({"inputs": [one]}).encode()
@@ -209,6 +227,9 @@ HOSTILE = {
     "a shape of words": (tensor(shape=["1", 4]), {}),
     "a negative shape": (tensor(shape=[-1, -4]), {}),
     "a shape beyond memory": (tensor(shape=[2**62, 4]), {}),
+    "a shape of very many dimensions": (tensor(shape=[2**62] * 10**5), {}),
+    "a name of a megabyte": (tensor(name="x" * 2**20), {}),
+    "a number beyond FP32": (tensor(data=[1e39, 0, 0, 0]), {}),
     "too few numbers": (tensor(data=[1, 2]), {}),
     "words for numbers": (tensor(data=["1", "2", "3", "4"]), {}),
     "uneven rows": (tensor(data=[[1, 2], [3]]), {}),
@@ -230,7 +251,7 @@ HOSTILE = {
 def test_malformed_requests_are_refused_and_change_nothing(server, what):
     body, headers = HOSTILE[what]
     status, told = server.get("/v2/models/classify/infer", body, headers)
-    assert status == 400 and set(json.loads(told)) == {"error"}, told
+    assert status == 400 and set(json.loads(told)) == {"error"} and len(told) < 2000, told
     assert server.get("/v2/models/classify/infer", tensor())[0] == 200
 
 
@@ -305,4 +326,5 @@ def test_clients_do_not_change_models_unless_they_may(server, protocol):
     "path", ["/v2/models/../infer", "/v2/models/%2e%2e%2fx/infer", "/v2/models/classify/versions/../infer"]
 )
 def test_paths_lead_to_models_alone(server, path):
-    assert server.get(path, tensor())[0] == 404
+    status, told = server.get(path, tensor())
+    assert status == 404 and set(json.loads(told)) == {"error"}

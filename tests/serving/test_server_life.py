@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from serving.requests import asked, until
 from serving.served import Server
-from serving_models import averaged_images, classifier, looked_up, negated_floats, slow, unary
+from serving_models import averaged_images, classifier, looked_up, negated_floats, slow, two_signatures, unary
 
 import tflgpu
 
@@ -66,6 +66,58 @@ def test_models_are_changed_while_requests_go_on(tmp_path):
             assert found.is_model_ready("m")
             with pytest.raises(InferenceServerException, match="no model 'n'"):
                 found.load_model("n")
+
+
+def test_a_request_that_was_begun_before_a_change_is_answered_by_the_new_model(tmp_path):
+    (tmp_path / "m.tflite").write_bytes(negated_floats([1, 4]))
+    sent = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [-1, 2, 3, 4]}]}).encode()
+    with Server(tmp_path / "m.tflite") as server:
+        host, _, port = server.http.partition(":")
+        with socket.create_connection((host, int(port)), 10) as client:
+            head = "POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            client.sendall((head % len(sent)).encode())
+            time.sleep(0.3)
+            change(tmp_path / "m.tflite", unary("ABS", "FLOAT32", [1, 4]), server)
+            client.sendall(sent)
+            assert b'"data":[1.0,2.0,3.0,4.0]' in client.makefile("rb").read()
+
+
+def test_models_that_change_together_are_answered_throughout(tmp_path):
+    """While the second one loads, the first one's former version has ended."""
+    (tmp_path / "models").mkdir()
+    for name, content in (("a", negated_floats([1, 4])), ("b", slow())):
+        (tmp_path / "models" / f"{name}.tflite").write_bytes(content)
+    sent = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}).encode()
+    with Server(tmp_path / "models") as server:
+        (tmp_path / "models" / "b.tflite").touch()
+        change(tmp_path / "models" / "a.tflite", negated_floats([1, 4]), server)
+        assert server.get("/v2/models/a/infer", sent)[0] == 200
+
+
+def change(model: Path, content: bytes, server: Server) -> None:
+    """Replaces a model, and waits until the server says so."""
+    served = server.log.read_text().count(f"of {model}")
+    model.with_suffix(".new").write_bytes(content)
+    os.replace(model.with_suffix(".new"), model)
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: server.log.read_text().count(f"of {model}") > served)
+
+
+def test_what_is_wrong_with_one_model_is_none_of_the_others_business(tmp_path):
+    folder = tmp_path / "models"
+    (folder / "m" / "1").mkdir(parents=True)
+    (folder / "m" / "1" / "a.tflite").write_bytes(negated_floats([1, 4]))
+    (folder / "two.tflite").write_bytes(two_signatures())
+    with Server(folder, "--control") as server, by_http.InferenceServerClient(server.http) as found:
+        (folder / "m" / "config.json").write_text("{")
+        (folder / "n.tflite").write_bytes(negated_floats([1, 4]))
+        found.load_model("n")
+        with pytest.raises(InferenceServerException, match=r"config\.json"):
+            found.load_model("m")
+        assert all(map(found.is_model_ready, ("m", "n", "two.double")))
+        (folder / "two.double.tflite").write_bytes(negated_floats([1, 4]))
+        with pytest.raises(InferenceServerException, match=r"another model is served as two\.double"):
+            found.load_model("two.double")
 
 
 def test_what_was_accepted_is_answered_before_the_end(tmp_path):
@@ -166,7 +218,9 @@ def test_who_is_too_slow_or_idle_is_left(tmp_path):
     line = b"POST /v2/models/m/infer HTTP/1.1\r\n"
     with Server(tmp_path / "m.tflite", "--client-seconds", 1, "--connections", 8) as server:
         host, _, port = server.http.partition(":")
-        for sent in (b"", line, line + b"Host: x\r\nContent-Length: 9\r\n\r\n{", line + b"a: " + b"b" * 2**17):
+        body = b"Host: x\r\nContent-Length: 9\r\n\r\n{"
+        unread = line.replace(b"models/m/infer", b"repository/index") + body
+        for sent in (b"", line, line + body, unread, line + b"a: " + b"b" * 2**17):
             for _ in range(7):  # all but one of the connections that there may be
                 with_nothing_more = socket.create_connection((host, int(port)))
                 with_nothing_more.sendall(sent)

@@ -55,9 +55,10 @@ def serve(
         import uvloop
 
         from tflgpu.serving.inference import ServerLimits
-        from tflgpu.serving.repository import Repository, Settings
+        from tflgpu.serving.repository import Repository
         from tflgpu.serving.server import Ports
         from tflgpu.serving.server import serve as run
+        from tflgpu.serving.settings import Settings
     except ModuleNotFoundError as missing:
         raise ValueError(f"tflgpu serve needs {missing.name}: pip install 'tflgpu[serve]'") from missing
     finally:

@@ -207,12 +207,22 @@ def _results(predictor: Predictor, batch: Sequence[Request]) -> Sequence[dict[st
     try:
         if len(batch) == 1:
             rows, arrays = predictor.rows, batch[0].arrays
-            return [rows(arrays) if rows.divisible else rows.entry.invoke(arrays)]
+            return [_of_one_shape(rows(arrays)) if rows.divisible else rows.entry.invoke(arrays)]
         names = batch[0].arrays
-        joined = predictor.rows({name: np.concatenate([r.arrays[name] for r in batch]) for name in names})
+        arrays = {name: np.concatenate([r.arrays[name] for r in batch]) for name in names}
+        joined = _of_one_shape(predictor.rows(arrays))
         ends = np.cumsum([request.rows for request in batch])
         return [{name: x[end - r.rows : end] for name, x in joined.items()} for r, end in zip(batch, ends, strict=True)]
     except Exception as error:
         if len(batch) == 1:
             return [error]
         return [result for request in batch for result in _results(predictor, [request])]
+
+
+def _of_one_shape(results: dict[str, Array]) -> dict[str, Array]:
+    """The same. Raises ValueError where the rows of an output have different shapes, which no tensor has."""
+    for name, x in results.items():
+        if x.dtype == object and any(isinstance(row, np.ndarray) for row in x[:1]):
+            shapes = sorted({row.shape for row in x})
+            raise ValueError(f"output {name!r} has rows of the shapes {shapes}: ask for one row at a time")
+    return results

@@ -29,9 +29,10 @@ Result = TypeVar("Result")
 class ServerLimits:
     """What clients may ask for.
 
-    body_bytes: of one request. held_bytes: of all requests that are being answered; JSON, whose numbers become objects,
-    counts eightfold. connections: of HTTP, and calls of gRPC at a time. client_seconds: until the head of a request of
-    HTTP is there, then its body, and until its answer is taken. control: whether they may load and unload models.
+    body_bytes: of one request. held_bytes: of all requests that are being answered; JSON and gRPC's contents, whose
+    numbers become objects, count eightfold. connections: of HTTP, and calls of gRPC at a time. client_seconds: until
+    the head of a request of HTTP is there, then its body, and until its answer is taken. control: whether they may load
+    and unload models.
     """
 
     body_bytes: int = 64 * 2**20
@@ -86,12 +87,16 @@ class Inference:
             raise ModelNotFound(f"{name} version {version}" if version else name)
         return found
 
-    async def run(self, model: Served, request: InferenceRequest) -> dict[str, Array]:
-        """The model's outputs. Raises ValueError for what the model does not have or take, BusyError, RuntimeError."""
+    async def run(self, name: str, version: str, request: InferenceRequest) -> tuple[Served, dict[str, Array]]:
+        """The model and its outputs. It is looked up when the request is complete: a former one answers no more.
+
+        Raises ModelNotFound, ValueError for what the model does not have or take, BusyError, RuntimeError.
+        """
+        model = self.model(name, version)
         unknown = request.outputs.keys() - model.output_names
         if unknown:
             raise ValueError(f"model {model.name!r} has no output {sorted(unknown)}, but {sorted(model.output_names)}")
-        return await model(request.inputs)
+        return model, await model(request.inputs)
 
 
 SMALL = 2**20
@@ -141,6 +146,10 @@ STATUS = (
 )
 
 
+TOLD = 1000
+"""gRPC's clients take a few kilobytes of trailing metadata, and an error may repeat a request's names."""
+
+
 def status_of(error: Exception) -> tuple[int, grpc.StatusCode]:
     """HTTP's and gRPC's."""
     known = ((http, rpc) for kind, http, rpc in STATUS if isinstance(error, kind))
@@ -148,8 +157,8 @@ def status_of(error: Exception) -> tuple[int, grpc.StatusCode]:
 
 
 def told(error: Exception) -> str:
-    """What a client is told; of an error that is not expected, no more than that there was one."""
+    """What a client is told, at most TOLD characters; of an unexpected error, no more than that there was one."""
     if any(isinstance(error, kind) for kind, _, _ in STATUS):
-        return str(error).strip() or type(error).__name__
+        return str(error).strip()[:TOLD] or type(error).__name__
     logger.error("a request failed", exc_info=error)
     return "internal error"

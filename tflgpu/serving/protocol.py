@@ -27,6 +27,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()} | {np.dtype(np.bytes_): "BYTES"}
 
+MAX_RANK = 32
+"""More dimensions than any operator takes; their number of values would be a number without bound."""
+
 
 @dataclass(frozen=True)
 class InferenceRequest:
@@ -56,6 +59,8 @@ def array(name: str, datatype: Any, shape: Any, data: Any = None, raw: bytes | N
         raise ValueError(f"input {name!r} has no datatype of the protocol: {datatype!r}")
     if not isinstance(shape, list) or any(type(d) is not int or d < 0 for d in shape):
         raise ValueError(f"input {name!r} has a shape that is no list of sizes: {shape!r}")
+    if len(shape) > MAX_RANK:
+        raise ValueError(f"input {name!r} has {len(shape)} dimensions, more than {MAX_RANK}")
     values = _numbers(name, dtype, data) if raw is None else _bytes(name, dtype, raw)
     if values.size != math.prod(shape):
         raise ValueError(f"input {name!r} has {values.size} values, not {math.prod(shape)} for the shape {shape}")
@@ -87,7 +92,11 @@ def _numbers(name: str, dtype: np.dtype[Any], data: Any) -> Array:
             raise ValueError(f"{flat.dtype.name} in JSON" if dtype != np.float16 else "FP16 must be binary data")
         if dtype.kind in "iu" and flat.size and not _within(flat, np.iinfo(dtype)):
             raise ValueError(f"numbers beyond {dtype.name}")
-        return flat.astype(dtype)
+        with np.errstate(over="ignore"):
+            values = flat.astype(dtype)
+        if dtype.kind == "f" and (np.isfinite(flat) > np.isfinite(values)).any():
+            raise ValueError(f"numbers beyond {dtype.name}")
+        return values
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"input {name!r} has data that is not {NAMES[dtype]}: {error}") from error
 

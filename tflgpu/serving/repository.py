@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from kserve import ModelRepository
 from kserve.model import InferenceModel
 
-from tflgpu.delegation.delegate import Delegate
-from tflgpu.delegation.discovery import load_delegate
-from tflgpu.limits import UNTRUSTED, read_limits
 from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
 from tflgpu.optional import offers
@@ -26,66 +21,12 @@ from tflgpu.serving.metrics import ModelMetrics
 from tflgpu.serving.predictor import Predictor
 from tflgpu.serving.protocol import datatype
 from tflgpu.serving.rows import Rows
+from tflgpu.serving.settings import Settings
 
 logger = logging.getLogger("tflgpu.serve")
 
 SETTINGS = "config.json"
 """In a model's folder: the fields of Settings that differ from the server's."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a model is served.
-
-    delegate, options: as for `load_delegate`. devices: values of the option `device`, each with so many instances.
-    batch: rows that one invoke takes at most. max_delay_ms: that a request waits for others while an instance is free.
-    max_queue: requests that may wait; more are refused. replicas: the least and the most on Ray Serve, each with these
-    instances, num_cpus and num_gpus; none: the instances run in the server. limits: of each interpreter, by their names
-    in tflgpu.limits.Limits; those for untrusted files otherwise.
-    """
-
-    delegate: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    devices: Sequence[str] = ()
-    instances: int = 1
-    batch: int = 1
-    max_delay_ms: float = 0
-    max_queue: int = 1024
-    num_threads: int | None = None
-    replicas: Sequence[int] = ()
-    num_cpus: float = 1
-    num_gpus: float = 0
-    limits: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.instances < 1 or self.batch < 1 or self.max_delay_ms < 0 or self.max_queue < 1:
-            raise ValueError("instances, batch and max_queue are at least 1, max_delay_ms at least 0")
-        if self.replicas and (len(self.replicas) != 2 or not 0 < self.replicas[0] <= self.replicas[1]):
-            raise ValueError(f"replicas are the least and the most, not {self.replicas}")
-
-    def changed_by(self, file: Path) -> Settings:
-        """With what a config.json says. Raises ValueError for what is none, or names no field."""
-        try:
-            given = json.loads(file.read_text())
-            unknown = given.keys() - {one.name for one in fields(self)}
-            if unknown:
-                raise ValueError(f"no setting {', '.join(sorted(unknown))}")
-            return replace(self, **given)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file}: {error}") from error
-
-    def predictors(self, content: bytes, signature: str | None) -> list[Predictor]:
-        """One for each instance; those of one device share its delegate, and so its constants."""
-        found = []
-        for device in self.devices or (None,):
-            delegate: Delegate | None = None
-            if self.delegate is not None:
-                own = {} if device is None else {"device": device}
-                delegate = load_delegate(self.delegate, {**self.options, **own})
-            limits = read_limits(self.limits, UNTRUSTED)
-            one = Predictor(content, delegate, {}, signature, self.batch, num_threads=self.num_threads, limits=limits)
-            found += [replace(one) for _ in range(self.instances)]
-        return found
 
 
 class ReportsMemory(Protocol):
@@ -173,6 +114,10 @@ class Served(InferenceModel):
         await self._runs.close()
 
 
+Found = tuple[Path, Settings, object]
+"""A model's file, its settings, and what changes when these do."""
+
+
 class Repository(ModelRepository):
     """The models of a file, or of a folder: NAME.tflite, and NAME/VERSION/*.tflite with NAME/config.json.
 
@@ -200,29 +145,30 @@ class Repository(ModelRepository):
         """Loads what is new or has changed and drops what is gone, while requests go on; the errors, if any.
 
         A model that cannot be loaded stays as it was. Requests that a former version has accepted are answered by it.
+        Raises OSError where the folder cannot be read.
         """
         async with self._lock:
-            found, errors = await asyncio.to_thread(self._files), list[str]()
+            found, failed = await asyncio.to_thread(self._files)
+            errors = [f"{name}: {error}" for name, error in failed.items()]
             for key, (file, settings, stamp) in found.items():
                 if key in self._loaded and self._loaded[key][0] == stamp:
                     continue
                 try:
-                    served = await asyncio.to_thread(_served, *key, file, settings)
+                    self._check_names(key[0], served := await asyncio.to_thread(_served, *key, file, settings))
                 except (ValueError, RuntimeError, OSError, MemoryError) as error:
                     errors.append(f"{key[0]} version {key[1]}: {error}")
                     continue
-                self._retire(self._loaded.get(key))
-                self._loaded[key] = stamp, served
+                self._replace(key, (stamp, served))
                 logger.info("serving %s version %s of %s", *key, file)
             for key in self._loaded.keys() - found.keys():
-                self._retire(self._loaded.pop(key))
-            self.models = _by_name(served for _, served in self._loaded.values())
+                if key[0] not in failed:
+                    self._replace(key, None)
             return errors
 
     async def load(self, name: str) -> None:
         """Loads a model of the folder, anew if it has changed. Raises ValueError, naming why not."""
         self._unloaded.discard(name)
-        errors = [error for error in await self.refresh() if error.startswith(f"{name} version")]
+        errors = [error for error in await self.refresh() if error.startswith((f"{name} version", f"{name}:"))]
         if errors or name not in self.models:
             raise ValueError("; ".join(errors) or f"there is no model {name!r} in {self._source}")
 
@@ -235,34 +181,58 @@ class Repository(ModelRepository):
 
     async def close(self) -> None:
         """Answers what was asked of all models, and lets go of them."""
-        for loaded in self._loaded.values():
-            self._retire(loaded)
+        for key in list(self._loaded):
+            self._replace(key, None)
         await asyncio.gather(*self._closing)
 
-    def _retire(self, loaded: tuple[object, list[Served]] | None) -> None:
-        for served in loaded[1] if loaded else ():
+    def _check_names(self, name: str, group: Sequence[Served]) -> None:
+        """Raises ValueError, and lets go of the models, where another model's signatures have their names."""
+        others = {served.name for key, (_, group) in self._loaded.items() if key[0] != name for served in group}
+        taken = sorted(others & {served.name for served in group})
+        if taken:
+            self._retire(group)
+            raise ValueError(f"another model is served as {', '.join(taken)}")
+
+    def _replace(self, key: tuple[str, str], loaded: tuple[object, list[Served]] | None) -> None:
+        """Serves these, or none, in place of the former ones, which close when nobody can ask them any more."""
+        former = self._loaded.pop(key, None)
+        if loaded is not None:
+            self._loaded[key] = loaded
+        self.models = _by_name(served for _, served in self._loaded.values())
+        self._retire(former[1] if former else ())
+
+    def _retire(self, group: Sequence[Served]) -> None:
+        for served in group:
             task = asyncio.get_running_loop().create_task(served.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    def _files(self) -> dict[tuple[str, str], tuple[Path, Settings, object]]:
-        """Name and version -> the file, its settings, and what changes when these do."""
+    def _files(self) -> tuple[dict[tuple[str, str], Found], dict[str, str]]:
+        """What there is by name and version, and what is wrong by name."""
         if self._source.is_file():
-            return {(self._source.stem, "1"): (self._source, self._settings, _stamp(self._source))}
-        found: dict[tuple[str, str], tuple[Path, Settings, object]] = {}
+            return {(self._source.stem, "1"): (self._source, self._settings, _stamp(self._source))}, {}
+        found, failed = dict[tuple[str, str], Found](), dict[str, str]()
         for path in sorted(self._source.iterdir()):
-            config = path / SETTINGS
-            settings = self._settings.changed_by(config) if config.is_file() else self._settings
-            files = [("1", path)] if path.suffix == ".tflite" and path.is_file() else []
-            if path.is_dir():
-                files = [(one.parent.name, one) for one in path.glob("*/*.tflite") if one.parent.name.isdecimal()]
             name = path.stem if path.is_file() else path.name
-            for version, file in files:
-                if (name, version) in found:
-                    raise ValueError(f"{name} version {version} is both {found[name, version][0]} and {file}")
-                if name not in self._unloaded:
-                    found[name, version] = file, settings, (_stamp(file), settings)
-        return found
+            if name in self._unloaded:
+                continue
+            try:
+                for version, one in _versions(path, self._settings):
+                    if (name, version) in found:
+                        raise ValueError(f"version {version} is both {found[name, version][0]} and {one[0]}")
+                    found[name, version] = one
+            except (ValueError, OSError) as error:
+                failed[name] = str(error)
+        return {key: one for key, one in found.items() if key[0] not in failed}, failed
+
+
+def _versions(path: Path, server: Settings) -> list[tuple[str, Found]]:
+    """The versions of a model that is a file or a folder. Raises ValueError or OSError where its settings are wrong."""
+    if path.is_file():
+        return [("1", (path, server, (_stamp(path), server)))] if path.suffix == ".tflite" else []
+    files = [file for file in path.glob("*/*.tflite") if file.parent.name.isdecimal()]
+    settings = server.changed_by(path / SETTINGS) if files and (path / SETTINGS).is_file() else server
+    return [(file.parent.name, (file, settings, (_stamp(file), settings))) for file in files]
 
 
 def _stamp(file: Path) -> object:

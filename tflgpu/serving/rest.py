@@ -11,11 +11,13 @@ from typing import Any
 
 import anyio
 import orjson
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer, metrics_handler
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tflgpu.serving.inference import Inference, Plane, about, apart, status_of, told
@@ -51,6 +53,8 @@ class Rest(RESTServer):
         """Requests for inference go past FastAPI, whose models would make objects of all numbers."""
         app = FastAPI(title="tflgpu", docs_url=None, redoc_url=None, openapi_url=None)
         self._add_exception_handlers(app)
+        app.add_exception_handler(ModelNotFound, _told)  # KServe's logs a traceback for each
+        app.add_exception_handler(StarletteHTTPException, _told)  # FastAPI's is not the protocol's
         app.add_api_route("/metrics", metrics_handler)
         for path, endpoint in self._endpoints().items():
             app.add_api_route(path, endpoint)
@@ -117,6 +121,15 @@ class Rest(RESTServer):
             raise HTTPException(403, "this server's models are not its clients' to change; see --control")
 
 
+async def _told(_: Request, error: Exception) -> JSONResponse:
+    """The protocol's error."""
+    if isinstance(error, StarletteHTTPException):
+        status, reason = error.status_code, error.detail
+    else:
+        status, reason = status_of(error)[0], told(error)
+    return JSONResponse({"error": reason}, status)
+
+
 class _InferenceFirst:
     """An ASGI application that answers requests for inference, and leaves all others to another one."""
 
@@ -144,9 +157,9 @@ class _InferenceFirst:
         self, match: re.Match[str], scope: Any, receive: Any, hold: Callable[[int], None]
     ) -> tuple[int, bytes, int | None]:
         """Status, body, and the length of its JSON where binary data follows."""
-        body = None
+        body, asked_for = None, (match["name"], match["version"] or "")
         try:
-            model = self._inference.model(match["name"], match["version"] or "")
+            self._inference.model(*asked_for)
             headers = dict(scope["headers"])
             if headers.get(b"content-encoding", b"identity") != b"identity":
                 raise ValueError("compressed requests are not supported")
@@ -156,7 +169,7 @@ class _InferenceFirst:
             length = headers[LENGTH].decode("latin-1") if LENGTH in headers else None
             hold(7 * min(int(length), len(body)) if length and length.isdecimal() else 7 * len(body))
             request = await apart(len(body), lambda: from_rest(read, length))
-            results = await self._inference.run(model, request)
+            model, results = await self._inference.run(*asked_for, request)
             size = sum(x.nbytes for x in results.values())
             return 200, *await apart(size, lambda: to_rest(request, about(model), results))
         except Exception as error:
@@ -186,7 +199,10 @@ class _InferenceFirst:
 
 
 class _Impatient(HttpToolsProtocol):
-    """A connection that is closed when the head of a request is not there in time, or too long."""
+    """A connection that is closed when a request, or the next one, is not there in time, and when its head is too long.
+
+    A body that an endpoint reads has a second more, in which that tells the client.
+    """
 
     seconds: float = 30
     head_bytes: int = 2**16
@@ -199,8 +215,7 @@ class _Impatient(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_nbytes = 0
-        self._deadline.cancel()
-        self._deadline = self.loop.call_later(self.seconds, self.transport.close)
+        self._expect(self.seconds)
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -211,12 +226,25 @@ class _Impatient(HttpToolsProtocol):
         self._count(name + value)
 
     def on_headers_complete(self) -> None:
-        self._deadline.cancel()
+        self._expect(self.seconds + 1)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._deadline.cancel()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # and none is at work that came early
+            self._expect(self.seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
         super().connection_lost(exc)
+
+    def _expect(self, seconds: float) -> None:
+        self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self.transport.close)
 
     def _count(self, read: bytes) -> None:
         self._head_nbytes += len(read)

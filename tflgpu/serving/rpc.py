@@ -24,11 +24,11 @@ class Servicer(InferenceServicer):
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         try:
-            model = self._inference.model(request.model_name, request.model_version)
             with self._inference.holding() as hold:
-                hold(request.ByteSize())
-                asked = await apart(request.ByteSize(), lambda: from_grpc(request))
-                results = await self._inference.run(model, asked)
+                size = request.ByteSize()
+                hold(8 * size - 7 * sum(map(len, request.raw_input_contents)))  # all others become objects
+                asked = await apart(size, lambda: from_grpc(request))
+                model, results = await self._inference.run(request.model_name, request.model_version, asked)
                 size = sum(x.nbytes for x in results.values())
                 return await apart(size, lambda: to_grpc(asked, about(model), results))
         except Exception as error:

@@ -230,6 +230,25 @@ def test_who_is_too_slow_or_idle_is_left(tmp_path):
             slow_ones.clear()
 
 
+def test_calls_whose_requests_do_not_come_are_ended(tmp_path):
+    import grpc
+
+    (tmp_path / "m.tflite").write_bytes(negated_floats([1, 4]))
+    x, never = np.ones((1, 4), np.float32), threading.Event()
+    with (
+        Server(tmp_path / "m.tflite", "--client-seconds", 1, "--connections", 4) as server,
+        grpc.insecure_channel(server.grpc) as channel,
+        by_grpc.InferenceServerClient(server.grpc) as found,
+    ):
+        call = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+        waiting = [call.future(iter(never.wait, True)) for _ in range(8)]
+        until(lambda: all(one.done() for one in waiting))
+        never.set()
+        said = {one.code() for one in waiting}
+        assert said == {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        np.testing.assert_array_equal(found.infer("m", [asked(by_grpc, x)]).as_numpy("y"), -x)
+
+
 slow_ones: list[socket.socket] = []
 
 

@@ -31,8 +31,8 @@ class ServerLimits:
 
     body_bytes: of one request. held_bytes: of all requests that are being answered; JSON and gRPC's contents, whose
     numbers become objects, count eightfold. connections: of HTTP, and calls of gRPC at a time. client_seconds: until
-    the head of a request of HTTP is there, then its body, and until its answer is taken. control: whether they may load
-    and unload models.
+    the head of a request of HTTP is there, then its body, and until its answer is taken; until the request of a call of
+    gRPC is there. control: whether they may load and unload models.
     """
 
     body_bytes: int = 64 * 2**20

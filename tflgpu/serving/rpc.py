@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import grpc
 from kserve.errors import ModelNotFound
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -64,6 +65,30 @@ class Servicer(InferenceServicer):
             await _abort(context, ModelNotFound(error.args[0]) if isinstance(error, KeyError) else error)
 
 
+class _Impatient(grpc.aio.ServerInterceptor):
+    """Ends calls whose request is not there in time: each is taken as a stream of one, and so can be waited for."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None:
+            return None
+
+        async def answer(requests: Any, context: Any) -> Any:
+            try:
+                with anyio.fail_after(self._seconds):
+                    request = await anext(aiter(requests))
+            except StopAsyncIteration:
+                await _abort(context, ValueError("the call has no request"))
+            except TimeoutError:
+                await _abort(context, TimeoutError(f"the request took longer than {self._seconds} seconds"))
+            return await handler.unary_unary(request, context)
+
+        return grpc.stream_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+
+
 async def _abort(context: Any, error: Exception) -> None:
     await context.abort(status_of(error)[1], told(error))
 
@@ -73,6 +98,8 @@ def grpc_server(plane: Plane, host: str, port: int) -> tuple[Any, int]:
     limits = plane.inference.limits
     sizes = [(f"grpc.max_{way}_message_length", limits.body_bytes) for way in ("receive", "send")]
     options = [*sizes, ("grpc.so_reuseport", 0)]
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=limits.connections)
+    server = grpc.aio.server(
+        options=options, maximum_concurrent_rpcs=limits.connections, interceptors=[_Impatient(limits.client_seconds)]
+    )
     add_GRPCInferenceServiceServicer_to_server(Servicer(plane), server)
     return server, server.add_insecure_port(f"{host}:{port}")

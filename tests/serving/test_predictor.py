@@ -139,6 +139,17 @@ def test_pre_and_postprocessing_and_kept_columns():
     np.testing.assert_array_equal(results["least"], [-3, -7])
 
 
+def test_what_is_kept_does_not_hide_a_result():
+    x = np.zeros((2, 4), np.float32)
+    with pytest.raises(ValueError, match=r"\['y'\] are kept and results"):
+        tflgpu.Predictor(classifier(), keep=["y"])({"x": x, "y": x})
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(ValueError, match="workers must be at least 1"):
+        next(tflgpu.Predictor(classifier()).map([], workers=0))
+
+
 @pytest.mark.parametrize(
     "arrays, said",
     [

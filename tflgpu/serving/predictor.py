@@ -88,6 +88,9 @@ class Predictor:
         results: Mapping[str, Any] = rows(self._inputs(arrays, rows.entry))
         if self.postprocess is not None:
             results = self.postprocess(dict(results))
+        both = sorted(kept.keys() & results.keys())
+        if both:
+            raise ValueError(f"{both} are kept and results: keep them by another name")
         return {**kept, **results}
 
     @property
@@ -126,6 +129,8 @@ class Predictor:
         devices: values of the delegate's option `device`, to which the processes are pinned one after another.
         progress: called after each batch. Raises as a call does, RuntimeError where processes die again and again.
         """
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
         pinned = [self.on(device=devices[i % len(devices)]) if devices else self for i in range(workers)]
         start, rows = time.perf_counter(), 0
         with Workers(pinned) as pool:

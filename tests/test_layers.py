@@ -143,7 +143,7 @@ DELEGATES = [
     {"launch", "expression", "cache", "device_memory"},
     {"ir", "program"},
     {"device"},
-    {"lowering"},
+    {"lowering", "process_end"},
     {"render"},
     {"autotune", "megakernel"},
     {"fusion"},

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tflgpu.delegates.cache import ProgramCache, process_folder, write_whole
+from tflgpu.delegates.process_end import awaited
 
 OPTIONS = ("-std=c++17", "--fmad=false")
 """A product and a sum round twice, as on the CPU, but where a kernel says fma."""
@@ -53,6 +54,7 @@ class Compiler:
                 said = said or next((line for line in str(error).splitlines() if "error" in line), str(error))
         return said
 
+    @awaited
     def function(self, text: str, name: str) -> Any:
         """The kernel of that name. Raises CuPy's CompileException."""
         if text not in self._modules:

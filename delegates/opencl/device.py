@@ -21,8 +21,8 @@ from tflgpu.delegates.opencl import capabilities
 from tflgpu.delegates.opencl.choice import Rank, describe, rank
 from tflgpu.delegates.opencl.external import buffer_of
 from tflgpu.delegates.opencl.limits import language, limits_of, shares_memory
-from tflgpu.delegates.opencl.process_end import awaited, synchronized_at_end
 from tflgpu.delegates.opencl.programs import Programs
+from tflgpu.delegates.process_end import awaited, synchronized_at_end
 from tflgpu.delegates.program import Dialect
 from tflgpu.delegation.forks import Opened
 from tflgpu.delegation.launch_times import LaunchTimes, by_kernel

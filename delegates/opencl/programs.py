@@ -16,7 +16,7 @@ from tflgpu.delegates.cache import ProgramCache
 from tflgpu.delegates.device import CompileError
 from tflgpu.delegates.opencl import capabilities
 from tflgpu.delegates.opencl.choice import describe
-from tflgpu.delegates.opencl.process_end import awaited
+from tflgpu.delegates.process_end import awaited
 from tflgpu.delegates.program import numbered
 from tflgpu.runtime.threads import locked
 

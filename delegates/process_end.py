@@ -1,8 +1,8 @@
-"""The end of the process: a daemon thread's call into a runtime is waited for, and it begins no other.
+"""The end of the process: a daemon thread's call into a runtime or a compiler is waited for, and it begins no other.
 
 Before Python 3.14 a daemon thread that asks for the GIL while Python ends is ended on the spot. Inside pyopencl that is
 within a C++ function that must not throw, and the process aborts; runtimes also crash where work is under way when
-their libraries are unloaded.
+their libraries are unloaded, and compilers fail where their folder goes.
 """
 
 from __future__ import annotations
@@ -34,25 +34,34 @@ _ending: list[int] = []
 _never = threading.Lock()
 _never.acquire()
 _devices: weakref.WeakSet[Device] = weakref.WeakSet()
+weakref.finalize(_devices, tuple)  # of functions at exit the first comes last: private folders go after _end
 
 
 def awaited(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which may give up the GIL in C++: the process's end waits for it, and in other threads than the one
-    that ends the process it is not begun any more. Awaited functions do not call one another."""
+    that ends the process it is not begun any more, nor left. Awaited functions do not call one another."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         thread = threading.get_ident()
         try:
             _inside[thread] = None
-            if _ending and thread not in _ending:
-                _inside.pop(thread)
-                _never.acquire()
+            if _ending:
+                _stop_at_end(thread)
             return function(*args, **kwargs)
         finally:
             _inside.pop(thread, None)
+            if _ending:
+                _stop_at_end(thread)
 
     return call
+
+
+def _stop_at_end(thread: int) -> None:
+    """Returns in the thread that ends the process; no other goes on."""
+    if thread not in _ending:
+        _inside.pop(thread, None)
+        _never.acquire()
 
 
 def synchronized_at_end(device: Device) -> None:

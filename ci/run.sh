@@ -18,6 +18,7 @@ step "pytest";      "$venv/bin/python" -m pytest --numprocesses 2 "$@"
 step "documentation"; ci/docs.sh "$venv"
 step "fuzz"; for device in cpu opencl emulator; do "$venv/bin/python" ci/fuzz.py --device $device --seconds 8; done
 step "batch jobs and the server"; ci/scale.sh quick
+[ "${CI:-}" != true ] || { step "programs of others"; "$venv/bin/python" ci/clients.py; }
 step "the GPU's command, on the emulator"; PYTHON="$(cd "$venv" && pwd)/bin/python" ci/gpu.sh --dry-run
 
 step "wheel and sdist, and the wheel in an environment of its own"; ci/release.sh "$venv"

@@ -67,6 +67,11 @@ def benchmark(
     use_xnnpack: Annotated[
         bool, flag("--use_xnnpack/--no-use_xnnpack", help="Taken and without effect: there is none.")
     ] = False,
+    verbose: Annotated[bool, flag("--verbose/--no-verbose", help="Taken and without effect.")] = False,
+    report_peak_memory_footprint: Annotated[
+        bool,
+        flag("--report_peak_memory_footprint/--no-report_peak_memory_footprint", help="Taken: it is always reported."),
+    ] = True,
     external_delegate_path: Annotated[str, flag("--external_delegate_path", help="A native delegate's library.")] = "",
     external_delegate_options: Annotated[str, flag("--external_delegate_options", help="key:value;key:value")] = "",
     delegate: Delegates = None,
@@ -167,13 +172,14 @@ def measured(work: Work, warmup: Schedule, schedule: Schedule, forget: Work) -> 
 
 
 def files(text: str, names: Sequence[str]) -> list[str]:
-    """name=file for each, from name:file,name:file, where names may have colons. Raises ValueError."""
+    """name=file for each, from name:file,name:file; names may have colons, with or without a \\. Raises ValueError."""
+    spelled = {f"{way}:": name for name in names for way in (name, name.replace(":", r"\:"))}
     found = []
     for item in filter(None, text.split(",")):
-        name = max((n for n in names if item.startswith(f"{n}:")), key=len, default=None)
-        if name is None:
+        start = max((way for way in spelled if item.startswith(way)), key=len, default=None)
+        if start is None:
             raise ValueError(f"--input_layer_value_files takes name:file, not {item!r}; the inputs are {list(names)}")
-        found.append(f"{name}={item[len(name) + 1 :]}")
+        found.append(f"{spelled[start]}={item.removeprefix(start)}")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tflgpu.delegates.buffers import Buffers
@@ -17,6 +17,9 @@ from tflgpu.delegation.delegate import Partition
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Node, TensorSpec
 from tflgpu.optional import offers
+
+Progress = Callable[[int, int], None]
+"""Is told how many are done, and of how many."""
 
 PROGRAM_NBYTES = 2 << 20
 """What a program that is built for a partition is taken to hold: on Intel's runtime it is 1 to 3 MB."""
@@ -36,10 +39,12 @@ def compile_partition(
     partition: Partition,
     tensors: Mapping[int, Tensor],
     watch: Watch | None = None,
+    kernels: Progress | None = None,
     own_programs: bool = True,
 ) -> Compiled:
     """tensors: where those that the partition shares with others are stored. watch: is told of each pass.
 
+    kernels: is told how many launches' kernels are compiled, of how many.
     own_programs: whether to compile what is faster, but of use for the present shapes alone.
     """
     tuned = offers(device, Tunes)
@@ -53,10 +58,13 @@ def compile_partition(
     launches = [step.op for step in run_passes(LAST_PASSES, steps, context, watch) if isinstance(step.op, Launch)]
     built = device.memory.programs
     calls: list[Call] = []
-    for launch, nodes in zip(launches, nodes_of(launches, partition.nodes), strict=True):
+    tell = kernels or (lambda done, of: None)
+    tell(0, len(launches))
+    for number, (launch, nodes) in enumerate(zip(launches, nodes_of(launches, partition.nodes), strict=True), 1):
         if offers(device, NamesLaunches):
             device.nodes = nodes
         calls += calls_of(launch, device, buffers)
+        tell(number, len(launches))
     return Compiled(calls, buffers, buffers.nbytes + (device.memory.programs - built) * PROGRAM_NBYTES)
 
 

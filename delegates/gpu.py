@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tflgpu.delegates.compilation import compile_partition
+from tflgpu.delegates.compilation import Progress, compile_partition
 from tflgpu.delegates.control_flow.hosted_loop import Host, HostedLoop, hosted_loop, in_segments
 from tflgpu.delegates.device import Call, Device, RecordsCopies, TakesArrays
 from tflgpu.delegates.device_memory import MemoryReport
@@ -55,6 +55,7 @@ class GpuDelegate:
         self.limits = limits
         self.model: Model | None = None
         self.watch: Watch | None = None
+        self.progress: Progress | None = None
         self._compiled: Counter[tuple[tuple[int, str], ...]] = Counter()
         self.meter = Meter()
 
@@ -128,7 +129,8 @@ class GpuDelegate:
             run_all = in_segments(partition, tensors, hosted, Host(device, compile, self.meter))
             return CompiledPartition(run_all, inside, sum(one.device_nbytes for one in inside))
         partition = replace(partition, nodes=tuple(with_body(node, self._graphs) for node in partition.nodes))
-        compiled = compile_partition(device, partition, tensors, self.watch, self._has_few_shapes(partition))
+        few = self._has_few_shapes(partition)
+        compiled = compile_partition(device, partition, tensors, self.watch, self.progress, few)
         reads = [tensors[i] for i in sorted(partition.inputs & compiled.buffers.tensors) if i in tensors]
         # A variable that kernels wrote is current on the device alone, as an output is.
         writes = [tensors[i] for i in sorted({*partition.outputs, *_written_variables(partition)}) if i in tensors]
@@ -166,6 +168,10 @@ class GpuDelegate:
     def watch_passes(self, watch: Watch) -> None:
         """From now on `watch` is told of each pass over a partition's steps."""
         self.watch = watch
+
+    def watch_kernels(self, watch: Progress) -> None:
+        """From now on `watch(done, of)` is told how many kernels of a partition are compiled."""
+        self.progress = watch
 
     @property
     def notes(self) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """The command line, on the digits models of examples/."""
 
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 from checkout import EXAMPLES
 
 pytest.importorskip("typer")
+from rich.console import Console
 from typer.testing import CliRunner
 
 import tflgpu
@@ -86,6 +88,33 @@ def test_inspect_shows_the_steps_before_and_after_each_pass_of_a_delegate():
 
 def test_passes_are_those_of_a_delegate():
     assert "--passes is for a delegate that has passes" in told("inspect", FLOAT32, "--passes", status=1)
+
+
+def test_compile_fills_the_cache_of_a_delegate(tmp_path):
+    pytest.importorskip("pyopencl")
+    options = {"cache_dir": str(tmp_path / "cache")}
+    named = ("--delegate", "opencl", "--delegate-option", f"cache_dir={options['cache_dir']}")
+    assert "opencl delegate: 10 nodes delegated out of 10" in told("compile", FLOAT32, *named)
+    delegate, told_of = tflgpu.load_delegate("opencl", options), []
+    delegate.watch_kernels(lambda done, of: told_of.append((done, of)))
+    files = set(os.listdir(options["cache_dir"]))
+    tflgpu.Interpreter(FLOAT32, experimental_delegates=[delegate]).allocate_tensors()
+    assert set(os.listdir(options["cache_dir"])) == files
+    assert told_of == [(done, len(told_of) - 1) for done in range(len(told_of))] and len(told_of) > 1
+
+
+def test_compile_wants_a_delegate_that_compiles():
+    assert "name a delegate that has kernels" in told("compile", FLOAT32, status=1)
+
+
+def test_which_kernel_is_being_compiled_is_written_over_and_cleared(monkeypatch):
+    from tflgpu.cli import models
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(models, "errors", Console(file=terminal, force_terminal=True))
+    models.show_kernels(1, 2)
+    models.show_kernels(2, 2)
+    assert terminal.getvalue().split("\r") == [f"{'compiling kernels 2 of 2':40}", 40 * " ", ""]
 
 
 def test_inspect_shows_where_activations_lie():
@@ -243,13 +272,15 @@ def test_benchmark_takes_booleans_with_values_names_with_colons_files_and_signat
     quick = ("--num_runs=2", "--min_secs=0", "--warmup_min_secs=0")
     text = told(
         "benchmark", FLOAT32, *quick, "--enable_op_profiling=false", "--use_xnnpack=true", "--use_gpu=false",
-        f"--input_layer_value_files=image:{tmp_path / 'x.raw'}",
+        f"--input_layer_value_files=image:{tmp_path / 'x.raw'}", "--verbose=true",
+        "--report_peak_memory_footprint=true",
     )  # fmt: skip
     assert "2 runs" in text and "runs a second" in text and "peak memory" in text and "ten slowest" not in text
     assert "ten slowest" in told("benchmark", FLOAT32, *quick, "--enable_op_profiling=true")
     assert "2 runs" in told("benchmark", FLOAT32, *quick, "--signature_to_run_for=classify")
     assert value_ranges("serving_x:0,-1,2e1:b,0,1") == {"serving_x:0": (-1, 20), "b": (0, 1)}
     assert files("a:0:f.raw,a:g.raw", ["a:0", "a"]) == ["a:0=f.raw", "a=g.raw"]
+    assert files(r"a\:0:f.raw", ["a:0", "a"]) == ["a:0=f.raw"]
 
 
 def test_benchmark_as_json_has_every_time():

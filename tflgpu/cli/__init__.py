@@ -1,4 +1,4 @@
-"""The command line: run, batch, serve, inspect, edit, benchmark, compare, conformance, doctor, exec.
+"""The command line: run, compile, batch, serve, inspect, edit, benchmark, compare, conformance, doctor, exec.
 
 All but `exec` and `doctor` need the extra `tflgpu[cli]`.
 """

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from tflgpu import __version__
-from tflgpu.cli import batch, benchmark, compare, conformance, doctor, edit, inspect, run, serve
+from tflgpu.cli import batch, benchmark, compare, compile, conformance, doctor, edit, inspect, run, serve
 from tflgpu.cli import exec as program
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ def _spelled(argument: str, flags: dict[str, Any]) -> list[str]:
 
 
 app.command(cls=WithBooleans)(benchmark.benchmark)
-for module in (run, batch, serve, inspect, edit, compare, conformance):
+for module in (run, compile, batch, serve, inspect, edit, compare, conformance):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
 

@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 import tflgpu
+from tflgpu.delegation.delegate import CompilesKernels
 from tflgpu.limits import UNTRUSTED, read_limits
 from tflgpu.model.graph import Array
+from tflgpu.optional import offering
 from tflgpu.runtime.session import Observer
 
 WIDE = 100_000
@@ -95,7 +97,17 @@ def loaded(names: Sequence[str] | None, options: Iterable[str] | None) -> list[t
     values = key_values(options, "--delegate-option")
     if values and not names:
         raise ValueError("--delegate-option is for a delegate: name one with --delegate")
-    return [tflgpu.load_delegate(name, values) for name in names or ()]
+    delegates = [tflgpu.load_delegate(name, values) for name in names or ()]
+    if errors.is_terminal:
+        for delegate in offering(delegates, CompilesKernels):
+            delegate.watch_kernels(show_kernels)
+    return delegates
+
+
+def show_kernels(done: int, of: int) -> None:
+    """Writes over the terminal's line which kernel is being compiled; clears it after the last."""
+    text = f"compiling kernels {done + 1} of {of}" if done < of else ""
+    errors.print(f"{text:40}", end="\r", highlight=False)
 
 
 def opened(

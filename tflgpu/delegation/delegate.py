@@ -182,6 +182,16 @@ class HasPasses(Protocol):
         """From now on `watch` is told of each pass: its name, the steps before and the steps after it, in words."""
 
 
+class CompilesKernels(Protocol):
+    """A delegate that takes a while to compile a partition, kernel by kernel."""
+
+    def watch_kernels(self, watch: Callable[[int, int], None], /) -> None:
+        """From now on `watch(done, of)` is called when a partition's kernels are begun, with done = 0, and after each.
+
+        For interpreters that are made afterwards. A kernel of the cache counts too, and takes no time.
+        """
+
+
 class HasDevice(Protocol):
     """A delegate with a device that may be asked, e.g. as launch_times.TimesLaunches."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tflgpu.delegates import gpu as gpu  # which registers every lowering
+from tflgpu.delegates.lowering.registry import LOWERINGS
 from tflgpu.model.graph import DTYPES
 from tflgpu.model.schema import BUILTIN_OPERATORS
 from tflgpu.ops.registry import OPS, Op
@@ -26,12 +28,23 @@ and options: `tflgpu inspect MODEL --delegate NAME` gives the reason for every n
 """
 
 
+FLEX = """TensorFlow's own operators, which its converter leaves in a model with `SELECT_TF_OPS`, run natively, and
+those of `devices` on OpenCL and CUDA too; `ci/flex.sh` holds their results to TensorFlow's. Any other one is run by
+TensorFlow, where that is installed: `pip install 'tflgpu[flex]'`. A regular expression is matched by Python's `re`, and
+refused where that might take exponential time. `FlexSave` writes over no file but a checkpoint, and takes no name that
+is a constant of the model.
+"""
+
+
 def page() -> str:
     """The page's text."""
     builtin = {name: op for name, op in sorted(OPS.items()) if name in BUILTIN_OPERATORS}
-    custom = {name: op for name, op in sorted(OPS.items()) if name not in BUILTIN_OPERATORS}
-    tables = [f"## {len(builtin)} builtin operators", *_table(builtin), f"## {len(custom)} custom operators"]
-    return HEAD + "\n" + "\n".join([*tables, *_table(custom)]) + "\n"
+    others = {name: op for name, op in sorted(OPS.items()) if name not in BUILTIN_OPERATORS}
+    flex = {name: op for name, op in others.items() if name.startswith("Flex")}
+    custom = {name: op for name, op in others.items() if name not in flex}
+    tables = [f"## {len(builtin)} builtin operators", *_table(builtin)]
+    tables += [f"## {len(custom)} custom operators", *_table(custom), f"## {len(flex)} Flex operators", "", FLEX]
+    return HEAD + "\n" + "\n".join([*tables, *_flex_table(flex)]) + "\n"
 
 
 def _table(ops: dict[str, Op]) -> list[str]:
@@ -40,6 +53,18 @@ def _table(ops: dict[str, Op]) -> list[str]:
         for name, op in ops.items()
     ]
     return ["", "| operator | version | types | in |", "|---|---|---|---|", *rows, ""]
+
+
+def _flex_table(ops: dict[str, Op]) -> list[str]:
+    rows = []
+    for name, op in ops.items():
+        module, devices = op.run.__module__.removeprefix("tflgpu."), "yes" if _on_devices(name) else ""
+        rows.append(f"| {name} | {_types(op)} | {devices} | {module} |")
+    return ["| operator | types | devices | in |", "|---|---|---|---|", *rows, "| any other | any | | TensorFlow |"]
+
+
+def _on_devices(name: str) -> bool:
+    return name in LOWERINGS or OPS[name].style in ("view", "alias") or bool(OPS[name].bodies)
 
 
 def _types(op: Op) -> str:

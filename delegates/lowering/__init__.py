@@ -3,7 +3,7 @@
 from tflgpu.delegates.lowering.audio import fft
 from tflgpu.delegates.lowering.convolution import conv, conv_3d, pool, transpose_bias, unpool
 from tflgpu.delegates.lowering.custom import custom, detection
-from tflgpu.delegates.lowering.elementwise import division, elementwise
+from tflgpu.delegates.lowering.elementwise import division, elementwise, flex
 from tflgpu.delegates.lowering.gemm import batch_matmul, fully_connected
 from tflgpu.delegates.lowering.indexing import indexing, ranking, runtime_slice, scatter, sorting, stablehlo
 from tflgpu.delegates.lowering.movement import diagonal, movement, resize, shape
@@ -23,6 +23,7 @@ __all__ = [
     "division",
     "elementwise",
     "fft",
+    "flex",
     "fully_connected",
     "indexing",
     "lower",

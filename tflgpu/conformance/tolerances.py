@@ -88,6 +88,8 @@ BOUNDS: Mapping[str, Bound] = {
     **dict.fromkeys(("DIV", "SQRT", "COMPLEX_ABS", "FAKE_QUANT", "LEAKY_RELU", "PRELU"), _fixed(3)),
     **dict.fromkeys(("EXP", "LOG", "SIN", "COS", "RSQRT", "HARD_SWISH"), _fixed(5)),
     **dict.fromkeys(("TANH", "ELU", "ATAN2"), _fixed(8)),
+    **dict.fromkeys(("FlexAtan", "FlexCosh", "FlexErf", "FlexSinh", "FlexTan"), _fixed(8)),
+    "FlexEluGrad": _fixed(2),
     # Below -9 the reference has exp(x), which is off by as much itself.
     "LOGISTIC": _fixed(4, ONE),
     "POW": _fixed(17),

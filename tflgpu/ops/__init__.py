@@ -1,5 +1,7 @@
 """What each operator means on the CPU: its shapes, its types, its arithmetic."""
 
+from tflgpu.ops.flex import MODULES as FLEX
+
 MODULES = {
     "audio.audio": "AudioSpectrogram Mfcc",
     "audio.fft": "FlexFFT FlexIFFT FlexRFFT FlexIRFFT FlexFFT2D FlexIFFT2D FlexRFFT2D FlexIRFFT2D"
@@ -53,6 +55,7 @@ MODULES = {
     "state.variables": "VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE",
     "text.strings": "SKIP_GRAM",
 }
+MODULES |= {f"flex.{module}": " ".join(f"Flex{name}" for name in names.split()) for module, names in FLEX.items()}
 """The operators of each module, which is imported when one of them is first asked for."""
 
 OTHERS = "elementwise.elementwise"

@@ -10,6 +10,7 @@ from tflgpu.conformance.cases import (
     conv,
     custom,
     elementwise,
+    flex,
     graph_case,
     graphs,
     indexing,
@@ -33,7 +34,7 @@ GRAPHS = graph_case.GRAPHS
 
 FAMILIES = (
     *(elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, recurrent),
-    *(scatter, audio, custom, special, tiles),
+    *(scatter, audio, custom, flex, special, tiles),
 )
 
 

@@ -65,6 +65,13 @@ class Generator:
         self._key = (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF)
         self._counter = (seed2 & 0xFFFFFFFFFFFFFFFF) << 64
 
+    @staticmethod
+    def at(key: int, counter: int) -> Generator:
+        """The stream of a 64-bit key at a 128-bit counter."""
+        found = Generator(1, 0)
+        found._key, found._counter = (key & 0xFFFFFFFF, key >> 32), counter
+        return found
+
     def draw(self, words: int) -> Array:
         """(words,) uint32, in groups of four: the rest of the last group is dropped."""
         groups = -(-words // 4)
@@ -121,10 +128,15 @@ def random_standard_normal(node: Node, runtime: Runtime, shape: Array) -> Array:
     """float32 of mean 0 and variance 1, by Box and Muller."""
     size = tuple(int(d) for d in shape)
     n = int(np.prod(size))
-    bits = _generator(node, runtime).draw(-(-n // 4) * 4).reshape(-1, 2)
-    radius = np.sqrt(np.float32(-2) * np.log(np.maximum(unit_float(bits[:, 0]), np.float32(1e-7))))
-    angle = np.float32(2 * np.pi) * unit_float(bits[:, 1])
-    return np.stack([np.sin(angle) * radius, np.cos(angle) * radius], axis=1).ravel()[:n].reshape(size)
+    return normal_floats(_generator(node, runtime).draw(-(-n // 4) * 4))[:n].reshape(size)
+
+
+def normal_floats(bits: Array) -> Array:
+    """uint32 (n,), n even -> float32 (n,) of mean 0 and variance 1, two of each pair."""
+    pairs = bits.reshape(-1, 2)
+    radius = np.sqrt(np.float32(-2) * np.log(np.maximum(unit_float(pairs[:, 0]), np.float32(1e-7))))
+    angle = np.float32(2 * np.pi) * unit_float(pairs[:, 1])
+    return np.stack([np.sin(angle) * radius, np.cos(angle) * radius], axis=1).ravel()
 
 
 def _sample_shape(node: Node, runtime: Runtime) -> list[Shape]:

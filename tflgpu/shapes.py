@@ -13,6 +13,7 @@ from typing import NoReturn
 import numpy as np
 
 from tflgpu.model.graph import Array, Graph, Node, Shape, TensorSpec
+from tflgpu.ops.flex import by_tensorflow
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
 
@@ -94,11 +95,13 @@ def _operator(node: Node, runtime: Runtime) -> Op:
     if operator is not None:
         return operator
     if node.op.startswith("Flex"):
+        if by_tensorflow.provide(node.op):
+            return runtime.ops[node.op]
         raise OpError(
             "Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter. "
             "Make sure you apply/link the Flex delegate before inference. "
-            f"\n({node.op} is TensorFlow's own: tflgpu has none of these but the Fourier transforms. Convert the model "
-            f"without SELECT_TF_OPS, or write it in Python: tflgpu.custom_op({node.op!r}, …).) "
+            f"\n({node.op} is TensorFlow's own, and none of those that tflgpu has too. Install TensorFlow, which then "
+            f"runs it (pip install 'tflgpu[flex]'), or write it in Python: tflgpu.custom_op({node.op!r}, …).) "
         )
     raise OpError(
         f"Encountered unresolved custom op: {node.op}.\n"

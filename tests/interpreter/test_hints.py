@@ -41,13 +41,17 @@ def test_a_model_that_cannot_take_resized_inputs_names_them(digits):
         digits.resize_tensor_input(0, [-1, 8, 8, 1])
 
 
-def test_a_flex_operator_says_what_can_be_done():
+def test_a_flex_operator_says_what_can_be_done(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     m = ModelBuilder()
     g = m.graph()
     y = g.tensor("y", "FLOAT32", [2])
-    g.custom("FlexErf", [g.input("x", "FLOAT32", [2])], [y])
+    g.custom("FlexDecodeJpeg", [g.input("x", "STRING", [2])], [y])
     g.outputs(y)
-    with pytest.raises(RuntimeError, match=r"Flex delegate before inference.[\s\S]*tflgpu.custom_op\('FlexErf'"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"Flex delegate before inference.[\s\S]*'tflgpu\[flex\]'[\s\S]*tflgpu.custom_op\('FlexDecodeJpeg'",
+    ):
         tflgpu.Interpreter(model_content=m.build()).allocate_tensors()
 
 

@@ -1,11 +1,12 @@
-"""Writes docs/operators.md from the registry, and README's table of how many operators take each element type.
+"""Writes docs/operators.md and docs/flex.md from the registry, and README's counts of operators by element type.
 
-python docs/make_operators.py           writes the page
-python docs/make_operators.py --check   exits with 1 where the page is not what the code says
+python docs/make_operators.py           writes the pages
+python docs/make_operators.py --check   exits with 1 where they are not what the code says
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from tflgpu.model.schema import BUILTIN_OPERATORS
 from tflgpu.ops.registry import OPS, Op
 
 PAGE = Path(__file__).parent / "operators.md"
+FLEX_PAGE = PAGE.with_name("flex.md")
+SURVEY = PAGE.with_name("flex_survey.json")
+"""Functions of TensorFlow, each with the Flex operators that the converter leaves: "" for none, null where it fails."""
+
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- made by docs/make_operators.py -->\n", "<!-- until here -->\n"
 
@@ -28,23 +33,75 @@ and options: `tflgpu inspect MODEL --delegate NAME` gives the reason for every n
 """
 
 
-FLEX = """TensorFlow's own operators, which its converter leaves in a model with `SELECT_TF_OPS`, run natively, and
-those of `devices` on OpenCL and CUDA too; `ci/flex.sh` holds their results to TensorFlow's. Any other one is run by
-TensorFlow, where that is installed: `pip install 'tflgpu[flex]'`. A regular expression is matched by Python's `re`, and
-refused where that might take exponential time. `FlexSave` writes over no file but a checkpoint, and takes no name that
-is a constant of the model.
+FLEX_HEAD = """# Flex operators
+
+TensorFlow's own operators, which its converter leaves in a model with `SELECT_TF_OPS`. Made by
+`python docs/make_operators.py`; `ci/flex.sh` holds results to TensorFlow's.
+
+- Those of [the second table](#operators) run natively: no TensorFlow is needed. Those of `devices` run on OpenCL and
+  CUDA too, the rest on the CPU beside a delegate's partitions.
+- Any other one is run by TensorFlow, where that is installed (`pip install 'tflgpu[flex]'`), unless it touches more
+  than its inputs and outputs: a model reads no file and starts no program.
+- What neither has is named in the error; [`tflgpu.custom_op`](delegates.md#custom-operators) takes it from you.
+
+A regular expression is matched by Python's `re`, and refused where that might take exponential time. `FlexSave` writes
+over no file but a checkpoint; it and `FlexRestore` take only names that the caller gives, none that the model has as a
+constant or computes.
 """
 
 
 def page() -> str:
     """The page's text."""
     builtin = {name: op for name, op in sorted(OPS.items()) if name in BUILTIN_OPERATORS}
-    others = {name: op for name, op in sorted(OPS.items()) if name not in BUILTIN_OPERATORS}
-    flex = {name: op for name, op in others.items() if name.startswith("Flex")}
-    custom = {name: op for name, op in others.items() if name not in flex}
+    custom = {n: op for n, op in sorted(OPS.items()) if n not in BUILTIN_OPERATORS and not n.startswith("Flex")}
     tables = [f"## {len(builtin)} builtin operators", *_table(builtin)]
-    tables += [f"## {len(custom)} custom operators", *_table(custom), f"## {len(flex)} Flex operators", "", FLEX]
-    return HEAD + "\n" + "\n".join([*tables, *_flex_table(flex)]) + "\n"
+    tables += [f"## {len(custom)} custom operators", *_table(custom)]
+    return HEAD + "\n" + "\n".join(tables) + "\nTensorFlow's own operators have [a page](flex.md) of their own.\n"
+
+
+def flex_page() -> str:
+    """The page of Flex operators."""
+    survey: dict[str, str | None] = json.loads(SURVEY.read_text())
+    builtin = [name for name, ops in survey.items() if ops == ""]
+    unconverted = [name for name, ops in survey.items() if ops is None]
+    leaving = {name: ops.split() for name, ops in survey.items() if ops}
+    native = sum(all(op in OPS for op in ops) for ops in leaving.values())
+    flex = {name: op for name, op in sorted(OPS.items()) if name.startswith("Flex")}
+    lines = [
+        FLEX_HEAD,
+        f"## {len(survey)} functions",
+        "",
+        f"What TensorFlow 2.21's converter makes of them. {len(leaving)} leave Flex operators; tflgpu runs {native} of "
+        "these natively:",
+        "",
+        "| function | operators | run by |",
+        "|---|---|---|",
+        *(f"| {name} | {' '.join(ops)} | {_run_by(ops)} |" for name, ops in leaving.items()),
+        "",
+        f"{len(builtin)} become builtin operators: {', '.join(builtin)}.",
+        "",
+        f"{len(unconverted)} were not converted, with `SELECT_TF_OPS` neither: {', '.join(unconverted)}.",
+        "",
+        "## Operators",
+        "",
+        f"{len(flex)} run natively.",
+        "",
+        "| operator | types | devices | in |",
+        "|---|---|---|---|",
+        *(_flex_row(name, op) for name, op in flex.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _flex_row(name: str, op: Op) -> str:
+    devices = "yes" if _on_devices(name) else ""
+    return f"| {name} | {_types(op)} | {devices} | {op.run.__module__.removeprefix('tflgpu.')} |"
+
+
+def _run_by(ops: list[str]) -> str:
+    if not all(op in OPS for op in ops):
+        return "TensorFlow"
+    return "CPU and devices" if all(map(_on_devices, ops)) else "CPU"
 
 
 def _table(ops: dict[str, Op]) -> list[str]:
@@ -53,14 +110,6 @@ def _table(ops: dict[str, Op]) -> list[str]:
         for name, op in ops.items()
     ]
     return ["", "| operator | version | types | in |", "|---|---|---|---|", *rows, ""]
-
-
-def _flex_table(ops: dict[str, Op]) -> list[str]:
-    rows = []
-    for name, op in ops.items():
-        module, devices = op.run.__module__.removeprefix("tflgpu."), "yes" if _on_devices(name) else ""
-        rows.append(f"| {name} | {_types(op)} | {devices} | {module} |")
-    return ["| operator | types | devices | in |", "|---|---|---|---|", *rows, "| any other | any | | TensorFlow |"]
 
 
 def _on_devices(name: str) -> bool:
@@ -94,7 +143,7 @@ def _counts() -> str:
 
 
 def main() -> int:
-    pages = {PAGE: page(), README: readme()}
+    pages = {PAGE: page(), FLEX_PAGE: flex_page(), README: readme()}
     if sys.argv[1:] == ["--check"]:
         stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text() != text]
         if stale:

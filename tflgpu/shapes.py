@@ -13,7 +13,6 @@ from typing import NoReturn
 import numpy as np
 
 from tflgpu.model.graph import Array, Graph, Node, Shape, TensorSpec
-from tflgpu.ops.flex import by_tensorflow
 from tflgpu.ops.output_types import retyped
 from tflgpu.ops.registry import NeedsValue, Op, OpError, Runtime, evaluate, output_shapes
 
@@ -95,6 +94,8 @@ def _operator(node: Node, runtime: Runtime) -> Op:
     if operator is not None:
         return operator
     if node.op.startswith("Flex"):
+        from tflgpu.ops.flex import by_tensorflow  # most models do without
+
         if by_tensorflow.provide(node.op):
             return runtime.ops[node.op]
         raise OpError(

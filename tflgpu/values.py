@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.hints import layout
-from tflgpu.model.graph import Array, TensorSpec
+from tflgpu.model.graph import Array, CallersText, TensorSpec
 
 _NUMBERS = {f"{kind}{bits}" for kind in ("INT", "UINT", "FLOAT") for bits in (8, 16, 32, 64)} - {"FLOAT8"}
 PLAIN = frozenset(_NUMBERS | {"BOOL", "COMPLEX64", "COMPLEX128"})
@@ -96,7 +96,7 @@ def type_name(dtype: np.dtype[Any]) -> str:
 
 
 def _bytes(array: Array) -> Array:
-    """Strings of any NumPy kind as an object array of bytes (UTF-8)."""
+    """Strings of any NumPy kind as an object array of UTF-8."""
     out = np.empty(array.shape, object)
     for index in np.ndindex(array.shape):
         item: Any = array[index]
@@ -104,7 +104,7 @@ def _bytes(array: Array) -> Array:
             item = item.encode()
         if not isinstance(item, bytes):
             raise ValueError(f"PyBytes_AsStringAndSize() failed: a string tensor cannot hold {type(item).__name__}.")
-        out[index] = bytes(item)
+        out[index] = CallersText(item)
     return out
 
 

@@ -183,6 +183,10 @@ def graphs_named(node: Node) -> list[int]:
     return named
 
 
+class CallersText(bytes):
+    """A string that a caller gave, which operators that move it keep: the model itself made any other one."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Graph:
     """Nodes in execution order over tensors; inputs and outputs are tensor indices."""

@@ -24,9 +24,9 @@ OF_INTEGERS = {"FlexBitwiseAnd": X & Y, "FlexBitwiseOr": X | Y}
 
 @lowers(*OF_FLOATS, *OF_INTEGERS)
 def flex(node: Node, limits: DeviceLimits) -> Lowered:
-    """One input or two that are broadcast, of float32 or of int32."""
+    """One input, or two that are broadcast: of float32, or of any integers."""
     inputs, out = tuple(node.input(i) for i in range(len(node.inputs))), node.outputs[0]
-    wanted = "FLOAT32" if node.op in OF_FLOATS else "INT32"
-    require(inputs[0].type == wanted, f"{node.op} of {inputs[0].type}")
-    expression = OF_FLOATS[node.op] if node.op in OF_FLOATS else OF_INTEGERS[node.op]
-    return [elementwise(expression, inputs, out, limits)]
+    if node.op in OF_INTEGERS:
+        return [elementwise(OF_INTEGERS[node.op], inputs, out, limits)]
+    require(inputs[0].type == "FLOAT32", f"{node.op} of {inputs[0].type}")
+    return [elementwise(OF_FLOATS[node.op], inputs, out, limits)]

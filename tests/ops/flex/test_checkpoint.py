@@ -9,6 +9,7 @@ import pytest
 from flex_models import model, strings
 from oracle import tflgpu_run
 
+from tflgpu.model.builder import ModelBuilder
 from tflgpu.ops.flex import sorted_table
 from tflgpu.ops.flex.checkpoint import checkpoint, restored
 from tflgpu.ops.flex.node_def import DataType
@@ -114,4 +115,13 @@ def test_a_model_does_not_name_the_file_itself(tmp_path):
         tflgpu_run(model("Save", [name, (strings("a"),), x], ""), [x])
     with pytest.raises(RuntimeError, match="the model itself names the file"):
         tflgpu_run(model("Restore", [name, (strings("a").reshape(()),)], "FLOAT32", dt=DataType("FLOAT32")), [])
+    m = ModelBuilder()
+    g = m.graph()
+    named = g.constant("named", strings(str(tmp_path / "hostile")))
+    computed = g.tensor("computed", "STRING", [1])
+    g.custom("FlexStringLower", [named], [computed])
+    g.custom("FlexSave", [computed, g.constant("names", strings("a")), g.input("x", "FLOAT32", [2])], [])
+    g.outputs(computed)
+    with pytest.raises(RuntimeError, match="the model itself names the file"):
+        tflgpu_run(m.build(), [x])
     assert not list(tmp_path.iterdir())

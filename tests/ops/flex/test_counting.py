@@ -111,8 +111,8 @@ def test_sparse_matrices_and_segments():
     (got,) = run("SparseTensorDenseMatMul", [indices, values, (np.array([3, 4], np.int64),), b], "FLOAT32")
     np.testing.assert_allclose(got, dense @ b, 1e-6)
     size = (np.array([4, 3], np.int64),)
-    turned = [indices[:, ::-1].copy(), values, size, b.T.copy()]
-    (got,) = run("SparseTensorDenseMatMul", turned, "FLOAT32", adjoint_a=True, adjoint_b=True)
+    transposed = [indices[:, ::-1].copy(), values, size, b.T.copy()]
+    (got,) = run("SparseTensorDenseMatMul", transposed, "FLOAT32", adjoint_a=True, adjoint_b=True)
     np.testing.assert_allclose(got, dense @ b, 1e-6)
     x, rows, segments = normal(4, 3), i4(0, 2, 1, 3), i4(0, 0, 2, 2)
     for op, scale in (("Sum", 1), ("Mean", 2), ("SqrtN", np.sqrt(2))):
@@ -166,6 +166,15 @@ def test_a_wide_beam_finds_the_likeliest_labelling():
     for path, (labelling, total) in enumerate(best):
         assert tuple(found[2 + path].tolist()) == labelling
         np.testing.assert_allclose(found[6][0, path], np.log(total), 1e-4)
+
+
+def test_a_beam_without_bound_is_refused():
+    m = model("CTCBeamSearchDecoder", [normal(9, 1, 60), i4(9)], "INT64 INT64 INT64 FLOAT32", beam_width=2**40)
+    interpreter = tflgpu.Interpreter(model_content=m, limits=Limits(memory_bytes=1 << 22))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(1, i4(9))
+    with pytest.raises(RuntimeError, match="a beam of 1,099,511,627,776 prefixes, needs"):
+        interpreter.invoke()
 
 
 def test_seeded_numbers_are_tensorflows():

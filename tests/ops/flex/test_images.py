@@ -125,9 +125,9 @@ def test_colours():
     ):
         (got,) = run(op, [x, (np.array(0.3 if axis == 0 else 1.5, np.float32),)], "FLOAT32")
         for pixel, one in zip(x.reshape(-1, 3).astype(float), got.reshape(-1, 3), strict=True):
-            parts = list(colorsys.rgb_to_hsv(*pixel))
-            parts[axis] = change(parts[axis])
-            np.testing.assert_allclose(one, colorsys.hsv_to_rgb(*parts), 1e-4, 1e-5)
+            channels = list(colorsys.rgb_to_hsv(*pixel))
+            channels[axis] = change(channels[axis])
+            np.testing.assert_allclose(one, colorsys.hsv_to_rgb(*channels), 1e-4, 1e-5)
 
 
 def test_the_best_boxes_of_all_classes():

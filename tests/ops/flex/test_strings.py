@@ -70,6 +70,9 @@ def test_only_the_first_match_is_replaced_where_the_attribute_says_so():
         (r"(a+)+b", "a repetition of more than single characters"),
         (r"(a|a)*b", "a repetition of more than single characters"),
         (r"a*" * 20, "20 unbounded repetitions"),
+        (r"a?" * 20, "1,048,576 ways to match"),
+        (r"(a|ab)" * 20, "1,048,576 ways to match"),
+        (r"a{0,99}" * 3, "1,000,000 ways to match"),
         (r"(a)\1", "groupref"),
         (r"a(?=b)", "assert"),
         (r"\pL", "bad escape"),
@@ -150,6 +153,8 @@ def test_texts_are_formatted_and_printed(capfd):
         "StringFormat", [x, np.array([[1.5, 2]], np.float32)], "STRING", template="x {} y {}!", placeholder="{}"
     )
     assert text.item() == b"x [0 1 2 ... 7 8 9] y [[1.5 2]]!"
+    (listed,) = run("StringFormat", [strings("a", "b")], "STRING", template="{}", placeholder="{}")
+    assert listed.item() == b"[a b]"
     text = strings(text.item()).reshape(())
     tflgpu_run(model("PrintV2", [text], ""), [text])
     tflgpu_run(model("PrintV2", [(text,)], "", output_stream="stdout", end="\n\n"), [])

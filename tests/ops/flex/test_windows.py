@@ -61,11 +61,11 @@ def test_a_pool_tells_where_its_first_maximum_is(batch):
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_patches_and_dilation(padding):
+def test_what_windows_read_and_dilation(padding):
     x, kernel = normal(2, 7, 8, 2), normal(3, 2, 2)
     taps, strides, rates = (3, 2), (2, 1), (1, 3)
     common = {"strides": [1, *strides, 1], "rates": [1, *rates, 1], "padding": padding}
-    (patches,) = run("ExtractImagePatches", [x], "FLOAT32", ksizes=[1, *taps, 1], **common)
+    (read,) = run("ExtractImagePatches", [x], "FLOAT32", ksizes=[1, *taps, 1], **common)
     (dilated,) = run("Dilation2D", [x, kernel], "FLOAT32", **common)
     found = list(windows((7, 8), taps, strides, rates, padding))
     want, largest = np.zeros((*shape_of(x, found, 3)[:3], 3, 2, 2), np.float32), np.zeros(shape_of(x, found, 2))
@@ -74,7 +74,7 @@ def test_patches_and_dilation(padding):
             want[(slice(None), *out, *tap)] = x[(slice(None), *pixel)]
         sums = [x[(slice(None), *pixel)] + kernel[tap] for tap, pixel in pairs]
         largest[(slice(None), *out)] = np.max(sums, axis=0)
-    np.testing.assert_array_equal(patches, want.reshape(patches.shape))
+    np.testing.assert_array_equal(read, want.reshape(read.shape))
     np.testing.assert_array_equal(dilated, largest)
 
 

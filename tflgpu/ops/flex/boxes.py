@@ -9,6 +9,7 @@ import numpy as np
 from tflgpu.model.graph import Array, Node, Shape
 from tflgpu.ops.custom.detection import corners, overlap
 from tflgpu.ops.custom.heap_order import pop_heap, push_heap
+from tflgpu.ops.flex.inputs import one_integer, one_number
 from tflgpu.ops.flex.node_def import attribute
 from tflgpu.ops.registry import function, require, value
 from tflgpu.ops.shape_rules import sized
@@ -23,7 +24,7 @@ class _Most(NamedTuple):
 
 
 def _most(node: Node) -> _Most:
-    of_class, of_image = sized(int(value(node.input(i)).item()) for i in (2, 3))
+    of_class, of_image = sized(one_integer(node, i, value(node.input(i))) for i in (2, 3))
     require(of_class > 0 and of_image > 0, f"{node.op}: at most {of_class} boxes a class and {of_image} an image. ")
     by_class = of_class * node.input(1).shape[2]
     return _Most(of_class, of_image, min(of_image, by_class) if attribute(node, "pad_per_class", False) else of_image)
@@ -55,7 +56,8 @@ def combined_non_max_suppression(
 ) -> tuple[Array, Array, Array, Array]:
     """Boxes (b, m, 4), scores (b, m), classes (b, m) and numbers (b,), from boxes (b, n, classes or 1, 4)."""
     most = _most(node)
-    require(0 <= iou <= 1, f"iou_threshold must be in [0, 1], not {iou}. ")
+    require(0 <= one_number(node, 4, iou) <= 1, f"iou_threshold must be in [0, 1], not {iou}. ")
+    one_number(node, 5, least)
     out = tuple(np.zeros(spec.shape, spec.dtype) for spec in node.outputs)
     for image in range(len(boxes)):
         found: list[_Found] = []

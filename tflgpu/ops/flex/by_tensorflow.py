@@ -1,9 +1,13 @@
-"""Flex operators that tflgpu does not have, run by TensorFlow itself where it is installed (the extra `flex`)."""
+"""Flex operators that tflgpu does not have, run by TensorFlow itself where it is installed (the extra `flex`).
+
+A model may be hostile: of what touches more than its inputs and outputs, TensorFlow runs nothing but random numbers.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,15 +17,38 @@ from tflgpu.model.graph import Array, Node, TensorSpec
 from tflgpu.ops.flex.node_def import DataType, attributes
 from tflgpu.ops.registry import OPS, Op, OpError, Runtime, require
 
+_RANDOM = re.compile(
+    "Multinomial|(Parameterized)?TruncatedNormal|Random(Gamma|PoissonV2|Shuffle|StandardNormal|Uniform(Int)?)"
+    "|StatelessRandomGetAlg"
+)
+"""Stateful operators that are run."""
+
+_OUTSIDE = re.compile("Abort|Dataset|Debug|File|ImmutableConst|Proto|PyFunc|Vocab")
+"""In the names of those that TensorFlow calls stateless, and that read files, write to addresses or run programs."""
+
 
 def provide(name: str) -> bool:
-    """Registers the operator Flex… where TensorFlow is installed and has it. Returns whether it did."""
-    if importlib.util.find_spec("tensorflow") is None:
+    """Registers the operator Flex… where TensorFlow is installed and has it. Returns whether it did.
+
+    Raises OpError for one that touches more than its inputs and outputs.
+    """
+    definition = None if importlib.util.find_spec("tensorflow") is None else _definition(name)
+    if definition is None:
         return False
-    if not hasattr(importlib.import_module("tensorflow").raw_ops, name.removeprefix("Flex")):
-        return False
+    pure = not definition.is_stateful and not _OUTSIDE.search(name)
+    require(
+        pure or _RANDOM.fullmatch(definition.name),
+        f"{name} touches more than its inputs and outputs: TensorFlow could run it, but not for a model, which may be "
+        f"hostile. Write it in Python: tflgpu.custom_op({name!r}, …). ",
+    )
     OPS[name] = Op(name, 1, frozenset(), 0, None, _run, "function", stateful=True, custom=True)
     return True
+
+
+def _definition(name: str) -> Any:
+    """TensorFlow's OpDef of the operator Flex…, or None where it has none."""
+    importlib.import_module("tensorflow")  # which fills the registry
+    return importlib.import_module("tensorflow.python.framework.op_def_registry").get(name.removeprefix("Flex"))
 
 
 def _run(node: Node, runtime: Runtime, *inputs: Array | None) -> tuple[Array, ...]:
@@ -30,7 +57,7 @@ def _run(node: Node, runtime: Runtime, *inputs: Array | None) -> tuple[Array, ..
     name = node.op.removeprefix("Flex")
     given = {key: _attribute(tf, value) for key, value in attributes(node).items()}
     tensors = [_tensor(tf, spec, x) for spec, x in zip(node.inputs, inputs, strict=True)]
-    definition = importlib.import_module("tensorflow.python.framework.op_def_registry").get(name)
+    definition = _definition(node.op)
     arguments = dict(_grouped(definition.input_arg, given, tensors))
     inferred = {field for arg in definition.input_arg for field in _inferred(arg)}
     arguments |= {key: v for key, v in given.items() if key not in inferred and not key.startswith("_")}

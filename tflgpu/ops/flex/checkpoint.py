@@ -1,7 +1,7 @@
 """Save and Restore, by which a model that trains itself keeps its variables: TensorFlow's checkpoints, version 1.
 
-A model file may be hostile: a name that is a constant of the model is refused, and a file that is there and is no
-checkpoint is not written over.
+A model file may be hostile: only what a caller gave names a file, and a file that is there and is no checkpoint is not
+written over.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tflgpu.limits import Meter
-from tflgpu.model.graph import DTYPES, Array, Node, Shape
+from tflgpu.model.graph import DTYPES, Array, CallersText, Node, Shape
 from tflgpu.ops.flex import sorted_table
+from tflgpu.ops.flex.inputs import one_element, one_string
 from tflgpu.ops.flex.node_def import TYPES, element_type, fields, shape_of, varint
 from tflgpu.ops.flex.strings import strings
 from tflgpu.ops.registry import OpError, Runtime, function, require
@@ -141,10 +142,13 @@ def _of_bytes(content: int | bytes) -> bytes:
 
 
 def _path(node: Node, name: Array) -> str:
-    """A file's name. Raises OpError for one that is a constant of the model: those alone are read-only."""
-    require(name.size == 1, f"{node.input(0)} must be one file's name. ")
-    require(name.flags.writeable, f"{node.op}: the model itself names the file, {node.input(0)}; only a caller may. ")
-    return os.fsdecode(bytes(name.item()))
+    """A file's name. Raises OpError for one that the model has as a constant, or computes."""
+    given = one_element(node, 0, name)
+    require(
+        isinstance(given, CallersText),
+        f"{node.op}: the model itself names the file, {node.input(0)}; only a caller may. ",
+    )
+    return os.fsdecode(bytes(given))
 
 
 def _nothing(node: Node, runtime: Runtime) -> list[Shape]:
@@ -197,12 +201,11 @@ def _write(file: str, content: bytes) -> None:
 @function("FlexRestore", inputs=2, types="STRING", custom=True, stateful=True)
 def restore(node: Node, runtime: Runtime, path: Array, name: Array) -> Array:
     """A tensor from a checkpoint that FlexSave or TensorFlow wrote."""
-    require(name.size == 1, f"{node.input(1)} must be one tensor's name. ")
     type = element_type(node, "dt")
     require(type in _FIELDS and type == node.outputs[0].type, f"{node.op} does not read {node.outputs[0]}. ")
-    file = _path(node, path)
+    file, tensor, meter = _path(node, path), one_string(node, 1, name), runtime.meter
     try:
-        return restored(_content(file, runtime.meter, str(node)), bytes(name.item()), type, runtime.meter.most_nbytes)
+        return restored(_content(file, meter, str(node)), tensor, type, meter.most_nbytes)
     except (OSError, ValueError, OverflowError, struct.error) as error:
         raise OpError(f"{node.op}: {file!r} cannot be read: {error}. ") from error
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.flex.inputs import one_integer
 from tflgpu.ops.flex.node_def import attribute
 from tflgpu.ops.registry import function, require, value
 from tflgpu.ops.shape_rules import normalized_axis, same_as_input, sized
@@ -16,9 +17,7 @@ NUMBERS = "FLOAT32 FLOAT64 FLOAT16 INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UI
 
 
 def _count(node: Node) -> int:
-    size = value(node.input(1))
-    require(size.size == 1, f"Shape must be rank 0 but is rank {size.ndim}")
-    (count,) = sized([size.item()])
+    (count,) = sized([one_integer(node, 1, value(node.input(1)))])
     return count
 
 
@@ -37,6 +36,7 @@ def dense_bincount(node: Node, x: Array, size: Array, weights: Array) -> Array:
     """
     require((x >= 0).all(), "Input arr must be non-negative!")
     out = np.zeros(node.outputs[0].shape, node.outputs[0].dtype)
+    x = np.atleast_1d(x)
     inside = x < out.shape[-1]
     at = (*np.nonzero(inside)[:-1], x[inside])
     if attribute(node, "binary_output", False):
@@ -62,10 +62,11 @@ def bincount(node: Node, x: Array, size: Array, weights: Array) -> Array:
 def unique_with_counts(node: Node, x: Array) -> tuple[Array, Array, Array]:
     """The different values of x (n,) as they first come, which of them each element is, and how often each comes."""
     require(x.ndim == 1, f"unique expects a 1D vector, not {node.input(0)}. ")
-    order = {element: i for i, element in reversed(list(enumerate(x.tolist())))}
+    elements = x.tolist()
+    order = {element: i for i, element in reversed(list(enumerate(elements)))}
     first = np.array(sorted(order.values()), np.int64)
-    number = {element: i for i, element in enumerate(x[first].tolist())}
-    index = np.array([number[element] for element in x.tolist()], np.int64)
+    number = {elements[at]: i for i, at in enumerate(first)}
+    index = np.array([number[element] for element in elements], np.int64)
     counts = np.bincount(index, minlength=len(first))
     return x[first], index.astype(node.outputs[1].dtype), counts.astype(node.outputs[2].dtype)
 
@@ -90,7 +91,7 @@ def in_top_k(node: Node, x: Array, targets: Array, k: Array) -> Array:
 @function("FlexCumprod", inputs=2, types=f"{NUMBERS} COMPLEX64 COMPLEX128", shape=same_as_input, custom=True)
 def cumprod(node: Node, x: Array, axis: Array) -> Array:
     """Running products along an axis; `exclusive` of each element, from the end where `reverse`."""
-    along = normalized_axis(int(axis.item()), x.ndim)
+    along = normalized_axis(one_integer(node, 1, axis), x.ndim)
     backwards = np.flip(x, along) if attribute(node, "reverse", False) else x
     with np.errstate(all="ignore"):
         out = np.cumprod(backwards, along, dtype=x.dtype)

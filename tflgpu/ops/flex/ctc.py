@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappush, heapreplace
 
 import numpy as np
 
 from tflgpu.model.graph import Array, Node
 from tflgpu.ops.flex.node_def import attribute
-from tflgpu.ops.registry import OpError, function, require
+from tflgpu.ops.registry import OpError, Runtime, function, require
 
 NEVER = -np.inf
+PREFIX_NBYTES = 400
+"""Memory of a prefix at most, with its entry in its parent's children."""
 
 
 def _check(node: Node) -> None:
@@ -77,23 +80,28 @@ class _Prefix:
 
 
 class _Beam:
-    """The likeliest prefixes, at most `width` of them."""
+    """The likeliest prefixes, at most `width` of them.
+
+    leaves: a heap of their totals, the lowest first; which of two equal ones came first; and the prefixes.
+    """
 
     def __init__(self, width: int):
         self.width = width
-        self.leaves = [_Prefix(-1, None, blank=0.0, total=0.0)]
+        self.leaves = [(0.0, 0, _Prefix(-1, None, blank=0.0, total=0.0))]
+        self.prefixes = self.pushed = 1  # that were ever made; that became leaves in this step
+
+    def best(self) -> list[_Prefix]:
+        """All of them, the likeliest first."""
+        return [leaf for *_, leaf in sorted(self.leaves, key=lambda entry: (-entry[0], entry[1]))]
 
     def _admits(self, total: float) -> bool:
-        return total > NEVER and (len(self.leaves) < self.width or total > self._lowest().total)
-
-    def _lowest(self) -> _Prefix:
-        return min(self.leaves, key=lambda leaf: leaf.total)
+        return total > NEVER and (len(self.leaves) < self.width or total > self.leaves[0][0])
 
     def step(self, logits: Array) -> None:
         """One step of time; the last class is the blank."""
         scores = logits - (logits.max() + np.log(np.exp(logits - logits.max()).sum()))
         log_p = scores.tolist()
-        branches = sorted(self.leaves, key=lambda leaf: -leaf.total)
+        branches = self.best()
         for leaf in branches:
             leaf.before = leaf.blank, leaf.total
         for leaf in branches:
@@ -105,35 +113,53 @@ class _Beam:
                 leaf.ended += log_p[leaf.label]
             leaf.blank = leaf.before[1] + log_p[-1]
             leaf.total = _either(leaf.blank, leaf.ended)
-        self.leaves = list(branches)
+        self.leaves = [(leaf.total, order, leaf) for order, leaf in enumerate(branches)]
+        self.pushed = len(branches)
+        heapify(self.leaves)
         for leaf in branches:
             if self._admits(leaf.before[1]):
                 self._grow(leaf, log_p)
 
     def _grow(self, leaf: _Prefix, log_p: Sequence[float]) -> None:
         for label in range(len(log_p) - 1):
-            child = leaf.children.setdefault(label, _Prefix(label, leaf))
-            if child.total > NEVER:
+            child = leaf.children.get(label)
+            if child is not None and child.total > NEVER:
                 continue
-            child.blank, child.ended = NEVER, log_p[label] + leaf.before[0 if label == leaf.label else 1]
-            child.total = child.ended
-            if not self._admits(child.total):
-                child.ended = child.total = NEVER
-                child.before = NEVER, NEVER
+            total = log_p[label] + leaf.before[0 if label == leaf.label else 1]
+            if not self._admits(total):
+                if child is not None:
+                    child.before = NEVER, NEVER
                 continue
-            if len(self.leaves) == self.width:
-                lowest = self._lowest()
-                lowest.blank = lowest.ended = lowest.total = NEVER
-                self.leaves.remove(lowest)
-            self.leaves.append(child)
+            if child is None:
+                child = leaf.children[label] = _Prefix(label, leaf)
+                self.prefixes += 1
+            child.blank, child.ended, child.total = NEVER, total, total
+            self._push(child)
+
+    def _push(self, leaf: _Prefix) -> None:
+        self.pushed += 1
+        entry = leaf.total, self.pushed, leaf
+        if len(self.leaves) < self.width:
+            heappush(self.leaves, entry)
+            return
+        *_, lowest = heapreplace(self.leaves, entry)
+        lowest.blank = lowest.ended = lowest.total = NEVER
 
 
 def _either(a: float, b: float) -> float:
     return float(np.logaddexp(a, b)) if max(a, b) > NEVER else NEVER
 
 
-@function("FlexCTCBeamSearchDecoder", inputs=2, outputs="4+", types="FLOAT32 FLOAT64", check=_check, custom=True)
-def ctc_beam_search_decoder(node: Node, x: Array, lengths: Array) -> tuple[Array, ...]:
+@function(
+    "FlexCTCBeamSearchDecoder",
+    inputs=2,
+    outputs="4+",
+    types="FLOAT32 FLOAT64",
+    check=_check,
+    custom=True,
+    stateful=True,
+)
+def ctc_beam_search_decoder(node: Node, runtime: Runtime, x: Array, lengths: Array) -> tuple[Array, ...]:
     """The likeliest sequences of x (time, batch, classes): sparse matrices' indices, values, shapes; likelihoods."""
     _require_lengths(x, lengths)
     width, paths = attribute(node, "beam_width", 1), attribute(node, "top_paths", 1)
@@ -144,11 +170,14 @@ def ctc_beam_search_decoder(node: Node, x: Array, lengths: Array) -> tuple[Array
     for b, length in enumerate(lengths.tolist()):
         beam = _Beam(width)
         for t in range(length):
+            runtime.meter.check()
+            most = beam.prefixes + len(beam.leaves) * x.shape[2]
+            runtime.meter.reserve(PREFIX_NBYTES * most, f"{node}, a beam of {width:,} prefixes,")
             beam.step(x[t, b].astype(np.float64))
-        best = sorted(beam.leaves, key=lambda leaf: -leaf.total)[:paths]
+        best = beam.best()[:paths]
         require(len(best) == paths, f"Less leaves in the beam search than requested: {len(best)} of {paths}. ")
         for path, leaf in enumerate(best):
             sequences[path].append(leaf.labels(merged))
             likelihood[b, path] = leaf.total
     found = [_sparse(one) for one in sequences]
-    return (*(array for part in zip(*found, strict=True) for array in part), likelihood)
+    return (*(array for kind in zip(*found, strict=True) for array in kind), likelihood)

@@ -16,7 +16,7 @@ FLOATS = "FLOAT32 FLOAT64 FLOAT16"
 INTEGERS = "INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64"
 COMPLEX = "COMPLEX64 COMPLEX128"
 
-# x P(x²) / Q(x²), coefficients from the highest power: erf to 6 units in the last place of float32.
+# x P(x²) / Q(x²), coefficients from the highest power: erf to 6 ULP of float32.
 _P = (0.00022905065861350646, 0.0034082910107109506, 0.050955695062380861, 0.18520832239976145, 1.128379143519084)
 _Q = (
     -1.1791602954361697e-7,
@@ -209,7 +209,7 @@ def _complex_shape(node: Node) -> list[Shape]:
 
 @function("FlexComplex", inputs=2, types="FLOAT32 FLOAT64", shape=_complex_shape, custom=True)
 def complex_of(node: Node, real: Array, imaginary: Array) -> Array:
-    """The complex numbers of these parts."""
+    """The complex numbers of this real part and imaginary part."""
     out = np.empty(node.outputs[0].shape, node.outputs[0].dtype)
     out.real, out.imag = real, imaginary
     return out

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.flex.inputs import sizes
 from tflgpu.ops.flex.node_def import attribute
-from tflgpu.ops.flex.windows import Windows, counted, pool_windows, windows
-from tflgpu.ops.registry import function, require, value
-from tflgpu.ops.shape_rules import sized
+from tflgpu.ops.flex.windows import Windows, counted, pool_windows, pooled, windows
+from tflgpu.ops.registry import function, require
 
 FLOATS = "FLOAT32 FLOAT64"
 
@@ -16,8 +16,8 @@ FLOATS = "FLOAT32 FLOAT64"
 def _images_and_filter(node: Node) -> tuple[Shape, Shape]:
     """The shapes of the convolution's images and of its filter, one of which is given as a value."""
     if node.op.endswith("Filter"):
-        return node.input(0).shape, sized(value(node.input(1)).tolist())
-    return sized(value(node.input(0)).tolist()), node.input(1).shape
+        return node.input(0).shape, sizes(node, 1)
+    return sizes(node, 0), node.input(1).shape
 
 
 def _convolution(node: Node) -> Windows:
@@ -86,7 +86,7 @@ def depthwise_backprop_input(node: Node, sizes: Array, taps: Array, g: Array) ->
 
 def _pool_gradient_shape(node: Node) -> list[Shape]:
     x, y, g = (node.input(i) for i in range(3))
-    wanted = (x.shape[0], *pool_windows(node, x.shape, 2).outputs, x.shape[-1])
+    wanted = pooled(node, x.shape, 2)
     require(y.shape == g.shape == wanted, f"{y} and {g} must be of the shape {list(wanted)}. ")
     return [x.shape]
 
@@ -104,15 +104,15 @@ def max_pool_grad(node: Node, x: Array, y: Array, g: Array) -> Array:
 
 
 def _average_gradient_shape(node: Node) -> list[Shape]:
-    shape = sized(value(node.input(0)).tolist())
-    wanted = (shape[0], *pool_windows(node, shape, 2).outputs, shape[-1])
+    shape = sizes(node, 0)
+    wanted = pooled(node, shape, 2)
     require(node.input(1).shape == wanted, f"{node.input(1)} must be of the shape {list(wanted)}. ")
     return [shape]
 
 
 @function("FlexAvgPoolGrad", inputs=2, types=FLOATS, typed_input=1, shape=_average_gradient_shape, custom=True)
 def avg_pool_grad(node: Node, shape: Array, g: Array) -> Array:
-    """The gradient of the images (b, h, w, c): each window's is shared out among what it has inside."""
+    """The gradient of the images (b, h, w, c): each window's is divided among what it has inside."""
     out = np.zeros(node.outputs[0].shape, g.dtype)
     over = pool_windows(node, out.shape, 2)
     share = g / counted(over).astype(g.dtype)

@@ -132,7 +132,7 @@ def _blend(a: Array, b: Array, share: Array) -> Array:
 
 
 def _rounded(x: Array) -> Array:
-    """The nearest integers, halves away from zero."""
+    """The nearest integers, ties away from zero."""
     return (np.sign(x) * np.floor(np.abs(x) + np.float32(0.5))).astype(np.int64)
 
 

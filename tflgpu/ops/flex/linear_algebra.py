@@ -77,6 +77,7 @@ def qr(node: Node, x: Array) -> tuple[Array, Array]:
 
 def _diagonals(node: Node) -> tuple[int, int]:
     """The lowest and the highest diagonal that are wanted. Raises NeedsValue."""
+    require(node.input(1).type == "INT32", f"{node.op}: {node.input(1)} must be INT32. ")
     k = value(node.input(1)).reshape(-1).tolist()
     require(len(k) in (1, 2), f"diag_index must have only one or two elements, received {len(k)} elements.")
     low, high = k[0], k[-1]
@@ -94,7 +95,7 @@ def _diagonal_shape(node: Node) -> list[Shape]:
 
 
 @function("FlexMatrixDiagPartV3", inputs=3, shape=_diagonal_shape, custom=True)
-def matrix_diag_part(node: Node, x: Array, k: Array, padding: Array) -> Array:
+def matrix_diagonals(node: Node, x: Array, k: Array, padding: Array) -> Array:
     """The diagonals of x (…, m, n) from the highest to the lowest, short ones padded on the side that `align` says."""
     low, high = _diagonals(node)
     align = choice(node, "align", ("RIGHT_LEFT", "LEFT_RIGHT", "LEFT_LEFT", "RIGHT_RIGHT"))

@@ -12,8 +12,9 @@ from tflgpu.ops.registry import OpError, require, value, view
 def _index(node: Node) -> tuple[Any, ...]:
     """The node as a NumPy index of its input: TensorFlow counts and clamps as Python does."""
     begins, ends, strides = (value(node.input(i)).tolist() for i in (1, 2, 3))
-    same = len(begins) == len(ends) == len(strides) if isinstance(begins, list) else False
-    require(same and len(begins) <= 32, f"{node.op} takes begin, end and strides as vectors of one length. ")
+    kinds = {(spec.shape, spec.type) for spec in map(node.input, (1, 2, 3))}
+    fits = len(kinds) == len(node.input(1).shape) == 1 and node.input(1).type in ("INT16", "INT32", "INT64")
+    require(fits and len(begins) < 33, f"{node.op} takes begin, end and strides as equally long vectors of integers. ")
     masks = {
         name: attribute(node, f"{name}_mask", 0) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
     }

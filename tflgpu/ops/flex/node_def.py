@@ -111,8 +111,8 @@ def _parsed(content: bytes) -> Mapping[str, Any]:
     node_def = entries[1].AsBlob if entries[1].IsBlob else entries[1].AsStringBytes
     for number, entry in fields(bytes(node_def)):
         if number == 5:
-            parts = dict(fields(_bytes(entry)))
-            found[_bytes(parts.get(1, b"")).decode()] = _value(_bytes(parts.get(2, b"")))
+            pair = dict(fields(_bytes(entry)))
+            found[_bytes(pair.get(1, b"")).decode()] = _value(_bytes(pair.get(2, b"")))
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.flex.inputs import sizes
 from tflgpu.ops.flex.node_def import MalformedNodeDef, attribute, attributes
 from tflgpu.ops.registry import Runtime, function, require, value
 from tflgpu.ops.shape_rules import elements, sized
@@ -17,7 +18,7 @@ def _product_shape(node: Node) -> list[Shape]:
     fits = len(indices.shape) == 2 and indices.shape[1:] == (2,) and indices.shape[:1] == values.shape
     require(fits and size.shape == (2,), f"{indices} and {values} are no sparse matrix. ")
     require(len(b.shape) == 2 and b.type == values.type, f"{b} must be a matrix of {values.type}. ")
-    rows, columns = sized(value(size).tolist())[:: -1 if attribute(node, "adjoint_a", False) else 1]
+    rows, columns = sizes(node, 2)[:: -1 if attribute(node, "adjoint_a", False) else 1]
     inner, outer = b.shape[:: -1 if attribute(node, "adjoint_b", False) else 1]
     require(columns == inner, f"Cannot multiply A and B because inner dimension does not match: {columns} vs. {inner}.")
     return [(rows, outer)]
@@ -47,7 +48,9 @@ def sparse_tensor_dense_mat_mul(node: Node, indices: Array, values: Array, size:
 
 def _segment_shape(node: Node, runtime: Runtime) -> list[Shape]:
     x, indices, segments = (node.input(i) for i in range(3))
-    require(len(x.shape) > 0 and len(indices.shape) == 1 and indices.shape == segments.shape, f"{node}: its indices. ")
+    fits = len(x.shape) > 0 and len(indices.shape) == 1 and indices.shape == segments.shape
+    fits &= {indices.type, segments.type} <= {"INT32", "INT64"}
+    require(fits, f"{node.op}: {indices} and {segments} must be integers, equally many. ")
     last = value(segments)
     count = int(last[-1]) + 1 if last.size else 0
     require(count >= 0, "segment ids must be >= 0")
@@ -107,7 +110,7 @@ def ragged_tensor_to_tensor(
     runtime.meter.reserve(elements(full) * values.dtype.itemsize, str(node))
     out = np.empty(full, values.dtype)
     out[...] = default
-    for at, one in _places(lengths, full[:ragged]):
+    for at, one in _positions(lengths, full[:ragged]):
         require(one < len(values), f"{node.op}: there are {len(values)} values. ")
         out[at] = values[one]
     return out
@@ -137,7 +140,7 @@ def _row_lengths(node: Node, runtime: Runtime, partitions: Sequence[Array]) -> l
     return found
 
 
-def _places(lengths: Sequence[Sequence[int]], sizes: Shape) -> list[tuple[tuple[int, ...], int]]:
+def _positions(lengths: Sequence[Sequence[int]], sizes: Shape) -> list[tuple[tuple[int, ...], int]]:
     """Where in the dense tensor each value goes that fits into it, and which one."""
     found: list[tuple[tuple[int, ...], int]] = [((), 0)]
     for rows, size in zip(lengths, sizes, strict=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
-from tflgpu.ops.registry import function, require, value
-from tflgpu.ops.shape_rules import elements, sized
+from tflgpu.ops.flex.inputs import sizes
+from tflgpu.ops.registry import function, require
+from tflgpu.ops.shape_rules import elements
 from tflgpu.ops.state.random import Generator, normal_floats, philox_4x32, unit_float
 
 PHILOX, AUTOMATIC = 1, 3
@@ -34,7 +35,7 @@ def _given_shape(node: Node) -> list[Shape]:
     require(counter.shape == (2,), f"{counter}: counter must be (2,). ")
     require(algorithm.shape == () and algorithm.type == "INT32", f"{algorithm} must be an INT32. ")
     require(node.outputs[0].type == "FLOAT32", f"{node.op} of {node.outputs[0]} is not supported. ")
-    return [sized(value(node.input(0)).tolist())]
+    return [sizes(node, 0)]
 
 
 def _drawn(node: Node, inputs: tuple[Array, ...]) -> Array:

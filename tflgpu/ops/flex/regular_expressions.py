@@ -1,8 +1,8 @@
 """Regular expressions of RE2's syntax, matched by Python's `re` where that takes no more than a few passes.
 
 RE2 matches in linear time; Python's engine tries all ways to match, which a hostile pattern makes exponentially many.
-So a pattern may repeat only single characters, and without a bound at most `MOST_LOOPS` times; what Python alone
-understands is refused, as RE2 does.
+So a pattern may repeat only single characters, without a bound at most `MOST_LOOPS` times, and match the rest in at
+most `MOST_WAYS`; what Python alone understands is refused, as RE2 does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from tflgpu.ops.registry import OpError, require
 
 MOST_LOOPS = 4
 """Repetitions without a bound in one pattern."""
+MOST_WAYS = 10_000
+"""Alternatives of one pattern, and numbers of its bounded repetitions, times one another."""
 
 _CLASSES = {
     "alnum": "0-9A-Za-z",
@@ -77,11 +79,14 @@ def compiled(pattern: bytes) -> re.Pattern[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             found = re.compile(text, re.ASCII)
-        loops = sum(_loops(_tree(text)))
+        loops, ways = _choices(_tree(text))
     except (re.error, UnicodeDecodeError, Warning, OverflowError, RecursionError) as error:
         raise OpError(f"the regular expression {pattern!r} is not supported: {error}. ") from error
-    if loops > MOST_LOOPS:
-        raise OpError(f"the regular expression {pattern!r} has {loops} unbounded repetitions, more than {MOST_LOOPS}. ")
+    if loops > MOST_LOOPS or ways > MOST_WAYS:
+        raise OpError(
+            f"the regular expression {pattern!r} has {loops} unbounded repetitions of at most {MOST_LOOPS}, "
+            f"and {ways:,} ways to match besides of at most {MOST_WAYS:,}. "
+        )
     return found
 
 
@@ -91,41 +96,56 @@ def _tree(text: str) -> Any:
 
 
 _SINGLE = ("LITERAL", "NOT_LITERAL", "IN", "ANY")
+_MOST_REPEATED = 1000
+"""RE2's own limit."""
 
 
-def _loops(tree: Iterable[tuple[Any, Any]]) -> Iterable[int]:
-    """1 for every unbounded repetition. Raises re.error for what may take exponential time, or RE2 has not."""
+def _choices(tree: Iterable[tuple[Any, Any]]) -> tuple[int, int]:
+    """The unbounded repetitions, and in how many ways the rest can match.
+
+    Raises re.error for what may take exponential time, or RE2 has not.
+    """
+    loops, ways = 0, 1
     for op, argument in tree:
         name = str(op)
         if name in ("MAX_REPEAT", "MIN_REPEAT"):
-            low, high, body = argument
-            if len(body) != 1 or str(body[0][0]) not in _SINGLE:
-                if (low, int(high)) != (0, 1):
-                    raise re.error("a repetition of more than single characters")
-                yield from _loops(body)
-            elif int(high) > 1000:
-                if low > 1000:
-                    raise re.error("a repetition of more than 1000")
-                yield 1
+            more, times = _repeated(*argument)
         elif name == "SUBPATTERN":
-            yield from _loops(argument[-1])
+            more, times = _choices(argument[-1])
         elif name == "BRANCH":
-            for branch in argument[1]:
-                yield from _loops(branch)
-        elif name not in (*_SINGLE, "AT"):
+            branches = [_choices(branch) for branch in argument[1]]
+            more, times = (sum(each) for each in zip(*branches, strict=True))
+        elif name in (*_SINGLE, "AT"):
+            continue
+        else:
             raise re.error(name.lower().replace("_", " "))
+        loops, ways = loops + more, ways * times
+    return loops, ways
+
+
+def _repeated(low: int, high: int, body: Any) -> tuple[int, int]:
+    if len(body) != 1 or str(body[0][0]) not in _SINGLE:
+        if (low, int(high)) != (0, 1):
+            raise re.error("a repetition of more than single characters")
+        loops, ways = _choices(body)
+        return loops, ways + 1
+    if int(high) <= _MOST_REPEATED:
+        return 0, int(high) - low + 1
+    if low > _MOST_REPEATED:
+        raise re.error(f"a repetition of more than {_MOST_REPEATED}")
+    return 1, 1
 
 
 def replacement(rewrite: bytes, groups: int) -> Callable[[re.Match[str]], str]:
     r"""What a match is replaced by: `rewrite`, in which \0 to \9 stand for groups. Raises OpError."""
-    parts = re.split(r"\\(.?)", rewrite.decode("utf-8", "surrogateescape"), flags=re.DOTALL)
-    for escape in parts[1::2]:
+    pieces = re.split(r"\\(.?)", rewrite.decode("utf-8", "surrogateescape"), flags=re.DOTALL)
+    for escape in pieces[1::2]:
         if escape != "\\" and not (escape.isdecimal() and escape.isascii() and int(escape) <= groups):
             raise OpError(f"Invalid rewrite pattern: {rewrite!r} for {groups} groups. ")
 
     def replaced(match: re.Match[str]) -> str:
-        escapes = (part if part == "\\" else match.group(int(part)) or "" for part in parts[1::2])
-        return parts[0] + "".join(e + text for e, text in zip(escapes, parts[2::2], strict=True))
+        escapes = (piece if piece == "\\" else match.group(int(piece)) or "" for piece in pieces[1::2])
+        return pieces[0] + "".join(e + text for e, text in zip(escapes, pieces[2::2], strict=True))
 
     return replaced
 

@@ -1,4 +1,4 @@
-"""Strings: case, replacement, splitting, joining, lengths, numbers, hashes and code points."""
+"""Strings: case, replacement, splitting, joining, lengths, numbers, hashes and Unicode."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from tflgpu.model.graph import Array, Node, Shape
+from tflgpu.ops.flex.inputs import one_string
 from tflgpu.ops.flex.node_def import MalformedNodeDef, attribute, choice
 from tflgpu.ops.flex.regular_expressions import Substitution, compiled, replacement, substituted
 from tflgpu.ops.indexing.farmhash import fingerprint64
@@ -27,23 +28,25 @@ def _mapped(change: Callable[[bytes], bytes], x: Array) -> Array:
     return strings(x.shape, [change(bytes(text)) for text in x.reshape(-1)])
 
 
-def _cased(method: str) -> Callable[[Node, Array], Array]:
+def _cased(ascii: Callable[[bytes], bytes], unicode: Callable[[str], str]) -> Callable[[Node, Array], Array]:
     """Strings in another case: of ASCII alone, or with encoding="utf-8" of all letters, one by one."""
 
     def run(node: Node, x: Array) -> Array:
         if choice(node, "encoding", ("", "utf-8")) == "":
-            return _mapped(lambda text: getattr(text, method)(), x)
-        change = getattr(str, method)
-        return _mapped(lambda text: change(text.decode("utf-8", "replace")).encode(), x)
+            return _mapped(ascii, x)
+        return _mapped(lambda text: unicode(text.decode("utf-8", "replace")).encode(), x)
 
     return run
 
 
-for _name in ("Lower", "Upper"):
-    function(f"FlexString{_name}", inputs=1, types="STRING", shape=same_as_input, custom=True)(_cased(_name.lower()))
+for _name, _change in {"Lower": _cased(bytes.lower, str.lower), "Upper": _cased(bytes.upper, str.upper)}.items():
+    _register = function(
+        f"FlexString{_name}", inputs=1, types="STRING", shape=same_as_input, output_type="STRING", custom=True
+    )
+    _register(_change)
 
 
-@function("FlexStringStrip", inputs=1, types="STRING", shape=same_as_input, custom=True)
+@function("FlexStringStrip", inputs=1, types="STRING", shape=same_as_input, output_type="STRING", custom=True)
 def string_strip(node: Node, x: Array) -> Array:
     """Strings without white space around."""
     return _mapped(bytes.strip, x)
@@ -53,16 +56,18 @@ def _same(node: Node, runtime: Runtime) -> list[Shape]:
     return same_as_input(node)
 
 
-@function("FlexStaticRegexReplace", inputs=1, types="STRING", shape=_same, custom=True, stateful=True)
+@function(
+    "FlexStaticRegexReplace", inputs=1, types="STRING", shape=_same, output_type="STRING", custom=True, stateful=True
+)
 def static_regex_replace(node: Node, runtime: Runtime, x: Array) -> Array:
     """Strings with what the pattern matches rewritten: the first match, or with replace_global all."""
     return _replaced(node, runtime, x, (attribute(node, "pattern", b""), attribute(node, "rewrite", b"")))
 
 
-@function("FlexRegexReplace", inputs=3, types="STRING", shape=_same, custom=True, stateful=True)
+@function("FlexRegexReplace", inputs=3, types="STRING", shape=_same, output_type="STRING", custom=True, stateful=True)
 def regex_replace(node: Node, runtime: Runtime, x: Array, pattern: Array, rewrite: Array) -> Array:
     """As FlexStaticRegexReplace, with the pattern and the rewrite as inputs."""
-    return _replaced(node, runtime, x, (bytes(pattern.item()), bytes(rewrite.item())))
+    return _replaced(node, runtime, x, (one_string(node, 1, pattern), one_string(node, 2, rewrite)))
 
 
 def _replaced(node: Node, runtime: Runtime, x: Array, given: tuple[bytes, bytes]) -> Array:
@@ -81,8 +86,8 @@ def _check_split(node: Node) -> None:
 @function("FlexStringSplitV2", inputs=2, outputs=3, types="STRING", check=_check_split, custom=True)
 def string_split_v2(node: Node, x: Array, separator: Array) -> tuple[Array, Array, Array]:
     """The pieces of x (n,) at a separator, white space where it is empty: a sparse tensor's indices, values, shape."""
-    require(separator.size == 1, f"sep must be a scalar, got shape: {list(separator.shape)}")
-    found = [_pieces(bytes(text), bytes(separator.item()), attribute(node, "maxsplit", -1)) for text in x]
+    between, most = one_string(node, 1, separator), attribute(node, "maxsplit", -1)
+    found = [_pieces(bytes(text), between, most) for text in x]
     rows = np.repeat(np.arange(len(found)), [len(pieces) for pieces in found])
     columns = [column for pieces in found for column in range(len(pieces))]
     indices = np.stack([rows, np.array(columns, np.int64)], axis=1).astype(np.int64).reshape(-1, 2)
@@ -101,12 +106,16 @@ def _pieces(text: bytes, separator: bytes, most: int) -> list[bytes]:
 
 
 def _join_shape(node: Node, runtime: Runtime) -> list[Shape]:
+    for spec in node.inputs:
+        require(spec is not None and spec.type == "STRING", f"{node.op}: {spec} must be a STRING. ")
     shapes = {spec.shape for spec in node.inputs if spec is not None and spec.shape != ()}
     require(len(shapes) <= 1, f"{node.op}: input shapes do not match: {' and '.join(map(str, sorted(shapes)))}. ")
     return [broadcast((), *shapes)]
 
 
-@function("FlexStringJoin", inputs="1+", types="STRING", shape=_join_shape, custom=True, stateful=True)
+@function(
+    "FlexStringJoin", inputs="1+", types="STRING", shape=_join_shape, output_type="STRING", custom=True, stateful=True
+)
 def string_join(node: Node, runtime: Runtime, *inputs: Array) -> Array:
     """The inputs' strings, of one shape or scalars, one after the other with the separator between."""
     between = attribute(node, "separator", b"")
@@ -183,7 +192,7 @@ def _format(node: Node) -> Callable[[object], str]:
     return lambda value: form % (value,)
 
 
-@function("FlexAsString", inputs=1, shape=same_as_input, custom=True)
+@function("FlexAsString", inputs=1, shape=same_as_input, output_type="STRING", custom=True)
 def as_string(node: Node, x: Array) -> Array:
     """The numbers as C's printf writes them by the attributes."""
     require(x.dtype.kind in "fiubO", f"{node.op} does not take {node.input(0)}. ")
@@ -194,7 +203,7 @@ def as_string(node: Node, x: Array) -> Array:
 
 @function("FlexUnicodeDecode", inputs=1, outputs=2, types="STRING", custom=True)
 def unicode_decode(node: Node, x: Array) -> tuple[Array, Array]:
-    """(row splits (n + 1,), code points) of the strings, whatever their shape."""
+    """(row splits (n + 1,), Unicode) of the strings, whatever their shape."""
     encoding = choice(node, "input_encoding", ("UTF-8", "UTF-16-BE", "UTF-32-BE", "US-ASCII", "ISO-8859-1"))
     errors = choice(node, "errors", ("replace", "strict", "ignore"))
     stand_in, controls = (
@@ -222,23 +231,23 @@ def _no_outputs(node: Node, runtime: Runtime) -> list[Shape]:
     return []
 
 
-@function("FlexStringFormat", inputs="0+", shape=lambda node: [()], custom=True)
+@function("FlexStringFormat", inputs="0+", shape=lambda node: [()], output_type="STRING", custom=True)
 def string_format(node: Node, *inputs: Array) -> Array:
     """The template with each placeholder replaced by an input, long ones shortened to `summarize` at both ends."""
     template, mark = attribute(node, "template", b"%s"), attribute(node, "placeholder", b"%s")
-    parts = template.split(mark) if mark else [template]
-    require(len(parts) == len(inputs) + 1, f"num placeholders in template and num inputs must match: {len(inputs)}. ")
+    texts = template.split(mark) if mark else [template]
+    require(len(texts) == len(inputs) + 1, f"num placeholders in template and num inputs must match: {len(inputs)}. ")
     shown = map(partial(_summary, most=attribute(node, "summarize", 3)), inputs)
-    out = parts[0] + b"".join(text.encode() + part for text, part in zip(shown, parts[1:], strict=True))
+    out = texts[0] + b"".join(x.encode() + text for x, text in zip(shown, texts[1:], strict=True))
     return strings((), [out])
 
 
 def _summary(x: Array, most: int) -> str:
     if x.ndim:
-        entries = [
-            _summary(entry, most) for entry in (x if most < 0 or len(x) <= 2 * most else (*x[:most], *x[-most:]))
-        ]
-        if most >= 0 and len(x) > 2 * most:
+        shortened = 0 <= 2 * most < len(x)
+        shown = [*range(most), *range(len(x) - most, len(x))] if shortened else range(len(x))
+        entries = [_summary(x[i, ...], most) for i in shown]
+        if shortened:
             entries.insert(most, "...")
         return "[" + (" " if x.ndim == 1 else "\n ").join(entries) + "]"
     value = x.item()
@@ -254,6 +263,6 @@ def print_v2(node: Node, runtime: Runtime, x: Array) -> tuple[Array, ...]:
     """Writes a string to stderr or stdout; files, which the attribute may name too, are not written."""
     where = choice(node, "output_stream", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)"))
     end = attribute(node, "end", b"\n")
-    text = bytes(x.item()) + end
+    text = one_string(node, 0, x) + end
     print(text.decode("utf-8", "replace"), end="", file=sys.stdout if where == "stdout" else sys.stderr)
     return ()

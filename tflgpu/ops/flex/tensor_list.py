@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tflgpu.model.graph import DTYPES, Array, Node, Shape, TensorSpec
+from tflgpu.ops.flex.inputs import one_integer
 from tflgpu.ops.flex.node_def import attribute, element_type
 from tflgpu.ops.registry import OpError, Runtime, function, require, value
 
@@ -100,8 +101,7 @@ def _made(node: Node) -> str:
 @function("FlexTensorListReserve", inputs=2, types="INT32 INT64", shape=_of_list, custom=True, stateful=True)
 def reserve(node: Node, runtime: Runtime, shape: Array, count: Array) -> TensorList:
     """A list of so many tensors that are yet to be written."""
-    require(count.size == 1, f"{node.input(1)} must be one number. ")
-    return TensorList(_empty(runtime, int(count.item()), str(node)), _made(node), _partial(node, shape))
+    return TensorList(_empty(runtime, one_integer(node, 1, count), str(node)), _made(node), _partial(node, shape))
 
 
 @function("FlexEmptyTensorList", inputs=2, types="INT32 INT64", shape=_of_list, custom=True, stateful=True)
@@ -130,7 +130,7 @@ def _require_fit(node: Node, of: TensorList, item: TensorSpec) -> None:
 @function("FlexTensorListSetItem", inputs=3, types="VARIANT", shape=_of_list, custom=True, stateful=True)
 def set_item(node: Node, runtime: Runtime, given: Array, index: Array, item: Array) -> TensorList:
     """The list with item at an index."""
-    of, at = _list(node, given), int(index.item())
+    of, at = _list(node, given), one_integer(node, 1, index)
     count = len(of.elements)
     _require_fit(node, of, node.input(2))
     if at >= count and attribute(node, "resize_if_index_out_of_bounds", False):
@@ -156,7 +156,7 @@ def _get_shape(node: Node, runtime: Runtime) -> list[Shape] | None:
 @function("FlexTensorListGetItem", inputs=3, types="VARIANT", shape=_get_shape, custom=True, stateful=True)
 def get_item(node: Node, runtime: Runtime, given: Array, index: Array, shape: Array) -> Array:
     """The element at an index; zeros where nothing was written."""
-    of, at = _list(node, given), int(index.item())
+    of, at = _list(node, given), one_integer(node, 1, index)
     require(of.type == node.outputs[0].type, f"{node.op}: a list of {of.type} does not fit {node.outputs[0]}. ")
     count = len(of.elements)
     require(0 <= at < count, f"Trying to access element {at} in a list with {count} elements. ")
@@ -204,7 +204,7 @@ def length(node: Node, runtime: Runtime, given: Array) -> Array:
 @function("FlexTensorListResize", inputs=2, types="VARIANT", shape=_of_list, custom=True, stateful=True)
 def resize(node: Node, runtime: Runtime, given: Array, count: Array) -> TensorList:
     """The list with its first so many elements, or further ones that are yet to be written."""
-    return _resized(runtime, _list(node, given), int(count.item()), str(node))
+    return _resized(runtime, _list(node, given), one_integer(node, 1, count), str(node))
 
 
 @function("FlexTensorListPushBack", inputs=2, types="VARIANT", shape=_of_list, custom=True, stateful=True)

@@ -31,7 +31,7 @@ class Windows:
     def positions(self) -> Iterator[tuple[tuple[int, ...], Slices, Slices]]:
         """For every tap that some window has inside the image: its index, these windows, and what it reads for them.
 
-        Both are slices behind the batch's dimension.
+        Both are slices after the batch's.
         """
         axes = []
         for axis, taps in enumerate(self.taps):
@@ -39,7 +39,7 @@ class Windows:
             met = (inside(at, self.strides[axis], self.outputs[axis], self.image[axis]) for at in offsets)
             axes.append([(tap, *both) for tap, both in enumerate(met) if both[0].stop > both[0].start])
         for found in itertools.product(*axes):
-            tap, outputs, inputs = (tuple(part) for part in zip(*found, strict=True))
+            tap, outputs, inputs = (tuple(each) for each in zip(*found, strict=True))
             yield tap, (slice(None), *outputs), (slice(None), *inputs)
 
 
@@ -70,9 +70,14 @@ def pool_windows(node: Node, x: Shape, rank: int) -> Windows:
     return windows(node, x[1:-1], _inner(node, "ksize", rank), "strides")
 
 
+def pooled(node: Node, x: Shape, rank: int) -> Shape:
+    """The shape of a pool of x. Raises OpError."""
+    over = pool_windows(node, x, rank)
+    return (x[0], *over.outputs, x[-1])
+
+
 def _pool_3d_shape(node: Node) -> list[Shape]:
-    x = node.input(0).shape
-    return [(x[0], *pool_windows(node, x, 3).outputs, x[-1])]
+    return [pooled(node, node.input(0).shape, 3)]
 
 
 def pooled_maximum(x: Array, over: Windows) -> Array:
@@ -111,9 +116,8 @@ def avg_pool_3d(node: Node, x: Array) -> Array:
 
 
 def _arg_max_shape(node: Node) -> list[Shape]:
-    x = node.input(0).shape
     require(node.outputs[1].type in ("INT32", "INT64"), f"{node.outputs[1]} must be INT32 or INT64. ")
-    return [(x[0], *pool_windows(node, x, 2).outputs, x[-1])] * 2
+    return [pooled(node, node.input(0).shape, 2)] * 2
 
 
 @function("FlexMaxPoolWithArgmax", inputs=1, outputs=2, types="FLOAT32 FLOAT64", shape=_arg_max_shape, custom=True)
@@ -142,7 +146,7 @@ def _patch_windows(node: Node) -> Windows:
 
 
 def _patches_shape(node: Node) -> list[Shape]:
-    x, over = node.input(0).shape, _patch_windows(node)
+    over, x = _patch_windows(node), node.input(0).shape
     return [(x[0], *over.outputs, over.taps[0] * over.taps[1] * x[3])]
 
 
@@ -164,8 +168,8 @@ def _dilation_windows(node: Node) -> Windows:
 
 
 def _dilation_shape(node: Node) -> list[Shape]:
-    x = node.input(0).shape
-    return [(x[0], *_dilation_windows(node).outputs, x[3])]
+    over, x = _dilation_windows(node), node.input(0).shape
+    return [(x[0], *over.outputs, x[3])]
 
 
 @function("FlexDilation2D", inputs=2, types="FLOAT32 FLOAT64 INT32", shape=_dilation_shape, custom=True)

@@ -54,8 +54,8 @@ def page() -> str:
     """The page's text."""
     builtin = {name: op for name, op in sorted(OPS.items()) if name in BUILTIN_OPERATORS}
     custom = {n: op for n, op in sorted(OPS.items()) if n not in BUILTIN_OPERATORS and not n.startswith("Flex")}
-    tables = [f"## {len(builtin)} builtin operators", *_table(builtin)]
-    tables += [f"## {len(custom)} custom operators", *_table(custom)]
+    tables = ["## Builtin operators", "", f"{len(builtin)} of them.", *_table(builtin)]
+    tables += ["## Custom operators", "", f"{len(custom)} of them.", *_table(custom)]
     return HEAD + "\n" + "\n".join(tables) + "\nTensorFlow's own operators have [a page](flex.md) of their own.\n"
 
 

@@ -179,7 +179,7 @@ FUNCTIONS: dict[str, Function] = {
     ),
     "ragged": Function(lambda x: tf.RaggedTensor.from_row_splits(x, [0, 2, 2, 5]).to_tensor(-1.0), (f(5),)),
     "ragged rows": Function(
-        lambda x: tf.RaggedTensor.from_value_rowids(x, [0, 0, 2, 3, 3], 5, validate=False).to_tensor(0.0, (4, 1, 2)),
+        lambda x: tf.RaggedTensor.from_value_rowids(x, [0, 0, 2, 3, 3], 5).to_tensor(0.0, shape=(4, 1, 2)),
         (f(5, 2),),
     ),
     "sparse matmul": Function(

@@ -65,7 +65,8 @@ IN_OUR_TEXTS = [
     Word(
         r"\bparts?\b|_parts?\b|\bPart\b",
         "slice, term or partition",
-        r"(real|imaginary) part|(positive|negative|band|diag)_part|: part of|are part of the interface|\.parts\b|\"2 parts of\"",
+        r"(real|imaginary) part|(positive|negative|band|diag)_part|: part of|are part of the interface|\.parts\b"
+        r"|\"2 parts of\"",
     ),
     Word(r"\bhalves\b", "float16, or ties", r"signed[ _]halves|which halves|moves halves"),
     Word(r"\bbehind\b", "after", "stayed behind"),

@@ -102,41 +102,57 @@ def in_segments(
 
 
 class _Compiled:
-    """A loop with memory for its variables, ready to run."""
+    """A loop with memory for its variables, ready to run.
+
+    Every variable that changes has two tensors. An iteration reads the one and writes the other, so that nothing is
+    copied, and ends with the condition of the next one: it is compiled twice, once each way.
+    """
 
     def __init__(self, loop: HostedLoop, tensors: Mapping[int, Tensor], host: Host):
         self._device, self._meter, compile, new = host.device, host.meter, host.compile, host.new_tensor
         changing = [k for k, still in enumerate(loop.fixed) if not still]
         first = [tensors[s.index] if s.data is None else Tensor(s, np.ascontiguousarray(s.data)) for s in loop.first]
-        held = [new(spec) if k in changing else first[k] for k, spec in enumerate(loop.first)]
-        inside = {spec.index: new(spec) for spec in _leaving(loop.body)} | dict(
-            zip(loop.body.inputs, held, strict=True)
-        )
+        sides = [[new(spec) if k in changing else first[k] for k, spec in enumerate(loop.first)] for _ in range(2)]
         (condition,) = _leaving(loop.cond)
         self._condition = new(condition)
-        asked = dict(zip(loop.cond.inputs, held, strict=True)) | {condition.index: self._condition}
-        self._ask, self._iterate = compile(_whole(loop.cond), asked), compile(_whole(loop.body), inside)
-        results = [_result(loop.specs[loop.body.outputs[k]], inside) for k in changing]
-        # A variable may become what another was: that is kept before any of them is overwritten.
-        aside = {id(tensor): new(tensor.spec) for tensor in results if any(tensor is other for other in held)}
-        self._save = self._copies([(tensor, aside[id(tensor)]) for tensor in held if id(tensor) in aside])
-        self._carry = self._copies([(aside.get(id(x), x), held[k]) for k, x in zip(changing, results, strict=True)])
-        self._start = self._copies([(first[k], held[k]) for k in changing])
+        asked = dict(zip(loop.cond.inputs, sides[0], strict=True)) | {condition.index: self._condition}
+        self._ask = compile(_whole(loop.cond), asked)
+        self._iterations = [self._iteration(loop, held, other, compile) for held, other in (sides, sides[::-1])]
+        self._start = self._copies([(first[k], sides[0][k]) for k in changing])
         outputs = [tensors.get(spec.index) for spec in loop.node.outputs]
-        self._finish = self._copies([(held[k], out) for k, out in enumerate(outputs) if out is not None])
+        given = [(k, out) for k, out in enumerate(outputs) if out is not None]
+        self._finish = [self._copies([(held[k], out) for k, out in given]) for held in sides]
 
     def run(self) -> None:
         self._start()
-        while self._asked():
-            self._meter.iteration()
-            self._iterate()
-            self._save()
-            self._carry()
-        self._finish()
-
-    def _asked(self) -> bool:
         self._ask()
-        return bool(self._condition.read().item())
+        side = 0
+        while self._condition.read().item():
+            self._meter.iteration()
+            for step in self._iterations[side]:
+                step()
+            side = 1 - side
+        self._finish[side]()
+
+    def _iteration(
+        self, loop: HostedLoop, held: Sequence[Tensor], other: Sequence[Tensor], compile: Compile
+    ) -> tuple[Call, Call]:
+        """From the variables `held` to their next values, in `other`, and the condition of these."""
+        inside = dict(zip(loop.body.inputs, held, strict=True))
+        copied: list[tuple[Tensor, Tensor]] = []
+        for k, index in enumerate(loop.body.outputs):
+            spec = loop.specs[index]
+            if spec.data is not None:
+                constant = Tensor(spec, np.ascontiguousarray(spec.data))
+                inside[loop.cond.inputs[k] + len(loop.specs)] = constant
+                copied.append((constant, other[k]))
+            elif index in inside:  # what another variable was, or becomes too
+                copied.append((inside[index], other[k]))
+            else:
+                inside[index] = other[k]
+        iteration = with_next_condition(loop)
+        inside[iteration.outputs[-1]] = self._condition
+        return compile(_whole(iteration), inside), self._copies([(x, to) for x, to in copied if x is not to])
 
     def _copies(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Call:
         """What copies the value of each pair's first tensor to the second, on the device."""
@@ -160,13 +176,35 @@ class _Compiled:
         return device.bind(kernel, [_buffer(x, device), _buffer(to, device), *sizes], launch.grid, launch.block)
 
 
+def with_next_condition(loop: HostedLoop) -> Graph:
+    """The body, then the condition over its results: the last output.
+
+    Tensors of the condition are numbered after the body's, also those that are constants of the body.
+    """
+    made = zip(loop.cond.inputs, loop.body.outputs, strict=True)
+    results = {index: loop.specs[result] for index, result in made if loop.specs[result].data is None}
+    tensors, nodes = len(loop.specs), 1 + max((node.index for node in loop.body.nodes), default=0)
+
+    def seen(spec: TensorSpec) -> TensorSpec:
+        return results[spec.index] if spec.index in results else replace(spec, index=spec.index + tensors)
+
+    tests = tuple(
+        replace(
+            node,
+            index=node.index + nodes,
+            inputs=tuple(spec if spec is None else seen(spec) for spec in node.inputs),
+            outputs=tuple(map(seen, node.outputs)),
+            intermediates=tuple(map(seen, node.intermediates)),
+        )
+        for node in loop.cond.nodes
+    )
+    outputs = (*loop.body.outputs, loop.cond.outputs[0] + tensors)
+    return replace(loop.body, nodes=(*loop.body.nodes, *tests), outputs=outputs)
+
+
 def _leaving(graph: Graph) -> list[TensorSpec]:
     """The outputs that the graph's nodes make."""
     return [spec for node in graph.nodes for spec in node.outputs if spec.index in graph.outputs]
-
-
-def _result(spec: TensorSpec, inside: Mapping[int, Tensor]) -> Tensor:
-    return inside[spec.index] if spec.data is None else Tensor(spec, np.ascontiguousarray(spec.data))
 
 
 def _whole(graph: Graph) -> Partition:

@@ -137,3 +137,32 @@ def test_a_loop_variable_of_strings_leaves_the_loop_to_the_cpu(delegate: Any) ->
     assert tflgpu_run(model, inputs)[2].tolist() == [b"one", b"two"]
     with pytest.raises(RuntimeError, match="STRING .* as a loop variable"):
         tflgpu_run(model, inputs, [delegate])
+
+
+def exchanged(g: Any, v: list[Any]) -> Sequence[Any]:
+    """(i, j, a) -> (j, i + 1, tanh(W a))."""
+    return v[1], counted(g, v[0]), dense(g, v[2])
+
+
+def ended(g: Any, v: list[Any]) -> Sequence[Any]:
+    """(i, j, a) -> (9, i + 1, tanh(W a))."""
+    return g.constant("nine", np.int32(9)), counted(g, v[0]), dense(g, v[2])
+
+
+@pytest.mark.parametrize("body", [exchanged, ended], ids=lambda body: body.__name__)
+def test_the_condition_is_asked_of_what_the_body_made(body: Any, delegate: Any) -> None:
+    model = loop([*VARIABLES[:1], *VARIABLES[:2]], body)
+    inputs = [np.int32(1), np.int32(-2), values(0)[1]]
+    assert_same(tflgpu_run(model, inputs, [delegate]), tflgpu_run(model, inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_an_iteration_copies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "SMALL_STEP", 1)
+    delegate: Any = tflgpu.load_delegate("opencl", {"device": "cpu", "profile": "1", "require_full": "1"})
+    model = loop(VARIABLES[:2], lambda g, v: (counted(g, v[0]), dense(g, v[1])))
+    interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate])
+    moved = [0]
+    for start in (4, 0):  # one iteration, and five
+        answer(interpreter, values(start)[:2])
+        moved.append(delegate.device.times()["move"][0])
+    assert moved[2] - moved[1] == moved[1] - moved[0] == 4  # both variables at the begin and at the end

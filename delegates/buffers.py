@@ -53,7 +53,7 @@ class Buffers:
         """Bytes on the device that no other partition uses: without constants and what others put at the boundary."""
         launches = [(step.node, one) for step in steps if isinstance(step.op, Launch | Loop) for one in _launches(step)]
         self.faults = list(dict.fromkeys(faults_of([step.op for step in steps if isinstance(step.op, Launch | Loop)])))
-        self._fault_cells = self._zeros(len(self.faults) * self._fault_step()) if self.faults else None
+        self._fault_cells = self._read_often(len(self.faults) * self._fault_step()) if self.faults else None
         used = [(node, buffer) for node, launch in launches for buffer in self._buffers(launch)]
         most = max((buffer.count for _, buffer in used if isinstance(buffer, Counters)), default=0)
         self.counters = self._zeros(most) if most else None
@@ -128,6 +128,13 @@ class Buffers:
 
     def _fault_step(self) -> int:
         return self.device.limits.alignment // 4
+
+    def _read_often(self, count: int) -> Any:
+        """Zeros, where the host reads them fastest."""
+        self.nbytes += 4 * count
+        buffer = exchange(self.device, 4 * count)
+        self.device.upload(buffer, np.zeros(count, np.int32))
+        return buffer
 
     def _zeros(self, count: int) -> Any:
         buffer = self._allocate(4 * count, CELLS)

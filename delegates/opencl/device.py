@@ -127,7 +127,7 @@ class OpenClDevice:
             raise MemoryError(f"{self.memory.wanted(nbytes, what)}: {error}") from error
 
     def exchange(self, nbytes: int) -> cl.Buffer:
-        """A buffer that is copied to and from, and of which there are no slices."""
+        """A buffer that the host reads and writes often: where the device can, in memory of the host's."""
         if not self._shares:
             return self.allocate(nbytes, BOUNDARY)
         return self.memory.allocated(nbytes, BOUNDARY, lambda: SharedBuffer(self.context, nbytes))

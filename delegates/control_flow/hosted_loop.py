@@ -142,6 +142,8 @@ class _Compiled:
         copied: list[tuple[Tensor, Tensor]] = []
         for k, index in enumerate(loop.body.outputs):
             spec = loop.specs[index]
+            if loop.fixed[k]:
+                continue
             if spec.data is not None:
                 constant = Tensor(spec, np.ascontiguousarray(spec.data))
                 inside[loop.cond.inputs[k] + len(loop.specs)] = constant
@@ -152,7 +154,7 @@ class _Compiled:
                 inside[index] = other[k]
         iteration = with_next_condition(loop)
         inside[iteration.outputs[-1]] = self._condition
-        return compile(_whole(iteration), inside), self._copies([(x, to) for x, to in copied if x is not to])
+        return compile(_whole(iteration), inside), self._copies(copied)
 
     def _copies(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Call:
         """What copies the value of each pair's first tensor to the second, on the device."""

@@ -159,10 +159,17 @@ def test_the_condition_is_asked_of_what_the_body_made(body: Any, delegate: Any) 
 def test_an_iteration_copies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequence, "SMALL_STEP", 1)
     delegate: Any = tflgpu.load_delegate("opencl", {"device": "cpu", "profile": "1", "require_full": "1"})
-    model = loop(VARIABLES[:2], lambda g, v: (counted(g, v[0]), dense(g, v[1])))
-    interpreter = tflgpu.Interpreter(model_content=model, experimental_delegates=[delegate])
+
+    def body(g: Any, v: list[Any]) -> Sequence[Any]:
+        i, fixed, a = v
+        total = g.tensor("total", "FLOAT32", [2, N])
+        g.node("ADD", [fixed, a], [total], **NONE)
+        return counted(g, i), fixed, dense(g, total)
+
     moved = [0]
     for start in (4, 0):  # one iteration, and five
-        answer(interpreter, values(start)[:2])
+        *constants, a = values(start)[:3]
+        tflgpu_run(loop(VARIABLES[:3], body, constants=constants), [a], [delegate])
         moved.append(delegate.device.times()["move"][0])
-    assert moved[2] - moved[1] == moved[1] - moved[0] == 4  # both variables at the begin and at the end
+    # At the begin what changes, at the end all.
+    assert moved[2] - moved[1] == moved[1] - moved[0] == 5

@@ -34,8 +34,8 @@ WEIGHTS, ARENAS, BOUNDARY, CELLS, WORKSPACES, OTHER = (
 WHY: Mapping[str, str] = {
     WEIGHTS: "constants as kernels read them, each once for all signatures, shapes and interpreters that use it",
     ARENAS: "tensors inside partitions: an arena for each partition of each plan in use or cached",
-    BOUNDARY: "inputs, outputs and variables of partitions, in each plan in use or cached",
-    CELLS: "faults and counters of kernels, a buffer for each partition that has such kernels",
+    BOUNDARY: "inputs, outputs, variables and faults of partitions, in each plan in use or cached",
+    CELLS: "counters of kernels, a buffer for each partition that has such kernels",
     WORKSPACES: "what the vendor's library computes in, one for each interpreter",
     OTHER: "what nothing else names",
 }

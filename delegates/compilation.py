@@ -52,6 +52,7 @@ def compile_partition(
     boundary = {index: tensors[index] for index in partition.inputs | partition.outputs if specs[index].data is None}
     limits = device.limits if device.limits.cpu and not tuned else device.limits.minus("persistent")
     context = PassContext(limits, partition.nodes, specs, boundary, device.dialect, own_programs=own_programs)
+    context = replace(context, one_storage=lambda one, other: one in boundary and boundary[one] is boundary.get(other))
     steps = run_passes(PASSES, tuple(Step(k, node) for k, node in enumerate(partition.nodes)), context, watch)
     buffers = Buffers(device, steps, specs, boundary, every_variant=tuned)
     context = replace(context, storage=buffers.storage, in_arena=buffers.in_arena)

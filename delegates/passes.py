@@ -18,6 +18,7 @@ from tflgpu.delegates.fusion.lower_nodes import copy_live_out_aliases, lower_nod
 from tflgpu.delegates.fusion.match_attention import match_attention
 from tflgpu.delegates.fusion.render_steps import render_steps
 from tflgpu.delegates.fusion.steps import Pass, PassContext, Steps
+from tflgpu.delegates.fusion.update_in_place import update_in_place
 from tflgpu.delegates.fusion.vectorize_rows import vectorize_rows
 
 PASSES: tuple[Pass, ...] = (
@@ -25,6 +26,7 @@ PASSES: tuple[Pass, ...] = (
     match_attention,
     lower_nodes,
     copy_live_out_aliases,
+    update_in_place,
     fuse_row_chains,
     fuse_elementwise,
     fuse_lookups,

@@ -25,3 +25,14 @@ def layout(got: Sequence[int], wanted: Sequence[int]) -> str:
     if len(got) + 1 == len(wanted) and wanted[0] in (1, -1) and [*got] == [*wanted[1:]]:
         return f"The array lacks the batch dimension: array[np.newaxis] is {[1, *got]}."
     return ""
+
+
+def resized(given: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> str:
+    """The inputs that a caller gave other shapes, for the message where these do not fit.
+
+    given: of each its name, the model's shape and its own.
+    """
+    pairs = [(name, was, shape) for name, was, shape in given if was != shape]
+    told = [f"{name!r} from {list(was)} to {list(shape)}" for name, was, shape in pairs]
+    hints = "".join(f" {hint}" for _, was, shape in pairs if (hint := layout(shape, was)))
+    return f"\n(resized: {'; '.join(told)}){hints}" if told else ""

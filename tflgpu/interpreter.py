@@ -16,14 +16,15 @@ from tflgpu.delegation.report import DelegationReport, delegation_report
 from tflgpu.details import TensorDetails
 from tflgpu.interpreter_wrapper import InterpreterWrapper
 from tflgpu.limits import CANCELLED, Limits, Meter
-from tflgpu.memory import Loans
+from tflgpu.memory import Loans, Tensor
 from tflgpu.model.graph import Array
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS, Op, check_operators
 from tflgpu.optional import offering
 from tflgpu.runtime.exclusive import Exclusive
-from tflgpu.runtime.graph_runner import GraphRunner, graph_runners, running
+from tflgpu.runtime.graph_runner import GraphRunner, graph_runners
 from tflgpu.runtime.list_writes import with_list_writes
+from tflgpu.runtime.running import running
 from tflgpu.runtime.session import Observer, Session
 from tflgpu.shapes import DelegateError, reraise
 from tflgpu.signature_runner import SignatureRunner, only_signature
@@ -98,6 +99,7 @@ class Interpreter:
                 self._session.use_threads(threads)
             self._graphs = graph_runners(self._model, self._session)
             self._loans = Loans()
+            self._states: dict[str, Tensor] = {}
             self._exclusive = Exclusive(self._loans, self._meter)
             if self._session.delegates_claim:
                 self._apply_delegates()

@@ -12,7 +12,8 @@ from tflgpu.delegation.delegate import Delegate
 from tflgpu.memory import Tensor
 from tflgpu.model.graph import Array, Shape, TensorSpec, graphs_named
 from tflgpu.runtime.binding import bound
-from tflgpu.runtime.graph_runner import GraphRunner, running
+from tflgpu.runtime.graph_runner import GraphRunner
+from tflgpu.runtime.running import running
 from tflgpu.shapes import reraise
 from tflgpu.values import from_caller, to_caller
 

@@ -29,7 +29,8 @@ class PassContext:
 
     live: tensors that exist or are wanted outside of it. dialect: None where it is not known yet. storage: what two
     buffers have in common whose memory is the same. in_arena: whether a buffer is in memory that others use later.
-    own_programs: whether programs are worth compiling that are of use for these shapes alone.
+    own_programs: whether programs are worth compiling that are of use for these shapes alone. one_storage: whether two
+    tensors that exist outside are stored in the same memory.
     """
 
     limits: DeviceLimits
@@ -40,6 +41,7 @@ class PassContext:
     storage: Callable[[Buffer], object] = id
     in_arena: Callable[[Buffer], bool] = lambda buffer: False
     own_programs: bool = True
+    one_storage: Callable[[int, int], bool] = lambda one, other: False
 
     def constant(self, buffer: Buffer) -> Array | None:
         """A tensor's value, where it is constant."""

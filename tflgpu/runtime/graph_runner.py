@@ -11,12 +11,13 @@ from operator import setitem
 import numpy as np
 
 from tflgpu.delegation.delegate import Partition
-from tflgpu.hints import layout
+from tflgpu.hints import resized
 from tflgpu.memory import HOST, Tensor
 from tflgpu.model.graph import Array, Graph, Model, Shape, TensorSpec, graphs_named
 from tflgpu.ops.registry import Step
 from tflgpu.rewrites.inline_composites import inline_composites
 from tflgpu.runtime.binding import Binding
+from tflgpu.runtime.carried import Carried, storage_of_carried, updated_in_place
 from tflgpu.runtime.executor import Executor
 from tflgpu.runtime.plan_cache import PlanCache
 from tflgpu.runtime.prepare import prepare
@@ -34,18 +35,6 @@ def graph_runners(model: Model, session: Session) -> list[GraphRunner]:
     runners = [GraphRunner(itself, *both) for both in zip(model.graphs, run, strict=True)]
     session.graphs = runners
     return runners
-
-
-def running(graphs: Sequence[GraphRunner]) -> list[GraphRunner]:
-    """Those that are prepared and run by themselves: not the graphs that only delegated nodes name."""
-    found = {graph.graph.index: graph for graph in graphs if graph.ready and not graph.called}
-    callers = list(found.values())
-    while callers:
-        called = callers.pop().callees - found.keys()
-        named = {graph.graph.index: graph for graph in graphs if graph.ready and graph.graph.index in called}
-        found |= named
-        callers += named.values()
-    return [graph for _, graph in sorted(found.items())]
 
 
 class GraphRunner:
@@ -70,6 +59,8 @@ class GraphRunner:
         self._allocated_for: list[Shape] = []
         self._entry: _Entry | None = None
         self.bindings: dict[int, Binding] = {}
+        self.carried: dict[int, Carried] = {}
+        """By input, what it has from an output."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -115,22 +106,13 @@ class GraphRunner:
         try:
             executor = self._plans.plan(shapes, self._prepare, self._leave_devices)
         except RuntimeError as error:
-            error.args = (f"{error}{self._resized_inputs()}",)
+            given = [(spec.name, self.graph.tensors[spec.index].shape, spec.shape) for spec in self.inputs]
+            error.args = (f"{error}{'' if self.called else resized(given)}",)
             raise
         self._copy_inputs(executor.first)
         self.executor, self._storage = executor, executor.first.storage
         self.specs = list(executor.first.specs[: len(self.graph.tensors)])
         self.reset_variables()
-
-    def _resized_inputs(self) -> str:
-        """The inputs that a caller gave other shapes than the model's, for the message where these do not fit."""
-        if self.called:
-            return ""
-        own = [self.graph.tensors[i] for i in self.graph.inputs]
-        pairs = [(was, spec.shape) for was, spec in zip(own, self.inputs, strict=True) if was.shape != spec.shape]
-        told = [f"{was.name!r} from {list(was.shape)} to {list(shape)}" for was, shape in pairs]
-        hints = "".join(f" {hint}" for was, shape in pairs if (hint := layout(shape, was.shape)))
-        return f"\n(resized: {'; '.join(told)}){hints}" if told else ""
 
     def _prepare(self) -> Executor:
         made = {spec.index for node in self.graph.nodes for spec in node.outputs}
@@ -146,6 +128,7 @@ class GraphRunner:
     def _known_tensors(self, specs: Sequence[TensorSpec]) -> dict[int, Tensor]:
         """The variables, which all preparations share, and new storage for the inputs."""
         known, session = dict(self._variable_tensors(specs)), self._session
+        known |= storage_of_carried(self.carried, specs)
         for index in self.graph.inputs:
             if specs[index].data is None and index not in known:
                 binding = self.bindings.get(index)
@@ -163,7 +146,7 @@ class GraphRunner:
         """Gives inputs whose shape did not change their present values."""
         for index in self.graph.inputs:
             old, new = self._storage.get(index), segment.storage.get(index)
-            if old is None or new is None or old is new or index in self.bindings:
+            if old is None or new is None or old is new or index in self.bindings or index in self.carried:
                 continue
             if old.host.shape == new.host.shape:
                 np.copyto(new.write(), old.read())
@@ -190,7 +173,7 @@ class GraphRunner:
         if executor is None:
             raise RuntimeError("Invoke called on model that is not ready.")
         first = executor.first
-        if not self._session.delegates and first.following is None:
+        if not self._session.delegates and first.following is None and not self.carried:
             self._storage = executor.run().storage
             return
         for index, binding in self.bindings.items():
@@ -201,13 +184,15 @@ class GraphRunner:
         self._storage = last.storage
         if last is not first:
             self.specs = list(last.specs[: len(self.graph.tensors)])
-        for index in self.graph.outputs:
+        for index in set(self.graph.outputs) - {one.output for one in self.carried.values() if one.in_place}:
             try:
                 last.storage[index].read(self.bindings[index].device if index in self.bindings else HOST)
             except Exception as error:
                 reraise(error, last.specs[index])
         for binding in self.bindings.values():
             binding.device.synchronize()
+        for carried in self.carried.values():
+            carried.after_run(last.storage[carried.output])
 
     def bind(self, index: int, binding: Binding | None) -> None:
         """Uses the binding's array as the tensor's storage from now on; None: the graph's own again."""
@@ -215,9 +200,20 @@ class GraphRunner:
             self.bindings[index] = binding
         elif index in self.bindings:
             del self.bindings[index]
+        self._forget_plans()
+        self.allocate()
+
+    def carry(self, index: int, tensor: Tensor, output: int | None) -> None:
+        """Keeps an input in this storage from now on, with the output's value after each run; None: ends that."""
+        self.carried.pop(index, None)
+        if output is not None:
+            in_place = updated_in_place(self._inlined, index, output) and not self._session.preserve_all_tensors
+            self.carried[index] = Carried(tensor, output, in_place)
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
         self._plans.clear()  # their kernels know the addresses
         self.executor = None
-        self.allocate()
 
     def tensor(self, index: int) -> Tensor | None:
         """The tensor's storage, a constant's value, or None while there is neither."""

@@ -23,7 +23,7 @@ LAYERS = [
     {"shapes"},
     {"delegation"},
     {"runtime"},
-    {"values", "arguments", "tensor_buffer", "metadata"},
+    {"values", "arguments", "tensor_buffer", "metadata", "bundle"},
     {"quantized"},
     {"images"},
     {"details", "tensor_access"},

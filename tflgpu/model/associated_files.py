@@ -11,14 +11,14 @@ MOST_BYTES = 1 << 28
 
 def names(content: memoryview) -> list[str]:
     """The files that a model's bytes bring along. Raises ValueError for an archive that cannot be read."""
-    return [] if _without(content) else _archive(content).namelist()
+    return [] if _without(content) else archive_of(content).namelist()
 
 
 def read(content: memoryview, name: str) -> bytes:
     """One of these files. Raises ValueError, with the names that there are, where there is none of that name."""
     if name not in names(content):
         raise ValueError(f"the model brings no file {name!r} along; it has: {', '.join(names(content)) or 'none'}")
-    archive = _archive(content)
+    archive = archive_of(content)
     size = archive.getinfo(name).file_size
     if size > MOST_BYTES:
         raise ValueError(f"associated file {name!r} has {size:,} bytes; at most {MOST_BYTES:,} are read")
@@ -48,7 +48,8 @@ def _without(content: memoryview) -> bool:
     return b"PK\5\6" not in content[-(1 << 16) - 22 :].tobytes()
 
 
-def _archive(content: memoryview) -> zipfile.ZipFile:
+def archive_of(content: memoryview) -> zipfile.ZipFile:
+    """The ZIP archive at the end of these bytes, which are not copied. Raises ValueError where it cannot be read."""
     try:
         return zipfile.ZipFile(io.BufferedReader(_View(content)))
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:

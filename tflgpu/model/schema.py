@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tflgpu.model.schema_litertlm import LITERTLM_ENUMS, LITERTLM_TABLES, LITERTLM_UNIONS
 from tflgpu.model.schema_metadata import METADATA_ENUMS, METADATA_TABLES, METADATA_UNIONS
 from tflgpu.model.schema_options import OPTIONS_WITH_FIELDS, OPTIONS_WITHOUT_FIELDS, SHARED_OPTIONS
 
@@ -21,12 +22,14 @@ SCALARS = {
     "bool": "?",
     "byte": "b",
     "ubyte": "B",
+    "short": "h",
     "ushort": "H",
     "int": "i",
     "uint": "I",
     "long": "q",
     "ulong": "Q",
     "float": "f",
+    "double": "d",
 }
 """The `struct` format of each scalar type."""
 
@@ -93,6 +96,7 @@ _ENUMS = {
     "CustomOptionsFormat": ("byte", "FLEXBUFFERS"),
     "BuiltinOperator": ("int", " ".join(BUILTIN_OPERATORS)),
     **METADATA_ENUMS,
+    **LITERTLM_ENUMS,
 }
 
 _UNIONS = {
@@ -136,6 +140,7 @@ _UNIONS = {
         ReduceWindowOptions StableHLOCompositeOptions StablehloShiftLeftOptions StablehloCaseOptions
     """,
     **METADATA_UNIONS,
+    **LITERTLM_UNIONS,
 }
 
 # fmt: off
@@ -181,6 +186,7 @@ _TABLES = {
         "external_buffer_groups:[ExternalBufferGroup] external_buffers:[ExternalBuffer]"
     ),
     **METADATA_TABLES,
+    **LITERTLM_TABLES,
     **OPTIONS_WITH_FIELDS,
     **dict.fromkeys(OPTIONS_WITHOUT_FIELDS.split(), ""),
 }
@@ -217,7 +223,7 @@ def _default(type_: str, text: str) -> Any:
         return text or ENUMS[type_].names[0]
     if type_ == "bool":
         return text == "true"
-    return float(text or 0) if type_ == "float" else int(text or 0)
+    return float(text or 0) if type_ in ("float", "double") else int(text or 0)
 
 
 def _fields(text: str) -> tuple[Field, ...]:

@@ -41,12 +41,12 @@ class _Malformed(Exception):
 def read_model(content: Any, root: str = "Model", identifier: bytes = IDENTIFIER) -> Table:
     """The model in `content` (bytes-like) as nested `Table`s; bulk data are read-only views of `content`.
 
-    root, identifier: of another of the schema's tables that content may be. Raises ValueError, which names the path,
-    the rule and what was there.
+    root, identifier: of another of the schema's tables that content may be; b"" where it has no identifier. Raises
+    ValueError, which names the path, the rule and what was there.
     """
     reader = _Reader(content)
     try:
-        if reader.size < 8 or bytes(reader.view[4:8]) != identifier:
+        if reader.size < 8 or not bytes(reader.view[4:8]).startswith(identifier):
             found = bytes(reader.view[4:8])
             raise _Malformed(f"the identifier at byte 4 must be {identifier!r}, found {found!r} in {reader.size} bytes")
         return reader.table(root, reader.target(0))

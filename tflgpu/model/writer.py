@@ -17,9 +17,12 @@ Values = dict[str, Any]
 
 
 def serialize(values: Values, root: str = "Model", identifier: bytes = IDENTIFIER) -> bytes:
-    """The file of a Model, or of another root table. Raises TypeError for a field that the schema lacks."""
+    """The file of a Model, or of another root table, which may have no identifier.
+
+    Raises TypeError for a field that the schema lacks.
+    """
     builder = flatbuffers.Builder(1024)
-    builder.Finish(_write_table(builder, root, values), file_identifier=identifier)
+    builder.Finish(_write_table(builder, root, values), file_identifier=identifier or None)
     return bytes(builder.Output())
 
 

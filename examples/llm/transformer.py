@@ -22,7 +22,11 @@ BLOCK = 32
 
 @dataclass(frozen=True)
 class Size:
-    """A model's dimensions; the defaults are SmolLM2-135M's, with a cache of 512 tokens."""
+    """A model's dimensions; the defaults are SmolLM2-135M's, with a cache of 512 tokens.
+
+    repeated: whether keys and values are repeated by BROADCAST_TO for all heads of queries that share them, as
+    litert-torch exports them; else these heads are rows of one matrix.
+    """
 
     vocabulary: int = 49152
     width: int = 576
@@ -31,6 +35,7 @@ class Size:
     kv_heads: int = 3
     hidden: int = 1536
     length: int = 512
+    repeated: bool = False
 
     @property
     def depth(self) -> int:
@@ -161,10 +166,12 @@ class _Layers:
         both = [combined("SUB", a, b), combined("ADD", b, a)]
         return self.op("CONCATENATION", both, [1, self.n, heads, self.size.depth], axis=3)
 
-    def grouped(self, cache: int) -> int:
-        """A cache (1, length, kv heads, depth) as each head of queries reads it: (1, heads, length, depth)."""
+    def by_head(self, cache: int) -> int:
+        """A cache (1, length, kv heads, depth) as (1, kv heads, length, depth), or repeated for all heads."""
         s = self.size
         moved = self.transposed(cache, (0, 2, 1, 3), [1, s.kv_heads, s.length, s.depth])
+        if not s.repeated:
+            return moved
         one = self.shaped(moved, [1, s.kv_heads, 1, s.length, s.depth])
         wide = [1, s.kv_heads, s.heads // s.kv_heads, s.length, s.depth]
         many = self.op("BROADCAST_TO", [one, self.constant(np.array(wide, np.int32))], wide, version=2)
@@ -173,12 +180,18 @@ class _Layers:
     def attention(self, q: int, k: int, v: int, mask: int) -> int:
         """q (1, n, heads, depth) on caches k and v, with the mask (1, 1, n, length): (1, n, width)."""
         s, n = self.size, self.n
+        groups = s.heads if s.repeated else s.kv_heads
+        rows = n * s.heads // groups
         scaled = self.op("MUL", [q, self.constant(np.float32(s.depth**-0.5))], [1, n, s.heads, s.depth])
         q = self.transposed(scaled, (0, 2, 1, 3), [1, s.heads, n, s.depth])
-        scores = self.op("BATCH_MATMUL", [q, self.grouped(k)], [1, s.heads, n, s.length], adj_y=True)
+        q = self.shaped(q, [1, groups, rows, s.depth])
+        scores = self.op("BATCH_MATMUL", [q, self.by_head(k)], [1, groups, rows, s.length], adj_y=True)
+        scores = self.shaped(scores, [1, s.heads, n, s.length])
         masked = self.op("ADD", [scores, mask], [1, s.heads, n, s.length])
         mixed = self.op("SOFTMAX", [masked], [1, s.heads, n, s.length], beta=1.0)
-        heads = self.op("BATCH_MATMUL", [mixed, self.grouped(v)], [1, s.heads, n, s.depth])
+        mixed = self.shaped(mixed, [1, groups, rows, s.length])
+        heads = self.op("BATCH_MATMUL", [mixed, self.by_head(v)], [1, groups, rows, s.depth])
+        heads = self.shaped(heads, [1, s.heads, n, s.depth])
         return self.shaped(self.transposed(heads, (0, 2, 1, 3), [1, n, s.heads, s.depth]), [1, n, s.width])
 
     def block(self, i: int, x: int, caches: tuple[int, int], shared: _Positions) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def runners(interpreter: Interpreter) -> dict[str, Any]:
 @pytest.mark.parametrize("where", DELEGATES)
 @pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
 def test_caches_that_stay_give_what_caches_that_are_handed_on_give(where: str, weights: str) -> None:
-    data, delegates = transformer(SIZE, weights, [4]), DELEGATES[where]()
+    data, delegates = transformer(replace(SIZE, repeated=weights == "int4"), weights, [4]), DELEGATES[where]()
     want = generated(runners(Interpreter(model_content=data, experimental_delegates=delegates)), fed=True)
     interpreter = Interpreter(model_content=data, experimental_delegates=delegates)
     bound = runners(interpreter)

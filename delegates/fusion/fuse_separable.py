@@ -3,7 +3,9 @@
 The GEMM's blocks compute what they multiply as they go, so that nothing of the depthwise convolution is in memory.
 Each block of columns does so anew: it is worth trying where that is not more work than the GEMM itself, and where
 the images are small, as they are but for a network's first layers. Tuning measures both; without it, one kernel is
-taken where what it reads anew takes less time than the launch that it saves.
+taken where a cost model says that it takes less time than two with the launch between them. A block of the one waits
+for each row of the window in turn, and there are only as many blocks as the GEMM has; the other has a thread for every
+few outputs.
 """
 
 from __future__ import annotations
@@ -13,19 +15,22 @@ from dataclasses import replace
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
 from tflgpu.delegates.launch import Launch, Op, Ref
-from tflgpu.delegates.lowering.gemm.block_sizes import load_words
+from tflgpu.delegates.lowering.gemm.block_sizes import LATENCY, START, Tiles, cycles, load_words
 from tflgpu.delegates.lowering.gemm.problem import Gemm
 from tflgpu.delegates.lowering.gemm.shared_memory import loads_whole_words
 
 MOST_PIXELS = 32 * 28 * 28
 """Output pixels of a depthwise convolution, of all images, up to which it is tried."""
 
-CYCLE_LOADS = 8
-"""Loads of 16 bytes that a multiprocessor does in a cycle."""
-
 LAUNCH = 3000
 """Cycles from the end of a kernel's last block to the first loads of the next one's, in a graph; roughly, by published
 figures."""
+
+ADDRESSES, REQUANTIZED = 14, 15
+"""Instructions that find and load a tap's words and test whether they are in the image, and that requantize a sum."""
+
+RESIDENT_THREADS = 512
+"""Of depthwise_strips that a multiprocessor holds at once, by its launch bounds."""
 
 
 def fuse_separable(steps: Steps, context: PassContext) -> Steps:
@@ -50,8 +55,9 @@ def fuse_separable(steps: Steps, context: PassContext) -> Steps:
         if not fused:
             continue
         apart = [replace(way, before=(depthwise, *way.before), variants=()) for way in ways]
-        anew = _reads_anew(depthwise, fused[0].sequence[0], context.limits)
-        ways = (*fused, *apart) if anew < LAUNCH else (*apart, *fused)
+        cost = {way: _fused_cycles(way.sequence[0], context.limits) for way in fused}
+        fused.sort(key=cost.__getitem__)
+        ways = (*fused, *apart) if cost[fused[0]] < _cycles(depthwise, first, context.limits) else (*apart, *fused)
         assert maker is not None
         ops |= {maker: None, position: replace(ways[0], variants=tuple(ways[1:]))}
     return with_ops(steps, ops)
@@ -81,11 +87,33 @@ def _worth_trying(depthwise: Launch, pointwise: Launch) -> bool:
     return g.m <= MOST_PIXELS and _taps(depthwise) * pointwise.grid[1] <= g.n
 
 
-def _reads_anew(depthwise: Launch, fused: Launch, limits: DeviceLimits) -> int:
-    """Cycles that a multiprocessor takes to load what blocks of columns but the first load, in sixteens of bytes."""
-    g = _problem(fused)
-    each = 2 * _taps(depthwise) * g.m * g.k // (16 if g.int8 else 4)
-    return (fused.grid[1] - 1) * each // (CYCLE_LOADS * limits.units)
+def _fused_cycles(fused: Launch, limits: DeviceLimits) -> int:
+    """Of one kernel for both. A thread loads rows of the window one after another, and multiplies between."""
+    tiles, g = _tiles(fused), _problem(fused)
+    words = int(str(fused.defines["LOAD"]))
+    loads = max(1, tiles.bm * tiles.bk // words // tiles.threads)
+    rows, columns = int(str(fused.defines["KH"])), fused.sizes["kw"]
+    assert isinstance(columns, int)
+    # An int8 is taken from its word before it is multiplied, and requantized at the end.
+    each = words * (4 * (4 * rows * columns + REQUANTIZED) if g.int8 else rows * columns)
+    return cycles(g, tiles, fused.grid[2], limits, loads * rows, loads * (each + ADDRESSES * rows * columns))
+
+
+def _cycles(depthwise: Launch, pointwise: Launch, limits: DeviceLimits) -> int:
+    """Of a kernel for each, and the launch between them."""
+    g, tiles = _problem(depthwise), _tiles(pointwise)
+    threads = -(-depthwise.grid[0] * depthwise.block[0] // limits.units)
+    strip = int(str(depthwise.defines["STRIP"]))
+    each = 4 * strip * (_taps(depthwise) + (REQUANTIZED if g.int8 else 1)) + ADDRESSES * _taps(depthwise)
+    waves = -(-threads // RESIDENT_THREADS)
+    first = START + waves * LATENCY + threads // 32 * each // 4
+    return first + LAUNCH + cycles(_problem(pointwise), tiles, pointwise.grid[2], limits)
+
+
+def _tiles(launch: Launch) -> Tiles:
+    """Those of a GEMM's launch."""
+    names = {"bm": "BM", "bn": "BN", "bk": "BK", "tm": "TM", "tn": "TN", "groups": "GROUPS"}
+    return Tiles(**{field: int(str(launch.defines[name])) for field, name in names.items() if name in launch.defines})
 
 
 def _fused(way: Launch, depthwise: Launch) -> Launch | None:

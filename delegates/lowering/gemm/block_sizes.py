@@ -86,7 +86,7 @@ def ways_worth_trying(g: Gemm, limits: DeviceLimits) -> list[tuple[Tiles, int]]:
         every = (*every, CUDA_CORES[-2])
     least = min(t.bm for t in every)
     fitting = [t for t in every if t.bm < 2 * max(g.m, least) and t.bn < 2 * max(g.n, 32)]
-    ways = [min((_cycles(g, t, slices, limits), slices) for slices in _splits(g, t)) for t in fitting]
+    ways = [min((cycles(g, t, slices, limits), slices) for slices in _splits(g, t)) for t in fitting]
     found = sorted((way, k) for k, way in enumerate(ways))
     best = [(fitting[k], slices) for (_, slices), k in found[:VARIANTS]]
     tiles, first = best[0]
@@ -101,18 +101,20 @@ def _on_tensor_cores(g: Gemm, mma: int) -> tuple[Tiles, ...]:
     return tuple(Tiles(*size, bk) for size in ((64, 64), (32, 64), (64, 32), (32, 32)) if by_fours or min(size) < 64)
 
 
-def _cycles(g: Gemm, tiles: Tiles, slices: int, limits: DeviceLimits) -> int:
+def cycles(g: Gemm, tiles: Tiles, slices: int, limits: DeviceLimits, waits: int = 0, instructions: int = 0) -> int:
     """A rough estimate of the GEMM's cycles, by instructions of a step and published latencies; nothing is measured.
 
     A multiprocessor issues four warp instructions a cycle for all blocks that it holds. A step takes at least the
-    latency of its loads, and their bytes over the bandwidth.
+    latency of its loads, and their bytes over the bandwidth. waits, instructions: what a thread adds to a step that
+    computes its operand: loads that wait for the ones before them, and instructions.
     """
     blocks = -(-g.m // tiles.bm) * -(-g.n // tiles.bn) * slices
     steps = -(-_steps(g, tiles) // slices)
     each = -(-blocks // limits.units)
     together = min(each, tiles.resident)
     asked = (tiles.bm + tiles.bn) * tiles.bk * 4
-    step = max(LATENCY, together * tiles.threads // 32 * _instructions(tiles) // 4, together * asked // BYTES_A_CYCLE)
+    issued = together * tiles.threads // 32 * (_instructions(tiles) + instructions) // 4
+    step = max(LATENCY * (1 + waits), issued, together * asked // BYTES_A_CYCLE)
     waves = -(-each // together)
     read = slices * tiles.bm * tiles.bn * 4 // BYTES_A_CYCLE if slices > 1 else 0
     return waves * (START + steps * step) + (SPLIT + read if slices > 1 else 0)

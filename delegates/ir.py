@@ -206,6 +206,7 @@ MEAN_OF_FLOATS = sum_of("f32", X / cast("f32", parameter("count")))
 class Reduce(_OfX):
     """out[i] = the `count` elements x[x_at(i) + k_at(k)] taken together, for i < n; `width` work-items share them.
 
+    columns: of so many neighbouring outputs, a divisor of n, the work-items of a block share the elements.
     numbers: the scalars that the reducer names.
     """
 
@@ -215,6 +216,7 @@ class Reduce(_OfX):
     x_at: IndexMap
     k_at: IndexMap
     width: int = 1
+    columns: int = 1
     numbers: Mapping[str, int | np.float32] = field(default_factory=dict)
 
     @property

@@ -81,7 +81,7 @@ def reduce(op: Reduce) -> Launch:
     reducer, numbers = op.reducer, op.numbers
     return Launch(
         "reduce.reduce",
-        (op.n * op.width,),
+        (op.n // op.columns * op.width,),
         (op.width if op.width > 1 else 64,),
         inputs={"x": op.x},
         outputs={"out": op.out},
@@ -98,6 +98,7 @@ def reduce(op: Reduce) -> Launch:
             "X_AT": op.x_at,
             "K_AT": op.k_at,
             "WIDTH": op.width,
+            "COLUMNS": op.columns,
         },
         stage="items" if op.width == 1 else "none",
     )

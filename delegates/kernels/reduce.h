@@ -1,5 +1,6 @@
 // reduce: out[i] = RESULT(a), a being the elements x[X_AT + K_AT], k < count, combined by COMBINE from INIT on; i < n.
-// One block of WIDTH work-items an output; one work-item where WIDTH is 1.
+// One block of WIDTH work-items makes COLUMNS outputs, whose elements are neighbours in x; one work-item one where WIDTH
+// is 1.
 // arg (BETTER): out[i] = the first k at which x[X_AT + K_AT] is the BETTER of all numbers; 0 where none is a number.
 
 #ifdef BETTER
@@ -25,23 +26,24 @@ KERNEL reduce(IN(X_T) RESTRICT x, OUT(OUT_T) RESTRICT out, i32 n, i32 count, i32
     i32 i = GLOBAL_ID, t = 0;
     if (i >= n) return;
 #else
-    i32 i = GROUP_ID, t = LOCAL_ID;
+    i32 i = GROUP_ID * COLUMNS + LOCAL_ID % COLUMNS, t = LOCAL_ID / COLUMNS;
 #endif
     IN(X_T) from = x + X_AT;
     ACC_T a = INIT;
-    for (i32 k = t; k < count; k += WIDTH) {
+    for (i32 k = t; k < count; k += WIDTH / COLUMNS) {
         X_T v = from[K_AT];
         a = COMBINE(a, v);
     }
 #if WIDTH > 1
     LOCAL ACC_T partial[WIDTH];
-    partial[t] = a;
-    for (i32 s = WIDTH / 2; s > 0; s /= 2) {
+    i32 at = LOCAL_ID;
+    partial[at] = a;
+    for (i32 s = WIDTH / 2; s >= COLUMNS; s /= 2) {
         BARRIER;
-        if (t < s) partial[t] = COMBINE(partial[t], partial[t + s]);
+        if (at < s) partial[at] = COMBINE(partial[at], partial[at + s]);
     }
     if (t > 0) return;
-    a = partial[0];
+    a = partial[at];
 #endif
     out[i] = RESULT(a);
 }

@@ -20,8 +20,11 @@ from tflgpu.model.graph import Node, TensorSpec
 QUANTIZED_TYPES = ("INT8", "UINT8", "INT16")
 """The element types of quantized tensors."""
 
-WORTH_A_BLOCK = 64
-"""From so many elements of one output on, a block of work-items shares them on a GPU."""
+WORTH_A_BLOCK, BLOCK = 32, 128
+"""From so many elements of one output on, a block of so many work-items shares them on a GPU."""
+
+SECTOR = 32
+"""Bytes that a GPU reads from memory at once."""
 
 
 @lowers("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL")
@@ -138,9 +141,16 @@ def _reduce(
     x, out = node.input(0), node.outputs[0]
     x_at, k_at = split_index(x, axes)
     count = int(np.prod([x.shape[a] for a in axes]))
-    width = 1 if limits.cpu or in_order or count < WORTH_A_BLOCK else 128
     kinds, n = (c_type(x, limits), c_type(out, limits)), size(out)
-    return Reduce(Ref(x.index), Ref(out.index), n, count, reducer, kinds, x_at, k_at, width, numbers or {})
+    width = 1 if limits.cpu or in_order or count < WORTH_A_BLOCK else BLOCK
+    columns = 1 if width == 1 or len(x.shape) - 1 in axes else _columns(x, n, limits)
+    return Reduce(Ref(x.index), Ref(out.index), n, count, reducer, kinds, x_at, k_at, width, columns, numbers or {})
+
+
+def _columns(x: TensorSpec, n: int, limits: DeviceLimits) -> int:
+    """Neighbouring outputs of a block: up to a sector of x, which it then reads whole, and a block for every unit."""
+    most = min(SECTOR // x.dtype.itemsize, max(n // limits.units, 1))
+    return next(c for c in (32, 16, 8, 4, 2, 1) if c <= most and x.shape[-1] % c == 0)
 
 
 def split_index(x: TensorSpec, axes: tuple[int, ...]) -> tuple[IndexMap, IndexMap]:

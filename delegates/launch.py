@@ -11,8 +11,9 @@ import numpy as np
 from tflgpu.delegation.delegate import Unsupported
 from tflgpu.model.graph import Array
 
-MAX_ELEMENTS = 2**31 - 1
-"""Kernels index with int; a tensor of more elements stays on the CPU."""
+MAX_ELEMENTS = 2**31 - 1024
+"""Kernels number elements with int, and the work-items of the last block too, which is whole and of 1024 at the most; a
+tensor of more elements stays on the CPU."""
 
 
 @dataclass(frozen=True)

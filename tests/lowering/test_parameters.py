@@ -1,4 +1,4 @@
-"""Kernels of many parameters: as many buffers as a barrier kernel may have, on every device."""
+"""Kernels at their limits: as many buffers as a barrier kernel may have, and as many elements as an int numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from oracle import assert_same, one_op, tflgpu_run
 
 import tflgpu
 from tflgpu import Interpreter
+from tflgpu.delegates.compiler import LARGE_BLOCK
+from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.lowering.registry import lower
 from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS
+from tflgpu.delegation.delegate import Unsupported
+from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS
 
 VECTOR = {"type": "FLOAT32", "shape": [5]}
@@ -64,3 +69,15 @@ def test_a_loop_of_more_buffers_is_driven_by_the_host() -> None:
     assert partition.owner is not None
     assert list(partition.owner._hosted(partition.nodes)) == [0]
     assert_same(tflgpu_run(data, fed, [emulator]), tflgpu_run(data, fed))
+
+
+def test_the_numbers_of_all_work_items_of_whole_blocks_are_ints() -> None:
+    most = 2**31 - LARGE_BLOCK
+    for elements, taken in ((most, True), (most + 1, False), (2**31 - 1, False)):
+        spec = {"type": "INT8", "shape": [elements], "scale": 1.0, "zero_point": 0}
+        (node,) = load(content=one_op("ABS", [spec], [spec])).graphs[0].nodes
+        if taken:
+            assert lower(node, DeviceLimits())
+        else:
+            with pytest.raises(Unsupported, match="32-bit index"):
+                lower(node, DeviceLimits())

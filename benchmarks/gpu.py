@@ -1,31 +1,42 @@
 """Latencies on an NVIDIA GPU, from invoke to outputs on the host, beside the same architectures in PyTorch.
 
-    python benchmarks/gpu.py [--device 0] [--seconds 200] [--results benchmarks/results] [--only REGEX]
-    python benchmarks/gpu.py --dry-run           the emulator and PyTorch on the CPU, tiny: shows that this file runs
+    python benchmarks/gpu.py PHASE... [--device 0] [--seconds 60] [--results FOLDER] [--models FOLDER] [--only REGEX]
+    python benchmarks/gpu.py PHASE... --dry-run    the emulator and PyTorch on the CPU, tiny: shows that this file runs
 
-Every time is the median of many runs, each with its input copied in and its output copied out. Beside them: what the
-card reaches in a large copy and large GEMMs, and how near a model's multiplications and the bytes that each kernel
-of tflgpu was given come to it. "tuned" is the same with the option autotune. Writes <results>/<gpu>-<date>.json and the
-same as a table, .md, anew after every model, so that what was measured stays where time runs out: batch 1 comes before
+| phase    | what it does                                                                                           |
+|----------|--------------------------------------------------------------------------------------------------------|
+| compile  | makes the models, their outputs by the CPU and their programs, 16 models at a time                      |
+| ours     | every model untuned, its input set, pinned or bound (gpu_results.py); outputs compared with the CPU's    |
+| torch    | the same architectures in PyTorch, eager and with CUDA graphs                                            |
+| profile  | time and traffic of each kernel                                                                          |
+| tuned    | the models of TUNED with the option autotune, its programs compiled 16 models at a time                  |
+| opencl   | batch 1 by the OpenCL delegate, where the card's driver has OpenCL                                       |
+| ceilings | what the card reaches in a large copy and large GEMMs                                                    |
+
+Every time is the median of many runs, each with its output copied out. <results>/<gpu>-<date>.json and the table beside
+it, .md, are written anew after every model, so that what was measured stays where time runs out: batch 1 comes before
 batch 32.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import re
-import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from architectures import ARCHITECTURES, Network
 from ceilings import ceilings
+from gpu_results import Results
 from models import multiplications, tflite
+from timing import measured
+from torch_times import of_torch
 
 import tflgpu
 
@@ -33,132 +44,136 @@ RUNS = (("float32", "fp32"), ("float32", "tf32"), ("float16", "fp16"), ("int8", 
 """Type of the file, and the delegate's precision."""
 RUNS_OF_BATCHES = (("float32", "fp32"), ("float16", "fp16"), ("int8", "fp32"))
 
+BATCH = 32
+TUNED = ("bert_base", "resnet_50", "mobilenet_v2")
 TINY: Mapping[str, Mapping[str, int]] = {"bert_base": {"tokens": 8, "layers": 1}}
+AT_ONCE = 16
 
 
-def measured(run: Callable[[], Any], seconds: float) -> dict[str, float]:
-    """Median and least milliseconds of run, for about so many seconds after a warm-up; of one run where it is slow."""
-    begin, warm = time.perf_counter(), 0
-    while warm < 3 and time.perf_counter() - begin <= 5 * seconds:
-        run()
-        warm += 1
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < (5 if warm == 3 else 1) or (time.perf_counter() < end and len(times) < 2000):
-        start = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - start) * 1e3)
-    return {"median_ms": statistics.median(times), "least_ms": min(times), "runs": len(times)}
+@dataclass(frozen=True)
+class Case:
+    """One model in one precision. folder: where its file and outputs are made."""
 
+    model: str
+    batch: int
+    kind: str
+    precision: str
+    folder: Path
+    dry: bool
 
-def of_tflgpu(data: bytes, kind: str, options: dict[str, Any], seconds: float, kernels: bool) -> dict[str, Any]:
-    """One model on the delegate: latency, share delegated, and its kernels' times in a run of their own if wanted."""
+    def network(self, batch: int) -> Network:
+        return ARCHITECTURES[self.model](batch, **(TINY.get(self.model, {"size": 32}) if self.dry else {}))
 
-    def prepared(**more: Any) -> tuple[Any, Any, Callable[[], None]]:
-        delegate = tflgpu.load_delegate("cuda", options | more)
-        interpreter = tflgpu.Interpreter(model_content=data, experimental_delegates=[delegate])
-        interpreter.allocate_tensors()
-        detail = interpreter.get_input_details()[0]
+    def file(self, batch: int) -> Path:
+        path = self.folder / f"{self.model}-{batch}-{self.kind}.tflite"
+        if not path.exists():
+            path.write_bytes(tflite(self.network(batch), self.kind))
+        return path
+
+    def input(self) -> Any:
+        """The input of one image or text."""
+        shape = (1, *self.network(1).input.shape[1:])
         rng = np.random.default_rng(0)
-        if kind == "int8":
-            x = rng.integers(-60, 60, detail["shape"]).astype(np.int8)
-        else:
-            x = rng.standard_normal(detail["shape"], np.float32)
+        if self.kind == "int8":
+            return rng.integers(-60, 60, shape).astype(np.int8)
+        return rng.standard_normal(shape, np.float32)
 
-        def run() -> None:
-            interpreter.set_tensor(detail["index"], x)
+    def expected(self) -> Any:
+        """The CPU's output for that."""
+        path = self.folder / f"{self.model}-{self.kind}.npy"
+        if not path.exists():
+            interpreter = tflgpu.Interpreter(model_path=str(self.file(1)))
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], self.input())
             interpreter.invoke()
+            np.save(path, interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+        return np.load(path)
 
-        return delegate, interpreter, run
+    def prepared(self, delegate: Any) -> Any:
+        """An interpreter that is ready to run the model."""
+        interpreter = tflgpu.Interpreter(model_path=str(self.file(self.batch)), experimental_delegates=[delegate])
+        interpreter.allocate_tensors()
+        return interpreter
 
-    delegate, interpreter, run = prepared()
-    result: dict[str, Any] = measured(run, seconds)
-    result["report"] = interpreter.delegation_report().splitlines()[0]
-    if delegate.device.tuner is not None:
-        result["variants_us"] = delegate.device.tuner.measured
-    if not kernels:
-        return result
-    del interpreter, run
-    delegate, _, run = prepared(profile=True)
-    run()
-    before, given = delegate.device.times(), delegate.device.traffic()
-    for _ in range(5):
-        run()
-    after, given_after = delegate.device.times(), delegate.device.traffic()
-    result["kernels"] = {}
-    for name, (runs, ms) in after.items():
-        ms -= before[name][1]
-        nbytes = given_after[name] - given[name]
-        result["kernels"][name] = {
-            "launches": (runs - before[name][0]) / 5,
-            "ms": ms / 5,
-            "bytes": nbytes // 5,
-            "bytes_per_s": nbytes / ms * 1e3,
-        }
+
+class Emulated(np.ndarray):
+    """An array on the emulator's GPU, which is the CPU."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**self.__array_interface__, "version": 3}
+
+
+class Compiling:
+    """Instead of a tuner: compiles every variant and times none."""
+
+    measured: Sequence[Any] = ()
+
+    def choose(self, device: Any, launch: Any, bind: Callable[[Any], Any]) -> Any:
+        for way in (launch, *launch.variants):
+            try:
+                bind(way)
+            except (MemoryError, RuntimeError) as error:
+                print(f"{way.kernel} is no variant here: {error}"[:200], flush=True)
+        return launch
+
+
+def times(case: Case, delegate: Any, seconds: float, ways: Sequence[str] = ("set_tensor", "pinned", "bound")) -> Any:
+    """Latencies with the input set, pinned and bound, share delegated, difference from the CPU's output."""
+    interpreter = case.prepared(delegate)
+    index, out = (d()[0]["index"] for d in (interpreter.get_input_details, interpreter.get_output_details))
+    x = np.repeat(case.input(), case.batch, 0)
+    view = interpreter.tensor(index)
+
+    def with_set_tensor() -> None:
+        interpreter.set_tensor(index, x)
+        interpreter.invoke()
+
+    def with_pinned() -> None:
+        view()  # the host's array may have changed: invoke copies it
+        interpreter.invoke()
+
+    runs = {"set_tensor": with_set_tensor, "pinned": with_pinned, "bound": interpreter.invoke}
+    result: dict[str, Any] = {"report": interpreter.delegation_report().splitlines()[0]}
+    with_set_tensor()
+    got, want = interpreter.get_tensor(out).astype(np.float64), case.expected().astype(np.float64)
+    result["difference"] = float(np.abs(got - want).max() / np.abs(want).max())
+    if case.kind == "int8" and result["difference"]:
+        result["error"] = "int8 differs from the CPU"
+    for way in ways:
+        if way == "bound":
+            interpreter.bind_input(index, _on_device(x, case.dry))
+            interpreter.allocate_tensors()
+        result[way] = measured(runs[way], seconds / len(ways))
     return result
 
 
-def of_torch(network: Network, precision: str, ways: Sequence[str], on_gpu: bool, seconds: float) -> dict[str, Any]:
-    """The same in PyTorch in these ways: "eager", "graph" (CUDA) and "compiled"; what does not run says why."""
-    import torch
-    from torch_models import TorchNetwork
+def _on_device(x: Any, dry: bool) -> Any:
+    if dry:
+        return x.view(Emulated)
+    import cupy
 
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.benchmark = True
-    device = "cuda" if on_gpu else "cpu"
-    module = TorchNetwork(network).to(device).eval()
-    dtype = torch.float16 if precision == "fp16" else torch.float32
-    module = module.to(dtype)
-    host = torch.randn(network.input.shape, dtype=dtype)
-    host = host.pin_memory() if on_gpu else host
-    x = host.to(device)
-    results: dict[str, Any] = {}
-    with torch.inference_mode():
-        back = module(x).to("cpu")
-        back = back.pin_memory() if on_gpu else back
-
-        def around(forward: Callable[[], Any]) -> Callable[[], None]:
-            def run() -> None:
-                x.copy_(host, non_blocking=True)
-                back.copy_(forward(), non_blocking=True)
-                if on_gpu:
-                    torch.cuda.synchronize()
-
-            return run
-
-        makers = {"eager": lambda torch, module, x: lambda: module(x), "graph": _graphed, "compiled": _compiled}
-        for name in ways:
-            try:
-                results[name] = measured(around(makers[name](torch, module, x)), seconds)
-            except Exception as error:  # no Triton, no compiler, an operation that cannot be captured
-                results[name] = {"error": str(error).splitlines()[0][:200]}
-    return results
+    return cupy.asarray(x)
 
 
-def _graphed(torch: Any, module: Any, x: Any) -> Callable[[], Any]:
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            module(x)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = module(x)
-
-    def forward() -> Any:
-        graph.replay()
-        return out
-
-    return forward
-
-
-def _compiled(torch: Any, module: Any, x: Any) -> Callable[[], Any]:
-    compiled = torch.compile(module)
-    compiled(x)
-    return lambda: compiled(x)
+def kernels(case: Case, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of one run, by kernel: launches, milliseconds, bytes of buffers."""
+    delegate: Any = tflgpu.load_delegate("cuda", {**options, "profile": True})
+    interpreter = case.prepared(delegate)
+    interpreter.invoke()
+    before, given = delegate.device.times(), delegate.device.traffic()
+    for _ in range(5):
+        interpreter.invoke()
+    after, given_after = delegate.device.times(), delegate.device.traffic()
+    found: dict[str, Any] = {}
+    for name, (runs, ms) in after.items():
+        took, nbytes = ms - before[name][1], given_after[name] - given[name]
+        found[name] = {"launches": (runs - before[name][0]) / 5, "ms": took / 5, "bytes": nbytes // 5}
+        found[name]["bytes_per_s"] = nbytes / took * 1e3
+    return found
 
 
-def attempt(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+def attempt(measure: Callable[..., Any], *args: Any) -> Any:
     """What it measures of args, or {"error": why not}: the other models are still to be measured."""
     try:
         return measure(*args)
@@ -166,122 +181,115 @@ def attempt(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any
         return {"error": f"{type(error).__name__}: {error}"[:2000]}
 
 
-def achieved(entry: Mapping[str, Any], ceilings: Mapping[str, float]) -> dict[str, float]:
-    """FLOP/s of a model's GEMMs over its whole latency, and what that is of the card's for their type, if known."""
-    if "median_ms" not in entry["tflgpu"]:
-        return {}
-    rate = 2 * entry["multiplications"] / entry["tflgpu"]["median_ms"] * 1e3
-    ceiling = ceilings.get(f"{'int8' if entry['type'] == 'int8' else entry['precision']}_flop_per_s")
-    return {"flop_per_s": rate} | ({"of_ceiling": rate / ceiling} if ceiling else {})
+class Run:
+    """The phases. Each is a method; delegates are opened once for each precision."""
+
+    def __init__(self, given: argparse.Namespace):
+        self.dry, self.device = given.dry_run, "emulator" if given.dry_run else given.device
+        self.seconds, self._start = given.seconds, time.monotonic()
+        self._delegates: dict[tuple[str, bool], Any] = {}
+        name = self.delegate("fp32").device.name
+        self.results = Results(given.results, name)
+        models = [model for model in ARCHITECTURES if re.search(given.only, model)]
+        self.cases = [
+            Case(model, batch, kind, precision, given.models, self.dry)
+            for batch in (1,) + (() if self.dry else (BATCH,))
+            for model in models
+            for kind, precision in (RUNS if batch == 1 else RUNS_OF_BATCHES)
+            if not self.dry or precision == "fp32"  # the emulator's tensor cores are slow
+        ]
+        self.each = given.seconds / max(len(self.cases), 1) / 4
+
+    def delegate(self, precision: str, tuned: bool = False) -> Any:
+        """The delegate of a precision."""
+        key = precision, tuned
+        if key not in self._delegates:
+            options = {"device": self.device, "precision": precision, "autotune": tuned}
+            self._delegates[key] = tflgpu.load_delegate("cuda", options)
+        return self._delegates[key]
+
+    def measure(self, what: str, of: Callable[[Case], Any], cases: Sequence[Case] | None = None) -> None:
+        """Adds of(case) to each case's results as `what`, as far as the time goes."""
+        for case in self.cases if cases is None else cases:
+            if time.monotonic() - self._start > self.seconds and not self.dry:
+                print(f"out of time before {case.model}, batch {case.batch}, {case.kind}", flush=True)
+                return
+            entry = self.results.of(case.model, case.batch, case.kind, case.precision)
+            entry.setdefault("multiplications", multiplications(case.network(case.batch)))
+            entry[what] = attempt(of, case)
+            print(case.model, case.batch, case.kind, case.precision, what, str(entry[what])[:300], flush=True)
+            self.results.write()
+
+    def compile(self) -> None:
+        self._compiled([(case, self.delegate(case.precision)) for case in self.cases])
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(Case.expected, {(case.model, case.kind): case for case in self.cases}.values()))
+
+    def _compiled(self, cases: Sequence[tuple[Case, Any]]) -> None:
+        files = {(case.model, case.batch, case.kind): case for case, _ in cases}.values()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda case: case.file(case.batch), files))
+            for said in pool.map(lambda one: attempt(lambda: one[0].prepared(one[1]) and {}), cases):
+                if said:
+                    print(said["error"], flush=True)
+
+    def ours(self) -> None:
+        self.measure("tflgpu", lambda case: times(case, self.delegate(case.precision), self.each))
+
+    def torch(self) -> None:
+        ways = ("eager",) if self.dry else ("eager", "graph")
+        # PyTorch has no int8 on CUDA that is the same arithmetic: int8 is compared with its float32.
+        cases = [case for case in self.cases if case.kind != "int8"]
+        self.measure(
+            "torch", lambda c: of_torch(c.network(c.batch), c.precision, ways, not self.dry, 2 * self.each), cases
+        )
+
+    def profile(self) -> None:
+        self.measure("kernels", lambda case: kernels(case, {"device": self.device, "precision": case.precision}))
+
+    def tuned(self) -> None:
+        cases = [case for case in self.cases if case.model in TUNED]
+        for precision in {case.precision for case in cases}:
+            device = self.delegate(precision, tuned=True).device
+            tuner, device.tuner = device.tuner, Compiling()
+            self._compiled([(case, self.delegate(precision, True)) for case in cases if case.precision == precision])
+            device.tuner = tuner
+        self.measure("tuned", lambda case: times(case, self.delegate(case.precision, True), self.each), cases)
+
+    def opencl(self) -> None:
+        def of(case: Case) -> Any:
+            options = {"device": "cpu"} if self.dry else {"device": "NVIDIA"}
+            return times(case, tflgpu.load_delegate("opencl", options), self.each, ("set_tensor",))
+
+        self.measure("opencl", of, [case for case in self.cases if case.batch == 1 and case.precision == "fp32"])
+
+    def ceilings(self) -> None:
+        self.results.ceilings({} if self.dry else attempt(ceilings, int(self.device)))
+        self.results.write()
 
 
-def kernel_table(results: Mapping[str, Any]) -> list[str]:
-    """The kernels of each model at batch 1 in float32, the slowest first: time, and bytes given a second."""
-    rows = ["| model | kernel | launches | ms | GB/s | of a copy |", "|---|---|---|---|---|---|"]
-    copy = results["ceilings"].get("bytes_per_s")
-    for entry in results["models"]:
-        if (entry["batch"], entry["type"], entry["precision"]) != (1, "float32", "fp32"):
-            continue
-        kernels = entry["tflgpu"].get("kernels", {})
-        for name, of in sorted(kernels.items(), key=lambda item: -item[1]["ms"]):
-            rate = of["bytes_per_s"]
-            share = f"{rate / copy:.0%}" if copy else "-"
-            cells = [entry["model"], name, f"{of['launches']:g}", f"{of['ms']:.4f}", f"{rate / 1e9:.0f}", share]
-            rows.append(f"| {' | '.join(cells)} |")
-    return rows
-
-
-def table(results: Mapping[str, Any]) -> str:
-    """The results as Markdown."""
-    rows = [
-        "| model | batch | type | tflgpu ms | tuned | PyTorch eager | graph | compiled | TFLOP/s | of the card's |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for entry in results["models"]:
-        times = [entry[of].get("median_ms") for of in ("tflgpu", "tuned")]
-        times += [entry["torch"].get(way, {}).get("median_ms") for way in ("eager", "graph", "compiled")]
-        cells = [f"{t:.3f}" if t else "-" for t in times]
-        got = entry.get("achieved", {})
-        cells.append(f"{got['flop_per_s'] / 1e12:.2f}" if got else "-")
-        cells.append(f"{got['of_ceiling']:.0%}" if "of_ceiling" in got else "-")
-        kind = entry["type"] if entry["precision"] == "fp32" else f"{entry['type']} {entry['precision']}"
-        rows.append(f"| {entry['model']} | {entry['batch']} | {kind} | {' | '.join(cells)} |")
-    ceilings = ", ".join(f"{name} {value:.3g}" for name, value in results["ceilings"].items() if name != "error")
-    head = f"{results['device']}, {results['date']}" + (f"; the card reaches {ceilings}" if ceilings else "")
-    return "\n".join([head, "", *rows, "", *kernel_table(results), ""])
+PHASES = ("compile", "ours", "torch", "profile", "tuned", "opencl", "ceilings")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("phases", nargs="+", choices=PHASES, metavar="PHASE")
     parser.add_argument("--device", default="0")
-    parser.add_argument("--seconds", type=float, default=200, help="for everything, about")
+    parser.add_argument("--seconds", type=float, default=60, help="for all phases together, about")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--models", type=Path, help="where models are made and found again; else in a folder that goes")
     parser.add_argument("--only", default="", help="models whose names match")
     parser.add_argument("--dry-run", action="store_true")
     given = parser.parse_args()
-    dry = given.dry_run
-    device = "emulator" if dry else given.device
-    name = tflgpu.load_delegate("cuda", {"device": device}).device.name  # type: ignore[attr-defined]
-    chosen = [(m, b) for b in (1,) + (() if dry else (32,)) for m in ARCHITECTURES if re.search(given.only, m)]
-    each = given.seconds / max(len(chosen) * len(RUNS) * 16, 1)
-    results: dict[str, Any] = {"device": name, "date": datetime.date.today().isoformat(), "models": []}
-    stem = re.sub(r"\W+", "-", name.split(" (")[0]).strip("-").lower() + f"-{results['date']}"
-    results["ceilings"] = {} if dry else attempt(ceilings, int(device))
-    start = time.monotonic()
-    networks: dict[tuple[str, int], Network] = {}
-
-    def late() -> bool:
-        return not dry and time.monotonic() - start > given.seconds
-
-    def keep() -> None:
-        if not dry:
-            given.results.mkdir(exist_ok=True)
-            (given.results / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
-            (given.results / f"{stem}.md").write_text(table(results))
-
-    for model, batch in chosen:
-        if late():
-            results.setdefault("not measured", []).append(f"{model}, batch {batch}: out of time")
-            continue
-        networks[model, batch] = network = ARCHITECTURES[model](batch, **(TINY.get(model, {"size": 32}) if dry else {}))
-        data: dict[str, bytes] = {}
-        for kind, precision in RUNS if batch == 1 else RUNS_OF_BATCHES:
-            entry: dict[str, Any] = {"model": model, "batch": batch, "type": kind, "precision": precision}
-            entry["multiplications"] = multiplications(network)
-            data[kind] = data.get(kind) or tflite(network, kind)
-            options = {"device": device, "precision": precision}
-            for of, more in (("tflgpu", {}), ("tuned", {"autotune": True})):
-                if dry and more and precision != "fp32":  # the emulator's tensor cores are slow
-                    entry[of] = {"error": "not tried"}
-                    continue
-                entry[of] = attempt(
-                    of_tflgpu,
-                    data[kind],
-                    kind,
-                    options | more,
-                    each,
-                    of == "tflgpu" and (not dry or precision == "fp32"),
-                )
-            # PyTorch has no int8 on CUDA that is the same arithmetic: int8 is compared with its float32.
-            ways = () if kind == "int8" else ("eager",) if dry else ("eager", "graph")
-            entry["torch"] = attempt(of_torch, network, precision, ways, not dry, each)
-            entry["achieved"] = achieved(entry, results["ceilings"])
-            results["models"].append(entry)
-            said = entry["tflgpu"].get("error") or f"{entry['tflgpu']['median_ms']:.3f} ms"
-            print(model, batch, kind, precision, said, entry["tuned"].get("median_ms", entry["tuned"]), flush=True)
-            keep()
-    # Compiling takes PyTorch tens of seconds a model: last, and as far as the time goes.
-    for entry in [] if dry else results["models"]:
-        if late():
-            entry["torch"].setdefault("compiled", {"error": "not tried: out of time"})
-        elif entry["type"] != "int8" and "eager" in entry["torch"]:
-            network = networks[entry["model"], entry["batch"]]
-            entry["torch"] |= attempt(of_torch, network, entry["precision"], ("compiled",), True, each)
-            keep()
-    print(table(results))
-    keep()
-    if any("error" in entry["tflgpu"] for entry in results["models"]):
-        raise SystemExit("a model did not run")
+    with tempfile.TemporaryDirectory() as folder:
+        given.models = given.models or Path(folder)
+        given.models.mkdir(parents=True, exist_ok=True)
+        run = Run(given)
+        for phase in given.phases:
+            getattr(run, phase)()
+        print(run.results.table())
+        if run.results.failed:
+            raise SystemExit(f"went wrong: {'; '.join(run.results.failed)}")
 
 
 if __name__ == "__main__":

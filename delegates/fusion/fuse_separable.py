@@ -4,8 +4,8 @@ The GEMM's blocks compute what they multiply as they go, so that nothing of the 
 Each block of columns does so anew: it is worth trying where that is not more work than the GEMM itself, and where
 the images are small, as they are but for a network's first layers. Tuning measures both; without it, one kernel is
 taken where a cost model says that it takes less time than two with the launch between them. A block of the one waits
-for one row of the window after another, and there are only as many blocks as the GEMM has; the other has a thread for every
-few outputs.
+for each row of the window before the next, and there are only as many blocks as the GEMM has; the other has a thread
+for every few outputs.
 """
 
 from __future__ import annotations

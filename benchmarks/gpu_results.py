@@ -37,7 +37,7 @@ class Results:
 
     def write(self) -> None:
         for path, text in ((self._file, json.dumps(self._found, indent=1) + "\n"), (self._table, self.table())):
-            beside = path.with_suffix(".part")
+            beside = path.with_suffix(".new")
             beside.write_text(text)
             beside.replace(path)
 

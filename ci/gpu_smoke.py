@@ -103,7 +103,7 @@ class Smoke:
 
 
 CHECKS = {
-    "file": "compare RawModule(path=...) with RawModule(code=...): if only the second works, the file is not what the "
+    "file": "give RawModule the text instead of a path: if only that works, the file is not what the "
     "driver wants (cuda/compiler.py, whole); if neither does, the driver is older than NVRTC's CUDA",
     "replayed": "models run as plain launches meanwhile (option graphs=False shows them alone); look for what is not "
     "allowed while a stream is captured (cuda/device.py, recorded)",

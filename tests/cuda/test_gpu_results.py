@@ -30,7 +30,7 @@ def test_a_phase_adds_to_what_phases_before_it_have_written(tmp_path: Path) -> N
     assert models["mobilenet_v2, batch 1, int8"].keys() == {"tflgpu", "multiplications", "tuned"}
     assert "| mobilenet_v2, batch 1, int8 | - | 0.500 | - | - | 0.250 | - | - | 1.20 | 60% | 0.0e+00 |" in table
     assert "| bert_base, batch 32, float16 fp16 |" in table and "7.000" in table
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.new"))
 
 
 @pytest.mark.parametrize("error, failed", [({}, []), ({"error": "no"}, ["vit_s16, batch 1, float32"])])

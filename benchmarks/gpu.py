@@ -10,6 +10,7 @@
 | torch    | the same architectures in PyTorch, eager and with CUDA graphs                                            |
 | profile  | time and traffic of each kernel                                                                          |
 | tuned    | the models of TUNED with the option autotune, its programs compiled 16 models at a time                  |
+| modelled | what each model should take by cost.py, where it knows the card: beside what was measured                |
 | opencl   | batch 1 by the OpenCL delegate, where the card's driver has OpenCL                                       |
 | ceilings | what the card reaches in a large copy and large GEMMs                                                    |
 
@@ -24,18 +25,17 @@ import argparse
 import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from architectures import ARCHITECTURES, Network
+from architectures import ARCHITECTURES
 from ceilings import ceilings
+from cost import card_of, modelled
+from gpu_case import Case, kernels, times
 from gpu_results import Results
-from models import multiplications, tflite
-from timing import measured
+from models import multiplications
 from torch_times import of_torch
 
 import tflgpu
@@ -46,62 +46,7 @@ RUNS_OF_BATCHES = (("float32", "fp32"), ("float16", "fp16"), ("int8", "fp32"))
 
 BATCH = 32
 TUNED = ("bert_base", "resnet_50", "mobilenet_v2")
-TINY: Mapping[str, Mapping[str, int]] = {"bert_base": {"tokens": 8, "layers": 1}}
 AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class Case:
-    """One model in one precision. folder: where its file and outputs are made."""
-
-    model: str
-    batch: int
-    kind: str
-    precision: str
-    folder: Path
-    dry: bool
-
-    def network(self, batch: int) -> Network:
-        return ARCHITECTURES[self.model](batch, **(TINY.get(self.model, {"size": 32}) if self.dry else {}))
-
-    def file(self, batch: int) -> Path:
-        path = self.folder / f"{self.model}-{batch}-{self.kind}.tflite"
-        if not path.exists():
-            path.write_bytes(tflite(self.network(batch), self.kind))
-        return path
-
-    def input(self) -> Any:
-        """The input of one image or text."""
-        shape = (1, *self.network(1).input.shape[1:])
-        rng = np.random.default_rng(0)
-        if self.kind == "int8":
-            return rng.integers(-60, 60, shape).astype(np.int8)
-        return rng.standard_normal(shape, np.float32)
-
-    def expected(self) -> Any:
-        """The CPU's output for that."""
-        path = self.folder / f"{self.model}-{self.kind}.npy"
-        if not path.exists():
-            interpreter = tflgpu.Interpreter(model_path=str(self.file(1)))
-            interpreter.allocate_tensors()
-            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], self.input())
-            interpreter.invoke()
-            np.save(path, interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-        return np.load(path)
-
-    def prepared(self, delegate: Any) -> Any:
-        """An interpreter that is ready to run the model."""
-        interpreter = tflgpu.Interpreter(model_path=str(self.file(self.batch)), experimental_delegates=[delegate])
-        interpreter.allocate_tensors()
-        return interpreter
-
-
-class Emulated(np.ndarray):
-    """An array on the emulator's GPU, which is the CPU."""
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {**self.__array_interface__, "version": 3}
 
 
 class Compiling:
@@ -116,61 +61,6 @@ class Compiling:
             except (MemoryError, RuntimeError) as error:
                 print(f"{way.kernel} is no variant here: {error}"[:200], flush=True)
         return launch
-
-
-def times(case: Case, delegate: Any, seconds: float, ways: Sequence[str] = ("set_tensor", "pinned", "bound")) -> Any:
-    """Latencies with the input set, pinned and bound, share delegated, difference from the CPU's output."""
-    interpreter = case.prepared(delegate)
-    index, out = (d()[0]["index"] for d in (interpreter.get_input_details, interpreter.get_output_details))
-    x = np.repeat(case.input(), case.batch, 0)
-    view = interpreter.tensor(index)
-
-    def with_set_tensor() -> None:
-        interpreter.set_tensor(index, x)
-        interpreter.invoke()
-
-    def with_pinned() -> None:
-        view()  # the host's array may have changed: invoke copies it
-        interpreter.invoke()
-
-    runs = {"set_tensor": with_set_tensor, "pinned": with_pinned, "bound": interpreter.invoke}
-    result: dict[str, Any] = {"report": interpreter.delegation_report().splitlines()[0]}
-    with_set_tensor()
-    got, want = interpreter.get_tensor(out).astype(np.float64), case.expected().astype(np.float64)
-    result["difference"] = float(np.abs(got - want).max() / np.abs(want).max())
-    if case.kind == "int8" and result["difference"]:
-        result["error"] = "int8 differs from the CPU"
-    for way in ways:
-        if way == "bound":
-            interpreter.bind_input(index, _on_device(x, case.dry))
-            interpreter.allocate_tensors()
-        result[way] = measured(runs[way], seconds / len(ways))
-    return result
-
-
-def _on_device(x: Any, dry: bool) -> Any:
-    if dry:
-        return x.view(Emulated)
-    import cupy
-
-    return cupy.asarray(x)
-
-
-def kernels(case: Case, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of one run, by kernel: launches, milliseconds, bytes of buffers."""
-    delegate: Any = tflgpu.load_delegate("cuda", {**options, "profile": True})
-    interpreter = case.prepared(delegate)
-    interpreter.invoke()
-    before, given = delegate.device.times(), delegate.device.traffic()
-    for _ in range(5):
-        interpreter.invoke()
-    after, given_after = delegate.device.times(), delegate.device.traffic()
-    found: dict[str, Any] = {}
-    for name, (runs, ms) in after.items():
-        took, nbytes = ms - before[name][1], given_after[name] - given[name]
-        found[name] = {"launches": (runs - before[name][0]) / 5, "ms": took / 5, "bytes": nbytes // 5}
-        found[name]["bytes_per_s"] = nbytes / took * 1e3
-    return found
 
 
 def attempt(measure: Callable[..., Any], *args: Any) -> Any:
@@ -256,6 +146,20 @@ class Run:
             device.tuner = tuner
         self.measure("tuned", lambda case: times(case, self.delegate(case.precision, True), self.each), cases)
 
+    def modelled(self) -> None:
+        card = "H200" if self.dry else card_of(self.results.device)
+
+        def of(case: Case) -> Any:
+            data = case.file(case.batch).read_bytes()
+            found = modelled(data, case.network(case.batch), case.precision, card)
+            return {
+                "ms": found.ms,
+                "launches": found.launches,
+                "kernels_us": {name: t * 1e6 for name, t in found.by_kernel.items()},
+            }
+
+        self.measure("modelled", of, self.cases if card else ())
+
     def opencl(self) -> None:
         def of(case: Case) -> Any:
             options = {"device": "cpu"} if self.dry else {"device": "NVIDIA"}
@@ -268,7 +172,7 @@ class Run:
         self.results.write()
 
 
-PHASES = ("compile", "ours", "torch", "profile", "tuned", "opencl", "ceilings")
+PHASES = ("compile", "ours", "torch", "profile", "modelled", "tuned", "opencl", "ceilings")
 
 
 def main() -> None:

@@ -32,6 +32,10 @@ class Results:
         entry: dict[str, Any] = self._found["models"].setdefault(name, {})
         return entry
 
+    @property
+    def device(self) -> str:
+        return str(self._found["device"])
+
     def ceilings(self, found: Mapping[str, Any]) -> None:
         self._found["ceilings"] = dict(found)
 

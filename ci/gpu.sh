@@ -113,6 +113,7 @@ if [ -z "$dry" ] && [ -e "$corpus/compare.py" ]; then
     step 20 "a sample of the zoo" "$python" "$corpus/zoo.py" --module tflgpu --delegate cuda \
         --delegate-options "device=$device" --model "mobilenet|face|bert"
 fi
+step 40 "what the model of cost says of the card" "${gpu[@]}" modelled --seconds 35
 step 80 "tuned" "${gpu[@]}" tuned --seconds 75
 if [ -n "$dry" ]; then step 60 "flat memory" "$python" "$root/ci/gpu_leak.py" --device emulator --invokes 200 --resizes 20
 else step 30 "flat memory" "$python" "$root/ci/gpu_leak.py" --device "$device" --invokes 2000 --resizes 50; fi

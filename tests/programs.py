@@ -20,6 +20,8 @@ from tflgpu.delegates.megakernel.barrier_kernel import composed
 from tflgpu.delegates.passes import PASSES, run_passes
 from tflgpu.delegates.program import Dialect
 from tflgpu.delegation.delegate import Partition
+from tflgpu.limits import Meter
+from tflgpu.model.graph import Node
 from tflgpu.model.loader import load
 from tflgpu.ops.registry import OPS
 from tflgpu.runtime.graph_runner import graph_runners
@@ -27,20 +29,30 @@ from tflgpu.runtime.session import Session
 
 
 def launches(model: bytes, limits: DeviceLimits, dialect: Dialect = CudaDevice.dialect) -> list[Launch]:
-    """What the nodes of a model become."""
-    loaded = load(path=None, content=model)
-    session = Session(OPS)
-    graph = graph_runners(loaded, session)[0]
-    graph.allocate()
-    partitions = [
-        replace(partition, nodes=[with_body(node, loaded.graphs) for node in partition.nodes])
-        for partition in graph.partitions
-    ]
-    outputs = loaded.graphs[0].outputs  # which partitions of the CPU do not name
-    steps = [op for partition in partitions for op in passed(partition, outputs, limits, dialect)]
+    """What the nodes of a model become, all variants."""
+    steps = steps_of(model, limits, dialect)
     loops = [composed([step], dialect, limits) for step in steps if isinstance(step, Loop)]
     ways = [way for launch in launches_of(steps) for way in (launch, *launch.variants)]
     return [*(one for way in ways for one in way.sequence if one.stem != LIBRARY), *loops]
+
+
+def steps_of(model: bytes, limits: DeviceLimits, dialect: Dialect = CudaDevice.dialect) -> list[Any]:
+    """What the passes make of a model."""
+    loaded = load(path=None, content=model)
+    session = Session(OPS, meter=Meter(file_nbytes=len(model)))
+    graph = graph_runners(loaded, session)[0]
+    graph.allocate()
+    partitions = [
+        replace(partition, nodes=[with_body(node, loaded.graphs) for node in partition.nodes if not settled(node)])
+        for partition in graph.partitions
+    ]
+    outputs = loaded.graphs[0].outputs  # which partitions of the CPU do not name
+    return [op for partition in partitions for op in passed(partition, outputs, limits, dialect)]
+
+
+def settled(node: Node) -> bool:
+    """Whether all inputs are constants: the CPU runs the node once."""
+    return all(spec.data is not None for spec in node.inputs if spec is not None)
 
 
 def passed(partition: Partition, outputs: Iterable[int], limits: DeviceLimits, dialect: Dialect) -> list[Any]:

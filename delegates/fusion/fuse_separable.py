@@ -15,7 +15,15 @@ from dataclasses import replace
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.fusion.steps import PassContext, Steps, Uses, with_ops
 from tflgpu.delegates.launch import Launch, Op, Ref
-from tflgpu.delegates.lowering.gemm.block_sizes import LATENCY, START, Tiles, cycles, load_words
+from tflgpu.delegates.lowering.gemm.block_sizes import (
+    LATENCY,
+    START,
+    Sizes,
+    Tiles,
+    cycles,
+    load_words,
+    tiles_of,
+)
 from tflgpu.delegates.lowering.gemm.problem import Gemm
 from tflgpu.delegates.lowering.gemm.shared_memory import loads_whole_words
 
@@ -87,33 +95,33 @@ def _worth_trying(depthwise: Launch, pointwise: Launch) -> bool:
     return g.m <= MOST_PIXELS and _taps(depthwise) * pointwise.grid[1] <= g.n
 
 
-def _fused_cycles(fused: Launch, limits: DeviceLimits) -> int:
-    """Of one kernel for both. A thread loads rows of the window one after another, and multiplies between."""
-    tiles, g = _tiles(fused), _problem(fused)
-    words = int(str(fused.defines["LOAD"]))
-    loads = max(1, tiles.bm * tiles.bk // words // tiles.threads)
-    rows, columns = int(str(fused.defines["KH"])), fused.sizes["kw"]
-    assert isinstance(columns, int)
+def fused_cycles(g: Sizes, tiles: Tiles, slices: int, load: int, window: tuple[int, int], limits: DeviceLimits) -> int:
+    """Of one kernel for both. A thread loads rows of the window one after another, and multiplies between.
+
+    g: the GEMM. load: words of x that a thread loads at once.
+    """
+    loads = max(1, tiles.bm * tiles.bk // load // tiles.threads)
+    rows, columns = window
     # An int8 is taken from its word before it is multiplied, and requantized at the end.
-    each = words * (4 * (4 * rows * columns + REQUANTIZED) if g.int8 else rows * columns)
-    return cycles(g, tiles, fused.grid[2], limits, loads * rows, loads * (each + ADDRESSES * rows * columns))
+    each = load * (4 * (4 * rows * columns + REQUANTIZED) if g.int8 else rows * columns)
+    return cycles(g, tiles, slices, limits, loads * rows, loads * (each + ADDRESSES * rows * columns))
+
+
+def _fused_cycles(fused: Launch, limits: DeviceLimits) -> int:
+    rows, columns, load = int(str(fused.defines["KH"])), fused.sizes["kw"], int(str(fused.defines["LOAD"]))
+    assert isinstance(columns, int)
+    return fused_cycles(_problem(fused), tiles_of(fused.defines), fused.grid[2], load, (rows, columns), limits)
 
 
 def _cycles(depthwise: Launch, pointwise: Launch, limits: DeviceLimits) -> int:
     """Of a kernel for each, and the launch between them."""
-    g, tiles = _problem(depthwise), _tiles(pointwise)
+    g, tiles = _problem(depthwise), tiles_of(pointwise.defines)
     threads = -(-depthwise.grid[0] * depthwise.block[0] // limits.units)
     strip = int(str(depthwise.defines["STRIP"]))
     each = 4 * strip * (_taps(depthwise) + (REQUANTIZED if g.int8 else 1)) + ADDRESSES * _taps(depthwise)
     waves = -(-threads // RESIDENT_THREADS)
     first = START + waves * LATENCY + threads // 32 * each // 4
     return first + LAUNCH + cycles(_problem(pointwise), tiles, pointwise.grid[2], limits)
-
-
-def _tiles(launch: Launch) -> Tiles:
-    """Those of a GEMM's launch."""
-    names = {"bm": "BM", "bn": "BN", "bk": "BK", "tm": "TM", "tn": "TN", "groups": "GROUPS"}
-    return Tiles(**{field: int(str(launch.defines[name])) for field, name in names.items() if name in launch.defines})
 
 
 def _fused(way: Launch, depthwise: Launch) -> Launch | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.lowering.gemm.problem import Gemm
@@ -38,6 +40,25 @@ class Tiles:
     def defines(self) -> dict[str, int]:
         own = {"TM": self.tm, "TN": self.tn, "GROUPS": self.groups} if self.tm else {}
         return {"BM": self.bm, "BN": self.bn, "BK": self.bk, **own}
+
+
+def tiles_of(defines: Mapping[str, object]) -> Tiles:
+    """Those that a launch has as its macros."""
+    names = {"bm": "BM", "bn": "BN", "bk": "BK", "tm": "TM", "tn": "TN", "groups": "GROUPS"}
+    return Tiles(**{field: int(str(defines[name])) for field, name in names.items() if name in defines})
+
+
+class Sizes(Protocol):
+    """What the cost model asks of a GEMM."""
+
+    @property
+    def m(self) -> int: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def k(self) -> int: ...
+    @property
+    def int8(self) -> bool: ...
 
 
 CUDA_CORES = (
@@ -101,7 +122,7 @@ def _on_tensor_cores(g: Gemm, mma: int) -> tuple[Tiles, ...]:
     return tuple(Tiles(*size, bk) for size in ((64, 64), (32, 64), (64, 32), (32, 32)) if by_fours or min(size) < 64)
 
 
-def cycles(g: Gemm, tiles: Tiles, slices: int, limits: DeviceLimits, waits: int = 0, instructions: int = 0) -> int:
+def cycles(g: Sizes, tiles: Tiles, slices: int, limits: DeviceLimits, waits: int = 0, instructions: int = 0) -> int:
     """A rough estimate of the GEMM's cycles, by instructions of a step and published latencies; nothing is measured.
 
     A multiprocessor issues four warp instructions a cycle for all blocks that it holds. A step takes at least the
@@ -129,7 +150,7 @@ def _instructions(tiles: Tiles) -> int:
     return 8 * (tiles.bm // 32 * (tiles.bn // 32) * 8 + tiles.bm // 32 + tiles.bn // 32) + 64
 
 
-def _steps(g: Gemm, tiles: Tiles) -> int:
+def _steps(g: Sizes, tiles: Tiles) -> int:
     return -(-g.k // ((4 if g.int8 else 1) * tiles.bk))
 
 

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/concepts.md, docs/pictures/*.svg.
+"""Draws the pictures of docs/concepts.md and docs/scale.md, docs/pictures/*.svg.
 
 python docs/make_pictures.py           writes them
 python docs/make_pictures.py --check   exits with 1 where one is not what this program draws
@@ -140,7 +140,7 @@ def node_to_kernel() -> Picture:
         ),
         ("call", ["a callable that enqueues", "the compiled kernel"], ""),
     ]
-    p = Picture("From a node to a kernel", 520)
+    p = Picture("From a node to a kernel", 486)
     y = 14.0
     for name, lines, then in steps:
         height = 22 * len(lines) + 20
@@ -152,7 +152,57 @@ def node_to_kernel() -> Picture:
     return p
 
 
-PICTURES = {"life": life, "partitions": partitions, "residency": residency, "node_to_kernel": node_to_kernel}
+def rows_of(title: str, rows: Sequence[Sequence[tuple[str, list[str]]]]) -> Picture:
+    """Rows of boxes that share the width; arrows lead from row to row at the boxes of the one that has more."""
+    p = Picture(title, 100 * len(rows) - 10)
+    above: list[float] = []
+    for number, row in enumerate(rows):
+        y, step = 14 + 100 * number, (WIDTH - 14) / len(row)
+        middles = [7 + step * (i + 0.5) for i in range(len(row))]
+        for middle, (fill, lines) in zip(middles, row, strict=True):
+            p.box((middle - step / 2 + 7, y, step - 14, 62), fill, lines)
+        for x in max(above, middles, key=len) if above else ():
+            p.arrow((x, y - 38), (x, y - 2))
+        above = middles
+    return p
+
+
+def server() -> Picture:
+    """Who talks to whom in tflgpu serve."""
+    rows = [
+        [("data", ["client", "REST"]), ("data", ["client", "gRPC"])],
+        [("cpu", ["HTTP", "limits; JSON"]), ("cpu", ["gRPC", "limits; protobuf"])],
+        [("cpu", ["batcher of a version of a model", "a queue; rows that wait together run together"])],
+        [
+            ("device", ["instance", "thread, interpreter", "device 0"]),
+            ("device", ["instance", "thread, interpreter", "device 1"]),
+        ],
+    ]
+    return rows_of("Clients, a server's one event loop, and its instances", rows)
+
+
+def batch() -> Picture:
+    """Who reads and writes what in tflgpu batch."""
+    rows = [
+        [("data", ["storage", "images, or row groups of Parquet"])],
+        [("cpu", ["tflgpu batch", "which shards are not written yet?"])],
+        [
+            ("device", ["worker", "process, Predictor", "device 0"]),
+            ("device", ["worker", "process, Predictor", "device 1"]),
+        ],
+        [("data", ["storage", "rows-N.parquet, each whole or not there"])],
+    ]
+    return rows_of("A batch job and its workers", rows)
+
+
+PICTURES = {
+    "life": life,
+    "partitions": partitions,
+    "residency": residency,
+    "node_to_kernel": node_to_kernel,
+    "server": server,
+    "batch": batch,
+}
 
 
 def main() -> int:

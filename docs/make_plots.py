@@ -78,9 +78,10 @@ def draw(name: str) -> None:
     axes.axvline(1, color="#111827", linewidth=1)
     axes.set_xscale("log", base=2, subs=[])
     span = models[0]["ratio"] / models[-1]["ratio"]
-    axes.xaxis.set_major_locator(LogLocator(base=2 if span < 40 else 4, numticks=99))
+    axes.xaxis.set_major_locator(LogLocator(base=2 if span < 40 else 4 if span < 400 else 16, numticks=99))
     axes.tick_params(axis="x", labelsize=8)
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}" if ratio >= 1 else f"1/{1 / ratio:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.set_yticks(range(len(models)), [model["model"] for model in models], fontsize=7)
     axes.set_ylim(-2, len(models) - 0.4)
     axes.grid(axis="x", which="both", color="#e5e7eb", linewidth=0.6)

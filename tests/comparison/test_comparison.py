@@ -12,7 +12,7 @@ from checkout import EXAMPLES
 import tflgpu
 from tflgpu.comparison.measure import Measure, missed, read_metrics
 from tflgpu.comparison.models import Comparison, compare_models
-from tflgpu.comparison.page import page
+from tflgpu.comparison.page import clipped, page
 from tflgpu.model.builder import ModelBuilder
 
 FLOAT32, INT8 = (EXAMPLES / "digits" / f"digits_{kind}.tflite" for kind in ("float32", "int8"))
@@ -79,6 +79,24 @@ def test_the_metrics_are_what_their_names_say():
     assert lost.snr == -math.inf and missed(lost, {"snr": 0, "max-error": 9})[0].startswith("snr -inf")
     with pytest.raises(ValueError, match="--metric takes snr, cosine, top1, max-error, steps, not 'psnr'"):
         read_metrics({"psnr": "3"})
+
+
+def test_values_beyond_what_a_tensor_can_hold_are_counted_and_said():
+    a, b = chain(False), chain(True)
+    found = compare_models(a, b, lambda _: [np.array([3, -3, 1, 0, 0, 0, 0, 0], np.float32)], 1)
+    assert found.most_clipped is not None and found.most_clipped.measure.clipped == 0.25
+    said = "25% of the values of node 1 ABS are beyond what its output can hold: the inputs are unlike those"
+    assert clipped(found).startswith(said) and said in page("a", "b", found)
+    assert clipped(compared(a, b)) == "" and compared(a, a).outputs["max"].clipped is None
+
+
+def test_random_pictures_are_smooth():
+    pytest.importorskip("typer")
+    from tflgpu.cli.compare_models import picture
+
+    values = picture((2, 64, 48, 3), np.random.default_rng(0))
+    assert values.shape == (2, 64, 48, 3) and 0 <= values.min() < 0.1 and 0.9 < values.max() <= 1
+    assert np.abs(np.diff(values, axis=1)).mean() < 0.1 and np.abs(np.diff(values, axis=2)).mean() < 0.1
 
 
 def test_models_that_do_not_correspond_are_refused():

@@ -184,7 +184,7 @@ def measured(mine: Any, theirs: Any) -> dict[str, Measure]:
     for details, (name, got) in zip(mine.get_output_details(), outputs_of(mine).items(), strict=True):
         want = outputs_of(theirs)[name]
         if got.dtype.kind in "fiub" and got.shape == want.shape:
-            found[name] = Measure(float(details["quantization"][0]))
+            found[name] = Measure.of(details)
             found[name].add(dequantize(want, details), dequantize(got, details))
     return found
 

@@ -14,12 +14,14 @@ from tflgpu.cli.inputs import at_random, inputs_for
 from tflgpu.cli.models import columns, console, opened, reshaped
 from tflgpu.comparison.measure import Measure, missed
 from tflgpu.comparison.models import Comparison, compare_models
-from tflgpu.comparison.page import HEADINGS, cells, page
+from tflgpu.comparison.page import HEADINGS, cells, clipped, page
 from tflgpu.model.graph import Array
 from tflgpu.quantized import dequantize, quantize
 
 SHOWN = 20
 """Nodes that the terminal lists unless --nodes asks for all."""
+SMALLEST_PICTURE = 16
+"""In pixels: an input of one or three channels, and of no fewer rows and columns, is taken for a picture."""
 
 
 def compare_files(
@@ -54,8 +56,23 @@ def _within(details: Mapping[str, Any], other: Mapping[str, Any], generator: np.
     quantized = next((d for d in (other, details) if d["quantization"][0] and np.dtype(d["dtype"]).kind in "iu"), None)
     if quantized is None:
         return at_random(details, generator)
-    real = dequantize(at_random({**quantized, "shape": details["shape"]}, generator), quantized)
-    return quantize(real, details)
+    shape, limits = tuple(map(int, details["shape"])), np.iinfo(quantized["dtype"])
+    if len(shape) == 4 and shape[3] in (1, 3) and min(shape[1:3]) >= SMALLEST_PICTURE:
+        values = limits.min + picture(shape, generator) * (limits.max - limits.min)
+        return quantize(dequantize(values.astype(quantized["dtype"]), quantized), details)
+    return quantize(dequantize(at_random({**quantized, "shape": shape}, generator), quantized), details)
+
+
+def picture(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    """Noise in [0, 1], (n, h, w, c), smooth as an unsharp photograph.
+
+    White noise drives convolutions far beyond the values that a calibration with pictures has seen.
+    """
+    height, width = shape[1:3]
+    frequency = np.hypot(height * np.fft.fftfreq(height)[:, None], width * np.fft.rfftfreq(width))
+    spectrum = np.fft.rfft2(generator.standard_normal(shape), axes=(1, 2)) / np.maximum(frequency, 1)[..., None] ** 1.5
+    values = np.fft.irfft2(spectrum, (height, width), axes=(1, 2))
+    return np.clip(0.5 + values / (4 * values.std()), 0, 1)
 
 
 def tell(comparison: Comparison, nodes: bool) -> None:
@@ -68,6 +85,8 @@ def tell(comparison: Comparison, nodes: bool) -> None:
     console.print(table)
     left = comparison.unmatched
     console.print(f"{len(ordered)} nodes match; {left[0]} of the first and {left[1]} of the second model do not")
+    if clipped(comparison):
+        console.print(clipped(comparison), highlight=False)
     if comparison.examples > 1:
         console.print("the inputs are random: --input with a real one tells more")
     if len(ordered) > SHOWN and not nodes:

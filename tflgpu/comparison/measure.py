@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tflgpu.details import TensorDetails
 from tflgpu.model.graph import Array
 
 SCATTERED = 400
@@ -19,17 +20,30 @@ class Measure:
     """What differs between a tensor's values and those that it should have, over all that was added.
 
     step: what one step of the quantized values is worth; 0 where they are not quantized, or not by one scale.
+    span: the least and the greatest real value that the tensor can hold.
     """
 
     step: float = 0.0
+    span: tuple[float, float] = (-math.inf, math.inf)
     signal: float = 0.0
     noise: float = 0.0
     other: float = 0.0
     dot: float = 0.0
     max_error: float = 0.0
+    beyond: int = 0
+    values: int = 0
     agreeing: int = 0
     rows: int = 0
     points: list[tuple[float, float]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, details: TensorDetails) -> Measure:
+        """For the values of a tensor, with the step and the span of its scale, where it has one."""
+        step, zero = details["quantization"]
+        if not step or np.dtype(details["dtype"]).kind not in "iu":
+            return cls()
+        limits = np.iinfo(details["dtype"])
+        return cls(float(step), (float(step * (limits.min - zero)), float(step * (limits.max - zero))))
 
     def add(self, want: Array, got: Array) -> None:
         """want, got: real values of one shape, of one run. Where both are not finite and equal, they agree."""
@@ -45,6 +59,9 @@ class Measure:
         apart = np.abs(x - y)
         self.noise += float(apart @ apart)
         self.max_error = max(self.max_error, float(apart.max(initial=0)))
+        low, high = self.span
+        self.beyond += int(((x < low - self.step) | (x > high + self.step)).sum())
+        self.values += x.size
         if want.ndim and want.shape[-1] > 1 and want.size:
             best = (np.argmax(a.reshape(-1, want.shape[-1]), axis=1) for a in (want, got))
             equal = np.equal(*best)
@@ -74,6 +91,11 @@ class Measure:
     def steps(self) -> float | None:
         """The largest error in steps of the quantized values; None where they are not quantized by one scale."""
         return self.max_error / self.step if self.step else None
+
+    @property
+    def clipped(self) -> float | None:
+        """The share of values that should be a step or more beyond the span; None where there is no span."""
+        return self.beyond / self.values if self.step and self.values else None
 
     @property
     def top1(self) -> float | None:

@@ -48,6 +48,11 @@ class Comparison:
         """The nodes that add most noise first."""
         return sorted(self.nodes, key=lambda node: -node.added)
 
+    @property
+    def most_clipped(self) -> ComparedNode | None:
+        """The node with the largest share of values beyond what its output can hold; None where no node has one."""
+        return max((n for n in self.nodes if n.measure.beyond), key=lambda n: n.measure.clipped or 0.0, default=None)
+
 
 def compare_models(a: Interpreter, b: Interpreter, inputs: MakeInputs, examples: int) -> Comparison:
     """Runs both on `examples` inputs of the first, which the second gets in its own types, and compares nodes.
@@ -67,7 +72,7 @@ def compare_models(a: Interpreter, b: Interpreter, inputs: MakeInputs, examples:
             pairs = matched(graphs[0].graph, graphs[1].graph, shapes[0], shapes[1])
             details = [{d["index"]: d for d in it.get_tensor_details()} for it in (a, b)]
             wanted = {(p.a, p.b) for p in pairs} | {(x["index"], y["index"]) for x, y in outputs}
-            measures = {key: Measure(_step(details[1].get(key[1]))) for key in sorted(wanted)}
+            measures = {key: _measure(details[1].get(key[1])) for key in sorted(wanted)}
         for (i, j), measure in measures.items():
             values = _real(a, details[0].get(i)), _real(b, details[1].get(j))
             if values[0] is not None and values[1] is not None and values[0].shape == values[1].shape:
@@ -123,8 +128,8 @@ def _real(interpreter: Interpreter, details: TensorDetails | None) -> Array | No
     return dequantize(value, now) if value.dtype.itemsize <= 2 else value
 
 
-def _step(details: TensorDetails | None) -> float:
-    return 0.0 if details is None else float(details["quantization"][0])
+def _measure(details: TensorDetails | None) -> Measure:
+    return Measure() if details is None else Measure.of(details)
 
 
 def _with_added(

@@ -13,6 +13,8 @@ from tflgpu.conformance.html_style import PAGE, STYLE
 
 WORST = 6
 """Nodes of which values are plotted."""
+NOTABLE = 0.005
+"""The share of clipped values from which on it is said."""
 CEILING_DB = 120.0
 """A signal-to-noise ratio that is drawn as if nothing differed."""
 
@@ -35,25 +37,39 @@ def page(a: str, b: str, comparison: Comparison) -> str:
     }
     left = comparison.unmatched
     note = f"{comparison.examples} examples; {len(comparison.nodes)} nodes match, {left[0]} and {left[1]} do not"
+    notes = "".join(f"<p>{escape(text)}</p>" for text in (note, clipped(comparison)) if text)
     body = "".join(f"<section><h2>{escape(title)}</h2>{content}</section>" for title, content in sections.items())
     return Template(PAGE).substitute(
-        title=escape(f"{b} against {a}"), style=STYLE + PLOT_STYLE, script="", body=f"<p>{escape(note)}</p>{body}"
+        title=escape(f"{b} against {a}"), style=STYLE + PLOT_STYLE, script="", body=notes + body
     )
 
 
 def cells(measure: Measure) -> list[str]:
-    """SNR, cosine, largest error, that in steps, top-1 agreement, as text."""
-    steps, top1 = measure.steps, measure.top1
+    """SNR, cosine, largest error, that in steps, share of clipped values, top-1 agreement, as text."""
+    steps, clipped, top1 = measure.steps, measure.clipped, measure.top1
     return [
         f"{measure.snr:.1f}",
         f"{measure.cosine:.6f}",
         f"{measure.max_error:.4g}",
         "" if steps is None else f"{steps:.1f}",
+        "" if clipped is None else f"{clipped:.1%}",
         "" if top1 is None else f"{top1:.1%}",
     ]
 
 
-HEADINGS = ("SNR (dB)", "cosine", "largest error", "in steps", "top-1 agrees")
+HEADINGS = ("SNR (dB)", "cosine", "largest error", "in steps", "clipped", "top-1 agrees")
+
+
+def clipped(comparison: Comparison) -> str:
+    """What to think of values that the second model's tensors cannot hold; empty where there are none, or few."""
+    node = comparison.most_clipped
+    share = node.measure.clipped if node is not None else None
+    if node is None or share is None or share < NOTABLE:
+        return ""
+    return (
+        f"{share:.0%} of the values of node {node.name} are beyond what its output can hold: the inputs are unlike "
+        "those of the calibration, or it saw too few"
+    )
 
 
 def _cells(name: str, added: str, measure: Measure, tensor: str = "") -> list[str]:

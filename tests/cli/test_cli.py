@@ -283,6 +283,12 @@ def test_benchmark_takes_booleans_with_values_names_with_colons_files_and_signat
     assert files(r"a\:0:f.raw", ["a:0", "a"]) == ["a:0=f.raw"]
 
 
+def test_benchmark_has_rows_for_the_kernels_of_the_best_gpu():
+    pytest.importorskip("pyopencl")
+    text = told("benchmark", FLOAT32, "--num_runs=2", "--min_secs=0", "--use_gpu=true", "--enable_op_profiling=true")
+    assert "10 nodes delegated out of 10" in text and "kernels on the device" in text and "softmax: 9 SOFTMAX" in text
+
+
 def test_benchmark_as_json_has_every_time():
     facts = json.loads(told("benchmark", FLOAT32, "--num_runs=3", "--min_secs=0", "--warmup_min_secs=0", "--json"))
     assert len(facts["times_ms"]) == facts["runs"] == 3 and facts["milliseconds"]["least"] == min(facts["times_ms"])

@@ -31,12 +31,15 @@ def batch(
     workers: Annotated[int, typer.Option(min=1, help="Processes, or actors of Ray; 1 without Ray runs here.")] = 1,
     num_gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor of Ray.")] = 0,
     device: Annotated[
-        list[str] | None, typer.Option(help="The delegate's device of a process; repeatable, for one after another.")
+        list[str] | None,
+        typer.Option(metavar="DEVICE", help="The delegate's, of a process; repeatable, for one after another."),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch", min=1, help="Rows that one invoke takes.")] = 1,
     shard: Annotated[int, typer.Option(min=1, help="Images a file of results; of Parquet, it is a row group.")] = 1024,
     signature: Annotated[str | None, typer.Option(help="The signature to run, where there are several.")] = None,
-    keep: Annotated[list[str] | None, typer.Option(help="A column to copy to the results; repeatable.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column to copy to the results; repeatable.")
+    ] = None,
     preprocess: Annotated[
         str | None, typer.Option(help="MODULE:FUNCTION from a dict of columns (path, of images) to that of inputs.")
     ] = None,
@@ -45,7 +48,9 @@ def batch(
         bool, typer.Option(help="List images that cannot be read in _unreadable-N.txt, and go on.")
     ] = False,
     delegate: Annotated[str | None, typer.Option("--delegate", "-d", help="opencl, cuda or another.")] = None,
-    delegate_option: Annotated[list[str] | None, typer.Option("--delegate-option", "-o", help="key=value.")] = None,
+    delegate_option: Annotated[
+        list[str] | None, typer.Option("--delegate-option", "-o", metavar="KEY=VALUE", help="Repeatable.")
+    ] = None,
     num_threads: Threads = None,
     limit: LimitOptions = None,
 ) -> None:

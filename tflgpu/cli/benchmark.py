@@ -94,8 +94,7 @@ def benchmark(
     profiler = Profiler() if enable_op_profiling or profiling_output_csv_file or trace else None
     delegates = (profiled if profiler else loaded)(delegate, delegate_option)
     delegates += external(external_delegate_path, external_delegate_options)
-    if use_gpu:
-        delegates.append(load_delegate(GPU_LIBRARY))
+    delegates += best_gpu(profiler is not None) if use_gpu else []
     start = time.perf_counter()
     interpreter = opened(path, delegates, num_threads, profiler, limit=limit)
     names = [d["name"] for d in interpreter.get_input_details()]
@@ -208,6 +207,12 @@ def profiled(names: Sequence[str] | None, options: Sequence[str] | None) -> list
 
 
 TIMED = ("opencl", "cuda")
+
+
+def best_gpu(timed: bool) -> list[Delegate]:
+    """The delegate of --use_gpu; timed: times its launches, if it can."""
+    best = load_delegate(GPU_LIBRARY)
+    return profiled([best.name], None) if timed and best.name in TIMED else [best]
 
 
 def external(path: str, options: str) -> list[Delegate]:

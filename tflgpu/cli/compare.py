@@ -72,7 +72,9 @@ def compare(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            "--metric", help=f"NAME=BOUND, which the outputs are judged by: {', '.join(METRICS)}; repeatable."
+            "--metric",
+            metavar="NAME=BOUND",
+            help=f"What the outputs are judged by: {', '.join(METRICS)}; repeatable.",
         ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Of two models: examples to run.")] = 4,

@@ -31,7 +31,7 @@ SHRUNK = 4
 def conformance(
     delegate: Annotated[str, typer.Option("--delegate", "-d", help="A name, a library's path, or module:callable.")],
     options: Annotated[
-        list[str] | None, typer.Option("--options", "--delegate-option", "-o", help="key=value; repeatable.")
+        list[str] | None, typer.Option("--options", "--delegate-option", "-o", metavar="KEY=VALUE", help="Repeatable.")
     ] = None,
     cases: Annotated[str | None, typer.Option("--cases", "-k", help="Only names with this text or pattern.")] = None,
     quick: Annotated[

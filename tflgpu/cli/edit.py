@@ -18,8 +18,8 @@ from tflgpu.model.loader import load
 Tensors = list[str] | None
 
 
-def many(name: str, help: str) -> Any:
-    return typer.Option(name, help=f"{help}; repeatable.", show_default=False)
+def many(name: str, metavar: str, help: str) -> Any:
+    return typer.Option(name, metavar=metavar, help=f"{help}; repeatable.", show_default=False)
 
 
 @plain_errors
@@ -27,19 +27,25 @@ def edit(
     model: ModelPath,
     output: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
     batch: Annotated[str, typer.Option(help="Another batch size: a number, or open.")] = "",
-    pin: Annotated[Tensors, many("--pin", "NAME=1,224,224,3: an input's shape, fixed for good")] = None,
-    expose: Annotated[Tensors, many("--expose", help="A tensor, by name or number, that becomes an output")] = None,
-    cut_from: Annotated[Tensors, many("--cut-from", help="A tensor that is an input instead of the model's")] = None,
-    cut_to: Annotated[Tensors, many("--cut-to", help="A tensor that is an output instead of the model's")] = None,
+    pin: Annotated[Tensors, many("--pin", "NAME=1,224,224,3", "An input's shape, fixed for good")] = None,
+    expose: Annotated[
+        Tensors, many("--expose", "TENSOR", help="A tensor, by name or number, that becomes an output")
+    ] = None,
+    cut_from: Annotated[
+        Tensors, many("--cut-from", "TENSOR", help="A tensor that is an input instead of the model's")
+    ] = None,
+    cut_to: Annotated[
+        Tensors, many("--cut-to", "TENSOR", help="A tensor that is an output instead of the model's")
+    ] = None,
     quantized_ends: Annotated[
         bool, typer.Option("--quantized-ends", help="Take out QUANTIZE at inputs and DEQUANTIZE at outputs.")
     ] = False,
-    drop_signature: Annotated[Tensors, many("--drop-signature", help="A signature to take out")] = None,
-    rename_signature: Annotated[Tensors, many("--rename-signature", help="OLD=NEW")] = None,
+    drop_signature: Annotated[Tensors, many("--drop-signature", "KEY", help="A signature to take out")] = None,
+    rename_signature: Annotated[Tensors, many("--rename-signature", "OLD=NEW", help="A signature's key")] = None,
     strip_metadata: Annotated[bool, typer.Option("--strip-metadata", help="Take out metadata and files.")] = False,
     metadata: Annotated[Path | None, typer.Option(help="Put in this JSON, by the schema's names.", exists=True)] = None,
     labels: Annotated[Path | None, typer.Option(help="Put in labels of output 0, one a line.", exists=True)] = None,
-    attach: Annotated[list[Path] | None, many("--attach", help="A file to put in")] = None,
+    attach: Annotated[list[Path] | None, many("--attach", "FILE", help="A file to put in")] = None,
     seed: Seed = 0,
 ) -> None:
     """Change a model's file. Before it is written it is checked, and compared with the original on random inputs."""

@@ -25,7 +25,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         "-i",
-        help="FILE or NAME=FILE: .npy, .npz, an image, .wav, .txt, or raw bytes; repeatable, in order.",
+        metavar="[NAME=]FILE",
+        help=".npy, .npz, an image, .wav, .txt, or raw bytes; repeatable, in order.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs that stand in for those not given.")]

@@ -40,23 +40,27 @@ def columns(*names: str, title: str | None = None) -> Table:
 
 ModelPath = Annotated[Path, typer.Argument(help="The .tflite file.", exists=True, dir_okay=False)]
 Delegates = Annotated[
-    list[str] | None, typer.Option("--delegate", "-d", help="opencl, cuda, an entry point or a library; repeatable.")
+    list[str] | None,
+    typer.Option("--delegate", "-d", metavar="NAME", help="opencl, cuda, an entry point or a library; repeatable."),
 ]
 DelegateOptions = Annotated[
-    list[str] | None, typer.Option("--delegate-option", "-o", help="key=value for the delegates; repeatable.")
+    list[str] | None,
+    typer.Option("--delegate-option", "-o", metavar="KEY=VALUE", help="For the delegates; repeatable."),
 ]
 Threads = Annotated[
     int | None,
     typer.Option("--num-threads", "--num_threads", help="Of matrix multiplies on the CPU; 1 unless given."),
 ]
 Shapes = Annotated[
-    list[str] | None, typer.Option("--shape", "-s", help="NAME=1,224,224,3: the shape of an input; repeatable.")
+    list[str] | None,
+    typer.Option("--shape", "-s", metavar="NAME=1,224,224,3", help="The shape of an input; repeatable."),
 ]
 LimitOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--limit",
-        help="NAME=NUMBER or NAME=none, of what the model may use: memory_bytes, seconds (a call), loop_iterations "
+        metavar="NAME=NUMBER",
+        help="What the model may use, or NAME=none: memory_bytes, seconds (a call), loop_iterations "
         "(a call), tensor_elements; repeatable.",
     ),
 ]

@@ -31,9 +31,11 @@ def serve(
     ] = 0,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait, of each model.")] = 1024,
     instances: Annotated[int, typer.Option(min=1, help="Interpreters of each model on each device.")] = 1,
-    device: Annotated[list[str] | None, typer.Option(help="A device of the delegate; repeatable.")] = None,
+    device: Annotated[list[str] | None, typer.Option(metavar="DEVICE", help="Of the delegate; repeatable.")] = None,
     delegate: Annotated[str | None, typer.Option("--delegate", "-d", help="opencl, cuda or another.")] = None,
-    delegate_option: Annotated[list[str] | None, typer.Option("--delegate-option", "-o", help="key=value.")] = None,
+    delegate_option: Annotated[
+        list[str] | None, typer.Option("--delegate-option", "-o", metavar="KEY=VALUE", help="Repeatable.")
+    ] = None,
     num_threads: Threads = None,
     ray: Annotated[str | None, typer.Option(help="Run the models on Ray Serve: a cluster's address, or local.")] = None,
     replicas: Annotated[str, typer.Option(help="Of each model on Ray: a number, or LEAST:MOST by the load.")] = "1",

@@ -22,6 +22,7 @@ PLOT_STYLE = """
 svg .line { fill: none; stroke: var(--some); stroke-width: 1.5; } svg .axis { stroke: var(--line); }
 svg .dot { fill: var(--some); } svg .worst { fill: var(--bad); } svg text { fill: var(--soft); font-size: 11px; }
 .plots { display: flex; flex-wrap: wrap; gap: 18px; } figure { margin: 0; } figcaption { font-size: 13px; }
+.wide svg { min-width: 640px; } .wide td, .wide th { white-space: nowrap; }
 """
 
 
@@ -31,7 +32,7 @@ def page(a: str, b: str, comparison: Comparison) -> str:
     plots = [(name, m) for name, m in comparison.outputs.items()] + [(n.name, n.measure) for n in worst]
     sections = {
         "Outputs": _wide(_table([_cells(name, "", m) for name, m in comparison.outputs.items()], "output")),
-        "Signal-to-noise ratio, node by node": _line(comparison.nodes, worst),
+        "Signal-to-noise ratio, node by node": _wide(_line(comparison.nodes, worst)),
         "Values, as they are in the first model and in the second": _plots(plots),
         "Nodes, by the noise that they add": _wide(_table([_node(n) for n in comparison.by_guilt], "node")),
     }
@@ -86,8 +87,8 @@ def _table(rows: Sequence[Sequence[str]], first: str) -> str:
     return f'<table class="list"><tr>{head}</tr>{body}</table>'
 
 
-def _wide(table: str) -> str:
-    return f'<div class="wide">{table}</div>'
+def _wide(content: str) -> str:
+    return f'<div class="wide">{content}</div>'
 
 
 def _line(nodes: Sequence[ComparedNode], worst: Sequence[ComparedNode]) -> str:

@@ -10,7 +10,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 80px; }
-h1 { font-size: 26px; margin: 0 0 18px; letter-spacing: -.01em; }
+h1 { font-size: 26px; margin: 0 0 18px; letter-spacing: -.01em; overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 0 0 12px; }
 small, h2 small { color: var(--soft); font-weight: 400; font-size: 13px; }
 section { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px;
@@ -47,7 +47,7 @@ td.relaxed, .tag.relaxed { background: var(--relaxed-ground); color: var(--relax
 .list.facts th { color: var(--soft); width: 120px; }
 .number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 svg .in { fill: var(--some); } svg .over { fill: var(--bad); }
-.list td, .list th { overflow-wrap: anywhere; }
+.list td { overflow-wrap: anywhere; } .wide td > * { white-space: nowrap; }
 @media (max-width: 640px) { main { padding: 16px 10px 60px; } section { padding: 14px 12px; }
   .list td, .list th { padding-right: 8px; } .number, .tag { white-space: normal; } .list.facts th { width: 84px; } }
 #filter { font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--line); border-radius: 7px;

@@ -180,7 +180,7 @@ def test_errors_are_one_message(arguments, text):
 def test_inputs_that_cannot_be_read_are_named_with_their_file(tmp_path):
     np.savez(tmp_path / "none.npz")
     np.save(tmp_path / "objects.npy", np.array([None]), allow_pickle=True)
-    for name in ("text.npy", "text.npz", "text.png", "six.raw"):
+    for name in ("text.npy", "text.npz", "text.png", "six.raw", "six.txt"):
         (tmp_path / name).write_text("hello\n")
     for name, text in (
         ("none.npz", "no arrays"),
@@ -189,6 +189,7 @@ def test_inputs_that_cannot_be_read_are_named_with_their_file(tmp_path):
         ("text.npz", "not a file that NumPy has saved"),
         ("text.png", "cannot identify image file"),
         ("six.raw", "raw bytes must be 64, are 6"),
+        ("six.txt", "text needs a tokenizer, and the metadata has none"),
     ):
         output = told("run", INT8, "-i", str(tmp_path / name), status=1)
         assert "error: input 'image', which takes int8 [1, 8, 8, 1], from" in output and name in output, output

@@ -140,6 +140,8 @@ def _read(path: Path, details: Mapping[str, Any], about: _About) -> Array:
     content = path.read_bytes()
     wanted = int(np.prod(details["shape"], dtype=np.int64)) * np.dtype(details["dtype"]).itemsize
     if len(content) != wanted:
+        if suffix == ".txt":
+            raise ValueError("text needs a tokenizer, and the metadata has none: give the tokens' numbers as .npy")
         raise ValueError(f"raw bytes must be {wanted}, are {len(content)}")
     return np.frombuffer(content, details["dtype"]).reshape(details["shape"])
 

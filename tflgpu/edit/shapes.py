@@ -42,8 +42,8 @@ def set_batch(document: Document, size: int | None) -> list[str]:
     """Gives the first dimension of the inputs another size, or leaves it open (None). What was rewritten, a line each.
 
     Inputs whose first dimension is not that of the first input stay. Sizes in constants (RESHAPE, STRIDED_SLICE, SLICE,
-    TRANSPOSE_CONV, BROADCAST_TO, FILL) follow, as do variables and what is joined to an example. Raises ValueError
-    where that cannot be done, naming the node.
+    TRANSPOSE_CONV, BROADCAST_TO, FILL) follow, as do variable tensors and what is joined to an example. Raises
+    ValueError where that cannot be done, naming the node.
     """
     batch = _Batch(document, size)
     for node in batch.interpreter._graphs[0].graph.nodes:

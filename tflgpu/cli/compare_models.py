@@ -76,12 +76,12 @@ def picture(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
 
 
 def tell(comparison: Comparison, nodes: bool) -> None:
-    """Prints the outputs, then the nodes, those that add most noise first."""
+    """Prints the outputs, then the nodes, those that add most noise first; the page has more of each."""
     console.print(outputs_table(comparison.outputs, comparison.examples))
     ordered = comparison.by_guilt
-    table = columns("node", "added noise", *HEADINGS, "tensor", title="nodes, by the noise that they add")
+    table = columns("node", "added\nnoise", *HEADINGS[:-1], title="nodes, by the noise that they add")
     for node in ordered if nodes else ordered[:SHOWN]:
-        table.add_row(node.name, f"{node.added:.2e}", *cells(node.measure), node.b.outputs[0].name)
+        table.add_row(node.name, f"{node.added:.1e}", *cells(node.measure)[:-1])
     console.print(table)
     left = comparison.unmatched
     console.print(f"{len(ordered)} nodes match; {left[0]} of the first and {left[1]} of the second model do not")

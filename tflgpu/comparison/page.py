@@ -50,7 +50,7 @@ def cells(measure: Measure) -> list[str]:
     steps, clipped, top1 = measure.steps, measure.clipped, measure.top1
     return [
         f"{measure.snr:.1f}",
-        f"{measure.cosine:.6f}",
+        f"{measure.cosine:.5f}",
         f"{measure.max_error:.4g}",
         "" if steps is None else f"{steps:.1f}",
         "" if clipped is None else f"{clipped:.1%}",
@@ -58,7 +58,7 @@ def cells(measure: Measure) -> list[str]:
     ]
 
 
-HEADINGS = ("SNR (dB)", "cosine", "largest error", "in steps", "clipped", "top-1 agrees")
+HEADINGS = ("SNR\n(dB)", "cosine", "largest\nerror", "in\nsteps", "clipped", "top-1\nagrees")
 
 
 def clipped(comparison: Comparison) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ def _judge(case: Case, delegate: Watched, settings: Settings, result: Result) ->
         return
     _compare(interpreter, delegate, values, wanted, settings, result)
     if result.bad:
-        result.reproducer = save(case.name, sample, values[0], wanted[0].outputs, settings)
+        expected = [] if wanted[0] is None else wanted[0].outputs
+        result.reproducer = save(case.name, sample, values[0], expected, settings)
     elif settings.performance and result.verdict in (verdicts.PASSED, verdicts.RELAXED):
         result.delegate_ms = timed(interpreter, values[0])
         result.cpu_ms = Reference(sample.model).milliseconds(values[0])
@@ -86,16 +87,30 @@ def _more_at_run_time(interpreter: Interpreter) -> bool:
     return any(len(segment.dynamic) > 1 for runner in interpreter._graphs for segment in runner.segments[:1])
 
 
-def _wanted(sample: Sample, values: Sequence[list[Array]], settings: Settings) -> list[Expected]:
+def _wanted(sample: Sample, values: Sequence[list[Array]], settings: Settings) -> list[Expected | None]:
+    """What is expected of each draw; None where it is to be refused, which the reference does too."""
     reference = Reference(sample.model, litert=settings.reference == "litert")
-    return [reference.expected(v) for v in values]
+    if not sample.refused:
+        return [reference.expected(v) for v in values]
+    first = reference.expected(values[0])
+    if not _refused(lambda: reference.expected(values[1])):
+        raise ValueError("it refuses nothing of the second draw")
+    return [first, None]
+
+
+def _refused(run: Callable[[], object]) -> bool:
+    try:
+        run()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _compare(
     interpreter: Interpreter,
     delegate: Watched,
     values: Sequence[list[Array]],
-    wanted: Sequence[Expected],
+    wanted: Sequence[Expected | None],
     settings: Settings,
     result: Result,
 ) -> None:
@@ -106,6 +121,12 @@ def _compare(
             interpreter.reset_all_variables()
         feed(interpreter, values[draw])
         delegate.poison_outputs()
+        want = wanted[draw]
+        if want is None:
+            if not _refused(interpreter.invoke):
+                result.verdict, result.why = verdicts.FAILED, "took values that the reference refuses"
+                return
+            continue
         interpreter.invoke()
         got = outputs_of(interpreter)
         broken = delegate.violations()
@@ -122,7 +143,7 @@ def _compare(
                 result.verdict, result.why = verdicts.FAILED, "the same inputs gave other outputs the second time"
             break
         first = first or got
-        _measure(got, wanted[draw], settings, result, "" if number == 0 else "second run: ")
+        _measure(got, want, settings, result, "" if number == 0 else "second run: ")
         if result.bad:
             return
     result.delegated = max(result.delegated, sum(len(partition.nodes) for partition, _ in delegate.partitions))

@@ -28,10 +28,10 @@ class DelegateUnavailable(RuntimeError):
 
 
 class Worker:
-    """One process that runs cases one after another."""
+    """One process that runs cases one after another, in a folder, whose `tflgpu` it uses if there is one."""
 
-    def __init__(self, settings: Settings):
-        self._settings = settings
+    def __init__(self, settings: Settings, folder: Path | None = None):
+        self._settings, self._folder = settings, folder
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._errors: Any = None
@@ -88,6 +88,7 @@ class Worker:
             text=True,
             encoding="utf-8",
             env=environment,
+            cwd=self._folder,
         )
         self._answers = queue.Queue()
         threading.Thread(target=_read, args=(self._process.stdout, self._answers), daemon=True).start()

@@ -20,6 +20,7 @@ from tflgpu.conformance.cases import (
     quantize,
     recurrent,
     reduce,
+    refusals,
     scatter,
     special,
     stateful_graphs,
@@ -34,7 +35,7 @@ GRAPHS = graph_case.GRAPHS
 
 FAMILIES = (
     *(elementwise, comparison, movement, indexing, quantize, reduce, windows, conv, matmul, normalization, recurrent),
-    *(scatter, audio, custom, flex, special, tiles),
+    *(scatter, audio, custom, flex, special, tiles, refusals),
 )
 
 

@@ -33,16 +33,21 @@ _VERSIONS = {"INT8": 2, "INT16": 3, "INT64": 4, "UINT32": 5, "FLOAT16": 6, "BOOL
 
 @dataclass(frozen=True, eq=False)
 class T:
-    """A tensor of a model of one operator. values: how it is filled, as `drawn` takes it; an array gives the shape."""
+    """A tensor of a model of one operator. values: how it is filled, as `drawn` takes it; a pair: in either draw."""
 
     type: str
     shape: tuple[int, ...] = ()
-    values: Values = "normal"
+    values: Values | tuple[Values, Values] = "normal"
     constant: bool = False
     scale: Any = None
     zero_point: Any = 0
     axis: int = 0
     variable: bool = False
+
+    def drawn(self, rng: np.random.Generator, draw: int = 0) -> Array:
+        """Values of one of the two draws."""
+        values = self.values[draw] if isinstance(self.values, tuple) else self.values
+        return drawn(values, self.type, self.shape, rng)
 
     def quantization(self) -> dict[str, Any]:
         if self.scale is None:
@@ -74,6 +79,7 @@ class OneOp:
     """A model of one node. Inputs: T, an array for a constant, or None for one that is absent.
 
     custom: the options of a custom operator; None for a builtin one. intermediates: its tensors that no node reads.
+    refused: whether the operator refuses the values of the second draw.
     """
 
     op: str
@@ -83,6 +89,7 @@ class OneOp:
     version: int | None = None
     custom: bytes | None = None
     intermediates: Sequence[T] = ()
+    refused: bool = False
 
     def sample(self, seed: int) -> Sample:
         rng = np.random.default_rng(seed)
@@ -97,8 +104,7 @@ class OneOp:
             elif isinstance(spec, np.ndarray):
                 inputs.append(graph.constant(name, spec))
             elif spec.constant:
-                value = drawn(spec.values, spec.type, spec.shape, rng)
-                inputs.append(graph.constant(name, value, type=spec.type, **spec.quantization()))
+                inputs.append(graph.constant(name, spec.drawn(rng), type=spec.type, **spec.quantization()))
             elif spec.variable:
                 inputs.append(graph.tensor(name, spec.type, spec.shape, is_variable=True, **spec.quantization()))
             else:
@@ -113,7 +119,7 @@ class OneOp:
         else:
             graph.custom(self.op, inputs, outputs, options=self.custom, version=self.version or 1)
         graph.outputs(*outputs)
-        return Sample(model.build(), fed, seed)
+        return Sample(model.build(), fed, seed, self.refused)
 
     def _version(self) -> int:
         """The version that a converter would write, about: newer for types that came later."""
@@ -129,16 +135,17 @@ class OneOp:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A model, how its inputs are filled, and the seed that they are drawn with."""
+    """A model, how its inputs are filled, and the seed that they are drawn with. refused: as OneOp has it."""
 
     model: bytes
     inputs: Sequence[T]
     seed: int
+    refused: bool = False
 
     def values(self, draw: int = 0) -> list[Array]:
         """The inputs' values; each `draw` has its own."""
         rng = np.random.default_rng([self.seed, draw])
-        return [drawn(spec.values, spec.type, spec.shape, rng) for spec in self.inputs]
+        return [spec.drawn(rng, draw) for spec in self.inputs]
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,14 +53,16 @@ def cases() -> Iterator[Case]:
 def _images() -> Iterator[Case]:
     x, small = T(F, (2, 6, 4, 3)), T(F, (2, 3, 2, 3))
     positions = T("INT32", (2, 3, 2, 3))
-    yield row(FAMILY, "MaxPoolingWithArgmax2D", [x], [small, small], custom=_window(3))
+    yield row(FAMILY, "MaxPoolingWithArgmax2D", [x], [small, small], custom=window_of(3))
     yield row(FAMILY, "MaxPoolWithArgmax", [x], [small, positions], custom=_flexible_window())
     at = T(
         F, (2, 3, 2, 3), np.floor(np.random.default_rng(2).uniform(0, 4, (2, 3, 2, 3))).astype("f4") + np.float32(0.1)
     )
-    yield row(FAMILY, "MaxUnpooling2D", [small, at], [x], custom=_window(2))
+    yield row(FAMILY, "MaxUnpooling2D", [small, at], [x], custom=window_of(2))
     within = np.arange(36, dtype=np.int32).reshape(1, 3, 2, 6).repeat(2, 0)[..., :3] * 2 % 72
-    yield row(FAMILY, "MaxUnpooling2D", [small, T("INT32", within.shape, within)], [x], "positions", custom=_window(2))
+    yield row(
+        FAMILY, "MaxUnpooling2D", [small, T("INT32", within.shape, within)], [x], "positions", custom=window_of(2)
+    )
     yield row(FAMILY, "DenseImageWarp", [x, T(F, (2, 6, 4, 2))], [x], custom=b"")
     for padding, out in ((1, (1, 8, 10, 2)), (2, (1, 9, 10, 2))):
         inputs = [T(F, (1, 4, 5, 3)), T(F, (2, 3, 2, 3), constant=True), T(F, (2,), constant=True)]
@@ -74,7 +76,7 @@ def _images() -> Iterator[Case]:
     yield row(FAMILY, "Landmarks2TransformMatrix", [points], [T(F, (1, 4, 4))], "v1", custom=_options(**crop))
 
 
-def _window(size: int) -> bytes:
+def window_of(size: int) -> bytes:
     """TfLitePoolParams: padding SAME, strides of 2, no activation."""
     return struct.pack("<6i", 1, 2, 2, size, size, 0)
 

@@ -1,0 +1,121 @@
+"""Values that an operator refuses: indices at the bound and below zero, divisors of zero. Then it runs on as before.
+
+The first draw has the last index that is allowed, the second one that is not, in its last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tflgpu.conformance.cases.case import Case, T, i32, q, row, scalar
+from tflgpu.conformance.cases.custom import window_of
+from tflgpu.model.graph import Array
+
+FAMILY = "refusals"
+F = "FLOAT32"
+ROWS = 5
+BAD = (("at the bound", ROWS), ("negative", -1))
+"""Words for an index, and the index."""
+
+
+def cases() -> Iterator[Case]:
+    for note, bad in BAD:
+        yield from _gathered(f"index {note}", bad)
+        yield from _scattered(f"index {note}", bad)
+        yield from _unpooled(f"index {note}", bad)
+    yield _refused("UNSORTED_SEGMENT_SUM", [T(F, (4, 3)), _indices(ROWS), scalar(ROWS)], "index at the bound")
+    yield from _sliced()
+    yield from _divided()
+    x, negative = T("INT32", (67,), "small"), _pair(np.arange(67, dtype=np.int32) % 5, -1)
+    yield _refused("POW", [x, T("INT32", (67,), negative)], "negative exponent", "INT32")
+    shapes = _pair(i32(1, 1, 3), 7), i32(2, 1, 3)
+    yield _refused("BROADCAST_ARGS", [T("INT32", (3,), shapes[0]), shapes[1]], "shapes that do not broadcast", "INT32")
+
+
+def _pair(values: Array, bad: Any) -> tuple[Array, Array]:
+    """The values, and the same with a bad one last."""
+    wrong = values.copy()
+    wrong.reshape(-1)[-1] = bad
+    return values, wrong
+
+
+def _indices(bad: int, kind: str = "INT32", width: int = 1) -> T:
+    """Four vectors of indices below ROWS."""
+    values = np.tile(np.array([[4], [0], [1], [4]], kind.lower()), (1, width))
+    values = values.reshape(-1) if width == 1 else values
+    return T(kind, values.shape, _pair(values, bad))
+
+
+def _refused(op: str, inputs: list[Any], note: str, out: str = F, **options: Any) -> Case:
+    case = row(FAMILY, op, inputs, [T(out)], note, **options)
+    assert case.model is not None
+    model = replace(case.model, refused=True)
+    return replace(case, make=model.sample, model=model)
+
+
+def _gathered(note: str, bad: int) -> Iterator[Case]:
+    for shape in ((ROWS, 3), (ROWS, 33)):  # rows of one element a work-item, and of one row
+        for kind in ("INT32", "INT64"):
+            inputs = [T(F, shape), _indices(bad, kind)]
+            yield _refused("GATHER", inputs, f"{note},{kind.lower()}", axis=0, batch_dims=0)
+    yield _refused("GATHER_ND", [T(F, (ROWS, ROWS)), _indices(bad, width=2)], note)
+    yield _refused(
+        "GATHER_ND", [T(F, (ROWS, 7)), replace(_indices(bad, width=2), shape=(4, 1), values=_column(bad))], note
+    )
+    for kind in (F, "INT8"):
+        yield _refused(
+            "EMBEDDING_LOOKUP", [_indices(bad), T(kind, (ROWS, 7), constant=True)], f"{note},{kind.lower()}", kind
+        )
+    table = q("INT8", ROWS, 7, zero_point=0, constant=True)
+    yield _refused("EMBEDDING_LOOKUP", [_indices(bad), table], f"{note},dequantized")
+
+
+def _column(bad: int) -> tuple[Array, Array]:
+    return _pair(np.array([[4], [0], [1], [4]], np.int32), bad)
+
+
+def _scattered(note: str, bad: int) -> Iterator[Case]:
+    yield _refused("SCATTER_ND", [_indices(bad, width=2), T(F, (4,)), i32(ROWS, ROWS)], note)
+    inputs = [_indices(bad, width=2), i32(ROWS, ROWS), T(F, (4,)), np.array(7, np.float32)]
+    distinct = np.array([[0, 1], [1, 4], [2, 0], [4, 4]], np.int32)
+    inputs[0] = T("INT32", (4, 2), _pair(distinct, bad))
+    yield _refused("SPARSE_TO_DENSE", inputs, note)
+
+
+def _sliced() -> Iterator[Case]:
+    """x[i] with i known only at run time, for i from -6 on, which is clamped, to 5."""
+    begin = T("INT32", (2,), (i32(-ROWS - 1, 0), i32(ROWS, 0)))
+    masks = {"begin_mask": 2, "end_mask": 2, "shrink_axis_mask": 1}
+    yield _refused("STRIDED_SLICE", [T(F, (ROWS, 3)), begin, i32(0, 0), i32(1, 1)], "index at the bound", **masks)
+
+
+def _unpooled(note: str, bad: int) -> Iterator[Case]:
+    wrong = 6 * 4 * 3 if bad > 0 else -1
+    flat = np.arange(18, dtype=np.int32).reshape(1, 3, 2, 3) * 4
+    flat.reshape(-1)[-1] = 6 * 4 * 3 - 1
+    inputs = [T(F, flat.shape), T("INT32", flat.shape, _pair(flat, wrong))]
+    yield _refused("MaxUnpooling2D", inputs, f"{note},positions", custom=window_of(2))
+    taps = np.full((1, 3, 2, 3), 3.1, np.float32)
+    inputs = [T(F, taps.shape), T(F, taps.shape, _pair(taps, 2e9 if bad > 0 else -9.0))]
+    yield _refused("MaxUnpooling2D", inputs, f"{note},taps", custom=window_of(2))
+
+
+def _divided() -> Iterator[Case]:
+    for op, kinds in (
+        ("DIV", ("INT32",)),
+        ("FLOOR_DIV", (F, "INT32", "INT16", "INT8")),
+        ("FLOOR_MOD", ("INT32", "INT64", "INT16")),
+    ):
+        for kind in kinds:
+            divisors = (np.arange(67) % 7 - 10).astype(kind.lower())
+            inputs = [T(kind, (67,), "small"), T(kind, (67,), _pair(divisors, 0))]
+            yield _refused(op, inputs, "by zero", kind)
+    x, y = q("UINT8", 67), q("UINT8", 67, values=_pair((np.arange(67) + 121).astype(np.uint8), 120))
+    case = row(FAMILY, "DIV", [x, y], [q("UINT8")], "by zero")
+    assert case.model is not None
+    model = replace(case.model, refused=True)
+    yield replace(case, make=model.sample, model=model)

@@ -60,6 +60,8 @@ def _judge(case: Case, delegate: Watched, settings: Settings, result: Result) ->
         result.verdict, result.why = verdicts.INVALID, f"the reference: {error}"
         return
     _compare(interpreter, delegate, values, wanted, settings, result)
+    if not result.bad and delegate.device is not None:
+        _compare_unguarded(sample, delegate, values, wanted, settings, result)
     if result.bad:
         expected = [] if wanted[0] is None else wanted[0].outputs
         result.reproducer = save(case.name, sample, values[0], expected, settings)
@@ -151,6 +153,25 @@ def _compare(
         result.verdict, result.why = verdicts.NOT_DELEGATED, reason(interpreter, delegate)
     elif len(interpreter._graphs) == 1 and 0 in delegate.runs:
         result.verdict, result.why = verdicts.FAILED, "a partition that was claimed did not run"
+
+
+def _compare_unguarded(
+    sample: Sample,
+    delegate: Watched,
+    values: Sequence[list[Array]],
+    wanted: Sequence[Expected | None],
+    settings: Settings,
+    result: Result,
+) -> None:
+    """Both draws on the device's own buffers, which are other ones, and may not be copied at all."""
+    with delegate.unguarded():
+        interpreter = Interpreter(model_content=sample.model, experimental_delegates=[delegate])
+        for draw, want in enumerate(wanted):
+            if want is None or result.bad:
+                return
+            feed(interpreter, values[draw])
+            interpreter.invoke()
+            _measure(outputs_of(interpreter), want, settings, result, "without guards: ")
 
 
 MOST_TOLD = 1e6

@@ -32,8 +32,6 @@ def is_poison(part: Array, start: int = 0) -> bool:
     return bool((part == poison(start % POISON.size + part.size)[start % POISON.size :]).all())
 
 
-
-
 class Watched:
     """A delegate whose boundary tensors, and device buffers if it has a Device, lie between guard bytes.
 
@@ -141,7 +139,7 @@ class Watched:
 
     @contextmanager
     def unguarded(self) -> Iterator[None]:
-        """For interpreters made meanwhile, the delegate as its users have it: copies and buffers are the device's own."""
+        """For interpreters made meanwhile, the delegate as users have it: copies and buffers are the device's own."""
         guarded, inspects = self.device, self.inspects
         self.device, self.inspects = None, False
         if guarded is not None:

@@ -11,12 +11,14 @@ from tflgpu.conformance.cases import (
     custom,
     elementwise,
     flex,
+    fused_graphs,
     graph_case,
     graphs,
     indexing,
     matmul,
     movement,
     normalization,
+    padded_graphs,
     quantize,
     recurrent,
     reduce,
@@ -29,7 +31,7 @@ from tflgpu.conformance.cases import (
 )
 from tflgpu.conformance.cases.case import Case
 
-GRAPH_MODULES = (graphs, stateful_graphs)
+GRAPH_MODULES = (graphs, stateful_graphs, fused_graphs, padded_graphs)
 GRAPHS = graph_case.GRAPHS
 """Every case of graphs by name: what GRAPH_MODULES have registered."""
 

@@ -25,7 +25,7 @@ FN i32 power_of(i32 x, i32 y, i32 wraps) {
             if (wraps) product = 1;
         }
         factor *= factor;
-        square = clamp_i64(square * square, 0, (i64)1 << 32);
+        square = clamp_i64(square * square, 0, (i64)1 << 31);  // whose square is in range
         if (wraps) square = 1;
     }
     return wraps ? (i32)wrapped : (i32)product;

@@ -34,3 +34,26 @@ def gathering(op: str) -> bytes:
     g.node(op, [b, b] if op in PAIRS else [b], [c])
     g.outputs(c)
     return model.build()
+
+
+def accumulating(op: str, start: bool = True) -> bytes:
+    """A resource variable that is read, half of it added to x and op of that assigned. start: whether it has a value"""
+    model = ModelBuilder()
+    g = model.graph()
+    x, shape = g.input("x", "FLOAT32", (1, 3)), (1, 3)
+    handle = g.tensor("h", "RESOURCE", ())
+    g.node("VAR_HANDLE", [], [handle], container="", shared_name="v")
+    if start:
+        first = model.graph("first")
+        same = first.tensor("h", "RESOURCE", ())
+        first.node("VAR_HANDLE", [], [same], container="", shared_name="v")
+        first.node("ASSIGN_VARIABLE", [same, first.constant("ones", np.ones(shape, np.float32))], [])
+        g.node("CALL_ONCE", [], [], init_subgraph_index=first.index)
+    old, half, total, new = (g.tensor(name, "FLOAT32", shape) for name in ("old", "half", "total", "new"))
+    g.node("READ_VARIABLE", [handle], [old])
+    g.node("MUL", [old, g.constant("half of", np.float32(0.5))], [half])
+    g.node("ADD", [half, x], [total])
+    g.node(op, [total, total] if op in PAIRS else [total], [new])
+    g.node("ASSIGN_VARIABLE", [handle, new], [])
+    g.outputs(old, new)
+    return model.build()

@@ -13,13 +13,14 @@ import numpy as np
 
 from tflgpu.conformance.contract import PROMISES, Broken, NotApplicable, Subject, numbers, on_cpu, promise, same
 from tflgpu.conformance.guards import Watched
-from tflgpu.conformance.promise_models import counting, gathering
+from tflgpu.conformance.promise_models import accumulating, counting, gathering
 from tflgpu.conformance.reference import answer, feed, outputs_of
 from tflgpu.conformance.resident import python_blocks, resident_bytes
 from tflgpu.conformance.settings import opened
 from tflgpu.delegation.delegate import ClaimsNodes
+from tflgpu.delegation.discovery import NativeDelegate
 from tflgpu.interpreter import Interpreter
-from tflgpu.optional import offering
+from tflgpu.optional import offering, offers
 
 SHAPES = ((2, 3), (5, 7), (1, 1), (2, 3), (64, 65), (0, 3), (5, 7))
 INVOKES = 1000
@@ -64,6 +65,10 @@ def _limits(subject: Subject) -> None:
 
 @promise("its options set the limits")
 def _options(subject: Subject) -> None:
+    if offers(subject.delegate.inner, NativeDelegate):
+        raise NotApplicable(
+            "a native library chooses its nodes by itself, and may ignore options that it does not know"
+        )
     wanted = {**subject.settings.options, "max_partitions": "1", "skip_ops": subject.op}
     try:
         limits = opened(replace(subject.settings, options=wanted)).limits
@@ -161,6 +166,44 @@ def _variables(subject: Subject) -> None:
     mine.reset_all_variables()
     theirs.reset_all_variables()
     same(answer(mine, [numbers((1, 3))]), answer(theirs, [numbers((1, 3))]), "after a reset")
+
+
+@promise("two delegates share one model")
+def _two_delegates(subject: Subject) -> None:
+    """Each takes every other node or a few, and the CPU the rest: values go from one device to another and back."""
+    model = subject.chain(9)
+    for mine, theirs in ((frozenset({1, 3, 4, 7}), frozenset()), (frozenset({0, 5, 8}), frozenset({5}))):
+        first, second = subject.limited(skip_nodes=mine), subject.fresh()
+        second.limits = replace(first.limits, skip_nodes=theirs)
+        interpreter = Interpreter(model_content=model, experimental_delegates=[first, second])
+        for seed in range(3):
+            x = numbers(seed=seed)
+            same(answer(interpreter, [x]), on_cpu(model, x), f"invoke {seed + 1} with two delegates")
+
+
+@promise("variables have one value, whoever reads or writes them")
+def _shared_variables(subject: Subject) -> None:
+    for left in ((), ("READ_VARIABLE",), ("ASSIGN_VARIABLE",), (subject.op,)):
+        model = accumulating(subject.op)
+        delegate = subject.limited(skip_ops=frozenset(left))
+        mine, theirs = subject.interpreter(model, delegate), Interpreter(model_content=model)
+        for seed in range(4):
+            x = numbers((1, 3), seed)
+            same(
+                answer(mine, [x]),
+                answer(theirs, [x]),
+                f"invoke {seed + 1}, {', '.join(left) or 'nothing'} left to the CPU",
+            )
+
+
+@promise("a variable without a value is refused")
+def _no_value(subject: Subject) -> None:
+    interpreter = subject.interpreter(accumulating(subject.op, start=False))
+    try:
+        answer(interpreter, [numbers((1, 3))])
+    except RuntimeError:
+        return
+    raise Broken("a variable was read before it had a value")
 
 
 @promise("an interpreter that is gone leaves nothing")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tflgpu.conformance import log as results_log
 from tflgpu.conformance import verdicts
 from tflgpu.conformance.settings import Settings
 from tflgpu.conformance.verdicts import Result, from_dict
@@ -149,25 +150,22 @@ def run_all(
 
     devices: gets what the delegate says of itself, and so of its device, in the processes that opened it.
     log: a file that gets each result as a line of JSON. resume: what it already has is not run again.
-    Raises DelegateUnavailable where the delegate cannot be opened.
+    Raises DelegateUnavailable where the delegate cannot be opened, OtherRun where the log is of another run.
     """
-    known = read_log(log) if log is not None and resume else {}
+    known = results_log.resumed(log, settings) if log is not None and resume else {}
     results = {name: known[name] for name in names if name in known}
     for result in results.values():
         seen(result)
     left = [name for name in names if name not in results]
     lock = threading.Lock()
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            log.unlink(missing_ok=True)
+    if log is not None and not resume:
+        results_log.begin(log, settings)
 
     def keep(result: Result) -> None:
         with lock:
             results[result.name] = result
             if log is not None:
-                with log.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(result.as_dict()) + "\n")
+                results_log.append(log, result)
             seen(result)
 
     workers = [Worker(settings) for _ in range(max(1, min(jobs, len(left))))]
@@ -220,20 +218,6 @@ def _taken(chunks: queue.SimpleQueue[list[str]], trouble: list[BaseException]) -
             if trouble:
                 return
             yield name
-
-
-def read_log(path: Path) -> dict[str, Result]:
-    """The results in a log by name; a line cut short is left out."""
-    found: dict[str, Result] = {}
-    if not path.exists():
-        return found
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            result = from_dict(json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        found[result.name] = result
-    return found
 
 
 def counts(results: Iterable[Result]) -> dict[str, int]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tflgpu.conformance.tolerances import Override
-from tflgpu.delegation.discovery import load_delegate
+from tflgpu.delegation.delegate import Delegate
+from tflgpu.delegation.discovery import as_delegate, load_delegate
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,28 @@ def from_dict(values: dict[str, Any]) -> Settings:
     return Settings(**{**values, "overrides": overrides})
 
 
-def opened(settings: Settings) -> Any:
-    """The delegate. Raises OSError or ValueError as `load_delegate` does, ValueError for no such callable."""
-    module, colon, attribute = settings.delegate.partition(":")
-    if not colon or Path(settings.delegate).exists() or "/" in module or "\\" in attribute:
+def by_callable(delegate: str) -> tuple[str, str] | None:
+    """Module and attribute where the delegate is named as module:attribute, else None."""
+    module, colon, attribute = delegate.partition(":")
+    if not colon or Path(delegate).exists() or "/" in module or "\\" in attribute:
+        return None
+    return module, attribute
+
+
+def opened(settings: Settings) -> Delegate:
+    """The delegate. Raises OSError or ValueError as `load_delegate` does, ValueError for no such callable.
+
+    A callable may return what has `_get_native_delegate_pointer` instead, as TensorFlow Lite's own delegates do.
+    """
+    where = by_callable(settings.delegate)
+    if where is None:
         return load_delegate(settings.delegate, settings.options)
+    module, attribute = where
     try:
-        return getattr(importlib.import_module(module), attribute)(settings.options)
+        made = getattr(importlib.import_module(module), attribute)(settings.options)
     except (ImportError, AttributeError) as error:
+        raise ValueError(f"{settings.delegate}: {error}") from error
+    try:
+        return as_delegate(made)
+    except AttributeError as error:
         raise ValueError(f"{settings.delegate}: {error}") from error

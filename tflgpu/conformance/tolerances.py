@@ -211,8 +211,8 @@ def _unequal(got: Array, want: Array, one_step: bool) -> Distance:
         same = (np.ascontiguousarray(got).view(bits) == np.ascontiguousarray(want).view(bits)) | (
             np.isnan(got) & np.isnan(want)
         )
-    else:
-        same = got == want
+    else:  # bfloat16 among them, which NumPy takes for no float
+        same = (got == want) | ((got != got) & (want != want))
     return _worst(got, want, np.where(same, 0.0, math.inf))
 
 

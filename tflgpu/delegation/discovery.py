@@ -173,6 +173,21 @@ def _created(name: str, options: Mapping[str, Any], make: Callable[[], Any]) -> 
     return delegate
 
 
+def as_delegate(delegate: Any) -> Delegate:
+    """The object itself, or the Delegate of one that has _get_native_delegate_pointer; AttributeError for neither."""
+    missing = lacking(delegate, Delegate)
+    if not missing:
+        found: Delegate = delegate
+        return found
+    if not offers(delegate, NativeDelegate):
+        raise AttributeError(
+            f"{type(delegate).__name__!r} object is no delegate: it has no {', '.join(map(repr, missing))} "
+            "(tflgpu.Delegate) and no '_get_native_delegate_pointer'"
+        )
+    borrowed: Delegate = named(BORROW)(delegate)
+    return borrowed
+
+
 def attached(delegates: Sequence[Any] | None, model: Model, threads: int | None) -> list[Delegate]:
     """The delegates as they serve this model. Raises TypeError for what is no list, AttributeError for no delegate,
     ValueError for limits that name an operator or a node that there is not.
@@ -181,14 +196,7 @@ def attached(delegates: Sequence[Any] | None, model: Model, threads: int | None)
     """
     found: list[Any] = list(delegates or ())
     for i, delegate in enumerate(found):
-        missing = lacking(delegate, Delegate)
-        if missing:
-            if not offers(delegate, NativeDelegate):
-                raise AttributeError(
-                    f"{type(delegate).__name__!r} object is no delegate: it has no {', '.join(map(repr, missing))} "
-                    "(tflgpu.Delegate) and no '_get_native_delegate_pointer'"
-                )
-            delegate = named(BORROW)(delegate)
+        delegate = as_delegate(delegate)
         try:
             delegate.limits.check_names(model)
         except ValueError as error:

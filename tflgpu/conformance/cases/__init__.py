@@ -7,6 +7,7 @@ from functools import cache
 from tflgpu.conformance.cases import (
     audio,
     comparison,
+    control_graphs,
     conv,
     custom,
     elementwise,
@@ -31,7 +32,7 @@ from tflgpu.conformance.cases import (
 )
 from tflgpu.conformance.cases.case import Case
 
-GRAPH_MODULES = (graphs, stateful_graphs, fused_graphs, padded_graphs)
+GRAPH_MODULES = (graphs, stateful_graphs, fused_graphs, padded_graphs, control_graphs)
 GRAPHS = graph_case.GRAPHS
 """Every case of graphs by name: what GRAPH_MODULES have registered."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,6 +28,8 @@ NO_CASES = {
     **({} if find_spec("ml_dtypes") else {"BFLOAT16": "NumPy has no name for it without ml_dtypes"}),
 }
 """Element types that no case has, and why."""
+if "BFLOAT16" not in NO_CASES:
+    import_module("ml_dtypes")  # with which NumPy has the type
 
 _VERSIONS = {"INT8": 2, "INT16": 3, "INT64": 4, "UINT32": 5, "FLOAT16": 6, "BOOL": 3}
 

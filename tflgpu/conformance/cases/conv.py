@@ -26,6 +26,8 @@ IMAGES: tuple[tuple[Shape, Shape], ...] = (
 )
 STEPS = ((1, 1, 1, 1), (2, 2, 1, 1), (2, 1, 1, 1), (1, 1, 2, 2))
 """Strides by height and width, dilations by height and width."""
+UNLIKE = ((3, 2), (3, 4, 1, 1)), ((2, 3), (1, 1, 3, 2)), ((2, 2), (4, 3, 1, 1))
+"""Windows, strides and dilations, none of which is the same down and across; strides above 2."""
 REAL_LAYERS = (((1, 28, 28, 16), (3, 3), 32), ((1, 14, 14, 64), (1, 1), 65))
 TRANSPOSED: tuple[tuple[Shape, Shape, Shape, tuple[int, int]], ...] = (
     ((1, 3, 4, 4), (3, 3), (1, 6, 8, 5), (2, 2)),
@@ -46,6 +48,10 @@ def cases() -> Iterator[Case]:
                 yield _conv(kind, x, (kh, kw), 6, steps, padding, activation)
                 if kind != "HYBRID" or steps[2] == 1:
                     yield _depthwise(kind, x, (kh, kw), 1 + x[0] % 2, steps, padding, activation)
+        for (window, steps), padding in product(UNLIKE, ("SAME", "VALID")):
+            yield _conv(kind, (2, 9, 11, 20), window, 19, steps, padding, "NONE")
+            if kind != "HYBRID" or steps[2] == 1:
+                yield _depthwise(kind, (2, 9, 11, 20), window, 1, steps, padding, "NONE")
         for x, window, oc in REAL_LAYERS:
             yield _conv(kind, x, window, oc, (1, 1, 1, 1), "SAME", "RELU")
             yield _depthwise(kind, x, (3, 3), 1, (2, 2, 1, 1), "SAME", "RELU")

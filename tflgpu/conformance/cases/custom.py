@@ -126,6 +126,14 @@ def _boxes() -> Iterator[Case]:
         options = {**DETECTION, "num_classes": 3, "detections_per_class": 3, **more}
         inputs = [T(F, (1, 67, 4)), T(F, (1, 67, 4), tied), T(F, (67, 4), "within:0.1:1", True)]
         yield row(FAMILY, "TFLite_Detection_PostProcess", inputs, [T(F)] * 4, note, custom=_options(**options))
+    half = np.array(
+        [[1, 1, 2, 2], [1, 0.5, 2, 1], [9, 9, 2, 2], [1, 1, 1, 1]], np.float32
+    )  # overlaps of one half, a quarter
+    for regular in (False, True):
+        inputs = [T(F, (1, 4, 4), np.zeros((1, 4, 4), np.float32)), T(F, (1, 4, 3), "unit"), T(F, (4, 4), half, True)]
+        content = _options(**DETECTION, num_classes=2, use_regular_nms=regular)
+        note = f"an overlap at the threshold,{'regular' if regular else 'fast'}"
+        yield row(FAMILY, "TFLite_Detection_PostProcess", inputs, [T(F)] * 4, note, custom=content)
     boxes = T("UINT8", (1, 20, 4), scale=0.03, zero_point=100)
     scores = T("UINT8", (1, 20, 4), scale=1 / 256, zero_point=3)
     inputs = [boxes, scores, T("UINT8", (20, 4), "within:20:255", True, 0.004)]

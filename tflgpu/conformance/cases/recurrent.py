@@ -51,6 +51,8 @@ def _hybrid_layers() -> Iterator[Case]:
         yield row(FAMILY, "RNN", [T(F, (3, 17)), *_rnn(17, 5, 3, kind)], [T(F)], note, **options)
         inputs = [T(F, (4, 3, 6)), *_rnn(6, 5, 3, kind)]
         yield row(FAMILY, "UNIDIRECTIONAL_SEQUENCE_RNN", inputs, [T(F)], note, time_major=True, **options)
+    options = {"fused_activation_function": "TANH", "asymmetric_quantize_inputs": False}
+    yield row(FAMILY, "RNN", [T(F, (3, 17), "within:-90:90"), *_rnn(17, 5, 3, "INT8")], [T(F)], "saturated", **options)
     for kind, time_major, merged, linked in ((F, False, True, True), ("INT8", True, False, False)):
         x = T(F, (2, 4, 6) if not time_major else (4, 2, 6))
         aux = [_weights(kind, n, 6) if linked else None for n in (5, 3)]
@@ -174,8 +176,18 @@ def _svdf() -> Iterator[Case]:
         }
         inputs += [_weights(F, units) if bias else None, state]
         yield row(FAMILY, "SVDF", inputs, [T(F)], f"{kind.lower()} weights", **options)
+    yield _svdf_of_bytes()
     x, wide = T("INT8", (2, 9), scale=0.03, zero_point=-4), "within:-32767:32767"
     integers = [x, T("INT8", (10, 9), "within:-127:127", True, 0.011), T("INT16", (10, 7), wide, True, 0.9 / 32767)]
     integers += [T("INT32", (5,), "within:-40000:40000", True), T("INT16", (2, 70), variable=True, scale=2.0**-11)]
     out = T("INT8", scale=0.07, zero_point=11)
     yield row(FAMILY, "SVDF", integers, [out], version=3, rank=2, fused_activation_function="RELU")
+
+
+def _svdf_of_bytes() -> Case:
+    """With a state of 8 bits and a zero point, which no value of the first invokes is."""
+    inputs = [T("INT8", (3, 9), scale=0.03, zero_point=-4), T("INT8", (10, 9), "within:-127:127", True, 0.011)]
+    inputs += [T("INT8", (10, 7), "within:-127:127", True, 0.007), T("INT32", (5,), "within:-4000:4000", True)]
+    inputs.append(T("INT8", (3, 70), variable=True, scale=0.05, zero_point=11))
+    out = T("INT8", scale=0.07, zero_point=-20)
+    return row(FAMILY, "SVDF", inputs, [out], "8 bits", 3, rank=2, fused_activation_function="RELU")

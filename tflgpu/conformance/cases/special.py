@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tflgpu.conformance.cases import comparison, elementwise, reduce
-from tflgpu.conformance.cases.case import Case, OneOp, T, i32, one, q, scalar, shaped
+from tflgpu.conformance.cases.case import NO_CASES, Case, OneOp, T, i32, one, q, scalar, shaped
 from tflgpu.model.graph import Array
 
 FAMILY = "special"
@@ -50,6 +50,30 @@ def cases() -> Iterator[Case]:
             model = OneOp(op, [_floats(x), scalar(axis)], [T("INT32")], {"output_type": "INT32"})
             yield _case("FLOAT32", [f"axis={axis}"], model)
     yield from _integers()
+    yield from _powers()
+    if "BFLOAT16" not in NO_CASES:
+        x = BITS.view(np.float32)
+        yield one(FAMILY, "FLOAT32", ["10", "to=bfloat16", "ties"], OneOp("CAST", [_floats(x)], [T("BFLOAT16")]))
+
+
+BITS = np.array([0x3F808000, 0x3F818000, 0xBF808000, 0x3F80FFFF, 0x3F807FFF, 0x7F7FFFFF, 0x7F800001, 0x7FFFFFFF,
+                 0xFF800001, 0x00008000], np.uint32)  # fmt: skip
+"""Of float32: half way between two values of bfloat16, beside it, beyond the largest, and NaN with few bits."""
+
+
+def _powers() -> Iterator[Case]:
+    """Powers that leave int32 on either side, and by what is nearly a whole number."""
+    x = np.tile(np.array([-46341, 46341, -2, 2, -3, 1, -1, 0, 1291, -1291], np.int32), 7)
+    y = np.repeat(np.array([1, 2, 3, 31, 30, 32, 100], np.int32), 10)
+    yield one(
+        FAMILY,
+        "INT32",
+        ["70", "beyond int32"],
+        OneOp("POW", [T("INT32", (70,), x), T("INT32", (70,), y)], [T("INT32")]),
+    )
+    for exponent in (2.05, 2.000001):
+        inputs = [T("FLOAT32", (70,), "positive"), np.array([exponent], np.float32)]
+        yield one(FAMILY, "FLOAT32", ["70", f"by {exponent}"], OneOp("POW", inputs, [T("FLOAT32")]))
 
 
 def _case(type: str, detail: list[str], model: OneOp) -> Case:

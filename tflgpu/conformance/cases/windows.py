@@ -25,6 +25,7 @@ WINDOWS: tuple[tuple[Shape, int, int, int, int, str, str], ...] = tuple(
         ((1, 7, 7, 5), 7, 7, 1, 1),
         ((3, 3, 3, 2), 1, 1, 1, 1),
         ((1, 5, 5, 3), 3, 1, 3, 2),
+        ((2, 9, 11, 20), 3, 2, 4, 3),
     )
     for padding in ("SAME", "VALID")
     for activation in (("NONE", "RELU6") if shape[0] == 2 else ("NONE",))
@@ -37,7 +38,7 @@ RESIZES: tuple[tuple[Shape, Shape], ...] = (
         ((1, 4, 4, 2), (4, 4)),
         ((1, 7, 5, 3), (1, 1)),
     ),
-    *(((1, 2, 2, 65), (4, 4)), ((3, 4, 6, 2), (8, 12))),
+    *(((1, 2, 2, 65), (4, 4)), ((3, 4, 6, 2), (8, 12)), ((2, 3, 4, 20), (5, 6))),
 )
 FLAGS: tuple[dict[str, Any], ...] = (
     {"align_corners": False, "half_pixel_centers": False},

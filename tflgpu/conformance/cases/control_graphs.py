@@ -1,0 +1,122 @@
+"""Loops and branches whose variables change places, stay, or are read after they were written; views that leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tflgpu.conformance.cases.case import T
+from tflgpu.conformance.cases.graph_case import F, graph, then
+from tflgpu.model.builder import GraphBuilder, ModelBuilder
+
+SHAPE = (3, 5)
+Body = Callable[[GraphBuilder, Sequence[int]], Sequence[int]]
+"""The new loop variables of the old ones; the first, which counts, is not among them."""
+
+
+def loop(m: ModelBuilder, shape: tuple[int, ...], variables: int, body: Body, most: int = 5) -> list[T]:
+    """A WHILE over a counter and variables of one shape, fed and returned in their order."""
+    g, test, inner = m.graph(), m.graph("test"), m.graph("body")
+    given = [g.input("n", "INT32", ()), *(g.input(f"v{k}", F, shape) for k in range(variables))]
+    for graph_ in (test, inner):
+        graph_.input("n", "INT32", ())
+        for k in range(variables):
+            graph_.input(f"v{k}", F, shape)
+    test.outputs(then(test, "LESS", [0, test.constant("most", np.int32(most))], (), "BOOL"))
+    after = body(inner, range(1, variables + 1))
+    inner.outputs(then(inner, "ADD", [0, inner.constant("one", np.int32(1))], (), "INT32"), *after)
+    outs = [g.tensor("n1", "INT32", ()), *(g.tensor(f"r{k}", F, shape) for k in range(variables))]
+    g.node("WHILE", given, outs, cond_subgraph_index=test.index, body_subgraph_index=inner.index)
+    g.outputs(*outs)
+    return [T("INT32", (), "within:0:4"), *[T(F, shape, "unit")] * variables]
+
+
+REAL = (1, 96, 96, 20)
+"""Work enough for a host to drive the loop."""
+
+
+def _graph(name: str, variables: int, body: Body, real: bool = False) -> None:
+    graph(f"WHILE: {name}")(lambda m: loop(m, SHAPE, variables, body))
+    if real:
+        graph(f"WHILE: {name}, of real size")(lambda m: loop(m, REAL, variables, body, 2))
+
+
+def op(g: GraphBuilder, name: str, *inputs: int) -> int:
+    shape = tuple(g.tensors[inputs[0]]["shape"])
+    return then(g, name, list(inputs), shape)
+
+
+_graph("two variables change places", 2, lambda g, v: [v[1], v[0]])
+_graph("three variables move on by one", 3, lambda g, v: [v[1], v[2], v[0]])
+_graph("a variable becomes another, that one a sum", 2, lambda g, v: [v[1], op(g, "SUB", v[0], v[1])], True)
+_graph("one variable stays and one is its difference", 2, lambda g, v: [v[0], op(g, "SUB", v[0], v[1])])
+_graph("a result becomes two variables", 2, lambda g, v: [x := op(g, "SUB", v[1], v[0]), x], True)
+_graph("each of two is made of both", 2, lambda g, v: [op(g, "SUB", v[0], v[1]), op(g, "MUL", v[0], v[1])])
+_graph("a variable becomes a constant", 2, lambda g, v: [_ones(g, v[0]), op(g, "SUB", v[0], v[1])])
+_graph("an old value is read after the new one is made", 2, lambda g, v: _late(g, v), True)
+
+
+def _ones(g: GraphBuilder, like: int) -> int:
+    return g.constant("ones", np.ones(g.tensors[like]["shape"], np.float32))
+
+
+def _late(g: GraphBuilder, v: Sequence[int]) -> list[int]:
+    new = op(g, "NEG", op(g, "ABS", v[0]))
+    return [new, op(g, "SUB", op(g, "SUB", v[1], new), v[0])]
+
+
+@graph("WHILE in a WHILE")
+def _nested(m: ModelBuilder) -> list[T]:
+    def outer(g: GraphBuilder, v: Sequence[int]) -> list[int]:
+        test, body = m.graph("inner test"), m.graph("inner body")
+        for graph_ in (test, body):
+            graph_.input("k", "INT32", ())
+            graph_.input("a", F, SHAPE)
+            graph_.input("b", F, SHAPE)
+        test.outputs(then(test, "LESS", [0, test.constant("three", np.int32(3))], (), "BOOL"))
+        body.outputs(then(body, "ADD", [0, body.constant("one", np.int32(1))], (), "INT32"), 2, op(body, "SUB", 1, 2))
+        outs = [g.tensor("k1", "INT32", ()), g.tensor("a1", F, SHAPE), g.tensor("b1", F, SHAPE)]
+        start = g.constant("zero", np.int32(0))
+        g.node("WHILE", [start, *v], outs, cond_subgraph_index=test.index, body_subgraph_index=body.index)
+        return [outs[2], outs[1]]
+
+    return loop(m, SHAPE, 2, outer)
+
+
+@graph("IF with variables in another order, unused ones and one that is passed on")
+def _branches(m: ModelBuilder) -> list[T]:
+    g = m.graph()
+    condition, a, b = g.input("c", "BOOL", ()), g.input("a", F, SHAPE), g.input("b", F, SHAPE)
+    yes, no = m.graph("yes"), m.graph("no")
+    for branch in (yes, no):
+        branch.input("a", F, SHAPE)
+        branch.input("b", F, SHAPE)
+    yes.outputs(op(yes, "SUB", 0, 1), 1)
+    no.outputs(op(no, "SUB", 1, 0), op(no, "NEG", 1))
+    outs = [g.tensor("x", F, SHAPE), g.tensor("y", F, SHAPE)]
+    g.node("IF", [condition, a, b], outs, then_subgraph_index=yes.index, else_subgraph_index=no.index)
+    g.outputs(*outs, op(g, "ADD", outs[0], outs[1]))
+    return [T("BOOL", (), (np.array(True), np.array(False))), T(F, SHAPE), T(F, SHAPE)]
+
+
+@graph("a view of what only another node reads is an output")
+def _view_out(m: ModelBuilder) -> list[T]:
+    g = m.graph()
+    y = op(g, "EXP", g.input("x", F, (4, 20)))
+    flat = then(g, "RESHAPE", [y, g.constant("s", np.array([80], np.int32))], (80,), new_shape=[80])
+    again = then(g, "RESHAPE", [flat, g.constant("t", np.array([20, 4], np.int32))], (20, 4), new_shape=[20, 4])
+    g.outputs(op(g, "NEG", y), again)
+    return [T(F, (4, 20), "unit")]
+
+
+@graph("eight layers of real size")
+def _layers(m: ModelBuilder) -> list[T]:
+    g, rng = m.graph(), np.random.default_rng(8)
+    y, shape = g.input("x", F, (1, 24, 24, 32)), (1, 24, 24, 32)
+    for k in range(8):
+        w = g.constant(f"w{k}", rng.normal(0, 0.05, (32, 3, 3, 32)).astype(np.float32))
+        options = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU"}
+        y = then(g, "CONV_2D", [y, w, g.constant(f"b{k}", np.full(32, 0.1, np.float32))], shape, **options)
+    g.outputs(y)
+    return [T(F, shape)]

@@ -1,10 +1,10 @@
 """Plants one fault after another into a copy of the sources, and runs the conformance kit's cases on it.
 
-    PYTHONPATH=tests python -m mutations.run [TEXT ...] [--log FILE] [--seconds N]
+    PYTHONPATH=tests python -m mutations.run [TEXT ...] [--log FILE] [--seconds N] [--cases PATTERN]
 
 TEXT: only faults whose name, kind or path has one of the texts. --log: a line of JSON for each fault; those that it
-has already are not run again. --seconds: how long the cases of one fault may take. The exit status is 1 where a fault
-survives whose table does not say why.
+has already are not run again. --seconds: how long the cases of one fault may take. --cases: these instead of the
+table's. The exit status is 1 where a fault survives whose table does not say why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for fault in wanted:
             outcome = known.get(fault.name)
             if outcome is None:
+                fault = replace(fault, cases=asked.cases or fault.cases)
                 outcome = tried(fault, folder, asked.seconds)
                 with asked.log.open("a") as file:
                     file.write(json.dumps(asdict(outcome)) + "\n")
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("text", nargs="*")
     parser.add_argument("--log", type=Path, default=Path("mutations.jsonl"))
     parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--cases", default="")
     return parser
 
 

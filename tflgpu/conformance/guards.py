@@ -27,9 +27,9 @@ def poison(nbytes: int) -> Array:
     return np.resize(POISON, nbytes)
 
 
-def is_poison(part: Array, start: int = 0) -> bool:
+def is_poison(found: Array, start: int = 0) -> bool:
     """Whether bytes from offset `start` of what was poisoned on are as they were."""
-    return bool((part == poison(start % POISON.size + part.size)[start % POISON.size :]).all())
+    return bool((found == poison(start % POISON.size + found.size)[start % POISON.size :]).all())
 
 
 class Watched:

@@ -1,4 +1,4 @@
-"""Loops and branches whose variables change places, stay, or are read after they were written; views that leave."""
+"""Loops and branches whose variables are swapped, stay, or are read after they were written; views that leave."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def op(g: GraphBuilder, name: str, *inputs: int) -> int:
     return then(g, name, list(inputs), shape)
 
 
-_graph("two variables change places", 2, lambda g, v: [v[1], v[0]])
+_graph("two variables are swapped", 2, lambda g, v: [v[1], v[0]])
 _graph("three variables move on by one", 3, lambda g, v: [v[1], v[2], v[0]])
 _graph("a variable becomes another, that one a sum", 2, lambda g, v: [v[1], op(g, "SUB", v[0], v[1])], True)
 _graph("one variable stays and one is its difference", 2, lambda g, v: [v[0], op(g, "SUB", v[0], v[1])])
@@ -55,6 +55,16 @@ _graph("a result becomes two variables", 2, lambda g, v: [x := op(g, "SUB", v[1]
 _graph("each of two is made of both", 2, lambda g, v: [op(g, "SUB", v[0], v[1]), op(g, "MUL", v[0], v[1])])
 _graph("a variable becomes a constant", 2, lambda g, v: [_ones(g, v[0]), op(g, "SUB", v[0], v[1])])
 _graph("an old value is read after the new one is made", 2, lambda g, v: _late(g, v), True)
+
+
+_graph("a variable becomes a view of what another is made of", 2, lambda g, v: _view_of(g, v))
+
+
+def _view_of(g: GraphBuilder, v: Sequence[int]) -> list[int]:
+    made = op(g, "TANH", op(g, "SUB", v[0], v[1]))
+    flat = then(g, "RESHAPE", [made, g.constant("flat", np.array([15], np.int32))], (15,), new_shape=[15])
+    shape = g.constant("shape", np.array(SHAPE, np.int32))
+    return [then(g, "RESHAPE", [flat, shape], SHAPE, new_shape=list(SHAPE)), op(g, "NEG", made)]
 
 
 def _ones(g: GraphBuilder, like: int) -> int:
@@ -108,6 +118,54 @@ def _view_out(m: ModelBuilder) -> list[T]:
     again = then(g, "RESHAPE", [flat, g.constant("t", np.array([20, 4], np.int32))], (20, 4), new_shape=[20, 4])
     g.outputs(op(g, "NEG", y), again)
     return [T(F, (4, 20), "unit")]
+
+
+@graph("a loop after a kernel and before another")
+def _between(m: ModelBuilder) -> list[T]:
+    fed = loop(m, SHAPE, 1, lambda g, v: [op(g, "NEG", op(g, "ABS", v[0]))])
+    g = m.graphs[0]
+    (whole,) = g.nodes
+    y = then(g, "EXP", [1], SHAPE)
+    g.nodes = [g.nodes[1], whole]
+    whole["inputs"] = [0, y]
+    g.outputs(op(g, "SUB", whole["outputs"][1], y))
+    return fed
+
+
+@graph("kernels that run together and alone, in turn")
+def _in_turn(m: ModelBuilder) -> list[T]:
+    g, rng, shape = m.graph(), np.random.default_rng(9), (1, 24, 24, 16)
+    y = g.input("x", F, shape)
+    options = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU6"}
+    for k in range(4):
+        w = g.constant(f"w{k}", rng.normal(0, 0.05, (16, 3, 3, 16)).astype(np.float32))
+        y = then(g, "CONV_2D", [y, w, g.constant(f"b{k}", np.full(16, 0.1, np.float32))], shape, **options)
+        y = then(g, "CUMSUM", [y, g.constant(f"a{k}", np.int32(2))], shape)
+        y = then(g, "SOFTMAX", [y], shape, beta=1.0)
+    g.outputs(y)
+    return [T(F, shape)]
+
+
+@graph("two rows of small kernels, one after the other")
+def _rows_of_kernels(m: ModelBuilder) -> list[T]:
+    g = m.graph()
+    x, ends = g.input("x", F, (4, 6)), []
+    for axis in (1, 0):
+        y = x
+        for k in range(4):
+            y = then(g, "CUMSUM", [y, g.constant(f"a{axis}{k}", np.int32(axis))], (4, 6), reverse=k % 2 == axis)
+        ends.append(y)
+    g.outputs(*ends)
+    return [T(F, (4, 6), "unit")]
+
+
+@graph("a dynamic shape whose first dimension stays")
+def _dynamic(m: ModelBuilder) -> list[T]:
+    g = m.graph()
+    x, n = g.input("x", F, (1, 3)), g.input("n", "INT32", (2,))
+    tiled = then(g, "TILE", [x, n], (1, 3))
+    g.outputs(op(g, "SQUARE", op(g, "NEG", tiled)))
+    return [T(F, (1, 3)), T("INT32", (2,), (np.array([1, 2], np.int32), np.array([1, 4], np.int32)))]
 
 
 @graph("eight layers of real size")

@@ -166,21 +166,21 @@ def _elements(m: ModelBuilder) -> list[T]:
     more = then(g, "GREATER", [y, one], (5, 37), "BOOL")
     squared = then(g, "MUL", [y, y], (5, 37))
     chosen = then(g, "SELECT_V2", [more, squared, then(g, "NEG", [small], (37,))], (5, 37))
-    turned = then(g, "TRANSPOSE", [chosen, g.constant("order", np.array([1, 0], np.int32))], (37, 5))
-    last = then(g, "SUB", [then(g, "ABS", [turned], (37, 5)), then(g, "RELU", [turned], (37, 5))], (37, 5))
+    transposed = then(g, "TRANSPOSE", [chosen, g.constant("order", np.array([1, 0], np.int32))], (37, 5))
+    last = then(g, "SUB", [then(g, "ABS", [transposed], (37, 5)), then(g, "RELU", [transposed], (37, 5))], (37, 5))
     g.outputs(last, then(g, "ADD", [squared, y], (5, 37)), small)
     return [T(F, (5, 37)), T(F, (37,)), T(F)]
 
 
-@graph("two halves of one tensor, one of them changed")
+@graph("two pieces of one tensor, one of them changed")
 def _halves(m: ModelBuilder) -> list[T]:
     g = m.graph()
     x = g.input("x", F, (4, 34))
-    halves = [g.tensor(f"p{k}", F, (4, 17)) for k in range(2)]
-    g.node("SPLIT", [g.constant("axis", np.int32(1)), then(g, "EXP", [x], (4, 34))], halves, num_splits=2)
-    first = then(g, "SUB", [halves[1], halves[0]], (4, 17))
-    second = then(g, "MUL", [then(g, "LOGISTIC", [halves[1]], (4, 17)), halves[1]], (4, 17))
-    joined = then(g, "CONCATENATION", [second, first, halves[0]], (4, 51), axis=1)
+    pieces = [g.tensor(f"p{k}", F, (4, 17)) for k in range(2)]
+    g.node("SPLIT", [g.constant("axis", np.int32(1)), then(g, "EXP", [x], (4, 34))], pieces, num_splits=2)
+    first = then(g, "SUB", [pieces[1], pieces[0]], (4, 17))
+    second = then(g, "MUL", [then(g, "LOGISTIC", [pieces[1]], (4, 17)), pieces[1]], (4, 17))
+    joined = then(g, "CONCATENATION", [second, first, pieces[0]], (4, 51), axis=1)
     g.outputs(then(g, "SOFTMAX", [joined], (4, 51), beta=0.5), first)
     return [T(F, (4, 34), "unit")]
 

@@ -1,6 +1,6 @@
 """Values that an operator refuses: indices at the bound and below zero, divisors of zero. Then it runs on as before.
 
-The first draw has the last index that is allowed, the second one that is not, in its last place.
+The first draw has the last index that is allowed, the second one that is not, as its last.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,7 @@ def _between(m: ModelBuilder) -> list[T]:
 def _in_turn(m: ModelBuilder) -> list[T]:
     g, rng, shape = m.graph(), np.random.default_rng(9), (1, 24, 24, 16)
     y = g.input("x", F, shape)
-    options = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU6"}
+    options: dict[str, Any] = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU6"}
     for k in range(4):
         w = g.constant(f"w{k}", rng.normal(0, 0.05, (16, 3, 3, 16)).astype(np.float32))
         y = then(g, "CONV_2D", [y, w, g.constant(f"b{k}", np.full(16, 0.1, np.float32))], shape, **options)
@@ -174,7 +175,7 @@ def _layers(m: ModelBuilder) -> list[T]:
     y, shape = g.input("x", F, (1, 24, 24, 32)), (1, 24, 24, 32)
     for k in range(8):
         w = g.constant(f"w{k}", rng.normal(0, 0.05, (32, 3, 3, 32)).astype(np.float32))
-        options = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU"}
+        options: dict[str, Any] = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU"}
         y = then(g, "CONV_2D", [y, w, g.constant(f"b{k}", np.full(32, 0.1, np.float32))], shape, **options)
     g.outputs(y)
     return [T(F, shape)]

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from tflgpu.conformance.cases.case import T
-from tflgpu.conformance.cases.graph_case import F, graph, then
+from tflgpu.conformance.cases.graph_case import Builder, F, graph, then
 from tflgpu.model.builder import GraphBuilder, ModelBuilder
 
 IMAGE = (2, 5, 7, 6)
 OC = 19
 """Channels that convolutions make: a vector and some."""
 OUT = (*IMAGE[:3], OC)
-X8, W8, Y8 = {"scale": 0.05, "zero_point": 3}, {"scale": 0.02, "zero_point": 0}, {"scale": 0.09, "zero_point": -7}
-SAME = {"padding": "SAME", "stride_w": 1, "stride_h": 1}
+X8: dict[str, Any] = {"scale": 0.05, "zero_point": 3}
+W8: dict[str, Any] = {"scale": 0.02, "zero_point": 0}
+Y8: dict[str, Any] = {"scale": 0.09, "zero_point": -7}
+SAME: dict[str, Any] = {"padding": "SAME", "stride_w": 1, "stride_h": 1}
 
 
 def conv(
@@ -80,9 +82,13 @@ def _of_both(name: str) -> Callable[[Callable[[ModelBuilder, str], list[T]]], No
 
     def register(build: Callable[[ModelBuilder, str], list[T]]) -> None:
         for type in (F, "INT8"):
-            graph(f"{name}, {type.lower()}", type.lower())(lambda m, type=type: build(m, type))
+            graph(f"{name}, {type.lower()}", type.lower())(_of_type(build, type))
 
     return register
+
+
+def _of_type(build: Callable[[ModelBuilder, str], list[T]], type: str) -> Builder:
+    return lambda m: build(m, type)
 
 
 @_of_both("a convolution that two nodes read")

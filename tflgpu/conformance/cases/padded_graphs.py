@@ -13,7 +13,7 @@ from tflgpu.model.builder import GraphBuilder, ModelBuilder
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 X = (1, 6, 8, 4)
-VALID = {"padding": "VALID", "stride_w": 1, "stride_h": 1}
+VALID: dict[str, Any] = {"padding": "VALID", "stride_w": 1, "stride_h": 1}
 
 
 def padded(g: GraphBuilder, x: int, pads: Pads, type: str, value: float | None = None) -> int:

@@ -89,7 +89,7 @@ def _scattered(note: str, bad: int) -> Iterator[Case]:
 def _sliced() -> Iterator[Case]:
     """x[i] with i known only at run time, for i from -6 on, which is clamped, to 5."""
     begin = T("INT32", (2,), (i32(-ROWS - 1, 0), i32(ROWS, 0)))
-    masks = {"begin_mask": 2, "end_mask": 2, "shrink_axis_mask": 1}
+    masks: dict[str, Any] = {"begin_mask": 2, "end_mask": 2, "shrink_axis_mask": 1}
     for wrong in ("at the bound", 4), ("negative", -1):
         start = T("INT32", (2,), (i32(3, 1), i32(wrong[1], 1)))
         yield _refused("SLICE", [T(F, (ROWS, 3)), start, i32(2, 2)], f"begin {wrong[0]}")

@@ -72,7 +72,7 @@ def _powers() -> Iterator[Case]:
         OneOp("POW", [T("INT32", (70,), x), T("INT32", (70,), y)], [T("INT32")]),
     )
     for exponent in (2.05, 2.000001):
-        inputs = [T("FLOAT32", (70,), "positive"), np.array([exponent], np.float32)]
+        inputs: list[T | Array] = [T("FLOAT32", (70,), "positive"), np.array([exponent], np.float32)]
         yield one(FAMILY, "FLOAT32", ["70", f"by {exponent}"], OneOp("POW", inputs, [T("FLOAT32")]))
 
 

@@ -13,7 +13,7 @@ from email.parser import Parser
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LARGEST_WHEEL = 1 << 20
+LARGEST_WHEEL = 1_200_000
 SUFFIXES = {".py", ".typed", ".h", ".inc", ".cl", ".clh", ".cu", ".cuh", ".cpp"}
 """Of files of the package: Python, kernels, and what the CUDA emulator is compiled from."""
 

@@ -133,8 +133,8 @@ def _between(m: ModelBuilder) -> list[T]:
     return fed
 
 
-@graph("kernels that run together and alone, in turn")
-def _in_turn(m: ModelBuilder) -> list[T]:
+@graph("kernels that run together and alone alternately")
+def _alternately(m: ModelBuilder) -> list[T]:
     g, rng, shape = m.graph(), np.random.default_rng(9), (1, 24, 24, 16)
     y = g.input("x", F, shape)
     options: dict[str, Any] = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU6"}

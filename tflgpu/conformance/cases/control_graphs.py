@@ -62,7 +62,7 @@ _graph("a variable becomes a view of what another is made of", 2, lambda g, v: _
 
 
 def _view_of(g: GraphBuilder, v: Sequence[int]) -> list[int]:
-    made = op(g, "TANH", op(g, "SUB", v[0], v[1]))
+    made = op(g, "ABS", op(g, "SUB", v[0], v[1]))
     flat = then(g, "RESHAPE", [made, g.constant("flat", np.array([15], np.int32))], (15,), new_shape=[15])
     shape = g.constant("shape", np.array(SHAPE, np.int32))
     return [then(g, "RESHAPE", [flat, shape], SHAPE, new_shape=list(SHAPE)), op(g, "NEG", made)]
@@ -133,8 +133,8 @@ def _between(m: ModelBuilder) -> list[T]:
     return fed
 
 
-@graph("kernels that run together and alone alternately")
-def _alternately(m: ModelBuilder) -> list[T]:
+@graph("kernels that run together and alone, alternately")
+def _alternating(m: ModelBuilder) -> list[T]:
     g, rng, shape = m.graph(), np.random.default_rng(9), (1, 24, 24, 16)
     y = g.input("x", F, shape)
     options: dict[str, Any] = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "RELU6"}

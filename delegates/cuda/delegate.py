@@ -14,7 +14,9 @@ from tflgpu.delegation.options import LIMIT_OPTIONS, Option, boolean, one_of, re
 
 OPTIONS: Mapping[str, Option] = {
     **LIMIT_OPTIONS,
-    "device": Option("0", str, "the number of a GPU, or emulator: the kernels run on the CPU, for tests"),
+    "device": Option(
+        "0", str, "the number of a GPU; emulator or ptx: the kernels' text or NVRTC's PTX runs on the CPU, for tests"
+    ),
     "precision": Option(
         "fp32",
         one_of("fp32", "tf32", "fp16"),
@@ -39,6 +41,11 @@ def load(options: Mapping[str, Any]) -> GpuDelegate:
 
         cache = ProgramCache(cache_folder(read["cache_dir"], "cuda-emulator"), read["cache_bytes"])
         device = CudaDevice(Emulator(cache, read["check"]), 0, read["precision"], cache)
+    elif read["device"] == "ptx":
+        from tflgpu.delegates.emulator.ptx_device import PtxEmulator
+
+        cache = ProgramCache(cache_folder(read["cache_dir"], "cuda-ptx"), read["cache_bytes"])
+        device = CudaDevice(PtxEmulator(cache), 0, read["precision"], cache)
     else:
         number = ordinal(read["device"])
         cache = ProgramCache(cache_folder(read["cache_dir"], "cuda"), read["cache_bytes"])

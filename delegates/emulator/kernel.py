@@ -69,8 +69,7 @@ class Kernel:
 
         def run() -> None:
             with _lock:
-                if self._programs.check:
-                    self._watch(buffers)
+                self._watch(buffers)
                 errors = self._go(ctypes.byref(launch.struct))
                 if errors:
                     found = self._programs.runtime.emu_errors().decode(errors="replace")
@@ -91,6 +90,8 @@ class Kernel:
 
     def _watch(self, buffers: Sequence[tuple[ndarray, int]]) -> None:
         """Tells the runtime which memory the kernel may touch."""
+        if not self._programs.check:
+            return
         region = self._programs.runtime.emu_region
         self._programs.runtime.emu_regions_clear()
         written = {buffer.data.ptr for buffer, kind in buffers if kind == GLOBAL}

@@ -43,7 +43,9 @@ class Programs:
         self._compiler = compiler()
         self._flags = ["-std=c++17", "-fPIC", "-shared", "-w", "-O2", *_processor_flags()]
         self._loaded: dict[tuple[str, tuple[str, ...], str], tuple[ctypes.CDLL, Path]] = {}
-        sources = sorted([HERE / "cuda_emulator.h", HERE / "runtime.cpp", *(HERE / "include").iterdir()])
+        sources = sorted(
+            [HERE / "cuda_emulator.h", HERE / "ptx.h", HERE / "runtime.cpp", *(HERE / "include").iterdir()]
+        )
         self._salt = "\n".join(source.read_text() for source in sources if source.is_file())
         check_flags = ["-DEMU_CHECK"] if check else []
         text = (HERE / "runtime.cpp").read_text()
@@ -66,6 +68,12 @@ class Programs:
             path = self._built(f"{code}\nEMU_KERNEL({name})\n", flags, self._link)
             self._loaded[key] = ctypes.CDLL(str(path)), path
         return self._loaded[key]
+
+    def load_translated(self, text: str) -> ctypes.CDLL:
+        """The library of a program that ptx.py has translated."""
+        flags = ["-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-threadsafe-statics", "-O1"]
+        flags += ["-I", str(HERE), "-include", "cuda_emulator.h"]
+        return ctypes.CDLL(str(self._built(text, flags, [*self._link, "-lm"])))
 
     def _built(self, text: str, flags: Sequence[str], libraries: Sequence[str] = (), soname: bool = False) -> Path:
         key = "\n".join([self._salt, self._compiler, *self._flags, *flags[: flags.index("-I")], str(self.check), text])

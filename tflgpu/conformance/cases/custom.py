@@ -68,12 +68,12 @@ def _images() -> Iterator[Case]:
         inputs = [T(F, (1, 4, 5, 3)), T(F, (2, 3, 2, 3), constant=True), T(F, (2,), constant=True)]
         content = struct.pack("<5i", padding, 2, 2, 0, 0)
         yield row(FAMILY, "Convolution2DTransposeBias", inputs, [T(F, out)], f"padding={padding}", custom=content)
-    content = _options(mode="bilinear", output_size=[6, 4])
+    content = options_of(mode="bilinear", output_size=[6, 4])
     yield row(FAMILY, "TransformTensor", [T(F, (1, 7, 5, 3)), MATRIX], [T(F, (1, 6, 4, 3))], "v1", custom=content)
     crop = {"input_hw": [96, 80], "output_hw": [16, 12], "dimensions": 3, "landmarks_range": 192}
     crop |= {"left_rotation_idx": 0, "right_rotation_idx": 1, "bbox_size_multiplier": 1.5, "subset": [2, 3, 4, 5]}
     points = T(F, (1, 1, 1, 27), "within:10:40")
-    yield row(FAMILY, "Landmarks2TransformMatrix", [points], [T(F, (1, 4, 4))], "v1", custom=_options(**crop))
+    yield row(FAMILY, "Landmarks2TransformMatrix", [points], [T(F, (1, 4, 4))], "v1", custom=options_of(**crop))
 
 
 def window_of(size: int) -> bytes:
@@ -94,17 +94,17 @@ def _flexible_window() -> bytes:
 
 
 def _values() -> Iterator[Case]:
-    rotated = _options(hadamard_size=4)
+    rotated = options_of(hadamard_size=4)
     yield row(FAMILY, "aeq.hadamard_rotation", [T(F, (2, 3, 11))], [T(F, (2, 3, 11))], custom=rotated)
     near = T(F, (4,), np.array([0, 0.4, 50, -1], np.float32))
     for kind, values in (("INT8", [3, 4, 100, 0]), ("UINT8", [120, 121, 220, 117]), ("INT16", [0, 1, 100, -2])):
         for raises in (False, True):
             quantized = q(kind, 4, scale=0.5, values=np.array(values, kind.lower()))
-            content = _options(tolerance=5.0, log_if_failed=raises)
+            content = options_of(tolerance=5.0, log_if_failed=raises)
             note = "raises" if raises else "differences"
             yield row(FAMILY, "NumericVerify", [quantized, near], [T(F, (4,))], note, custom=content)
     half = T("FLOAT16", (4,), np.array([0, 0.4, 50, -1], np.float16))
-    content = _options(tolerance=5.0, log_if_failed=False)
+    content = options_of(tolerance=5.0, log_if_failed=False)
     yield row(FAMILY, "NumericVerify", [half, near], [T(F, (4,))], custom=content)
 
 
@@ -121,30 +121,34 @@ def _boxes() -> Iterator[Case]:
             outputs = [T("INT32", (7,)), T(F, (7,)), T("INT32")]
             inputs5 = [*inputs, np.array(sigma, np.float32)]
             yield row(FAMILY, "NON_MAX_SUPPRESSION_V5", inputs5, outputs, f"sigma={sigma:g}")
+    corners = T(F, (3, 4), np.array([[0, 0, 2, 2], [0, 0, 2, 1], [4, 4, 5, 5]], np.float32))
+    inputs = [corners, T(F, (3,), "unit"), scalar(3), np.array(0.5, np.float32), np.array(-2, np.float32)]
+    outputs = [T("INT32", (3,)), T("INT32")]
+    yield row(FAMILY, "NON_MAX_SUPPRESSION_V4", inputs, outputs, "an overlap at the threshold")
     tied = (np.floor(rng.random((1, 67, 4)) * 5) / 5).astype("f4")
     for note, more in (("ties", {"max_classes_per_detection": 2}), ("ties,regular", {"use_regular_nms": True})):
         options = {**DETECTION, "num_classes": 3, "detections_per_class": 3, **more}
         inputs = [T(F, (1, 67, 4)), T(F, (1, 67, 4), tied), T(F, (67, 4), "within:0.1:1", True)]
-        yield row(FAMILY, "TFLite_Detection_PostProcess", inputs, [T(F)] * 4, note, custom=_options(**options))
+        yield row(FAMILY, "TFLite_Detection_PostProcess", inputs, [T(F)] * 4, note, custom=options_of(**options))
     half = np.array(
         [[1, 1, 2, 2], [1, 0.5, 2, 1], [9, 9, 2, 2], [1, 1, 1, 1]], np.float32
     )  # overlaps of one half, a quarter
     for regular in (False, True):
         inputs = [T(F, (1, 4, 4), np.zeros((1, 4, 4), np.float32)), T(F, (1, 4, 3), "unit"), T(F, (4, 4), half, True)]
-        content = _options(**DETECTION, num_classes=2, use_regular_nms=regular)
+        content = options_of(**DETECTION, num_classes=2, use_regular_nms=regular)
         note = f"an overlap at the threshold,{'regular' if regular else 'fast'}"
         yield row(FAMILY, "TFLite_Detection_PostProcess", inputs, [T(F)] * 4, note, custom=content)
     boxes = T("UINT8", (1, 20, 4), scale=0.03, zero_point=100)
     scores = T("UINT8", (1, 20, 4), scale=1 / 256, zero_point=3)
     inputs = [boxes, scores, T("UINT8", (20, 4), "within:20:255", True, 0.004)]
-    content = _options(**DETECTION, num_classes=3)
+    content = options_of(**DETECTION, num_classes=3)
     yield row(FAMILY, "TFLite_Detection_PostProcess", inputs, [T(F)] * 4, "uint8", custom=content)
 
 
-def _options(**given: Any) -> bytes:
+def options_of(**given: Any) -> bytes:
     return bytes(flexbuffers.Dumps(given))
 
 
 def _one(op: str, inputs: list[T], outputs: list[T], options: Mapping[str, Any], version: int, *detail: str) -> Case:
-    content = _options(**options)
+    content = options_of(**options)
     return one(FAMILY, F, [f"v{version}", *detail], OneOp(op, inputs, outputs, version=version, custom=content))

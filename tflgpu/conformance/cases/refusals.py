@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tflgpu.conformance.cases.case import Case, T, i32, q, row, scalar
-from tflgpu.conformance.cases.custom import window_of
+from tflgpu.conformance.cases.custom import options_of, window_of
 from tflgpu.model.graph import Array
 
 FAMILY = "refusals"
@@ -30,6 +30,13 @@ def cases() -> Iterator[Case]:
     yield _refused("UNSORTED_SEGMENT_SUM", [T(F, (4, 3)), _indices(ROWS), scalar(ROWS)], "index at the bound")
     yield from _sliced()
     yield from _divided()
+    roots = np.arange(67, dtype=np.int8) % 100 + 4  # above the zero point
+    case = row(FAMILY, "RSQRT", [q("INT8", 67, values=_pair(roots, 2))], [q("INT8")], "negative")
+    yield _refusing(case)
+    near = np.linspace(0, 3, 67, dtype=np.float32)
+    inputs = [T("INT8", (67,), np.round(near * 2).astype(np.int8), scale=0.5), T(F, (67,), _pair(near, 50))]
+    content = options_of(tolerance=5.0, log_if_failed=True)
+    yield _refused("NumericVerify", inputs, "beyond the tolerance", custom=content)
     x, negative = T("INT32", (67,), "small"), _pair(np.arange(67, dtype=np.int32) % 5, -1)
     yield _refused("POW", [x, T("INT32", (67,), negative)], "negative exponent", "INT32")
     shapes = _pair(i32(1, 1, 3), 7), i32(2, 1, 3)
@@ -51,7 +58,10 @@ def _indices(bad: int, kind: str = "INT32", width: int = 1) -> T:
 
 
 def _refused(op: str, inputs: list[Any], note: str, out: str = F, **options: Any) -> Case:
-    case = row(FAMILY, op, inputs, [T(out)], note, **options)
+    return _refusing(row(FAMILY, op, inputs, [T(out)], note, **options))
+
+
+def _refusing(case: Case) -> Case:
     assert case.model is not None
     model = replace(case.model, refused=True)
     return replace(case, make=model.sample, model=model)
@@ -118,7 +128,4 @@ def _divided() -> Iterator[Case]:
             inputs = [T(kind, (67,), "small"), T(kind, (67,), _pair(divisors, 0))]
             yield _refused(op, inputs, "by zero", kind)
     x, y = q("UINT8", 67), q("UINT8", 67, values=_pair((np.arange(67) + 121).astype(np.uint8), 120))
-    case = row(FAMILY, "DIV", [x, y], [q("UINT8")], "by zero")
-    assert case.model is not None
-    model = replace(case.model, refused=True)
-    yield replace(case, make=model.sample, model=model)
+    yield _refusing(row(FAMILY, "DIV", [x, y], [q("UINT8")], "by zero"))

@@ -1,6 +1,7 @@
 // x (rows, depth) of float32 as scale * (value - zero_point): values (rows, depth) of int8, scales (rows), zero_points
 // (rows), which are 0 without ASYMMETRIC.
-// One block of WIDTH work-items a row; with LANES, of OpenCL alone, and WIDTH 1, vectors of LANES elements.
+// One block of WIDTH work-items a row; with LANES and ONE_WORK_ITEM, of OpenCL alone, and WIDTH 1, vectors of LANES
+// elements.
 
 #if defined(LANES) && WIDTH == 1
 #define CAT_(a, b) a##b

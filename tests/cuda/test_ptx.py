@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attention_models import ATTENTIONS
 from convolution_models import SEPARABLES
 from devices import require_emulator
 from kit import fed
 from loop_models import large
+from norm_models import NORMS
 from oracle import assert_same, one_op, tflgpu_run
-from pattern_models import ATTENTIONS, NORMS, Pattern
+from pattern_models import Pattern
 
 from tflgpu.conformance.cases.tiles import dense, named
 from tflgpu.delegates.emulator.ptx import UnknownInstruction, translated

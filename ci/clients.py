@@ -83,15 +83,25 @@ def ran(what: str, *command: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def installed(name: str, wheel: Path) -> Path:
-    """The Python of a client's virtual environment, with its packages and tflgpu's wheel. Raises Failed."""
+def installed(name: str, wheel: Path) -> Path | None:
+    """The Python of a client's virtual environment, with its packages and tflgpu's wheel.
+
+    None where the client's packages are not to be had, which is told. Raises Failed where tflgpu is not.
+    """
     client, python = CLIENTS[name], WHERE / name / "bin" / "python"
     if not python.exists():
         ran(f"{name}: a virtual environment", sys.executable, "-m", "venv", WHERE / name)
     pip = (python, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile")
     numpy = ["numpy<2"] if client.backend == RUNTIME else []
-    ran(f"{name}: its packages", *pip, *client.packages, client.backend, *numpy, f"{wheel}[opencl]")
-    ran(f"{name}: tflgpu", *pip, "--no-deps", "--force-reinstall", *client.bare, wheel)
+    try:
+        ran(f"{name}: its packages", *pip, *client.packages, client.backend, *numpy)
+        if client.bare:
+            ran(f"{name}: itself", *pip, "--no-deps", *client.bare)
+    except Failed as failed:
+        print(f"{name}: skipped: {failed}", flush=True)
+        return None
+    ran(f"{name}: tflgpu", *pip, f"{wheel}[opencl]")
+    ran(f"{name}: tflgpu", *pip, "--no-deps", "--force-reinstall", wheel)
     return python
 
 
@@ -142,10 +152,11 @@ def main(arguments: Sequence[str]) -> None:
     ran("tflgpu's wheel", *pip, "--wheel-dir", WHERE, ROOT)
     (wheel,) = WHERE.glob("tflgpu-*.whl")
     with ThreadPoolExecutor(2) as pool:
-        pythons = dict(zip(names, pool.map(lambda name: installed(name, wheel), names), strict=True))
-    found = {name: compared(name, pythons[name]) for name in names}
+        made = zip(names, pool.map(lambda name: installed(name, wheel), names), strict=True)
+        pythons = {name: python for name, python in made if python is not None}
+    found = {name: compared(name, python) for name, python in pythons.items()}
     if "--table" in arguments:
-        write_table(found, pythons[names[0]])
+        write_table(found, next(iter(pythons.values())))
 
 
 if __name__ == "__main__":

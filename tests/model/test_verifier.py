@@ -14,6 +14,7 @@ from sample_models import rich, small
 from tflgpu.model.graph import Model
 from tflgpu.model.loader import load
 from tflgpu.model.schema import ENUMS, OPTIONS_OF, TABLES, UNIONS
+from tflgpu.model.schema_litertlm import LITERTLM_ENUMS, LITERTLM_TABLES, LITERTLM_UNIONS
 from tflgpu.model.schema_metadata import METADATA_ENUMS, METADATA_TABLES, METADATA_UNIONS
 from tflgpu.model.verifier import INVALID, read_model
 
@@ -130,13 +131,14 @@ def test_any_bytes_like_object_can_be_read(make):
 
 
 def test_the_schema_is_litert_s():
-    """Against the classes that Google generates: every table, field, default, enum and union, but for metadata's."""
-    theirs = pytest.importorskip("ai_edge_litert.schema_py_generated")
-    for name, enum in ((name, enum) for name, enum in ENUMS.items() if name not in METADATA_ENUMS):
+    """Against the classes that Google generates: every table, field, default, enum and union of models' schema."""
+    theirs, others = pytest.importorskip("ai_edge_litert.schema_py_generated"), METADATA_ENUMS | LITERTLM_ENUMS
+    others |= METADATA_UNIONS | LITERTLM_UNIONS | METADATA_TABLES | LITERTLM_TABLES
+    for name, enum in ((name, enum) for name, enum in ENUMS.items() if name not in others):
         assert [getattr(getattr(theirs, name), n) for n in enum.names] == list(range(len(enum.names)))
-    for name, members in ((name, members) for name, members in UNIONS.items() if name not in METADATA_UNIONS):
+    for name, members in ((name, members) for name, members in UNIONS.items() if name not in others):
         assert [getattr(getattr(theirs, name), m) for m in members[1:]] == list(range(1, len(members)))
-    for name, fields in ((name, fields) for name, fields in TABLES.items() if name not in METADATA_TABLES):
+    for name, fields in ((name, fields) for name, fields in TABLES.items() if name not in others):
         values = {k.lower(): v for k, v in vars(getattr(theirs, name + "T")()).items()}
         for field in fields:
             default = ENUMS[field.type].numbers[field.default] if field.kind == "enum" else field.default

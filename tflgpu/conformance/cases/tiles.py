@@ -25,6 +25,7 @@ def cases() -> Iterator[Case]:
     yield from _gemms()
     yield from _transposed()
     yield from _others()
+    yield from _int4()
     yield from _gpu()
     yield from _rows()
 
@@ -120,6 +121,15 @@ def _others() -> Iterator[Case]:
     pool = {**PLAIN, "padding": "SAME", "stride_w": 2, "stride_h": 2, "filter_width": 3, "filter_height": 2}
     for op in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
         yield row(FAMILY, op, [T(F, (2, 5, 7, 19))], [T(F)], "vectors of channels", **pool)
+
+
+def _int4() -> Iterator[Case]:
+    """Weights of 4 bits in whole words, which stay packed."""
+    weights = T("INT4", (19, 16), constant=True, scale=0.02)
+    yield row(FAMILY, "FULLY_CONNECTED", [T(F, (5, 16)), weights], [T(F)], "words of 4-bit weights", 9, **PLAIN)
+    x, bias, out = q("INT8", 5, 16), T("INT32", (19,), constant=True, scale=0.001), q("INT8", scale=0.2)
+    yield row(FAMILY, "FULLY_CONNECTED", [x, weights, bias], [out], "words of 4-bit weights", 7, **PLAIN)
+    yield row(FAMILY, "EMBEDDING_LOOKUP", [T("INT32", (4,), "below:19"), weights], [T(F)], "words of 4-bit weights", 4)
 
 
 QUANTIZED = (

@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 import pytest
 from abi.abi_libraries import compiled
 from checkout import TESTS
-from click.testing import Result as Ran
 
 from tflgpu.conformance import log, runner, verdicts
 from tflgpu.conformance.settings import Settings
@@ -83,7 +82,7 @@ def test_an_object_with_a_native_pointer_is_a_delegate_and_another_is_none(monke
         runner.run_all(CASES[:1], Settings("collections:OrderedDict"), jobs=1)
 
 
-def command(*arguments: str) -> Ran:
+def command(*arguments: str) -> Any:
     pytest.importorskip("typer")
     from typer.testing import CliRunner
 

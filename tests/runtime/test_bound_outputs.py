@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "llm"))
 from transformer import Size, transformer
 
 F = np.float32
-SIZE = Size(vocabulary=64, width=64, layers=2, heads=4, kv_heads=2, hidden=64, length=32)
+SIZE = Size(vocabulary=64, width=64, layers=1, heads=4, kv_heads=2, hidden=64, length=32)
 DELEGATES = {
     "CPU": list,
     "Intel": lambda: [opencl(require_intel())],

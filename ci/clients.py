@@ -86,7 +86,7 @@ def ran(what: str, *command: str | Path, cwd: Path | None = None) -> str:
 def installed(name: str, wheel: Path) -> Path | None:
     """The Python of a client's virtual environment, with its packages and tflgpu's wheel.
 
-    None where the client's packages are not to be had, which is told. Raises Failed where tflgpu is not.
+    None where the client's packages are not available, which is told. Raises Failed where tflgpu is not.
     """
     client, python = CLIENTS[name], WHERE / name / "bin" / "python"
     if not python.exists():

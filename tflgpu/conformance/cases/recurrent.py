@@ -120,6 +120,7 @@ def _lstm(op: str, kind: str, x: Shape, batch: int, cells: int, features: str, n
 INTEGER_CELLS: tuple[tuple[str, Shape, int, dict[str, Any]], ...] = (
     ("plain", (2, 5), 11, {}),
     ("sequence", (3, 4, 5), 11, {}),
+    ("clip", (3, 4, 5), 11, {"cell_clip": 0.3}),
     ("projection", (3, 4, 5), 11, {"features": "cifg projection", "proj_clip": 0.4, "time_major": True}),
     ("peephole", (3, 4, 5), 11, {"features": "peephole projection"}),
     ("layer norm", (3, 4, 5), 19, {"features": "peephole norm", "time_major": True}),

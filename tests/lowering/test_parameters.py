@@ -15,6 +15,7 @@ import tflgpu
 from tflgpu import Interpreter
 from tflgpu.delegates.compiler import LARGE_BLOCK
 from tflgpu.delegates.device import DeviceLimits
+from tflgpu.delegates.launch import launches_of
 from tflgpu.delegates.lowering.registry import lower
 from tflgpu.delegates.megakernel.barrier_kernel import MAX_BUFFERS
 from tflgpu.delegation.delegate import Unsupported
@@ -81,3 +82,16 @@ def test_the_numbers_of_all_work_items_of_whole_blocks_are_ints() -> None:
         else:
             with pytest.raises(Unsupported, match="32-bit index"):
                 lower(node, DeviceLimits())
+
+
+@pytest.mark.parametrize("columns", [65535 * 32, 65535 * 32 + 1])
+def test_a_gemm_has_no_more_blocks_than_a_cuda_grid_s_second_dimension(columns: int) -> None:
+    weights, options = np.zeros((columns, 1), np.float32), {"fused_activation_function": "NONE"}
+    out = {"type": "FLOAT32", "shape": [1, columns]}
+    (node,) = (
+        load(content=one_op("FULLY_CONNECTED", [{**out, "shape": [1, 1]}, weights], [out], **options)).graphs[0].nodes
+    )
+    warps = DeviceLimits(kernel_families=frozenset({"warps"}))
+    for launch in launches_of(lower(node, warps)):
+        for way in (launch, *launch.variants):
+            assert all(blocks <= 65535 for blocks in way.grid[1:]), way

@@ -26,9 +26,17 @@ from tflgpu.model.graph import Array
 COMMON_CHANNELS = (1, 3)
 """Channels of input images. These and the multiples of 32 are worth a specialized program."""
 
+MOST_COLUMNS = 65535 * 32
+"""In blocks of the narrowest tiles, which a CUDA grid's second dimension numbers."""
+
 
 def fits(g: Gemm, limits: DeviceLimits) -> bool:
-    if not (limits.has("warps") and g.constant_weights) or g.gather.groups > 1 or g.epilogue.in_order:
+    if (
+        g.n > MOST_COLUMNS
+        or not (limits.has("warps") and g.constant_weights)
+        or g.gather.groups > 1
+        or g.epilogue.in_order
+    ):
         return False
     return g.arithmetic == "hybrid" or (g.x.spec.type != "INT16" and g.types in TYPES[g.kind])
 

@@ -1,6 +1,6 @@
 """What one call of a delegate's kernel costs across TensorFlow Lite's C ABI, in both directions.
 
-    python benchmarks/abi.py [--repeat N] [--json FILE]
+    python benchmarks/native_delegates.py [--repeat N] [--json FILE]
 
 Chains of element-wise nodes over a few floats, in which every other node is a partition of its own: what a longer chain
 costs more than a shorter one, and more than without the delegate, is the cost of a call. Needs g++ and ai-edge-litert.

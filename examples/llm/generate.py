@@ -1,11 +1,12 @@
 """Generates text with a language model, token by token, from a .litertlm or .task bundle or a .tflite file.
 
-    python examples/llm/generate.py MODEL --prompt "Once upon a time" [--delegate opencl] [--device intel]
+    python examples/llm/generate.py [MODEL] [--prompt "Once upon a time"] [--delegate opencl] [--device intel]
                                     [--tokens 64] [--top-p 0.9] [--temperature 0.7] [--seed 0] [--stop ID ...]
 
 The model has signatures `prefill_N` and `decode` as litert-torch exports them: `tokens`, `input_pos` and caches, which
 stay on the device. Without --top-p the most probable token is taken each time. The bundle's tokenizer is read by the
-package sentencepiece or tokenizers; without one the prompt is numbers of tokens, and so is what is printed.
+package sentencepiece or tokenizers; without one the prompt is numbers of tokens, and so is what is printed. Without
+MODEL it is the small one of make_bundle.py, whose tokens mean nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from make_bundle import small
 
 import tflgpu
-from tflgpu.bundle import Bundle, open_bundle
+from tflgpu.bundle import Bundle, open_bundle, read_bundle
 
 Choose = Callable[[npt.NDArray[np.float32]], int]
 """The next token, by the logits (vocabulary) of all tokens."""
@@ -129,6 +131,14 @@ class _FromTokenizers:
         return str(self._tokenizer.decode(list(tokens)))
 
 
+def opened(path: str | None) -> tuple[Any, Bundle | None]:
+    """The model in a file, and the bundle if it is one; None: the small one of make_bundle.py."""
+    if path is not None and path.endswith(".tflite"):
+        return Path(path).read_bytes(), None
+    bundle = read_bundle(small()) if path is None else open_bundle(path)
+    return bundle.model().content, bundle
+
+
 def streamed(tokens: Iterator[int], decode: Callable[[Sequence[int]], str]) -> Iterator[str]:
     """The text of the tokens, each piece once it is whole: a character may take several tokens."""
     known, told = list[int](), ""
@@ -142,8 +152,8 @@ def streamed(tokens: Iterator[int], decode: Callable[[Sequence[int]], str]) -> I
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--prompt", required=True)
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--prompt", default="1 2 3")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--top-p", type=float)
     parser.add_argument("--temperature", type=float, default=1.0)
@@ -152,8 +162,7 @@ def main() -> None:
     parser.add_argument("--delegate")
     parser.add_argument("--device")
     given = parser.parse_args()
-    bundle = None if given.model.endswith(".tflite") else open_bundle(given.model)
-    content = Path(given.model).read_bytes() if bundle is None else bundle.model().content
+    content, bundle = opened(given.model)
     options = {"device": given.device} if given.device else {}
     delegates = [tflgpu.load_delegate(given.delegate, options)] if given.delegate else None
     model = LanguageModel(tflgpu.Interpreter(model_content=content, experimental_delegates=delegates))

@@ -71,3 +71,9 @@ def test_the_programs_make_a_bundle_and_generate_from_it(tmp_path: Path) -> None
     assert [len(words) for words in outputs] == [5, 5]
     stopped = subprocess.run([*command, "--stop", outputs[0][2]], check=True, capture_output=True, text=True).stdout
     assert stopped.split() == outputs[0][: outputs[0].index(outputs[0][2])]
+
+
+def test_without_a_model_it_makes_one() -> None:
+    command = [sys.executable, str(EXAMPLE / "generate.py"), "--tokens", "5"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert len(said.split()) == 5 and all(0 <= int(token) < 512 for token in said.split())

@@ -95,6 +95,19 @@ def test_a_branch_alone_is_taken_whole(yes: bool, delegate: Any) -> None:
     assert_same(tflgpu_run(m.build(), inputs, [delegate]), tflgpu_run(m.build(), inputs), rtol=2e-6)
 
 
+@pytest.mark.parametrize("inside, after", [("INT32", "FLOAT32"), ("COMPLEX64", "FLOAT32"), ("FLOAT32", "INT32")])
+def test_a_branch_whose_tensors_have_other_types_is_refused(inside: str, after: str) -> None:
+    m = ModelBuilder()
+    main, branch = m.graph("main"), m.graph("branch")
+    condition, x = main.input("condition", "BOOL", [1]), main.input("x", "FLOAT32", [4])
+    out = main.tensor("out", after, [4])
+    main.node("IF", [condition, x], [out], then_subgraph_index=branch.index, else_subgraph_index=branch.index)
+    main.outputs(out)
+    branch.outputs(branch.input("taken", inside, [4]))
+    with pytest.raises(RuntimeError, match=r"of node 0 IF is tensor 0 'taken'.* in subgraph 1: their types differ"):
+        tflgpu_run(m.build(), [np.array([True]), np.ones(4, np.float32)])
+
+
 ROW = [np.arange(6, dtype=np.float32).reshape(2, 3)]
 
 

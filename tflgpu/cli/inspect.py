@@ -94,7 +94,7 @@ def show(
         show_graph(graph, nodes)
     console.print(
         f"{facts['macs'] / 1e6:,.2f} million multiply-accumulates; constants {quantity(facts['constant_bytes'])}, "
-        f"activations {quantity(facts['activation_bytes'])} in an arena of {quantity(facts['arena_bytes'])}"
+        f"activations {quantity(facts['activation_bytes'])}, the CPU's arena {quantity(facts['arena_bytes'])}"
     )
     if memory:
         console.print(memory_table(facts))

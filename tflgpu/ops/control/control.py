@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tflgpu.model.graph import Array, Node, Shape, TensorSpec
-from tflgpu.ops.registry import OpError, Runtime, function, require
+from tflgpu.ops.registry import Runtime, function, require
 from tflgpu.ops.state.random import generator_key
 
 
@@ -21,14 +21,29 @@ def _static_where_equal(branches: Sequence[Sequence[TensorSpec | None]]) -> list
     return shapes[0] if all(s == shapes[0] for s in shapes) else None
 
 
-def _check_subgraph(node: Node, runtime: Runtime, index: int, inputs: int, outputs: int | None) -> None:
-    """Raises OpError where graph `index` does not take and give this many tensors."""
+def _check_subgraph(
+    node: Node,
+    runtime: Runtime,
+    index: int,
+    passed: Sequence[TensorSpec | None],
+    wanted: Sequence[TensorSpec] | None,
+) -> None:
+    """Raises OpError where graph `index` does not take and give as many tensors, or not of these types.
+
+    TensorFlow Lite gives the graph's tensors the types of the node's and reads the bytes anew; no converter makes that.
+    """
     graph = runtime.subgraph(index)
     require(
-        len(graph.inputs) == inputs and outputs in (None, graph.output_count),
-        f"{node} passes {inputs} tensors to subgraph {index}, which takes {len(graph.inputs)}, "
-        f"and wants {outputs} of the {graph.output_count} that it gives. ",
+        len(graph.inputs) == len(passed) and (wanted is None or graph.output_count == len(wanted)),
+        f"{node} passes {len(passed)} tensors to subgraph {index}, which takes {len(graph.inputs)}, "
+        f"and wants {None if wanted is None else len(wanted)} of the {graph.output_count} that it gives. ",
     )
+    given = [graph.graph.tensors[i] for i in graph.graph.outputs]
+    for outside, inside in (*zip(passed, graph.inputs, strict=True), *zip(wanted or given, given, strict=True)):
+        require(
+            outside is None or outside.type == inside.type,
+            f"{outside} of {node} is {inside} in subgraph {index}: their types differ. ",
+        )
 
 
 def _if_branches(node: Node) -> tuple[int, int]:
@@ -41,7 +56,7 @@ def if_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     require(condition.type == "BOOL", f"IF takes a BOOL condition, not {condition.type}. ")
     require(all(d == 1 for d in condition.shape), f"IF takes one condition, not {list(condition.shape)}. ")
     for index in _if_branches(node):
-        _check_subgraph(node, runtime, index, len(node.inputs) - 1, len(node.outputs))
+        _check_subgraph(node, runtime, index, node.inputs[1:], node.outputs)
     shapes = _shapes(node.inputs[1:])
     return _static_where_equal([runtime.subgraph(index).outputs_for(shapes) for index in _if_branches(node)])
 
@@ -58,15 +73,12 @@ def while_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     """Static where the body returns the shapes that it takes."""
     cond, body = node.options.cond_subgraph_index, node.options.body_subgraph_index
     require(cond != body, "WHILE's condition and body must be different subgraphs. ")
-    _check_subgraph(node, runtime, cond, len(node.inputs), None)
-    _check_subgraph(node, runtime, body, len(node.inputs), len(node.inputs))
+    _check_subgraph(node, runtime, cond, node.inputs, None)
+    _check_subgraph(node, runtime, body, node.inputs, node.outputs)
     shapes = _shapes(node.inputs)
     (condition, *_) = runtime.subgraph(cond).outputs_for(shapes)
     require(condition is None or condition.type == "BOOL", "WHILE's condition must be BOOL. ")
     after = runtime.subgraph(body).outputs_for(shapes)
-    for before, spec in zip(node.inputs, after, strict=True):
-        if spec is not None and before is not None and spec.type != before.type:
-            raise OpError(f"WHILE's body makes {spec.type} of {before}. ")
     static = _static_where_equal([after])
     return static if static == shapes else None
 
@@ -85,7 +97,7 @@ def while_(node: Node, runtime: Runtime, *inputs: Array) -> tuple[Array, ...]:
 
 
 def _nothing(node: Node, runtime: Runtime) -> list[Shape]:
-    _check_subgraph(node, runtime, node.options.init_subgraph_index, 0, 0)
+    _check_subgraph(node, runtime, node.options.init_subgraph_index, (), ())
     return []
 
 
@@ -102,7 +114,7 @@ def call_once(node: Node, runtime: Runtime) -> tuple[Array, ...]:
 def composite_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     """Those of the decomposition."""
     index = node.options.decomposition_subgraph_index
-    _check_subgraph(node, runtime, index, len(node.inputs), len(node.outputs))
+    _check_subgraph(node, runtime, index, node.inputs, node.outputs)
     return _static_where_equal([runtime.subgraph(index).outputs_for(_shapes(node.inputs))])
 
 
@@ -122,7 +134,7 @@ def case_shapes(node: Node, runtime: Runtime) -> list[Shape] | None:
     branches = node.options.branch_subgraph_indices
     require(len(branches) > 0, "STABLEHLO_CASE has no branches. ")
     for index in branches:
-        _check_subgraph(node, runtime, index, len(node.inputs) - 1, len(node.outputs))
+        _check_subgraph(node, runtime, index, node.inputs[1:], node.outputs)
     shapes = _shapes(node.inputs[1:])
     return _static_where_equal([runtime.subgraph(index).outputs_for(shapes) for index in branches])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 SOURCES = Path(__file__).parent / "native"
+_folders: list[tempfile.TemporaryDirectory[str]] = []  # which are removed with the process
 
 
 @functools.cache
@@ -20,9 +21,13 @@ def compiled(name: str | Path) -> Path:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler (g++ or clang++) to build a native delegate with")
-    folder = Path(tempfile.mkdtemp(prefix="tflgpu-native-"))
-    library = folder / f"{source.stem}.so"
+    library = _folder() / f"{source.stem}.so"
     command = [compiler, "-std=c++17", "-O1", "-Wall", "-Wextra", "-fPIC", "-shared", "-o", str(library)]
     built = subprocess.run([*command, str(source)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return library
+
+
+def _folder() -> Path:
+    _folders.append(tempfile.TemporaryDirectory(prefix="tflgpu-native-"))
+    return Path(_folders[-1].name)

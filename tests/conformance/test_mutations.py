@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from mutations.faults import KINDS, every, read
-from mutations.run import CAUGHT, copied, tried
+from mutations.run import CAUGHT, copied, sampled, tried
 from opencl_runtimes import require_intel
 
 from tflgpu.conformance import catalog
@@ -23,6 +23,12 @@ def test_every_fault_can_be_planted() -> None:
 def test_there_are_at_least_200_faults_of_every_kind() -> None:
     kinds = Counter(fault.kind for fault in every())
     assert set(kinds) == set(KINDS) and sum(kinds.values()) >= 200
+
+
+def test_a_sample_has_faults_of_every_kind_and_device_and_is_the_same_for_a_seed() -> None:
+    sample = sampled(every(), 200, 19)
+    assert len(set(sample)) == 200 and sample == sampled(every(), 200, 19) != sampled(every(), 200, 20)
+    assert {(f.kind, f.device) for f in sample} == {(f.kind, f.device) for f in every()}
 
 
 def test_the_cases_of_every_fault_are_there() -> None:

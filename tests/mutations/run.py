@@ -1,10 +1,12 @@
 """Plants one fault after another into a copy of the sources, and runs the conformance kit's cases on it.
 
     PYTHONPATH=tests python -m mutations.run [TEXT ...] [--log FILE] [--seconds N] [--cases PATTERN]
+        [--sample N] [--seed S]
 
 TEXT: only faults whose name, kind or path has one of the texts. --log: a line of JSON for each fault; those that it
 has already are not run again. --seconds: how long the cases of one fault may take. --cases: these instead of the
-table's. The exit status is 1 where a fault survives whose table does not say why.
+table's. --sample: so many faults, in proportion of every kind, device and folder; --seed: which. The exit status is 1
+where a fault survives whose table does not say why.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Outcome:
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     wanted = [f for f in every() if not asked.text or any(t in (f.name, f.kind) or t in f.path for t in asked.text)]
-    random.Random(0).shuffle(wanted)  # so that what has run is a sample of all
+    wanted = sampled(wanted, asked.sample or len(wanted), asked.seed)
     known = {one.name: one for one in _read(asked.log)}
     outcomes = []
     with copied() as folder:
@@ -78,7 +80,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log", type=Path, default=Path("mutations.jsonl"))
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--cases", default="")
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def sampled(faults: Sequence[Fault], count: int, seed: int) -> list[Fault]:
+    """So many of them, in proportion of every kind, device and folder, and of each one at least where there is room; in
+    random order, so that those that have run are a sample too."""
+    source = random.Random(seed)
+    strata: dict[tuple[str, str, Path], list[Fault]] = {}
+    for fault in source.sample(faults, len(faults)):
+        strata.setdefault((fault.kind, fault.device, Path(fault.path).parent), []).append(fault)
+    placed = [(i / len(stratum), fault) for stratum in strata.values() for i, fault in enumerate(stratum)]
+    chosen = [fault for _, fault in sorted(placed, key=lambda pair: pair[0])[:count]]
+    return source.sample(chosen, len(chosen))
 
 
 def _read(log: Path) -> list[Outcome]:

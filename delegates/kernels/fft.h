@@ -63,12 +63,11 @@ FN R load(IN(X_T) x, const i64* starts, i64 at) {
 #endif
 }
 
-FN void store(R v, OUT(OUT_T) out, const i64* starts, i64 at, i32 rows) {
+FN void store(R v, OUT(OUT_T) out, const i64* starts, i64 at) {
 #if LANES > 1
     REAL lanes[LANES];
     CAT(vstore, LANES)(v, 0, lanes);
-    for (i32 lane = 0; lane < LANES; lane++)
-        if (lane < rows) out[starts[lane] + at] = (OUT_T)lanes[lane];
+    for (i32 lane = 0; lane < LANES; lane++) out[starts[lane] + at] = (OUT_T)lanes[lane];
 #else
     out[starts[0] + at] = (OUT_T)v;
 #endif
@@ -181,7 +180,7 @@ FN void first(IN(X_T) x, const i64* starts, i32 stride, i32 seen, IN(REAL) table
 }
 
 // Stores element k of the output; of PAIRED real outputs elements 2 k and 2 k + 1.
-FN void last(ROW_BUFFER made, IN(REAL) tables, OUT(OUT_T) out, const i64* starts, i32 stride, i32 k, i32 rows) {
+FN void last(ROW_BUFFER made, IN(REAL) tables, OUT(OUT_T) out, const i64* starts, i32 stride, i32 k) {
 #if defined(X_REAL) && defined(PAIRED)
     i32 near = k == N ? 0 : k, far = k == 0 ? 0 : N - k;
     R even_re = (made[near] + made[far]) * (REAL)0.5, even_im = (made[near + POINTS] - made[far + POINTS]) * (REAL)0.5;
@@ -197,12 +196,12 @@ FN void last(ROW_BUFFER made, IN(REAL) tables, OUT(OUT_T) out, const i64* starts
     im *= -(REAL)1 / LENGTH;
 #endif
 #if defined(OUT_REAL) && defined(PAIRED)
-    store(re, out, starts, (i64)2 * k * stride, rows);
-    store(im, out, starts, ((i64)2 * k + 1) * stride, rows);
+    store(re, out, starts, (i64)2 * k * stride);
+    store(im, out, starts, ((i64)2 * k + 1) * stride);
 #else
-    store(re, out, starts, (i64)k * stride * OUT_EACH, rows);
+    store(re, out, starts, (i64)k * stride * OUT_EACH);
 #ifndef OUT_REAL
-    store(im, out, starts, (i64)k * stride * 2 + 1, rows);
+    store(im, out, starts, (i64)k * stride * 2 + 1);
 #endif
 #endif
 }
@@ -224,7 +223,7 @@ KERNEL fft(IN(X_T) RESTRICT x, IN(REAL) RESTRICT tables, OUT(REAL) RESTRICT scra
     for (i32 row = GROUP_ID * LANES; row < rows; row += blocks * LANES) {
         i64 from[LANES], to[LANES];
         for (i32 lane = 0; lane < LANES; lane++) {
-            i32 present = row + lane < rows ? row + lane : row;
+            i32 present = row + lane < rows ? row + lane : row;  // twice the same where there are no more
             from[lane] = start_of(present, x_inner, x_outer, x_step) * X_EACH;
             to[lane] = start_of(present, out_inner, out_outer, out_step) * OUT_EACH;
         }
@@ -255,7 +254,7 @@ KERNEL fft(IN(X_T) RESTRICT x, IN(REAL) RESTRICT tables, OUT(REAL) RESTRICT scra
 #else
 #define RESULT_BACK RESULT
 #endif
-        for (i32 k = thread; k < outputs; k += THREADS) last(RESULT_BACK, tables, out, to, out_stride, k, rows - row);
+        for (i32 k = thread; k < outputs; k += THREADS) last(RESULT_BACK, tables, out, to, out_stride, k);
         SYNC;
     }
 }

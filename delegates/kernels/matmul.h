@@ -1,4 +1,4 @@
-// out (b, m, n) = x (b, m, k) times y (b, k, n), plus bias (n). One work-item an output.
+// out (b, m, n) = x (b, m, k) times y (b, k, n), plus bias (n), of all but matmul_fixed. One work-item an output.
 //
 // | macro            | meaning                                                                               |
 // | FLOAT            | matmul_float: float32, clamped                                                        |
@@ -51,11 +51,11 @@ KERNEL matmul_scaled(IN(X_T) RESTRICT x, IN(Y_T) RESTRICT y, IN(BIAS_T) RESTRICT
     out[i] = requantize_f64((i64)acc + bias[column], scales[column], out_zero, low, high);
 }
 #else
-KERNEL matmul_fixed(IN(X_T) RESTRICT x, IN(Y_T) RESTRICT y, IN(BIAS_T) RESTRICT bias, IN(i32) RESTRICT multipliers,
-                    IN(i32) RESTRICT exponents, OUT(OUT_T) RESTRICT out, i32 size, i32 m, i32 n, i32 k, i32 x_row,
-                    i32 x_column, i32 y_row, i32 y_column, i32 x_zero, i32 y_zero, i32 out_zero, i32 low, i32 high) {
+KERNEL matmul_fixed(IN(X_T) RESTRICT x, IN(Y_T) RESTRICT y, IN(i32) RESTRICT multipliers, IN(i32) RESTRICT exponents,
+                    OUT(OUT_T) RESTRICT out, i32 size, i32 m, i32 n, i32 k, i32 x_row, i32 x_column, i32 y_row,
+                    i32 y_column, i32 x_zero, i32 y_zero, i32 out_zero, i32 low, i32 high) {
     OUTPUT_ELEMENT
-    ACC_T acc = bias[column];
+    ACC_T acc = 0;
     for (i32 j = 0; j < k; j++) acc += (x[j * x_column] - x_zero) * (y[j * y_row] - y_zero);
     out[i] = clamp_i64((i64)RESCALE(acc, multipliers[column], exponents[column]) + out_zero, low, high);
 }

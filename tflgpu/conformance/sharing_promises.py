@@ -52,6 +52,18 @@ def _shared_variables(subject: Subject) -> None:
             )
 
 
+@promise("a variable that one delegate reads and another writes")
+def _variable_of_two(subject: Subject) -> None:
+    model = accumulating(subject.op)
+    first, second = subject.limited(skip_ops=frozenset({"READ_VARIABLE"})), subject.fresh()
+    second.limits = replace(first.limits, skip_ops=frozenset({"ASSIGN_VARIABLE"}))
+    mine = Interpreter(model_content=model, experimental_delegates=[first, second])
+    theirs = Interpreter(model_content=model)
+    for seed in range(4):
+        x = numbers((1, 3), seed)
+        same(answer(mine, [x]), answer(theirs, [x]), f"invoke {seed + 1} with two delegates")
+
+
 @promise("a variable without a value is refused")
 def _no_value(subject: Subject) -> None:
     interpreter = subject.interpreter(accumulating(subject.op, start=False))

@@ -24,15 +24,13 @@ def launches(g: Gemm, limits: DeviceLimits) -> Lowered:
     if g.arithmetic == "hybrid":
         return [_hybrid_batch(g) if g.kind == "batched" else _hybrid(g)]
     scalars = {"x_zero": i32(g.x.zero_point), "y_zero": i32(g.y.zero_point), **g.epilogue.bounds}
-    wide = g.x.spec.type == "INT16"
     if g.epilogue.in_float64:
-        dtype = "i8" if wide and (g.bias is None or g.bias.type == "INT64") else "i4"
-        inputs = {"bias": bias_argument(g.bias, g.n, dtype), **g.epilogue.scales}
-        return [_matmul(g, "matmul_scaled", inputs, scalars, _types(g, limits, dtype) | {"SCALED": 1})]
-    dtype = "i8" if wide else "i4"
-    inputs = {"bias": bias_argument(g.bias, g.n, dtype), **g.epilogue.scales}
-    defines = _types(g, limits, dtype) | {"RESCALE": requantizer(g)}
-    return [_matmul(g, "matmul_fixed", inputs, scalars, defines)]
+        wide = g.x.spec.type == "INT16" and (g.bias is None or g.bias.type == "INT64")
+        inputs = {"bias": bias_argument(g.bias, g.n, "i8" if wide else "i4"), **g.epilogue.scales}
+        defines = _types(g, limits) | {"BIAS_T": "i64" if wide else "i32", "SCALED": 1}
+        return [_matmul(g, "matmul_scaled", inputs, scalars, defines)]
+    assert g.bias is None
+    return [_matmul(g, "matmul_fixed", g.epilogue.scales, scalars, _types(g, limits) | {"RESCALE": requantizer(g)})]
 
 
 def matrix_sizes(g: Gemm) -> dict[str, int]:
@@ -75,13 +73,12 @@ def _matmul(
     )
 
 
-def _types(g: Gemm, limits: DeviceLimits, bias: str) -> dict[str, object]:
+def _types(g: Gemm, limits: DeviceLimits) -> dict[str, object]:
     return {
         "X_T": c_type(g.x.spec, limits),
         "Y_T": c_type(_as_int8(g.y.spec), limits),
         "OUT_T": c_type(g.out.spec, limits),
         "ACC_T": "i64" if g.x.spec.type == "INT16" else "i32",
-        "BIAS_T": "i64" if bias == "i8" else "i32",
     }
 
 

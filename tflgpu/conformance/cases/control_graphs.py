@@ -16,31 +16,39 @@ Body = Callable[[GraphBuilder, Sequence[int]], Sequence[int]]
 """The new loop variables of the old ones; the first, which counts, is not among them."""
 
 
-def loop(m: ModelBuilder, shape: tuple[int, ...], variables: int, body: Body, most: int = 5) -> list[T]:
-    """A WHILE over a counter and variables of one shape, fed and returned in their order."""
+def loop(m: ModelBuilder, shapes: Sequence[tuple[int, ...]], body: Body, most: int = 5) -> list[T]:
+    """A WHILE over a counter and variables of these shapes, fed and returned in their order."""
     g, test, inner = m.graph(), m.graph("test"), m.graph("body")
-    given = [g.input("n", "INT32", ()), *(g.input(f"v{k}", F, shape) for k in range(variables))]
-    for graph_ in (test, inner):
-        graph_.input("n", "INT32", ())
-        for k in range(variables):
-            graph_.input(f"v{k}", F, shape)
+    given, *_ = [
+        [graph_.input("n", "INT32", ()), *(graph_.input(f"v{k}", F, shape) for k, shape in enumerate(shapes))]
+        for graph_ in (g, test, inner)
+    ]
     test.outputs(then(test, "LESS", [0, test.constant("most", np.int32(most))], (), "BOOL"))
-    after = body(inner, range(1, variables + 1))
+    after = body(inner, range(1, len(shapes) + 1))
     inner.outputs(then(inner, "ADD", [0, inner.constant("one", np.int32(1))], (), "INT32"), *after)
-    outs = [g.tensor("n1", "INT32", ()), *(g.tensor(f"r{k}", F, shape) for k in range(variables))]
+    outs = [g.tensor("n1", "INT32", ()), *(g.tensor(f"r{k}", F, shape) for k, shape in enumerate(shapes))]
     g.node("WHILE", given, outs, cond_subgraph_index=test.index, body_subgraph_index=inner.index)
     g.outputs(*outs)
-    return [T("INT32", (), "within:0:4"), *[T(F, shape, "unit")] * variables]
+    return [T("INT32", (), "within:0:4"), *(T(F, shape, "unit") for shape in shapes)]
 
 
-REAL = (1, 96, 96, 20)
-"""Work enough for a host to drive the loop."""
+REAL, ROUNDS = (96, 96), 60
+"""A variable, and how often an iteration changes it: work enough for a host to drive the loop."""
 
 
-def _graph(name: str, variables: int, body: Body, real: bool = False) -> None:
-    graph(f"WHILE: {name}")(lambda m: loop(m, SHAPE, variables, body))
-    if real:
-        graph(f"WHILE: {name}, of real size")(lambda m: loop(m, REAL, variables, body, 2))
+def _graph(name: str, variables: int, body: Body) -> None:
+    """The loop in one launch, and the same with so much work beside that the host drives it."""
+    shapes = [SHAPE] * variables
+    graph(f"WHILE: {name}")(lambda m: loop(m, shapes, body))
+    graph(f"WHILE: {name}, of real size")(
+        lambda m: loop(m, [*shapes, REAL], lambda g, v: [*body(g, v), _work(g, v[-1])])
+    )
+
+
+def _work(g: GraphBuilder, v: int) -> int:
+    for k in range(ROUNDS):
+        v = op(g, "NEG" if k % 3 else "ABS", v)
+    return v
 
 
 def op(g: GraphBuilder, name: str, *inputs: int) -> int:
@@ -50,14 +58,12 @@ def op(g: GraphBuilder, name: str, *inputs: int) -> int:
 
 _graph("two variables are swapped", 2, lambda g, v: [v[1], v[0]])
 _graph("three variables move on by one", 3, lambda g, v: [v[1], v[2], v[0]])
-_graph("a variable becomes another, that one a sum", 2, lambda g, v: [v[1], op(g, "SUB", v[0], v[1])], True)
+_graph("a variable becomes another, that one a sum", 2, lambda g, v: [v[1], op(g, "SUB", v[0], v[1])])
 _graph("one variable stays and one is its difference", 2, lambda g, v: [v[0], op(g, "SUB", v[0], v[1])])
-_graph("a result becomes two variables", 2, lambda g, v: [x := op(g, "SUB", v[1], v[0]), x], True)
+_graph("a result becomes two variables", 2, lambda g, v: [x := op(g, "SUB", v[1], v[0]), x])
 _graph("each of two is made of both", 2, lambda g, v: [op(g, "SUB", v[0], v[1]), op(g, "MUL", v[0], v[1])])
 _graph("a variable becomes a constant", 2, lambda g, v: [_ones(g, v[0]), op(g, "SUB", v[0], v[1])])
-_graph("an old value is read after the new one is made", 2, lambda g, v: _late(g, v), True)
-
-
+_graph("an old value is read after the new one is made", 2, lambda g, v: _late(g, v))
 _graph("a variable becomes a view of what another is made of", 2, lambda g, v: _view_of(g, v))
 
 
@@ -68,6 +74,11 @@ def _view_of(g: GraphBuilder, v: Sequence[int]) -> list[int]:
     return [then(g, "RESHAPE", [flat, shape], SHAPE, new_shape=list(SHAPE)), op(g, "NEG", made)]
 
 
+@graph("WHILE: large variables, and an old value is read after the new one is made")
+def _large(m: ModelBuilder) -> list[T]:
+    return loop(m, [(1, 96, 96, 20)] * 2, lambda g, v: _late(g, v), 2)
+
+
 def _ones(g: GraphBuilder, like: int) -> int:
     return g.constant("ones", np.ones(g.tensors[like]["shape"], np.float32))
 
@@ -75,6 +86,20 @@ def _ones(g: GraphBuilder, like: int) -> int:
 def _late(g: GraphBuilder, v: Sequence[int]) -> list[int]:
     new = op(g, "NEG", op(g, "ABS", v[0]))
     return [new, op(g, "SUB", op(g, "SUB", v[1], new), v[0])]
+
+
+@graph("WHILE: an index beyond the table, from which the test would never end the loop", refused=True)
+def _faulty(m: ModelBuilder) -> list[T]:
+    g, test, inner = m.graph(), m.graph("test"), m.graph("body")
+    given, *_ = [[graph_.input(name, "INT32", (1,)) for name in ("sum", "at")] for graph_ in (g, test, inner)]
+    test.outputs(then(test, "LESS", [0, test.constant("most", np.array([9], np.int32))], (1,), "BOOL"))
+    step = then(inner, "GATHER", [inner.constant("table", np.array([0, 2, 0], np.int32)), 1], (1,), "INT32", axis=0)
+    inner.outputs(then(inner, "ADD", [0, step], (1,), "INT32"), 1)
+    outs = [g.tensor(name, "INT32", (1,)) for name in ("sum1", "at1")]
+    g.node("WHILE", given, outs, cond_subgraph_index=test.index, body_subgraph_index=inner.index)
+    g.outputs(*outs)
+    at = np.array([1], np.int32), np.array([3], np.int32)
+    return [T("INT32", (1,), np.zeros(1, np.int32)), T("INT32", (1,), at)]
 
 
 @graph("WHILE in a WHILE")
@@ -92,7 +117,7 @@ def _nested(m: ModelBuilder) -> list[T]:
         g.node("WHILE", [start, *v], outs, cond_subgraph_index=test.index, body_subgraph_index=body.index)
         return [outs[2], outs[1]]
 
-    return loop(m, SHAPE, 2, outer)
+    return loop(m, [SHAPE] * 2, outer)
 
 
 @graph("IF with variables in another order, unused ones and one that is passed on")
@@ -111,6 +136,19 @@ def _branches(m: ModelBuilder) -> list[T]:
     return [T("BOOL", (), (np.array(True), np.array(False))), T(F, SHAPE), T(F, SHAPE)]
 
 
+@graph("IF: a division by a constant that has a zero, in one branch", refused=True)
+def _divided(m: ModelBuilder) -> list[T]:
+    g = m.graph()
+    given = g.input("c", "BOOL", ()), g.input("x", "INT32", (5,))
+    yes, no = m.graph("yes"), m.graph("no")
+    for branch, divisor in ((yes, [1, 2, 3, -4, 5]), (no, [1, 2, 0, -4, 5])):
+        x = branch.input("x", "INT32", (5,))
+        branch.outputs(then(branch, "FLOOR_DIV", [x, branch.constant("y", np.array(divisor, np.int32))], (5,), "INT32"))
+    branches = {"then_subgraph_index": yes.index, "else_subgraph_index": no.index}
+    g.outputs(then(g, "IF", [*given], (5,), "INT32", **branches))
+    return [T("BOOL", (), (np.array(True), np.array(False))), T("INT32", (5,), "small")]
+
+
 @graph("a view of what only another node reads is an output")
 def _view_out(m: ModelBuilder) -> list[T]:
     g = m.graph()
@@ -123,7 +161,7 @@ def _view_out(m: ModelBuilder) -> list[T]:
 
 @graph("a loop after a kernel and before another")
 def _between(m: ModelBuilder) -> list[T]:
-    fed = loop(m, SHAPE, 1, lambda g, v: [op(g, "NEG", op(g, "ABS", v[0]))])
+    fed = loop(m, [SHAPE], lambda g, v: [op(g, "NEG", op(g, "ABS", v[0]))])
     g = m.graphs[0]
     (whole,) = g.nodes
     y = then(g, "EXP", [1], SHAPE)

@@ -109,12 +109,12 @@ def _values() -> Iterator[Case]:
 
 
 def _boxes() -> Iterator[Case]:
-    """Scores with ties, and boxes without area among others."""
+    """Scores with ties and at the threshold, and boxes without area among others."""
     rng = np.random.default_rng(3)
     for n in (19, 1):
         corners = T(F, (n, 4), np.round(rng.uniform(0, 6, (n, 4))).astype("f4"))
         scores = T(F, (n,), (np.floor(rng.random(n) * 4) / 4).astype("f4"))
-        inputs = [corners, scores, scalar(7), np.float32(0.3), np.float32(0.2)]
+        inputs = [corners, scores, scalar(7), np.float32(0.3), np.float32(0.25)]
         inputs = [np.asarray(x) if isinstance(x, np.float32) else x for x in inputs]
         yield row(FAMILY, "NON_MAX_SUPPRESSION_V4", inputs, [T("INT32", (7,)), T("INT32")])
         for sigma in (0.0, 0.5):

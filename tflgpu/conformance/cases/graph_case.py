@@ -15,22 +15,22 @@ F = "FLOAT32"
 SHAPE = (2, 3, 4)
 
 
-def graph(name: str, type: str = "float32") -> Callable[[Builder], Builder]:
-    """Registers what builds a model and says how its inputs are filled, under GRAPH[name]."""
+def graph(name: str, type: str = "float32", refused: bool = False) -> Callable[[Builder], Builder]:
+    """Registers what builds a model and says how its inputs are filled, under GRAPH[name]. refused: as OneOp has it."""
 
     def register(build: Builder) -> Builder:
         full = f"GRAPH[{name}]"
-        GRAPHS[full] = Case(full, "graphs", "GRAPH", type, _sampling(build))
+        GRAPHS[full] = Case(full, "graphs", "GRAPH", type, _sampling(build, refused))
         return build
 
     return register
 
 
-def _sampling(build: Builder) -> Callable[[int], Sample]:
+def _sampling(build: Builder, refused: bool) -> Callable[[int], Sample]:
     def make(seed: int) -> Sample:
         model = ModelBuilder()
         inputs = build(model)
-        return Sample(model.build(), inputs, seed)
+        return Sample(model.build(), inputs, seed, refused)
 
     return make
 

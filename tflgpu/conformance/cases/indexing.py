@@ -134,6 +134,7 @@ def _one_hot(type: str) -> Iterator[Case]:
     on, off = T(type, (), "small", True), T(type, (), "small", True)
     for shape, depth, axis in (
         ((4,), 5, -1),
+        ((2, 3), 4, -1),
         ((2, 3), 4, 0),
         ((2, 3), 4, 1),
         ((), 3, -1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,15 @@ def _mixed() -> Iterator[Case]:
         yield row(FAMILY, "BATCH_MATMUL", inputs, [T(f)], name, 4, **options)
     inputs = [T(f, (3, 17)), T("INT8", (6, 17), "within:-127:127", True, 0.02), T(f, (6,))]
     yield row(FAMILY, "FULLY_CONNECTED", inputs, [T(f)], "hybrid,computed bias", 9, **plain)
+    for kind, version in ((f, 1), ("UINT8", 1), ("INT8", 4), ("INT16", 7)):
+        for rows in (1, 3):
+            data, filters, bias, out = layer(kind, (rows, 17), (6, 17), 6, 17, 0)
+            filters = replace(filters, constant=False)
+            if kind != f:
+                filters = replace(filters, scale=0.02, zero_point=120 if kind == "UINT8" else 0)
+                bias = replace(bias, scale=data.scale * 0.02, zero_point=0)
+            inputs = [data, filters, bias]
+            yield row(FAMILY, "FULLY_CONNECTED", inputs, [out], "computed weights", version, **plain)
 
 
 def _layer(kind: str, x: Shape, n: int, activation: str, keep: bool, bias: bool, asymmetric: bool = False) -> Case:

@@ -39,9 +39,11 @@ def cases() -> Iterator[Case]:
         for shape in ROWS:
             yield one(FAMILY, type, [shaped(shape)], _rows("LOG_SOFTMAX", q(type, *shape, scale=0.1), LOG_OUT, {}))
             yield one(FAMILY, type, [shaped(shape)], _rows("L2_NORMALIZATION", q(type, *shape), UNIT_OUT, PLAIN))
-    for values in ("within:-90:90", "wide"):
+    for values in ("within:-90:90", "within:-400:-300", "within:300:400", "wide"):
         x = T("FLOAT32", (5, 67), values)
         yield one(FAMILY, "FLOAT32", ["5x67", values], _rows("SOFTMAX", x, {}, {"beta": 1.0}))
+        if "00" in values:
+            yield one(FAMILY, "FLOAT32", ["5x67", values], _rows("LOG_SOFTMAX", x, {}, {}))
     for shape in ((1, 2, 3, 5), (2, 1, 1, 17), (1, 4, 4, 1)):
         for options in (
             {"radius": 2, "bias": 1.0, "alpha": 0.5, "beta": 0.5},

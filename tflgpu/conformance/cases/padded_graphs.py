@@ -115,11 +115,29 @@ def _hybrid(m: ModelBuilder) -> list[T]:
     return [fed]
 
 
+@graph("a convolution by int8 weights in blocks of 2 x 3")
+def _hybrid_blocks(m: ModelBuilder) -> list[T]:
+    g, x, fed = entered(m, F, X)
+    block, pads = g.constant("b", np.array((2, 3), np.int32)), g.constant("p", np.array(((2, 2), (3, 1)), np.int32))
+    blocks = then(g, "SPACE_TO_BATCH_ND", [x, block, pads], (6, 5, 4, 4))
+    weights = g.constant(
+        "w",
+        np.random.default_rng(3).integers(-127, 128, (5, 2, 2, 4)).astype(np.int8),
+        scale=[0.01] * 5,
+        zero_point=[0] * 5,
+    )
+    y = then(g, "CONV_2D", [blocks, weights, constant(g, F, 5)], (6, 4, 3, 5), version=5, **VALID)
+    crops = g.constant("c", np.zeros((2, 2), np.int32))
+    g.outputs(then(g, "BATCH_TO_SPACE_ND", [y, block, crops], (1, 8, 9, 5)))
+    return [fed]
+
+
 Crops = tuple[tuple[int, int], tuple[int, int]]
 DILATED: tuple[tuple[str, tuple[int, int], Pads, tuple[int, int], Crops, dict[str, Any]], ...] = (
     ("2 x 3", (2, 3), ((2, 2), (3, 1)), (2, 3), ((0, 0), (0, 0)), VALID),
     ("2 x 3, cropped", (2, 3), ((2, 2), (3, 1)), (2, 3), ((1, 0), (2, 0)), VALID),
-    ("2 x 2, cropped more than padded", (2, 2), ((0, 2), (1, 1)), (2, 2), ((1, 0), (2, 1)), VALID),
+    ("2 x 2, cropped more than padded above", (2, 2), ((0, 2), (2, 2)), (2, 2), ((1, 0), (1, 0)), VALID),
+    ("2 x 2, cropped more than padded in front", (2, 2), ((2, 2), (1, 1)), (2, 2), ((1, 0), (2, 1)), VALID),
     ("2 x 2, with strides", (2, 2), ((2, 2), (1, 1)), (2, 2), ((0, 0), (0, 0)), {**VALID, "stride_h": 2}),
     ("2 x 2, with padding", (2, 2), ((1, 1), (0, 0)), (2, 2), ((0, 0), (0, 0)), {**VALID, "padding": "SAME"}),
     ("4 x 1, joined as 1 x 4", (4, 1), ((4, 2), (0, 0)), (1, 4), ((0, 0), (0, 0)), VALID),

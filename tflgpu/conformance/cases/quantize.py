@@ -35,6 +35,11 @@ def cases() -> Iterator[Case]:
     yield row(FAMILY, "CAST", [T("FLOAT32", (99,), "within:-300:300")], [T("INT8")], "to=int8,saturated")
     wide = T("INT32", (70,), np.arange(-35000, 35000, 1000, dtype=np.int32), scale=0.001)
     yield row(FAMILY, "QUANTIZE", [wide], [q("INT16", scale=0.002)], "to=int16", 3)
+    for shift in (0, 7):
+        ends = T("INT32", (70,), "special", scale=0.001, zero_point=shift)
+        yield row(FAMILY, "QUANTIZE", [ends], [q("INT8", scale=0.0009)], f"zero={shift},special", 3)
+    near = T("INT32", (70,), "within:-90:90", scale=0.001, zero_point=7)
+    yield row(FAMILY, "QUANTIZE", [near], [q("INT8", scale=0.002)], "zero=7", 3)
     for target in ("INT8", "UINT8", "INT16"):
         for shape in (*ANY, REAL):
             model = OneOp("QUANTIZE", [T("FLOAT32", shape)], [q(target, scale=0.02)])

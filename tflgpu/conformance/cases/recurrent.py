@@ -31,11 +31,11 @@ def cases() -> Iterator[Case]:
     yield from _svdf()
 
 
-def _weights(kind: str, *shape: int) -> T:
+def _weights(kind: str, *shape: int, scale: float = 0.006) -> T:
     """A constant of float32, or of int8 weights of one scale; UINT8 holds the bits of int8 values, as in old models."""
     if kind == F:
         return T(F, shape, "unit", True)
-    return T(kind, shape, "within:-127:127" if kind == "INT8" else "normal", True, 0.006)
+    return T(kind, shape, "within:-127:127" if kind == "INT8" else "normal", True, scale)
 
 
 def _rnn(size: int, units: int, batch: int, kind: str = F) -> list[T]:
@@ -88,7 +88,8 @@ def _gates(kind: str, size: int, cells: int, out: int, features: str) -> list[T 
     used = "fco" if "cifg" in features else "ifco"
 
     def each(there: bool, gates: str, kind: str, *shape: int) -> list[T | None]:
-        return [_weights(kind, *shape) if there and gate in used else None for gate in gates]
+        weights = [_weights(kind, *shape, scale=0.006 + 0.002 * k) for k in range(len(gates))]
+        return [w if there and gate in used else None for w, gate in zip(weights, gates, strict=True)]
 
     projection = "projection" in features
     diagonal: tuple[Any, ...] = (F, cells) if "diagonal" in features else (kind, cells, out)
@@ -120,6 +121,7 @@ def _lstm(op: str, kind: str, x: Shape, batch: int, cells: int, features: str, n
 INTEGER_CELLS: tuple[tuple[str, Shape, int, dict[str, Any]], ...] = (
     ("plain", (2, 5), 11, {}),
     ("sequence", (3, 4, 5), 11, {}),
+    ("forgets half", (3, 4, 5), 11, {"features": "half"}),
     ("clip", (3, 4, 5), 11, {"cell_clip": 0.3}),
     ("projection", (3, 4, 5), 11, {"features": "cifg projection", "proj_clip": 0.4, "time_major": True}),
     ("peephole", (3, 4, 5), 11, {"features": "peephole projection"}),
@@ -128,11 +130,12 @@ INTEGER_CELLS: tuple[tuple[str, Shape, int, dict[str, Any]], ...] = (
 
 
 def _integer_lstm(note: str, x: Shape, cells: int, features: str = "", **options: Any) -> Case:
-    """An int8 cell with 16-bit gates."""
+    """An int8 cell with 16-bit gates. half: the forget gate is one half, so that every odd state is a tie."""
     rng = np.random.default_rng(len(note))
     out = 7 if "projection" in features else cells
     batch = x[1] if options.get("time_major") else x[0]
     used = "fco" if "cifg" in features else "ifco"
+    halved, zero = "f" if "half" in features else "", "within:0:0"
     hidden: dict[str, Any] = (
         {"scale": 0.0083, "zero_point": -3} if "projection" in features else {"scale": 0.009, "zero_point": 12}
     )
@@ -140,7 +143,9 @@ def _integer_lstm(note: str, x: Shape, cells: int, features: str = "", **options
 
     def each(there: bool, gates: str, kind: str, shape: Shape, values: str, low: float, high: float) -> list[T | None]:
         return [
-            T(kind, shape, values, True, rng.uniform(low, high) if high else None) if there and g in used else None
+            T(kind, shape, zero if g in halved else values, True, rng.uniform(low, high) if high else None)
+            if there and g in used
+            else None
             for g in gates
         ]
 

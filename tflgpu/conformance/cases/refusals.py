@@ -39,6 +39,12 @@ def cases() -> Iterator[Case]:
     yield _refused("NumericVerify", inputs, "beyond the tolerance", custom=content)
     x, negative = T("INT32", (67,), "small"), _pair(np.arange(67, dtype=np.int32) % 5, -1)
     yield _refused("POW", [x, T("INT32", (67,), negative)], "negative exponent", "INT32")
+    sigma = T(F, (), _pair(np.array(0.5, np.float32), -0.5))
+    apart = T(F, (5, 4), np.arange(20, dtype=np.float32).reshape(5, 4))
+    thresholds = np.array(0.5, np.float32), np.array(0, np.float32)
+    boxes: list[Any] = [apart, T(F, (5,), "unit"), scalar(3), *thresholds, sigma]
+    outputs = [T("INT32", (3,)), T(F, (3,)), T("INT32")]
+    yield _refusing(row(FAMILY, "NON_MAX_SUPPRESSION_V5", boxes, outputs, "negative sigma"))
     shapes = _pair(i32(1, 1, 3), 7), i32(2, 1, 3)
     yield _refused("BROADCAST_ARGS", [T("INT32", (3,), shapes[0]), shapes[1]], "shapes that do not broadcast", "INT32")
 
@@ -112,6 +118,9 @@ def _unpooled(note: str, bad: int) -> Iterator[Case]:
     flat.reshape(-1)[-1] = 6 * 4 * 3 - 1
     inputs = [T(F, flat.shape), T("INT32", flat.shape, _pair(flat, wrong))]
     yield _refused("MaxUnpooling2D", inputs, f"{note},positions", custom=window_of(2))
+    if bad > 0:  # beside the last column: of a window wider than its strides
+        inputs = [T(F, (1, 3, 2, 3)), T(F, (1, 3, 2, 3), _pair(np.zeros((1, 3, 2, 3), np.float32), 2))]
+        yield _refused("MaxUnpooling2D", inputs, f"{note},column", custom=window_of(3))
     taps = np.full((1, 3, 2, 3), 3.1, np.float32)
     inputs = [T(F, taps.shape), T(F, taps.shape, _pair(taps, 2e9 if bad > 0 else -9.0))]
     yield _refused("MaxUnpooling2D", inputs, f"{note},taps", custom=window_of(2))

@@ -36,6 +36,8 @@ def _scattered() -> Iterator[Case]:
     for type in beside("SPARSE_TO_DENSE", ""):
         inputs = [INDICES, i32(4, 3), T(type, (3,)), np.array(7, type.lower())]
         yield row(FAMILY, "SPARSE_TO_DENSE", inputs, [T(type)])
+    inputs = [INDICES, i32(4, 3), T(F), np.array(7, np.float32)]
+    yield row(FAMILY, "SPARSE_TO_DENSE", inputs, [T(F)], "one value")
     for type in beside("STABLEHLO_SCATTER", ""):
         for body in (None, "STABLEHLO_ADD") if type == F else (None,):
             yield _stablehlo_scatter(type, (6, 5), body, update_window_dims=[1], inserted_window_dims=[0])

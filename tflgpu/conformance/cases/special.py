@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,10 @@ def cases() -> Iterator[Case]:
         for x, axis in ((rows().T.copy(), 0), (rows(BY_WORDS), 1)):
             model = OneOp(op, [_floats(x), scalar(axis)], [T("INT32")], {"output_type": "INT32"})
             yield _case("FLOAT32", [f"axis={axis}"], model)
+    outputs = [T("FLOAT32"), T("INT32")]
+    yield _case("FLOAT32", ["k=7"], OneOp("TOPK_V2", [_floats(rows()), scalar(7)], outputs))
+    yield _case("FLOAT32", ["k=19"], OneOp("TOPK_V2", [_floats(rows()), scalar(DEPTH)], outputs))
+    yield from _products()
     yield from _integers()
     yield from _powers()
     if "BFLOAT16" not in NO_CASES:
@@ -119,6 +124,27 @@ def _reductions(op: str) -> Iterator[Case]:
         yield _case(
             "FLOAT32", [f"axis={axis}"], OneOp(op, [_floats(x), i32(axis)], [T("FLOAT32")], {"keep_dims": False})
         )
+
+
+def _products() -> Iterator[Case]:
+    """GEMMs whose rows have one special value each: constant and computed weights, with and without an activation."""
+    x, rng, f = rows(), np.random.default_rng(0), "FLOAT32"
+    windows = {"padding": "SAME", "stride_w": 1, "stride_h": 1}
+    image = x.reshape(1, len(x), 1, DEPTH)
+    weights, bias = rng.uniform(-1, 1, (7, DEPTH)).astype(np.float32), _floats(np.ones(7, np.float32), True)
+    for activation in ("NONE", "RELU6"):
+        options: dict[str, Any] = {"fused_activation_function": activation}
+        for computed in (False, True):
+            note = [activation.lower(), *(["computed weights"] if computed else [])]
+            inputs = [_floats(x), _floats(weights, not computed), bias]
+            yield _case(f, note, OneOp("FULLY_CONNECTED", inputs, [T(f)], options))
+        filters = _floats(weights.reshape(7, 1, 1, DEPTH), True)
+        model = OneOp("CONV_2D", [_floats(image), filters, bias], [T(f)], {**options, **windows})
+        yield _case(f, [activation.lower()], model)
+        each = [_floats(weights[:1].reshape(1, 1, 1, DEPTH), True), _floats(np.ones(DEPTH, np.float32), True)]
+        options = {**options, **windows, "depth_multiplier": 1}
+        yield _case(f, [activation.lower()], OneOp("DEPTHWISE_CONV_2D", [_floats(image), *each], [T(f)], options))
+    yield _case(f, [], OneOp("BATCH_MATMUL", [_floats(x), _floats(weights.T.copy())], [T(f)]))
 
 
 def _integers() -> Iterator[Case]:

@@ -28,6 +28,7 @@ def cases() -> Iterator[Case]:
     yield from _int4()
     yield from _gpu()
     yield from _rows()
+    yield row(FAMILY, "ABS", [T(F, (6201,))], [T(F)], "a longer last chunk")
 
 
 def whole(tensors: tuple[T, ...]) -> tuple[T, ...]:

@@ -100,10 +100,16 @@ def _wanted(sample: Sample, values: Sequence[list[Array]], settings: Settings) -
     return [first, None]
 
 
+MISTAKES = (LookupError, TypeError, AttributeError, AssertionError)
+"""Exceptions that say nothing of the values: where one ends an invoke, nothing was refused."""
+
+
 def _refused(run: Callable[[], object]) -> bool:
     try:
         run()
-    except RuntimeError:
+    except RuntimeError as error:
+        if isinstance(error.__cause__, MISTAKES):
+            raise error.__cause__ from None
         return True
     return False
 

@@ -136,6 +136,15 @@ def _branches(m: ModelBuilder) -> list[T]:
     return [T("BOOL", (), (np.array(True), np.array(False))), T(F, SHAPE), T(F, SHAPE)]
 
 
+@graph("the second of two that refuse, an index at the bound", refused=True)
+def _second(m: ModelBuilder) -> list[T]:
+    g = m.graph()
+    x, y, indices = g.input("x", F, (5, 3)), g.input("y", F, (5, 3)), g.input("indices", "INT32", (4,))
+    g.outputs(then(g, "GATHER", [op(g, "FLOOR_DIV", x, y), indices], (4, 3), axis=0))
+    at = np.array([4, 0, 1, 4], np.int32)
+    return [T(F, (5, 3)), T(F, (5, 3), "positive"), T("INT32", (4,), (at, at + 1))]
+
+
 @graph("IF: a division by a constant that has a zero, in one branch", refused=True)
 def _divided(m: ModelBuilder) -> list[T]:
     g = m.graph()

@@ -59,6 +59,7 @@ def _images() -> Iterator[Case]:
         F, (2, 3, 2, 3), np.floor(np.random.default_rng(2).uniform(0, 4, (2, 3, 2, 3))).astype("f4") + np.float32(0.1)
     )
     yield row(FAMILY, "MaxUnpooling2D", [small, at], [x], custom=window_of(2))
+    yield row(FAMILY, "MaxUnpooling2D", [small, at], [T(F, (2, 9, 4, 3))], "strides 3 x 2", custom=window_of(2, 3))
     within = np.arange(36, dtype=np.int32).reshape(1, 3, 2, 6).repeat(2, 0)[..., :3] * 2 % 72
     yield row(
         FAMILY, "MaxUnpooling2D", [small, T("INT32", within.shape, within)], [x], "positions", custom=window_of(2)
@@ -76,9 +77,9 @@ def _images() -> Iterator[Case]:
     yield row(FAMILY, "Landmarks2TransformMatrix", [points], [T(F, (1, 4, 4))], "v1", custom=options_of(**crop))
 
 
-def window_of(size: int) -> bytes:
-    """TfLitePoolParams: padding SAME, strides of 2, no activation."""
-    return struct.pack("<6i", 1, 2, 2, size, size, 0)
+def window_of(size: int, stride_h: int = 2) -> bytes:
+    """TfLitePoolParams: padding SAME, strides of 2 across, no activation."""
+    return struct.pack("<6i", 1, 2, stride_h, size, size, 0)
 
 
 def _flexible_window() -> bytes:

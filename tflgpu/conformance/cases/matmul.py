@@ -68,6 +68,9 @@ def _mixed() -> Iterator[Case]:
         options: dict[str, Any] = {**given, "asymmetric_quantize_inputs": name == "asymmetric"}
         inputs = [T(f, x), T("INT8", (2, 1, 12, 5), "within:-60:60", True, 0.02)]
         yield row(FAMILY, "BATCH_MATMUL", inputs, [T(f)], name, 4, **options)
+        scales = np.linspace(0.01, 0.03, 5).astype(np.float32)
+        inputs[1] = T("INT8", (2, 1, 12, 5), "within:-60:60", True, scales, np.zeros(5, np.int64), 3)
+        yield row(FAMILY, "BATCH_MATMUL", inputs, [T(f)], f"{name},scales by column", 4, **options)
     inputs = [T(f, (3, 17)), T("INT8", (6, 17), "within:-127:127", True, 0.02), T(f, (6,))]
     yield row(FAMILY, "FULLY_CONNECTED", inputs, [T(f)], "hybrid,computed bias", 9, **plain)
     for kind, version in ((f, 1), ("UINT8", 1), ("INT8", 4), ("INT16", 7)):

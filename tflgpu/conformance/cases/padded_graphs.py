@@ -52,6 +52,7 @@ def depthwise(g: GraphBuilder, x: int, type: str, shape: tuple[int, ...], **opti
 PADDINGS: tuple[tuple[str, Pads, float | None, dict[str, Any], tuple[int, int]], ...] = (
     ("zeros", ((1, 2), (0, 3)), None, VALID, (7, 9)),
     ("a value", ((1, 2), (0, 3)), 5, VALID, (7, 9)),
+    ("what is stored as 0", ((1, 2), (0, 3)), 0, VALID, (7, 9)),
     ("zeros, then the convolution's own", ((2, 1), (1, 0)), None, {**VALID, "padding": "SAME"}, (9, 9)),
     ("zeros, strides", ((0, 3), (2, 1)), None, {**VALID, "stride_h": 3, "stride_w": 2}, (3, 5)),
     ("nothing in front", ((0, 1), (0, 1)), None, {**VALID, "stride_h": 2, "stride_w": 2}, (3, 4)),

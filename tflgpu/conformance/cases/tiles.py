@@ -27,8 +27,10 @@ def cases() -> Iterator[Case]:
     yield from _others()
     yield from _int4()
     yield from _gpu()
+    yield from _magnified()
     yield from _rows()
     yield row(FAMILY, "ABS", [T(F, (6201,))], [T(F)], "a longer last chunk")
+    yield named(FAMILY, "work for several threads", depthwise("INT8", (2, 112, 112, 64)))
 
 
 def whole(tensors: tuple[T, ...]) -> tuple[T, ...]:
@@ -122,6 +124,19 @@ def _others() -> Iterator[Case]:
     pool = {**PLAIN, "padding": "SAME", "stride_w": 2, "stride_h": 2, "filter_width": 3, "filter_height": 2}
     for op in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
         yield row(FAMILY, op, [T(F, (2, 5, 7, 19))], [T(F)], "vectors of channels", **pool)
+
+
+def _magnified() -> Iterator[Case]:
+    """Layers whose sums are multiplied by more than one."""
+    for name, model in (("conv", conv("INT8", (1, 5, 7, 20), 19)), ("depthwise", depthwise("INT8", (1, 5, 7, 20)))):
+        x, w, bias = (t for t in model.inputs if isinstance(t, T))
+        small = [
+            replace(x, values="within:-1:7"),
+            replace(w, values="within:-2:2"),
+            replace(bias, values="within:-9:9"),
+        ]
+        out = replace(model.outputs[0], scale=0.0004)
+        yield named(FAMILY, f"{name},magnified", replace(model, inputs=small, outputs=[out]))
 
 
 def _int4() -> Iterator[Case]:

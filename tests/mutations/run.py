@@ -19,8 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -164,18 +163,24 @@ def _cases(pattern: str) -> list[str]:
 
 
 def report(faults: Sequence[Fault], outcomes: Sequence[Outcome]) -> int:
-    """Prints the counts by kind and the survivors; 1 where one of these has no reason."""
+    """Prints, in Markdown, the counts by kind and the survivors; 1 where one of these has no reason."""
     reasons = {fault.name: fault.survives for fault in faults}
+    print("| kind | faults | caught by the quick level | caught by the whole kit | survive with a reason | without |")
+    print("|---|---|---|---|---|---|")
+    for kind in sorted({one.kind for one in outcomes}):
+        print(_row(kind, [one for one in outcomes if one.kind == kind], reasons))
+    print(_row("all", outcomes, reasons))
     lived = [one for one in outcomes if one.verdict != CAUGHT]
-    all_of, lost = Counter(one.kind for one in outcomes), Counter(one.kind for one in lived)
-    for kind, count in sorted(all_of.items()):
-        print(f"{kind:12} {count - lost[kind]:4} of {count:4} caught")
-    caught = len(outcomes) - len(lived)
-    quick = sum(one.quick for one in outcomes if one.verdict == CAUGHT)
-    print(f"{caught} of {len(outcomes)} caught ({caught / max(len(outcomes), 1):.1%}), {quick} by the quick level")
-    for one in lived:
-        print(f"{one.verdict} {one.name}: {reasons[one.name] or 'NO REASON'}")
+    print(*(f"\n- `{one.name}` {one.verdict}: {reasons[one.name] or 'NO REASON'}" for one in lived), sep="")
     return int(any(not reasons[one.name] for one in lived))
+
+
+def _row(name: str, outcomes: Sequence[Outcome], reasons: Mapping[str, str]) -> str:
+    caught = [one for one in outcomes if one.verdict == CAUGHT]
+    explained = sum(bool(reasons[one.name]) for one in outcomes if one.verdict != CAUGHT)
+    lost = len(outcomes) - len(caught) - explained
+    counts = len(outcomes), sum(one.quick for one in caught), len(caught), explained, lost
+    return f"| {name} | {' | '.join(map(str, counts))} |"
 
 
 if __name__ == "__main__":

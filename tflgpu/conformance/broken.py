@@ -66,6 +66,7 @@ FAULTS: Mapping[str, Fault] = {
     "options": Fault("options set the limits", ignores_options=True),
     "axis": Fault(r"^SOFTMAX\[float32,3x10,beta=1\]", node=faults.wrong_axis),
     "empty": Fault(r"^ABS\[float32,0\]", "error", node=faults.fails_of_empty),
+    "mistake": Fault(r"^GATHER\[float32,5x3,4,index at the bound", "error", node=faults.refuses_by_a_mistake),
     "last_row": Fault(r"^FULLY_CONNECTED\[float32,3x17", node=faults.forgets_the_last),
     "passed_on": Fault("an inner tensor that is an output", partition=partition_faults.forgets_inner_outputs),
 }

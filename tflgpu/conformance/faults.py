@@ -140,6 +140,16 @@ def wrong_axis(node: Node, step: Step, inputs: list[Array], outputs: list[Array]
     return run
 
 
+def refuses_by_a_mistake(node: Node, step: Step, inputs: list[Array], outputs: list[Array]) -> Step:
+    if node.op != "GATHER" or node.options.axis:
+        return step
+
+    def run() -> None:
+        outputs[0][...] = np.array([inputs[0][k] for k in inputs[1]])
+
+    return run
+
+
 def fails_of_empty(node: Node, step: Step, inputs: list[Array], outputs: list[Array]) -> Step:
     def run() -> None:
         if not outputs[0].size:

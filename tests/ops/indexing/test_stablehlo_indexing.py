@@ -1,8 +1,10 @@
 """STABLEHLO_GATHER and STABLEHLO_SCATTER, held to LiteRT."""
 
+import itertools
+
 import numpy as np
 import pytest
-from oracle import one_op
+from oracle import litert, one_op
 from single_op import FIXED_SIZE, example, same_as_litert
 
 from tflgpu.model.builder import ModelBuilder
@@ -85,6 +87,24 @@ def test_stablehlo_scatter_combines_in_order_and_drops_what_is_out_of_bounds(typ
         "index_vector_dim": 1,
     }
     same_as_litert(scatter_model(x, at, updates, type, body, **options), x, at, updates)
+
+
+@pytest.mark.parametrize("body", ["STABLEHLO_MAXIMUM", "STABLEHLO_MINIMUM"])
+def test_stablehlo_scatter_keeps_the_first_of_equal_zeros_and_no_new_nan(body):
+    zeros = list(itertools.product([0.0, -0.0, -1.0, 1.0, np.nan], repeat=3))
+    x, first, second = np.array(zeros, np.float32).T.copy()
+    at = np.tile(np.arange(len(x), dtype=np.int32), 2).reshape(-1, 1)
+    updates = np.concatenate([first, second])
+    options = {
+        "update_window_dims": [],
+        "inserted_window_dims": [0],
+        "scatter_dims_to_operand_dims": [0],
+        "index_vector_dim": 1,
+    }
+    model = scatter_model(x, at, updates, "FLOAT32", body, **options)
+    (got,) = same_as_litert(model, x, at, updates)
+    (want,) = litert(model, (x, at, updates))
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
 
 
 @pytest.mark.parametrize("window_dims", [[0, 1], [0, 2], [1, 2]])

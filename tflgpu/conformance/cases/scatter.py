@@ -39,7 +39,7 @@ def _scattered() -> Iterator[Case]:
     inputs = [INDICES, i32(4, 3), T(F), np.array(7, np.float32)]
     yield row(FAMILY, "SPARSE_TO_DENSE", inputs, [T(F)], "one value")
     for type in beside("STABLEHLO_SCATTER", ""):
-        for body in (None, "STABLEHLO_ADD") if type == F else (None,):
+        for body in (None, "STABLEHLO_ADD", "STABLEHLO_MAXIMUM", "STABLEHLO_MINIMUM") if type == F else (None,):
             yield _stablehlo_scatter(type, (6, 5), body, update_window_dims=[1], inserted_window_dims=[0])
     yield _stablehlo_scatter("INT8", (4, 2), "STABLEHLO_MULTIPLY", update_window_dims=[1], inserted_window_dims=[0])
     yield _stablehlo_scatter(
@@ -49,7 +49,8 @@ def _scattered() -> Iterator[Case]:
 
 def _stablehlo_scatter(type: str, updates: tuple[int, ...], body: str | None, **dimensions: Any) -> Case:
     """Updates of rows of (4, 5), one twice and one outside, joined by the operator of the model's second graph."""
-    fed = [T(type, (4, 5), "small"), T("INT32", (updates[0], 1), "within:-1:4"), T(type, updates, "small")]
+    values = "special" if body in ("STABLEHLO_MAXIMUM", "STABLEHLO_MINIMUM") else "small"
+    fed = [T(type, (4, 5), values), T("INT32", (updates[0], 1), "within:-1:4"), T(type, updates, values)]
 
     def make(seed: int) -> Sample:
         model = ModelBuilder()

@@ -192,5 +192,11 @@ def _combine(name: str, y: Array, flat_indices: Array, updates: Array) -> None:
         # std::max(old, NaN) is old.
         numbers = ~np.isnan(updates)
         flat_indices, updates = flat_indices[numbers], updates[numbers]
+    old = y.copy()
     with np.errstate(all="ignore"):
         getattr(np, name).at(y, flat_indices, updates)
+    if name in ("maximum", "minimum") and updates.dtype.kind == "f":
+        # Of 0 and -0, which are equal, std::max keeps the first.
+        first, zeros = old.copy(), updates == 0
+        first[flat_indices[zeros][::-1]] = updates[zeros][::-1]
+        np.copyto(y, np.where(old == 0, old, first), where=y == 0)

@@ -26,8 +26,8 @@ IMAGES: tuple[tuple[Shape, Shape], ...] = (
 )
 STEPS = ((1, 1, 1, 1), (2, 2, 1, 1), (2, 1, 1, 1), (1, 1, 2, 2))
 """Strides by height and width, dilations by height and width."""
-UNLIKE = ((3, 2), (3, 4, 1, 1)), ((2, 3), (1, 1, 3, 2)), ((2, 2), (4, 3, 1, 1))
-"""Windows, strides and dilations, none of which is the same down and across; strides above 2."""
+UNLIKE = ((3, 2), (3, 4, 1, 1)), ((2, 3), (1, 1, 3, 2)), ((2, 2), (4, 3, 1, 1)), ((3, 3), (1, 1, 2, 1))
+"""Windows, strides and dilations, of which some are not the same down and across; strides above 2."""
 REAL_LAYERS = (((1, 28, 28, 16), (3, 3), 32), ((1, 14, 14, 64), (1, 1), 65))
 TRANSPOSED: tuple[tuple[Shape, Shape, Shape, tuple[int, int]], ...] = (
     ((1, 3, 4, 4), (3, 3), (1, 6, 8, 5), (2, 2)),

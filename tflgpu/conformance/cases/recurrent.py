@@ -126,6 +126,7 @@ INTEGER_CELLS: tuple[tuple[str, Shape, int, dict[str, Any]], ...] = (
     ("projection", (3, 4, 5), 11, {"features": "cifg projection", "proj_clip": 0.4, "time_major": True}),
     ("peephole", (3, 4, 5), 11, {"features": "peephole projection"}),
     ("layer norm", (3, 4, 5), 19, {"features": "peephole norm", "time_major": True}),
+    ("layer norm of many", (3, 12, 5), 97, {"features": "norm"}),
 )
 
 

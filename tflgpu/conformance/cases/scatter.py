@@ -86,6 +86,9 @@ def _windows() -> Iterator[Case]:
         for function in functions if type in ("BOOL", "INT8") else functions[-1:]:
             inputs = [T(type, (5, 8)), np.ones(1, "?" if type == "BOOL" else type.lower()), *WINDOW]
             yield row(FAMILY, "REDUCE_WINDOW", inputs, [T(type)], function.lower(), reduce_function=function)
+    for function in ("MINIMUM", "MAXIMUM"):
+        inputs = [T(F, (5, 8), "special"), np.zeros(1, np.float32), *WINDOW]
+        yield row(FAMILY, "REDUCE_WINDOW", inputs, [T(F)], f"{function.lower()},special", reduce_function=function)
     for type in beside("STABLEHLO_REDUCE_WINDOW", ""):
         yield _stablehlo_window(type, "LOGICAL_OR" if type == "BOOL" else "STABLEHLO_ADD")
 

@@ -116,6 +116,14 @@ def _itself(m: ModelBuilder, type: str) -> list[T]:
     return [fed]
 
 
+@graph("a convolution times a mask")
+def _masked(m: ModelBuilder) -> list[T]:
+    g, x, fed = entered(m, F)
+    mask = then(g, "CAST", [g.input("mask", "INT32", OUT)], OUT)
+    g.outputs(binary(g, "MUL", conv(g, x, F, OUT), mask, F))
+    return [fed, T("INT32", OUT, "within:0:1")]
+
+
 @_of_both("a convolution less another")
 def _two_convolutions(m: ModelBuilder, type: str) -> list[T]:
     g, x, fed = entered(m, type)

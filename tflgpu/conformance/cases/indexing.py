@@ -121,9 +121,9 @@ def _gather(type: str) -> Iterator[Case]:
 def _gather_nd(type: str) -> Iterator[Case]:
     for shape, indices in (
         ((7,), (3, 1)),
-        ((5, 5), (4, 2)),
+        ((4, 5), (4, 2)),
         ((5, 5), (3, 1)),
-        ((3, 3, 3), (2, 2, 3)),
+        ((3, 4, 2), (2, 2, 3)),
         ((5, 3), (5, 1)),
     ):
         inputs = [_t(type, *shape), T("INT32", indices, f"below:{min(shape[: indices[-1]])}")]

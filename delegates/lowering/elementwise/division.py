@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-
 from tflgpu.delegates.device import DeviceLimits
 from tflgpu.delegates.expression import X, Y, both, call, cast, equal, unequal, where
 from tflgpu.delegates.launch import Fault, Lowered
 from tflgpu.delegates.lowering.elementwise import quantized
-from tflgpu.delegates.lowering.elementwise.elementwise import activated, elementwise, faulting, wrapped
+from tflgpu.delegates.lowering.elementwise.elementwise import activated, elementwise, faulting
 from tflgpu.delegates.lowering.elementwise.narrow_floats import is_narrow
 from tflgpu.delegates.lowering.registry import lowers, require
 from tflgpu.model.graph import Node, TensorSpec
+
+INT32_MAX = 2**31 - 1
 
 
 @lowers("FLOOR_DIV", "FLOOR_MOD", "DIV")
@@ -36,7 +36,8 @@ def division(node: Node, limits: DeviceLimits) -> Lowered:
         expression = quotient if x.type in ("FLOAT32", "INT32") else cast("i32", quotient)
     else:
         require(x.type == "INT32", f"DIV of {x.type}")
-        quotient = where(equal(Y, -1), wrapped("i32", operator.neg, X), X / Y)
+        opposite = -where(X < -INT32_MAX, -INT32_MAX, X)  # of the least int32 the largest
+        quotient = where(equal(Y, -1), opposite, X / Y)
         expression = activated(quotient, node.options.fused_activation_function, x)
     plain = elementwise(expression, (x, y), out, limits)
     if floats and node.op == "FLOOR_MOD":

@@ -174,7 +174,7 @@ def test_floor_division_of_floats():
 
 
 def test_integer_quotient_is_cut_towards_zero():
-    values = np.array([-(2**31) + 1, -7, -1, 1, 2, 7, 2**31 - 1], np.int32)
+    values = np.array([-(2**31), -(2**31) + 1, -7, -1, 1, 2, 7, 2**31 - 1], np.int32)
     a, b = (x.ravel() for x in np.meshgrid(values, values))
     same_as_litert(of_two("DIV", "INT32", [a.shape, b.shape]), a, b)
 

@@ -87,6 +87,15 @@ def _zero_point(m: ModelBuilder) -> list[T]:
     return [fed]
 
 
+@graph("a padding whose output has another scale", "int8")
+def _rescaled(m: ModelBuilder) -> list[T]:
+    g, x, fed = entered(m, "INT8", X)
+    pads = g.constant("p", np.array(((0, 0), (1, 0), (2, 1), (0, 0)), np.int32))
+    around = then(g, "PAD", [x, pads], (1, 7, 11, 4), "INT8", **Y8)
+    g.outputs(conv(g, around, "INT8", (1, 5, 9, 5), **VALID))
+    return [fed]
+
+
 @graph("a padding of a padding, between them another reader")
 def _twice(m: ModelBuilder) -> list[T]:
     g, x, fed = entered(m, F, X)

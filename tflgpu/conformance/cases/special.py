@@ -67,7 +67,11 @@ BITS = np.array([0x3F808000, 0x3F818000, 0xBF808000, 0x3F80FFFF, 0x3F807FFF, 0x7
 
 
 def _powers() -> Iterator[Case]:
-    """Powers that leave int32 on either side, and by what is nearly a whole number."""
+    """Powers and a quotient that leave int32, and powers by what is nearly a whole number."""
+    least, opposite = np.full(70, -(2**31), np.int32), np.resize(np.array([-1, 1, 2, -2], np.int32), 70)
+    inputs: list[T | Array] = [T("INT32", (70,), least), T("INT32", (70,), opposite)]
+    plain = {"fused_activation_function": "NONE"}
+    yield one(FAMILY, "INT32", ["70", "beyond int32"], OneOp("DIV", inputs, [T("INT32")], plain))
     x = np.tile(np.array([-46341, 46341, -2, 2, -3, 1, -1, 0, 1291, -1291], np.int32), 7)
     y = np.repeat(np.array([1, 2, 3, 31, 30, 32, 100], np.int32), 10)
     yield one(
@@ -77,7 +81,7 @@ def _powers() -> Iterator[Case]:
         OneOp("POW", [T("INT32", (70,), x), T("INT32", (70,), y)], [T("INT32")]),
     )
     for exponent in (2.05, 2.000001):
-        inputs: list[T | Array] = [T("FLOAT32", (70,), "positive"), np.array([exponent], np.float32)]
+        inputs = [T("FLOAT32", (70,), "positive"), np.array([exponent], np.float32)]
         yield one(FAMILY, "FLOAT32", ["70", f"by {exponent}"], OneOp("POW", inputs, [T("FLOAT32")]))
 
 

@@ -39,8 +39,8 @@ def plain(f: InPlace, activation: str, dtype: np.dtype) -> InPlace:
 
 
 def _whole_quotient(a: Array, b: Array, y: Array) -> None:
-    # Exact in double; through int64, so that INT32_MIN / -1 wraps.
-    np.copyto(y, np.divide(a, b, dtype=np.float64).astype(np.int64), casting="unsafe")
+    # Exact in double, where INT32_MIN / -1 is beyond int32: TensorFlow Lite's result is the largest int32.
+    np.copyto(y, np.minimum(np.divide(a, b, dtype=np.float64), np.iinfo(y.dtype).max), casting="unsafe")
 
 
 def _division_of(dtype: np.dtype) -> InPlace:

@@ -24,6 +24,9 @@ def cases() -> Iterator[Case]:
             inputs = [T(F, (batch, time, size)), *inputs[1:]]
             yield row(FAMILY, "UNIDIRECTIONAL_SEQUENCE_RNN", inputs, [T(F)], note, time_major=False, **options)
         yield _lstm(SEQUENCE, F, (batch, time, size), batch, units, "", "")
+    for activation in ("RELU6", "RELU_N1_TO_1"):
+        inputs = [T(F, (3, 17), "within:-9:9"), *_rnn(17, 5, 3)]
+        yield row(FAMILY, "RNN", inputs, [T(F)], activation.lower(), fused_activation_function=activation)
     yield from _hybrid_layers()
     yield from _cells()
     for note, shape, cells, options in INTEGER_CELLS:

@@ -181,8 +181,8 @@ def _dilated(
         blocks = then(g, "SPACE_TO_BATCH_ND", [x, *numbers[:2]], cut, type, **before)
         y = conv(g, blocks, type, made, (2, 2), **options)
         whole = (1, *(n * b - sum(c) for n, b, c in zip(made[1:3], back, crops, strict=True)), 5)
-        outputs = [then(g, "BATCH_TO_SPACE_ND", [y, *numbers[2:]], whole, type, **after)]
-        g.outputs(*outputs, *([then(g, "RELU", [y], made, type, **after), blocks] if other_reader else []))
+        others = [then(g, "RELU", [y], made, type, **after), blocks] if other_reader else []
+        g.outputs(then(g, "BATCH_TO_SPACE_ND", [y, *numbers[2:]], whole, type, **after), *others)
         return [fed]
 
 

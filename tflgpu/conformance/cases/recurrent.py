@@ -76,12 +76,13 @@ def _cells() -> Iterator[Case]:
     yield _lstm(SEQUENCE, F, (3, 4, 5), 3, 7, "diagonal", "diagonal")
     yield _lstm(SEQUENCE, "INT8", (4, 3, 5), 3, 7, "", "hybrid", time_major=True, asymmetric_quantize_inputs=True)
     yield _lstm(SEQUENCE, "UINT8", (3, 4, 5), 3, 7, everything, "hybrid,everything", **clipped)
-    for kind, merged in ((F, False), (F, True), ("INT8", False)):
+    for kind, merged, linked in ((F, False, False), (F, True, False), (F, True, True), ("INT8", False, False)):
         two = [_gates(kind, 5, 4, 4, "") for _ in range(2)]
         states = [T(F, (2, 4), variable=True) for _ in range(4)]
-        inputs = [T(F, (2, 3, 5)), *two[0], *two[1], *states, *([None] * 9)]
+        aux = [T(F, (2, 3, 6)), *(_weights(kind, 4, 6) for _ in range(8))] if linked else [None] * 9
+        inputs = [T(F, (2, 3, 5)), *two[0], *two[1], *states, *aux]
         options: dict[str, Any] = {"fused_activation_function": "TANH", "time_major": False, "merge_outputs": merged}
-        note = f"{kind.lower()} weights" + (",merged" if merged else "")
+        note = f"{kind.lower()} weights" + (",merged" if merged else "") + (",linked" if linked else "")
         outputs = [T(F)] * (1 if merged else 2)
         yield row(FAMILY, "BIDIRECTIONAL_SEQUENCE_LSTM", inputs, outputs, note, **options)
 

@@ -251,10 +251,10 @@ def vit_s16(batch: int = 1, size: int = 224) -> Network:
     return _classifier(net, net.reshape(x, batch, side, side, 384))
 
 
-def bert_base(batch: int = 1, tokens: int = 128, layers: int = 12) -> Network:
+def bert_base(batch: int = 1, tokens: int = 128, layers: int = 12, depth: int = 768) -> Network:
     """The encoder, from embeddings on."""
-    net = Network((batch, tokens, 768))
-    net.layer_norm(_encoder(net, net.layer_norm(net.offset(net.input)), layers, 12, False))
+    net = Network((batch, tokens, depth))
+    net.layer_norm(_encoder(net, net.layer_norm(net.offset(net.input)), layers, depth // 64, False))
     return net
 
 

@@ -72,6 +72,16 @@ def cuda() -> Any:
     return load_delegate("cuda", {"device": "emulator", "check": True, "require_full": True})
 
 
+def ptx(precision: str = "fp32") -> Any:
+    """CUDA on device=ptx; skips where there is no NVRTC."""
+    try:
+        return load_delegate("cuda", {"device": "ptx", "precision": precision, "require_full": True})
+    except ValueError as error:
+        if "needs NVRTC" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
 def cuda_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The emulator, with every sequence shared by three blocks."""
     delegate = cuda()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tflgpu.delegates.emulator import ptx_instructions as known
 from tflgpu.delegates.emulator.ptx_instructions import C_TYPES
+from tflgpu.delegates.emulator.ptx_text import array_of, body_of, name_of, operands_of, size_of, statements_of
 
 ARRAY = (
     r"^\s*\.(?:visible |weak )?(global|const|shared)\s+\.align (\d+) \.(\w+) ([\w$]+)"
@@ -30,6 +32,7 @@ class Translated:
     parameters: Mapping[str, Sequence[tuple[int, bool]]]
 
 
+@functools.lru_cache(256)
 def translated(ptx: str) -> Translated:
     """Raises UnknownInstruction."""
     ptx = re.sub(r"//[^\n]*", "", ptx)
@@ -37,47 +40,16 @@ def translated(ptx: str) -> Translated:
     heads = list(re.finditer(r"\.entry ([\w$]+)\(([^)]*)\)([^{]*)\{", ptx))
     for space, align, kind, name, count, values in re.findall(ARRAY, ptx[: heads[0].start()] if heads else "", re.M):
         arrays.add(name)
-        out.append(_array(space, align, kind, name, count or "1", values))
-    tables = [f"(p >= (u64)&{_name(one)} && p + size <= (u64)(&{_name(one)} + 1))" for one in sorted(arrays)]
+        out.append(array_of(space, align, kind, name, count or "1", values))
+    tables = [f"(p >= (u64)&{name_of(one)} && p + size <= (u64)(&{name_of(one)} + 1))" for one in sorted(arrays)]
     out.append(f"static bool in_table(u64 p, int size) {{ return {' || '.join(tables) or 'false'}; }}")
     for head in heads:
         given = [re.fullmatch(PARAMETER, one) for one in head[2].split(",")]
         named = [(p[1], p[2]) for p in given if p]
-        parameters[head[1]] = [(_size(kind), _size(kind) == 8) for kind, _ in named]
+        parameters[head[1]] = [(size_of(kind), size_of(kind) == 8) for kind, _ in named]
         entry = _Entry(arrays, {name: number for number, (_, name) in enumerate(named)})
-        out.append(entry.text(head[1], _body(ptx, head.end())))
+        out.append(entry.text(head[1], body_of(ptx, head.end())))
     return Translated("\n".join(out), parameters)
-
-
-def _body(ptx: str, start: int) -> str:
-    """What is between the braces of which the first ends at start."""
-    depth, end = 1, start
-    while depth:
-        depth += {"{": 1, "}": -1}.get(ptx[end], 0)
-        end += 1
-    return ptx[start : end - 1]
-
-
-def _size(kind: str) -> int:
-    return int(re.sub(r"\D", "", kind)) // 8
-
-
-def _array(space: str, align: str, kind: str, name: str, count: str, values: str = "") -> str:
-    where = {"shared": "__shared__ ", "local": ""}.get(space, "static ")
-    given = f" = {{{values}}}" if values else ""
-    return f"{where}__attribute__((aligned({max(int(align), 16)}))) {C_TYPES[kind]} {_name(name)}[{count}]{given};"
-
-
-def _name(of: str) -> str:
-    """In C++."""
-    return "r_" + re.sub(r"\W", "_", of)
-
-
-def _statements(body: str) -> list[str]:
-    """A body's labels and instructions; braces around a scope go, those of vectors stay."""
-    body = re.sub(r"^\s*[{}]\s*$|^\s*\{(?= *[a-z])|(?<=;)\s*\}\s*$", "", body, flags=re.M)
-    body = re.sub(r"^\s*([\w$]+):", r"\1:;", body, flags=re.M)
-    return [" ".join(one.split()) for one in body.split(";") if one.strip()]
 
 
 @dataclass
@@ -99,23 +71,24 @@ class _Entry:
         arrays = re.compile(r"\.(shared|local) \.align (\d+) \.(\w+)\s+([\w$]+)(?:\[(\d+)\])?;")
         for space, align, kind, array, count in arrays.findall(body):
             self.arrays = self.arrays | {array}
-            self.lines.append(_array(space, align, kind, array, count or "1"))
+            self.lines.append(array_of(space, align, kind, array, count or "1"))
         body = arrays.sub("", declared.sub("", re.sub(r"\.(pragma|loc|file) [^;\n]*;?", "", body)))
-        used = [self._statement(one) for one in _statements(body)]
-        registers = [f"{kind} {_name(one)} = {{}};" for one, kind in self.types.items() if one in body]
+        used = [self._statement(one) for one in statements_of(body)]
+        words = set(re.findall(r"[%\w$]+", body))
+        registers = [f"{kind} {name_of(one)} = {{}};" for one, kind in self.types.items() if one in words]
         return "\n".join([f"static void ptx_{name}(void* const* args) {{", *self.lines, *registers, *used, "}"])
 
     def _statement(self, said: str) -> str:
         if said.endswith(":"):
-            return f"{_name(said[:-1])}:;"
+            return f"{name_of(said[:-1])}:;"
         guard, rest = re.fullmatch(r"(?:@(!?%\w+) )?(.*)", said).groups()  # type: ignore[union-attr]
         name, _, operands = rest.partition(" ")
         try:
-            done = self._instruction(name, _operands(operands))
+            done = self._instruction(name, operands_of(operands))
         except (KeyError, IndexError, ValueError) as error:
             raise UnknownInstruction(said) from error
         negated = "!" if guard and guard[0] == "!" else ""
-        when = f"if ({negated}{_name(guard.lstrip('!'))}) " if guard else ""
+        when = f"if ({negated}{name_of(guard.lstrip('!'))}) " if guard else ""
         return f"{when}{{ {done}; }}"
 
     def _instruction(self, name: str, given: Sequence[str]) -> str:
@@ -124,15 +97,15 @@ class _Entry:
         if name in known.ALONE:
             return known.ALONE[name]
         if op == "bra":
-            return f"goto {_name(given[0])}"
+            return f"goto {name_of(given[0])}"
         if op in ("ld", "st", "atom", "red"):
             return self._memory(op, suffixes, given)
         if op in ("mov", "cvta") and kind != "pred":
             return self._mov(kind, given)
         if op == "setp":
-            return f"{_name(given[0])} = {self._compared(suffixes[0], kind, *given[1:])}"
+            return f"{name_of(given[0])} = {self._compared(suffixes[0], kind, *given[1:])}"
         if op == "selp":
-            chosen = f"{_name(given[3])} ? {self.value(given[1], kind)} : {self.value(given[2], kind)}"
+            chosen = f"{name_of(given[3])} ? {self.value(given[1], kind)} : {self.value(given[2], kind)}"
             return self._put(given[0], chosen)
         if name == "cvt.rn.f16x2.f32":
             high, low = (f"half_of({self.value(one, 'f32')})" for one in given[1:])
@@ -147,7 +120,7 @@ class _Entry:
 
     def _arithmetic(self, op: str, suffixes: Sequence[str], kind: str, given: Sequence[str]) -> str:
         if kind == "pred":
-            return f"{_name(given[0])} = {known.PREDICATES[op].format(*map(self._predicate, given[1:]))}"
+            return f"{name_of(given[0])} = {known.PREDICATES[op].format(*map(self._predicate, given[1:]))}"
         if kind[0] == "f":
             values = [f"({self.value(one, kind)})" for one in given[1:]]
             form = known.FLOATS.get(f"{op}.{suffixes[0]}") or known.FLOATS[op]
@@ -156,7 +129,7 @@ class _Entry:
             both = "int" if kind[0] == "s" else "unsigned"
             return self._put(given[0], f"(u32)__dp4a({', '.join(f'({both}){self.value(o, kind)}' for o in given[1:])})")
         wide = suffixes[0] == "wide"
-        result = f"{kind[0]}{2 * _size(kind) * 8}" if wide else kind
+        result = f"{kind[0]}{2 * size_of(kind) * 8}" if wide else kind
         values = [f"({C_TYPES[result]}){self.value(one, kind)}" for one in given[1:3]]
         values += [self.value(one, result) for one in given[3:4]] if wide else []
         values = (
@@ -172,22 +145,25 @@ class _Entry:
 
     def value(self, operand: str, kind: str) -> str:
         """An operand as a value of a type."""
-        c = C_TYPES[kind]
+        c, of = C_TYPES[kind], self.types.get(operand, "u64")
         if operand[:2] in ("0f", "0d"):
-            held = f"bits<{'f32' if operand[1] == 'f' else 'f64'}>(0x{operand[2:]}ull)"
+            held, of = f"bits<{'f32' if operand[1] == 'f' else 'f64'}>(0x{operand[2:]}ull)", "f"
         elif re.fullmatch(r"-?\d+", operand):
             return f"({c}){operand}ll"
         elif operand in known.SPECIAL:
             held = f"(u32){known.SPECIAL[operand]}"
         else:
-            held = f"(u64){_name(operand)}" if operand in self.arrays else _name(operand)
-        return f"bits<{c}>({held})"
+            held = f"(u64){name_of(operand)}" if operand in self.arrays else name_of(operand)
+        # Of integers it is a cast, which compiles faster than a call.
+        return f"({c}){held}" if of[0] == "u" and c[0] in "us" else f"bits<{c}>({held})"
 
     def _predicate(self, operand: str) -> str:
-        return _name(operand) if operand[0] == "%" else str(int(operand != "0"))
+        return name_of(operand) if operand[0] == "%" else str(int(operand != "0"))
 
     def _put(self, register: str, value: str) -> str:
-        return f"put({_name(register)}, {value})"
+        if self.types[register][0] == "u" and re.match(r"\([us]\d", value):
+            return f"{name_of(register)} = {value}"
+        return f"put({name_of(register)}, {value})"
 
     def _memory(self, op: str, suffixes: Sequence[str], given: Sequence[str]) -> str:
         kind = suffixes[-1]
@@ -198,7 +174,7 @@ class _Entry:
             offset = f"(const u8*)args[{self.parameters[found[1]]}] + {found[2] or 0}"
             return self._put(second, f"load<{C_TYPES[kind]}>((u64)({offset}))")
         registers = [one.strip() for one in second.strip("{}").split(",")]
-        size, of_global = _size(kind), "global" in suffixes and found[1] not in self.arrays
+        size, of_global = size_of(kind), "global" in suffixes and found[1] not in self.arrays
         how = "CONSTANT" if "nc" in suffixes else "READ" if op == "ld" else "WRITE"
         check = (
             f"check_global(p, {size * len(registers)}, {how})"
@@ -226,11 +202,11 @@ class _Entry:
             return self._put(given[0], self.value(given[1], kind))
         packed, vector = (given[0], given[1]) if given[1][0] == "{" else (given[1], given[0])
         pieces = [one.strip() for one in vector.strip("{}").split(",")]
-        each = 8 * _size(kind) // len(pieces)
+        each = 8 * size_of(kind) // len(pieces)
         if vector is given[1]:
             whole = " | ".join(f"(u64){self.value(one, f'u{each}')} << {k * each}" for k, one in enumerate(pieces))
             return self._put(packed, f"({C_TYPES[kind]})({whole})")
-        whole = f"u64 w = {self.value(packed, f'u{8 * _size(kind)}')}"
+        whole = f"u64 w = {self.value(packed, f'u{8 * size_of(kind)}')}"
         return "; ".join([whole, *(self._put(one, f"(u{each})(w >> {k * each})") for k, one in enumerate(pieces))])
 
     def _compared(self, how: str, kind: str, a: str, b: str) -> str:
@@ -292,8 +268,3 @@ class _Entry:
     def _unpacked(self, name: str, vector: str) -> str:
         registers = [one.strip() for one in vector.strip("{}").split(",")]
         return "; ".join(self._put(one, f"{name}[{number}]") for number, one in enumerate(registers))
-
-
-def _operands(text: str) -> list[str]:
-    """Separated by commas that are in no braces."""
-    return [one.strip() for one in re.findall(r"(?:\{[^}]*\}|[^,{])+", text)]

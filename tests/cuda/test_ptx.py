@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from attention_models import ATTENTIONS
 from convolution_models import SEPARABLES
-from devices import require_emulator
+from devices import ptx, require_emulator
 from kit import fed
 from loop_models import large
 from norm_models import NORMS
@@ -20,16 +20,6 @@ from tflgpu.delegates.emulator.ptx import UnknownInstruction, translated
 from tflgpu.delegation.discovery import load_delegate
 
 require_emulator()
-
-
-def ptx(precision: str = "fp32") -> Any:
-    """The delegate; skips where there is no NVRTC."""
-    try:
-        return load_delegate("cuda", {"device": "ptx", "precision": precision, "require_full": True})
-    except ValueError as error:
-        if "needs NVRTC" not in str(error):
-            raise
-        pytest.skip(str(error))
 
 
 def run(text: str, *sizes: int) -> None:

@@ -98,20 +98,29 @@ class Run:
             self._delegates[key] = tflgpu.load_delegate("cuda", options)
         return self._delegates[key]
 
+    def entry(self, case: Case) -> dict[str, Any]:
+        """The results of a case; an earlier phase has counted its multiplications, unless it was cut off."""
+        entry = self.results.of(case.model, case.batch, case.kind, case.precision)
+        if "multiplications" not in entry:
+            entry["multiplications"] = multiplications(case.network(case.batch))
+        return entry
+
     def measure(self, what: str, of: Callable[[Case], Any], cases: Sequence[Case] | None = None) -> None:
         """Adds of(case) to each case's results as `what`, as far as the time goes."""
         for case in self.cases if cases is None else cases:
             if time.monotonic() - self._start > self.seconds and not self.dry:
                 print(f"out of time before {case.model}, batch {case.batch}, {case.kind}", flush=True)
                 return
-            entry = self.results.of(case.model, case.batch, case.kind, case.precision)
-            entry.setdefault("multiplications", multiplications(case.network(case.batch)))
+            entry = self.entry(case)
             entry[what] = attempt(of, case)
             print(case.model, case.batch, case.kind, case.precision, what, str(entry[what])[:300], flush=True)
             self.results.write()
 
     def compile(self) -> None:
         self._compiled([(case, self.delegate(case.precision)) for case in self.cases])
+        for case in self.cases:
+            self.entry(case)
+        self.results.write()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(Case.expected, {(case.model, case.kind): case for case in self.cases}.values()))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,10 @@ from models import tflite
 from timing import measured
 
 import tflgpu
+from tflgpu.delegates.cache import write_whole
+
+IN_PART_FLOAT = ("vit_s16", "bert_base")
+"""Architectures whose int8 files normalize in float32: a rounding there may be a step of what follows."""
 
 TINY: Mapping[str, Mapping[str, int]] = {"bert_base": {"tokens": 8, "layers": 1}}
 
@@ -30,21 +36,19 @@ class Case:
     dry: bool
 
     def network(self, batch: int) -> Network:
-        return ARCHITECTURES[self.model](batch, **(TINY.get(self.model, {"size": 32}) if self.dry else {}))
+        return _network(self.model, batch, self.dry)
 
     def file(self, batch: int) -> Path:
         path = self.folder / f"{self.model}-{batch}-{self.kind}.tflite"
         if not path.exists():
-            path.write_bytes(tflite(self.network(batch), self.kind))
+            write_whole(path, tflite(self.network(batch), self.kind), sync=False)
         return path
 
-    def input(self) -> Any:
-        """The input of one image or text."""
-        shape = (1, *self.network(1).input.shape[1:])
-        rng = np.random.default_rng(0)
-        if self.kind == "int8":
-            return rng.integers(-60, 60, shape).astype(np.int8)
-        return rng.standard_normal(shape, np.float32)
+    def input(self, shape: Sequence[int]) -> Any:
+        """One image or text, the same whatever the batch, as often as it asks."""
+        rng, one = np.random.default_rng(0), (1, *shape[1:])
+        x = rng.integers(-60, 60, one).astype(np.int8) if self.kind == "int8" else rng.standard_normal(one, np.float32)
+        return np.repeat(x, shape[0], 0)
 
     def expected(self) -> Any:
         """The CPU's output for that."""
@@ -52,9 +56,12 @@ class Case:
         if not path.exists():
             interpreter = tflgpu.Interpreter(model_path=str(self.file(1)))
             interpreter.allocate_tensors()
-            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], self.input())
+            given = interpreter.get_input_details()[0]
+            interpreter.set_tensor(given["index"], self.input(given["shape"]))
             interpreter.invoke()
-            np.save(path, interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+            output = io.BytesIO()
+            np.save(output, interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+            write_whole(path, output.getvalue(), sync=False)
         return np.load(path)
 
     def prepared(self, delegate: Any) -> Any:
@@ -62,6 +69,12 @@ class Case:
         interpreter = tflgpu.Interpreter(model_path=str(self.file(self.batch)), experimental_delegates=[delegate])
         interpreter.allocate_tensors()
         return interpreter
+
+
+@cache
+def _network(model: str, batch: int, dry: bool) -> Network:
+    """Kept, since drawing the weights takes as long as hundreds of runs."""
+    return ARCHITECTURES[model](batch, **(TINY.get(model, {"size": 32}) if dry else {}))
 
 
 class Emulated(np.ndarray):
@@ -75,8 +88,8 @@ class Emulated(np.ndarray):
 def times(case: Case, delegate: Any, seconds: float, ways: Sequence[str] = WAYS) -> Any:
     """Latencies with the input set, pinned and bound, share delegated, difference from the CPU's output."""
     interpreter = case.prepared(delegate)
-    index, out = (d()[0]["index"] for d in (interpreter.get_input_details, interpreter.get_output_details))
-    x = np.repeat(case.input(), case.batch, 0)
+    given, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
+    index, x = given["index"], case.input(given["shape"])
     view = interpreter.tensor(index)
 
     def with_set_tensor() -> None:
@@ -92,7 +105,7 @@ def times(case: Case, delegate: Any, seconds: float, ways: Sequence[str] = WAYS)
     with_set_tensor()
     got, want = interpreter.get_tensor(out).astype(np.float64), case.expected().astype(np.float64)
     result["difference"] = float(np.abs(got - want).max() / np.abs(want).max())
-    if case.kind == "int8" and result["difference"]:
+    if case.kind == "int8" and case.model not in IN_PART_FLOAT and result["difference"]:
         result["error"] = "int8 differs from the CPU"
     for way in ways:
         if way == "bound":

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything about CUDA that needs a GPU, in one command, under nine minutes: what everything needs first, then evidence,
-# then tuning. Wants Python with CuPy, NumPy, flatbuffers, pytest and, for the comparison, PyTorch; no network.
+# then tuning. Wants Python with CuPy, NumPy, flatbuffers, threadpoolctl, pytest and, for the comparison, PyTorch and
+# pyopencl, which $PYTHONPATH may lead to; no network.
 #     ci/gpu.sh [--device 0]        on a GPU
 #     ci/gpu.sh --dry-run           on the emulator, everything small, under four minutes: shows that this script works
 # $OUT, else benchmarks/results: where results go as they are measured, so that what was done stays where it is cut off:
@@ -32,9 +33,16 @@ for folder in delegates kernels_cuda kernels_cl; do
     cp -r "$folder" "$stage/tflgpu/$folder"
 done
 cd "$stage"
-export PYTHONPATH="$stage:$root/tests" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+export PYTHONPATH="$stage:$root/tests${PYTHONPATH:+:$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 if [ -z "$dry" ]; then # every step finds the kernels that the ones before it have compiled
     export TFLGPU_CUDA_DEVICE=$device XDG_CACHE_HOME="$stage/cache" CUPY_CACHE_DIR="$stage/cache/cupy"
+    # NVIDIA's OpenCL where its driver is there, as in containers, and no .icd file names it.
+    opencl=$(find /usr/local/nvidia /usr/lib /usr/lib64 -name 'libnvidia-opencl.so.*' -print -quit 2> /dev/null || true)
+    if [ -n "$opencl" ] && ! ls /etc/OpenCL/vendors/*nvidia* > /dev/null 2>&1; then
+        mkdir "$stage/vendors"
+        echo "$opencl" > "$stage/vendors/nvidia.icd"
+        export OCL_ICD_VENDORS="$stage/vendors"
+    fi
 fi
 
 failed=0
@@ -48,7 +56,7 @@ step() {
         echo "SKIPPED: out of time"
         return
     fi
-    timeout --signal=INT --kill-after=3 "$seconds" "$@" || status=$?
+    timeout --signal=INT --kill-after=6 "$seconds" "$@" || status=$?
     case $status in
         0) ;;
         124 | 130 | 137) echo "CUT OFF after $seconds s: $name" ;;
@@ -109,15 +117,17 @@ step 25 "OpenCL on the card" "${gpu[@]}" opencl --seconds 20
 corpus=${CORPUS:-$root/shared/corpus}
 if [ -z "$dry" ] && [ -e "$corpus/compare.py" ]; then
     step 30 "a sample of the operator corpus" "$python" "$corpus/compare.py" --module tflgpu --delegate cuda \
-        --delegate-options "device=$device" --limit 400 --jobs 12 --quiet
+        --delegate-options "device=$device" --limit 400 --jobs 12
+fi
+if [ -z "$dry" ] && [ -e "$corpus/zoo/models.zip" ]; then
     step 20 "a sample of the zoo" "$python" "$corpus/zoo.py" --module tflgpu --delegate cuda \
         --delegate-options "device=$device" --model "mobilenet|face|bert"
 fi
-step 40 "what the model of cost says of the card" "${gpu[@]}" modelled --seconds 35
 step 80 "tuned" "${gpu[@]}" tuned --seconds 75
 if [ -n "$dry" ]; then step 60 "flat memory" "$python" "$root/ci/gpu_leak.py" --device emulator --invokes 200 --resizes 20
 else step 30 "flat memory" "$python" "$root/ci/gpu_leak.py" --device "$device" --invokes 2000 --resizes 50; fi
 step 15 "ceilings" "${gpu[@]}" ceilings
+step 40 "what the model of cost says of the card" "${gpu[@]}" modelled --seconds 35
 find "$out" -maxdepth 1 -name '*.txt' -size +16M -exec truncate -s 16M {} +
 for file in "$out"/*.json "$out"/*.md "$out/junit.xml"; do
     [ -s "$file" ] || { echo "FAILED: no $file"; failed=1; }

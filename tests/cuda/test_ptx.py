@@ -108,3 +108,15 @@ def test_a_fused_pattern_is_the_cpus(pattern: Pattern) -> None:
 def test_blocks_of_a_cooperative_launch_wait_for_one_another() -> None:
     values = [np.int32(0), np.random.default_rng(0).normal(size=(1, 300)).astype(np.float32)]
     assert_same(tflgpu_run(large(), values, [ptx()]), tflgpu_run(large(), values), rtol=1e-5, atol=1e-5)
+
+
+def test_a_float_beyond_an_integer_is_the_nearest_one_and_nan_is_zero() -> None:
+    x = np.float32([np.nan, np.inf, -np.inf, 3e9, -3e9, -1.9])
+    device = ptx().device
+    buffers = [device.allocate(x.nbytes) for _ in range(2)]
+    device.upload(buffers[0], x)
+    text = 'extern "C" __global__ void k(const float* x, int* y) { y[threadIdx.x] = (int)x[threadIdx.x]; }'
+    device.sequence([device.bind(device.kernel(text, "k"), buffers, (1,), (x.size,))])()
+    y = np.zeros(x.size, np.int32)
+    device.download(buffers[1], y)
+    assert y.tolist() == [0, 2**31 - 1, -(2**31), 2**31 - 1, -(2**31), -1]

@@ -11,13 +11,15 @@ KERNEL svdf(IN(N_T) RESTRICT newest, IN(TIME_T) RESTRICT time, IN(BIAS_T) RESTRI
     state += (i / units * filters + first) * memory;
     time += first * memory;
     ACC_T acc = 0;
-    for (i32 f = 0; f < rank; f++)
+    for (i32 f = 0; f < rank; f++) {
+        STATE_T last = (STATE_T)newest[f];
         for (i32 m = 0; m < memory; m++) {
             i32 at = f * memory + m;
-            STATE_T now = m + 1 < memory ? state[at + 1] : (STATE_T)newest[f];
+            STATE_T now = m + 1 < memory ? state[at + 1] : last;
             state[at] = now;
             acc += ((ACC_T)now - state_zero) * (ACC_T)time[at];
         }
+    }
     acc += bias[i % units];
     y[i] = RESULT(acc);
 }

@@ -9,12 +9,13 @@ import pytest
 from attention_models import ATTENTIONS
 from convolution_models import SEPARABLES
 from devices import ptx, require_emulator
-from kit import fed
+from kit import check, fed, recurrent
 from loop_models import large
 from norm_models import NORMS
 from oracle import assert_same, one_op, tflgpu_run
 from pattern_models import Pattern
 
+from tflgpu.conformance.cases.case import Case
 from tflgpu.conformance.cases.tiles import dense, named
 from tflgpu.delegates.emulator.ptx import UnknownInstruction, translated
 from tflgpu.delegation.discovery import load_delegate
@@ -86,6 +87,11 @@ def test_what_no_integer_holds_is_converted_as_by_the_cpu_and_the_emulator(out: 
 def test_a_gemm_is_exact_on_whole_numbers(kind: str, precision: str) -> None:
     model, values = fed(named("gemm", "small", dense(kind, 33, 64, 128)))
     assert_same(tflgpu_run(model, values, [ptx(precision)]), tflgpu_run(model, values))
+
+
+@pytest.mark.parametrize("case", recurrent("^SVDF"), ids=lambda case: case.name)
+def test_a_state_is_not_read_through_the_cache_of_constants(case: Case) -> None:
+    check(case, ptx())
 
 
 SHARED = [ATTENTIONS[0], NORMS[0], SEPARABLES[0], SEPARABLES[5]]

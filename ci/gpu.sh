@@ -80,8 +80,7 @@ gpu=("$python" "$root/benchmarks/gpu.py" --results "$out" --models "$stage/model
 if [ -n "$dry" ]; then gpu+=(--dry-run --only mobilenet_v2); else gpu+=(--device "$device"); fi
 # Warnings of a newer CuPy or NumPy are no failures on the card.
 pytest=("$python" -m pytest -q -c "$root/pyproject.toml" --rootdir "$root" -p no:cacheprovider -o filterwarnings=default)
-suite=("$root"/tests/cuda/test_cuda.py "$root"/tests/cuda/test_cuda_gpu.py "$root"/tests/cuda/test_cuda_calls.py)
-suite+=("$root"/tests/fusion/test_patterns.py)
+suite=("$root"/tests/cuda/test_cuda_{results,tuning,bindings,delegate,epilogues,gpu,calls}.py "$root"/tests/fusion/test_patterns.py)
 workers=()
 if "$python" -c "import xdist" 2> /dev/null; then workers=(-n $((${dry:+-11} + 12))); fi
 

@@ -18,9 +18,6 @@ from timing import measured
 import tflgpu
 from tflgpu.delegates.cache import write_whole
 
-IN_PART_FLOAT = ("vit_s16", "bert_base")
-"""Architectures whose int8 files normalize in float32: a rounding there may be a step of what follows."""
-
 TINY: Mapping[str, Mapping[str, int]] = {"bert_base": {"tokens": 8, "layers": 1}}
 
 
@@ -105,7 +102,7 @@ def times(case: Case, delegate: Any, seconds: float, ways: Sequence[str] = WAYS)
     with_set_tensor()
     got, want = interpreter.get_tensor(out).astype(np.float64), case.expected().astype(np.float64)
     result["difference"] = float(np.abs(got - want).max() / np.abs(want).max())
-    if case.kind == "int8" and case.model not in IN_PART_FLOAT and result["difference"]:
+    if case.kind == "int8" and result["difference"]:
         result["error"] = "int8 differs from the CPU"
     for way in ways:
         if way == "bound":

@@ -189,14 +189,18 @@ def _combine(name: str, y: Array, flat_indices: Array, updates: Array) -> None:
         y[flat_indices] = updates
         return
     if name in ("maximum", "minimum") and updates.dtype.kind == "f":
-        # std::max(old, NaN) is old.
-        numbers = ~np.isnan(updates)
-        flat_indices, updates = flat_indices[numbers], updates[numbers]
-    old = y.copy()
+        _keep_most(getattr(np, name), y, flat_indices, updates)
+        return
     with np.errstate(all="ignore"):
         getattr(np, name).at(y, flat_indices, updates)
-    if name in ("maximum", "minimum") and updates.dtype.kind == "f":
-        # Of 0 and -0, which are equal, std::max keeps the first.
-        first, zeros = old.copy(), updates == 0
-        first[flat_indices[zeros][::-1]] = updates[zeros][::-1]
-        np.copyto(y, np.where(old == 0, old, first), where=y == 0)
+
+
+def _keep_most(most: np.ufunc, y: Array, flat_indices: Array, updates: Array) -> None:
+    """std::max or std::min of floats: never an update's NaN, and of 0 and -0, which are equal, the first."""
+    numbers = ~np.isnan(updates)
+    flat_indices, updates = flat_indices[numbers], updates[numbers]
+    zeros, first = updates == 0, y.copy()
+    first[flat_indices[zeros][::-1]] = updates[zeros][::-1]
+    np.copyto(first, y, where=y == 0)
+    most.at(y, flat_indices, updates)
+    np.copyto(y, first, where=y == 0)
